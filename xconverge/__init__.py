@@ -1,0 +1,48 @@
+"""Dispersion, alignment and RSA of many models and brains, on labelled arrays."""
+
+from importlib.metadata import version
+
+__version__ = version("xconverge")
+
+from xconverge.measures.alignment import alignment
+from xconverge.measures.dispersion import dispersion
+from xconverge.measures.neighbors import local_density
+from xconverge.measures.rdm import rdm, rsa
+from xconverge.measures.shared_space import shared_space
+from xconverge.schema import SchemaError, UnalignedSpaceWarning, validate
+from xconverge.stack import stack_models
+from xconverge.store import (
+    append_models,
+    create_store,
+    open_representations,
+    open_store,
+    write_representations,
+    write_study,
+)
+from xconverge.study.analysis import analyze
+from xconverge.study.binned_rsa import binned_rsa
+from xconverge.study.bins import dispersion_bins
+from xconverge.study.modulation import modulation
+
+__all__ = [
+    "SchemaError",
+    "UnalignedSpaceWarning",
+    "alignment",
+    "analyze",
+    "append_models",
+    "binned_rsa",
+    "create_store",
+    "dispersion",
+    "dispersion_bins",
+    "local_density",
+    "modulation",
+    "open_representations",
+    "open_store",
+    "rdm",
+    "rsa",
+    "shared_space",
+    "stack_models",
+    "validate",
+    "write_representations",
+    "write_study",
+]

@@ -1,0 +1,300 @@
+"""The one place where labels meet kernels: dims, chunks, labels in errors.
+
+Two routes. ``apply`` runs a kernel that needs whole dims: they are made one chunk here, in the
+open. ``merge_over`` reduces a dim of any chunking by states that merge, without a rechunk of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+
+from xconverge.kernels.neighbors import TooFewError
+from xconverge.kernels.rows import Array, RowError
+from xconverge.schema import Dims, SchemaError, listing
+
+CHUNK_BYTES = "128MiB"
+
+CURES = {
+    "NaN or infinity inside a row": (
+        "a stimulus that the model never saw is a row of NaN only; where the model is narrower "
+        "than the array, n_features says how many leading features are real"
+    ),
+    "a zero vector, for which this metric is undefined": (
+        "drop these stimuli, set these rows to NaN so that they count as missing, or use a metric "
+        "without directions"
+    ),
+    "a constant vector, for which this metric is undefined": (
+        "drop these stimuli, set these rows to NaN so that they count as missing, or use another "
+        "metric"
+    ),
+}
+
+
+def named_rows(kernel: Callable[..., Any], *args: Any, what: str, **kwargs: Any) -> Any:
+    """Call a kernel on ``args`` but the last two: the labels of its models and its stimuli.
+
+    A fault that the kernel knows by position is raised again with the labels.
+    """
+    *arrays, models, stimuli = args
+    try:
+        return kernel(*arrays, **kwargs)
+    except RowError as error:
+        faults = []
+        for number, name in enumerate(np.atleast_1d(models)):
+            mine = error.where[:, -2] == number if error.where.shape[1] > 1 else slice(None)
+            positions = np.unique(error.where[mine, -1])
+            if len(positions):
+                faults.append(f"model {str(name)!r}, stimulus {listing(stimuli[positions])}")
+        raise SchemaError(
+            f"{what} has {error.reason}: {'; '.join(faults[:5])}"
+            f"{f'; and in {len(faults) - 5} more models' if len(faults) > 5 else ''}. "
+            f"{CURES[error.reason]}"
+        ) from error
+    except TooFewError as error:
+        raise SchemaError(
+            f"{what}, model {listing(np.atleast_1d(models))}: {error}; ask for fewer neighbours, "
+            "or leave the model out"
+        ) from error
+    except ValueError as error:
+        if isinstance(error, SchemaError) or "model" not in what:
+            raise
+        raise SchemaError(f"{what} {listing(np.atleast_1d(models))}: {error}") from error
+
+
+def label_array(array: xr.DataArray, dim: str) -> xr.Variable:
+    """The labels of a dim as data, to travel with the blocks; one empty name if there is none."""
+    if dim in array.dims:
+        labels: xr.Variable = array.coords[dim].variable.to_base_variable()
+        return labels
+    name = array.coords[dim].item() if dim in array.coords else ""
+    return xr.Variable((), np.asarray(str(name), dtype=object))
+
+
+def one_chunk(array: xr.DataArray, dims: Sequence[str]) -> xr.DataArray:
+    """Make each of these dims one chunk, the others small enough for blocks of 128 MiB."""
+    if array.chunks is None or all(len(array.chunksizes.get(dim, ())) <= 1 for dim in dims):
+        return array
+    wanted = tuple(-1 if dim in dims else "auto" for dim in array.dims)
+    limited = da.core.normalize_chunks(
+        wanted, shape=array.shape, limit=CHUNK_BYTES, dtype=array.dtype
+    )
+    chunks = tuple(
+        new if dim in dims else min(max(old), max(new))
+        for dim, old, new in zip(array.dims, array.chunks, limited, strict=True)
+    )
+    return array.copy(data=array.data.rechunk(chunks))
+
+
+def apply(
+    kernel: Callable[..., Any],
+    *arrays: xr.DataArray,
+    core: Sequence[Sequence[str]],
+    out: Sequence[Sequence[str]] = ((),),
+    sizes: Mapping[str, int] | None = None,
+    dtypes: Sequence[Any] = (np.float64,),
+    labels: tuple[str, str] | None = None,
+    what: str = "reps",
+    **kwargs: Any,
+) -> Any:
+    """Run a kernel over labelled arrays, mapped over every dim that is not a core dim.
+
+    Parameters
+    ----------
+    kernel : callable
+        Takes the core arrays and ``kwargs``, returns an array or a tuple of them.
+    *arrays : DataArray
+        Inputs; a lazy one makes the result lazy.
+    core, out : sequences of dims
+        Core dims of each input and of each output.
+    sizes : mapping, optional
+        Sizes of output dims that no input has.
+    dtypes : sequence
+        Of the outputs.
+    labels : (model, stimulus), optional
+        Dims of the first array whose labels name the faulty rows in an error.
+    what : str
+        What the first array is called in an error.
+    """
+    arrays = tuple(one_chunk(array, dims) for array, dims in zip(arrays, core, strict=True))
+    core = [list(dims) for dims in core]
+    if labels is not None:
+        kernel = partial(named_rows, kernel, what=what)
+        lazy = arrays[0].chunks is not None
+        for dim in labels:
+            names = label_array(arrays[0], dim)
+            chunks = {d: arrays[0].chunksizes[d] for d in names.dims} if lazy else None
+            arrays = (*arrays, names.astype(object).chunk(chunks) if chunks else names)
+            core = [*core, [dim] if dim in core[0] else []]
+    return xr.apply_ufunc(
+        kernel,
+        *arrays,
+        kwargs=kwargs,
+        input_core_dims=core,
+        output_core_dims=[list(dims) for dims in out],
+        vectorize=True,
+        dask="parallelized",
+        output_dtypes=list(dtypes),
+        dask_gufunc_kwargs={"output_sizes": dict(sizes or {})},
+        keep_attrs=False,
+        join="exact",
+    )
+
+
+def merge_over(
+    array: xr.DataArray,
+    dims: Dims,
+    leaf: Callable[[Array], Any],
+    merge: Callable[[Sequence[Any]], Any] | None,
+    finish: Callable[[Any], Array],
+    out: Mapping[str, int],
+    what: str = "reps",
+) -> xr.DataArray:
+    """Reduce ``array`` (…, model, stimulus, feature) over model and feature by merging states.
+
+    Parameters
+    ----------
+    array : DataArray
+        In memory, or lazy with any chunks: feature is made one chunk, model is left as it is.
+    dims : (model, stimulus, feature)
+    leaf : callable
+        State of one block (model, stimulus, feature) of rows.
+    merge : callable or None
+        One state from the states of several blocks of models; None where states do not merge,
+        and all models must be one chunk.
+    finish : callable
+        Result (…, stimulus) from the state of all models; ``numpy.asarray`` where that is it.
+    out : mapping of dim to size
+        Dims of the result before stimulus; they come last.
+    what : str
+        What the array is called in an error.
+
+    Returns
+    -------
+    DataArray
+        (…, stimulus, *out)
+    """
+    model, stimulus, feature = dims
+    array = one_chunk(array, [feature] if merge else [model, feature])
+    array = array.transpose(..., model, stimulus, feature)
+    return xr.apply_ufunc(
+        partial(
+            _merge_blocks,
+            leaf=partial(_leaves, leaf=leaf, what=what),
+            merge=partial(_merged, merge=merge),
+            finish=finish,
+            sizes=tuple(out.values()),
+        ),
+        array,
+        label_array(array, model),
+        label_array(array, stimulus),
+        input_core_dims=[[model, stimulus, feature], [model], [stimulus]],
+        output_core_dims=[[stimulus, *out]],
+        dask="allowed",
+        keep_attrs=False,
+    )
+
+
+def _merge_blocks(
+    x: Any,
+    models: Array,
+    stimuli: Array,
+    *,
+    leaf: Callable[..., Array],
+    merge: Callable[[Any], Array],
+    finish: Callable[[Any], Array],
+    sizes: tuple[int, ...],
+) -> Any:
+    outputs = partial(_outputs, merge=merge, finish=finish)
+    if isinstance(x, da.Array):
+        result = _tree(x, models, stimuli, leaf, merge, outputs, int(np.prod(sizes)))
+    else:
+        result = np.moveaxis(outputs([leaf(x, models, stimuli)]), -2, -1)
+    return result.reshape(*result.shape[:-1], *sizes)
+
+
+def _tree(
+    x: da.Array,
+    models: Array,
+    stimuli: Array,
+    leaf: Callable[..., Array],
+    merge: Callable[[Any], Array],
+    outputs: Callable[[Any], Array],
+    n_outputs: int,
+) -> da.Array:
+    """States of all blocks, merged over models in a tree."""
+    extra = tuple(range(x.ndim - 3))
+    m, s, f = range(x.ndim - 3, x.ndim)
+    meta = np.empty((0,) * (x.ndim - 1))
+    states = da.blockwise(
+        leaf, (*extra, m, s),
+        x, (*extra, m, s, f),
+        da.from_array(np.asarray(models, dtype=object), chunks=(x.chunks[m],)), (m,),
+        da.from_array(np.asarray(stimuli, dtype=object), chunks=(x.chunks[s],)), (s,),
+        concatenate=True, dtype=np.float64, meta=meta,
+    )  # fmt: skip
+    result = da.reduction(
+        states,
+        chunk=_as_it_is,
+        combine=partial(_for_dask, function=merge),
+        aggregate=partial(_for_dask, function=outputs),
+        axis=m,
+        keepdims=True,
+        output_size=n_outputs,
+        concatenate=False,
+        split_every=8,
+        dtype=np.float64,
+        meta=meta,
+    )
+    return da.moveaxis(result, m, -1)
+
+
+def _leaves(
+    x: Array, models: Array, stimuli: Array, *, leaf: Callable[[Array], Any], what: str
+) -> Array:
+    """States of a block, one for each position along its extra dims."""
+    states = np.empty(x.shape[:-3], dtype=object)
+    for position in np.ndindex(states.shape):
+        states[position] = named_rows(leaf, x[position], models, stimuli, what=what)
+    return states
+
+
+def _as_it_is(states: Array, axis: Any, keepdims: bool) -> Array:
+    return states
+
+
+def _for_dask(blocks: Any, axis: Any, keepdims: bool, *, function: Callable[[Any], Array]) -> Array:
+    return function(blocks)
+
+
+def _merged(blocks: Any, *, merge: Callable[[Sequence[Any]], Any] | None) -> Array:
+    """One state from those of several blocks, for each position along extra dims."""
+    blocks = _flat(blocks)
+    if merge is None or len(blocks) == 1:
+        (only,) = blocks
+        return only
+    merged = np.empty(blocks[0].shape, dtype=object)
+    for position in np.ndindex(merged.shape):
+        merged[position] = merge([block[position] for block in blocks])
+    return merged
+
+
+def _outputs(
+    blocks: Any, *, merge: Callable[[Any], Array], finish: Callable[[Any], Array]
+) -> Array:
+    """Results (…, output, stimulus) of the merged states."""
+    states = merge(blocks)
+    results = np.stack([finish(state) for state in states.ravel()])
+    return results.reshape(*states.shape, -1, results.shape[-1])
+
+
+def _flat(blocks: Any) -> list[Array]:
+    """Blocks of a nested list, as dask hands them to a reduction."""
+    if not isinstance(blocks, list):
+        return [blocks]
+    return [block for nested in blocks for block in _flat(nested)]

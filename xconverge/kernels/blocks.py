@@ -1,0 +1,27 @@
+"""Blocks that stay in the cache, on all cores where nobody else uses them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+BLOCK_BYTES = 2**23
+
+
+def over_blocks(work: Callable[[Sequence[slice]], None], length: int, row_bytes: int) -> None:
+    """Call ``work`` with slices that cover ``length``, each of about 8 MiB.
+
+    From the main thread every core gets its share of the slices in one call; any other thread
+    does all of them, because a worker of dask is one of several already.
+    """
+    step = max(1, BLOCK_BYTES // max(row_bytes, 1))
+    slices = [slice(start, min(start + step, length)) for start in range(0, length, step)]
+    cores = os.cpu_count() or 1
+    if threading.current_thread() is not threading.main_thread() or len(slices) < 2 * cores:
+        work(slices)
+        return
+    with ThreadPoolExecutor(cores) as pool:
+        for _ in pool.map(work, [slices[core::cores] for core in range(cores)]):
+            pass

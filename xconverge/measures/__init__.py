@@ -1,0 +1,1 @@
+"""Labelled measures, one topic a file."""

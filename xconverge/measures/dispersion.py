@@ -1,0 +1,254 @@
+"""Intra-modal dispersion: how differently the models represent each single stimulus."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import xarray as xr
+
+from xconverge._apply import apply, merge_over
+from xconverge.kernels.neighbors import mean_overlap, overlap
+from xconverge.kernels.rdm import row_correlations
+from xconverge.kernels.rows import METRICS
+from xconverge.kernels.spread import (
+    mean_over_pairs,
+    mean_pair_distance,
+    merge,
+    pair_distances,
+    spread,
+    summary,
+)
+from xconverge.measures.neighbors import NEIGHBOR, check_k, neighbor_lists
+from xconverge.measures.rdm import prepared_rows
+from xconverge.schema import (
+    Dims,
+    SchemaError,
+    check_representations,
+    check_shared,
+    choose,
+    describe,
+    feature_dim,
+    listing,
+    on_side,
+    widths,
+)
+
+CHOICES = [*METRICS, "consensus", "neighborhood", "rdm"]
+SQUARED = ["cosine", "correlation", "sqeuclidean"]
+
+
+def dispersion(
+    reps: xr.DataArray,
+    metric: str = "cosine",
+    *,
+    pairwise: bool = False,
+    normalize: bool = False,
+    min_models: int = 2,
+    k: int = 10,
+    rdm_metric: str = "correlation",
+    model: str = "model",
+    stimulus: str = "stimulus",
+    feature: str = "feature",
+) -> xr.DataArray:
+    """How differently the models represent each stimulus.
+
+    Parameters
+    ----------
+    reps : DataArray
+        (model, stimulus, feature), extra dims allowed and mapped over. The coordinate metrics
+        compare position by position and want a shared space: ``shared_space(reps)["aligned"]``
+        (its dim ``component`` is taken for ``feature``), or features that share their axes and
+        are marked so, ``reps.attrs["space"] = "shared"``.
+    metric : str
+        Coordinate metrics: ``cosine``, ``correlation``, ``euclidean``, ``sqeuclidean``, the mean
+        of scipy's distance over unordered pairs of models; ``consensus``, the root of the summed
+        squared distances to the mean over models. Basis-free, for raw features of any width:
+        ``neighborhood``, 1 - mean overlap of the k nearest neighbours over pairs of models;
+        ``rdm``, 1 - mean correlation of the stimulus's row in two models' RDMs.
+    pairwise : bool
+        Give the distance of every pair of models instead of their mean.
+    normalize : bool
+        Divide by the mean squared norm of the stimulus's vectors (by its root for ``euclidean``
+        and ``consensus``), because raw dispersion follows the norm. Coordinate metrics only, and
+        not with ``pairwise``.
+    min_models : int
+        Stimuli that fewer models saw are NaN; at least 2.
+    k : int
+        Neighbours, for ``neighborhood``.
+    rdm_metric : str
+        Distance between stimuli, for ``rdm``.
+    model, stimulus, feature : str
+        Names of the dims.
+
+    Returns
+    -------
+    DataArray
+        ``dispersion`` (…, stimulus), float64, 0 where all models agree, with the coordinate
+        ``n_models`` (models that saw the stimulus). With ``pairwise``: (…, model, model_2,
+        stimulus), zero on the diagonal. ``cosine`` and ``correlation`` lie in [0, 2] for a
+        pair and in [0, M/(M-1)] as a mean, ``neighborhood`` in [0, 1], ``rdm`` in [0, 2]; the
+        others are not bounded. ``consensus`` sums over models: where rows are missing, divide
+        by ``sqrt(n_models)`` to compare stimuli.
+        Lazy if ``reps`` is.
+
+    Warns
+    -----
+    UnalignedSpaceWarning
+        A coordinate metric on features that are not marked as a shared space.
+
+    Raises
+    ------
+    SchemaError
+        Fewer than two models; differing widths under a coordinate metric; NaN or infinity inside
+        a row, zero vectors under ``cosine`` and constant ones under ``correlation``, by name,
+        when computed.
+
+    Notes
+    -----
+    ``cosine``, ``correlation``, ``sqeuclidean`` and ``consensus`` need one pass and no pairs,
+    and merge over chunks of models: a block and eight states (stimuli of a block × features) are
+    in memory at a time. ``euclidean`` and ``pairwise`` need all models of a block of stimuli.
+    ``neighborhood`` needs one model at a time and then all lists (model × stimulus × k);
+    ``rdm`` needs the features of all models, and forms RDM rows block by block.
+
+    ``consensus`` is the measure of Hosseini, Cheung, Fedorenko & Williams (arXiv 2604.21836).
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.standard_normal((3, 4, 8))
+    >>> reps = xr.DataArray(x, dims=("model", "stimulus", "feature"),
+    ...     coords={"model": list("abc"), "stimulus": ["cat", "dog", "cow", "emu"]},
+    ...     attrs={"space": "shared"})
+    >>> dispersion(reps).dims
+    ('stimulus',)
+    >>> reps[1:] = reps[0]
+    >>> float(dispersion(reps).max()) < 1e-15
+    True
+    """
+    choose("metric", metric, CHOICES)
+    feature = feature_dim(reps, feature)
+    reps = check_representations(reps, model, stimulus, feature)
+    if reps.sizes[model] < 2:
+        raise SchemaError(f"dispersion needs at least 2 models, got {listing(reps.indexes[model])}")
+    if min_models < 2:
+        raise ValueError(f"min_models={min_models}: dispersion needs at least 2 models")
+    basis_free = metric in ("neighborhood", "rdm")
+    if normalize and (basis_free or pairwise):
+        raise ValueError(
+            f"normalize=True divides by the norm of the vectors; it does not go with "
+            f"{'pairwise=True' if pairwise else f'metric={metric!r}'}"
+        )
+    if pairwise and metric == "consensus":
+        raise ValueError(
+            "metric='consensus' measures models against their mean, it has no pairs; "
+            "use 'euclidean' for pairs"
+        )
+    dims = (model, stimulus, feature)
+    if not basis_free:
+        check_shared(reps, f"metric={metric!r}", model, feature)
+        reps = _real(reps, feature)
+    if metric == "neighborhood":
+        check_k(k, reps.sizes[stimulus])
+        result = _neighborhood(reps, dims, k, pairwise)
+    elif metric == "rdm":
+        choose("rdm_metric", rdm_metric, METRICS)
+        result = _row_disagreement(reps, dims, rdm_metric, pairwise)
+    elif pairwise:
+        result = _pairs(reps, dims, metric)
+    else:
+        result = _coordinates(reps, dims, metric, normalize)
+    if not pairwise:
+        result = result.where(result["n_models"] >= min_models)
+    return describe(
+        result,
+        "dispersion",
+        metric=metric,
+        modality=reps.attrs.get("modality"),
+        k=k if metric == "neighborhood" else None,
+        rdm_metric=rdm_metric if metric == "rdm" else None,
+        normalize=int(normalize),
+        min_models=None if pairwise else min_models,
+    )
+
+
+def _real(reps: xr.DataArray, feature: str) -> xr.DataArray:
+    """Without the padding, where all models are equally wide."""
+    width = int(np.max(widths(reps, feature)))
+    return reps if width == reps.sizes[feature] else reps.isel({feature: slice(width)})
+
+
+def _coordinates(reps: xr.DataArray, dims: Dims, metric: str, normalize: bool) -> xr.DataArray:
+    if metric == "euclidean":
+        leaf, joined, finish = partial(mean_pair_distance, metric=METRICS[metric]), None, np.asarray
+    else:
+        leaf = partial(spread, metric=METRICS.get(metric, METRICS["sqeuclidean"]))
+        joined, finish = merge, partial(summary, metric=metric)
+    outputs = merge_over(reps, dims, leaf, joined, finish, {"_output": 3})
+    value, count, square = (outputs.isel(_output=i) for i in range(3))
+    if normalize:
+        value = value / (square if metric in SQUARED else np.sqrt(square)).where(square > 0)
+    return _counted(value, count)
+
+
+def _neighborhood(reps: xr.DataArray, dims: Dims, k: int, pairwise: bool) -> xr.DataArray:
+    model, stimulus, _ = dims
+    lists, _ = neighbor_lists(reps, dims, k)
+    if pairwise:
+        shared: xr.DataArray = apply(
+            overlap,
+            lists,
+            on_side(lists, model, "_2"),
+            core=[[stimulus, NEIGHBOR]] * 2,
+            out=[[stimulus]],
+        )
+        return 1 - shared
+    value, count = apply(
+        mean_overlap,
+        lists,
+        core=[[model, stimulus, NEIGHBOR]],
+        out=[[stimulus]] * 2,
+        dtypes=[np.float64, np.int64],
+    )
+    return _counted(1 - value, count)
+
+
+def _pairs(reps: xr.DataArray, dims: Dims, metric: str) -> xr.DataArray:
+    model, stimulus, _ = dims
+    second = f"{model}_2"
+    size = reps.sizes[model]
+    pairs = merge_over(
+        reps,
+        dims,
+        partial(pair_distances, metric=METRICS[metric]),
+        None,
+        np.asarray,
+        {model: size, second: size},
+    )
+    pairs = pairs.transpose(..., model, second, stimulus)
+    return pairs.assign_coords(on_side(reps[model], model, "_2").coords)
+
+
+def _row_disagreement(reps: xr.DataArray, dims: Dims, metric: str, pairwise: bool) -> xr.DataArray:
+    model, stimulus, feature = dims
+    second = f"{model}_2"
+    rows = prepared_rows(reps, dims, metric)
+    pairs: xr.DataArray = apply(
+        row_correlations,
+        rows,
+        on_side(rows, model, "_2"),
+        core=[[model, stimulus, feature], [second, stimulus, feature]],
+        out=[[model, second, stimulus]],
+        metric=metric,
+    )
+    if pairwise:
+        return 1 - pairs
+    value = apply(mean_over_pairs, 1 - pairs, core=[[model, second, stimulus]], out=[[stimulus]])
+    return _counted(value, rows.isel({feature: 0}).notnull().sum(model))
+
+
+def _counted(value: xr.DataArray, count: xr.DataArray) -> xr.DataArray:
+    count = describe(count.astype(np.int64), "n_models").reset_coords(drop=True)
+    return value.assign_coords(n_models=count)

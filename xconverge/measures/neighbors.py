@@ -1,0 +1,101 @@
+"""Nearest neighbours of every stimulus inside one model."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from xconverge._apply import apply
+from xconverge.kernels.neighbors import nearest
+from xconverge.schema import (
+    Dims,
+    check_representations,
+    describe,
+    natural_rank,
+    widths,
+)
+
+NEIGHBOR = "_neighbor"
+
+
+def check_k(k: int, n_stimuli: int) -> None:
+    """A number of neighbours that these stimuli have."""
+    if not 1 <= k < n_stimuli:
+        raise ValueError(
+            f"k={k} neighbours need at least {max(k, 1) + 1} stimuli, there are {n_stimuli}; "
+            "k must be between 1 and the number of stimuli - 1"
+        )
+
+
+def neighbor_lists(
+    reps: xr.DataArray, dims: Dims, k: int, what: str = "reps"
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Neighbour positions (model, stimulus, neighbor) and mean cosine to them, once a model.
+
+    Ties go to the label that sorts first, so that the order of stimuli changes nothing.
+    """
+    model, stimulus, feature = dims
+    rank = xr.DataArray(natural_rank(reps.indexes[stimulus]), dims=stimulus)
+    lists, density = apply(
+        nearest,
+        reps,
+        widths(reps, feature, what),
+        rank,
+        core=[[stimulus, feature], [], [stimulus]],
+        out=[[stimulus, NEIGHBOR], [stimulus]],
+        sizes={NEIGHBOR: k},
+        dtypes=[np.int64, np.float64],
+        labels=(model, stimulus),
+        what=what,
+        k=k,
+    )
+    return lists, density
+
+
+def local_density(
+    reps: xr.DataArray,
+    k: int = 10,
+    *,
+    model: str = "model",
+    stimulus: str = "stimulus",
+    feature: str = "feature",
+) -> xr.DataArray:
+    """Mean cosine similarity of each stimulus to its k nearest neighbours, in each model.
+
+    Crowded stimuli have low dispersion and high neighbour overlap alike; partial the density out
+    of ``modulation`` to see what is left.
+
+    Parameters
+    ----------
+    reps : DataArray
+        (model, stimulus, feature), raw features of any width.
+    k : int
+        Neighbours, the stimulus itself excluded.
+    model, stimulus, feature : str
+        Names of the dims.
+
+    Returns
+    -------
+    DataArray
+        ``local_density`` (model, stimulus) in [-1, 1], a similarity; NaN where missing. Lazy if
+        ``reps`` is; needs one model and a block of 32 MiB at a time.
+
+    Raises
+    ------
+    SchemaError, ValueError
+        Faulty rows or zero vectors, by name, when computed; k not below the number of stimuli.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xconverge import stack_models
+    >>> reps = stack_models({"a": np.eye(3)}, stimuli=["cat", "dog", "cow"])
+    >>> local_density(reps, k=2).values.round(6).tolist()
+    [[0.0, 0.0, 0.0]]
+    """
+    reps = check_representations(reps, model, stimulus, feature)
+    check_k(k, reps.sizes[stimulus])
+    _, density = neighbor_lists(reps, (model, stimulus, feature), k)
+    return describe(
+        density, "local_density", metric="cosine", k=k, modality=reps.attrs.get("modality")
+    )

@@ -1,0 +1,221 @@
+"""Figures of results. Every function takes what a measure returned, and draws on ``ax``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLORS = ("#1b6ca8", "#d1495b", "#66a182", "#edae49", "#6b4e9b", "#555555")
+INK = "#333333"
+
+
+def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
+    if ax is not None:
+        return ax
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError("figures need matplotlib: pip install 'xconverge[plot]'") from error
+    _, ax = plt.subplots(figsize=size, layout="constrained")
+    return ax
+
+
+def _plain(ax: Axes) -> None:
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(colors=INK)
+
+
+def alignment_by_bin(
+    effects: Mapping[str, xr.Dataset], chance: float | None = None, ax: Axes | None = None
+) -> Axes:
+    """Mean alignment in each dispersion bin, a line for each set of results.
+
+    Parameters
+    ----------
+    effects : mapping of label to Dataset
+        What ``modulation`` returned.
+    chance : float, optional
+        Alignment of unrelated models, drawn as a dashed line.
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    Axes
+
+    Examples
+    --------
+    >>> import matplotlib; matplotlib.use("agg")
+    >>> import numpy as np, xarray as xr
+    >>> from xconverge import modulation
+    >>> x = xr.DataArray(np.arange(9.0), dims="stimulus",
+    ...     coords={"stimulus": [f"s{i}" for i in range(9)]})
+    >>> effect = modulation(x, -x, n_bins=3, n_permutations=0)
+    >>> alignment_by_bin({"planted": effect}).get_xlabel()
+    'dispersion bin (low to high)'
+    """
+    ax = _axes(ax, (5.6, 4.0))
+    for (label, effect), color in zip(effects.items(), _colors(len(effects)), strict=True):
+        means = effect["alignment_by_bin_of_mean"]
+        rho = float(effect["correlation_of_mean"])
+        ax.plot(means["bin"] + 1, means, "o-", color=color, label=f"{label} (Spearman {rho:+.2f})")
+    if chance is not None:
+        ax.axhline(chance, color=INK, lw=1, ls="--")
+        ax.annotate("chance", (1, chance), xytext=(0, 3), textcoords="offset points", color=INK)
+    ax.set(xlabel="dispersion bin (low to high)", ylabel="mean alignment", ylim=(0, None))
+    ax.set_xticks(np.asarray(means["bin"]) + 1)
+    ax.legend(frameon=False)
+    _plain(ax)
+    return ax
+
+
+def _colors(n: int) -> Sequence[str]:
+    return [COLORS[i % len(COLORS)] for i in range(n)]
+
+
+def alignment_matrix(scores: xr.DataArray, ax: Axes | None = None) -> Axes:
+    """Mean alignment of every model pair, as a table in colours.
+
+    Parameters
+    ----------
+    scores : DataArray
+        (model_a, model_b[, stimulus]), from ``alignment``.
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    Axes
+
+    Examples
+    --------
+    >>> import matplotlib; matplotlib.use("agg")
+    >>> import xarray as xr
+    >>> scores = xr.DataArray([[0.2]], dims=("model_a", "model_b"),
+    ...     coords={"model_a": ["vit"], "model_b": ["bert"]})
+    >>> [text.get_text() for text in alignment_matrix(scores).texts]
+    ['0.20']
+    """
+    if "stimulus" in scores.dims:
+        scores = scores.mean("stimulus", keep_attrs=True)
+    scores = scores.transpose("model_a", "model_b")
+    rows, columns = scores.shape
+    ax = _axes(ax, (1.6 + 0.95 * columns, 1.6 + 0.42 * rows))
+    values = scores.values
+    image = ax.imshow(values, cmap="Blues", vmin=0, aspect="auto")
+    middle = np.nanmax(values) / 2
+    for (i, j), value in np.ndenumerate(values):
+        color = "white" if value > middle else INK
+        ax.text(j, i, f"{value:.2f}", ha="center", va="center", color=color, fontsize=9)
+    ax.set_xticks(range(columns), scores["model_b"].values, rotation=30, ha="right")
+    ax.set_yticks(range(rows), scores["model_a"].values)
+    name = f"mean {str(scores.attrs.get('metric', 'alignment')).replace('_', ' ')}"
+    ax.figure.colorbar(image, ax=ax, label=name)
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+def rsa_by_bin(result: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """RSA in each dispersion bin: every model as a thin line, the mean RDM as a thick one.
+
+    Parameters
+    ----------
+    result : Dataset
+        The group ``rsa`` of ``analyze``.
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    Axes
+
+    Examples
+    --------
+    >>> import matplotlib; matplotlib.use("agg")
+    >>> import xarray as xr
+    >>> result = xr.Dataset(
+    ...     {
+    ...         "rsa_by_bin": (("bin", "model_a"), [[0.5], [0.1]]),
+    ...         "rsa_of_mean_by_bin": ("bin", [0.6, 0.2]),
+    ...         "p_value_of_mean_by_bin": ("bin", [0.01, 0.4]),
+    ...         "n_stimuli": ("bin", [30, 30]),
+    ...     },
+    ...     coords={"bin": [0, 1], "model_a": ["vit"]},
+    ... )
+    >>> len(rsa_by_bin(result).lines)
+    3
+    """
+    ax = _axes(ax, (5.6, 4.0))
+    place = np.asarray(result["bin"]) + 1
+    each = result["rsa_by_bin"]
+    each = each.mean([dim for dim in each.dims if dim not in ("bin", "model_a")])
+    for number, name in enumerate(each["model_a"].values):
+        label = "single models" if number == 0 else None
+        ax.plot(place, each.sel(model_a=name), "-", color="#b8c4ce", lw=1, label=label)
+    mean = result["rsa_of_mean_by_bin"]
+    ax.plot(place, mean, "o-", color=COLORS[0], lw=2.2, label="mean RDM of the models")
+    for x, y, p in zip(place, mean.values, result["p_value_of_mean_by_bin"].values, strict=True):
+        ax.annotate(f"p = {p:.3f}", (x, y), xytext=(6, 6), textcoords="offset points", color=INK)
+    ax.axhline(0, color=INK, lw=0.8)
+    counts = result["n_stimuli"].values
+    ax.set_xticks(place, [f"{i}\n({n} stimuli)" for i, n in zip(place, counts, strict=True)])
+    ax.set(xlabel="dispersion bin (low to high)", ylabel="RSA with the target")
+    ax.margins(x=0.12)
+    ax.legend(frameon=False)
+    _plain(ax)
+    return ax
+
+
+def stimuli(
+    images: Mapping[str, Any], rows: Mapping[str, Sequence[str]], title: str = ""
+) -> Figure:
+    """Pictures of stimuli, a row for each set of labels.
+
+    Parameters
+    ----------
+    images : mapping of label to array
+        (height, width[, channel]) of each stimulus.
+    rows : mapping of text to labels
+        What to show beside each row, and its stimuli.
+    title : str
+        Over the figure.
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> import matplotlib; matplotlib.use("agg")
+    >>> import numpy as np
+    >>> figure = stimuli({"cat": np.zeros((4, 4, 3))}, {"low": ["cat"]})
+    >>> len(figure.axes)
+    1
+    """
+    columns = max(len(labels) for labels in rows.values())
+    import matplotlib.pyplot as plt
+
+    figure, grid = plt.subplots(
+        len(rows),
+        columns,
+        figsize=(0.7 * columns + 1.4, 0.75 * len(rows) + 0.5),
+        squeeze=False,
+        layout="constrained",
+    )
+    for line, (text, labels) in zip(grid, rows.items(), strict=True):
+        for ax in line:
+            ax.set_axis_off()
+        for ax, label in zip(line, labels, strict=False):
+            ax.imshow(images[label])
+        line[0].text(
+            -0.25, 0.5, text, ha="right", va="center", transform=line[0].transAxes, color=INK
+        )
+    figure.suptitle(title)
+    return figure

@@ -1,0 +1,425 @@
+"""The data model: its table of variables, its checks, label joins, and the words of errors."""
+
+from __future__ import annotations
+
+import re
+import sys
+import warnings
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import dask.base
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+Join = Literal["exact", "inner"]
+Dims = tuple[str, str, str]
+"""Names of the dims model, stimulus and feature."""
+
+
+class SchemaError(ValueError):
+    """Data that does not fit the data model; the message says what, where, and what to do."""
+
+
+class UnalignedSpaceWarning(UserWarning):
+    """Coordinates of models whose axes are unrelated are being compared."""
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One row of the table of variables.
+
+    Parameters
+    ----------
+    dims : str
+        Its dims, as words.
+    kind : str
+        ``distance``, ``similarity``, ``probability``, ``count``, ``label`` or ``value``.
+    units : str
+        Its unit; ``1`` for a pure number.
+    text : str
+        What it is, in one sentence.
+    """
+
+    dims: str
+    kind: str
+    units: str
+    text: str
+
+
+VARIABLES: dict[str, Variable] = {
+    "representation": Variable(
+        "model stimulus feature", "value", "as given", "vectors of every model for every stimulus"
+    ),
+    "n_features": Variable("model", "count", "features", "leading features that are real"),
+    "n_models": Variable("stimulus", "count", "models", "models that saw the stimulus"),
+    "dispersion": Variable(
+        "stimulus", "distance", "1", "how differently the models represent the stimulus"
+    ),
+    "bin": Variable("stimulus", "label", "1", "quantile bin of dispersion, 0 = lowest"),
+    "local_density": Variable(
+        "model stimulus", "similarity", "1", "mean cosine to the nearest neighbours"
+    ),
+    "neighbors": Variable(
+        "model stimulus neighbor", "label", "position", "nearest neighbours, nearest first"
+    ),
+    "alignment": Variable(
+        "model_a model_b stimulus", "similarity", "1", "agreement of two models on the stimulus"
+    ),
+    "rdm": Variable(
+        "model stimulus stimulus_2", "distance", "1", "representational dissimilarity matrix"
+    ),
+    "rsa": Variable("model_a model_b", "similarity", "1", "similarity of two RDMs"),
+    "aligned": Variable(
+        "model stimulus component", "value", "Frobenius norm of a model", "shared-space coordinates"
+    ),
+    "consensus": Variable(
+        "stimulus component", "value", "Frobenius norm of a model", "mean of the aligned models"
+    ),
+    "residual": Variable(
+        "model stimulus", "distance", "Frobenius norm of a model", "distance from the consensus"
+    ),
+    "rotation": Variable(
+        "model feature component", "value", "1", "orthonormal map from centred features"
+    ),
+    "scale": Variable("model", "value", "as given", "what the centred features were divided by"),
+    "center": Variable("model feature", "value", "as given", "mean over the stimuli seen"),
+    "objective": Variable(
+        "iteration", "distance", "1", "sum of squared residuals after each iteration"
+    ),
+    "unexplained": Variable("", "distance", "1", "objective over the models' sum of squares"),
+    "correlation": Variable(
+        "model_a model_b", "similarity", "1", "rank correlation of dispersion with alignment"
+    ),
+    "p_value": Variable("model_a model_b", "probability", "1", "permutation p-value"),
+    "n_stimuli": Variable("bin", "count", "stimuli", "stimuli that entered"),
+    "alignment_by_bin": Variable(
+        "model_a model_b bin", "similarity", "1", "mean alignment inside a dispersion bin"
+    ),
+    "dispersion_by_bin": Variable("bin", "distance", "1", "mean dispersion inside a bin"),
+}
+
+
+def describe(array: xr.DataArray, name: str, **parameters: Any) -> xr.DataArray:
+    """Name a result and write down what it is: meaning, kind, units, parameters, version."""
+    from xconverge import __version__
+
+    row = VARIABLES[name]
+    array = array.rename(name)
+    array.attrs = {
+        "long_name": row.text,
+        "kind": row.kind,
+        "units": row.units,
+        **{key: value for key, value in parameters.items() if value is not None},
+        "xconverge_version": __version__,
+    }
+    return array
+
+
+def listing(labels: Iterable[object], limit: int = 5) -> str:
+    """A few labels and how many there are: ``'a', 'b', … (12 in all)``."""
+    labels = list(labels)
+    shown = ", ".join(repr(str(label)) for label in labels[:limit])
+    return shown if len(labels) <= limit else f"{shown}, … ({len(labels)} in all)"
+
+
+def choose(name: str, value: object, choices: Iterable[str]) -> None:
+    """Refuse an argument that is not one of its choices."""
+    choices = list(choices)
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is not known; choose one of {', '.join(choices)}")
+
+
+def check_dims(array: object, *dims: str, what: str = "reps") -> xr.DataArray:
+    """A DataArray with these dims, whatever else it has; its coordinates are read."""
+    if not isinstance(array, xr.DataArray):
+        raise TypeError(
+            f"{what} must be an xarray.DataArray, got {type(array).__name__}; "
+            "xconverge.stack_models makes one from a dict of arrays"
+        )
+    missing = [dim for dim in dims if dim not in array.dims]
+    if missing:
+        raise SchemaError(
+            f"{what} needs the dims {list(dims)} and has {list(map(str, array.dims))}: "
+            f"{missing} missing; rename the dim, or name yours by keyword ({missing[0]}='…')"
+        )
+    if array.dtype.kind not in "fiub":
+        raise SchemaError(f"{what} must hold real numbers, got dtype {array.dtype}")
+    return read_coordinates(array)
+
+
+def check_labels(array: xr.DataArray, *dims: str, what: str = "reps") -> None:
+    """Every one of these dims has labels, at least one, none of them twice or missing."""
+    for dim in dims:
+        if dim not in array.indexes:
+            raise SchemaError(
+                f"{what} has no labels on {dim!r}; give them with "
+                f".assign_coords({dim}=[…]), results are joined on labels, never on position"
+            )
+        index = array.indexes[dim]
+        if isinstance(index, pd.MultiIndex):
+            raise SchemaError(f"{what} has a MultiIndex on {dim!r}; use .reset_index({dim!r})")
+        if not len(index):
+            raise SchemaError(f"{what} is empty: {dim!r} has no labels")
+        if index.hasnans:
+            raise SchemaError(f"{what} has missing labels on {dim!r}; every {dim} needs a name")
+        if not index.is_unique:
+            twice = index[index.duplicated()].unique()
+            raise SchemaError(
+                f"{what} has duplicate labels on {dim!r}: {listing(twice)}; "
+                f"keep one of each with .drop_duplicates({dim!r}), or average them with "
+                f".groupby({dim!r}).mean()"
+            )
+
+
+def check_representations(
+    reps: object, model: str, stimulus: str, feature: str, what: str = "reps"
+) -> xr.DataArray:
+    """Dims and labels of a representation set; its values are not read."""
+    array = check_dims(reps, model, stimulus, feature, what=what)
+    check_labels(array, model, stimulus, what=what)
+    if not array.sizes[feature]:
+        raise SchemaError(f"{what} is empty: {feature!r} has size 0")
+    return array
+
+
+def feature_dim(reps: object, feature: str) -> str:
+    """The dim of the coordinates: ``component`` where a shared space was given."""
+    dims = getattr(reps, "dims", ())
+    given = feature == "feature" and "feature" not in dims and "component" in dims
+    return "component" if given else feature
+
+
+def read_coordinates(array: xr.DataArray) -> xr.DataArray:
+    """The array with its coordinates in memory: labels and widths are metadata.
+
+    They are read in the calling thread, unless they live on a cluster; the data is not.
+    """
+    lazy = {name: coord.variable for name, coord in array.coords.items() if coord.chunks}
+    if not lazy:
+        return array
+    cluster = "distributed" in sys.modules and sys.modules["distributed"].client._global_clients
+    (read,) = dask.base.compute(lazy, scheduler=None if cluster else "synchronous")
+    return array.assign_coords(read)
+
+
+def widths(reps: xr.DataArray, feature: str = "feature", what: str = "reps") -> xr.DataArray:
+    """How many leading features are real: ``n_features``, or all of them where it is absent."""
+    full = reps.sizes[feature]
+    if "n_features" not in reps.coords or feature == "component":
+        return xr.DataArray(np.int64(full))
+    coord = reps.coords["n_features"]
+    values = np.asarray(coord.values)
+    wrong = ~((values >= 1) & (values <= full) & (values == np.floor(values)))
+    if wrong.any():
+        who = (
+            listing(coord[coord.dims[0]].values[wrong.reshape(len(wrong), -1).any(1)])
+            if coord.dims and coord.dims[0] in reps.indexes
+            else "this model"
+        )
+        raise SchemaError(
+            f"{what}: n_features must be whole and between 1 and {full} ({feature!r} has {full}); "
+            f"it is {np.unique(values[wrong]).tolist()} for {who}"
+        )
+    return xr.DataArray(
+        values.astype(np.int64), dims=coord.dims, coords={d: reps[d] for d in coord.dims}
+    )
+
+
+def check_shared(reps: xr.DataArray, call: str, model: str, feature: str) -> None:
+    """Models can be compared feature by feature: equally wide, and marked as a shared space."""
+    real = widths(reps, feature)
+    if len(np.unique(real)) > 1:
+        who = reps.indexes[model]
+        raise SchemaError(
+            f"{call} compares features by position, but the models differ in width: n_features "
+            f"is {listing(real.values.ravel())} for {listing(who)}; bring them into one space "
+            "with xconverge.shared_space, or use a basis-free metric"
+        )
+    if feature != "component" and reps.attrs.get("space") != "shared":
+        warnings.warn(
+            f"{call} compares features by position, and nothing says that the models share their "
+            "axes: networks that agree then look unrelated. Use "
+            "xconverge.shared_space(reps)['aligned'], or a basis-free metric; if the axes are "
+            "shared, set reps.attrs['space'] = 'shared'",
+            UnalignedSpaceWarning,
+            stacklevel=3,
+        )
+
+
+def natural_rank(labels: Sequence[Hashable] | pd.Index) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Rank of every label in natural order (``s2`` before ``s10``): it does not know positions.
+
+    Examples
+    --------
+    >>> natural_rank(["s10", "s2", "s1"])
+    array([2, 1, 0])
+    """
+    parts = [re.split(r"(\d+)", str(label)) for label in labels]
+    keys = [
+        ([(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in part], str(label))
+        for part, label in zip(parts, labels, strict=True)
+    ]
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    rank = np.empty(len(keys), np.int64)
+    rank[order] = np.arange(len(keys))
+    return rank
+
+
+def join_labels(
+    a: xr.DataArray,
+    b: xr.DataArray,
+    dim: str = "stimulus",
+    join: Join = "exact",
+    names: tuple[str, str] = ("a", "b"),
+) -> tuple[xr.DataArray, xr.DataArray, int]:
+    """Bring two arrays to the same labels, in the order of the first.
+
+    Returns both, and how many labels were dropped (always 0 for ``join="exact"``).
+    """
+    choose("join", join, ["exact", "inner"])
+    check_labels(a, dim, what=names[0])
+    check_labels(b, dim, what=names[1])
+    left, right = a.indexes[dim], b.indexes[dim]
+    if left.equals(right):
+        return a, b, 0
+    common = left[left.isin(right)]
+    if join == "exact" and not len(common) == len(left) == len(right):
+        raise SchemaError(
+            f"{names[0]} and {names[1]} must have the same labels on {dim!r}: "
+            f"{names[0]} has {len(left)}, {names[1]} has {len(right)}, {len(common)} are in both; "
+            f"missing from {names[1]}: {listing(left[~left.isin(right)]) or 'none'}; "
+            f"missing from {names[0]}: {listing(right[~right.isin(left)]) or 'none'}. "
+            'Use join="inner" to keep those in both'
+        )
+    if not len(common):
+        raise SchemaError(
+            f"{names[0]} and {names[1]} share no label on {dim!r}: {names[0]} has "
+            f"{listing(left, 3)}; {names[1]} has {listing(right, 3)}. Were they named alike?"
+        )
+    return take(a, dim, common), take(b, dim, common), len(left) + len(right) - 2 * len(common)
+
+
+def take(array: xr.DataArray, dim: str, labels: pd.Index) -> xr.DataArray:
+    """These labels of a dim, in this order; untouched where nothing changes."""
+    index = array.indexes[dim]
+    return array if index.equals(labels) else array.isel({dim: index.get_indexer(labels)})
+
+
+def on_side(array: xr.DataArray, dim: str, side: str) -> xr.DataArray:
+    """Rename a dim and its coordinates for one side of a result: ``model`` to ``model_a``."""
+    if dim not in array.dims:
+        return array
+    names = {str(n): f"{n}{side}" for n, c in array.coords.items() if c.dims == (dim,)}
+    return array.rename({**names, dim: f"{dim}{side}"})
+
+
+def validate(
+    reps: xr.DataArray,
+    *,
+    model: str = "model",
+    stimulus: str = "stimulus",
+    feature: str = "feature",
+) -> xr.DataArray:
+    """Check a representation set against the data model, and return it unchanged.
+
+    Parameters
+    ----------
+    reps : DataArray
+        (model, stimulus, feature), extra dims allowed.
+    model, stimulus, feature : str
+        Names of the dims.
+
+    Returns
+    -------
+    DataArray
+        ``reps`` itself.
+
+    Raises
+    ------
+    SchemaError
+        One error that names every fault: dims or labels missing, empty, not text or not unique;
+        widths out of range; rows with NaN or infinity among their real features (a row that is
+        NaN throughout is a stimulus the model never saw); padding that is not NaN.
+
+    Notes
+    -----
+    Reads the values, block by block, because a fault in them is what it looks for. This is the
+    one check that does: every measure checks the rows that it reads.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xconverge import stack_models
+    >>> reps = stack_models({"a": np.ones((2, 3))}, stimuli=["cat", "dog"])
+    >>> validate(reps) is reps
+    True
+    """
+    array = check_dims(reps, model, stimulus, feature)
+    faults = _faults(
+        lambda: check_labels(array, model),
+        lambda: check_labels(array, stimulus),
+        lambda: check_representations(array, model, stimulus, feature),
+        lambda: widths(array, feature),
+    )
+    values = [] if faults else _faulty_values(array, model, stimulus, feature)
+    text = _faults(lambda: check_text(array, model), lambda: check_text(array, stimulus))
+    faults = [*faults, *text, *values]
+    if faults:
+        raise SchemaError("\n".join(faults))
+    return reps
+
+
+def _faults(*checks: Callable[[], object]) -> list[str]:
+    """What these checks complain about, each complaint once."""
+    found: dict[str, None] = {}
+    for check in checks:
+        try:
+            check()
+        except SchemaError as error:
+            found[str(error)] = None
+    return list(found)
+
+
+def check_text(array: xr.DataArray, dim: str, what: str = "reps") -> None:
+    """The labels of a dim are text that is not empty."""
+    if dim not in array.indexes:
+        return
+    labels = array.indexes[dim]
+    other = [label for label in labels if not isinstance(label, str)]
+    if other:
+        raise SchemaError(
+            f"{what} needs text labels on {dim!r}, got {type(other[0]).__name__} for "
+            f"{listing(other)}; use .assign_coords({dim}={dim}_labels.astype(str))"
+        )
+    if any(not label for label in labels):
+        raise SchemaError(f"{what} has an empty label on {dim!r}; every {dim} needs a name")
+
+
+def _faulty_values(array: xr.DataArray, model: str, stimulus: str, feature: str) -> list[str]:
+    real = xr.DataArray(np.arange(array.sizes[feature]), dims=feature) < widths(array, feature)
+    missing = array.isnull()
+    counts = xr.Dataset(
+        {
+            "nan": (missing & real).sum(feature),
+            "inf": (np.isinf(array) & real).sum(feature),
+            "padding": (~missing & ~real).sum(feature),
+            "width": real.sum(feature),
+        }
+    ).compute()
+    extra = [dim for dim in counts["nan"].dims if dim not in (model, stimulus)]
+    kinds = {
+        "NaN inside a row": (counts["nan"] > 0) & (counts["nan"] < counts["width"]),
+        "infinity": counts["inf"] > 0,
+        "values in the padding, beyond n_features": counts["padding"] > 0,
+    }
+    faults = []
+    for kind, mask in kinds.items():
+        for name in array.indexes[model]:
+            here = mask.sel({model: name}).any(extra)
+            if here.any():
+                who = listing(array.indexes[stimulus][here.values])
+                faults.append(f"reps has {kind}: model {name!r}, stimulus {who}")
+    return faults

@@ -1,0 +1,1 @@
+"""What one does with measures: bins, modulation, binned RSA, the whole analysis."""

@@ -1,0 +1,69 @@
+"""Quantile bins of dispersion."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from xconverge.kernels.ranks import quantile_bins
+from xconverge.schema import SchemaError, check_dims, check_labels, describe
+
+
+def dispersion_bins(
+    dispersion: xr.DataArray, n_bins: int = 3, *, stimulus: str = "stimulus"
+) -> xr.DataArray:
+    """Sort stimuli into equally filled bins, from low to high dispersion.
+
+    Parameters
+    ----------
+    dispersion : DataArray
+        (stimulus); any value per stimulus.
+    n_bins : int
+        Number of bins, at least 2.
+    stimulus : str
+        Name of the dim.
+
+    Returns
+    -------
+    DataArray
+        ``bin`` (stimulus), int: 0 for the lowest, ``n_bins - 1`` for the highest, -1 where
+        dispersion is not finite. ``attrs["edges"]`` holds the ``n_bins + 1`` quantile edges; a
+        value equal to an edge falls into the lower bin.
+
+    Raises
+    ------
+    ValueError
+        Fewer distinct values than bins, or equal edges.
+
+    Notes
+    -----
+    Computes a lazy input: quantile edges need the values.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> spread = xr.DataArray([0.1, 0.9, 0.5], dims="stimulus",
+    ...     coords={"stimulus": ["cat", "dog", "cow"]})
+    >>> dispersion_bins(spread).values.tolist()
+    [0, 2, 1]
+    """
+    values = per_stimulus(dispersion, "dispersion", stimulus)
+    if n_bins < 2:
+        raise ValueError(f"n_bins={n_bins}: at least 2 bins are needed")
+    bins, edges = quantile_bins(np.asarray(values.values, np.float64), n_bins)
+    result = values.copy(data=bins)
+    return describe(
+        result, "bin", n_bins=n_bins, edges=edges.tolist(), of=str(dispersion.name or "values")
+    )
+
+
+def per_stimulus(array: xr.DataArray, what: str, stimulus: str) -> xr.DataArray:
+    """One value per stimulus and no other dim."""
+    array = check_dims(array, stimulus, what=what)
+    check_labels(array, stimulus, what=what)
+    if array.ndim != 1:
+        raise SchemaError(
+            f"{what} must have the dim {stimulus!r} alone, got {list(map(str, array.dims))}; "
+            "average or select the others first"
+        )
+    return array
