@@ -121,19 +121,20 @@ def apply(
     what : str
         What the first array is called in an error.
     """
-    arrays = tuple(one_chunk(array, dims) for array, dims in zip(arrays, core, strict=True))
+    inputs: list[Any] = [one_chunk(array, dims) for array, dims in zip(arrays, core, strict=True)]
     core = [list(dims) for dims in core]
     if labels is not None:
         kernel = partial(named_rows, kernel, what=what)
-        lazy = arrays[0].chunks is not None
+        first = inputs[0]
         for dim in labels:
-            names = label_array(arrays[0], dim)
-            chunks = {d: arrays[0].chunksizes[d] for d in names.dims} if lazy else None
-            arrays = (*arrays, names.astype(object).chunk(chunks) if chunks else names)
+            names = label_array(first, dim)
+            if first.chunks is not None and names.dims:
+                names = names.astype(object).chunk({dim: first.chunksizes[dim]})
+            inputs.append(names)
             core = [*core, [dim] if dim in core[0] else []]
     return xr.apply_ufunc(
         kernel,
-        *arrays,
+        *inputs,
         kwargs=kwargs,
         input_core_dims=core,
         output_core_dims=[list(dims) for dims in out],
@@ -182,7 +183,7 @@ def merge_over(
     model, stimulus, feature = dims
     array = one_chunk(array, [feature] if merge else [model, feature])
     array = array.transpose(..., model, stimulus, feature)
-    return xr.apply_ufunc(
+    reduced: xr.DataArray = xr.apply_ufunc(
         partial(
             _merge_blocks,
             leaf=partial(_leaves, leaf=leaf, what=what),
@@ -198,6 +199,7 @@ def merge_over(
         dask="allowed",
         keep_attrs=False,
     )
+    return reduced
 
 
 def _merge_blocks(
@@ -211,10 +213,11 @@ def _merge_blocks(
     sizes: tuple[int, ...],
 ) -> Any:
     outputs = partial(_outputs, merge=merge, finish=finish)
+    result: Any
     if isinstance(x, da.Array):
         result = _tree(x, models, stimuli, leaf, merge, outputs, int(np.prod(sizes)))
     else:
-        result = np.moveaxis(outputs([leaf(x, models, stimuli)]), -2, -1)
+        result = outputs([leaf(x, models, stimuli)]).swapaxes(-2, -1)
     return result.reshape(*result.shape[:-1], *sizes)
 
 
@@ -238,7 +241,7 @@ def _tree(
         da.from_array(np.asarray(stimuli, dtype=object), chunks=(x.chunks[s],)), (s,),
         concatenate=True, dtype=np.float64, meta=meta,
     )  # fmt: skip
-    result = da.reduction(
+    result: da.Array = da.reduction(
         states,
         chunk=_as_it_is,
         combine=partial(_for_dask, function=merge),
@@ -251,7 +254,8 @@ def _tree(
         dtype=np.float64,
         meta=meta,
     )
-    return da.moveaxis(result, m, -1)
+    swapped: da.Array = result.swapaxes(m, -1)
+    return swapped
 
 
 def _leaves(
@@ -276,8 +280,7 @@ def _merged(blocks: Any, *, merge: Callable[[Sequence[Any]], Any] | None) -> Arr
     """One state from those of several blocks, for each position along extra dims."""
     blocks = _flat(blocks)
     if merge is None or len(blocks) == 1:
-        (only,) = blocks
-        return only
+        return np.asarray(blocks[0])
     merged = np.empty(blocks[0].shape, dtype=object)
     for position in np.ndindex(merged.shape):
         merged[position] = merge([block[position] for block in blocks])
@@ -290,7 +293,7 @@ def _outputs(
     """Results (…, output, stimulus) of the merged states."""
     states = merge(blocks)
     results = np.stack([finish(state) for state in states.ravel()])
-    return results.reshape(*states.shape, -1, results.shape[-1])
+    return np.asarray(results.reshape(*states.shape, -1, results.shape[-1]))
 
 
 def _flat(blocks: Any) -> list[Array]:

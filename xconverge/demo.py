@@ -181,7 +181,7 @@ def _figures(
     in_brain = plot.rsa_by_bin(brain)
     in_brain.set_title("Vision models and human IT, by dispersion")
     spread = _table_of(neural, "dispersion")["dispersion"].sel(measure="consensus")
-    order = spread["stimulus"].values[np.argsort(spread.values)]
+    order = spread["stimulus"].values[np.argsort(spread.values)].tolist()
     rows = {"lowest\ndispersion": order[:12], "highest\ndispersion": order[-12:]}
     figures = {
         "alignment_by_dispersion": by_bin.figure,
@@ -191,7 +191,7 @@ def _figures(
     }
     paths = {name: out / f"{name}.png" for name in figures}
     for name, figure in figures.items():
-        figure.savefig(paths[name], dpi=150)
+        figure.get_figure(root=True).savefig(paths[name], dpi=150)
     return paths
 
 
@@ -283,11 +283,8 @@ def _print_brain(console: Any, brain: xr.Dataset, brains: xr.DataTree) -> None:
         one = brain.sel(model_a=name)
         values = [float(one["rsa"]), *one["rsa_by_bin"].values]
         table.add_row(str(name), *(f"{value:+.3f}" for value in values))
-    mean = zip(
-        brain["rsa_of_mean_by_bin"].values, brain["p_value_of_mean_by_bin"].values, strict=True
-    )
-    values, p_values = zip(*mean, strict=True)
-    table.add_row("mean RDM", "", *(f"{value:+.3f}" for value in values))
+    mean, p_values = brain["rsa_of_mean_by_bin"].values, brain["p_value_of_mean_by_bin"].values
+    table.add_row("mean RDM", "", *(f"{value:+.3f}" for value in mean))
     table.add_row("  its p-value", "", *(f"{p:.3f}" for p in p_values))
     console.print(table)
     human = _table_of(brains, "images92_it")["rdm"].mean("session")
@@ -312,6 +309,8 @@ def _print_facts(
     scores = _table_of(neural, "alignment")["mutual_knn"]
     effect = _table_of(neural, "modulation").sel(measure="consensus")
     spread = _table_of(neural, "dispersion")["dispersion"]
+    monkey = _table_of(brains, "monkey_it")["rdm"]
+    behaviour = _table_of(brains, "behaviour")["rdm"].mean("subject")
     found = {
         "mean mutual-kNN": f"{float(scores.mean()):.4f}",
         "ViT-S/14 × MiniLM-L6": (
@@ -324,10 +323,8 @@ def _print_facts(
             f"{float(effect['correlation_of_mean'].sel(control='local_density')):+.2f}"
         ),
         "mean neighbourhood dispersion": f"{float(spread.sel(measure='neighborhood').mean()):.3f}",
-        "mean human IT × monkey IT": f"{float(rsa(human, _table_of(brains, 'monkey_it')['rdm'])):.3f}",
-        "mean human IT × behaviour": (
-            f"{float(rsa(human, _table_of(brains, 'behaviour')['rdm'].mean('subject'))):.3f}"
-        ),
+        "mean human IT × monkey IT": f"{float(rsa(human, monkey)):.3f}",
+        "mean human IT × behaviour": f"{float(rsa(human, behaviour)):.3f}",
     }
     for name, label in (
         ("mobilenetv2_in1k", "mobilenetv2"),

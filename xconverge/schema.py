@@ -403,10 +403,10 @@ def _faulty_values(array: xr.DataArray, model: str, stimulus: str, feature: str)
     missing = array.isnull()
     counts = xr.Dataset(
         {
-            "nan": (missing & real).sum(feature),
-            "inf": (np.isinf(array) & real).sum(feature),
-            "padding": (~missing & ~real).sum(feature),
-            "width": real.sum(feature),
+            "nan": (missing & real).sum(dim=feature),
+            "inf": ((abs(array) == np.inf) & real).sum(dim=feature),
+            "padding": (~missing & ~real).sum(dim=feature),
+            "width": xr.DataArray(widths(array, feature)),
         }
     ).compute()
     extra = [dim for dim in counts["nan"].dims if dim not in (model, stimulus)]

@@ -138,7 +138,8 @@ def _one_model(
     if not array.sizes[feature]:
         raise SchemaError(f"{what} has no features: {feature!r} has size 0")
     real = slice(int(widths(array, feature, what)))
-    return array.isel({feature: real}).drop_vars(["n_features", feature], errors="ignore")
+    labelled: xr.DataArray = array.isel({feature: real})
+    return labelled.drop_vars(["n_features", feature], errors="ignore")
 
 
 def _coordinates(

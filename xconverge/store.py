@@ -426,7 +426,8 @@ def _staged(target: Path, root: Path) -> Iterator[Path]:
     before = _state(target)
     with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as scratch:
         new, old = Path(scratch, "new"), Path(scratch, "old")
-        yield new
+        with _quiet():
+            yield new
         if _state(target) != before:
             raise FileExistsError(f"{target} was changed by someone else meanwhile; run this again")
         try:
@@ -682,7 +683,7 @@ def _grown_coords(old: xr.DataArray, new: xr.DataArray) -> xr.Dataset:
     """The coordinates of both, ``n_features`` among them: joined on ``model``, equal elsewhere."""
     sides = [
         side.coords.to_dataset().assign_coords(n_features=real.broadcast_like(side["model"]))
-        for side, real in ((old, widths(old)), (new, widths(new)))
+        for side, real in ((s.transpose(*old.dims), widths(s)) for s in (old, new))
     ]
     ours, theirs = (set(map(str, side.variables)) for side in sides)
     if ours != theirs:

@@ -40,7 +40,7 @@ def reduce(x: Array, width: int, n_components: int | None, dim: int) -> Reduced:
     faulty = ~np.isfinite(rows).all(1) & ~missing
     if faulty.any():
         raise RowError("NaN or infinity inside a row", np.argwhere(faulty))
-    seen = ~missing
+    seen = np.asarray(~missing)
     center = rows[seen].mean(0) if seen.any() else np.zeros(width)
     rows[seen] -= center
     rows[~seen] = 0.0

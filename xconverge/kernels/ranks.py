@@ -38,7 +38,7 @@ def bin_means(values: Array, bins: Array, n_bins: int) -> Array:
     finite = np.isfinite(values)
     total = np.where(finite, values, 0.0) @ member.T
     count = finite.astype(np.float64) @ member.T
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return np.asarray(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0))
 
 
 def rank_correlations(

@@ -126,4 +126,4 @@ def square_distances(rows: Array, others: Array) -> Array:
 
 def row_cosines(a: Array, b: Array) -> Array:
     """Cosine (n) of unit rows ``a`` (n, f) with unit rows ``b``; NaN where either is missing."""
-    return np.clip(np.vecdot(a, b), -1, 1)
+    return np.asarray(np.clip(np.vecdot(a, b), -1, 1))

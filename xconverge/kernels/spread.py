@@ -18,7 +18,7 @@ from xconverge.kernels.rows import METRICS, Array, Metric, RowError, norms
 class Spread(NamedTuple):
     """Models seen (n), their mean (n, f), ssd (n), and sum of their squared norms (n)."""
 
-    count: Array
+    models: Array
     mean: Array
     ssd: Array
     square: Array
@@ -95,8 +95,8 @@ def merge(states: Sequence[Spread]) -> Spread:
     """State of all the models of several blocks that hold the same stimuli."""
     if len(states) == 1:
         return states[0]
-    count = sum(state.count for state in states)
-    share = [state.count / np.maximum(count, 1) for state in states]
+    count = np.sum([state.models for state in states], axis=0)
+    share = [state.models / np.maximum(count, 1) for state in states]
     mean = np.zeros_like(states[0].mean)
     ssd = np.zeros_like(states[0].ssd)
 
@@ -106,10 +106,10 @@ def merge(states: Sequence[Spread]) -> Spread:
                 mean[part] += state.mean[part] * weight[part, None]
             for state in states:
                 gap = state.mean[part] - mean[part]
-                ssd[part] += state.ssd[part] + state.count[part] * np.vecdot(gap, gap)
+                ssd[part] += state.ssd[part] + state.models[part] * np.vecdot(gap, gap)
 
     over_blocks(work, len(ssd), mean.shape[1] * mean.itemsize * len(states))
-    return Spread(count, mean, ssd, sum(state.square for state in states))
+    return Spread(count, mean, ssd, np.sum([state.square for state in states], axis=0))
 
 
 def pair_distances(x: Array, metric: Metric) -> Array:
@@ -137,7 +137,7 @@ def mean_over_pairs(distances: Array) -> Array:
     upper = distances[np.triu_indices(len(distances), 1)]
     there = ~np.isnan(upper)
     total, pairs = np.where(there, upper, 0.0).sum(0), there.sum(0)
-    return np.divide(total, pairs, out=np.full(total.shape, np.nan), where=pairs > 0)
+    return np.asarray(np.divide(total, pairs, out=np.full(total.shape, np.nan), where=pairs > 0))
 
 
 def mean_pair_distance(x: Array, metric: Metric) -> Array:
@@ -153,6 +153,6 @@ def summary(state: Spread, metric: str) -> Array:
     if metric == "consensus":
         value = np.sqrt(state.ssd)
     else:
-        value = METRICS[metric].of_square(2 * state.ssd / np.maximum(state.count - 1, 1))
-    value = np.where(state.count > 1, value, np.nan)
-    return np.stack([value, state.count, state.square / np.maximum(state.count, 1)])
+        value = METRICS[metric].of_square(2 * state.ssd / np.maximum(state.models - 1, 1))
+    value = np.where(state.models > 1, value, np.nan)
+    return np.stack([value, state.models, state.square / np.maximum(state.models, 1)])

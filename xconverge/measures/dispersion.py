@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -181,15 +183,16 @@ def _real(reps: xr.DataArray, feature: str) -> xr.DataArray:
 
 
 def _coordinates(reps: xr.DataArray, dims: Dims, metric: str, normalize: bool) -> xr.DataArray:
+    leaf: Callable[[Any], Any]
     if metric == "euclidean":
         leaf, joined, finish = partial(mean_pair_distance, metric=METRICS[metric]), None, np.asarray
     else:
         leaf = partial(spread, metric=METRICS.get(metric, METRICS["sqeuclidean"]))
         joined, finish = merge, partial(summary, metric=metric)
-    outputs = merge_over(reps, dims, leaf, joined, finish, {"_output": 3})
+    outputs: xr.DataArray = merge_over(reps, dims, leaf, joined, finish, {"_output": 3})
     value, count, square = (outputs.isel(_output=i) for i in range(3))
     if normalize:
-        value = value / (square if metric in SQUARED else np.sqrt(square)).where(square > 0)
+        value = value / square.where(square > 0) ** (1 if metric in SQUARED else 0.5)
     return _counted(value, count)
 
 
