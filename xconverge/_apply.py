@@ -1,14 +1,14 @@
 """The one place where labels meet kernels: dims, chunks, labels in errors.
 
 Two routes. ``apply`` runs a kernel that needs whole dims: they are made one chunk here, in the
-open. ``merge_over`` reduces a dim of any chunking by states that merge, without a rechunk of it.
+open. ``over_models`` reduces models of any chunking by states that merge, and rechunks none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import dask.array as da
 import numpy as np
@@ -147,29 +147,38 @@ def apply(
     )
 
 
-def merge_over(
+class Merging(NamedTuple):
+    """How blocks of models merge.
+
+    ``leaf`` makes a state of one block (model, stimulus, feature), ``merge`` one state of
+    several, ``finish`` the result (…, stimulus) of the state of all models.
+    """
+
+    leaf: Callable[[Array], Any]
+    merge: Callable[[Sequence[Any]], Any]
+    finish: Callable[[Any], Array]
+
+
+def over_models(
     array: xr.DataArray,
     dims: Dims,
-    leaf: Callable[[Array], Any],
-    merge: Callable[[Sequence[Any]], Any] | None,
-    finish: Callable[[Any], Array],
+    kernel: Callable[[Array], Array],
+    merging: Merging | None,
     out: Mapping[str, int],
     what: str = "reps",
 ) -> xr.DataArray:
-    """Reduce ``array`` (…, model, stimulus, feature) over model and feature by merging states.
+    """Reduce ``array`` (…, model, stimulus, feature) over model and feature, stimuli in blocks.
 
     Parameters
     ----------
     array : DataArray
-        In memory, or lazy with any chunks: feature is made one chunk, model is left as it is.
+        In memory, or lazy with any chunks: feature is made one chunk; model is left as it is
+        where blocks of models merge.
     dims : (model, stimulus, feature)
-    leaf : callable
-        State of one block (model, stimulus, feature) of rows.
-    merge : callable or None
-        One state from the states of several blocks of models; None where states do not merge,
-        and all models must be one chunk.
-    finish : callable
-        Result (…, stimulus) from the state of all models; ``numpy.asarray`` where that is it.
+    kernel : callable
+        Result (…, stimulus) of a block that holds all models.
+    merging : Merging or None
+        How blocks of models merge; None where they do not, and model is made one chunk.
     out : mapping of dim to size
         Dims of the result before stimulus; they come last.
     what : str
@@ -181,14 +190,16 @@ def merge_over(
         (…, stimulus, *out)
     """
     model, stimulus, feature = dims
-    array = one_chunk(array, [feature] if merge else [model, feature])
+    array = one_chunk(array, [feature] if merging else [model, feature])
     array = array.transpose(..., model, stimulus, feature)
+    if merging is None or array.chunks is None or len(array.chunksizes[model]) == 1:
+        merging = Merging(kernel, _only, np.asarray)
     reduced: xr.DataArray = xr.apply_ufunc(
         partial(
             _merge_blocks,
-            leaf=partial(_leaves, leaf=leaf, what=what),
-            merge=partial(_merged, merge=merge),
-            finish=finish,
+            leaf=partial(_leaves, leaf=merging.leaf, what=what),
+            merge=partial(_merged, merge=merging.merge),
+            finish=merging.finish,
             sizes=tuple(out.values()),
         ),
         array,
@@ -200,6 +211,11 @@ def merge_over(
         keep_attrs=False,
     )
     return reduced
+
+
+def _only(states: Sequence[Any]) -> Any:
+    (state,) = states
+    return state
 
 
 def _merge_blocks(
@@ -276,10 +292,10 @@ def _for_dask(blocks: Any, axis: Any, keepdims: bool, *, function: Callable[[Any
     return function(blocks)
 
 
-def _merged(blocks: Any, *, merge: Callable[[Sequence[Any]], Any] | None) -> Array:
+def _merged(blocks: Any, *, merge: Callable[[Sequence[Any]], Any]) -> Array:
     """One state from those of several blocks, for each position along extra dims."""
     blocks = _flat(blocks)
-    if merge is None or len(blocks) == 1:
+    if len(blocks) == 1:
         return np.asarray(blocks[0])
     merged = np.empty(blocks[0].shape, dtype=object)
     for position in np.ndindex(merged.shape):

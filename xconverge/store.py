@@ -47,6 +47,7 @@ READ: dict[str, Any] = {
 }
 # xarray gives these attrs a meaning of its own, and would change the numbers by it
 RESERVED = ("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "coordinates")
+RESERVED_FOR_TIMES = ("units", "calendar", "dtype")
 NAME = "representation"
 DIMS: Dims = ("model", "stimulus", "feature")
 
@@ -424,7 +425,9 @@ def _staged(target: Path, root: Path) -> Iterator[Path]:
     """A folder to fill, which takes the place of ``target`` if nothing went wrong."""
     root.parent.mkdir(parents=True, exist_ok=True)
     before = _state(target)
-    with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as scratch:
+    with tempfile.TemporaryDirectory(
+        prefix=f".{root.name}-", dir=root.parent, ignore_cleanup_errors=True
+    ) as scratch:
         new, old = Path(scratch, "new"), Path(scratch, "old")
         with _quiet():
             yield new
@@ -558,7 +561,7 @@ def _storable(dataset: xr.Dataset, where: str = "") -> xr.Dataset:
         new[name] = xr.Variable(
             variable.dims,
             _storable_values(name, variable, dataset, where),
-            _storable_attrs(variable.attrs, f"{where}{name}.attrs"),
+            _storable_attrs(variable.attrs, f"{where}{name}.attrs", variable.dtype.kind in "Mm"),
         )
     return xr.Dataset(
         {name: variable for name, variable in new.items() if name in dataset.data_vars},
@@ -600,6 +603,8 @@ def _storable_values(name: str, variable: xr.Variable, dataset: xr.Dataset, wher
 
 def _labels(mask: Any, variable: xr.Variable, dataset: xr.Dataset) -> str:
     """The labels at which a mask over a variable is true: ``stimulus 'cat', 'dog'``."""
+    if not variable.dims:
+        return "its one value"
     where = {str(d): np.unique(at) for d, at in zip(variable.dims, np.nonzero(mask), strict=True)}
     return "; ".join(
         f"{dim} {listing(dataset.indexes[dim][at] if dim in dataset.indexes else at)}"
@@ -607,8 +612,8 @@ def _labels(mask: Any, variable: xr.Variable, dataset: xr.Dataset) -> str:
     )
 
 
-def _storable_attrs(attrs: Mapping[Any, Any], where: str) -> dict[str, Any]:
-    reserved = [key for key in RESERVED if key in attrs]
+def _storable_attrs(attrs: Mapping[Any, Any], where: str, times: bool = False) -> dict[str, Any]:
+    reserved = [key for key in (*RESERVED, *(RESERVED_FOR_TIMES if times else ())) if key in attrs]
     if reserved:
         raise SchemaError(
             f"{where} has {listing(reserved)}, which xarray would act upon when the store is read; "
@@ -717,18 +722,18 @@ def _check_coordinate(name: str, old: xr.Dataset, new: xr.Dataset) -> None:
             f"coordinate {name!r} is {kinds[0]} over {list(before.dims)} in the store and "
             f"{kinds[1]} over {list(after.dims)} in reps; make it alike, or .drop_vars it"
         )
-    if "model" in before.dims:
-        return
-    if before.shape != after.shape:
+    if {**before.sizes, "model": 0} != {**after.sizes, "model": 0}:
         raise SchemaError(
             f"coordinate {name!r} over {list(before.dims)} has the shape {before.shape} in the "
             f"store and {after.shape} in reps, and cannot grow; .drop_vars it on both sides"
         )
+    if "model" in before.dims:
+        return
     differ = (before.values != after.values) & ~(pd.isna(before.values) & pd.isna(after.values))
     if np.any(differ):
         raise SchemaError(
             f"coordinate {name!r} contradicts that of the store at "
-            f"{_labels(differ, before, old) or 'its one value'}; correct it, or rename it"
+            f"{_labels(differ, before, old)}; correct it, or rename it"
         )
 
 

@@ -62,8 +62,11 @@ def norms(x: Array, metric: Metric) -> tuple[Array, Array]:
     """
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
         square = np.vecdot(x, x)
-        if metric.unit and not ((square > TINY) & (square < 1 / TINY)).all():
-            _rescale(x, square)
+    plain = square.min(initial=1.0) > TINY and square.max(initial=1.0) < 1 / TINY
+    if plain and not metric.centered:
+        return np.sqrt(square), np.ones(square.shape, bool)
+    if not plain and metric.unit:
+        _rescale(x, square)
     seen = np.isfinite(square)
     if not seen.all():
         gone = np.argwhere(~seen)

@@ -24,34 +24,94 @@ class Spread(NamedTuple):
     square: Array
 
 
-def spread(x: Array, metric: Metric) -> Spread:
+def leaf(x: Array, metric: Metric) -> Spread | Array:
     """State of the models in one block, from rows ``x`` (model, n, f).
+
+    The rows of a single model stay as they are, checked: their state would be twice their size.
+    """
+    if len(x) > 1:
+        return spread(x, metric)
+    _check_rows(x, metric)
+    return np.asarray(x[0])
+
+
+def _check_rows(x: Array, metric: Metric) -> None:
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        square = np.vecdot(x, x)
+    if not metric.centered and (np.isfinite(square) & (square > 0)).all():
+        return
+
+    def work(parts: Sequence[slice]) -> None:
+        for part in parts:
+            _norms_from(x[:, part].astype(np.float64), part.start, metric)
+
+    over_blocks(work, x.shape[1], len(x) * x.shape[2] * 8)
+
+
+def spread(x: Array | Sequence[Array], metric: Metric) -> Spread:
+    """State of several models, from the rows (n, f) of each."""
+    mean = np.empty(x[0].shape)
+    count, ssd, square = _deviations(x, metric, mean)
+    return Spread(count, mean, ssd, square)
+
+
+def dispersion(x: Array, metric: Metric, name: str) -> Array:
+    """Dispersion, models seen and mean squared norm (3, n) from all models (model, n, f)."""
+    return _summary(*_deviations(x, metric, None), name)
+
+
+def dispersion_of(state: Spread, name: str) -> Array:
+    """Dispersion, models seen and mean squared norm (3, n) from the state of all models."""
+    return _summary(state.models, state.ssd, state.square, name)
+
+
+def _summary(count: Array, ssd: Array, square: Array, name: str) -> Array:
+    if name == "consensus":
+        value = np.sqrt(ssd)
+    else:
+        value = METRICS[name].of_square(2 * ssd / np.maximum(count - 1, 1))
+    return np.stack([np.where(count > 1, value, np.nan), count, square / np.maximum(count, 1)])
+
+
+def _deviations(
+    x: Array | Sequence[Array], metric: Metric, mean: Array | None
+) -> tuple[Array, Array, Array]:
+    """Models seen, ssd and sum of squared norms (n) of several models; fills ``mean`` if given.
 
     Closed form in float64: sum of squared norms minus count times the squared norm of the mean;
     where the two cancel, from the deviations themselves.
     """
-    models, n, width = x.shape
-    mean = np.empty((n, width))
-    norm, seen, inner = np.empty((models, n)), np.empty((models, n), bool), np.empty(n)
+    models, (n, width) = len(x), x[0].shape
+    norm, seen, inner = np.empty((models, n)), np.ones((models, n), bool), np.empty(n)
 
     def work(parts: Sequence[slice]) -> None:
         scratch = np.empty((models, parts[0].stop - parts[0].start, width))
         for part in parts:
             rows = scratch[:, : part.stop - part.start]
-            rows[...] = x[:, part]
+            _gather(x, part, rows)
             norm[:, part], seen[:, part] = _norms_from(rows, part.start, metric)
-            total = np.vecmat(_weights(norm[:, part], seen[:, part], metric).T, rows.swapaxes(0, 1))
-            inner[part] = np.vecdot(total, total)
-            mean[part] = total
+            weights = _weights(norm[:, part], seen[:, part], metric)
+            total = np.vecmat(weights.T, rows.swapaxes(0, 1))
+            np.vecdot(total, total, out=inner[part])
+            if mean is not None:
+                mean[part] = total
 
     over_blocks(work, n, models * width * 8)
     count = seen.sum(0)
     square = np.square(norm * _weights(norm, seen, metric) * count).sum(0)
-    ssd = square - count * inner
-    near = np.flatnonzero(ssd < 1e-4 * square)
+    ssd = np.where(count > 1, square - count * inner, 0.0)
+    near = np.flatnonzero((count > 1) & (ssd < 1e-4 * square))
     if near.size:
         ssd[near] = _ssd_from_deviations(x, near, metric)
-    return Spread(count, mean, ssd, square)
+    return count, ssd, square
+
+
+def _gather(x: Array | Sequence[Array], part: slice, rows: Array) -> None:
+    if isinstance(x, np.ndarray):
+        rows[...] = x[:, part]
+        return
+    for row, model in zip(rows, x, strict=True):
+        row[...] = model[part]
 
 
 def _weights(norm: Array, seen: Array, metric: Metric) -> Array:
@@ -62,20 +122,20 @@ def _weights(norm: Array, seen: Array, metric: Metric) -> Array:
     return 1 / (np.where(seen, norm, 1) * count) if metric.unit else 1 / count
 
 
-def _ssd_from_deviations(x: Array, near: Array, metric: Metric) -> Array:
+def _ssd_from_deviations(x: Array | Sequence[Array], near: Array, metric: Metric) -> Array:
     """Sum of squared deviations from the mean (len(near)) of these rows."""
     ssd = np.empty(len(near))
 
     def work(parts: Sequence[slice]) -> None:
         for part in parts:
-            rows = x[:, near[part]].astype(np.float64)
+            rows = np.stack([model[near[part]] for model in x], dtype=np.float64)
             norm, seen = _norms_from(rows, 0, metric)
             if metric.unit:
                 rows /= np.where(seen, norm, 1)[..., None]
             gap = rows - rows.sum(0) / np.maximum(seen.sum(0), 1)[:, None]
             ssd[part] = (np.vecdot(gap, gap) * seen).sum(0)
 
-    over_blocks(work, len(near), len(x) * x.shape[2] * 8)
+    over_blocks(work, len(near), len(x) * x[0].shape[1] * 8)
     return ssd
 
 
@@ -91,8 +151,14 @@ def _norms_from(rows: Array, start: int, metric: Metric) -> tuple[Array, Array]:
     return norm, seen
 
 
-def merge(states: Sequence[Spread]) -> Spread:
+def merge(states: Sequence[Spread | Array], metric: Metric) -> Spread:
     """State of all the models of several blocks that hold the same stimuli."""
+    rows = [state for state in states if not isinstance(state, Spread)]
+    merged = [state for state in states if isinstance(state, Spread)]
+    return _join([*merged, spread(rows, metric)] if rows else merged)
+
+
+def _join(states: Sequence[Spread]) -> Spread:
     if len(states) == 1:
         return states[0]
     count = np.sum([state.models for state in states], axis=0)
@@ -146,13 +212,3 @@ def mean_pair_distance(x: Array, metric: Metric) -> Array:
     count = (~np.isnan(np.diagonal(distances))).sum(1)
     square = np.nansum(np.vecdot(x, x, dtype=np.float64), 0) / np.maximum(count, 1)
     return np.stack([mean_over_pairs(distances), count, square])
-
-
-def summary(state: Spread, metric: str) -> Array:
-    """Dispersion, models seen and mean squared norm (3, n) from the state of all models."""
-    if metric == "consensus":
-        value = np.sqrt(state.ssd)
-    else:
-        value = METRICS[metric].of_square(2 * state.ssd / np.maximum(state.models - 1, 1))
-    value = np.where(state.models > 1, value, np.nan)
-    return np.stack([value, state.models, state.square / np.maximum(state.models, 1)])

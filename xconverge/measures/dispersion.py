@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from xconverge._apply import apply, merge_over
+from xconverge._apply import Merging, apply, over_models
+from xconverge.kernels import spread
 from xconverge.kernels.neighbors import mean_overlap, overlap
 from xconverge.kernels.rdm import row_correlations
 from xconverge.kernels.rows import METRICS
-from xconverge.kernels.spread import (
-    mean_over_pairs,
-    mean_pair_distance,
-    merge,
-    pair_distances,
-    spread,
-    summary,
-)
 from xconverge.measures.neighbors import NEIGHBOR, check_k, neighbor_lists
 from xconverge.measures.rdm import prepared_rows
 from xconverge.schema import (
@@ -183,13 +174,16 @@ def _real(reps: xr.DataArray, feature: str) -> xr.DataArray:
 
 
 def _coordinates(reps: xr.DataArray, dims: Dims, metric: str, normalize: bool) -> xr.DataArray:
-    leaf: Callable[[Any], Any]
-    if metric == "euclidean":
-        leaf, joined, finish = partial(mean_pair_distance, metric=METRICS[metric]), None, np.asarray
-    else:
-        leaf = partial(spread, metric=METRICS.get(metric, METRICS["sqeuclidean"]))
-        joined, finish = merge, partial(summary, metric=metric)
-    outputs: xr.DataArray = merge_over(reps, dims, leaf, joined, finish, {"_output": 3})
+    distance = METRICS["sqeuclidean" if metric == "consensus" else metric]
+    kernel, merging = partial(spread.mean_pair_distance, metric=distance), None
+    if distance.linear:
+        kernel = partial(spread.dispersion, metric=distance, name=metric)
+        merging = Merging(
+            partial(spread.leaf, metric=distance),
+            partial(spread.merge, metric=distance),
+            partial(spread.dispersion_of, name=metric),
+        )
+    outputs: xr.DataArray = over_models(reps, dims, kernel, merging, {"_output": 3})
     value, count, square = (outputs.isel(_output=i) for i in range(3))
     if normalize:
         value = value / square.where(square > 0) ** (1 if metric in SQUARED else 0.5)
@@ -222,12 +216,11 @@ def _pairs(reps: xr.DataArray, dims: Dims, metric: str) -> xr.DataArray:
     model, stimulus, _ = dims
     second = f"{model}_2"
     size = reps.sizes[model]
-    pairs = merge_over(
+    pairs = over_models(
         reps,
         dims,
-        partial(pair_distances, metric=METRICS[metric]),
+        partial(spread.pair_distances, metric=METRICS[metric]),
         None,
-        np.asarray,
         {model: size, second: size},
     )
     pairs = pairs.transpose(..., model, second, stimulus)
@@ -248,7 +241,9 @@ def _row_disagreement(reps: xr.DataArray, dims: Dims, metric: str, pairwise: boo
     )
     if pairwise:
         return 1 - pairs
-    value = apply(mean_over_pairs, 1 - pairs, core=[[model, second, stimulus]], out=[[stimulus]])
+    value = apply(
+        spread.mean_over_pairs, 1 - pairs, core=[[model, second, stimulus]], out=[[stimulus]]
+    )
     return _counted(value, rows.isel({feature: 0}).notnull().sum(model))
 
 

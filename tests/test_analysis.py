@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.stats import spearmanr
+
+import xconverge as xc
+from xconverge.testing import planted_study
+
+
+@pytest.fixture(scope="module")
+def sets():
+    return planted_study(rng=0)
+
+
+@pytest.fixture(scope="module")
+def study(sets):
+    brain = xc.rdm(sets["language"]).mean("model")
+    return xc.analyze(sets, target=brain, n_permutations=99, rng=0)
+
+
+def test_the_planted_effect_is_found_by_every_measure(study):
+    effect = study["modulation"].to_dataset()
+    correlation = effect["correlation_of_mean"].sel(control="none")
+    assert (correlation < -0.4).all()
+    assert (effect["p_value_of_mean"].sel(control="none") == 0.01).all()
+
+
+def test_dispersion_follows_the_planted_noise(study, sets):
+    spread = study["dispersion/dispersion"]
+    noise = sets["vision"]["noise"]
+    for measure in spread["measure"].values:
+        assert spearmanr(spread.sel(measure=measure), noise).statistic > 0.7
+
+
+def test_rsa_falls_with_dispersion(study):
+    by_bin = study["rsa/rsa_of_mean_by_bin"].values
+    assert by_bin[0] > by_bin[-1] + 0.2
+
+
+def test_a_study_is_the_measures_put_together(study, sets):
+    xr.testing.assert_equal(
+        study["alignment/mutual_knn"], xc.alignment(sets["vision"], sets["language"])
+    )
+    spread = xc.dispersion(sets["vision"], "neighborhood")
+    found = study["dispersion/dispersion"].sel(measure="neighborhood")
+    np.testing.assert_array_equal(found, spread)
+
+
+def test_a_study_is_saved_and_opened(study, tmp_path):
+    xc.write_study(tmp_path / "study.zarr", study)
+    again = xc.open_store(tmp_path / "study.zarr").load()
+    assert set(again.groups) == set(study.groups)
+    for node in study.subtree:
+        xr.testing.assert_equal(again[node.path].to_dataset(), node.to_dataset())
+
+
+def test_a_plain_to_zarr_saves_a_study_without_a_warning(study, tmp_path):
+    study.to_zarr(tmp_path / "study.zarr", zarr_format=3, consolidated=False)
+    again = xr.open_datatree(tmp_path / "study.zarr", engine="zarr", consolidated=False)
+    xr.testing.assert_equal(
+        again["modulation"].to_dataset().load(), study["modulation"].to_dataset()
+    )
+
+
+def test_a_store_gives_what_arrays_give(sets, study, tmp_path):
+    for modality, reps in sets.items():
+        xc.write_representations(tmp_path / "sets.zarr", reps, modality=modality)
+    stored = xc.analyze(tmp_path / "sets.zarr", n_permutations=99, rng=0)
+    xr.testing.assert_allclose(
+        stored["modulation"].to_dataset(), study["modulation"].to_dataset(), rtol=1e-9
+    )
+
+
+def test_order_of_the_other_modality_changes_nothing(sets, study):
+    order = np.random.default_rng(1).permutation(sets["language"].sizes["stimulus"])
+    shuffled = {**sets, "language": sets["language"].isel(stimulus=order)}
+    again = xc.analyze(shuffled, n_permutations=99, rng=0)
+    xr.testing.assert_equal(again["modulation"].to_dataset(), study["modulation"].to_dataset())
+
+
+def test_modalities_are_named_or_refused(sets):
+    other = {"sight": sets["vision"], "text": sets["language"]}
+    assert xc.analyze(other, n_permutations=0).attrs["modality"] == "sight"
+    turned = xc.analyze(sets, modality="language", other="vision", n_permutations=0)
+    assert turned.attrs["modality"] == "language"
+    with pytest.raises(xc.SchemaError, match="two modalities.*'vision'"):
+        xc.analyze({"vision": sets["vision"]})
+    with pytest.raises(xc.SchemaError, match="'sound'"):
+        xc.analyze(sets, modality="sound")
+
+
+def test_stimuli_that_differ_are_refused_or_dropped(sets):
+    fewer = {**sets, "language": sets["language"].isel(stimulus=slice(100))}
+    with pytest.raises(xc.SchemaError, match="vision has 120, language has 100"):
+        xc.analyze(fewer)
+    study = xc.analyze(fewer, join="inner", n_permutations=0)
+    assert study["dispersion"].sizes["stimulus"] == 100
+    assert study.attrs["n_dropped"] == 20
+
+
+def test_a_target_with_too_few_stimuli_is_refused(sets):
+    brain = xc.rdm(sets["language"]).mean("model")[:8, :8]
+    with pytest.raises(xc.SchemaError, match="at least 9 stimuli.*there are 8"):
+        xc.analyze(sets, target=brain, n_permutations=0)
+
+
+def test_progress_names_each_step(sets):
+    steps = []
+    xc.analyze(sets, n_permutations=0, progress=steps.append)
+    assert [step.split()[0] for step in steps] == [
+        "shared",
+        "dispersion",
+        "alignment",
+        "modulation,",
+    ]

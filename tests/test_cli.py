@@ -1,0 +1,90 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+import xconverge as xc
+from xconverge.cli import main
+from xconverge.testing import planted_study
+
+
+@pytest.fixture
+def store(tmp_path):
+    for modality, reps in planted_study(n_stimuli=12, rng=0).items():
+        xc.write_representations(tmp_path / "study.zarr", reps, modality=modality)
+    return tmp_path / "study.zarr"
+
+
+def test_info_says_what_a_store_holds(store, capsys):
+    assert main(["info", str(store)]) == 0
+    text = capsys.readouterr().out
+    assert "2 modalities" in text
+    assert "vision: 4 model, 12 stimulus, 15 feature" in text
+    assert "with noise" in text
+
+
+def test_validate_passes_a_good_store(store, capsys):
+    assert main(["validate", str(store)]) == 0
+    assert "vision: good, 4 models, 12 stimuli" in capsys.readouterr().out
+
+
+def test_validate_names_what_is_wrong(store, capsys):
+    array = zarr.open_array(store, path="vision/representation", mode="r+")
+    array[1, 3, 2] = np.nan
+    assert main(["validate", str(store)]) == 1
+    text = capsys.readouterr().out
+    assert "vision: FAULTY" in text
+    assert "'vision 1'" in text
+    assert "'stimulus 3'" in text
+    assert "language: good" in text
+
+
+@pytest.mark.parametrize("command", ["info", "validate"])
+def test_a_store_that_is_not_there(command, tmp_path, capsys):
+    assert main([command, str(tmp_path / "none.zarr")]) == 1
+    assert "none.zarr" in capsys.readouterr().err
+
+
+def test_help_lists_the_commands(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert {"demo", "info", "validate"} <= set(capsys.readouterr().out.split())
+
+
+@pytest.mark.slow
+def test_the_demo_runs_and_saves_everything(tmp_path):
+    command = [sys.executable, "-W", "error", "-m", "xconverge.cli", "demo", "--permutations", "50"]
+    run = subprocess.run(
+        [*command, "--out", str(tmp_path / "demo")], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert "0.1528" in run.stdout
+    figures = list((tmp_path / "demo").glob("*.png"))
+    assert len(figures) >= 3
+    assert all(figure.stat().st_size > 10_000 for figure in figures)
+    results = xc.open_store(tmp_path / "demo" / "results.zarr")
+    assert results["all_models/alignment/mutual_knn"].shape == (10, 6, 1380)
+    assert results["brain/rsa_by_bin"].sizes["bin"] == 3
+    assert xc.open_representations(tmp_path / "demo" / "demo.zarr", "vision").sizes["model"] == 10
+
+
+def test_the_demo_replaces_no_folder_but_its_own(tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert main(["demo", "--out", str(tmp_path)]) == 1
+    assert "thesis.txt" in {path.name for path in tmp_path.iterdir()}
+    assert "--out" in capsys.readouterr().err
+
+
+def test_the_benchmark_runs_in_short(tmp_path):
+    script = Path(__file__).parent / "benchmarks" / "bench_dispersion.py"
+    out = tmp_path / "table.json"
+    subprocess.run([sys.executable, str(script), "--short", "--json", str(out)], check=True)
+    table = json.loads(out.read_text())
+    errors = {name: value for name, value in table.items() if "error" in name}
+    assert len(errors) == 2
+    assert max(errors.values()) < 1e-6
+    assert all(value > 0 for name, value in table.items() if "ratio" in name)
