@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import rankdata
 
-from xconverge.kernels.rdm import correlate, standardize
+from xconverge.kernels.rdm import correlate, ranks, standardize
 from xconverge.kernels.rows import Array
 
 PERMUTATIONS_AT_ONCE = 500
@@ -80,15 +79,15 @@ def rank_correlations(
 
 def _design(covariates: Array) -> Array:
     """Orthonormal basis (n, c + 1) of a constant and the ranks of the covariates."""
-    ranks = [np.ones(covariates.shape[1]), *(rankdata(row) for row in covariates)]
-    basis, scale, _ = np.linalg.svd(np.stack(ranks, 1), full_matrices=False)
+    columns = [np.ones(covariates.shape[1]), *(ranks(row) for row in covariates)]
+    basis, scale, _ = np.linalg.svd(np.stack(columns, 1), full_matrices=False)
     return np.asarray(basis[:, scale > 1e-10 * scale.max(initial=0.0)])
 
 
 def _residual_ranks(values: Array, design: Array) -> Array:
-    ranks = rankdata(values)
-    residual = ranks - design @ (design.T @ ranks)
-    return np.where(np.abs(residual) < 1e-9 * max(len(ranks), 1), 0.0, residual)
+    ranked = ranks(values)
+    residual = ranked - design @ (design.T @ ranked)
+    return np.where(np.abs(residual) < 1e-9 * max(len(ranked), 1), 0.0, residual)
 
 
 def _p_values(

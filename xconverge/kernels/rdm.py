@@ -100,11 +100,18 @@ def triangle(rdm: Array, ranked: bool) -> Array:
     if (present != present.T).any() or gap.max(initial=0.0) > 1e-6 * largest:
         raise ValueError("an RDM must be symmetric; average it with its transpose if that is meant")
     values = np.asarray(rdm[np.triu_indices(len(rdm), 1)], np.float64)
-    return _ranks(values) if ranked else values
+    return ranks(values) if ranked else values
 
 
-def _ranks(values: Array) -> Array:
-    result: Array = rankdata(values, nan_policy="omit")
+def ranks(values: Array) -> Array:
+    """Mean ranks; NaN stays NaN. Values closer than 2^-40 of the largest are a tie.
+
+    Sums of equal terms differ in their last digits with the order of summation; their ranks
+    must not.
+    """
+    largest = np.nanmax(np.abs(values), initial=0.0)
+    grid = np.round(values / largest * 2**40) if largest > 0 else values
+    result: Array = rankdata(grid, nan_policy="omit")
     return result
 
 
@@ -117,7 +124,7 @@ def compare(u: Array, v: Array, ranked: bool) -> float:
     if not common.all():
         u, v = u[common], v[common]
         if ranked:
-            u, v = _ranks(u), _ranks(v)
+            u, v = ranks(u), ranks(v)
     return correlate(u, v, "pairs of stimuli")
 
 
