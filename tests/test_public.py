@@ -1,0 +1,126 @@
+"""The public surface, what every result says of itself, and the arrows between layers."""
+
+import ast
+import inspect
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import xconverge as xc
+from tests.helpers import make_reps
+
+PACKAGE = Path(xc.__file__).parent
+
+
+def public_names():
+    return [name for name in xc.__all__ if name not in ("SchemaError", "UnalignedSpaceWarning")]
+
+
+def test_all_is_the_public_surface():
+    bound = {
+        name
+        for name, value in vars(xc).items()
+        if not name.startswith("_") and not inspect.ismodule(value)
+    }
+    assert bound == set(xc.__all__)
+    assert sorted(xc.__all__, key=str) == list(xc.__all__)
+
+
+@pytest.mark.parametrize("name", public_names())
+def test_docstrings_are_whole(name):
+    text = inspect.getdoc(getattr(xc, name))
+    for section in ("Parameters", "Raises", "Examples"):
+        assert f"{section}\n{'-' * len(section)}" in text, section
+    for parameter in inspect.signature(getattr(xc, name)).parameters:
+        assert parameter in text, parameter
+
+
+def results():
+    a, b = make_reps(3, 12, [5, 6, 4]), make_reps(2, 12, [4, 6], seed=1)
+    shared = make_reps(3, 12, 5)
+    by = xc.dispersion(a, "rdm")
+    yield "dispersion", "distance", xc.dispersion(shared)
+    yield "dispersion", "distance", by
+    yield "alignment", "similarity", xc.alignment(a, b, k=3)
+    yield "rdm", "distance", xc.rdm(a)
+    yield "rsa", "similarity", xc.rsa(xc.rdm(a), xc.rdm(b))
+    yield "local_density", "similarity", xc.local_density(a, 3)
+    yield "bin", "label", xc.dispersion_bins(by)
+    effect = xc.modulation(by, xc.alignment(a, b, k=3), n_bins=2, n_permutations=9)
+    yield "correlation", "similarity", effect["correlation"]
+    yield "p_value", "probability", effect["p_value"]
+    table = xc.binned_rsa(a, b, by, 2, n_permutations=9)
+    yield "rsa", "similarity", table["rsa"]
+    yield "n_stimuli", "count", table["n_stimuli"]
+    yield "aligned", "value", xc.shared_space(a)["aligned"]
+
+
+@pytest.mark.parametrize(("name", "kind", "result"), list(results()))
+def test_results_say_what_they_are(name, kind, result):
+    assert result.name == name
+    assert result.attrs["kind"] == kind
+    assert result.attrs["xconverge_version"] == xc.__version__
+    assert {"long_name", "units"} <= set(result.attrs)
+    json.dumps(result.attrs)
+
+
+def test_inputs_keep_their_attrs():
+    reps = make_reps(3, 12, 5)
+    before = dict(reps.attrs)
+    xc.dispersion(reps)
+    xc.alignment(reps, reps, k=3)
+    assert reps.attrs == before
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+LAYERS = ["kernels", "schema", "_apply", "measures", "study"]
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "kernels").glob("*.py")), ids=lambda p: p.name)
+def test_kernels_know_no_labels(path):
+    names = set(imported(path))
+    assert not {n for n in names if n.split(".")[0] in ("xarray", "dask", "pandas", "zarr")}
+    assert all(n.startswith("xconverge.kernels") for n in names if n.startswith("xconverge"))
+
+
+def test_arrows_point_one_way():
+    for path in sorted((PACKAGE / "measures").glob("*.py")):
+        assert not [n for n in imported(path) if n.startswith("xconverge.study")], path
+    for path in PACKAGE.rglob("*.py"):
+        if path.name not in ("cli.py", "demo.py", "__init__.py"):
+            faces = ("xconverge.cli", "xconverge.demo", "xconverge.plot")
+            assert not [n for n in imported(path) if n in faces], path
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_the_same_numbers():
+    distributed = pytest.importorskip("distributed")
+    a, b = make_reps(3, 20, [5, 6, 4]), make_reps(2, 20, [4, 6], seed=1)
+    shared = make_reps(5, 20, 6)
+    expected = [
+        xc.dispersion(shared.chunk(model=2, stimulus=7)).compute(scheduler="threads"),
+        xc.alignment(a, b, k=3),
+        xc.rsa(xc.rdm(a), xc.rdm(b)),
+    ]
+    cluster = distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True
+    )
+    with cluster, distributed.Client(cluster):
+        found = [
+            xc.dispersion(shared.chunk(model=2, stimulus=7).persist()).compute(),
+            xc.alignment(a.chunk(model=1), b.chunk(model=1), k=3).compute(),
+            xc.rsa(xc.rdm(a.chunk(model=1)), xc.rdm(b.chunk(model=1))).compute(),
+        ]
+    for one, other in zip(found, expected, strict=True):
+        xr.testing.assert_allclose(one, other, rtol=1e-13)
+        assert np.isfinite(one).any()

@@ -1,0 +1,168 @@
+"""Generalised Procrustes against truth known by construction."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.linalg import orthogonal_procrustes
+
+import xconverge as xc
+from tests.helpers import make_reps, shuffled
+
+
+def rotation(rng, width):
+    return np.linalg.qr(rng.standard_normal((width, width)))[0]
+
+
+def copies(n_models=4, n=60, width=5, noise=0.0, seed=0):
+    """One matrix, rotated, scaled and shifted for each model; and that matrix."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((n, width))
+    x -= x.mean(0)
+    models = {
+        f"net{m}": (m + 1) * x @ rotation(rng, width)
+        + 10 * rng.standard_normal(width)
+        + noise * rng.standard_normal((n, width))
+        for m in range(n_models)
+    }
+    return xc.stack_models(models, stimuli=[f"s{i}" for i in range(n)]), x
+
+
+@pytest.mark.parametrize("options", [{}, {"start": "net2"}, {"n_components": 5}])
+def test_rotated_copies_come_back_as_one(options):
+    reps, x = copies()
+    space = xc.shared_space(reps, **options)
+    x = x / np.linalg.norm(x)
+    back, _ = orthogonal_procrustes(space["consensus"].values, x)
+    np.testing.assert_allclose(space["consensus"].values @ back, x, atol=1e-10)
+    assert float(space["residual"].max()) < 1e-10
+    assert float(space["unexplained"]) < 1e-20
+
+
+@pytest.mark.parametrize("missing", [[], [(0, 3), (1, 3), (2, 9)]])
+def test_the_objective_never_rises_and_is_the_residual(missing):
+    reps = make_reps(4, 30, [6, 5, 4, 6], missing=missing, noise=1.0)
+    space = xc.shared_space(reps)
+    assert (np.diff(space["objective"]) <= 1e-12).all()
+    total = float((space["residual"] ** 2).sum())
+    assert float(space["objective"][-1]) == pytest.approx(total, rel=1e-10)
+
+
+def test_two_models_reach_the_closed_form():
+    reps = make_reps(2, 25, 4, noise=2.0)
+    x, y = (m - m.mean(0) for m in reps.values)
+    x, y = x / np.linalg.norm(x), y / np.linalg.norm(y)
+    nuclear = np.linalg.svd(x.T @ y, compute_uv=False).sum()
+    space = xc.shared_space(reps, tolerance=1e-14)
+    assert float(space["objective"][-1]) == pytest.approx((2 - 2 * nuclear) / 2, rel=1e-8)
+
+
+def test_aligned_is_the_map_of_the_features():
+    reps = make_reps(3, 20, [6, 4, 5], noise=1.0)
+    space = xc.shared_space(reps, n_components=3)
+    for name in reps["model"].values:
+        one = space.sel(model=name)
+        width = int(reps["n_features"].sel(model=name))
+        x = reps.sel(model=name).values[:, :width] - one["center"].values[:width]
+        mapped = x @ one["rotation"].values[:width] / float(one["scale"])
+        np.testing.assert_allclose(mapped, one["aligned"], atol=1e-12)
+
+
+def test_consensus_dispersion_is_the_root_of_summed_residuals():
+    reps = make_reps(3, 20, [6, 4, 5], noise=1.0, missing=[(1, 4)])
+    space = xc.shared_space(reps)
+    spread = xc.dispersion(space["aligned"], "consensus")
+    expected = np.sqrt((space["residual"] ** 2).sum("model"))
+    np.testing.assert_allclose(spread, expected, rtol=1e-10)
+
+
+def test_order_of_stimuli_changes_no_bit():
+    reps = make_reps(3, 20, [6, 4, 5], noise=1.0)
+    space = xc.shared_space(reps)
+    again = xc.shared_space(shuffled(reps)).sel(stimulus=reps["stimulus"].values)
+    xr.testing.assert_equal(again["aligned"], space["aligned"])
+
+
+def test_missing_stimuli_are_nan_and_cost_the_others_little():
+    reps, x = copies(n=60)
+    holes = reps.copy()
+    holes[0, 5] = holes[1, :20] = holes[:, 30] = np.nan
+    space = xc.shared_space(holes, tolerance=1e-13)
+    assert space["aligned"][0, 5].isnull().all()
+    assert space["consensus"][30].isnull().all()
+    assert float(space["residual"].max()) < 1e-2
+    assert int(space["residual"].isnull().sum()) == 1 + 20 + 4
+
+
+def test_restarts_never_do_worse_and_follow_rng():
+    reps = make_reps(4, 40, 8, noise=3.0, seed=3)
+    once = xc.shared_space(reps)["objective"][-1]
+    many = [xc.shared_space(reps, n_restarts=5, rng=0)["objective"][-1] for _ in range(2)]
+    assert float(many[0]) <= float(once)
+    assert float(many[0]) == float(many[1])
+
+
+@pytest.mark.parametrize(("width", "expected"), [(32, 0.62), (128, 0.48)])
+def test_independent_models_over_fit_as_documented(width, expected):
+    rng = np.random.default_rng(0)
+    models = {f"{m}": rng.standard_normal((512, width)) for m in range(4)}
+    reps = xc.stack_models(models, stimuli=[f"s{i}" for i in range(512)])
+    space = xc.shared_space(reps, tolerance=1e-6)
+    assert float(space["unexplained"]) == pytest.approx(expected, abs=0.015)
+
+
+def test_more_components_than_stimuli_warn():
+    reps = make_reps(3, 6, 8)
+    with pytest.warns(RuntimeWarning, match="8 components for 6 stimuli"):
+        xc.shared_space(reps)
+
+
+def test_stopping_early_warns():
+    with pytest.warns(RuntimeWarning, match="stopped after 2 iterations"):
+        xc.shared_space(make_reps(4, 30, 6, noise=2.0), max_iterations=2)
+
+
+def test_coordinates_and_marks():
+    reps = make_reps(3, 20, [6, 4, 5])
+    space = xc.shared_space(reps)
+    assert space["aligned"].attrs["space"] == "shared"
+    assert space["aligned"].dims == ("model", "stimulus", "component")
+    assert {"family", "caption", "category"} <= set(space["aligned"].coords)
+    assert "n_features" not in space.coords
+    xc.dispersion(space["aligned"])
+
+
+def test_more_components_than_a_model_has():
+    space = xc.shared_space(make_reps(3, 20, [6, 2, 4], noise=0.1), n_components=5)
+    assert space.sizes["component"] == 5
+    assert np.isfinite(space["aligned"]).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda r: r[:1], "at least 2 models.*'net0'"),
+        (lambda r: r.expand_dims(layer=2), "layer.*stack"),
+        (lambda r: xr.where(r["model"] == "net1", 1.0, r, keep_attrs=True), "'net1'.*same vector"),
+    ],
+)
+def test_what_has_no_shared_space_is_refused(change, words):
+    reps = make_reps(3, 12, 4)
+    changed = change(reps)
+    if set(reps.dims) <= set(changed.dims) and changed.ndim == 3:
+        changed = changed.transpose(*reps.dims)
+    with pytest.raises(xc.SchemaError, match=words):
+        xc.shared_space(changed)
+
+
+def test_faulty_rows_and_absent_models_are_named():
+    reps = make_reps(3, 12, 4)
+    faulty = reps.copy()
+    faulty.loc[{"model": "net1", "stimulus": "s4"}][0] = np.inf
+    with pytest.raises(xc.SchemaError, match="infinity.*'net1'.*'s4'"):
+        xc.shared_space(faulty)
+    gone = reps.copy()
+    gone[2] = np.nan
+    with pytest.raises(xc.SchemaError, match="'net2'.*no stimulus"):
+        xc.shared_space(gone)
+    with pytest.raises(ValueError, match="start='net9'"):
+        xc.shared_space(reps, start="net9")
