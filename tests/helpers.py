@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -35,7 +36,7 @@ def make_reps(
     ``shared`` marks the features as a shared space. ``extra`` adds leading dims by size.
     """
     rng = np.random.default_rng(seed)
-    model, stimulus, feature = dims
+    model, stimulus, _feature = dims
     ragged = not isinstance(widths, int)
     real = list(widths) if ragged else [widths] * n_models
     full, extra = max(real), extra or {}
@@ -94,7 +95,7 @@ def chunkings(draw: Any, sizes: dict[str, int]) -> dict[str, tuple[int, ...]]:
     for dim, size in sizes.items():
         cuts = draw(st.sets(st.integers(1, max(size - 1, 1)), max_size=3))
         edges = [0, *sorted(cut for cut in cuts if cut < size), size]
-        result[dim] = tuple(b - a for a, b in zip(edges[:-1], edges[1:], strict=True))
+        result[dim] = tuple(b - a for a, b in itertools.pairwise(edges))
     return result
 
 

@@ -71,27 +71,55 @@ def test_shuffling_one_side_changes_no_number(vision, language, agreement):
         xr.testing.assert_equal(shuffled.sel(stimulus=agreement["stimulus"]), agreement)
 
 
-def test_modulation_from_the_first_model(vision, agreement, density):
-    space = xc.shared_space(vision, n_components=64, start="vit_s14_saliency")
-    spread = xc.dispersion(space["aligned"], "consensus")
+def plain_procrustes(vision, iterations=200):
+    """Plain alternation from the first model, each model held in place by its own share."""
+    models = []
+    for name in vision["model"].values:
+        x = vision.sel(model=name).values[:, : int(vision["n_features"].sel(model=name))]
+        x = x.astype(float) - x.astype(float).mean(0)
+        _, _, axes = np.linalg.svd(x, full_matrices=False)
+        models.append(x @ axes[:64].T / np.linalg.norm(x @ axes[:64].T))
+    consensus = models[0]
+    for _ in range(iterations):
+        factors = [np.linalg.svd(x.T @ consensus) for x in models]
+        aligned = [x @ (u @ vt) for x, (u, _, vt) in zip(models, factors, strict=True)]
+        consensus = np.mean(aligned, axis=0)
+    residual = np.array([((a - consensus) ** 2).sum(1) for a in aligned])
+    return np.sqrt(residual.sum(0)), residual.sum()
+
+
+def modulated(spread, agreement, density):
+    """Correlation, what is left of it without density, and alignment by fifths."""
     effect = xc.modulation(spread, agreement, n_permutations=999, rng=0)
-    assert float(effect["correlation_of_mean"]) == pytest.approx(-0.471, abs=5e-4)
     assert float(effect["p_value_of_mean"]) == 0.001
-    np.testing.assert_allclose(
-        effect["alignment_by_bin_of_mean"], [0.261, 0.197, 0.136, 0.096, 0.074], atol=6e-4
-    )
     rest = xc.modulation(spread, agreement, covariates=density, n_permutations=0)
-    assert float(rest["correlation_of_mean"]) == pytest.approx(-0.09, abs=5e-3)
+    return (
+        float(effect["correlation_of_mean"]),
+        float(rest["correlation_of_mean"]),
+        effect["alignment_by_bin_of_mean"].values,
+    )
 
 
-def test_the_spectral_start_finds_a_lower_objective_and_the_same_story(vision, agreement):
-    first = xc.shared_space(vision, n_components=64, start="vit_s14_saliency")
+FIFTHS = [0.261, 0.197, 0.136, 0.096, 0.074]
+
+
+def test_modulation_by_plain_alternation_is_that_of_the_facts(vision, agreement, density):
+    spread, _ = plain_procrustes(vision)
+    spread = xr.DataArray(spread, dims="stimulus", coords={"stimulus": vision["stimulus"].values})
+    correlation, rest, fifths = modulated(spread, agreement, density)
+    assert correlation == pytest.approx(-0.471, abs=5e-4)
+    assert rest == pytest.approx(-0.09, abs=5e-3)
+    np.testing.assert_allclose(fifths, FIFTHS, atol=5e-4)
+
+
+def test_the_shared_space_finds_a_lower_objective_and_the_same_story(vision, agreement, density):
     space = xc.shared_space(vision, n_components=64)
-    assert float(space["objective"][-1]) < float(first["objective"][-1])
-    effect = xc.modulation(xc.dispersion(space["aligned"], "consensus"), agreement)
-    assert float(effect["correlation_of_mean"]) == pytest.approx(-0.471, abs=2e-3)
-    fifths = effect["alignment_by_bin_of_mean"].values
-    np.testing.assert_allclose(fifths, [0.261, 0.197, 0.136, 0.096, 0.074], atol=5e-3)
+    assert float(space["objective"][-1]) < plain_procrustes(vision)[1]
+    spread = xc.dispersion(space["aligned"], "consensus")
+    correlation, rest, fifths = modulated(spread, agreement, density)
+    assert correlation == pytest.approx(-0.471, abs=5e-4)
+    assert rest == pytest.approx(-0.09, abs=5e-3)
+    np.testing.assert_allclose(fifths, FIFTHS, atol=3e-3)
     assert all(low > high for low, high in pairwise(fifths))
 
 

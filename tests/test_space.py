@@ -83,7 +83,7 @@ def test_order_of_stimuli_changes_no_bit():
 
 
 def test_missing_stimuli_are_nan_and_cost_the_others_little():
-    reps, x = copies(n=60)
+    reps, _x = copies(n=60)
     holes = reps.copy()
     holes[0, 5] = holes[1, :20] = holes[:, 30] = np.nan
     space = xc.shared_space(holes, tolerance=1e-13)
@@ -162,7 +162,7 @@ def test_faulty_rows_and_absent_models_are_named():
         xc.shared_space(faulty)
     gone = reps.copy()
     gone[2] = np.nan
-    with pytest.raises(xc.SchemaError, match="'net2'.*no stimulus"):
+    with pytest.raises(xc.SchemaError, match="'net2'.*saw no stimulus"):
         xc.shared_space(gone)
     with pytest.raises(ValueError, match="start='net9'"):
         xc.shared_space(reps, start="net9")

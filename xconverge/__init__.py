@@ -1,8 +1,8 @@
 """Dispersion, alignment and RSA of many models and brains, on labelled arrays."""
 
-from importlib.metadata import version
+from importlib.metadata import version as _version
 
-__version__ = version("xconverge")
+__version__ = _version("xconverge")
 
 from xconverge.measures.alignment import alignment
 from xconverge.measures.dispersion import dispersion

@@ -344,9 +344,9 @@ def _print_facts(
         table.add_row(name, found[name], there)
     console.print(table)
     console.print(
-        "Where the third digit differs: the Procrustes objective has several optima. The plain "
-        "program starts from the first model, shared_space(start='vit_s14_saliency') gives its "
-        "numbers; the spectral start used here finds a lower objective.\n"
+        "Where the third digit differs: the Procrustes objective has several optima close to each "
+        "other. The plain program alternates from the first model; the fit here starts from what "
+        "all models share and reaches a lower objective.\n"
     )
 
 

@@ -41,7 +41,9 @@ def reduce(x: Array, width: int, n_components: int | None, dim: int) -> Reduced:
     if faulty.any():
         raise RowError("NaN or infinity inside a row", np.argwhere(faulty))
     seen = np.asarray(~missing)
-    center = rows[seen].mean(0) if seen.any() else np.zeros(width)
+    if not seen.any():
+        raise ValueError("it saw no stimulus; leave it out")
+    center = rows[seen].mean(0)
     rows[seen] -= center
     rows[~seen] = 0.0
     basis = np.eye(width) if n_components is None else principal_axes(rows, n_components)
@@ -100,21 +102,35 @@ def random_start(x: Array, rng: np.random.Generator) -> Array:
 def align(x: Array, seen: Array, start: Array, tolerance: float, max_iterations: int) -> Solution:
     """Minimise the sum of |X_m Q_m + t_m - Z|² over orthogonal Q_m and shifts t_m, Z the mean.
 
-    Each half of an iteration is solved exactly, so that the objective never rises. Shifts are
-    zero unless stimuli are missing: a model is then placed at the consensus of those it saw.
-    Stops when the objective falls by less than ``tolerance`` of itself.
+    One model after the other is fitted exactly to the mean of the *others*, so that the objective
+    never rises, and no model holds itself in place. Shifts are zero unless stimuli are missing.
+    Stops when a pass over the models lowers the objective by less than ``tolerance`` of itself.
     """
-    count = seen.sum(0)[:, None]
-    weight = seen[:, :, None].astype(np.float64)
-    consensus, history = start, [np.inf]
+    count = np.maximum(seen.sum(0), 1)[:, None]
+    here = seen[:, :, None].astype(np.float64)
+    rotation = np.stack([_polar(rows.T @ start) for rows in x])
+    aligned = x @ rotation
+    history = [np.inf]
     while True:
-        u, _, vt = np.linalg.svd(x.transpose(0, 2, 1) @ consensus)
-        rotation = u @ vt
-        shift = weight.transpose(0, 2, 1) @ consensus / weight.sum(1, keepdims=True)
-        aligned = x @ rotation + (0 if seen.all() else shift * weight)
-        consensus = aligned.sum(0) / np.maximum(count, 1)
-        gap = (aligned - consensus) * weight
+        total = aligned.sum(0)
+        for m, rows in enumerate(x):
+            rest, others = total - aligned[m], count - here[m]
+            weight = here[m] * others / count
+            goal = rest / np.maximum(others, 1)
+            share = weight / max(weight.sum(), 1e-300)
+            center, goal_center = (share * rows).sum(0), (share * goal).sum(0)
+            rotation[m] = _polar((weight * (rows - center)).T @ (goal - goal_center))
+            aligned[m] = here[m] * ((rows - center) @ rotation[m] + goal_center)
+            total = rest + aligned[m]
+        consensus = aligned.sum(0) / count
+        gap = (aligned - consensus) * here
         history.append(float(np.vecdot(gap, gap).sum()))
         small = history[-2] - history[-1] <= tolerance * history[-1]
         if small or history[-1] <= 1e-28 * len(x) or len(history) > max_iterations:
             return Solution(rotation, aligned, consensus, np.asarray(history[1:]))
+
+
+def _polar(matrix: Array) -> Array:
+    """The orthogonal matrix closest to this one."""
+    u, _, vt = np.linalg.svd(matrix)
+    return np.asarray(u @ vt)

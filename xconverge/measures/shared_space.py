@@ -139,10 +139,9 @@ def shared_space(
             stacklevel=2,
         )
     space = _labelled(reps, models, solution, seen, back, (model, stimulus, feature))
-    space = space.map(
-        lambda v: describe(v, str(v.name), n_components=n_components, modality=modality),
-        keep_attrs=False,
-    )
+    for name in space.data_vars:
+        parameters = {"n_components": n_components, "modality": modality}
+        space[name] = describe(space[name], str(name), **parameters)
     for name in ("aligned", "consensus"):
         space[name].attrs["space"] = "shared"
     space.attrs = {
