@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from xconverge import store
 from xconverge.schema import SchemaError
 from xconverge.stack import stack_models
+from xconverge.storable import storable
 from xconverge.store import (
     append_models,
     create_store,
@@ -692,7 +693,7 @@ def test_append_to_a_sharded_array_of_others(path: Path) -> None:
     create_store(path)
     encoding = {"representation": {"chunks": (1, 2, 4), "shards": (1, 4, 4)}}
     reps = make().chunk({"model": 1, "stimulus": 4})
-    store._storable(reps.to_dataset()).to_zarr(
+    storable(reps.to_dataset()).to_zarr(
         path, group="v", mode="a", encoding=encoding, consolidated=False
     )
     append_models(path, make("c", (6,)).chunk(stimulus=3), modality="v")
@@ -740,7 +741,7 @@ def test_append_to_stores_of_others(path: Path) -> None:
     plain = make().assign_coords(caption=("stimulus", list("abcde")))
     for name, model_chunk in (("mixed", 2), ("apart", 1)):
         encoding = {"representation": {"chunks": (model_chunk, 2, 4)}}
-        store._storable(plain.to_dataset()).to_zarr(
+        storable(plain.to_dataset()).to_zarr(
             path, group=name, mode="a", encoding=encoding, consolidated=False
         )
     new = make("c", (4,)).assign_coords(caption=("stimulus", list("abcde")))

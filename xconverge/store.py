@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,32 +23,25 @@ import zarr
 from zarr.codecs import Crc32cCodec
 
 from xconverge.schema import (
-    Dims,
     SchemaError,
-    check_representations,
-    check_text,
     join_labels,
     listing,
     validate,
     widths,
 )
+from xconverge.storable import NAME, labels_where, modality_of, storable, storable_set
 
 SCHEMA = 1
 CHUNK_BYTES = 12 * 2**20
-# Float vectors hardly compress: zstd saves 8 % and halves the reading speed; a checksum is free.
+# Float vectors hardly compress: zstd saves 8 % and halves the reading speed; a checksum costs
+# 0 to 18 %.
 VECTORS: dict[str, Any] = {"compressors": (Crc32cCodec(),), "_FillValue": np.nan}
-TEXT = np.dtypes.StringDType()  # a Zarr `string`; numpy's <U has no stable Zarr format
 WRITE: dict[str, Any] = {"zarr_format": 3, "consolidated": False}
 READ: dict[str, Any] = {
     "consolidated": False,
     "chunks": {},
     "decode_timedelta": xr.coders.CFTimedeltaCoder(decode_via_units=False),
 }
-# xarray gives these attrs a meaning of its own, and would change the numbers by it
-RESERVED = ("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "coordinates")
-RESERVED_FOR_TIMES = ("units", "calendar", "dtype")
-NAME = "representation"
-DIMS: Dims = ("model", "stimulus", "feature")
 
 # What can follow what along a coordinate; all else is a number
 KINDS = {"O": "text", "T": "text", "U": "text", "b": "bool", "M": "time", "m": "duration"}
@@ -142,8 +134,8 @@ def write_representations(
     >>> modalities(path)
     ['vision']
     """
-    array = _storable_set(reps, (model, stimulus, feature))
-    modality = _modality(array, modality)
+    array = storable_set(reps, (model, stimulus, feature))
+    modality = modality_of(array, modality)
     array.attrs["modality"] = modality
     root = _local(path)
     if not _is_group(root):
@@ -211,8 +203,8 @@ def append_models(
     >>> open_representations(path, "vision").n_features.values.tolist()
     [3, 5]
     """
-    array = _storable_set(reps, (model, stimulus, feature))
-    modality = _modality(array, modality)
+    array = storable_set(reps, (model, stimulus, feature))
+    modality = modality_of(array, modality)
     root = _existing(path)
     with _staged(root / modality, root) as stage:
         old = open_representations(root, modality)
@@ -343,7 +335,7 @@ def write_study(path: StrPath, tree: xr.DataTree, *, overwrite: bool = False) ->
     root = _local(path)
     _check_free(root, overwrite)
     nodes = {
-        node.path: _storable(node.to_dataset(inherit=False), f"{node.path}: ").map(
+        node.path: storable(node.to_dataset(inherit=False), f"{node.path}: ").map(
             _even, keep_attrs=True
         )
         for node in tree.subtree
@@ -497,39 +489,7 @@ def _readable(dataset: xr.Dataset) -> xr.Dataset:
     return dataset.assign_coords(loaded).drop_encoding()
 
 
-# What Zarr can hold
-
-
-def _modality(array: xr.DataArray, modality: str | None) -> str:
-    name = array.attrs.get("modality") if modality is None else modality
-    if not isinstance(name, str) or not re.fullmatch(r"(?![.]|__)[^/\\]+", name):
-        raise SchemaError(
-            f"modality= names a group of the store: text without '/', that does not start with "
-            f"'.' or '__'; got {name!r}"
-        )
-    return name
-
-
-def _storable_set(reps: xr.DataArray, dims: Dims) -> xr.DataArray:
-    """The representation set with the dims of the store, checked but for its values."""
-    array = check_representations(reps, *dims)
-    for dim in dims[:2]:
-        check_text(array, dim)
-    widths(array, dims[2])
-    names = {old: new for old, new in zip(dims, DIMS, strict=True) if old != new}
-    taken = [
-        name
-        for name in (*names.values(), NAME)
-        if name not in names and (name in array.coords or name in array.dims)
-    ]
-    if taken:
-        raise SchemaError(
-            f"reps has a coordinate or dim named {listing(taken)}, a name that the store needs; "
-            ".rename it, or drop it"
-        )
-    if array.dtype.kind != "f":
-        array = array.astype(np.result_type(array.dtype, np.float16))
-    return _storable(array.rename(names).to_dataset(name=NAME))[NAME]
+# Chunks
 
 
 def _chunks(array: xr.DataArray) -> tuple[int, ...]:
@@ -544,98 +504,6 @@ def _even(array: xr.DataArray) -> xr.DataArray:
     """Dask chunks of one size, as Zarr needs."""
     longest = {dim: max(sizes) for dim, sizes in array.chunksizes.items()}
     return array.chunk(longest) if longest else array
-
-
-def _storable(dataset: xr.Dataset, where: str = "") -> xr.Dataset:
-    """Text as Zarr strings, attrs as JSON, no encoding; what cannot be so is refused by name."""
-    for name, index in dataset.xindexes.items():
-        if isinstance(index, xr.indexes.PandasMultiIndex):
-            raise SchemaError(
-                f"{where}{name!r} belongs to a MultiIndex, which Zarr cannot hold; use "
-                f".reset_index({index.dim!r}) first"
-            )
-    new = {}
-    for name, variable in dataset.variables.items():
-        if not isinstance(name, str) or "/" in name:
-            raise SchemaError(f"{where}names must be text without '/', got {name!r}; .rename it")
-        new[name] = xr.Variable(
-            variable.dims,
-            _storable_values(name, variable, dataset, where),
-            _storable_attrs(variable.attrs, f"{where}{name}.attrs", variable.dtype.kind in "Mm"),
-        )
-    return xr.Dataset(
-        {name: variable for name, variable in new.items() if name in dataset.data_vars},
-        {name: variable for name, variable in new.items() if name in dataset.coords},
-        _storable_attrs(dataset.attrs, f"{where}attrs"),
-    )
-
-
-def _storable_values(name: str, variable: xr.Variable, dataset: xr.Dataset, where: str) -> Any:
-    dtype = variable.dtype
-    if isinstance(dtype, np.dtype) and dtype.kind in "biufcMm" and dtype.char not in "gG":
-        return variable.data
-    if isinstance(dtype, np.dtype) and dtype.kind not in "OUT":
-        raise SchemaError(
-            f"{where}{name!r} has the dtype {dtype}, which Zarr cannot hold; "
-            ".astype(float) or .astype(str)"
-        )
-    values = np.asarray(variable.values)
-    flat = pd.Series(values.ravel(), dtype=object)
-    missing = flat.isna().to_numpy()
-    kinds = {type(value) for value in flat[~missing]}
-    if all(issubclass(kind, str) for kind in kinds):
-        if missing.any():
-            raise SchemaError(
-                f"{where}{name!r} is text and is missing for "
-                f"{_labels(missing.reshape(values.shape), variable, dataset)}; "
-                f"fill it first, with .assign_coords({name}=….fillna('')) for example"
-            )
-        return values.astype(TEXT)
-    typed = flat.infer_objects().to_numpy()
-    if typed.dtype.kind in "biufcMm":
-        return typed.reshape(values.shape)
-    raise SchemaError(
-        f"{where}{name!r} holds {listing(sorted(kind.__name__ for kind in kinds))}"
-        f"{' and missing values' if missing.any() else ''}, which Zarr cannot hold; "
-        "make it text with .astype(str), or one kind of number"
-    )
-
-
-def _labels(mask: Any, variable: xr.Variable, dataset: xr.Dataset) -> str:
-    """The labels at which a mask over a variable is true: ``stimulus 'cat', 'dog'``."""
-    if not variable.dims:
-        return "its one value"
-    where = {str(d): np.unique(at) for d, at in zip(variable.dims, np.nonzero(mask), strict=True)}
-    return "; ".join(
-        f"{dim} {listing(dataset.indexes[dim][at] if dim in dataset.indexes else at)}"
-        for dim, at in where.items()
-    )
-
-
-def _storable_attrs(attrs: Mapping[Any, Any], where: str, times: bool = False) -> dict[str, Any]:
-    reserved = [key for key in (*RESERVED, *(RESERVED_FOR_TIMES if times else ())) if key in attrs]
-    if reserved:
-        raise SchemaError(
-            f"{where} has {listing(reserved)}, which xarray would act upon when the store is read; "
-            "rename the attribute, or drop it"
-        )
-    return dict(_plain(attrs, where))
-
-
-def _plain(value: Any, where: str) -> Any:
-    """The value as JSON has it: numpy scalars as numbers, arrays and tuples as lists."""
-    if isinstance(value, np.generic | np.ndarray) and value.dtype.kind in "biufUTO":
-        value = value.tolist()
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    if isinstance(value, list | tuple):
-        return [_plain(item, where) for item in value]
-    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {key: _plain(item, f"{where}[{key!r}]") for key, item in value.items()}
-    raise SchemaError(
-        f"{where} holds {str(value)[:60]!r} ({type(value).__name__}), which Zarr cannot hold; make "
-        "it text, a number, a list, or a dict with text keys, or drop it"
-    )
 
 
 # Appending
@@ -700,7 +568,7 @@ def _grown_coords(old: xr.DataArray, new: xr.DataArray) -> xr.Dataset:
         )
     for name in ours - {"model", "n_features"}:
         _check_coordinate(name, sides[0], sides[1])
-    return _storable(
+    return storable(
         xr.concat(
             sides,
             "model",
@@ -733,7 +601,7 @@ def _check_coordinate(name: str, old: xr.Dataset, new: xr.Dataset) -> None:
     if np.any(differ):
         raise SchemaError(
             f"coordinate {name!r} contradicts that of the store at "
-            f"{_labels(differ, before, old)}; correct it, or rename it"
+            f"{labels_where(differ, before, old)}; correct it, or rename it"
         )
 
 
