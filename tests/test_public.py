@@ -67,6 +67,15 @@ def test_results_say_what_they_are(name, kind, result):
     json.dumps(result.attrs)
 
 
+def test_the_readmes_example_runs():
+    readme = (PACKAGE.parent / "README.md").read_text("utf-8")
+    code = readme.split("```python\n")[1].split("```")[0]
+    names: dict = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["spread"].dims == ("stimulus",)
+    assert names["agreement"].dims == ("model_a", "model_b", "stimulus")
+
+
 def test_inputs_keep_their_attrs():
     reps = make_reps(3, 12, 5)
     before = dict(reps.attrs)
