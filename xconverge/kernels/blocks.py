@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-BLOCK_BYTES = 2**23
+BLOCK_BYTES = 2**22
 
 
 def over_blocks(work: Callable[[Sequence[slice]], None], length: int, row_bytes: int) -> None:
-    """Call ``work`` with slices that cover ``length``, each of about 8 MiB.
+    """Call ``work`` with slices that cover ``length``, each of about 4 MiB.
 
     From the main thread every core gets its share of the slices in one call; any other thread
     does all of them, because a worker of dask is one of several already.
