@@ -90,6 +90,8 @@ VARIABLES: dict[str, Variable] = {
         "iteration", "distance", "1", "sum of squared residuals after each iteration"
     ),
     "unexplained": Variable("", "distance", "1", "objective over the models' sum of squares"),
+    "lower": Variable("", "similarity", "1", "lower bound of the noise ceiling"),
+    "upper": Variable("", "similarity", "1", "upper bound of the noise ceiling"),
     "correlation": Variable(
         "model_a model_b", "similarity", "1", "rank correlation of dispersion with alignment"
     ),

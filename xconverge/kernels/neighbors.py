@@ -1,6 +1,6 @@
-"""Nearest neighbours by cosine, self excluded, and the overlap of neighbour lists.
+"""Nearest neighbours by cosine, self excluded, and how the lists of two models compare.
 
-A list of positions (n, k), nearest first; -1 throughout for a stimulus the model never saw.
+A list holds positions (n, k), nearest first; -1 throughout for a stimulus the model never saw.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import numpy as np
 from xconverge.kernels.rows import METRICS, Array, prepare
 
 BLOCK_BYTES = 2**25
+GROUP = 64
 GRID = 1.5 * 2.0**12
 """Added and taken away again, it rounds similarities to a grid of 2^-40: equal rows tie."""
 
@@ -18,8 +19,11 @@ class TooFewError(ValueError):
     """Fewer rows than neighbours asked for."""
 
 
-def nearest(x: Array, width: int, rank: Array, k: int) -> tuple[Array, Array]:
+def nearest(x: Array, width: int, rank: Array, k: int) -> tuple[Array, Array, Array]:
     """The k nearest neighbours of every row of ``x`` (n, F).
+
+    Single precision rows are searched in single precision; where two candidates are closer than
+    its error, the row is searched again in double, so that the lists are those of double.
 
     Parameters
     ----------
@@ -36,8 +40,10 @@ def nearest(x: Array, width: int, rank: Array, k: int) -> tuple[Array, Array]:
     -------
     positions : int array (n, k)
         Nearest first.
-    density : array (n)
-        Mean cosine to these neighbours, NaN where missing.
+    similarity : array (n, k)
+        Cosine to these neighbours, NaN where missing.
+    mean : array (n)
+        Mean cosine to all rows that are there, NaN where missing.
     """
     rows, seen = prepare(x, width, METRICS["cosine"])
     n = len(rows)
@@ -46,45 +52,110 @@ def nearest(x: Array, width: int, rank: Array, k: int) -> tuple[Array, Array]:
     by_rank = np.argsort(rank)
     by_rank = by_rank[seen[by_rank]]
     pool = rows[by_rank]
-    place = np.full(n, -1)
-    place[by_rank] = np.arange(len(by_rank))
+    del rows
+    chosen, cosines = _search(pool, k, x.dtype.kind == "f" and x.dtype.itemsize <= 4)
     positions = np.full((n, k), -1, np.int64)
-    density = np.full(n, np.nan)
-    step = max(1, BLOCK_BYTES // (8 * len(pool)))
-    present = np.flatnonzero(seen)
-    for start in range(0, len(present), step):
-        block = present[start : start + step]
-        similarity = rows[block] @ pool.T
+    similarity, mean = np.full((n, k), np.nan), np.full(n, np.nan)
+    positions[by_rank] = by_rank[chosen]
+    similarity[by_rank] = cosines
+    mean[by_rank] = pool @ pool.mean(0)
+    return positions, similarity, mean
+
+
+def _search(pool: Array, k: int, single: bool) -> tuple[Array, Array]:
+    """Columns and cosines (n, k) of the nearest rows in ``pool`` (n, f), the first on ties."""
+    chosen, cosines = np.empty((len(pool), k), np.int64), np.empty((len(pool), k))
+    unsure = np.ones(len(pool), bool)
+    if single:
+        # a rounding error grows with the root of the number of terms, seldom beyond four of these
+        margin = (4 * np.sqrt(pool.shape[1]) + 8) * 2.0**-23
+        less = pool.astype(np.float32)
+        for part in _parts(np.arange(len(pool)), len(pool)):
+            similarity = less[part[0] : part[-1] + 1] @ less.T
+            similarity[np.arange(len(part)), part] = -np.inf
+            chosen[part], cosines[part], unsure[part] = _largest(similarity, k, margin)
+    for part in _parts(np.flatnonzero(unsure), len(pool)):
+        similarity = pool[part] @ pool.T
         similarity += GRID
         similarity -= GRID
-        similarity[np.arange(len(block)), place[block]] = -np.inf
-        chosen = _largest(similarity, k)
-        positions[block] = by_rank[chosen]
-        density[block] = np.take_along_axis(similarity, chosen, 1).mean(1)
-    return positions, density
+        similarity[np.arange(len(part)), part] = -np.inf
+        chosen[part], cosines[part], _ = _largest(similarity, k, 0.0)
+    return chosen, cosines
 
 
-def _largest(similarity: Array, k: int) -> Array:
-    """Columns of the k largest entries of each row, largest first, the first column on ties."""
-    columns = similarity.shape[1]
-    chosen = np.argpartition(similarity, columns - k, axis=1)[:, columns - k :]
-    values = np.take_along_axis(similarity, chosen, 1)
-    smallest = values.min(1, keepdims=True)
-    tied = (similarity >= smallest).sum(1) > k
-    for row in np.flatnonzero(tied):
-        chosen[row] = np.argsort(-similarity[row], kind="stable")[:k]
-        values[row] = similarity[row, chosen[row]]
-    order = np.lexsort((chosen, -values), axis=1)
-    return np.take_along_axis(chosen, order, 1)
+def _parts(rows: Array, columns: int) -> list[Array]:
+    step = max(1, BLOCK_BYTES // (8 * columns))
+    return [rows[start : start + step] for start in range(0, len(rows), step)]
+
+
+def _largest(similarity: Array, k: int, margin: float) -> tuple[Array, Array, Array]:
+    """Columns and values (b, k) of the k largest of each row, largest first, first column on ties.
+
+    And in which rows (b) the order of these k + 1 hangs on less than ``margin``. The maxima of
+    k groups of columns bound the k-th largest from below, which leaves few candidates to sort.
+    """
+    length, columns = similarity.shape
+    size = max(1, min(GROUP, columns // (4 * k)))
+    groups = columns // size
+    maxima = similarity[:, : size * groups].reshape(length, size, groups).max(1)
+    bound = np.partition(maxima, groups - k, axis=1)[:, groups - k]
+    rows, candidates = np.divmod(
+        np.flatnonzero(similarity >= (bound - similarity.dtype.type(margin))[:, None]), columns
+    )
+    values = similarity[rows, candidates].astype(np.float64)
+    order = np.lexsort((candidates, -values, rows))
+    counts = np.bincount(rows, minlength=length)
+    first = np.cumsum(counts) - counts
+    top = order[first[:, None] + np.arange(k)]
+    chosen, value = candidates[top], values[top]
+    following = order[np.minimum(first + k, len(order) - 1)]
+    following = np.where(counts > k, values[following], -np.inf)
+    gaps = -np.diff(np.column_stack([value, following]), axis=1)
+    return chosen, value, np.asarray((gaps < margin).any(1))
 
 
 def overlap(a: Array, b: Array) -> Array:
     """Share (n) of the neighbours in ``a`` (n, k) that are in ``b`` (n, k) too."""
-    k = a.shape[1]
     shared = np.zeros(len(a))
     for column in a.T:
         shared += (b == column[:, None]).any(1)
-    return np.where((a[:, 0] < 0) | (b[:, 0] < 0), np.nan, shared / k)
+    return _where_both(shared / a.shape[1], a, b)
+
+
+def cycle(a: Array, b: Array) -> Array:
+    """Whether (n) a neighbour in ``b`` has the stimulus itself as a neighbour in ``a``."""
+    back = (a[b] == np.arange(len(a))[:, None, None]).any((1, 2))
+    return _where_both(back.astype(np.float64), a, b)
+
+
+def common_subsequence(a: Array, b: Array) -> Array:
+    """Length (n) of the longest common subsequence of two ordered lists, as a share of k."""
+    k = a.shape[1]
+    above = np.zeros((k + 1, len(a)), np.int64)
+    for mine in a.T:
+        row = np.zeros_like(above)
+        for j, theirs in enumerate(b.T):
+            longest = np.maximum(above[j + 1], row[j])
+            row[j + 1] = np.where(mine == theirs, above[j] + 1, longest)
+        above = row
+    return _where_both(above[k] / k, a, b)
+
+
+def edit_similarity(a: Array, b: Array) -> Array:
+    """1 - Levenshtein distance / k (n) of two ordered lists."""
+    k = a.shape[1]
+    above = np.repeat(np.arange(k + 1)[:, None], len(a), 1)
+    for i, mine in enumerate(a.T):
+        row = np.full_like(above, i + 1)
+        for j, theirs in enumerate(b.T):
+            one = np.minimum(above[j + 1], row[j]) + 1
+            row[j + 1] = np.minimum(one, above[j] + (mine != theirs))
+        above = row
+    return _where_both(1 - above[k] / k, a, b)
+
+
+def _where_both(values: Array, a: Array, b: Array) -> Array:
+    return np.where((a[:, 0] < 0) | (b[:, 0] < 0), np.nan, values)
 
 
 def mean_overlap(lists: Array) -> tuple[Array, Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -134,3 +135,32 @@ def _polar(matrix: Array) -> Array:
     """The orthogonal matrix closest to this one."""
     u, _, vt = np.linalg.svd(matrix)
     return np.asarray(u @ vt)
+
+
+def angle(x: Array, width_x: int, y: Array, width_y: int) -> float:
+    """Angle in radians between centred rows ``x`` (n, F) and ``y`` (n, G), rotated to be least.
+
+    arccos of the nuclear norm of X'Y at unit Frobenius norm; from the residual where it is small,
+    because a cosine near 1 has lost its digits.
+    """
+    common = ~(np.isnan(x[:, 0]) | np.isnan(y[:, 0]))
+    x, y = (
+        np.asarray(rows[common, :width], np.float64) for rows, width in ((x, width_x), (y, width_y))
+    )
+    x, y = x - x.mean(0), y - y.mean(0)
+    size = np.linalg.norm(x), np.linalg.norm(y)
+    if common.sum() < 2 or not all(size):
+        warnings.warn(
+            "a Procrustes angle needs at least 2 common stimuli that differ: NaN",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return np.nan
+    x, y = x / size[0], y / size[1]
+    u, values, vt = np.linalg.svd(x.T @ y, full_matrices=False)
+    if values.sum() < 1 - 1e-6:
+        return float(np.arccos(values.sum()))
+    gap = x @ u - y @ vt.T
+    rest = x - (x @ u) @ u.T, y - (y @ vt.T) @ vt
+    square = np.vdot(gap, gap) + sum(np.vdot(part, part) for part in rest)
+    return float(2 * np.arcsin(min(1.0, np.sqrt(square) / 2)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xconverge.kernels.rdm import correlate, ranks, standardize
+from xconverge.kernels.rdm import ranks, similarity, standardize
 from xconverge.kernels.rows import Array
 
 PERMUTATIONS_AT_ONCE = 500
@@ -69,7 +69,7 @@ def rank_correlations(
         design = _design(covariates[:, keep])
         target = _residual_ranks(x[keep], design)
         scores = np.stack([_residual_ranks(rows[row, keep], design) for row in mine])
-        correlation[mine] = [correlate(target, score, "stimuli") for score in scores]
+        correlation[mine] = [similarity(target, score, "stimuli") for score in scores]
         if n_permutations:
             p_value[mine] = _p_values(target, scores, correlation[mine], n_permutations, seed, tail)
     shape = y.shape[:-1]

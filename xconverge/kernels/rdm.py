@@ -3,24 +3,82 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.spatial.distance import pdist, squareform
+from scipy.stats import kendalltau, rankdata
 
-from xconverge.kernels.rows import METRICS, Array, prepare, square_distances
+from xconverge.kernels.blocks import over_blocks
+from xconverge.kernels.rows import METRICS, Array, Metric, norms, prepare, square_distances
+
+Distance = Callable[[Array, Array], float]
 
 BLOCK_BYTES = 2**25
 
 
-def distances(x: Array, width: int, metric: str) -> Array:
-    """RDM (n, n) of the rows ``x`` (n, F); NaN where a stimulus is missing."""
-    rows, seen = prepare(x, width, METRICS[metric])
-    square = square_distances(rows, rows)
-    square = np.maximum(0.5 * (square + square.T), 0.0)
-    np.fill_diagonal(square, 0.0)
-    result = METRICS[metric].of_square(square)
+def distances(x: Array, width: int, metric: Metric | Distance) -> Array:
+    """RDM (n, n) of the rows ``x`` (n, F), symmetric to the bit; NaN where a stimulus is missing.
+
+    Single precision for features of up to 4 bytes. ``metric`` is a row of METRICS, or a function
+    of two vectors.
+    """
+    single = x.dtype.kind == "f" and x.dtype.itemsize <= 4
+    dtype = np.float32 if single else np.float64
+    if callable(metric):
+        rows = x[:, :width].astype(np.float64)
+        _, seen = norms(rows, METRICS["euclidean"])
+        result = np.full((len(x), len(x)), np.nan, dtype)
+        result[np.ix_(seen, seen)] = squareform(pdist(rows[seen], metric), checks=False)
+        return result
+    rows, seen = prepare(x, width, metric)
+    result = _symmetric_distances(rows, metric, dtype)
     result[~seen] = np.nan
     result[:, ~seen] = np.nan
+    return result
+
+
+def _symmetric_distances(rows: Array, metric: Metric, dtype: Any) -> Array:
+    """Distances (n, n) from one matrix product; entries that cancel in it, from differences.
+
+    Where too many cancel for single precision, all of it is done in double.
+    """
+    single = dtype == np.float32
+    scale = 1.0 if metric.unit or not single else np.abs(rows).max(initial=0.0) or 1.0
+    less: Array = (rows / scale).astype(dtype)
+    square = np.vecdot(less, less)
+    result: Array = less @ less.T
+    near = 1e-2 if single else 1e-5
+    found: list[Array] = []
+
+    def work(parts: Sequence[slice]) -> None:
+        for part in parts:
+            block, own = result[part], square[part, None]
+            block *= -2
+            block += own
+            block += square
+            i, j = np.nonzero(block < (near * (own + square)))
+            found.append(np.stack([i + part.start, j]))
+            np.maximum(block, 0.0, out=block)
+
+    over_blocks(work, len(rows), result.itemsize * len(rows))
+    i, j = np.concatenate(found, axis=1) if found else np.empty((2, 0), np.int64)
+    if single and len(i) > len(rows) + result.size // 100:
+        return _symmetric_distances(rows, metric, np.float64).astype(dtype)
+    for start in range(0, len(i), 65536):
+        part = slice(start, start + 65536)
+        gap = rows[i[part]] - rows[j[part]]
+        result[i[part], j[part]] = np.vecdot(gap, gap) / scale**2
+    np.fill_diagonal(result, 0.0)
+
+    def finish(parts: Sequence[slice]) -> None:
+        for part in parts:
+            result[part] = metric.of_square(result[part])
+            if scale != 1.0:
+                result[part] *= metric.of_square(np.asarray(scale**2))
+
+    over_blocks(finish, len(rows), result.itemsize * len(rows))
     return result
 
 
@@ -92,6 +150,43 @@ def _masked_correlation(xa: Array, va: Array, xb: Array, vb: Array) -> Array:
     return np.where(defined, np.clip(covariance / scale, -1, 1), np.nan)
 
 
+class Method(NamedTuple):
+    """A comparison of RDMs: of ranks or not, and the vectors whose inner product it is."""
+
+    ranked: bool
+    vector: Callable[[Array], Array] | None
+
+
+def standardize(u: Array) -> Array:
+    """Zero mean and unit norm; NaN throughout where all values are equal."""
+    gap = u - u.mean()
+    norm = np.sqrt(gap @ gap)
+    if norm <= 1e-12 * np.abs(u).max(initial=0.0) * np.sqrt(len(u)):
+        return np.full(len(u), np.nan)
+    return np.asarray(gap / norm)
+
+
+def unit(u: Array) -> Array:
+    """Unit norm; NaN throughout where all values are zero."""
+    norm = np.sqrt(u @ u)
+    return np.asarray(u / norm) if norm > 0 else np.full(len(u), np.nan)
+
+
+def _centered_ranks(u: Array) -> Array:
+    """Ranks whose inner product is rho-a, Spearman's rho with ties broken at random, on average."""
+    n = len(u)
+    return np.asarray((u - (n + 1) / 2) * np.sqrt(12 / (n**3 - n)))
+
+
+METHODS = {
+    "spearman": Method(ranked=True, vector=standardize),
+    "pearson": Method(ranked=False, vector=standardize),
+    "kendall": Method(ranked=True, vector=None),
+    "cosine": Method(ranked=False, vector=unit),
+    "rho-a": Method(ranked=True, vector=_centered_ranks),
+}
+
+
 def triangle(rdm: Array, ranked: bool) -> Array:
     """Upper triangle (n (n - 1) / 2) of an RDM (n, n), or the ranks of it; NaN stays NaN."""
     present = ~np.isnan(rdm)
@@ -115,46 +210,95 @@ def ranks(values: Array) -> Array:
     return result
 
 
-def compare(u: Array, v: Array, ranked: bool) -> float:
-    """Pearson correlation of two triangles, over the pairs that both have.
+def compare(u: Array, v: Array, nuisance: Array | None = None, *, method: Method) -> float:
+    """Similarity of two triangles (pairs), over the pairs that both, and all nuisances, have.
 
-    Ranks of ranks are ranks, so that triangles ranked once serve every pair of models.
+    ``nuisance`` (c, pairs) is regressed out of both. Ranks of ranks are ranks, so that triangles
+    ranked once serve every pair of models.
     """
-    common = ~(np.isnan(u) | np.isnan(v))
+    values = np.vstack([u, v] if nuisance is None else [u, v, nuisance])
+    common = ~np.isnan(values).any(0)
     if not common.all():
-        u, v = u[common], v[common]
-        if ranked:
-            u, v = ranks(u), ranks(v)
-    return correlate(u, v, "pairs of stimuli")
+        values = values[:, common]
+        if method.ranked:
+            values = np.array([ranks(row) for row in values])
+    u, v, *given = values
+    if given and len(u) > len(given) + 2:
+        u, v = _residual(u, np.array(given)), _residual(v, np.array(given))
+    return similarity(u, v, "pairs of stimuli", method)
 
 
-def correlate(u: Array, v: Array, what: str) -> float:
-    """Pearson correlation; NaN with a warning where there is too little to correlate."""
+def _residual(values: Array, nuisance: Array) -> Array:
+    """What a linear fit of the nuisances (c, pairs) leaves of the values (pairs)."""
+    values = values - values.mean()
+    design = nuisance - nuisance.mean(1, keepdims=True)
+    q, r = np.linalg.qr(design.T)
+    q = q[:, np.abs(np.diagonal(r)) > 1e-10 * np.abs(r).max(initial=0.0)]
+    left = values - q @ (q.T @ values)
+    small = np.linalg.norm(left) <= 1e-10 * np.linalg.norm(values)
+    return np.zeros_like(left) if small else left
+
+
+def similarity(u: Array, v: Array, what: str, method: Method = METHODS["pearson"]) -> float:
+    """Similarity of two sets of values; NaN with a warning where there is too little to compare."""
     if len(u) < 3:
         _undefined(f"a correlation needs at least 3 {what}, got {len(u)}: NaN")
         return np.nan
-    u, v = standardize(u), standardize(v)
+    if method.vector is None:
+        return tau_a(u, v)
+    u, v = method.vector(u), method.vector(v)
     if np.isnan(u[0]) or np.isnan(v[0]):
         _undefined(f"a correlation needs {what} that differ, got equal values: NaN")
         return np.nan
     return float(np.clip(u @ v, -1, 1))
 
 
-def standardize(u: Array) -> Array:
-    """Zero mean and unit norm; NaN throughout where all values are equal."""
-    gap = u - u.mean()
-    norm = np.sqrt(gap @ gap)
-    if norm <= 1e-12 * np.abs(u).max(initial=0.0) * np.sqrt(len(u)):
-        return np.full(len(u), np.nan)
-    return np.asarray(gap / norm)
+def tau_a(u: Array, v: Array) -> float:
+    """Kendall's tau-a: concordant less discordant pairs, over all pairs, ties included."""
+    total = len(u) * (len(u) - 1) / 2
+    untied = [total - (n * (n - 1) / 2).sum() for n in (_multiplicity(u), _multiplicity(v))]
+    if not all(untied):
+        return 0.0
+    return float(kendalltau(u, v).statistic * np.sqrt(untied[0]) * np.sqrt(untied[1]) / total)
+
+
+def _multiplicity(values: Array) -> Array:
+    return np.unique(values, return_counts=True)[1]
+
+
+def noise_ceiling(rdms: Array, method: Method) -> tuple[float, float]:
+    """Lower and upper noise ceiling of RDMs (subject, n, n), over the pairs all subjects have.
+
+    Similarity of each subject with the mean of the others, and with the mean of all; ranked, or
+    of unit size, before they are averaged, so that no other RDM is nearer to them.
+    """
+    values = np.array([triangle(rdm, ranked=False) for rdm in rdms])
+    values = values[:, ~np.isnan(values).any(0)]
+    if values.shape[1] < 3:
+        _undefined(f"a noise ceiling needs at least 3 pairs of stimuli, got {values.shape[1]}: NaN")
+        return np.nan, np.nan
+    ranked, vector = method
+    if ranked:
+        values = np.array([ranks(row) for row in values])
+    sized = values if vector is None else np.array([vector(row) for row in values])
+    total = sized.sum(0)
+
+    def like(row: Array, pool: Array) -> float:
+        return similarity(row, ranks(pool) if ranked else pool, "pairs of stimuli", method)
+
+    lower = [like(row, total - own) for row, own in zip(values, sized, strict=True)]
+    upper = [like(row, total) for row in values]
+    return float(np.mean(lower)), float(np.mean(upper))
 
 
 def _undefined(message: str) -> None:
     warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
-def mantel(a: Array, b: Array, ranked: bool, n_permutations: int, seed: int) -> tuple[float, float]:
-    """Correlation of two RDMs (n, n) and its p-value under permutation of stimulus labels.
+def mantel(
+    a: Array, b: Array, method: Method, n_permutations: int, seed: int
+) -> tuple[float, float]:
+    """Similarity of two RDMs (n, n) and its p-value under permutation of stimulus labels.
 
     Rows and columns of ``a`` move together; ranks and norms are permuted, not computed again.
     p = (1 + #{null >= observed}) / (1 + n_permutations).
@@ -164,19 +308,23 @@ def mantel(a: Array, b: Array, ranked: bool, n_permutations: int, seed: int) -> 
     keep = there.any(1)
     a, b = a[np.ix_(keep, keep)], b[np.ix_(keep, keep)]
     n = int(keep.sum())
+    ranked, vector = method
     u, v = triangle(a, ranked), triangle(b, ranked)
     if np.isnan(u).any() or np.isnan(v).any():
         raise ValueError("an RDM has NaN for single pairs; a stimulus is missing whole or not")
-    observed = correlate(u, v, "pairs of stimuli")
+    observed = similarity(u, v, "pairs of stimuli", method)
     if np.isnan(observed) or not n_permutations:
         return observed, np.nan
+    if vector is not None:
+        u, v = vector(u), vector(v)
     i, j = np.triu_indices(n, 1)
     square = np.zeros((n, n))
-    square[i, j] = square[j, i] = standardize(u)
-    flat, v = square.ravel(), standardize(v)
+    square[i, j] = square[j, i] = u
+    flat = square.ravel()
     rng = np.random.default_rng(seed)
     reached = 0
     for _ in range(n_permutations):
         p = rng.permutation(n)
-        reached += flat[p[i] * n + p[j]] @ v >= observed - 1e-12
+        moved = flat[p[i] * n + p[j]]
+        reached += (tau_a(moved, v) if vector is None else moved @ v) >= observed - 1e-12
     return observed, (1 + reached) / (1 + n_permutations)

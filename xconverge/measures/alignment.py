@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import inspect
+from functools import partial
+from typing import Any, Literal
+
 import numpy as np
 import xarray as xr
 
-from xconverge._apply import apply
-from xconverge.kernels.neighbors import overlap
-from xconverge.kernels.rdm import row_correlations
-from xconverge.kernels.rows import METRICS, row_cosines
-from xconverge.measures.neighbors import NEIGHBOR, check_k, neighbor_lists
-from xconverge.measures.rdm import prepared_rows
+from xconverge.measures import by_kernels, by_maps, by_neighbors, by_rdm
+from xconverge.measures.layers import best_layers, networks
+from xconverge.measures.table import Measure
 from xconverge.schema import (
-    Dims,
     Join,
-    SchemaError,
     check_representations,
-    check_shared,
     choose,
     describe,
     feature_dim,
     join_labels,
-    on_side,
-    widths,
 )
 
-CHOICES = ["cosine", "mutual_knn", "rdm"]
+MEASURES: dict[str, Measure] = {
+    **by_neighbors.MEASURES,
+    **by_kernels.MEASURES,
+    **by_maps.MEASURES,
+    **by_rdm.MEASURES,
+}
 
 
 def alignment(
@@ -36,61 +37,92 @@ def alignment(
     k: int = 10,
     rdm_metric: str = "correlation",
     join: Join = "exact",
+    layers: Literal["half", "max"] | None = None,
+    network: str = "network",
+    n_permutations: int = 200,
+    rng: np.random.Generator | int | None = 0,
     model: str = "model",
     stimulus: str = "stimulus",
     feature: str = "feature",
+    **options: Any,
 ) -> xr.DataArray:
-    """How well every model of one modality agrees with every model of another, per stimulus.
+    """How well every model of one modality agrees with every model of another.
 
     Parameters
     ----------
     a, b : DataArray
         (model, stimulus, feature), joined on the labels of ``stimulus``, never by position.
         Extra dims that both have are matched by label, others make an outer product.
-    metric : {"mutual_knn", "cosine", "rdm"}
-        ``mutual_knn``: |N_a(i) ∩ N_b(i)| / k over the k nearest neighbours by cosine among the
-        stimuli the model saw, the stimulus itself excluded. ``rdm``: correlation of row i of
-        the two RDMs. ``cosine``: cosine of the two vectors, for features in one shared space.
+    metric : str
+        Per stimulus: ``mutual_knn``, ``rdm``, and ``cosine`` for one shared space. Per model
+        pair: ``cka``, ``cknna``, ``cycle_knn``, ``lcs_knn``, ``edit_distance_knn``, ``svcca``,
+        ``procrustes`` (a distance), ``linear_predictivity`` (of b from a), ``rsa``. Formulas,
+        ranges, chance levels, invariances and cost are in ``docs/measures.md``.
     k : int
-        Neighbours, for ``mutual_knn``.
+        Neighbours, for ``mutual_knn``, ``cycle_knn``, ``lcs_knn``, ``edit_distance_knn`` and
+        ``cknna``.
     rdm_metric : {"correlation", "cosine", "euclidean", "sqeuclidean"}
-        Distance between stimuli, for ``rdm``.
+        Distance between stimuli, for ``rdm`` and ``rsa``.
     join : {"exact", "inner"}
         Refuse differing sets of stimuli, or keep those in both; how many were dropped is in
         ``attrs["n_dropped"]``.
+    layers : {"half", "max"}, optional
+        Score networks by their best pair of layers. ``half``: the pair is chosen on a random half
+        of the stimuli and scored on the other. ``max``: the maximum over pairs, with the
+        coordinates ``p_value`` and ``threshold`` (alpha 0.05) under a null that permutes the
+        stimuli of b, the same way for all layers. Per-stimulus measures are averaged.
+    network : str
+        Coordinate on ``model`` that says which models are layers of one network; a dim ``layer``
+        needs none.
+    n_permutations : int
+        Of the null of ``layers="max"``; each scores all pairs again.
+    rng : Generator, int or None
+        Source of halves, permutations and folds; 0 by default, so that calls agree.
     model, stimulus, feature : str
         Names of the dims.
+    **options
+        Of the metric. ``centered=False``: ``cknna``, True for its published
+        reading instead of the coded one; ``kernel="linear"`` or ``"rbf"``, ``debiased=True``,
+        ``sigma=1.0`` (of the median distance): ``cka``; ``n_components=10``, ``folds=5`` (None:
+        in-sample), ``groups`` (a stimulus coordinate whose values are held out together):
+        ``svcca``; ``folds=5``, ``groups``, ``score="r"`` or ``"r2"``: ``linear_predictivity``;
+        ``method="spearman"``: ``rsa``.
 
     Returns
     -------
     DataArray
-        ``alignment`` (…, model_a, model_b, stimulus), a similarity, in the order of ``a``; NaN
-        where either model misses the stimulus. ``mutual_knn`` lies in [0, 1], its value under
-        chance, k/(n-1), is in ``attrs["chance"]``; ``rdm`` and ``cosine`` lie in [-1, 1].
-        Model coordinates carry the suffix of their side; stimulus coordinates too where the
-        two sides contradict each other. Lazy if an input is.
+        ``alignment`` (…, model_a, model_b[, stimulus]), in the order of ``a``; ``attrs["kind"]``
+        says whether large means alike. NaN where either model misses the stimulus; measures of a
+        pair use the stimuli that both saw. The value under chance is in ``attrs["chance"]`` where
+        it has a closed form. Model coordinates carry the suffix of their side; stimulus
+        coordinates too where the two sides contradict each other. With ``layers``, the model dims
+        hold networks, and the coordinates ``layer_a`` and ``layer_b`` the chosen layers. Lazy if
+        an input is.
 
     Warns
     -----
     UnalignedSpaceWarning
         ``cosine`` on features that are not marked as a shared space.
     RuntimeWarning
-        ``rdm`` where a row has too few distances, or equal ones; the result is NaN there.
+        Too few stimuli, or values that do not vary: the result is NaN there. ``procrustes``,
+        biased ``cka`` and in-sample ``svcca`` of as many features as stimuli.
 
     Raises
     ------
-    SchemaError, ValueError
-        Labels that do not match, k not below the number of stimuli; faulty rows and vectors
+    SchemaError, ValueError, TypeError
+        Labels that do not match, options that the metric does not have; faulty rows and vectors
         without a direction, by name, when computed.
 
     Notes
     -----
-    Neighbour lists and prepared rows are made once for each model, however many pairs are
-    scored. Memory: one model and a block of 32 MiB for lists, then lists only; for ``rdm`` the
-    features of all models, RDM rows block by block. Ties between equal neighbours go to the
-    label that sorts first (numbers inside labels by value), so that order changes nothing.
+    Neighbour lists, centred rows and RDMs are made once for each model, however many pairs are
+    scored. Memory of a task: one model and a block of 32 MiB for lists, then lists only; two
+    models for the linear measures; the features of all models for ``rdm``, RBF ``cka`` and the
+    targets of ``linear_predictivity``; two RDMs for ``rsa``. Ties between equal neighbours go to
+    the label that sorts first (numbers inside labels by value), so that order changes nothing.
 
-    ``mutual_knn`` is that of Huh et al. (2024), The Platonic Representation Hypothesis.
+    Huh et al. (2024), The Platonic Representation Hypothesis, for the neighbour measures; the
+    other sources are in ``docs/measures.md``.
 
     Examples
     --------
@@ -101,39 +133,66 @@ def alignment(
     >>> score = alignment(reps, reps[:, ::-1], k=3)
     >>> score.dims, float(score.mean())
     (('model_a', 'model_b', 'stimulus'), 1.0)
+    >>> alignment(reps, 2 * reps + 1, "cka").values.round(6).tolist()
+    [[1.0]]
     """
-    choose("metric", metric, CHOICES)
+    choose("metric", metric, MEASURES)
+    measure = MEASURES[metric]
+    seed = int(np.random.default_rng(rng).integers(2**63))
+    options |= _own_options(metric, options, k=k, rdm_metric=rdm_metric, rng=seed)
     sides: list[xr.DataArray] = []
     for side, what in ((a, "a"), (b, "b")):
         dim = feature_dim(side, feature)
         array = check_representations(side, model, stimulus, dim, what)
+        if dim == "component":
+            array = array.assign_attrs(space="shared").drop_vars("n_features", errors="ignore")
         sides.append(array.rename({dim: feature}) if dim != feature else array)
-        if metric == "cosine":
-            check_shared(array, "metric='cosine'", model, dim)
     a, b, dropped = join_labels(sides[0], sides[1], stimulus, join)
     a, b = _both_coordinates(a, b, stimulus)
     dims = (model, stimulus, feature)
-    chance = None
-    if metric == "mutual_knn":
-        check_k(k, a.sizes[stimulus])
-        result = _mutual_knn(a, b, dims, k)
-        chance = k / (a.sizes[stimulus] - 1)
-    elif metric == "rdm":
-        choose("rdm_metric", rdm_metric, METRICS)
-        result = _rdm_rows(a, b, dims, rdm_metric)
+    score = partial(measure.function, dims=dims, **options)
+    if layers is not None:
+        choose("layers", layers, ["half", "max"])
+        if layers == "max" and n_permutations < 1:
+            raise ValueError(f"n_permutations={n_permutations} must be at least 1")
+        a, b = (networks(side, what, dims, network, "layer") for side, what in ((a, "a"), (b, "b")))
+
+        def per_pair(a: xr.DataArray, b: xr.DataArray) -> xr.DataArray:
+            scores: xr.DataArray = score(a, b)
+            return scores.mean(stimulus, keep_attrs=True) if stimulus in scores.dims else scores
+
+        sign = -1 if measure.kind == "distance" else 1
+        result = best_layers(a, b, per_pair, layers, sign, dims, network, n_permutations, rng)
     else:
-        result = _cosine(a, b, dims)
-    return describe(
-        result.transpose(..., f"{model}_a", f"{model}_b", stimulus),
+        result = score(a, b)
+    order = [f"{model}_a", f"{model}_b", *([stimulus] if stimulus in result.dims else [])]
+    result = describe(
+        result.transpose(..., *order),
         "alignment",
-        metric=metric,
-        modality_a=a.attrs.get("modality"),
-        modality_b=b.attrs.get("modality"),
-        k=k if metric == "mutual_knn" else None,
-        rdm_metric=rdm_metric if metric == "rdm" else None,
-        chance=chance,
-        n_dropped=dropped,
+        **{
+            "metric": metric,
+            "kind": measure.kind,
+            "modality_a": a.attrs.get("modality"),
+            "modality_b": b.attrs.get("modality"),
+            "layers": layers,
+            "n_dropped": dropped,
+            **result.attrs,
+        },
     )
+    return result
+
+
+def _own_options(metric: str, options: dict[str, Any], **shared: Any) -> dict[str, Any]:
+    """Those of the shared arguments that the metric has; options that it has not are an error."""
+    known = inspect.signature(MEASURES[metric].function).parameters.values()
+    mine = [parameter.name for parameter in known if parameter.kind is parameter.KEYWORD_ONLY]
+    unknown = [name for name in options if name not in mine]
+    if unknown:
+        raise TypeError(
+            f"metric={metric!r} has no option {', '.join(unknown)}; it has "
+            f"{', '.join(mine) or 'none'}"
+        )
+    return {name: value for name, value in shared.items() if name in mine}
 
 
 def _both_coordinates(
@@ -148,50 +207,3 @@ def _both_coordinates(
         and not coord.variable.equals(b.coords[name].variable)
     ]
     return a.rename({n: f"{n}_a" for n in clash}), b.rename({n: f"{n}_b" for n in clash})
-
-
-def _mutual_knn(a: xr.DataArray, b: xr.DataArray, dims: Dims, k: int) -> xr.DataArray:
-    model, stimulus, _ = dims
-    lists = [
-        on_side(neighbor_lists(side, dims, k, what)[0], model, f"_{what}")
-        for side, what in ((a, "a"), (b, "b"))
-    ]
-    result: xr.DataArray = apply(overlap, *lists, core=[[stimulus, NEIGHBOR]] * 2, out=[[stimulus]])
-    return result
-
-
-def _rdm_rows(a: xr.DataArray, b: xr.DataArray, dims: Dims, metric: str) -> xr.DataArray:
-    model, stimulus, feature = dims
-    rows = [
-        on_side(prepared_rows(side, dims, metric, what), model, f"_{what}").rename(
-            {feature: f"{feature}_{what}"}
-        )
-        for side, what in ((a, "a"), (b, "b"))
-    ]
-    result: xr.DataArray = apply(
-        row_correlations,
-        *rows,
-        core=[[f"{model}_{w}", stimulus, f"{feature}_{w}"] for w in ("a", "b")],
-        out=[[f"{model}_a", f"{model}_b", stimulus]],
-        metric=metric,
-    )
-    return result
-
-
-def _cosine(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> xr.DataArray:
-    model, stimulus, feature = dims
-    width = {int(np.max(widths(side, feature))) for side in (a, b)}
-    if len(width) > 1:
-        raise SchemaError(
-            f"metric='cosine' needs both sides in one shared space, they have {sorted(width)} "
-            "features; use 'mutual_knn' or 'rdm' for unrelated spaces"
-        )
-    real = {feature: slice(width.pop())}
-    rows = [
-        on_side(prepared_rows(side.isel(real), dims, "cosine", what), model, f"_{what}")
-        for side, what in ((a, "a"), (b, "b"))
-    ]
-    result: xr.DataArray = apply(
-        row_cosines, *rows, core=[[stimulus, feature]] * 2, out=[[stimulus]]
-    )
-    return result

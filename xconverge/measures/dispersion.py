@@ -192,7 +192,7 @@ def _coordinates(reps: xr.DataArray, dims: Dims, metric: str, normalize: bool) -
 
 def _neighborhood(reps: xr.DataArray, dims: Dims, k: int, pairwise: bool) -> xr.DataArray:
     model, stimulus, _ = dims
-    lists, _ = neighbor_lists(reps, dims, k)
+    lists, *_ = neighbor_lists(reps, dims, k)
     if pairwise:
         shared: xr.DataArray = apply(
             overlap,

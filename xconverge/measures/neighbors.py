@@ -29,27 +29,29 @@ def check_k(k: int, n_stimuli: int) -> None:
 
 def neighbor_lists(
     reps: xr.DataArray, dims: Dims, k: int, what: str = "reps"
-) -> tuple[xr.DataArray, xr.DataArray]:
-    """Neighbour positions (model, stimulus, neighbor) and mean cosine to them, once a model.
+) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
+    """Neighbour positions and cosines to them (model, stimulus, neighbor), once a model.
+
+    And the mean cosine (model, stimulus) to all stimuli.
 
     Ties go to the label that sorts first, so that the order of stimuli changes nothing.
     """
     model, stimulus, feature = dims
     rank = xr.DataArray(natural_rank(reps.indexes[stimulus]), dims=stimulus)
-    lists, density = apply(
+    lists, cosines, mean = apply(
         nearest,
         reps,
         widths(reps, feature, what),
         rank,
         core=[[stimulus, feature], [], [stimulus]],
-        out=[[stimulus, NEIGHBOR], [stimulus]],
+        out=[[stimulus, NEIGHBOR], [stimulus, NEIGHBOR], [stimulus]],
         sizes={NEIGHBOR: k},
-        dtypes=[np.int64, np.float64],
+        dtypes=[np.int64, np.float64, np.float64],
         labels=(model, stimulus),
         what=what,
         k=k,
     )
-    return lists, density
+    return lists, cosines, mean
 
 
 def local_density(
@@ -95,7 +97,11 @@ def local_density(
     """
     reps = check_representations(reps, model, stimulus, feature)
     check_k(k, reps.sizes[stimulus])
-    _, density = neighbor_lists(reps, (model, stimulus, feature), k)
+    _, cosines, _ = neighbor_lists(reps, (model, stimulus, feature), k)
     return describe(
-        density, "local_density", metric="cosine", k=k, modality=reps.attrs.get("modality")
+        cosines.mean(NEIGHBOR, skipna=False),
+        "local_density",
+        metric="cosine",
+        k=k,
+        modality=reps.attrs.get("modality"),
     )

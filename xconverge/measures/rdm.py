@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import numpy as np
 import xarray as xr
 
 from xconverge._apply import apply
 from xconverge.kernels import rdm as kernels
+from xconverge.kernels.rdm import Distance
 from xconverge.kernels.rows import METRICS
+from xconverge.measures.table import Measure
 from xconverge.schema import (
     Dims,
     Join,
@@ -23,9 +28,6 @@ from xconverge.schema import (
     take,
     widths,
 )
-
-METHODS = {"spearman": True, "pearson": False}
-"""Whether the method compares ranks."""
 
 
 def prepared_rows(reps: xr.DataArray, dims: Dims, metric: str, what: str = "reps") -> xr.DataArray:
@@ -46,7 +48,7 @@ def prepared_rows(reps: xr.DataArray, dims: Dims, metric: str, what: str = "reps
 
 def rdm(
     reps: xr.DataArray,
-    metric: str = "correlation",
+    metric: str | Distance = "correlation",
     *,
     model: str = "model",
     stimulus: str = "stimulus",
@@ -59,8 +61,9 @@ def rdm(
     reps : DataArray
         (model, stimulus, feature), raw features of any width; ``model`` may be absent, extra
         dims (``subject``, ``time_bin`` …) are mapped over.
-    metric : {"correlation", "cosine", "euclidean", "sqeuclidean"}
-        Distance, as scipy names it.
+    metric : {"correlation", "cosine", "euclidean", "sqeuclidean"} or callable
+        Distance, as scipy names it; or a function of two vectors that returns a number, called
+        once for every pair of stimuli.
     model, stimulus, feature : str
         Names of the dims.
 
@@ -68,8 +71,9 @@ def rdm(
     -------
     DataArray
         ``rdm`` (…, stimulus, stimulus_2), a distance; 0 on the diagonal, NaN in the rows and
-        columns of missing stimuli; float32 for features of up to 4 bytes, computed in float64.
-        Lazy if ``reps`` is; a task holds one model and one RDM.
+        columns of missing stimuli; float32 for features of up to 4 bytes, with a relative error
+        below 1e-4 for the smallest distances. Lazy if ``reps`` is; a task holds one model and
+        one RDM.
 
     Raises
     ------
@@ -85,7 +89,8 @@ def rdm(
     >>> rdm(reps, "sqeuclidean").sel(model="a", stimulus="cat").values.tolist()
     [0.0, 2.0, 2.0]
     """
-    choose("metric", metric, METRICS)
+    if not callable(metric):
+        choose("metric", metric, DISTANCES)
     feature = feature_dim(reps, feature)
     reps = check_dims(reps, stimulus, feature)
     check_labels(reps, stimulus)
@@ -99,13 +104,13 @@ def rdm(
         core=[[stimulus, feature], []],
         out=[[stimulus, second]],
         sizes={second: reps.sizes[stimulus]},
+        dtypes=[np.float32 if reps.dtype.itemsize <= 4 and reps.dtype.kind == "f" else np.float64],
         labels=(model, stimulus),
-        metric=metric,
+        metric=metric if callable(metric) else DISTANCES[metric].function,
     )
-    if reps.dtype.itemsize <= 4 and reps.dtype.kind == "f":
-        result = result.astype(np.float32)
     result = result.assign_coords(on_side(reps[stimulus], stimulus, "_2").coords)
-    return describe(result, "rdm", metric=metric, modality=reps.attrs.get("modality"))
+    name = getattr(metric, "__name__", "callable") if callable(metric) else metric
+    return describe(result, "rdm", metric=name, modality=reps.attrs.get("modality"))
 
 
 def rsa(
@@ -113,6 +118,7 @@ def rsa(
     rdm_b: xr.DataArray,
     method: str = "spearman",
     *,
+    nuisance: xr.DataArray | Sequence[xr.DataArray] = (),
     join: Join = "exact",
     model: str = "model",
     stimulus: str = "stimulus",
@@ -124,10 +130,14 @@ def rsa(
     rdm_a, rdm_b : DataArray
         (…, stimulus, stimulus_2), symmetric; joined on the labels of ``stimulus``. Extra dims
         that both have are matched by label, others make an outer product.
-    method : {"spearman", "pearson"}
-        Correlation of the upper triangles, over the pairs of stimuli that both have.
+    method : {"spearman", "pearson", "kendall", "cosine", "rho-a"}
+        Comparison of the upper triangles, over the pairs of stimuli that both have; ``kendall``
+        is tau-a, ``rho-a`` the mean of Spearman's rho over random orders of tied distances.
+    nuisance : DataArray or sequence of them
+        RDMs (stimulus, stimulus_2) of what should not count (luminance, word length …), joined by
+        label: for ``spearman`` and ``pearson``, the partial correlation given all of them.
     join : {"exact", "inner"}
-        Refuse differing sets of stimuli, or keep those in both.
+        Refuse differing sets of stimuli, or keep those in both (and in every nuisance).
     model, stimulus : str
         Names of the dims.
 
@@ -161,22 +171,119 @@ def rsa(
     [[1.0, 1.0], [1.0, 1.0]]
     """
     choose("method", method, METHODS)
+    controls = [nuisance] if isinstance(nuisance, xr.DataArray) else list(nuisance)
+    if controls and method not in ("spearman", "pearson"):
+        raise ValueError(f"nuisance goes with method 'spearman' or 'pearson', got {method!r}")
     a, b, dropped = join_rdms(rdm_a, rdm_b, join, stimulus)
-    ranked = METHODS[method]
+    for number, control in enumerate(controls):
+        extra = [str(dim) for dim in control.dims if dim not in (stimulus, f"{stimulus}_2")]
+        if extra:
+            raise SchemaError(f"nuisance {number} has the dims {extra} too; choose one with .sel()")
+        a, controls[number], more = join_rdms(a, control, join, stimulus)
+        dropped += more
+    if controls:
+        b = _like(b, a, stimulus)
+        controls = [_like(control, a, stimulus) for control in controls]
+    how = METHODS[method].function
+    given = [_triangle(control.reset_coords(drop=True), stimulus, how) for control in controls]
+    result = apply(
+        partial(kernels.compare, method=how),
+        _triangle(on_side(a, model, "_a"), stimulus, how),
+        _triangle(on_side(b, model, "_b"), stimulus, how),
+        *([xr.concat(given, "_nuisance")] if given else []),
+        core=[["_pair"], ["_pair"], ["_nuisance", "_pair"]][: 3 if given else 2],
+    )
+    return describe(
+        result, "rsa", metric=method, n_nuisance=len(controls) or None, n_dropped=dropped
+    )
+
+
+def _triangle(side: xr.DataArray, stimulus: str, method: kernels.Method) -> xr.DataArray:
+    result: xr.DataArray = apply(
+        kernels.triangle,
+        side,
+        core=[[stimulus, f"{stimulus}_2"]],
+        out=[["_pair"]],
+        sizes={"_pair": side.sizes[stimulus] * (side.sizes[stimulus] - 1) // 2},
+        ranked=method.ranked,
+    )
+    return result
+
+
+def _like(side: xr.DataArray, other: xr.DataArray, stimulus: str) -> xr.DataArray:
+    labels = other.indexes[stimulus]
+    return take(take(side, stimulus, labels), f"{stimulus}_2", labels)
+
+
+def noise_ceiling(
+    rdms: xr.DataArray,
+    method: str = "spearman",
+    *,
+    subject: str = "subject",
+    stimulus: str = "stimulus",
+) -> xr.Dataset:
+    """The range in which the RSA of the true model with these subjects lies.
+
+    Parameters
+    ----------
+    rdms : DataArray
+        (…, subject, stimulus, stimulus_2), at least two subjects; extra dims are mapped over.
+    method : {"spearman", "pearson", "kendall", "cosine", "rho-a"}
+        Comparison, as in ``rsa``.
+    subject, stimulus : str
+        Names of the dims.
+
+    Returns
+    -------
+    Dataset
+        ``upper``, the mean similarity of each subject's RDM with the mean of all, and ``lower``,
+        with the mean of the others, over the pairs of stimuli that all subjects have; both
+        similarities in [-1, 1]. Before they are averaged, RDMs are ranked, standardised or set to
+        unit norm, as the method does. NaN with a warning for fewer than 3 common pairs.
+        Lazy if ``rdms`` is; a task holds the RDMs of all subjects.
+
+    Raises
+    ------
+    SchemaError
+        Fewer than two subjects, labels that are missing or not unique.
+    ValueError
+        An RDM that is not symmetric, when computed.
+
+    Notes
+    -----
+    Nili et al. (2014), A toolbox for representational similarity analysis. For ``kendall`` the
+    mean of ranks is used, which is close to the best but not the best.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> x = np.random.default_rng(0).standard_normal((6, 3))
+    >>> brain = xr.DataArray([x, 2 * x], dims=("subject", "stimulus", "feature"),
+    ...     coords={"subject": ["s1", "s2"], "stimulus": list("abcdef")})
+    >>> ceiling = noise_ceiling(rdm(brain))
+    >>> float(ceiling["lower"].round(6)), float(ceiling["upper"].round(6))
+    (1.0, 1.0)
+    """
+    choose("method", method, METHODS)
     second = f"{stimulus}_2"
-    triangles = [
-        apply(
-            kernels.triangle,
-            on_side(side, model, suffix),
-            core=[[stimulus, second]],
-            out=[["_pair"]],
-            sizes={"_pair": side.sizes[stimulus] * (side.sizes[stimulus] - 1) // 2},
-            ranked=ranked,
-        )
-        for side, suffix in ((a, "_a"), (b, "_b"))
-    ]
-    result = apply(kernels.compare, *triangles, core=[["_pair"]] * 2, ranked=ranked)
-    return describe(result, "rsa", metric=method, n_dropped=dropped)
+    rdms = check_dims(rdms, subject, stimulus, second, what="rdms")
+    check_labels(rdms, stimulus, second, what="rdms")
+    rdms = _square(rdms, "rdms", stimulus)
+    if rdms.sizes[subject] < 2:
+        raise SchemaError(f"a noise ceiling needs at least 2 subjects, got {rdms.sizes[subject]}")
+    lower, upper = apply(
+        kernels.noise_ceiling,
+        rdms,
+        core=[[subject, stimulus, second]],
+        out=[[], []],
+        dtypes=[np.float64, np.float64],
+        method=METHODS[method].function,
+    )
+    parameters = {"metric": method, "n_subjects": rdms.sizes[subject]}
+    return xr.Dataset(
+        {"lower": describe(lower, "lower", **parameters),
+         "upper": describe(upper, "upper", **parameters)}
+    )  # fmt: skip
 
 
 def join_rdms(
@@ -204,3 +311,129 @@ def _square(array: xr.DataArray, what: str, stimulus: str) -> xr.DataArray:
             f"only among the rows: {listing(rows[~rows.isin(columns)])}"
         )
     return take(array, second, rows)
+
+
+_RDM_COST = "n² d, one matrix product; the result is n²"
+_RDM_REFERENCE = "Kriegeskorte, Mur & Bandettini (2008)"
+
+DISTANCES = {
+    "correlation": Measure(
+        METRICS["correlation"],
+        per="stimulus pair",
+        kind="distance",
+        formula="1 - Pearson correlation of the two rows over features",
+        range="0 to 2",
+        chance="1 for independent rows",
+        invariant=("scale", "row norm"),
+        cost=_RDM_COST,
+        reference=_RDM_REFERENCE,
+        avoid="where the zero or the rotation of the features carries no meaning: it changes under "
+        "both. Undefined for constant rows (an error)",
+    ),
+    "cosine": Measure(
+        METRICS["cosine"],
+        per="stimulus pair",
+        kind="distance",
+        formula="1 - cosine of the two rows",
+        range="0 to 2",
+        chance="1 for independent centred rows",
+        invariant=("rotation", "scale", "row norm"),
+        cost=_RDM_COST,
+        reference=_RDM_REFERENCE,
+        avoid="on features with a large common offset, which makes all cosines near 1: `center` "
+        "first. Undefined for zero rows (an error)",
+    ),
+    "euclidean": Measure(
+        METRICS["euclidean"],
+        per="stimulus pair",
+        kind="distance",
+        formula="|x - y|",
+        range="0 to ∞, in the unit of the features",
+        chance="none",
+        invariant=("rotation", "translation"),
+        cost=_RDM_COST,
+        reference=_RDM_REFERENCE,
+        avoid="to compare models of different scale by value; rsatoolbox calls by this name the "
+        "square divided by the number of features",
+    ),
+    "sqeuclidean": Measure(
+        METRICS["sqeuclidean"],
+        per="stimulus pair",
+        kind="distance",
+        formula="|x - y|²",
+        range="0 to ∞, in the squared unit of the features",
+        chance="none",
+        invariant=("rotation", "translation"),
+        cost=_RDM_COST,
+        reference=_RDM_REFERENCE,
+        avoid="with pearson where a few distant stimuli decide; ranks or `euclidean` then",
+    ),
+}
+
+_RSA_CHANCE = "0 on average; permute stimulus labels, never entries"
+_RSA_COST = "ranks n² log n once an RDM, then n² a pair"
+
+METHODS = {
+    "spearman": Measure(
+        kernels.METHODS["spearman"],
+        per="RDM pair",
+        kind="similarity",
+        formula="Pearson correlation of the ranks of the upper triangles",
+        range="-1 to 1",
+        chance=_RSA_CHANCE,
+        invariant=("scale", "translation"),
+        cost=_RSA_COST,
+        reference=_RDM_REFERENCE,
+        avoid="with models that predict ties (categories): it prefers models without; rho-a or "
+        "kendall then",
+    ),
+    "pearson": Measure(
+        kernels.METHODS["pearson"],
+        per="RDM pair",
+        kind="similarity",
+        formula="Pearson correlation of the upper triangles",
+        range="-1 to 1",
+        chance=_RSA_CHANCE,
+        invariant=("scale", "translation"),
+        cost="n² a pair",
+        reference=_RDM_REFERENCE,
+        avoid="where distances are only ordinal",
+    ),
+    "kendall": Measure(
+        kernels.METHODS["kendall"],
+        per="RDM pair",
+        kind="similarity",
+        formula="tau-a: (concordant - discordant) / all pairs of distances",
+        range="-1 to 1; below 1 where distances tie",
+        chance=_RSA_CHANCE,
+        invariant=("scale", "translation"),
+        cost="n² log n a pair and a permutation",
+        reference="Nili et al. (2014)",
+        avoid="on many stimuli with permutations: rho-a ranks models alike, and is faster",
+    ),
+    "cosine": Measure(
+        kernels.METHODS["cosine"],
+        per="RDM pair",
+        kind="similarity",
+        formula="u·v / |u||v| of the upper triangles",
+        range="-1 to 1; 0 to 1 for distances that are not negative",
+        chance="not 0: distances are positive; permute stimulus labels",
+        invariant=("scale",),
+        cost="n² a pair",
+        reference="Diedrichsen & Kriegeskorte (2017)",
+        avoid="on distances that are biased upwards by noise: their zero must mean something",
+    ),
+    "rho-a": Measure(
+        kernels.METHODS["rho-a"],
+        per="RDM pair",
+        kind="similarity",
+        formula="12 Σ (r - r̄)(s - s̄) / (N³ - N) of mean ranks r, s of N distances: the mean of "
+        "Spearman's rho over random orders of ties",
+        range="-1 to 1; below 1 where distances tie",
+        chance=_RSA_CHANCE,
+        invariant=("scale", "translation"),
+        cost=_RSA_COST,
+        reference="Schütt et al. (2023)",
+        avoid="where an RDM with itself must score 1 in spite of ties",
+    ),
+}

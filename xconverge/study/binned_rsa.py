@@ -59,8 +59,8 @@ def binned_rsa(
         shared space), or one for each model.
     metric : {"correlation", "cosine", "euclidean", "sqeuclidean"}
         Distance between stimuli.
-    method : {"spearman", "pearson"}
-        Comparison of RDMs.
+    method : {"spearman", "pearson", "kendall", "cosine", "rho-a"}
+        Comparison of RDMs, as in ``rsa``.
     n_permutations : int
         Permutations of the stimulus labels inside the bin, 0 for none.
     join : {"exact", "inner"}
@@ -136,7 +136,7 @@ def binned_rsa(
             core=[[stimulus, second]] * 2,
             out=[[], []],
             dtypes=[np.float64, np.float64],
-            ranked=METHODS[method],
+            method=METHODS[method].function,
             n_permutations=n_permutations,
             seed=seed,
         )

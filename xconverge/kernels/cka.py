@@ -1,0 +1,240 @@
+"""The Hilbert-Schmidt independence criterion and what is normalised from it: CKA and CKNNA.
+
+Every form of it is a function of four sums over two kernels K and L of n stimuli: Σ K∘L', the
+product of the column sums of K with the row sums of L, ΣK and ΣL. For linear kernels they come
+from X'Y, row norms and column sums, so that nothing is n × n.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.spatial.distance import pdist
+
+from xconverge.kernels.rows import METRICS, Array, RowError, prepare
+
+BLOCK_BYTES = 2**25
+SAMPLE = 2048
+"""Stimuli between which the median distance is taken, where there are more."""
+
+
+class Sums(NamedTuple):
+    """Σ K∘L', product of the column sums of K and the row sums of L, ΣK, ΣL."""
+
+    product: float
+    margins: float
+    first: float
+    second: float
+
+
+def hsic(sums: Sums, n: int, debiased: bool) -> float:
+    """HSIC from its sums; unbiased after Song et al. (2012), eq. 5, of kernels without diagonal."""
+    product, margins, first, second = sums
+    if debiased:
+        cross = first * second / ((n - 1) * (n - 2)) - 2 * margins / (n - 2)
+        return float((product + cross) / (n * (n - 3)))
+    return float((product - 2 * margins / n + first * second / n**2) / (n - 1) ** 2)
+
+
+def normalized(cross: float, first: float, second: float) -> float:
+    """HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)); NaN with a warning where that is undefined."""
+    if not (first > 0 and second > 0):
+        warnings.warn(
+            "a kernel has no structure beyond chance (its own HSIC is not positive), or fewer "
+            "than 4 stimuli are common: the score is NaN",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        return np.nan
+    return float(cross / (np.sqrt(first) * np.sqrt(second)))
+
+
+def centered(x: Array, width: int) -> Array:
+    """Real features (n, F) of ``x``, centred and of unit scale, zero in the padding, NaN missing.
+
+    In single precision where the features are. More features than stimuli are first rotated into
+    as many as there are stimuli, which changes no inner product.
+    """
+    rows = x[:, :width]
+    single = x.dtype.kind == "f" and x.dtype.itemsize <= 4
+    rows = rows.astype(np.float32 if single else np.float64)
+    seen = ~np.isnan(rows[:, 0])
+    finite = np.isfinite(rows).all(1)
+    faulty = ~finite & ~np.isnan(rows).all(1)
+    if faulty.any():
+        raise RowError("NaN or infinity inside a row", np.argwhere(faulty))
+    if seen.any():
+        there = rows if seen.all() else rows[seen]
+        there = there / (np.abs(there).max() or 1)
+        spread = np.abs(there).max()
+        for _ in range(2):
+            there -= there.mean(0, dtype=np.float64)
+        size = np.sqrt(np.vdot(there, there) / len(there))
+        eps = np.finfo(there.dtype).eps
+        there = there / size if size > 8 * eps * spread else np.zeros_like(there)
+        if there.shape[1] > len(there):
+            _, r = np.linalg.qr(there.T.astype(np.float64))
+            there = r.T.astype(there.dtype)
+        rows[seen, : there.shape[1]] = there
+        rows[:, there.shape[1] :] = 0
+    rows[~seen] = np.nan
+    return np.pad(rows, ((0, 0), (0, x.shape[1] - width)))
+
+
+def linear_sums(x: Array, y: Array, debiased: bool) -> Sums:
+    """Sums of the linear kernels of rows ``x`` (n, d) and ``y`` (n, e), diagonals zero or not."""
+    cross = (x.T @ y).astype(np.float64)
+    product = np.vdot(cross, cross)
+    rows_x, rows_y = (
+        np.asarray(rows @ rows.sum(0, dtype=np.float64).astype(rows.dtype), np.float64)
+        for rows in (x, y)
+    )
+    if debiased:
+        own_x, own_y = (np.vecdot(rows, rows).astype(np.float64) for rows in (x, y))
+        product -= own_x @ own_y
+        rows_x, rows_y = rows_x - own_x, rows_y - own_y
+    return Sums(float(product), float(rows_x @ rows_y), float(rows_x.sum()), float(rows_y.sum()))
+
+
+def own_hsic(x: Array, width: int, debiased: bool) -> float:
+    """HSIC of a model with itself over the stimuli it saw, from centred rows ``x`` (n, F)."""
+    seen = ~np.isnan(x[:, 0])
+    return _own(x[seen, :width] if not seen.all() else x[:, :width], debiased)
+
+
+def _own(x: Array, debiased: bool) -> float:
+    return hsic(linear_sums(x, x, debiased), len(x), debiased) if len(x) > 3 else np.nan
+
+
+def linear_cka(
+    x: Array, width_x: int, own_x: float, y: Array, width_y: int, own_y: float, debiased: bool
+) -> float:
+    """CKA of two models, from centred rows and their own HSIC, over the stimuli both saw."""
+    seen_x, seen_y = ~np.isnan(x[:, 0]), ~np.isnan(y[:, 0])
+    common = seen_x & seen_y
+    x, y = x[:, :width_x], y[:, :width_y]
+    if not common.all():
+        x, y = x[common], y[common]
+        if common.sum() < seen_x.sum():
+            x = x - x.mean(0)
+            own_x = _own(x, debiased)
+        if common.sum() < seen_y.sum():
+            y = y - y.mean(0)
+            own_y = _own(y, debiased)
+    if len(x) < 4:
+        return normalized(np.nan, np.nan, np.nan)
+    return normalized(hsic(linear_sums(x, y, debiased), len(x), debiased), own_x, own_y)
+
+
+def scaled(x: Array, width: int, sigma: float, rank: Array) -> Array:
+    """Rows (n, F) divided by ``sigma`` times their median distance, NaN where missing.
+
+    The median is over the pairs of at most 2,048 stimuli, evenly spaced in the order of labels.
+    """
+    rows, seen = prepare(x, width, METRICS["euclidean"])
+    result = np.zeros(x.shape)
+    by_rank = np.argsort(rank)
+    by_rank = by_rank[seen[by_rank]]
+    if len(by_rank) > 1:
+        chosen = np.linspace(0, len(by_rank) - 1, min(SAMPLE, len(by_rank))).astype(int)
+        sample = rows[by_rank[chosen]]
+        largest = np.abs(sample).max() or 1.0
+        median = np.median(pdist(sample / largest)) * largest
+        if median == 0:
+            raise ValueError("half its pairs of stimuli coincide; an RBF kernel has no scale there")
+        rows /= sigma * median
+    result[:, :width] = rows
+    result[~seen] = np.nan
+    return result
+
+
+def rbf_cka(a: Array, b: Array, debiased: bool) -> Array:
+    """CKA (A, B) of RBF kernels exp(-|x - y|² / 2) of scaled rows ``a`` (A, n, F), ``b`` (B, n, G).
+
+    Every kernel is formed once, block by block, and not kept.
+    """
+    seen_a, seen_b = ~np.isnan(a[:, :, 0]), ~np.isnan(b[:, :, 0])
+    if (seen_a == seen_b[0]).all() and (seen_b == seen_b[0]).all():
+        return _rbf_cka(a[:, seen_b[0]], b[:, seen_b[0]], debiased)
+    pairs = [
+        _rbf_cka(x[None, one & other], y[None, one & other], debiased)
+        for x, one in zip(a, seen_a, strict=True)
+        for y, other in zip(b, seen_b, strict=True)
+    ]
+    return np.reshape(pairs, (len(a), len(b)))
+
+
+def _rbf_cka(a: Array, b: Array, debiased: bool) -> Array:
+    models = [*a, *b]
+    count, n = len(models), a.shape[1]
+    squares = [np.vecdot(rows, rows) for rows in models]
+    product, margins, total = np.zeros((count, count)), np.zeros((count, count)), np.zeros(count)
+    step = max(1, BLOCK_BYTES // (8 * max(n, 1) * count))
+    for start in range(0, n, step):
+        part = slice(start, min(start + step, n))
+        kernel = np.empty((count, part.stop - start, n))
+        for rows, square, block in zip(models, squares, kernel, strict=True):
+            np.matmul(rows[part], rows.T, out=block)
+            block -= 0.5 * square
+            block -= 0.5 * square[part, None]
+            np.exp(np.minimum(block, 0.0, out=block), out=block)
+            block[np.arange(len(block)), np.arange(start, part.stop)] = 0.0 if debiased else 1.0
+        flat, sums = kernel.reshape(count, -1), kernel.sum(2)
+        product += flat @ flat.T
+        margins += sums @ sums.T
+        total += sums.sum(1)
+
+    def value(i: int, j: int) -> float:
+        sums = Sums(product[i, j], margins[i, j], total[i], total[j])
+        return hsic(sums, n, debiased) if n > 3 else np.nan
+
+    own = [value(i, i) for i in range(count)]
+    return np.array(
+        [
+            [normalized(value(i, len(a) + j), own[i], own[len(a) + j]) for j in range(len(b))]
+            for i in range(len(a))
+        ]
+    )
+
+
+def cknna(
+    lists_a: Array,
+    similarity_a: Array,
+    mean_a: Array,
+    lists_b: Array,
+    similarity_b: Array,
+    mean_b: Array,
+    centered: bool,
+) -> float:
+    """CKNNA of two models from neighbour lists (n, k), cosines (n, k) and mean cosines (n)."""
+    common = (lists_a[:, 0] >= 0) & (lists_b[:, 0] >= 0)
+    if common.sum() < 4:
+        return normalized(np.nan, np.nan, np.nan)
+    k = _on_neighbors(lists_a, similarity_a - centered * mean_a[:, None], common)
+    m = _on_neighbors(lists_b, similarity_b - centered * mean_b[:, None], common)
+    in_k, in_m = (
+        csr_array((np.ones_like(x.data), x.indices, x.indptr), shape=x.shape) for x in (k, m)
+    )
+    score = _published if centered else _coded
+    return normalized(score(k * in_m, m * in_k), score(k, k), score(m, m))
+
+
+def _on_neighbors(lists: Array, values: Array, common: Array) -> csr_array:
+    """Kernel (c, c) among the common stimuli that is zero, and empty, beyond the neighbours."""
+    n, k = lists.shape
+    indices = np.where(lists >= 0, lists, 0).ravel()
+    filled = np.where(lists >= 0, values, 0.0).ravel()
+    whole = csr_array((filled, indices, np.arange(0, n * k + 1, k)), shape=(n, n))
+    return whole if common.all() else whole[common][:, common]
+
+
+def _coded(k: csr_array, m: csr_array) -> float:
+    sums = Sums(*map(float, ((k * m.T).sum(), k.sum(0) @ m.sum(1), k.sum(), m.sum())))
+    return hsic(sums, k.shape[0], debiased=True)
+
+
+def _published(k: csr_array, m: csr_array) -> float:
+    return float((k * m).sum())

@@ -1,0 +1,119 @@
+"""Alignment by representational geometry, and by coordinates that are shared."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from xconverge._apply import apply
+from xconverge.kernels.rdm import row_correlations
+from xconverge.kernels.rows import METRICS, row_cosines
+from xconverge.measures.rdm import DISTANCES, METHODS, prepared_rows
+from xconverge.measures.rdm import rdm as make_rdm
+from xconverge.measures.rdm import rsa as compare_rdms
+from xconverge.measures.table import Measure
+from xconverge.schema import Dims, SchemaError, check_shared, choose, on_side, widths
+
+
+def rdm(
+    a: xr.DataArray, b: xr.DataArray, dims: Dims, *, rdm_metric: str = "correlation"
+) -> xr.DataArray:
+    """Correlation of row i of the two RDMs, per stimulus."""
+    choose("rdm_metric", rdm_metric, METRICS)
+    model, stimulus, feature = dims
+    rows = [
+        on_side(prepared_rows(side, dims, rdm_metric, what), model, f"_{what}").rename(
+            {feature: f"{feature}_{what}"}
+        )
+        for side, what in ((a, "a"), (b, "b"))
+    ]
+    result: xr.DataArray = apply(
+        row_correlations,
+        *rows,
+        core=[[f"{model}_{w}", stimulus, f"{feature}_{w}"] for w in ("a", "b")],
+        out=[[f"{model}_a", f"{model}_b", stimulus]],
+        metric=rdm_metric,
+    )
+    return result.assign_attrs(rdm_metric=rdm_metric)
+
+
+def rsa(
+    a: xr.DataArray,
+    b: xr.DataArray,
+    dims: Dims,
+    *,
+    rdm_metric: str = "correlation",
+    method: str = "spearman",
+) -> xr.DataArray:
+    """Similarity of the two RDMs."""
+    choose("rdm_metric", rdm_metric, DISTANCES)
+    choose("method", method, METHODS)
+    model, stimulus, feature = dims
+    names = {"model": model, "stimulus": stimulus, "feature": feature}
+    rdm_a, rdm_b = (make_rdm(side, rdm_metric, **names) for side in (a, b))
+    result = compare_rdms(rdm_a, rdm_b, method, model=model, stimulus=stimulus)
+    result.attrs = {"rdm_metric": rdm_metric, "method": method}
+    return result
+
+
+def cosine(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> xr.DataArray:
+    """Cosine of the two vectors of a stimulus in one shared space."""
+    model, stimulus, feature = dims
+    for side in (a, b):
+        check_shared(side, "metric='cosine'", model, feature)
+    width = {int(np.max(widths(side, feature))) for side in (a, b)}
+    if len(width) > 1:
+        raise SchemaError(
+            f"metric='cosine' needs both sides in one shared space, they have {sorted(width)} "
+            "features; use 'mutual_knn' or 'rdm' for unrelated spaces"
+        )
+    real = {feature: slice(width.pop())}
+    rows = [
+        on_side(prepared_rows(side.isel(real), dims, "cosine", what), model, f"_{what}")
+        for side, what in ((a, "a"), (b, "b"))
+    ]
+    result: xr.DataArray = apply(
+        row_cosines, *rows, core=[[stimulus, feature]] * 2, out=[[stimulus]]
+    )
+    return result
+
+
+MEASURES = {
+    "cosine": Measure(
+        cosine,
+        per="stimulus",
+        kind="similarity",
+        formula="a_i·b_i / |a_i||b_i|",
+        range="-1 to 1",
+        chance="0 for independent centred vectors",
+        invariant=("scale", "row norm"),
+        cost="n d a pair",
+        reference="",
+        avoid="on features that are not in one shared space: it warns, and refuses other widths",
+    ),
+    "rdm": Measure(
+        rdm,
+        per="stimulus",
+        kind="similarity",
+        formula="Pearson correlation of row i of the two RDMs, i excluded",
+        range="-1 to 1",
+        chance="0",
+        invariant=("scale", "row norm"),
+        cost="n² d a model and n² a pair, in blocks",
+        reference="Kriegeskorte, Mur & Bandettini (2008)",
+        avoid="where few distant stimuli decide. It is invariant to what its `rdm_metric` is",
+    ),
+    "rsa": Measure(
+        rsa,
+        per="model pair",
+        kind="similarity",
+        formula="RSA by `method` of the RDMs by `rdm_metric`",
+        range="-1 to 1",
+        chance="0 on average; permute stimulus labels, never entries",
+        invariant=("scale", "row norm"),
+        cost="n² d and n² log n a model, n² a pair",
+        reference="Kriegeskorte, Mur & Bandettini (2008)",
+        avoid="with p-values of entries, which depend on each other. It is invariant to what its "
+        "`rdm_metric` is",
+    ),
+}
