@@ -112,7 +112,7 @@ def test_independent_models_over_fit_as_documented(width, expected):
 
 def test_more_components_than_stimuli_warn():
     reps = make_reps(3, 6, 8)
-    with pytest.warns(RuntimeWarning, match="8 components for 6 stimuli"):
+    with pytest.warns(RuntimeWarning, match="6 components for 6 stimuli"):
         xc.shared_space(reps)
 
 

@@ -7,8 +7,9 @@ __version__ = _version("xconverge")
 from xconverge.measures.alignment import alignment
 from xconverge.measures.dispersion import dispersion
 from xconverge.measures.neighbors import local_density
-from xconverge.measures.rdm import rdm, rsa
-from xconverge.measures.shared_space import shared_space
+from xconverge.measures.preprocess import center, clamp, pca, unit_rows, zscore
+from xconverge.measures.rdm import noise_ceiling, rdm, rsa
+from xconverge.measures.shared_space import shared_space, transform
 from xconverge.schema import SchemaError, UnalignedSpaceWarning, validate
 from xconverge.stack import stack_models
 from xconverge.store import (
@@ -31,18 +32,25 @@ __all__ = [
     "analyze",
     "append_models",
     "binned_rsa",
+    "center",
+    "clamp",
     "create_store",
     "dispersion",
     "dispersion_bins",
     "local_density",
     "modulation",
+    "noise_ceiling",
     "open_representations",
     "open_store",
+    "pca",
     "rdm",
     "rsa",
     "shared_space",
     "stack_models",
+    "transform",
+    "unit_rows",
     "validate",
     "write_representations",
     "write_study",
+    "zscore",
 ]

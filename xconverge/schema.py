@@ -84,10 +84,16 @@ VARIABLES: dict[str, Variable] = {
     "rotation": Variable(
         "model feature component", "value", "1", "orthonormal map from centred features"
     ),
+    "shift": Variable(
+        "model component", "value", "Frobenius norm of a model", "added after rotation"
+    ),
     "scale": Variable("model", "value", "as given", "what the centred features were divided by"),
     "center": Variable("model feature", "value", "as given", "mean over the stimuli seen"),
     "objective": Variable(
         "iteration", "distance", "1", "sum of squared residuals after each iteration"
+    ),
+    "unexplained_heldout": Variable(
+        "", "distance", "1", "residual over the sum of squares of stimuli that were not fitted"
     ),
     "unexplained": Variable("", "distance", "1", "objective over the models' sum of squares"),
     "lower": Variable("", "similarity", "1", "lower bound of the noise ceiling"),
@@ -240,7 +246,7 @@ def check_shared(reps: xr.DataArray, call: str, model: str, feature: str) -> Non
             f"is {listing(real.values.ravel())} for {listing(who)}; bring them into one space "
             "with xconverge.shared_space, or use a basis-free metric"
         )
-    if feature != "component" and reps.attrs.get("space") != "shared":
+    if reps.attrs.get("space", "shared" if feature == "component" else "") != "shared":
         warnings.warn(
             f"{call} compares features by position, and nothing says that the models share their "
             "axes: networks that agree then look unrelated. Use "
@@ -249,6 +255,23 @@ def check_shared(reps: xr.DataArray, call: str, model: str, feature: str) -> Non
             UnalignedSpaceWarning,
             stacklevel=3,
         )
+
+
+def model_groups(reps: xr.DataArray, by: str, model: str) -> dict[Any, np.ndarray[Any, Any]]:
+    """Positions of the models for each value of a model coordinate, in order of appearance."""
+    if by not in reps.coords or reps.coords[by].dims != (model,):
+        there = [str(n) for n, c in reps.coords.items() if c.dims == (model,) and n != model]
+        raise SchemaError(
+            f"{by!r} must be a coordinate on {model!r} that groups the models; there is "
+            f"{listing(there) or 'none'}"
+        )
+    numbers, values = pd.factorize(np.asarray(reps.coords[by].values, dtype=object))
+    if (numbers < 0).any():
+        raise SchemaError(
+            f"{by!r} is missing for {listing(reps.indexes[model][numbers < 0])}; every model "
+            "needs a group"
+        )
+    return {value: np.flatnonzero(numbers == i) for i, value in enumerate(values)}
 
 
 def natural_rank(labels: Sequence[Hashable] | pd.Index) -> np.ndarray[Any, np.dtype[np.int64]]:

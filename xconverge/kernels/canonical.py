@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 
 from xconverge.kernels.procrustes import principal_axes
-from xconverge.kernels.rows import Array, RowError
+from xconverge.kernels.rows import Array, present
 
 
 def leading_scores(x: Array, width: int, fold: Array, n_components: int) -> Array:
@@ -18,10 +18,7 @@ def leading_scores(x: Array, width: int, fold: Array, n_components: int) -> Arra
     missing, zero beyond the rank.
     """
     rows = x[:, :width].astype(np.float64)
-    seen = ~np.isnan(rows).all(1)
-    faulty = seen & ~np.isfinite(rows).all(1)
-    if faulty.any():
-        raise RowError("NaN or infinity inside a row", np.argwhere(faulty))
+    seen = present(rows)
     result = np.zeros((max(fold.max() + 1, 1), len(rows), n_components))
     for number, scores in enumerate(result):
         train = seen & (fold != number)

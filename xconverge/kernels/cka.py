@@ -14,7 +14,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.spatial.distance import pdist
 
-from xconverge.kernels.rows import METRICS, Array, RowError, prepare
+from xconverge.kernels.rows import METRICS, Array, prepare, present
 
 BLOCK_BYTES = 2**25
 SAMPLE = 2048
@@ -58,30 +58,32 @@ def centered(x: Array, width: int) -> Array:
     In single precision where the features are. More features than stimuli are first rotated into
     as many as there are stimuli, which changes no inner product.
     """
-    rows = x[:, :width]
     single = x.dtype.kind == "f" and x.dtype.itemsize <= 4
-    rows = rows.astype(np.float32 if single else np.float64)
-    seen = ~np.isnan(rows[:, 0])
-    finite = np.isfinite(rows).all(1)
-    faulty = ~finite & ~np.isnan(rows).all(1)
-    if faulty.any():
-        raise RowError("NaN or infinity inside a row", np.argwhere(faulty))
-    if seen.any():
-        there = rows if seen.all() else rows[seen]
-        there = there / (np.abs(there).max() or 1)
-        spread = np.abs(there).max()
-        for _ in range(2):
-            there -= there.mean(0, dtype=np.float64)
-        size = np.sqrt(np.vdot(there, there) / len(there))
-        eps = np.finfo(there.dtype).eps
-        there = there / size if size > 8 * eps * spread else np.zeros_like(there)
-        if there.shape[1] > len(there):
-            _, r = np.linalg.qr(there.T.astype(np.float64))
-            there = r.T.astype(there.dtype)
-        rows[seen, : there.shape[1]] = there
-        rows[:, there.shape[1] :] = 0
-    rows[~seen] = np.nan
-    return np.pad(rows, ((0, 0), (0, x.shape[1] - width)))
+    rows = x[:, :width].astype(np.float32 if single else np.float64)
+    seen = present(rows)
+    there = _unit_scale(rows if seen.all() else rows[seen])
+    if there.shape[1] > len(there):
+        _, r = np.linalg.qr(there.T.astype(np.float64))
+        there = r.T.astype(rows.dtype)
+    if there.shape == x.shape:
+        return there
+    result = np.zeros(x.shape, rows.dtype)
+    result[seen, : there.shape[1]] = there
+    result[~seen] = np.nan
+    return result
+
+
+def _unit_scale(rows: Array) -> Array:
+    """Rows (n, d) centred and of mean squared norm 1; zero where all are equal."""
+    largest = np.abs(rows).max(initial=0.0)
+    if not largest:
+        return rows
+    rows = rows / largest
+    for _ in range(2):
+        rows -= rows.mean(0, dtype=np.float64).astype(rows.dtype)
+    size = np.sqrt(np.vdot(rows, rows) / len(rows))
+    rows *= 1 / size if size > 8 * np.finfo(rows.dtype).eps else 0
+    return rows
 
 
 def linear_sums(x: Array, y: Array, debiased: bool) -> Sums:

@@ -47,39 +47,44 @@ def _symmetric_distances(rows: Array, metric: Metric, dtype: Any) -> Array:
     single = dtype == np.float32
     scale = 1.0 if metric.unit or not single else np.abs(rows).max(initial=0.0) or 1.0
     less: Array = (rows / scale).astype(dtype)
-    square = np.vecdot(less, less)
+    half = 0.5 * np.vecdot(less, less)
     result: Array = less @ less.T
-    near = 1e-2 if single else 1e-5
-    found: list[Array] = []
+    result[np.diag_indices(len(rows))] = -np.inf
+    threshold = dtype(1e-2 if single else 1e-5)
+    near: list[Array] = []
 
     def work(parts: Sequence[slice]) -> None:
         for part in parts:
-            block, own = result[part], square[part, None]
-            block *= -2
+            block, own = result[part], half[part, None]
+            np.subtract(half, block, out=block)
             block += own
-            block += square
-            i, j = np.nonzero(block < (near * (own + square)))
-            found.append(np.stack([i + part.start, j]))
-            np.maximum(block, 0.0, out=block)
+            some = np.flatnonzero(block.min(1) < threshold * (own[:, 0] + half.max()))
+            i, j = np.nonzero(block[some] < threshold * (own[some] + half))
+            near.append(np.stack([some[i] + part.start, j]))
 
     over_blocks(work, len(rows), result.itemsize * len(rows))
-    i, j = np.concatenate(found, axis=1) if found else np.empty((2, 0), np.int64)
-    if single and len(i) > len(rows) + result.size // 100:
+    i, j = np.concatenate(near, axis=1) if near else np.empty((2, 0), np.int64)
+    if single and len(i) > result.size // 100:
         return _symmetric_distances(rows, metric, np.float64).astype(dtype)
     for start in range(0, len(i), 65536):
-        part = slice(start, start + 65536)
-        gap = rows[i[part]] - rows[j[part]]
-        result[i[part], j[part]] = np.vecdot(gap, gap) / scale**2
+        one, other = i[start : start + 65536], j[start : start + 65536]
+        gap = rows[one] - rows[other]
+        result[one, other] = 0.5 * np.vecdot(gap, gap) / scale**2
     np.fill_diagonal(result, 0.0)
-
-    def finish(parts: Sequence[slice]) -> None:
-        for part in parts:
-            result[part] = metric.of_square(result[part])
-            if scale != 1.0:
-                result[part] *= metric.of_square(np.asarray(scale**2))
-
-    over_blocks(finish, len(rows), result.itemsize * len(rows))
+    if not metric.unit:
+        _finish(result, metric, scale)
     return result
+
+
+def _finish(half_square: Array, metric: Metric, scale: float) -> None:
+    """Half of the squared distances of rows divided by ``scale`` become distances, in place."""
+
+    def work(parts: Sequence[slice]) -> None:
+        for part in parts:
+            square = 2 * half_square[part]
+            half_square[part] = metric.of_square(square) * metric.of_square(np.asarray(scale**2))
+
+    over_blocks(work, len(half_square), half_square.itemsize * len(half_square))
 
 
 def prepared(x: Array, width: int, metric: str) -> Array:

@@ -94,6 +94,15 @@ def _rescale(x: Array, square: Array) -> None:
     square[where] = np.vecdot(x[where], x[where])
 
 
+def present(rows: Array) -> Array:
+    """Which rows (n, f) are there; one that is neither whole nor NaN throughout is a RowError."""
+    seen = np.isfinite(rows).all(1)
+    faulty = ~seen & ~np.isnan(rows).all(1)
+    if faulty.any():
+        raise RowError("NaN or infinity inside a row", np.argwhere(faulty))
+    return np.asarray(seen)
+
+
 def prepare(x: Array, width: int, metric: Metric) -> tuple[Array, Array]:
     """The real features of one model (n, F) as float64 rows ready for squared distances.
 

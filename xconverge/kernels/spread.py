@@ -206,6 +206,26 @@ def mean_over_pairs(distances: Array) -> Array:
     return np.asarray(np.divide(total, pairs, out=np.full(total.shape, np.nan), where=pairs > 0))
 
 
+def without(distances: Array, group: Array, consensus: bool) -> tuple[Array, Array]:
+    """Dispersion (M, n) of the models outside the group of each, and how many these are (M, n).
+
+    From the distances (M, M, n) of every pair: their mean, or for the consensus, of squared
+    distances, the root of their sum over unordered pairs divided by the number of models.
+    """
+    there = ~np.isnan(distances)
+    filled = np.where(there, distances, 0.0)
+    result, count = np.empty(filled.shape[1:]), np.empty(filled.shape[1:], np.int64)
+    for own in np.unique(group):
+        others = np.flatnonzero(group != own)
+        total = filled[np.ix_(others, others)].sum((0, 1)) / 2
+        models = there[others, others].sum(0)
+        parts = models if consensus else models * (models - 1) / 2
+        value = np.divide(total, parts, out=np.full(total.shape, np.nan), where=models > 1)
+        result[group == own] = np.sqrt(value) if consensus else value
+        count[group == own] = models
+    return result, count
+
+
 def mean_pair_distance(x: Array, metric: Metric) -> Array:
     """Mean pair distance, models seen and mean squared norm (3, n) of ``x`` (model, n, f)."""
     distances = pair_distances(x, metric)

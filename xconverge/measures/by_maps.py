@@ -13,6 +13,7 @@ from xconverge.kernels.procrustes import angle
 from xconverge.kernels.ridge import held_out_scores
 from xconverge.measures.by_kernels import centered_rows
 from xconverge.measures.folds import fold_numbers
+from xconverge.measures.rdm import prepared_rows
 from xconverge.measures.table import Measure
 from xconverge.schema import Dims, choose, listing, on_side, widths
 
@@ -122,26 +123,22 @@ def linear_predictivity(
     if folds < 3:
         raise ValueError(f"folds={folds}: nested cross-validation needs at least 3")
     model, stimulus, feature = dims
-    target, width = b.rename({feature: f"{feature}_b"}), widths(b, feature, "b")
-    if model in b.dims and model not in width.dims:
-        width = width.expand_dims({model: b.indexes[model]})
-    core = [f"{model}_b"] if model in b.dims else ["_target"]
-    if model not in b.dims:
-        target, width = target.expand_dims("_target"), width.expand_dims("_target")
+    inside, targets = f"{feature}_b", f"{model}_b"
+    real_a, real_b = widths(a, feature, "a"), widths(b, feature, "b")
+    if model not in real_b.dims:
+        real_b = real_b.expand_dims({model: b.indexes[model]})
     r, r2 = apply(
         held_out_scores,
-        on_side(a, model, "_a"),
-        on_side(widths(a, feature, "a"), model, "_a"),
-        on_side(target, model, "_b"),
-        on_side(width, model, "_b"),
+        on_side(prepared_rows(a, dims, "euclidean", "a"), model, "_a"),
+        on_side(real_a, model, "_a"),
+        on_side(prepared_rows(b, dims, "euclidean", "b"), model, "_b").rename({feature: inside}),
+        on_side(real_b, model, "_b"),
         fold_numbers(a, folds, stimulus, groups, rng),
-        core=[[stimulus, feature], [], [*core, stimulus, f"{feature}_b"], core, [stimulus]],
-        out=[core, core],
+        core=[[stimulus, feature], [], [targets, stimulus, inside], [targets], [stimulus]],
+        out=[[targets], [targets]],
         dtypes=[np.float64, np.float64],
     )
-    result: xr.DataArray = (r if score == "r" else r2).squeeze(
-        [dim for dim in ("_target",) if dim in r.dims]
-    )
+    result: xr.DataArray = r if score == "r" else r2
     return result.assign_attrs(score=score, folds=folds, groups=groups)
 
 

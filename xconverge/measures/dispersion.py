@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from xconverge._apply import Merging, apply, over_models
@@ -23,6 +25,7 @@ from xconverge.schema import (
     describe,
     feature_dim,
     listing,
+    model_groups,
     on_side,
     widths,
 )
@@ -38,6 +41,8 @@ def dispersion(
     pairwise: bool = False,
     normalize: bool = False,
     min_models: int = 2,
+    by: str | None = None,
+    leave_out: str | None = None,
     k: int = 10,
     rdm_metric: str = "correlation",
     model: str = "model",
@@ -67,6 +72,11 @@ def dispersion(
         not with ``pairwise``.
     min_models : int
         Stimuli that fewer models saw are NaN; at least 2.
+    by : str, optional
+        Model coordinate (``family`` …): dispersion inside each group of models, over that dim.
+    leave_out : str, optional
+        ``"model"``, or a model coordinate (``family`` …): for every model the dispersion of all
+        models but itself, or but its group, so that it never comes from the model being scored.
     k : int
         Neighbours, for ``neighborhood``.
     rdm_metric : str
@@ -79,7 +89,8 @@ def dispersion(
     DataArray
         ``dispersion`` (…, stimulus), float64, 0 where all models agree, with the coordinate
         ``n_models`` (models that saw the stimulus). With ``pairwise``: (…, model, model_2,
-        stimulus), zero on the diagonal. ``cosine`` and ``correlation`` lie in [0, 2] for a
+        stimulus), zero on the diagonal. With ``leave_out``: (…, model, stimulus), model the one
+        left out. ``cosine`` and ``correlation`` lie in [0, 2] for a
         pair and in [0, M/(M-1)] as a mean, ``neighborhood`` in [0, 1], ``rdm`` in [0, 2]; the
         others are not bounded. ``consensus`` sums over models: where rows are missing, divide
         by ``sqrt(n_models)`` to compare stimuli.
@@ -129,6 +140,14 @@ def dispersion(
     if min_models < 2:
         raise ValueError(f"min_models={min_models}: dispersion needs at least 2 models")
     basis_free = metric in ("neighborhood", "rdm")
+    if sum([pairwise, by is not None, leave_out is not None]) > 1:
+        raise ValueError("pairwise, by and leave_out exclude each other")
+    if leave_out is not None and normalize:
+        raise ValueError("normalize=True does not go with leave_out")
+    if by is not None:
+        options = {"normalize": normalize, "min_models": min_models, "k": k}
+        names = {"model": model, "stimulus": stimulus, "feature": feature}
+        return _by_group(reps, by, metric=metric, rdm_metric=rdm_metric, **options, **names)
     if normalize and (basis_free or pairwise):
         raise ValueError(
             f"normalize=True divides by the norm of the vectors; it does not go with "
@@ -143,16 +162,19 @@ def dispersion(
     if not basis_free:
         check_shared(reps, f"metric={metric!r}", model, feature)
         reps = _real(reps, feature)
+    everyone = pairwise or leave_out is not None
     if metric == "neighborhood":
         check_k(k, reps.sizes[stimulus])
-        result = _neighborhood(reps, dims, k, pairwise)
+        result = _neighborhood(reps, dims, k, everyone)
     elif metric == "rdm":
         choose("rdm_metric", rdm_metric, METRICS)
-        result = _row_disagreement(reps, dims, rdm_metric, pairwise)
-    elif pairwise:
-        result = _pairs(reps, dims, metric)
+        result = _row_disagreement(reps, dims, rdm_metric, everyone)
+    elif everyone:
+        result = _pairs(reps, dims, "sqeuclidean" if metric == "consensus" else metric)
     else:
         result = _coordinates(reps, dims, metric, normalize)
+    if leave_out is not None:
+        result = _without(result, reps, leave_out, dims, metric == "consensus")
     if not pairwise:
         result = result.where(result["n_models"] >= min_models)
     return describe(
@@ -164,7 +186,52 @@ def dispersion(
         rdm_metric=rdm_metric if metric == "rdm" else None,
         normalize=int(normalize),
         min_models=None if pairwise else min_models,
+        leave_out=leave_out,
     )
+
+
+def _by_group(reps: xr.DataArray, by: str, **options: Any) -> xr.DataArray:
+    model = options["model"]
+    groups = model_groups(reps, by, model)
+    few = [group for group, members in groups.items() if len(members) < 2]
+    if few:
+        raise SchemaError(
+            f"dispersion by {by!r} needs at least 2 models in each; {listing(few)} has 1. Leave "
+            "them out"
+        )
+    if reps.attrs.get("space") == f"shared within {by}":
+        reps = reps.assign_attrs(space="shared")
+    parts = [dispersion(reps.isel({model: members}), **options) for members in groups.values()]
+    result: xr.DataArray = xr.concat(
+        parts,
+        pd.Index(list(groups), name=by, dtype=object),
+        coords=["n_models"],
+        compat="override",
+        join="exact",
+        combine_attrs="override",
+    )
+    return result
+
+
+def _without(
+    pairs: xr.DataArray, reps: xr.DataArray, leave_out: str, dims: Dims, consensus: bool
+) -> xr.DataArray:
+    model, stimulus, _ = dims
+    numbers = np.arange(reps.sizes[model])
+    if leave_out != model:
+        for number, members in enumerate(model_groups(reps, leave_out, model).values()):
+            numbers[members] = number
+    if len(np.unique(numbers)) < 2:
+        raise SchemaError(f"leave_out={leave_out!r} leaves no model: all are of one group")
+    value, count = apply(
+        partial(spread.without, consensus=consensus),
+        pairs,
+        xr.DataArray(numbers, dims=model),
+        core=[[model, f"{model}_2", stimulus], [model]],
+        out=[[model, stimulus]] * 2,
+        dtypes=[np.float64, np.int64],
+    )
+    return _counted(value, count)
 
 
 def _real(reps: xr.DataArray, feature: str) -> xr.DataArray:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
-from xconverge._apply import named_rows
+from xconverge._apply import apply, named_rows
 from xconverge.kernels.procrustes import (
     Reduced,
     Solution,
     align,
     random_start,
     reduce,
+    rotation_onto,
     spectral_start,
+    transformed,
 )
+from xconverge.kernels.rows import Array
+from xconverge.measures.folds import fold_numbers
 from xconverge.schema import (
     Dims,
     SchemaError,
@@ -24,20 +29,36 @@ from xconverge.schema import (
     choose,
     describe,
     listing,
+    model_groups,
     natural_rank,
     widths,
 )
+
+COMPONENT = "component"
+
+
+class Options(NamedTuple):
+    """How a shared space is fitted."""
+
+    n_components: int | None
+    start: str
+    n_restarts: int
+    tolerance: float
+    max_iterations: int
 
 
 def shared_space(
     reps: xr.DataArray,
     *,
     n_components: int | None = None,
+    folds: int | None = None,
+    groups: str | None = None,
+    by: str | None = None,
     start: str = "spectral",
     n_restarts: int = 0,
     tolerance: float = 1e-8,
     max_iterations: int = 2000,
-    rng: np.random.Generator | int | None = None,
+    rng: np.random.Generator | int | None = 0,
     model: str = "model",
     stimulus: str = "stimulus",
     feature: str = "feature",
@@ -53,8 +74,16 @@ def shared_space(
     reps : DataArray
         (model, stimulus, feature), raw features of any width, at least two models.
     n_components : int, optional
-        Principal components kept of each model; all features by default. An iteration costs
-        one SVD a model of this size.
+        Principal components kept of each model; by default all features, or as many as there are
+        stimuli, which loses nothing. An iteration costs one SVD a model of this size.
+    folds : int, optional
+        Cross-fit: every stimulus gets its coordinates from centres, components, scales and
+        rotations that were fitted without it and the others of its fold. The folds are rotated
+        onto the space of all stimuli. Costs that many fits more.
+    groups : str, optional
+        Stimulus coordinate whose equal values are held out together.
+    by : str, optional
+        Model coordinate (``family`` …): one space for each of its values.
     start : str
         Where the consensus starts: ``"spectral"``, the leading directions that the models share,
         or the name of a model. The objective has many optima close to each other (on real sets
@@ -66,7 +95,7 @@ def shared_space(
     max_iterations : int
         A start that has not converged by then warns.
     rng : Generator, int or None
-        For the random starts only.
+        For folds and random starts.
     model, stimulus, feature : str
         Names of the dims.
 
@@ -74,18 +103,22 @@ def shared_space(
     -------
     Dataset
         ``aligned`` (model, stimulus, component), marked as a shared space and NaN for missing
-        stimuli; ``consensus`` (stimulus, component), the mean of the models that saw the
-        stimulus; ``residual`` (model, stimulus), the distance between the two; ``rotation``
-        (model, feature, component), ``center`` (model, feature) and ``scale`` (model), with
-        aligned = (x - center) @ rotation / scale where no stimulus is missing; ``objective``
-        (iteration), never rising; ``unexplained``, the last objective over the models' sum of
-        squares, in [0, (M-1)/M].
+        stimuli, cross-fitted with ``folds``; ``consensus`` (stimulus, component), the mean of the
+        models that saw the stimulus; ``residual`` (model, stimulus), the distance between the
+        two. Of the fit to all stimuli: ``rotation`` (model, feature, component), ``center``
+        (model, feature), ``scale`` (model) and ``shift`` (model, component), with aligned =
+        (x - center) @ rotation / scale + shift (see ``transform``); ``objective`` (iteration),
+        never rising; ``unexplained``, the last objective over the models' sum of squares. With
+        ``folds`` also ``unexplained_heldout``, the same of the cross-fitted coordinates. For
+        unrelated models it is (M-1)/M, in ``attrs["chance"]`` of both. With ``by``, consensus,
+        objective (padded with NaN) and the unexplained parts have a dim for it, ``family_group``
+        for ``by="family"``.
 
     Raises
     ------
     SchemaError
-        Fewer than two models, extra dims, faulty rows, a model that saw nothing or the same
-        vector throughout, each by name.
+        Fewer than two models (of a group), extra dims, faulty rows, a model that saw nothing or
+        the same vector throughout, each by name.
 
     Warns
     -----
@@ -96,9 +129,9 @@ def shared_space(
     Notes
     -----
     Computes a lazy input: the iteration needs all values in memory, model × stimulus × feature
-    once in float64. ``unexplained`` is in-sample, and over-fits when components are not few
+    twice in float64. ``unexplained`` is in-sample, and over-fits when components are not few
     against stimuli: four independent models come out at 0.62, 0.48, 0.20 and 0.06 for 1/16, 1/4,
-    1 and 3 components a stimulus, where the truth is 0.75.
+    1 and 3 features a stimulus, where the truth is 0.75; held out they come out at 0.75.
 
     With missing stimuli each model also gets a shift, so that it lies at the consensus of the
     stimuli it saw, and its sum of squares is the share of stimuli it saw. Stimuli are taken in
@@ -119,31 +152,25 @@ def shared_space(
     True
     """
     reps = check_representations(reps, model, stimulus, feature)
-    _check_arguments(reps, n_components, start, n_restarts, (model, stimulus, feature))
+    dims = (model, stimulus, feature)
+    options = Options(n_components, start, n_restarts, tolerance, max_iterations)
+    members = _members(reps, by, model)
+    for group in members.values():
+        _check_arguments(reps.isel({model: group}), options, dims)
     modality = reps.attrs.get("modality")
-    reps = reps.transpose(model, stimulus, feature).compute()
-    order = np.argsort(natural_rank(reps.indexes[stimulus]))
-    back = np.argsort(order)
-    models = _reduced(reps.isel({stimulus: order}), n_components, (model, stimulus, feature))
-    x = np.stack([part.rows for part in models])
-    seen = np.stack([part.seen for part in models])
     rng = np.random.default_rng(rng)
-    first = spectral_start(x) if start == "spectral" else x[reps.indexes[model].get_loc(start)]
-    starts = [first, *(random_start(x, rng) for _ in range(n_restarts))]
-    solution = _best(x, seen, starts, tolerance, max_iterations)
-    if x.shape[2] >= seen.sum(1).min():
-        warnings.warn(
-            f"{x.shape[2]} components for {seen.sum(1).min()} stimuli: rotations over-fit, and "
-            "unrelated models look alike; reduce them with n_components",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-    space = _labelled(reps, models, solution, seen, back, (model, stimulus, feature))
+    number = None if folds is None else fold_numbers(reps, folds, stimulus, groups, rng)
+    reps = reps.transpose(*dims).compute()
+    spaces = [
+        _space(reps.isel({model: group}), number, options, rng, dims) for group in members.values()
+    ]
+    space = spaces[0] if by is None else _joined(spaces, list(members), by, reps, model)
     for name in space.data_vars:
-        parameters = {"n_components": n_components, "modality": modality}
-        space[name] = describe(space[name], str(name), **parameters)
+        parameters = {"n_components": n_components, "folds": folds, "modality": modality}
+        kept = {key: space[name].attrs[key] for key in ("chance",) if key in space[name].attrs}
+        space[name] = describe(space[name], str(name), **parameters, **kept)
     for name in ("aligned", "consensus"):
-        space[name].attrs["space"] = "shared"
+        space[name].attrs["space"] = "shared" if by is None else f"shared within {by}"
     space.attrs = {
         "method": "generalised Procrustes", "start": start, "n_restarts": n_restarts,
         "tolerance": tolerance,
@@ -151,9 +178,96 @@ def shared_space(
     return space
 
 
-def _check_arguments(
-    reps: xr.DataArray, n_components: int | None, start: str, n_restarts: int, dims: Dims
-) -> None:
+def transform(
+    reps: xr.DataArray,
+    space: xr.Dataset,
+    *,
+    model: str = "model",
+    stimulus: str = "stimulus",
+    feature: str = "feature",
+) -> xr.DataArray:
+    """Coordinates of other stimuli in a shared space that was fitted without them.
+
+    Parameters
+    ----------
+    reps : DataArray
+        (model, stimulus, feature): the models of the space, any of them in any order, with the
+        features that the space was fitted to.
+    space : Dataset
+        What ``shared_space`` returned.
+    model, stimulus, feature : str
+        Names of the dims.
+
+    Returns
+    -------
+    DataArray
+        ``aligned`` (model, stimulus, component), marked as a shared space: (x - center) @
+        rotation / scale + shift; NaN for missing stimuli. Lazy if ``reps`` is; a task holds one
+        model.
+
+    Raises
+    ------
+    SchemaError
+        Models that the space does not have, another number of features, faulty rows by name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xconverge import shared_space, stack_models
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.standard_normal((50, 4))
+    >>> q, _ = np.linalg.qr(rng.standard_normal((4, 4)))
+    >>> reps = stack_models({"a": x, "b": x @ q}, stimuli=[f"s{i}" for i in range(50)])
+    >>> space = shared_space(reps[:, :40])
+    >>> placed = transform(reps[:, 40:], space)
+    >>> bool(np.abs(placed[0] - placed[1]).max() < 0.1)
+    True
+    """
+    reps = check_representations(reps, model, stimulus, feature)
+    known, names = space.indexes[model], reps.indexes[model]
+    if not names.isin(known).all():
+        raise SchemaError(
+            f"the space has no model {listing(names[~names.isin(known)])}; it was fitted to "
+            f"{listing(known)}"
+        )
+    fitted = space.sel({model: names})
+    real = np.broadcast_to(widths(reps, feature), len(names))
+    expected = fitted["center"].notnull().sum(feature).values
+    wrong = names[real != expected]
+    if len(wrong):
+        raise SchemaError(
+            f"the space was fitted to {listing(expected[real != expected])} features of "
+            f"{listing(wrong)}, reps has {listing(real[real != expected])}"
+        )
+    size = min(reps.sizes[feature], space.sizes[feature])
+    inside = f"{feature}_in"
+    parts = [fitted[name] for name in ("rotation", "center", "scale", "shift")]
+    parts[:2] = [part.isel({feature: slice(size)}).rename({feature: inside}) for part in parts[:2]]
+    aligned = apply(
+        transformed,
+        reps.isel({feature: slice(size)}),
+        xr.DataArray(real, dims=model, coords={model: names}),
+        *(part.drop_vars(set(part.coords) - {model}) for part in parts),
+        core=[[stimulus, feature], [], [inside, COMPONENT], [inside], [], [COMPONENT]],
+        out=[[stimulus, COMPONENT]],
+        labels=(model, stimulus),
+    )
+    aligned = describe(
+        aligned.drop_vars("n_features", errors="ignore"),
+        "aligned",
+        modality=reps.attrs.get("modality"),
+    )
+    return aligned.assign_attrs(space=space["aligned"].attrs["space"])
+
+
+def _members(reps: xr.DataArray, by: str | None, model: str) -> dict[Any, Array]:
+    """Positions of the models of every group, groups in order of appearance."""
+    if by is None:
+        return {None: np.arange(reps.sizes[model])}
+    return model_groups(reps, by, model)
+
+
+def _check_arguments(reps: xr.DataArray, options: Options, dims: Dims) -> None:
     extra = [str(dim) for dim in reps.dims if dim not in dims]
     if extra:
         raise SchemaError(
@@ -164,73 +278,178 @@ def _check_arguments(
         raise SchemaError(
             f"a shared space needs at least 2 models, got {listing(reps.indexes[dims[0]])}"
         )
-    choose("start", start, ["spectral", *map(str, reps.indexes[dims[0]])])
-    if n_components is not None and n_components < 1:
-        raise ValueError(f"n_components={n_components} must be at least 1")
-    if n_restarts < 0:
-        raise ValueError(f"n_restarts={n_restarts} must not be negative")
+    choose("start", options.start, ["spectral", *map(str, reps.indexes[dims[0]])])
+    if options.n_components is not None and options.n_components < 1:
+        raise ValueError(f"n_components={options.n_components} must be at least 1")
+    if options.n_restarts < 0:
+        raise ValueError(f"n_restarts={options.n_restarts} must not be negative")
 
 
-def _reduced(reps: xr.DataArray, n_components: int | None, dims: Dims) -> list[Reduced]:
+class Fit(NamedTuple):
+    """One shared space: every model reduced, and how the reduced models are rotated."""
+
+    models: list[Reduced]
+    solution: Solution
+
+    def coordinates(self, values: Array, real: Array) -> Array:
+        """Coordinates (model, n, c) of all stimuli, also those not fitted; NaN where missing."""
+        rotations = zip(values, real, self.models, *self.solution[:2], strict=True)
+        return np.stack(
+            [
+                transformed(x, int(width), part.basis @ q, part.center, part.scale, shift)
+                for x, width, part, q, shift in rotations
+            ]
+        )
+
+
+def _space(
+    reps: xr.DataArray,
+    number: xr.DataArray | None,
+    options: Options,
+    rng: np.random.Generator,
+    dims: Dims,
+) -> xr.Dataset:
+    """One space; stimuli are taken in the order of their labels."""
     model, stimulus, feature = dims
+    order = np.argsort(natural_rank(reps.indexes[stimulus]))
+    sorted_reps = reps.isel({stimulus: order})
+    values = sorted_reps.values
     real = np.broadcast_to(widths(reps, feature), reps.sizes[model])
-    dim = int(real.max() if n_components is None else min(n_components, real.max()))
-    return [
+    everything = np.ones(len(order), bool)
+    fit = _fit(sorted_reps, real, everything, options, rng, dims)
+    seen = np.stack([part.seen for part in fit.models])
+    n_components = fit.solution.rotation.shape[1]
+    if n_components >= seen.sum(1).min() - 1:
+        warnings.warn(
+            f"{n_components} components for {seen.sum(1).min()} stimuli: rotations over-fit, and "
+            "unrelated models look alike; reduce them with n_components, and see "
+            "unexplained_heldout (folds=…)",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    aligned = fit.coordinates(values, real)
+    total = sum(float(np.vdot(part.rows, part.rows)) for part in fit.models)
+    count = seen.sum(0)
+    chance = float((count - 1)[count > 0].sum() / count.sum())
+    quality = {"unexplained": fit.solution.objective[-1] / total}
+    if number is not None:
+        fold = number.values[order]
+        for held_out in range(fold.max() + 1):
+            test = fold == held_out
+            part = _fit(sorted_reps, real, ~test, options, rng, dims)
+            turn = rotation_onto(part.solution.consensus[~test], fit.solution.consensus[~test])
+            aligned[:, test] = part.coordinates(values[:, test], real) @ turn
+        several = count > 1
+        gap = aligned[:, several] - np.nanmean(aligned[:, several], axis=0)
+        quality["unexplained_heldout"] = np.nansum(gap**2) / np.nansum(aligned[:, several] ** 2)
+    aligned = aligned[:, np.argsort(order)]
+    return _labelled(reps, fit, aligned, quality, chance, dims)
+
+
+def _fit(
+    reps: xr.DataArray,
+    real: Array,
+    train: Array,
+    options: Options,
+    rng: np.random.Generator,
+    dims: Dims,
+) -> Fit:
+    """The shared space of the stimuli ``train``; the others do not enter."""
+    model, stimulus, _ = dims
+    limit = options.n_components or int(train.sum())
+    models = [
         named_rows(
             reduce,
             values,
             int(width),
-            n_components,
-            dim,
+            train,
+            options.n_components,
+            int(min(limit, real.max())),
             name,
             reps.indexes[stimulus],
             what="model",
         )
         for values, width, name in zip(reps.values, real, reps.indexes[model], strict=True)
     ]
+    x = np.stack([part.rows for part in models])
+    seen = np.stack([part.seen for part in models])
+    first = (
+        spectral_start(x)
+        if options.start == "spectral"
+        else x[reps.indexes[model].get_loc(options.start)]
+    )
+    starts = [first, *(random_start(x, rng) for _ in range(options.n_restarts))]
+    return Fit(models, _best(x, seen, starts, options.tolerance, options.max_iterations))
 
 
-def _best(x: Any, seen: Any, starts: list[Any], tolerance: float, max_iterations: int) -> Solution:
-    solutions = [align(x, seen, start, tolerance, max_iterations) for start in starts]
+def _best(x: Array, seen: Array, starts: list[Array], tolerance: float, most: int) -> Solution:
+    solutions = [align(x, seen, start, tolerance, most) for start in starts]
     best = min(solutions, key=lambda solution: float(solution.objective[-1]))
-    if len(best.objective) >= max_iterations:
+    if len(best.objective) >= most:
         warnings.warn(
-            f"the shared space stopped after {max_iterations} iterations, before its objective "
+            f"the shared space stopped after {most} iterations, before its objective "
             f"fell by less than {tolerance} of itself; raise max_iterations or tolerance",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=5,
         )
     return best
 
 
 def _labelled(
     reps: xr.DataArray,
-    models: list[Reduced],
-    solution: Solution,
-    seen: Any,
-    back: Any,
+    fit: Fit,
+    aligned: Array,
+    quality: dict[str, Any],
+    chance: float,
     dims: Dims,
 ) -> xr.Dataset:
     model, stimulus, feature = dims
-    there = seen[:, back]
-    aligned = np.where(there[:, :, None], solution.aligned[:, back], np.nan)
-    consensus = np.where(there.any(0)[:, None], solution.consensus[back], np.nan)
+    there = ~np.isnan(aligned[:, :, 0])
+    count = there.sum(0)[:, None]
+    consensus = np.nansum(aligned, 0) / np.where(count > 0, count, np.nan)
     gap = aligned - consensus
-    total = sum(float(np.vecdot(part.rows, part.rows).sum()) for part in models)
-    component = "component"
-    return xr.Dataset(
+    models, solution = fit
+    space = xr.Dataset(
         {
-            "aligned": ((model, stimulus, component), aligned),
-            "consensus": ((stimulus, component), consensus),
+            "aligned": ((model, stimulus, COMPONENT), aligned),
+            "consensus": ((stimulus, COMPONENT), consensus),
             "residual": ((model, stimulus), np.sqrt(np.vecdot(gap, gap))),
             "rotation": (
-                (model, feature, component),
+                (model, feature, COMPONENT),
                 np.stack([p.basis @ q for p, q in zip(models, solution.rotation, strict=True)]),
             ),
             "center": ((model, feature), np.stack([part.center for part in models])),
             "scale": (model, [part.scale for part in models]),
+            "shift": ((model, COMPONENT), solution.shift),
             "objective": ("iteration", solution.objective),
-            "unexplained": solution.objective[-1] / total,
         },
         coords=reps.drop_vars("n_features", errors="ignore").coords,
     )
+    for name, value in quality.items():
+        space[name] = xr.DataArray(value, attrs={"chance": chance})
+    return space
+
+
+def _joined(
+    spaces: list[xr.Dataset], values: list[Any], by: str, reps: xr.DataArray, model: str
+) -> xr.Dataset:
+    """One Dataset of the spaces of all groups, models in the order of ``reps``."""
+    longest = {dim: max(space.sizes[dim] for space in spaces) for dim in (COMPONENT, "iteration")}
+    padded = [
+        space.pad(
+            {COMPONENT: (0, longest[COMPONENT] - space.sizes[COMPONENT])}, constant_values=0.0
+        ).pad({"iteration": (0, longest["iteration"] - space.sizes["iteration"])})
+        for space in spaces
+    ]
+    of_model = [str(name) for name, value in padded[0].items() if model in value.dims]
+    of_group = [str(name) for name in padded[0] if name not in of_model]
+    options: dict[str, Any] = {"coords": "minimal", "compat": "override", "join": "exact"}
+    models = xr.concat([space[of_model] for space in padded], model, **options)
+    drop = [str(n) for n, c in reps.coords.items() if model in c.dims]
+    groups = xr.concat(
+        [space[of_group].drop_vars(drop, errors="ignore") for space in padded],
+        pd.Index(values, name=f"{by}_group", dtype=object),
+        combine_attrs="drop_conflicts",
+        **options,
+    )
+    return models.sel({model: reps.indexes[model]}).merge(groups, compat="override", join="exact")

@@ -1,0 +1,89 @@
+"""What is done to the rows of one model before they are compared."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from xconverge.kernels.procrustes import principal_axes
+from xconverge.kernels.rows import METRICS, Array, norms, present
+
+
+def _padded(rows: Array, seen: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    """Rows (n, w) as an array of ``shape`` (n, F), NaN in the padding and where missing."""
+    result: Array = np.full(shape, np.nan, dtype)
+    result[:, : rows.shape[1]] = rows
+    result[~seen] = np.nan
+    return result
+
+
+def center(x: Array, width: int, dtype: DTypeLike) -> Array:
+    """Rows less their mean over the stimuli seen."""
+    rows = x[:, :width].astype(np.float64)
+    seen = present(rows)
+    return _padded(rows - rows[seen].mean(0) if seen.any() else rows, seen, x.shape, dtype)
+
+
+def zscore(x: Array, width: int, dtype: DTypeLike) -> Array:
+    """Centred rows, every feature of unit variance over the stimuli seen, or 0 if constant."""
+    rows = x[:, :width].astype(np.float64)
+    seen = present(rows)
+    if seen.any():
+        largest = np.abs(rows[seen]).max(0)
+        rows /= np.where(largest > 0, largest, 1)
+        rows -= rows[seen].mean(0)
+        deviation = rows[seen].std(0)
+        varies = deviation > 8 * np.finfo(np.float64).eps
+        rows = np.where(varies, rows / np.where(varies, deviation, 1), 0.0)
+    return _padded(rows, seen, x.shape, dtype)
+
+
+def unit_rows(x: Array, width: int, dtype: DTypeLike) -> Array:
+    """Rows of Euclidean norm 1."""
+    rows = x[:, :width].astype(np.float64)
+    norm, seen = norms(rows, METRICS["cosine"])
+    return _padded(rows / norm[:, None], seen, x.shape, dtype)
+
+
+def clamp(x: Array, widths: Array, quantile: float, exact: bool, dtype: DTypeLike) -> Array:
+    """Layers (L, n, F) of a model, clipped at one quantile of their absolute values."""
+    rows = [layer[:, :width].astype(np.float64) for layer, width in zip(x, widths, strict=True)]
+    seen = [present(layer) for layer in rows]
+    size = [np.abs(layer) for layer in rows]
+    common = np.logical_and.reduce(seen)
+    if not common.any():
+        limit = np.inf
+    elif exact:
+        values = np.sort(
+            np.concatenate([s[there].ravel() for s, there in zip(size, seen, strict=True)])
+        )
+        limit = values[min(int(quantile * len(values)), len(values) - 1)]
+    else:
+        joined = np.concatenate([layer[common] for layer in size], axis=1)
+        limit = np.quantile(joined, quantile, axis=1).mean()
+    if quantile == 1:
+        limit = np.inf
+    return np.stack(
+        [
+            _padded(np.clip(layer, -limit, limit), there, x.shape[1:], dtype)
+            for layer, there in zip(rows, seen, strict=True)
+        ]
+    )
+
+
+def pca(x: Array, width: int, n_components: int, dtype: DTypeLike) -> Array:
+    """Scores (n, c) of centred rows on the axes of largest variance; 0 beyond the rank.
+
+    The entry of largest magnitude of every axis is positive. NaN beyond the number of features
+    or of stimuli.
+    """
+    rows = x[:, :width].astype(np.float64)
+    seen = present(rows)
+    scores = np.zeros((len(rows), min(n_components, width, max(len(rows) - 1, 1))))
+    if seen.any():
+        rows -= rows[seen].mean(0)
+        scale = np.abs(rows[seen]).max() or 1.0
+        axes = principal_axes(rows[seen] / scale, scores.shape[1])
+        signs = np.sign(axes[np.abs(axes).argmax(0), np.arange(axes.shape[1])])
+        scores[:, : axes.shape[1]] = rows @ (axes * signs)
+    return _padded(scores, seen, (len(rows), n_components), dtype)
