@@ -141,3 +141,76 @@ def pair_rdm(x: Any, metric: str = "correlation", widths: Any = None) -> Any:
                 if len(both) >= 3:
                     result[a, b, i] = 1 - np.corrcoef(rdms[a, i, both], rdms[b, i, both])[0, 1]
     return result
+
+
+def hsic(k: Any, m: Any) -> float:
+    """Unbiased HSIC of two kernels, Song et al. (2012), eq. 5, term by term."""
+    n = len(k)
+    k, m = k.copy(), m.copy()
+    for i in range(n):
+        k[i, i] = m[i, i] = 0.0
+    trace = sum(k[i, j] * m[j, i] for i in range(n) for j in range(n))
+    sum_k = sum(k[i, j] for i in range(n) for j in range(n))
+    sum_m = sum(m[i, j] for i in range(n) for j in range(n))
+    cross = sum(sum(k[i, j] for i in range(n)) * sum(m[j, i] for i in range(n)) for j in range(n))
+    return (trace + sum_k * sum_m / ((n - 1) * (n - 2)) - 2 / (n - 2) * cross) / (n * (n - 3))
+
+
+def biased_hsic(k: Any, m: Any) -> float:
+    """tr(KHLH) / (n-1)²."""
+    n = len(k)
+    h = np.eye(n) - 1 / n
+    return float(np.trace(k @ h @ m @ h)) / (n - 1) ** 2
+
+
+def cka(k: Any, m: Any, criterion: Any = hsic) -> float:
+    """HSIC of the two over the root of the product of their own."""
+    return criterion(k, m) / np.sqrt(criterion(k, k) * criterion(m, m))
+
+
+def rbf(x: Any, sigma: float = 1.0) -> Any:
+    """Gaussian kernel, its width a multiple of the median distance."""
+    d = np.array([[np.sqrt(((a - b) ** 2).sum()) for b in x] for a in x])
+    width = sigma * np.median(d[np.triu_indices(len(x), 1)])
+    return np.exp(-(d**2) / (2 * width**2))
+
+
+def cosines(x: Any) -> Any:
+    """Cosine kernel."""
+    u = x / np.sqrt((x**2).sum(1, keepdims=True))
+    return u @ u.T
+
+
+def cknna(x: Any, y: Any, lists_x: Any, lists_y: Any, centered: bool) -> float:
+    """CKNNA with dense masks, as coded by its authors or as published."""
+    n = len(x)
+    k, m = cosines(x), cosines(y)
+    mask_x, mask_y = np.zeros((n, n)), np.zeros((n, n))
+    for i in range(n):
+        mask_x[i, lists_x[i]] = 1
+        mask_y[i, lists_y[i]] = 1
+    if centered:
+        k, m = k - k.mean(1, keepdims=True), m - m.mean(1, keepdims=True)
+
+    def score(p: Any, q: Any, mask: Any) -> float:
+        return float((mask * p * q).sum()) if centered else hsic(mask * p, mask * q)
+
+    own = score(k, k, mask_x) * score(m, m, mask_y)
+    return score(k, m, mask_x * mask_y) / np.sqrt(own)
+
+
+def common_subsequence(a: Any, b: Any) -> int:
+    """Length of the longest common subsequence, recursively."""
+    if not a or not b:
+        return 0
+    if a[-1] == b[-1]:
+        return common_subsequence(a[:-1], b[:-1]) + 1
+    return max(common_subsequence(a[:-1], b), common_subsequence(a, b[:-1]))
+
+
+def levenshtein(a: Any, b: Any) -> int:
+    """Edit distance, recursively."""
+    if not a or not b:
+        return len(a) + len(b)
+    swap = levenshtein(a[:-1], b[:-1]) + (a[-1] != b[-1])
+    return min(swap, levenshtein(a[:-1], b) + 1, levenshtein(a, b[:-1]) + 1)

@@ -684,3 +684,59 @@ def test_widths_out_of_range_are_refused(width):
     reps = make_reps().assign_coords(n_features=("model", [6, 6, 6, width]))
     with pytest.raises(SchemaError, match="n_features.*net3"):
         dispersion(reps)
+
+
+# groups, and what is left when one is left out
+
+
+EVERY = ["cosine", "correlation", "euclidean", "sqeuclidean", "consensus", "neighborhood", "rdm"]
+
+
+@pytest.mark.parametrize("metric", EVERY)
+@pytest.mark.parametrize("out", ["model", "family"])
+def test_leaving_out_is_the_dispersion_of_the_others(metric, out):
+    reps = make_reps(5, 14, 5, missing=[(0, 3), (2, 3), (4, 3), (1, 6)])
+    found = xc.dispersion(reps, metric, leave_out=out, k=3)
+    assert found.dims == ("model", "stimulus")
+    assert found.attrs["leave_out"] == out
+    for model in reps["model"].values:
+        group = reps[out].sel(model=model).item()
+        others = xc.dispersion(reps.isel(model=reps[out].values != group), metric, k=3)
+        np.testing.assert_allclose(found.sel(model=model), others, rtol=1e-9)
+        np.testing.assert_array_equal(found["n_models"].sel(model=model), others["n_models"])
+
+
+@pytest.mark.parametrize("metric", EVERY)
+def test_by_group_is_the_dispersion_of_each(metric):
+    reps = make_reps(5, 14, 5, missing=[(0, 3), (2, 3)])
+    found = xc.dispersion(reps, metric, by="family", k=3)
+    assert found.dims == ("family", "stimulus")
+    for family in ("family0", "family1"):
+        alone = xc.dispersion(reps.isel(model=reps["family"].values == family), metric, k=3)
+        np.testing.assert_allclose(found.sel(family=family), alone)
+        np.testing.assert_array_equal(found["n_models"].sel(family=family), alone["n_models"])
+
+
+@pytest.mark.parametrize("options", [{"leave_out": "family"}, {"by": "family"}])
+@given(data=st.data())
+def test_groups_stay_lazy(options, data):
+    reps = make_reps(4, 10, 5, missing=[(0, 3)])
+    expected = xc.dispersion(reps, "consensus", **options)
+    with no_compute():
+        lazy = xc.dispersion(data.draw(chunked(reps)), "consensus", **options)
+    np.testing.assert_allclose(lazy.compute(), expected, rtol=1e-9)
+
+
+def test_groups_that_do_not_go_are_refused():
+    reps = make_reps(3, 10, 5)
+    for options, message in (
+        ({"by": "family", "pairwise": True}, "exclude each other"),
+        ({"leave_out": "model", "normalize": True}, "does not go with leave_out"),
+        ({"leave_out": "genus"}, "'genus' must be a coordinate"),
+        ({"by": "family"}, "at least 2 models in each; 'family1' has 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            xc.dispersion(reps, **options)
+    alike = reps.assign_coords(family=("model", ["f"] * 3))
+    with pytest.raises(xc.SchemaError, match="leaves no model"):
+        xc.dispersion(alike, leave_out="family")

@@ -76,6 +76,16 @@ def test_the_readmes_example_runs():
     assert names["agreement"].dims == ("model_a", "model_b", "stimulus")
 
 
+def test_the_page_of_measures_is_that_of_the_tables():
+    docs = PACKAGE.parent / "docs"
+    names: dict = {"__file__": str(docs / "make_measures.py"), "__name__": "make_measures"}
+    exec((docs / "make_measures.py").read_text("utf-8"), names)
+    page = (docs / "measures.md").read_text("utf-8")
+    assert page == names["page"](), "run: python docs/make_measures.py"
+    for metric in ("consensus", "cknna", "sqeuclidean", "rho-a"):
+        assert f"### {metric}" in page
+
+
 def test_inputs_keep_their_attrs():
     reps = make_reps(3, 12, 5)
     before = dict(reps.attrs)

@@ -6,7 +6,8 @@ import xarray as xr
 from scipy.linalg import orthogonal_procrustes
 
 import xconverge as xc
-from tests.helpers import make_reps, shuffled
+from tests.helpers import make_reps, no_compute, shuffled
+from xconverge.measures.folds import fold_numbers
 
 
 def rotation(rng, width):
@@ -166,3 +167,138 @@ def test_faulty_rows_and_absent_models_are_named():
         xc.shared_space(gone)
     with pytest.raises(ValueError, match="start='net9'"):
         xc.shared_space(reps, start="net9")
+
+
+def test_inputs_are_untouched_by_the_mean_of_four_rotated_copies():
+    reps, x = copies(4)
+    before = reps.copy(deep=True)
+    space = xc.shared_space(reps)
+    xr.testing.assert_identical(reps, before)
+    x = x / np.linalg.norm(x)
+    back, _ = orthogonal_procrustes(space["consensus"].values, x)
+    np.testing.assert_allclose(space["consensus"].values @ back, x, atol=1e-10)
+    assert float(xc.shared_space(reps, folds=5)["unexplained_heldout"]) < 1e-20
+    xr.testing.assert_identical(reps, before)
+
+
+def independent(n, width, models=4):
+    rng = np.random.default_rng(0)
+    return xc.stack_models(
+        {f"m{m}": rng.standard_normal((n, width)) for m in range(models)},
+        stimuli=[f"s{i}" for i in range(n)],
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*rotations over-fit")
+@pytest.mark.parametrize(("width", "in_sample"), [(15, 0.62), (60, 0.48), (240, 0.2), (720, 0.06)])
+def test_independent_models_are_unexplained_on_held_out_stimuli(width, in_sample):
+    space = xc.shared_space(independent(240, width), folds=5, tolerance=1e-4)
+    assert float(space["unexplained_heldout"]) == pytest.approx(0.75, abs=0.01)
+    assert float(space["unexplained"]) == pytest.approx(in_sample, abs=0.03)
+    for name in ("unexplained", "unexplained_heldout"):
+        assert space[name].attrs["chance"] == 0.75
+
+
+@pytest.mark.parametrize("n_components", [None, 3])
+def test_a_fold_does_not_know_its_stimuli(n_components):
+    reps = make_reps(3, 40, [6, 4, 5], noise=0.5)
+    options = {"n_components": n_components, "folds": 4, "rng": 1}
+    space = xc.shared_space(reps, **options)
+    fold = fold_numbers(reps, 4, "stimulus", rng=np.random.default_rng(1)).values
+    changed = reps.copy(deep=True)
+    changed[:, fold == 2] = np.random.default_rng(5).standard_normal((3, int((fold == 2).sum()), 1))
+    changed = changed.where(reps.notnull())
+    part = xc.shared_space(reps.isel(stimulus=fold != 2), n_components=n_components)
+    placed = xc.transform(reps.isel(stimulus=fold == 2), part)
+    mine = space["aligned"].isel(stimulus=fold == 2)
+    turn, _ = orthogonal_procrustes(part["consensus"].values, space["consensus"].values[fold != 2])
+    ratio = np.linalg.norm(placed, axis=2) / np.linalg.norm(mine, axis=2)
+    np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-9)
+    gaps = [np.linalg.norm(x[0] - x[1], axis=1) for x in (placed.values, mine.values)]
+    np.testing.assert_allclose(gaps[0] / gaps[1], ratio[0, 0], rtol=1e-7)
+    assert turn.shape == (mine.sizes["component"],) * 2
+
+
+def test_folds_lie_in_the_frame_of_all_stimuli():
+    reps = make_reps(4, 80, 6, noise=0.1)
+    plain, crossed = xc.shared_space(reps), xc.shared_space(reps, folds=5)
+    gap = np.linalg.norm(plain["consensus"] - crossed["consensus"])
+    assert gap < 0.1 * np.linalg.norm(plain["consensus"])
+    assert float(crossed["unexplained_heldout"]) > float(plain["unexplained"])
+    xr.testing.assert_equal(plain["rotation"].drop_attrs(), crossed["rotation"].drop_attrs())
+
+
+def test_folds_follow_labels_and_groups():
+    reps = make_reps(3, 30, [6, 4, 5], noise=1.0, missing=[(0, 3)])
+    for options in ({}, {"groups": "category"}):
+        space = xc.shared_space(reps, folds=3, **options)
+        again = xc.shared_space(shuffled(reps), folds=3, **options)
+        again = again.sel(stimulus=reps["stimulus"].values)
+        xr.testing.assert_allclose(again["aligned"], space["aligned"], atol=1e-12)
+        assert int(space["aligned"].isnull().any("component").sum()) == 1
+    with pytest.raises(ValueError, match="folds=1 must be between 2 and 30"):
+        xc.shared_space(reps, folds=1)
+
+
+def test_transform_of_the_fitted_stimuli_is_aligned():
+    reps = make_reps(3, 20, [6, 4, 5], noise=1.0, missing=[(1, 4), (0, 2)])
+    for options in ({}, {"n_components": 3}):
+        space = xc.shared_space(reps, **options)
+        with no_compute():
+            lazy = xc.transform(reps.chunk(model=1, stimulus=7)[::-1], space)
+        assert lazy.attrs["space"] == "shared"
+        found = lazy.compute().sel(model=reps["model"])
+        np.testing.assert_allclose(found, space["aligned"], atol=1e-12)
+
+
+def test_transform_refuses_other_models_and_widths():
+    reps = make_reps(3, 20, [6, 4, 5], noise=1.0)
+    space = xc.shared_space(reps)
+    with pytest.raises(xc.SchemaError, match="no model 'other'; it was fitted to 'net0'"):
+        xc.transform(reps.assign_coords(model=["net0", "net1", "other"]), space)
+    with pytest.raises(xc.SchemaError, match="fitted to '5' features of 'net2', reps has '4'"):
+        xc.transform(reps.assign_coords(n_features=("model", [6, 4, 4])), space)
+    faulty = reps.copy(deep=True)
+    faulty[1, 2, 0] = np.inf
+    with pytest.raises(xc.SchemaError, match="'net1', stimulus"):
+        xc.transform(faulty, space)
+
+
+def test_fewer_stimuli_than_features_lose_nothing():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((20, 50))
+    ids = [f"s{i}" for i in range(20)]
+    reps = xc.stack_models({f"m{i}": x @ rotation(rng, 50) for i in range(3)}, stimuli=ids)
+    with pytest.warns(RuntimeWarning, match="over-fit"):
+        space = xc.shared_space(reps)
+    assert space.sizes["component"] == 20
+    x -= x.mean(0)
+    gram = space["consensus"].values @ space["consensus"].values.T
+    np.testing.assert_allclose(gram, x @ x.T / np.linalg.norm(x) ** 2, atol=1e-12)
+
+
+def test_one_space_for_each_family():
+    reps = make_reps(5, 40, [6, 5, 4, 6, 3], noise=1.0)
+    space = xc.shared_space(reps, by="family", folds=4)
+    assert list(space["family_group"].values) == ["family0", "family1"]
+    assert list(space["model"].values) == list(reps["model"].values)
+    spread = xc.dispersion(space["aligned"], "consensus", by="family")
+    for family in ("family0", "family1"):
+        members = reps["family"].values == family
+        alone = xc.shared_space(reps.isel(model=members), folds=4)
+        mine = space["unexplained"].sel(family_group=family)
+        assert float(mine) == pytest.approx(float(alone["unexplained"]), rel=1e-12)
+    assert spread.dims == ("family", "stimulus")
+    first = reps.isel(model=reps["family"].values == "family0")
+    alone = xc.dispersion(xc.shared_space(first, folds=4)["aligned"], "consensus")
+    np.testing.assert_allclose(spread.sel(family="family0"), alone, rtol=1e-9)
+    with pytest.warns(xc.UnalignedSpaceWarning):
+        xc.dispersion(space["aligned"], "consensus")
+
+
+def test_families_that_cannot_be_aligned_are_named():
+    reps = make_reps(3, 20, 4)
+    with pytest.raises(xc.SchemaError, match="'genus' must be a coordinate on 'model'.*'family'"):
+        xc.shared_space(reps, by="genus")
+    with pytest.raises(xc.SchemaError, match="at least 2 models, got 'net1'"):
+        xc.shared_space(reps, by="family")

@@ -38,7 +38,8 @@ def held_out_scores(
         ys = [_unit(targets[b][pattern, : widths[b]].astype(np.float64)) for b in chosen]
         predictions = _nested(_unit(x), ys, folds)
         for b, y, (predicted, baseline) in zip(chosen, ys, predictions, strict=True):
-            r[b], r2[b] = _r(y, predicted), _r2(y, predicted, baseline)
+            r[b] = _r(y - baseline, predicted - baseline)
+            r2[b] = _r2(y, predicted, baseline)
     return r, r2
 
 
@@ -106,7 +107,11 @@ class Ridge:
 
 
 def _r(y: Array, predicted: Array) -> float:
-    """Mean correlation over the features of the target that vary."""
+    """Mean correlation over the features of the target that vary.
+
+    Both less the mean of the stimuli fitted, which runs against the mean of those held out and
+    would make useless predictions correlate below zero.
+    """
     y, predicted = y - y.mean(0), predicted - predicted.mean(0)
     size, guess = np.linalg.norm(y, axis=0), np.linalg.norm(predicted, axis=0)
     real = size > 1e-12 * size.max(initial=0.0)

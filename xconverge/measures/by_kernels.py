@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import xarray as xr
 
 from xconverge._apply import apply
 from xconverge.kernels import cka as kernels
 from xconverge.measures.table import Measure
-from xconverge.schema import Dims, choose, natural_rank, on_side, widths
+from xconverge.schema import Dims, choose, listing, natural_rank, on_side, widths
 
 
 def cka(
@@ -22,6 +24,8 @@ def cka(
 ) -> xr.DataArray:
     """Centred kernel alignment with a linear or an RBF kernel."""
     choose("kernel", kernel, ["linear", "rbf"])
+    if not debiased:
+        warn_if_wider(a, b, dims, "metric='cka', debiased=False")
     if kernel == "linear":
         result = _linear(a, b, dims, debiased)
     elif sigma > 0:
@@ -29,6 +33,25 @@ def cka(
     else:
         raise ValueError(f"sigma={sigma} must be above 0")
     return result.assign_attrs(kernel=kernel, debiased=int(debiased))
+
+
+def warn_if_wider(a: xr.DataArray, b: xr.DataArray, dims: Dims, call: str) -> None:
+    """Models of both sides have so many features that any two of them can be mapped together."""
+    model, stimulus, feature = dims
+    wide = []
+    for side in (a, b):
+        real = np.broadcast_to(widths(side, feature), side.sizes.get(model, 1)).ravel()
+        names = side.indexes[model] if model in side.dims else ["one"]
+        n = side.sizes[stimulus]
+        wide.append([name for name, width in zip(names, real, strict=True) if width >= n - 1])
+    if all(wide):
+        warnings.warn(
+            f"{call}: as many features as stimuli ({n}) in {listing(wide[0])} and "
+            f"{listing(wide[1])}; unrelated models then look alike. Reduce them with "
+            "xconverge.pca, or use a measure with chance level 0 (debiased cka)",
+            RuntimeWarning,
+            stacklevel=5,
+        )
 
 
 def _linear(a: xr.DataArray, b: xr.DataArray, dims: Dims, debiased: bool) -> xr.DataArray:

@@ -11,32 +11,20 @@ from xconverge._apply import apply
 from xconverge.kernels.canonical import leading_scores, mean_canonical_correlation
 from xconverge.kernels.procrustes import angle
 from xconverge.kernels.ridge import held_out_scores
-from xconverge.measures.by_kernels import centered_rows
+from xconverge.measures.by_kernels import centered_rows, warn_if_wider
 from xconverge.measures.folds import fold_numbers
 from xconverge.measures.rdm import prepared_rows
 from xconverge.measures.table import Measure
-from xconverge.schema import Dims, choose, listing, on_side, widths
+from xconverge.schema import Dims, choose, on_side, widths
 
 Rng = np.random.Generator | int | None
 
 
-def warn_if_wider(a: xr.DataArray, b: xr.DataArray, dims: Dims, call: str) -> None:
-    """Models of both sides have so many features that any two of them can be mapped together."""
-    model, stimulus, feature = dims
-    wide = []
-    for side in (a, b):
-        real = np.broadcast_to(widths(side, feature), side.sizes.get(model, 1)).ravel()
-        names = side.indexes[model] if model in side.dims else ["one"]
-        n = side.sizes[stimulus]
-        wide.append([name for name, width in zip(names, real, strict=True) if width >= n - 1])
-    if all(wide):
-        warnings.warn(
-            f"{call}: as many features as stimuli ({n}) in {listing(wide[0])} and "
-            f"{listing(wide[1])}; unrelated models then look alike. Reduce them with "
-            "xconverge.pca, or use a measure with chance level 0 (debiased cka)",
-            RuntimeWarning,
-            stacklevel=4,
-        )
+def _folds(
+    a: xr.DataArray, b: xr.DataArray, folds: int, stimulus: str, groups: str | None, rng: Rng
+) -> xr.DataArray:
+    """Folds of the common stimuli, which have the same order; groups are those of either side."""
+    return fold_numbers(b if groups in b.coords else a, folds, stimulus, groups, rng)
 
 
 def procrustes(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> xr.DataArray:
@@ -71,7 +59,7 @@ def svcca(
     number = (
         xr.full_like(a[stimulus], -1, dtype=np.int64).reset_coords(drop=True).drop_vars(stimulus)
         if folds is None
-        else fold_numbers(a, folds, stimulus, groups, rng)
+        else _folds(a, b, folds, stimulus, groups, rng)
     )
     if folds is None and 2 * n_components >= a.sizes[stimulus]:
         warnings.warn(
@@ -133,7 +121,7 @@ def linear_predictivity(
         on_side(real_a, model, "_a"),
         on_side(prepared_rows(b, dims, "euclidean", "b"), model, "_b").rename({feature: inside}),
         on_side(real_b, model, "_b"),
-        fold_numbers(a, folds, stimulus, groups, rng),
+        _folds(a, b, folds, stimulus, groups, rng),
         core=[[stimulus, feature], [], [targets, stimulus, inside], [targets], [stimulus]],
         out=[[targets], [targets]],
         dtypes=[np.float64, np.float64],

@@ -8,8 +8,7 @@ import xarray as xr
 from xconverge._apply import apply
 from xconverge.kernels.rdm import row_correlations
 from xconverge.kernels.rows import METRICS, row_cosines
-from xconverge.measures.rdm import DISTANCES, METHODS, prepared_rows
-from xconverge.measures.rdm import rdm as make_rdm
+from xconverge.measures.rdm import DISTANCES, METHODS, make_rdm, prepared_rows
 from xconverge.measures.rdm import rsa as compare_rdms
 from xconverge.measures.table import Measure
 from xconverge.schema import Dims, SchemaError, check_shared, choose, on_side, widths
@@ -48,9 +47,8 @@ def rsa(
     """Similarity of the two RDMs."""
     choose("rdm_metric", rdm_metric, DISTANCES)
     choose("method", method, METHODS)
-    model, stimulus, feature = dims
-    names = {"model": model, "stimulus": stimulus, "feature": feature}
-    rdm_a, rdm_b = (make_rdm(side, rdm_metric, **names) for side in (a, b))
+    model, stimulus, _ = dims
+    rdm_a, rdm_b = (make_rdm(side, rdm_metric, dims, what) for side, what in ((a, "a"), (b, "b")))
     result = compare_rdms(rdm_a, rdm_b, method, model=model, stimulus=stimulus)
     result.attrs = {"rdm_metric": rdm_metric, "method": method}
     return result

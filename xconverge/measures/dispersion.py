@@ -13,9 +13,10 @@ from xconverge._apply import Merging, apply, over_models
 from xconverge.kernels import spread
 from xconverge.kernels.neighbors import mean_overlap, overlap
 from xconverge.kernels.rdm import row_correlations
-from xconverge.kernels.rows import METRICS
+from xconverge.kernels.rows import METRICS, Metric
 from xconverge.measures.neighbors import NEIGHBOR, check_k, neighbor_lists
 from xconverge.measures.rdm import prepared_rows
+from xconverge.measures.table import Measure
 from xconverge.schema import (
     Dims,
     SchemaError,
@@ -30,7 +31,6 @@ from xconverge.schema import (
     widths,
 )
 
-CHOICES = [*METRICS, "consensus", "neighborhood", "rdm"]
 SQUARED = ["cosine", "correlation", "sqeuclidean"]
 
 
@@ -132,14 +132,14 @@ def dispersion(
     >>> float(dispersion(reps).max()) < 1e-15
     True
     """
-    choose("metric", metric, CHOICES)
+    choose("metric", metric, MEASURES)
     feature = feature_dim(reps, feature)
     reps = check_representations(reps, model, stimulus, feature)
     if reps.sizes[model] < 2:
         raise SchemaError(f"dispersion needs at least 2 models, got {listing(reps.indexes[model])}")
     if min_models < 2:
         raise ValueError(f"min_models={min_models}: dispersion needs at least 2 models")
-    basis_free = metric in ("neighborhood", "rdm")
+    basis_free = callable(MEASURES[metric].function)
     if sum([pairwise, by is not None, leave_out is not None]) > 1:
         raise ValueError("pairwise, by and leave_out exclude each other")
     if leave_out is not None and normalize:
@@ -170,7 +170,7 @@ def dispersion(
         choose("rdm_metric", rdm_metric, METRICS)
         result = _row_disagreement(reps, dims, rdm_metric, everyone)
     elif everyone:
-        result = _pairs(reps, dims, "sqeuclidean" if metric == "consensus" else metric)
+        result = _pairs(reps, dims, MEASURES[metric].function)
     else:
         result = _coordinates(reps, dims, metric, normalize)
     if leave_out is not None:
@@ -241,7 +241,7 @@ def _real(reps: xr.DataArray, feature: str) -> xr.DataArray:
 
 
 def _coordinates(reps: xr.DataArray, dims: Dims, metric: str, normalize: bool) -> xr.DataArray:
-    distance = METRICS["sqeuclidean" if metric == "consensus" else metric]
+    distance: Metric = MEASURES[metric].function
     kernel, merging = partial(spread.mean_pair_distance, metric=distance), None
     if distance.linear:
         kernel = partial(spread.dispersion, metric=distance, name=metric)
@@ -279,14 +279,14 @@ def _neighborhood(reps: xr.DataArray, dims: Dims, k: int, pairwise: bool) -> xr.
     return _counted(1 - value, count)
 
 
-def _pairs(reps: xr.DataArray, dims: Dims, metric: str) -> xr.DataArray:
+def _pairs(reps: xr.DataArray, dims: Dims, metric: Metric) -> xr.DataArray:
     model, stimulus, _ = dims
     second = f"{model}_2"
     size = reps.sizes[model]
     pairs = over_models(
         reps,
         dims,
-        partial(spread.pair_distances, metric=METRICS[metric]),
+        partial(spread.pair_distances, metric=metric),
         None,
         {model: size, second: size},
     )
@@ -317,3 +317,97 @@ def _row_disagreement(reps: xr.DataArray, dims: Dims, metric: str, pairwise: boo
 def _counted(value: xr.DataArray, count: xr.DataArray) -> xr.DataArray:
     count = describe(count.astype(np.int64), "n_models").reset_coords(drop=True)
     return value.assign_coords(n_models=count)
+
+
+_ONE_PASS = "M n d, one pass, no pairs"
+_SHARED = "on axes that models do not share: it warns. Call `shared_space` first"
+
+MEASURES = {
+    "cosine": Measure(
+        METRICS["cosine"],
+        per="stimulus",
+        kind="distance",
+        formula="mean over pairs of models of 1 - cos(x_a, x_b) = Σ|u_m - ū|²/(M-1) of unit rows u",
+        range="0 to M/(M-1)",
+        chance="1 for unrelated models",
+        invariant=("common rotation", "row norm"),
+        cost=_ONE_PASS,
+        reference="scipy.spatial.distance.cosine",
+        avoid=_SHARED,
+    ),
+    "correlation": Measure(
+        METRICS["correlation"],
+        per="stimulus",
+        kind="distance",
+        formula="the same of rows less their mean over features",
+        range="0 to M/(M-1)",
+        chance="1 for unrelated models",
+        invariant=("row norm",),
+        cost=_ONE_PASS,
+        reference="scipy.spatial.distance.correlation",
+        avoid=_SHARED + ". It depends on the basis: a common rotation changes it",
+    ),
+    "sqeuclidean": Measure(
+        METRICS["sqeuclidean"],
+        per="stimulus",
+        kind="distance",
+        formula="mean over pairs of models of |x_a - x_b|² = 2/(M-1) Σ|x_m - x̄|²",
+        range="0 to ∞",
+        chance="twice the mean squared norm for unrelated models",
+        invariant=("common rotation", "common translation"),
+        cost=_ONE_PASS,
+        reference="scipy.spatial.distance.sqeuclidean",
+        avoid=_SHARED + ". It follows the norm of the stimulus: `normalize=True`",
+    ),
+    "euclidean": Measure(
+        METRICS["euclidean"],
+        per="stimulus",
+        kind="distance",
+        formula="mean over pairs of models of |x_a - x_b|",
+        range="0 to ∞",
+        chance="none",
+        invariant=("common rotation", "common translation"),
+        cost="M² n d",
+        reference="scipy.spatial.distance.euclidean",
+        avoid=_SHARED + ". It needs all pairs; `sqeuclidean` does not",
+    ),
+    "consensus": Measure(
+        METRICS["sqeuclidean"],
+        per="stimulus",
+        kind="distance",
+        formula="sqrt(Σ_m |a_mi - z_i|²), a the coordinates in the shared space, z their mean",
+        range="0 to ∞, in Frobenius norms of a model",
+        chance="sqrt((M-1)/M Σ|a_mi|²) for unrelated models",
+        invariant=("common rotation", "common translation"),
+        cost=_ONE_PASS,
+        reference="Hosseini, Cheung, Fedorenko & Williams, arXiv 2604.21836",
+        avoid=_SHARED + ". It follows the norm of the stimulus and the number of models that saw "
+        "it. Of a space that was fitted to the same stimuli it is too small: `folds`",
+    ),
+    "neighborhood": Measure(
+        _neighborhood,
+        per="stimulus",
+        kind="distance",
+        formula="1 - mean over pairs of models of |N_a(i) ∩ N_b(i)| / k",
+        range="0 to 1",
+        chance="1 - k/(n-1) for unrelated models",
+        invariant=("rotation", "scale", "row norm"),
+        cost="n² d a model, then M n k log",
+        reference="after Huh et al. (2024)",
+        avoid="to compare pools of different size. Crowded stimuli have less of it: partial out "
+        "`local_density`",
+    ),
+    "rdm": Measure(
+        _row_disagreement,
+        per="stimulus",
+        kind="distance",
+        formula="1 - mean over pairs of models of the correlation of row i of their RDMs",
+        range="0 to 2",
+        chance="1 for unrelated models",
+        invariant=("scale", "row norm"),
+        cost="n² d a model and n² a pair, in blocks",
+        reference="after Kriegeskorte, Mur & Bandettini (2008)",
+        avoid="where few distant stimuli decide the correlation. It is invariant to what its "
+        "`rdm_metric` is",
+    ),
+}

@@ -89,23 +89,31 @@ def rdm(
     >>> rdm(reps, "sqeuclidean").sel(model="a", stimulus="cat").values.tolist()
     [0.0, 2.0, 2.0]
     """
+    return make_rdm(reps, metric, (model, stimulus, feature_dim(reps, feature)))
+
+
+def make_rdm(
+    reps: xr.DataArray, metric: str | Distance, dims: Dims, what: str = "reps"
+) -> xr.DataArray:
+    """``rdm`` of an array that errors call ``what``."""
     if not callable(metric):
         choose("metric", metric, DISTANCES)
-    feature = feature_dim(reps, feature)
-    reps = check_dims(reps, stimulus, feature)
-    check_labels(reps, stimulus)
+    model, stimulus, feature = dims
+    reps = check_dims(reps, stimulus, feature, what=what)
+    check_labels(reps, stimulus, what=what)
     if model in reps.dims:
-        check_labels(reps, model)
+        check_labels(reps, model, what=what)
     second = f"{stimulus}_2"
     result = apply(
         kernels.distances,
         reps,
-        widths(reps, feature),
+        widths(reps, feature, what),
         core=[[stimulus, feature], []],
         out=[[stimulus, second]],
         sizes={second: reps.sizes[stimulus]},
         dtypes=[np.float32 if reps.dtype.itemsize <= 4 and reps.dtype.kind == "f" else np.float64],
         labels=(model, stimulus),
+        what=what,
         metric=metric if callable(metric) else DISTANCES[metric].function,
     )
     result = result.assign_coords(on_side(reps[stimulus], stimulus, "_2").coords)

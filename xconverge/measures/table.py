@@ -40,6 +40,7 @@ INVARIANCES = {
     "rotation": "an orthogonal map of the features",
     "translation": "the same vector added to every stimulus",
     "scale": "one positive factor for all features",
-    "linear": "any invertible linear map of the features",
     "row norm": "a positive factor for each stimulus",
+    "common rotation": "one rotation of all models",
+    "common translation": "one vector added to all models",
 }

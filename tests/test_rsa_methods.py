@@ -1,0 +1,252 @@
+"""RDMs, their comparisons and the noise ceiling against rsatoolbox, scipy and formulas."""
+
+import warnings
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.distance import pdist, squareform
+from scipy.stats import kendalltau, rankdata
+
+import xconverge as xc
+from tests.helpers import chunked, make_reps, no_compute, shuffled
+from xconverge.measures.rdm import METHODS
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    rsatoolbox = pytest.importorskip("rsatoolbox")
+    from rsatoolbox.inference.noise_ceiling import boot_noise_ceiling
+
+THEIRS = {
+    "spearman": "spearman",
+    "pearson": "corr",
+    "kendall": "tau-a",
+    "cosine": "cosine",
+    "rho-a": "rho-a",
+}
+
+
+def dataset(x):
+    return rsatoolbox.data.Dataset(x)
+
+
+def subjects(n_subjects=4, n=12, seed=0, ties=False):
+    """RDMs of several subjects with a common structure."""
+    rng = np.random.default_rng(seed)
+    common = rng.standard_normal((n, 4))
+    x = np.stack([common + rng.standard_normal((n, 4)) for _ in range(n_subjects)])
+    reps = xr.DataArray(
+        x,
+        dims=("subject", "stimulus", "feature"),
+        coords={
+            "subject": [f"p{i}" for i in range(n_subjects)],
+            "stimulus": [f"s{i}" for i in range(n)],
+        },
+    )
+    rdms = xc.rdm(reps, "euclidean")
+    return rdms.round(0) if ties else rdms
+
+
+def theirs(rdms):
+    vectors = np.array([squareform(values, checks=False) for values in rdms.values])
+    return rsatoolbox.rdm.RDMs(vectors)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_rdms_are_rsatoolboxs(dtype):
+    reps = make_reps(1, 14, 6, dtype=dtype)
+    x = reps.values[0].astype(np.float64)
+    tolerance = 1e-10 if dtype == np.float64 else 1e-5
+    for mine, name, factor in (("correlation", "correlation", 1), ("sqeuclidean", "euclidean", 6)):
+        expected = rsatoolbox.rdm.calc_rdm(dataset(x), method=name).get_matrices()[0] * factor
+        np.testing.assert_allclose(xc.rdm(reps, mine)[0], expected, atol=tolerance * factor)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("method", METHODS)
+def test_comparisons_are_rsatoolboxs(method, ties):
+    rdms = subjects(ties=ties)
+    found = xc.rsa(rdms.rename(subject="one"), rdms.rename(subject="other"), method).transpose(
+        "one", "other"
+    )
+    expected = rsatoolbox.rdm.compare(theirs(rdms), theirs(rdms), method=THEIRS[method])
+    np.testing.assert_allclose(found, expected, atol=1e-10)
+
+
+def test_tau_a_counts_pairs():
+    u, v = np.array([1.0, 2, 2, 3, 5, 5]), np.array([2.0, 1, 4, 4, 3, 6])
+    signs = [np.sign(u[i] - u[j]) * np.sign(v[i] - v[j]) for i in range(6) for j in range(i)]
+    rdms = []
+    for values in (u, v):
+        square = xr.DataArray(
+            squareform(values),
+            dims=("stimulus", "stimulus_2"),
+            coords={"stimulus": list("abcd"), "stimulus_2": list("abcd")},
+        )
+        rdms.append(square)
+    assert float(xc.rsa(*rdms, "kendall")) == pytest.approx(sum(signs) / 15)
+
+
+def test_rho_a_is_the_mean_over_random_orders_of_ties():
+    rng = np.random.default_rng(0)
+    rdms = subjects(2, 6, ties=True)
+    u, v = (squareform(values, checks=False) for values in rdms.values)
+    values = []
+    for _ in range(4000):
+        ranks = [np.argsort(np.argsort(w + 1e-6 * rng.random(len(w)))) for w in (u, v)]
+        values.append(np.corrcoef(*ranks)[0, 1])
+    found = float(xc.rsa(rdms[0], rdms[1], "rho-a"))
+    assert found == pytest.approx(np.mean(values), abs=0.01)
+
+
+@pytest.mark.filterwarnings("ignore:Noise ceiling for tau")
+@pytest.mark.parametrize("method", METHODS)
+def test_the_noise_ceiling_is_rsatoolboxs(method):
+    rdms = subjects(5, 10)
+    ceiling = xc.noise_ceiling(rdms, method)
+    lower, upper = boot_noise_ceiling(theirs(rdms), method=THEIRS[method])
+    assert float(ceiling["upper"]) == pytest.approx(float(upper), abs=1e-6)
+    assert float(ceiling["lower"]) == pytest.approx(float(lower), abs=1e-6)
+    assert float(ceiling["lower"]) < float(ceiling["upper"])
+
+
+def test_the_noise_ceiling_by_hand_and_with_missing_stimuli():
+    rdms = subjects(4, 10)
+    rdms[0, 3] = rdms[0, :, 3] = np.nan
+    fewer = rdms.drop_isel(stimulus=3, stimulus_2=3)
+    values = [rankdata(squareform(v, checks=False)) for v in fewer.values]
+    upper = np.mean([np.corrcoef(v, rankdata(sum(values)))[0, 1] for v in values])
+    lower = np.mean([np.corrcoef(v, rankdata(sum(values) - v))[0, 1] for v in values])
+    found = xc.noise_ceiling(rdms)
+    assert float(found["upper"]) == pytest.approx(upper, rel=1e-12)
+    assert float(found["lower"]) == pytest.approx(lower, rel=1e-12)
+
+
+def test_noise_ceiling_maps_over_extra_dims_and_stays_lazy():
+    one, other = subjects(4, 10), subjects(4, 10, seed=1)
+    both = xr.concat([one, other], "region")
+    with no_compute():
+        lazy = xc.noise_ceiling(both.chunk(region=1))
+    np.testing.assert_allclose(lazy["upper"][1].compute(), xc.noise_ceiling(other)["upper"])
+    with pytest.raises(xc.SchemaError, match="at least 2 subjects, got 1"):
+        xc.noise_ceiling(one[:1])
+
+
+def nuisance(n=12, seed=9):
+    reps = make_reps(1, n, 3, seed=seed)
+    return xc.rdm(reps, "euclidean").sel(model="net0", drop=True)
+
+
+@pytest.mark.parametrize("method", ["spearman", "pearson"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_partial_rsa_correlates_the_residuals(method, count):
+    a, b = xc.rdm(make_reps(2, 12, 5, seed=1)), xc.rdm(make_reps(3, 12, 4, seed=2))
+    given = [nuisance(seed=9 + i) for i in range(count)]
+    order = a["stimulus"].values
+    where = np.triu_indices(12, 1)
+
+    def vector(rdm):
+        values = rdm.sel(stimulus=order, stimulus_2=order).values[where]
+        return rankdata(values) if method == "spearman" else values
+
+    design = np.column_stack([np.ones(66), *(vector(control) for control in given)])
+
+    def residual(values):
+        return values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+
+    found = xc.rsa(a, b, method, nuisance=given if count > 1 else given[0])
+    for i in range(2):
+        for j in range(3):
+            expected = np.corrcoef(residual(vector(a[i])), residual(vector(b[j])))[0, 1]
+            assert float(found[i, j]) == pytest.approx(expected, abs=1e-12)
+    again = xc.rsa(a, b, method, nuisance=[shuffled(control) for control in given])
+    np.testing.assert_allclose(again, found, atol=1e-12)
+
+
+def test_partial_rsa_of_what_the_nuisance_explains_is_nan():
+    a = nuisance(seed=1)
+    with pytest.warns(RuntimeWarning, match="NaN"):
+        assert np.isnan(xc.rsa(a, nuisance(seed=2), "pearson", nuisance=2 * a + 1))
+    with pytest.raises(ValueError, match="nuisance goes with"):
+        xc.rsa(a, a, "kendall", nuisance=a)
+    with pytest.raises(xc.SchemaError, match="nuisance 0 has the dims"):
+        xc.rsa(a, a, nuisance=xc.rdm(make_reps(2, 12, 3)))
+
+
+def test_partial_rsa_joins_the_nuisance_by_label():
+    a, b = nuisance(seed=1), nuisance(seed=2)
+    fewer = nuisance(seed=3).isel(stimulus=slice(1, None), stimulus_2=slice(1, None))
+    with pytest.raises(xc.SchemaError, match="same labels"):
+        xc.rsa(a, b, nuisance=fewer)
+    found = xc.rsa(a, b, nuisance=fewer, join="inner")
+    keep = fewer["stimulus"].values
+    chosen = {"stimulus": keep, "stimulus_2": keep}
+    assert float(found) == pytest.approx(
+        float(xc.rsa(a.sel(chosen), b.sel(chosen), nuisance=fewer))
+    )
+    assert found.attrs["n_dropped"] == 1
+
+
+def cityblock(u, v):
+    return np.abs(u - v).sum()
+
+
+@given(data=st.data())
+def test_a_callable_is_called_on_real_features(data):
+    reps = make_reps(2, 9, [5, 3], missing=[(0, 2)])
+    with no_compute():
+        found = xc.rdm(data.draw(chunked(reps)), cityblock)
+    found = found.compute()
+    for m, width in enumerate([5, 3]):
+        seen = ~np.isnan(reps.values[m, :, 0])
+        expected = squareform(pdist(reps.values[m, seen, :width], "cityblock"))
+        np.testing.assert_allclose(found.values[m][np.ix_(seen, seen)], expected)
+        assert np.isnan(found.values[m][~seen]).all()
+    assert found.attrs["metric"] == "cityblock"
+
+
+@pytest.mark.parametrize("metric", ["correlation", "cosine", "euclidean", "sqeuclidean"])
+@pytest.mark.parametrize("scale", [1e-15, 1.0, 1e12])
+def test_single_precision_rdms_keep_their_digits(metric, scale):
+    rng = np.random.default_rng(0)
+    base = rng.standard_normal((30, 20)) + 5
+    near = base + 1e-3 * rng.standard_normal((30, 20))
+    x = (np.vstack([base, near]) * scale).astype(np.float32)
+    reps = xc.stack_models({"x": x}, stimuli=[f"s{i}" for i in range(60)])
+    found = xc.rdm(reps, metric)
+    assert found.dtype == np.float32
+    expected = squareform(pdist(x.astype(np.float64), metric))
+    np.testing.assert_allclose(found.values[0], expected, rtol=2e-4)
+    np.testing.assert_array_equal(found.values[0], found.values[0].T)
+
+
+def test_an_anisotropic_model_falls_back_to_double():
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal((50, 30)) + 100).astype(np.float32)
+    reps = xc.stack_models({"x": x}, stimuli=[f"s{i}" for i in range(50)])
+    expected = squareform(pdist(x.astype(np.float64), "cosine"))
+    np.testing.assert_allclose(xc.rdm(reps, "cosine").values[0], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_binned_rsa_takes_every_method(method):
+    reps = make_reps(3, 30, 5)
+    brain = xc.rdm(make_reps(1, 30, 4, noise=0.1)).sel(model="net0", drop=True)
+    by = xc.dispersion(reps)
+    table = xc.binned_rsa(reps, brain, by, 2, method=method, n_permutations=19, rng=0)
+    bins = xc.dispersion_bins(by, 2)
+    for number in range(2):
+        inside = by["stimulus"].values[bins.values == number]
+        chosen = {"stimulus": inside, "stimulus_2": inside}
+        mean = xc.rdm(reps).mean("model")
+        expected = xc.rsa(mean.sel(chosen), brain.sel(chosen), method)
+        assert float(table["rsa"][number]) == pytest.approx(float(expected), abs=1e-12)
+        assert 0.05 <= float(table["p_value"][number]) <= 1
+
+
+def test_tau_b_is_not_tau_a():
+    rdms = subjects(2, 6, ties=True)
+    u, v = (squareform(values, checks=False) for values in rdms.values)
+    assert float(xc.rsa(rdms[0], rdms[1], "kendall")) < float(kendalltau(u, v).statistic)
