@@ -88,3 +88,13 @@ def test_the_benchmark_runs_in_short(tmp_path):
     assert len(errors) == 2
     assert max(errors.values()) < 1e-6
     assert all(value > 0 for name, value in table.items() if "ratio" in name)
+
+
+def test_the_benchmark_of_alignment_runs_in_short(tmp_path):
+    script = Path(__file__).parent / "benchmarks" / "bench_alignment.py"
+    out = tmp_path / "table.json"
+    subprocess.run([sys.executable, str(script), "--short", "--json", str(out)], check=True)
+    table = json.loads(out.read_text())
+    assert len(table) == 10
+    assert abs(table["procrustes: objective over the converged one, less 1"]) < 1e-4
+    assert all(value > 0 for name, value in table.items() if "ratio" in name or "MiB" in name)

@@ -96,6 +96,38 @@ def test_layers_of_a_model_share_one_limit():
         assert float(abs(result[:, m]).max()) == pytest.approx(limit)
 
 
+@pytest.mark.parametrize("exact", [False, True])
+def test_layers_that_saw_other_stimuli_are_clipped_too(exact):
+    array = make_reps(1, 8, 4, extra={"layer": 2})
+    array[0, 0, :4] = array[1, 0, 3:] = np.nan
+    values = [abs(row[~np.isnan(row)]) for row in array.values[:, 0].swapaxes(0, 1).reshape(8, -1)]
+    values = [row for row in values if len(row)]
+    limit = np.mean([np.quantile(row, 0.5) for row in values])
+    if exact:
+        joined = np.sort(np.concatenate(values))
+        limit = joined[int(0.5 * len(joined))]
+    expected = np.clip(array.values, -limit, limit)
+    np.testing.assert_allclose(xc.clamp(array, 0.5, exact=exact), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("layer", ["last", ("model", ["first", "last"])])
+@pytest.mark.parametrize("name", CALLS)
+def test_layer_may_be_a_coordinate_and_coordinates_keep_their_attrs(name, layer):
+    array = make_reps(2, 8, 4).assign_coords(layer=layer)
+    array.coords["caption"].attrs["language"] = "en"
+    result = CALLS[name](array)
+    xr.testing.assert_identical(result.coords.to_dataset(), array.coords.to_dataset())
+
+
+@pytest.mark.parametrize("options", [{}, {"feature": "component"}])
+def test_components_of_a_shared_space_are_features_afterwards(options):
+    space = xc.shared_space(make_reps(3, 12, 5))["aligned"]
+    result = xc.pca(space, 2, **options)
+    assert result.dims == ("model", "stimulus", "feature")
+    with pytest.warns(xc.UnalignedSpaceWarning):
+        xc.dispersion(result, "cosine")
+
+
 @pytest.mark.parametrize("scale", [1e-200, 1e200])
 @pytest.mark.parametrize("name", ["zscore", "unit_rows"])
 def test_any_scale(name, scale):

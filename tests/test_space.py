@@ -192,7 +192,7 @@ def independent(n, width, models=4):
 @pytest.mark.filterwarnings("ignore:.*rotations over-fit")
 @pytest.mark.parametrize(("width", "in_sample"), [(15, 0.62), (60, 0.48), (240, 0.2), (720, 0.06)])
 def test_independent_models_are_unexplained_on_held_out_stimuli(width, in_sample):
-    space = xc.shared_space(independent(240, width), folds=5, tolerance=1e-4)
+    space = xc.shared_space(independent(240, width), folds=4, tolerance=1e-3)
     assert float(space["unexplained_heldout"]) == pytest.approx(0.75, abs=0.01)
     assert float(space["unexplained"]) == pytest.approx(in_sample, abs=0.03)
     for name in ("unexplained", "unexplained_heldout"):

@@ -45,30 +45,26 @@ def unit_rows(x: Array, width: int, dtype: DTypeLike) -> Array:
     return _padded(rows / norm[:, None], seen, x.shape, dtype)
 
 
-def clamp(x: Array, widths: Array, quantile: float, exact: bool, dtype: DTypeLike) -> Array:
-    """Layers (L, n, F) of a model, clipped at one quantile of their absolute values."""
-    rows = [layer[:, :width].astype(np.float64) for layer, width in zip(x, widths, strict=True)]
-    seen = [present(layer) for layer in rows]
-    size = [np.abs(layer) for layer in rows]
-    common = np.logical_and.reduce(seen)
-    if not common.any():
-        limit = np.inf
-    elif exact:
-        values = np.sort(
-            np.concatenate([s[there].ravel() for s, there in zip(size, seen, strict=True)])
-        )
-        limit = values[min(int(quantile * len(values)), len(values) - 1)]
-    else:
-        joined = np.concatenate([layer[common] for layer in size], axis=1)
-        limit = np.quantile(joined, quantile, axis=1).mean()
-    if quantile == 1:
-        limit = np.inf
-    return np.stack(
-        [
-            _padded(np.clip(layer, -limit, limit), there, x.shape[1:], dtype)
-            for layer, there in zip(rows, seen, strict=True)
-        ]
-    )
+def clamp(x: Array, width: Array, quantile: float, exact: bool, dtype: DTypeLike) -> Array:
+    """Rows (n, F) of a model, or its layers (L, n, F), clipped at one quantile of their sizes."""
+    layers = x.reshape(-1, *x.shape[-2:])
+    widths = np.broadcast_to(width, len(layers))
+    rows = [layer[:, :w].astype(np.float64) for layer, w in zip(layers, widths, strict=True)]
+    seen = np.stack([present(layer) for layer in rows])
+    limit = np.inf
+    if quantile < 1 and seen.any():
+        size = np.abs(np.concatenate(rows, axis=1))[seen.any(0)]
+        whole = (seen.all(0) == seen.any(0)).all()
+        if exact:
+            values = np.sort(size[~np.isnan(size)])
+            limit = values[min(int(quantile * len(values)), len(values) - 1)]
+        else:
+            limit = (np.quantile if whole else np.nanquantile)(size, quantile, axis=1).mean()
+    clipped = [
+        _padded(np.clip(layer, -limit, limit), there, x.shape[-2:], dtype)
+        for layer, there in zip(rows, seen, strict=True)
+    ]
+    return np.stack(clipped).reshape(x.shape)
 
 
 def pca(x: Array, width: int, n_components: int, dtype: DTypeLike) -> Array:

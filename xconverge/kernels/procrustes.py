@@ -147,10 +147,17 @@ def _one_pass(
 ) -> Array:
     """Fit every model to the others, in place; ``goal`` (n, d) is the sum over models to aim at.
 
-    Returns the sum over the models as they are now.
+    Without missing stimuli all means are zero, and so are the shifts. Returns the sum over the
+    models as they are now.
     """
+    whole = bool(here.all())
     for m, rows in enumerate(x):
-        rest, others = goal - aligned[m], count - here[m]
+        rest = goal - aligned[m]
+        if whole:
+            rotation[m] = _polar(rows.T @ rest)
+            goal = np.add(rest, np.matmul(rows, rotation[m], out=aligned[m]), out=rest)
+            continue
+        others = count - here[m]
         weight = here[m] * others / count
         target = rest / np.maximum(others, 1)
         share = weight / max(weight.sum(), 1e-300)

@@ -41,13 +41,19 @@ def _preprocessed(
         dtype=dtype,
         **options,
     )
-    return _noted(result.transpose(*checked.dims), checked, text)
+    return _noted(result, checked, text)
 
 
 def _noted(result: xr.DataArray, reps: xr.DataArray, text: str) -> xr.DataArray:
+    """A result with the coordinates of ``reps``, their attrs too, and the note of this step."""
     before = reps.attrs.get("preprocessing")
-    result.attrs = {**reps.attrs, "preprocessing": f"{before}; {text}" if before else text}
-    return result.rename("representation")
+    return xr.DataArray(
+        result.transpose(*reps.dims).data,
+        coords=reps.coords,
+        dims=reps.dims,
+        name="representation",
+        attrs={**reps.attrs, "preprocessing": f"{before}; {text}" if before else text},
+    )
 
 
 def center(
@@ -203,8 +209,8 @@ def clamp(
     -----
     ``remove_outliers`` of the platonic-representation code (Huh et al. 2024): the limit is the
     mean over stimuli of the quantile over all layers and features, or with ``exact`` (there
-    ``--precise``) entry number int(quantile × count) of all sorted values. Stimuli that a layer
-    misses do not enter the mean.
+    ``--precise``) entry number int(quantile × count) of all sorted values. Where a layer
+    misses a stimulus, its quantile is over the layers that saw it.
 
     Examples
     --------
@@ -218,29 +224,22 @@ def clamp(
         raise ValueError(f"quantile={quantile} must be above 0 and at most 1")
     feature = feature_dim(reps, feature)
     checked = check_representations(reps, model, stimulus, feature)
-    layered = checked if layer in checked.dims else checked.expand_dims(layer)
     real = widths(checked, feature)
-    if layer not in real.dims:
-        real = real.expand_dims({layer: layered.sizes[layer]})
-        if layer in layered.indexes:
-            real = real.assign_coords({layer: layered[layer]})
+    core = [dim for dim in (layer, stimulus, feature) if dim in checked.dims]
     dtype = _floating(checked)
     result: xr.DataArray = apply(
         kernels.clamp,
-        layered,
+        checked,
         real,
-        core=[[layer, stimulus, feature], [layer]],
-        out=[[layer, stimulus, feature]],
+        core=[core, [dim for dim in core if dim in real.dims]],
+        out=[core],
         dtypes=[dtype],
         labels=(model, stimulus),
         quantile=quantile,
         exact=exact,
         dtype=dtype,
     )
-    if layer not in checked.dims:
-        result = result.isel({layer: 0}, drop=True)
-    text = f"clamp(quantile={quantile}{', exact' if exact else ''})"
-    return _noted(result.transpose(*checked.dims), checked, text)
+    return _noted(result, checked, f"clamp(quantile={quantile}{', exact' if exact else ''})")
 
 
 def pca(
@@ -268,7 +267,7 @@ def pca(
         Like ``reps``, as ``center`` returns it, with ``n_components`` features at most, largest
         variance first; models that have fewer features, and stimuli less one, are padded, and
         ``n_features`` says so. 0 beyond the rank. The axes of models are unrelated: it is not a
-        shared space.
+        shared space, and the ``component`` of one becomes ``feature``.
 
     Raises
     ------
@@ -309,10 +308,10 @@ def pca(
         n_components=size,
         dtype=dtype,
     )
-    result = result.rename({"_component": feature}).transpose(*checked.dims)
-    if model in kept.dims or "n_features" in checked.coords:
-        result = result.drop_vars("n_features", errors="ignore")
-        result = result.assign_coords(n_features=kept.reset_coords(drop=True))
-    noted = _noted(result, checked, f"pca(n_components={n_components})")
+    like = checked.drop_vars([name for name, c in checked.coords.items() if feature in c.dims])
+    if "n_features" in like.coords:
+        like = like.assign_coords(n_features=kept.reset_coords(drop=True))
+    result = result.rename({"_component": feature})
+    noted = _noted(result, like, f"pca(n_components={n_components})")
     noted.attrs.pop("space", None)
-    return noted
+    return noted.rename({feature: "feature"}) if feature == "component" else noted
