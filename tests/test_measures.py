@@ -15,8 +15,10 @@ import xconverge as xc
 from tests import oracles
 from tests.helpers import chunked, make_reps, no_compute, read_only, shuffled
 from xconverge.kernels.ridge import PENALTIES
+from xconverge.measures import dispersion
 from xconverge.measures.alignment import MEASURES
 from xconverge.measures.folds import fold_numbers
+from xconverge.measures.rdm import DISTANCES, METHODS
 from xconverge.measures.table import INVARIANCES
 
 PAIRS = [name for name, row in MEASURES.items() if row.per == "model pair"]
@@ -286,6 +288,7 @@ def test_missing_stimuli_drop_out_of_the_pair(metric):
     found = xc.alignment(holes, b, metric, **options(metric))
     np.testing.assert_allclose(found[1], whole[1], rtol=1e-12)
     assert found.notnull().all()
+    assert found["n_stimuli"].values.tolist() == [[22, 22, 22], [24, 24, 24]]
     assert not np.allclose(found[0], whole[0], rtol=1e-9)
     if metric in ("cka", "procrustes", "rsa"):
         fewer = xc.alignment(
@@ -336,8 +339,45 @@ def test_invariances_hold_where_the_table_says_so_and_fail_where_not(metric, nam
     assert same == (name in MEASURES[metric].invariant)
 
 
+@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("metric", DISTANCES)
+def test_invariances_of_rdms(metric, name):
+    rng = np.random.default_rng(0)
+    reps = make_reps(1, 20, 8, offset=1.0)
+    moved = reps.copy(data=MAPS[name](reps.values[0], rng)[None])
+    same = np.allclose(xc.rdm(reps, metric), xc.rdm(moved, metric), atol=1e-9)
+    assert same == (name in DISTANCES[metric].invariant)
+
+
+@pytest.mark.parametrize(("name", "move"), [("scale", (3.0, 0.0)), ("translation", (1.0, 0.5))])
+@pytest.mark.parametrize("method", METHODS)
+def test_invariances_of_comparisons(method, name, move):
+    factor, added = move
+    a, b = xc.rdm(make_reps(1, 12, 5, seed=1)), xc.rdm(make_reps(1, 12, 5, seed=2))
+    before, after = (xc.rsa(side, b, method).item() for side in (a, factor * a + added))
+    assert (abs(before - after) < 1e-9) == (name in METHODS[method].invariant)
+
+
+@pytest.mark.parametrize("common", [False, True])
+@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("metric", dispersion.MEASURES)
+def test_invariances_of_dispersion(metric, name, common):
+    if common and name not in ("rotation", "translation"):
+        pytest.skip("follows from that of one model")
+    reps = make_reps(3, 20, 8, offset=0.5)
+    moved = reps.copy(deep=True)
+    for m in range(3 if common else 1):
+        moved[m] = MAPS[name](reps.values[m], np.random.default_rng(0))
+    options = {"k": 5} if metric == "neighborhood" else {}
+    same = np.allclose(
+        xc.dispersion(reps, metric, **options), xc.dispersion(moved, metric, **options), atol=1e-9
+    )
+    known = dispersion.MEASURES[metric].invariant
+    assert same == (name in known or (common and f"common {name}" in known))
+
+
 @pytest.mark.parametrize("metric", MEASURES)
-def test_values_lie_in_the_range_of_the_table(metric):
+def test_every_row_of_the_table_is_filled(metric):
     assert MEASURES[metric].kind in ("distance", "similarity")
     for field in ("formula", "range", "chance", "cost", "avoid"):
         assert getattr(MEASURES[metric], field)

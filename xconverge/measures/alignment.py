@@ -13,12 +13,14 @@ from xconverge.measures import by_kernels, by_maps, by_neighbors, by_rdm
 from xconverge.measures.layers import best_layers, networks
 from xconverge.measures.table import Measure
 from xconverge.schema import (
+    Dims,
     Join,
     check_representations,
     choose,
     describe,
     feature_dim,
     join_labels,
+    on_side,
 )
 
 MEASURES: dict[str, Measure] = {
@@ -81,23 +83,23 @@ def alignment(
     model, stimulus, feature : str
         Names of the dims.
     **options
-        Of the metric. ``centered=False``: ``cknna``, True for its published
-        reading instead of the coded one; ``kernel="linear"`` or ``"rbf"``, ``debiased=True``,
-        ``sigma=1.0`` (of the median distance): ``cka``; ``n_components=10``, ``folds=5`` (None:
-        in-sample), ``groups`` (a stimulus coordinate whose values are held out together):
-        ``svcca``; ``folds=5``, ``groups``, ``score="r"`` or ``"r2"``: ``linear_predictivity``;
-        ``method="spearman"``: ``rsa``.
+        Of the metric. ``cknna``: ``centered=False``, True for its published reading instead of
+        the coded one. ``cka``: ``kernel="linear"`` or ``"rbf"``, ``debiased=True``, ``sigma=1.0``
+        (of the median distance). ``svcca``: ``n_components=10``, ``folds=5`` (None: in-sample),
+        ``groups`` (a stimulus coordinate whose equal values are held out together).
+        ``linear_predictivity``: ``folds=5``, ``groups``, ``score="r"`` or ``"r2"``. ``rsa``:
+        ``method="spearman"``.
 
     Returns
     -------
     DataArray
         ``alignment`` (…, model_a, model_b[, stimulus]), in the order of ``a``; ``attrs["kind"]``
         says whether large means alike. NaN where either model misses the stimulus; measures of a
-        pair use the stimuli that both saw. The value under chance is in ``attrs["chance"]`` where
-        it has a closed form. Model coordinates carry the suffix of their side; stimulus
-        coordinates too where the two sides contradict each other. With ``layers``, the model dims
-        hold networks, and the coordinates ``layer_a`` and ``layer_b`` the chosen layers. Lazy if
-        an input is.
+        pair use the stimuli that both saw, counted in the coordinate ``n_stimuli``. The value
+        under chance is in ``attrs["chance"]`` where it has a closed form. Model coordinates carry
+        the suffix of their side; stimulus coordinates too where the two sides contradict each
+        other. With ``layers``, the model dims hold networks, and the coordinates ``layer_a`` and
+        ``layer_b`` the chosen layers. Lazy if an input is.
 
     Warns
     -----
@@ -165,6 +167,8 @@ def alignment(
         result = best_layers(a, b, per_pair, layers, sign, dims, network, n_permutations, rng)
     else:
         result = score(a, b)
+        if measure.per == "model pair":
+            result = result.assign_coords(n_stimuli=_common(a, b, dims))
     order = [f"{model}_a", f"{model}_b", *([stimulus] if stimulus in result.dims else [])]
     result = describe(
         result.transpose(..., *order),
@@ -180,6 +184,17 @@ def alignment(
         },
     )
     return result
+
+
+def _common(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> xr.DataArray:
+    """How many stimuli both models of a pair saw."""
+    model, stimulus, feature = dims
+    seen = [
+        on_side(side.isel({feature: 0}).notnull().astype(np.int64), model, f"_{what}")
+        for side, what in ((a, "a"), (b, "b"))
+    ]
+    count = xr.dot(*seen, dim=stimulus)
+    return describe(count, "n_stimuli").reset_coords(drop=True)
 
 
 def _own_options(metric: str, options: dict[str, Any], **shared: Any) -> dict[str, Any]:
