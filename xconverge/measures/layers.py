@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from xconverge.schema import Dims, SchemaError, natural_rank
 
 Score = Callable[[xr.DataArray, xr.DataArray], xr.DataArray]
 ALPHA = 0.05
+DRAW = "_draw"
 
 
 def networks(reps: xr.DataArray, what: str, dims: Dims, network: str, layer: str) -> xr.DataArray:
@@ -57,76 +59,80 @@ def best_layers(
 
     ``half``: chosen on one half of the stimuli and scored on the other. ``max``: the maximum over
     all stimuli, with the p-value and the threshold of its null: stimulus labels of b permuted, the
-    same way for all layers.
+    same way for all layers. ``sign`` is -1 where the best is the smallest.
     """
     model, stimulus, _ = dims
-    rng = np.random.default_rng(rng)
-    rank = natural_rank(a.indexes[stimulus])
-    mixed = rng.permutation(len(rank))[rank]
-    numbers = [_numbers(a, model, network, "_a"), _numbers(b, model, network, "_b")]
     sides = [f"{model}_a", f"{model}_b"]
-    core = [sides, [sides[0]], [sides[1]]]
-    parameters: dict[str, object]
-    if how == "half":
-        first, second = mixed < len(rank) // 2, mixed >= len(rank) // 2
-        halves = [
-            score(a.isel({stimulus: half}), b.isel({stimulus: half})) for half in (first, second)
-        ]
-        attrs = halves[1].attrs
-        value, layer_a, layer_b = apply(
-            kernels.chosen,
-            *(sign * half for half in halves),
-            *numbers,
-            core=[sides, *core],
-            out=[["_a", "_b"]] * 3,
-            sizes={"_a": int(numbers[0].max()) + 1, "_b": int(numbers[1].max()) + 1},
-            dtypes=[np.float64, np.int64, np.int64],
-        )
-        extra = {}
-        parameters = {"n_chosen_on": int(first.sum()), "n_scored_on": int(second.sum())}
+    numbers = [_numbers(a, model, network, "_a"), _numbers(b, model, network, "_b")]
+    draws = _halves if how == "half" else _null
+    scores = draws(a, b, score, stimulus, np.random.default_rng(rng), n_permutations)
+    observed, other = scores
+    names = ["score", "layer_a", "layer_b", "p_value", "threshold"][: 3 if how == "half" else 5]
+    found = apply(
+        kernels.chosen if how == "half" else partial(kernels.maximum, alpha=ALPHA),
+        *(sign * part for part in scores),
+        *numbers,
+        core=[
+            sides,
+            sides if how == "half" else [DRAW, *sides],
+            *([side] for side in sides),
+        ],
+        out=[["_a", "_b"]] * len(names),
+        sizes={f"_{w}": int(n.max()) + 1 for w, n in zip("ab", numbers, strict=True)},
+        dtypes=[np.float64, np.int64, np.int64, np.float64, np.float64][: len(names)],
+    )
+    parts = {
+        name: part.rename({"_a": sides[0], "_b": sides[1]})
+        for name, part in zip(names, found, strict=True)
+    }
+    result: xr.DataArray = sign * parts.pop("score")
+    for side, reps in (("layer_a", a), ("layer_b", b)):
+        parts[side] = _label(parts[side], reps.indexes[model])
+    if how == "max":
+        parts["threshold"] = sign * parts["threshold"]
+        result.attrs = {**observed.attrs, "n_permutations": n_permutations, "alpha": ALPHA}
     else:
-        order = np.argsort(rank)
-        null = []
-        for _ in range(n_permutations):
-            moved = np.empty_like(order)
-            moved[order] = order[rng.permutation(len(order))]
-            labels = b.coords[stimulus]
-            null.append(
-                sign * score(a, b.isel({stimulus: moved}).assign_coords({stimulus: labels}))
-            )
-        observed = score(a, b)
-        attrs = observed.attrs
-        value, layer_a, layer_b, p_value, threshold = apply(
-            kernels.maximum,
-            sign * observed,
-            xr.concat(null, "_null", coords="minimal", compat="override", join="exact"),
-            *numbers,
-            core=[sides, ["_null", *sides], *core[1:]],
-            out=[["_a", "_b"]] * 5,
-            sizes={"_a": int(numbers[0].max()) + 1, "_b": int(numbers[1].max()) + 1},
-            dtypes=[np.float64, np.int64, np.int64, np.float64, np.float64],
-            alpha=ALPHA,
-        )
-        extra = {"p_value": p_value, "threshold": sign * threshold}
-        parameters = {"n_permutations": n_permutations, "alpha": ALPHA}
-    result: xr.DataArray = (sign * value).rename({"_a": sides[0], "_b": sides[1]})
-    names = [pd.unique(np.asarray(side.coords[network].values, dtype=object)) for side in (a, b)]
-    extra |= {
-        "layer_a": _label(layer_a, a.indexes[model]),
-        "layer_b": _label(layer_b, b.indexes[model]),
-    }
-    renamed = {
-        name: value.rename({"_a": sides[0], "_b": sides[1]}).drop_vars(sides, errors="ignore")
-        for name, value in extra.items()
-    }
-    result = result.assign_coords(dict(zip(sides, names, strict=True)))
-    result.attrs = {**attrs, **parameters}
-    return result.assign_coords(renamed)
+        n = a.sizes[stimulus]
+        result.attrs = {**other.attrs, "n_chosen_on": n // 2, "n_scored_on": n - n // 2}
+    for side, reps in zip(sides, (a, b), strict=True):
+        owners = np.asarray(reps.coords[network].values, dtype=object)
+        result = result.assign_coords({side: pd.unique(owners)})
+    return result.assign_coords(parts)
+
+
+def _halves(
+    a: xr.DataArray, b: xr.DataArray, score: Score, stimulus: str, rng: np.random.Generator, _: int
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Scores of all layers on two random halves of the stimuli, which follow the labels."""
+    rank = natural_rank(a.indexes[stimulus])
+    first = rng.permutation(len(rank))[rank] < len(rank) // 2
+    chosen, scored = (
+        score(a.isel({stimulus: half}), b.isel({stimulus: half})) for half in (first, ~first)
+    )
+    return chosen, scored
+
+
+def _null(
+    a: xr.DataArray,
+    b: xr.DataArray,
+    score: Score,
+    stimulus: str,
+    rng: np.random.Generator,
+    n_permutations: int,
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Scores of all layers, and what they are when the stimuli of b are permuted."""
+    order = np.argsort(natural_rank(a.indexes[stimulus]))
+    null = []
+    for _ in range(n_permutations):
+        moved = np.empty_like(order)
+        moved[order] = order[rng.permutation(len(order))]
+        permuted = b.isel({stimulus: moved}).assign_coords({stimulus: b.coords[stimulus]})
+        null.append(score(a, permuted))
+    return score(a, b), xr.concat(null, DRAW, coords="minimal", compat="override", join="exact")
 
 
 def _label(positions: xr.DataArray, labels: pd.Index) -> xr.DataArray:
+    """Names at these positions, empty at -1."""
     names = np.append(np.asarray(labels, dtype=object), "")
-    named: xr.DataArray = xr.apply_ufunc(
-        lambda where: names[where], positions, dask="parallelized", output_dtypes=[object]
-    )
+    named: xr.DataArray = apply(names.__getitem__, positions, core=[[]], dtypes=[object])
     return named
