@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 
@@ -54,10 +55,11 @@ def _nested(x: Array, ys: list[Array], fold: Array) -> list[tuple[Array, Array]]
     for i, one in enumerate(numbers):
         for j, other in enumerate(numbers[:i]):
             fit = Ridge(x, ~np.isin(fold, [one, other]))
+            held = [(i, fit.held_out(fold == other)), (j, fit.held_out(fold == one))]
             for target, y in enumerate(ys):
-                map_y = fit.to(y)
-                errors[target, i] += fit.errors(map_y, y, fold == other)
-                errors[target, j] += fit.errors(map_y, y, fold == one)
+                covariance = fit.to(y)
+                for outer, part in held:
+                    errors[target, outer] += fit.errors(covariance, y, part)
     results = [(np.empty(y.shape), np.empty(y.shape)) for y in ys]
     for i, one in enumerate(numbers):
         fit, test = Ridge(x, fold != one), fold == one
@@ -65,6 +67,14 @@ def _nested(x: Array, ys: list[Array], fold: Array) -> list[tuple[Array, Array]]
             predicted[test] = fit.predict(fit.to(y), y, test, PENALTIES[error[i].argmin()])
             baseline[test] = y[fit.train].mean(0)
     return results
+
+
+class HeldOut(NamedTuple):
+    """Stimuli held out (n), the rotated source there (t, d) and its Gram matrix (d, d)."""
+
+    test: Array
+    scores: Array
+    gram: Array
 
 
 class Ridge:
@@ -96,12 +106,17 @@ class Ridge:
         weights = self.shrink(penalty)[:, None] * covariance
         return np.asarray(self.scores[test] @ weights + y[self.train].mean(0))
 
-    def errors(self, covariance: Array, y: Array, test: Array) -> Array:
-        """Sum of squared errors on the stimuli ``test``, for every penalty at once."""
-        gap, scores = y[test] - y[self.train].mean(0), self.scores[test]
+    def held_out(self, test: Array) -> HeldOut:
+        """The source on the stimuli ``test``, for all targets."""
+        scores = self.scores[test]
+        return HeldOut(test, scores, scores.T @ scores)
+
+    def errors(self, covariance: Array, y: Array, held: HeldOut) -> Array:
+        """Sum of squared errors on stimuli held out, for every penalty at once."""
+        gap = y[held.test] - y[self.train].mean(0)
         factors = self.shrink(PENALTIES)
-        linear = np.vecdot(covariance, scores.T @ gap)
-        quadratic = (scores.T @ scores) * (covariance @ covariance.T)
+        linear = np.vecdot(covariance, held.scores.T @ gap)
+        quadratic = held.gram * (covariance @ covariance.T)
         bent = np.vecdot(factors @ quadratic, factors)
         return np.asarray(np.vdot(gap, gap) - 2 * factors @ linear + bent)
 
