@@ -561,6 +561,22 @@ def test_layers_as_a_dim():
         xc.alignment(a.drop_vars("network"), b, "cka", layers="half")
 
 
+def test_a_layer_without_a_network_is_named():
+    a, b = layered()
+    a = a.assign_coords(network=("model", np.array(["net a", None, "net a"], dtype=object)))
+    with pytest.raises(xc.SchemaError, match="'network' is missing for 'a1'"):
+        xc.alignment(a, b, "cka", layers="half")
+
+
+def test_width_may_depend_on_the_layer():
+    a, _ = two_sides()
+    a = xr.concat([a, a], "layer").assign_coords(layer=["first", "last"])
+    n_features = a["n_features"].expand_dims(layer=a["layer"])
+    found = xc.alignment(a.assign_coords(n_features=n_features), a, "procrustes")
+    same = found.transpose(..., "layer").values[[0, 1], [0, 1]]
+    np.testing.assert_allclose(same, 0, atol=1e-9)
+
+
 def test_networks_stay_lazy():
     a, b = layered()
     with no_compute():

@@ -257,8 +257,13 @@ def check_shared(reps: xr.DataArray, call: str, model: str, feature: str) -> Non
         )
 
 
-def model_groups(reps: xr.DataArray, by: str, model: str) -> dict[Any, np.ndarray[Any, Any]]:
-    """Positions of the models for each value of a model coordinate, in order of appearance."""
+def group_numbers(
+    reps: xr.DataArray, by: str, model: str
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Number (model) of the group of each model, and the values of the model coordinate ``by``.
+
+    Groups are numbered in order of appearance.
+    """
     if by not in reps.coords or reps.coords[by].dims != (model,):
         there = [str(n) for n, c in reps.coords.items() if c.dims == (model,) and n != model]
         raise SchemaError(
@@ -271,6 +276,12 @@ def model_groups(reps: xr.DataArray, by: str, model: str) -> dict[Any, np.ndarra
             f"{by!r} is missing for {listing(reps.indexes[model][numbers < 0])}; every model "
             "needs a group"
         )
+    return numbers, values
+
+
+def model_groups(reps: xr.DataArray, by: str, model: str) -> dict[Any, np.ndarray[Any, Any]]:
+    """Positions of the models of each group."""
+    numbers, values = group_numbers(reps, by, model)
     return {value: np.flatnonzero(numbers == i) for i, value in enumerate(values)}
 
 

@@ -40,7 +40,7 @@ def mean_canonical_correlation(a: Array, b: Array, fold: Array) -> float:
     their correlations come from the same stimuli.
     """
     common = ~(np.isnan(a[0, :, 0]) | np.isnan(b[0, :, 0]))
-    total, count = 0.0, 0
+    total = 0.0
     for number, (x, y) in enumerate(zip(a, b, strict=True)):
         train = common & (fold != number)
         test = common & ((fold == number) | (fold < 0))
@@ -60,8 +60,7 @@ def mean_canonical_correlation(a: Array, b: Array, fold: Array) -> float:
             warnings.warn("svcca: scores that do not vary: NaN", RuntimeWarning, stacklevel=2)
             return np.nan
         total += float(np.clip(np.vecdot(held_x.T, held_y.T) / norms, -1, 1).mean())
-        count += 1
-    return total / count
+    return total / len(a)
 
 
 def _canonical_maps(x: Array, y: Array) -> tuple[Array, Array, int]:

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.spatial.distance import pdist
 
-from xconverge.kernels.rows import METRICS, Array, prepare, present
+from xconverge.kernels.rows import METRICS, Array, padded, prepare, present, working_dtype
 
 BLOCK_BYTES = 2**25
 SAMPLE = 2048
@@ -58,8 +58,7 @@ def centered(x: Array, width: int) -> Array:
     In single precision where the features are. More features than stimuli are first rotated into
     as many as there are stimuli, which changes no inner product.
     """
-    single = x.dtype.kind == "f" and x.dtype.itemsize <= 4
-    rows = x[:, :width].astype(np.float32 if single else np.float64)
+    rows = x[:, :width].astype(working_dtype(x.dtype))
     seen = present(rows)
     there = _unit_scale(rows if seen.all() else rows[seen])
     if there.shape[1] > len(there):
@@ -137,7 +136,6 @@ def scaled(x: Array, width: int, sigma: float, rank: Array) -> Array:
     The median is over the pairs of at most 2,048 stimuli, evenly spaced in the order of labels.
     """
     rows, seen = prepare(x, width, METRICS["euclidean"])
-    result = np.zeros(x.shape)
     by_rank = np.argsort(rank)
     by_rank = by_rank[seen[by_rank]]
     if len(by_rank) > 1:
@@ -148,9 +146,7 @@ def scaled(x: Array, width: int, sigma: float, rank: Array) -> Array:
         if median == 0:
             raise ValueError("half its pairs of stimuli coincide; an RBF kernel has no scale there")
         rows /= sigma * median
-    result[:, :width] = rows
-    result[~seen] = np.nan
-    return result
+    return padded(rows, seen, x.shape[1])
 
 
 def rbf_cka(a: Array, b: Array, debiased: bool) -> Array:

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from xconverge.kernels.rows import Array
-
-
-def _blocks(scores: Array, of_a: Array, of_b: Array) -> Iterator[tuple[int, int, Array, Array]]:
-    for i in range(of_a.max() + 1):
-        for j in range(of_b.max() + 1):
-            yield i, j, np.flatnonzero(of_a == i), np.flatnonzero(of_b == j)
 
 
 def best(scores: Array, of_a: Array, of_b: Array) -> tuple[Array, Array]:
     """Layers (networks a, networks b) with the largest of ``scores`` (A, B); -1 if all are NaN."""
     first = np.full((of_a.max() + 1, of_b.max() + 1), -1)
     second = first.copy()
-    for i, j, rows, columns in _blocks(scores, of_a, of_b):
+    for i, j in np.ndindex(first.shape):
+        rows, columns = np.flatnonzero(of_a == i), np.flatnonzero(of_b == j)
         block = scores[np.ix_(rows, columns)]
         if not np.isnan(block).all():
             row, column = np.unravel_index(np.nanargmax(block), block.shape)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xconverge.kernels.rows import METRICS, Array, prepare
+from xconverge.kernels.rows import METRICS, Array, prepare, working_dtype
 
 BLOCK_BYTES = 2**25
 GROUP = 64
@@ -53,7 +53,7 @@ def nearest(x: Array, width: int, rank: Array, k: int) -> tuple[Array, Array, Ar
     by_rank = by_rank[seen[by_rank]]
     pool = rows[by_rank]
     del rows
-    chosen, cosines = _search(pool, k, x.dtype.kind == "f" and x.dtype.itemsize <= 4)
+    chosen, cosines = _search(pool, k, working_dtype(x.dtype) == np.float32)
     positions = np.full((n, k), -1, np.int64)
     similarity, mean = np.full((n, k), np.nan), np.full(n, np.nan)
     positions[by_rank] = by_rank[chosen]

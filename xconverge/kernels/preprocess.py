@@ -6,22 +6,16 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from xconverge.kernels.procrustes import principal_axes
-from xconverge.kernels.rows import METRICS, Array, norms, present
-
-
-def _padded(rows: Array, seen: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-    """Rows (n, w) as an array of ``shape`` (n, F), NaN in the padding and where missing."""
-    result: Array = np.full(shape, np.nan, dtype)
-    result[:, : rows.shape[1]] = rows
-    result[~seen] = np.nan
-    return result
+from xconverge.kernels.rows import METRICS, Array, norms, padded, present
 
 
 def center(x: Array, width: int, dtype: DTypeLike) -> Array:
     """Rows less their mean over the stimuli seen."""
     rows = x[:, :width].astype(np.float64)
     seen = present(rows)
-    return _padded(rows - rows[seen].mean(0) if seen.any() else rows, seen, x.shape, dtype)
+    return padded(
+        rows - rows[seen].mean(0) if seen.any() else rows, seen, x.shape[1], np.nan, dtype
+    )
 
 
 def zscore(x: Array, width: int, dtype: DTypeLike) -> Array:
@@ -35,14 +29,14 @@ def zscore(x: Array, width: int, dtype: DTypeLike) -> Array:
         deviation = rows[seen].std(0)
         varies = deviation > 8 * np.finfo(np.float64).eps
         rows = np.where(varies, rows / np.where(varies, deviation, 1), 0.0)
-    return _padded(rows, seen, x.shape, dtype)
+    return padded(rows, seen, x.shape[1], np.nan, dtype)
 
 
 def unit_rows(x: Array, width: int, dtype: DTypeLike) -> Array:
     """Rows of Euclidean norm 1."""
     rows = x[:, :width].astype(np.float64)
     norm, seen = norms(rows, METRICS["cosine"])
-    return _padded(rows / norm[:, None], seen, x.shape, dtype)
+    return padded(rows / norm[:, None], seen, x.shape[1], np.nan, dtype)
 
 
 def clamp(x: Array, width: Array, quantile: float, exact: bool, dtype: DTypeLike) -> Array:
@@ -61,7 +55,7 @@ def clamp(x: Array, width: Array, quantile: float, exact: bool, dtype: DTypeLike
         else:
             limit = (np.quantile if whole else np.nanquantile)(size, quantile, axis=1).mean()
     clipped = [
-        _padded(np.clip(layer, -limit, limit), there, x.shape[-2:], dtype)
+        padded(np.clip(layer, -limit, limit), there, x.shape[-1], np.nan, dtype)
         for layer, there in zip(rows, seen, strict=True)
     ]
     return np.stack(clipped).reshape(x.shape)
@@ -82,4 +76,4 @@ def pca(x: Array, width: int, n_components: int, dtype: DTypeLike) -> Array:
         axes = principal_axes(rows[seen] / scale, scores.shape[1])
         signs = np.sign(axes[np.abs(axes).argmax(0), np.arange(axes.shape[1])])
         scores[:, : axes.shape[1]] = rows @ (axes * signs)
-    return _padded(scores, seen, (len(rows), n_components), dtype)
+    return padded(scores, seen, n_components, np.nan, dtype)

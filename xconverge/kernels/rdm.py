@@ -11,7 +11,16 @@ from scipy.spatial.distance import pdist, squareform
 from scipy.stats import kendalltau, rankdata
 
 from xconverge.kernels.blocks import over_blocks
-from xconverge.kernels.rows import METRICS, Array, Metric, norms, prepare, square_distances
+from xconverge.kernels.rows import (
+    METRICS,
+    Array,
+    Metric,
+    norms,
+    padded,
+    prepare,
+    square_distances,
+    working_dtype,
+)
 
 Distance = Callable[[Array, Array], float]
 
@@ -24,8 +33,7 @@ def distances(x: Array, width: int, metric: Metric | Distance) -> Array:
     Single precision for features of up to 4 bytes. ``metric`` is a row of METRICS, or a function
     of two vectors.
     """
-    single = x.dtype.kind == "f" and x.dtype.itemsize <= 4
-    dtype = np.float32 if single else np.float64
+    dtype = working_dtype(x.dtype)
     if callable(metric):
         rows = x[:, :width].astype(np.float64)
         _, seen = norms(rows, METRICS["euclidean"])
@@ -90,10 +98,7 @@ def _finish(half_square: Array, metric: Metric, scale: float) -> None:
 def prepared(x: Array, width: int, metric: str) -> Array:
     """Rows (n, F) whose squared distances make the RDM; NaN throughout where missing."""
     rows, seen = prepare(x, width, METRICS[metric])
-    result = np.zeros(x.shape)
-    result[:, :width] = rows
-    result[~seen] = np.nan
-    return result
+    return padded(rows, seen, x.shape[1])
 
 
 def row_correlations(a: Array, b: Array, metric: str) -> Array:

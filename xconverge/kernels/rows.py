@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]
 
@@ -92,6 +92,21 @@ def _rescale(x: Array, square: Array) -> None:
     where = np.isfinite(largest) & (largest > 0) & ~((square > TINY) & (square < 1 / TINY))
     x[where] /= largest[where, None]
     square[where] = np.vecdot(x[where], x[where])
+
+
+def working_dtype(dtype: np.dtype[Any]) -> type[np.float32 | np.float64]:
+    """Single precision for floats of up to 4 bytes, double for everything else."""
+    return np.float32 if dtype.kind == "f" and dtype.itemsize <= 4 else np.float64
+
+
+def padded(
+    rows: Array, seen: Array, width: int, fill: float = 0.0, dtype: DTypeLike = np.float64
+) -> Array:
+    """Rows (n, w) in an array (n, width): ``fill`` in the padding, NaN where missing."""
+    result: Array = np.full((len(rows), width), fill, dtype)
+    result[:, : rows.shape[1]] = rows
+    result[~seen] = np.nan
+    return result
 
 
 def present(rows: Array) -> Array:

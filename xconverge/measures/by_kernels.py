@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 
-import numpy as np
 import xarray as xr
 
 from xconverge._apply import apply
 from xconverge.kernels import cka as kernels
+from xconverge.kernels.rows import working_dtype
 from xconverge.measures.table import Measure
 from xconverge.schema import Dims, choose, listing, natural_rank, on_side, widths
 
@@ -40,11 +40,11 @@ def warn_if_wider(a: xr.DataArray, b: xr.DataArray, dims: Dims, call: str) -> No
     model, stimulus, feature = dims
     wide = []
     for side in (a, b):
-        real = np.broadcast_to(widths(side, feature), side.sizes.get(model, 1)).ravel()
-        names = side.indexes[model] if model in side.dims else ["one"]
         n = side.sizes[stimulus]
-        wide.append([name for name, width in zip(names, real, strict=True) if width >= n - 1])
-    if all(wide):
+        is_wide, _ = xr.broadcast(widths(side, feature) >= n - 1, side[model])
+        is_wide = is_wide.any([dim for dim in is_wide.dims if dim != model])
+        wide.append(side.indexes[model][is_wide.values])
+    if all(map(len, wide)):
         warnings.warn(
             f"{call}: as many features as stimuli ({n}) in {listing(wide[0])} and "
             f"{listing(wide[1])}; unrelated models then look alike. Reduce them with "
@@ -59,9 +59,7 @@ def _linear(a: xr.DataArray, b: xr.DataArray, dims: Dims, debiased: bool) -> xr.
     parts: list[xr.DataArray] = []
     core: list[list[str]] = []
     for side, what in ((a, "a"), (b, "b")):
-        single = side.dtype.kind == "f" and side.dtype.itemsize <= 4
-        rows = centered_rows(side, dims, what, np.float32 if single else np.float64)
-        real = widths(side, feature, what).clip(max=side.sizes[stimulus])
+        rows, real = centered_rows(side, dims, what)
         own = apply(kernels.own_hsic, rows, real, core=[[stimulus, feature], []], debiased=debiased)
         inside = f"{feature}_{what}"
         parts += [
@@ -72,22 +70,21 @@ def _linear(a: xr.DataArray, b: xr.DataArray, dims: Dims, debiased: bool) -> xr.
     return result
 
 
-def centered_rows(
-    side: xr.DataArray, dims: Dims, what: str, dtype: type[np.floating] = np.float64
-) -> xr.DataArray:
-    """Centred rows of unit scale, no wider than there are stimuli, once a model."""
+def centered_rows(side: xr.DataArray, dims: Dims, what: str) -> tuple[xr.DataArray, xr.DataArray]:
+    """Centred rows of unit scale, once a model, and their width: at most the number of stimuli."""
     model, stimulus, feature = dims
+    real = widths(side, feature, what)
     rows: xr.DataArray = apply(
         kernels.centered,
-        side if dtype == np.float32 else side.astype(np.float64),
-        widths(side, feature, what),
+        side,
+        real,
         core=[[stimulus, feature], []],
         out=[[stimulus, feature]],
-        dtypes=[dtype],
+        dtypes=[working_dtype(side.dtype)],
         labels=(model, stimulus),
         what=what,
     )
-    return rows
+    return rows, real.clip(max=side.sizes[stimulus])
 
 
 def _rbf(

@@ -34,8 +34,8 @@ def procrustes(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> xr.DataArray:
     parts: list[xr.DataArray] = []
     core: list[list[str]] = []
     for side, what in ((a, "a"), (b, "b")):
-        rows = centered_rows(side, dims, what).rename({feature: f"{feature}_{what}"})
-        real = widths(side, feature, what).clip(max=side.sizes[stimulus])
+        rows, real = centered_rows(side.astype(np.float64), dims, what)
+        rows = rows.rename({feature: f"{feature}_{what}"})
         parts += [on_side(rows, model, f"_{what}"), on_side(real, model, f"_{what}")]
         core += [[stimulus, f"{feature}_{what}"], []]
     result: xr.DataArray = apply(angle, *parts, core=core)

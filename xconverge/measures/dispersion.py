@@ -25,6 +25,7 @@ from xconverge.schema import (
     choose,
     describe,
     feature_dim,
+    group_numbers,
     listing,
     model_groups,
     on_side,
@@ -217,11 +218,8 @@ def _without(
     pairs: xr.DataArray, reps: xr.DataArray, leave_out: str, dims: Dims, consensus: bool
 ) -> xr.DataArray:
     model, stimulus, _ = dims
-    numbers = np.arange(reps.sizes[model])
-    if leave_out != model:
-        for number, members in enumerate(model_groups(reps, leave_out, model).values()):
-            numbers[members] = number
-    if len(np.unique(numbers)) < 2:
+    numbers, groups = group_numbers(reps, leave_out, model)
+    if len(groups) < 2:
         raise SchemaError(f"leave_out={leave_out!r} leaves no model: all are of one group")
     value, count = apply(
         partial(spread.without, consensus=consensus),

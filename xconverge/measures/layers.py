@@ -11,7 +11,7 @@ import xarray as xr
 
 from xconverge._apply import apply
 from xconverge.kernels import layers as kernels
-from xconverge.schema import Dims, SchemaError, natural_rank
+from xconverge.schema import Dims, SchemaError, group_numbers, natural_rank
 
 Score = Callable[[xr.DataArray, xr.DataArray], xr.DataArray]
 ALPHA = 0.05
@@ -38,12 +38,6 @@ def networks(reps: xr.DataArray, what: str, dims: Dims, network: str, layer: str
     return reps
 
 
-def _numbers(reps: xr.DataArray, model: str, network: str, side: str) -> xr.DataArray:
-    """Number of the network of every layer, networks in order of appearance."""
-    numbers, _ = pd.factorize(np.asarray(reps.coords[network].values, dtype=object))
-    return xr.DataArray(numbers, dims=f"{model}{side}")
-
-
 def best_layers(
     a: xr.DataArray,
     b: xr.DataArray,
@@ -63,12 +57,13 @@ def best_layers(
     """
     model, stimulus, _ = dims
     sides = [f"{model}_a", f"{model}_b"]
-    numbers = [_numbers(a, model, network, "_a"), _numbers(b, model, network, "_b")]
+    found = [group_numbers(reps, network, model) for reps in (a, b)]
+    numbers = [xr.DataArray(of, dims=side) for side, (of, _) in zip(sides, found, strict=True)]
     draws = _halves if how == "half" else _null
     scores = draws(a, b, score, stimulus, np.random.default_rng(rng), n_permutations)
     observed, other = scores
     names = ["score", "layer_a", "layer_b", "p_value", "threshold"][: 3 if how == "half" else 5]
-    found = apply(
+    outputs = apply(
         kernels.chosen if how == "half" else partial(kernels.maximum, alpha=ALPHA),
         *(sign * part for part in scores),
         *numbers,
@@ -78,12 +73,12 @@ def best_layers(
             *([side] for side in sides),
         ],
         out=[["_a", "_b"]] * len(names),
-        sizes={f"_{w}": int(n.max()) + 1 for w, n in zip("ab", numbers, strict=True)},
+        sizes={f"_{w}": len(owners) for w, (_, owners) in zip("ab", found, strict=True)},
         dtypes=[np.float64, np.int64, np.int64, np.float64, np.float64][: len(names)],
     )
     parts = {
         name: part.rename({"_a": sides[0], "_b": sides[1]})
-        for name, part in zip(names, found, strict=True)
+        for name, part in zip(names, outputs, strict=True)
     }
     result: xr.DataArray = sign * parts.pop("score")
     for side, reps in (("layer_a", a), ("layer_b", b)):
@@ -94,10 +89,8 @@ def best_layers(
     else:
         n = a.sizes[stimulus]
         result.attrs = {**other.attrs, "n_chosen_on": n // 2, "n_scored_on": n - n // 2}
-    for side, reps in zip(sides, (a, b), strict=True):
-        owners = np.asarray(reps.coords[network].values, dtype=object)
-        result = result.assign_coords({side: pd.unique(owners)})
-    return result.assign_coords(parts)
+    owners = {side: values for side, (_, values) in zip(sides, found, strict=True)}
+    return result.assign_coords(owners).assign_coords(parts)
 
 
 def _halves(

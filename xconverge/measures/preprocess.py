@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from xconverge._apply import apply
 from xconverge.kernels import preprocess as kernels
+from xconverge.kernels.rows import working_dtype
 from xconverge.schema import check_representations, feature_dim, widths
-
-
-def _floating(reps: xr.DataArray) -> type[np.floating[Any]]:
-    single = reps.dtype.kind == "f" and reps.dtype.itemsize <= 4
-    return np.float32 if single else np.float64
 
 
 def _preprocessed(
@@ -29,7 +24,7 @@ def _preprocessed(
     model, stimulus, feature = names
     feature = feature_dim(reps, feature)
     checked = check_representations(reps, model, stimulus, feature)
-    dtype = _floating(checked)
+    dtype = working_dtype(checked.dtype)
     result: xr.DataArray = apply(
         kernel,
         checked,
@@ -226,7 +221,7 @@ def clamp(
     checked = check_representations(reps, model, stimulus, feature)
     real = widths(checked, feature)
     core = [dim for dim in (layer, stimulus, feature) if dim in checked.dims]
-    dtype = _floating(checked)
+    dtype = working_dtype(checked.dtype)
     result: xr.DataArray = apply(
         kernels.clamp,
         checked,
@@ -291,7 +286,7 @@ def pca(
         raise ValueError(f"n_components={n_components} must be at least 1")
     feature = feature_dim(reps, feature)
     checked = check_representations(reps, model, stimulus, feature)
-    dtype = _floating(checked)
+    dtype = working_dtype(checked.dtype)
     real = widths(checked, feature)
     most = max(checked.sizes[stimulus] - 1, 1)
     kept = real.clip(max=min(n_components, most))

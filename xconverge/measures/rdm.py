@@ -11,7 +11,7 @@ import xarray as xr
 from xconverge._apply import apply
 from xconverge.kernels import rdm as kernels
 from xconverge.kernels.rdm import Distance
-from xconverge.kernels.rows import METRICS
+from xconverge.kernels.rows import METRICS, working_dtype
 from xconverge.measures.table import Measure
 from xconverge.schema import (
     Dims,
@@ -111,7 +111,7 @@ def make_rdm(
         core=[[stimulus, feature], []],
         out=[[stimulus, second]],
         sizes={second: reps.sizes[stimulus]},
-        dtypes=[np.float32 if reps.dtype.itemsize <= 4 and reps.dtype.kind == "f" else np.float64],
+        dtypes=[working_dtype(reps.dtype)],
         labels=(model, stimulus),
         what=what,
         metric=metric if callable(metric) else DISTANCES[metric].function,
@@ -274,9 +274,7 @@ def noise_ceiling(
     """
     choose("method", method, METHODS)
     second = f"{stimulus}_2"
-    rdms = check_dims(rdms, subject, stimulus, second, what="rdms")
-    check_labels(rdms, stimulus, second, what="rdms")
-    rdms = _square(rdms, "rdms", stimulus)
+    rdms = _square(check_dims(rdms, subject, what="rdms"), "rdms", stimulus)
     if rdms.sizes[subject] < 2:
         raise SchemaError(f"a noise ceiling needs at least 2 subjects, got {rdms.sizes[subject]}")
     lower, upper = apply(

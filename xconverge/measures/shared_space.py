@@ -166,9 +166,14 @@ def shared_space(
     ]
     space = spaces[0] if by is None else _joined(spaces, list(members), by, reps, model)
     for name in space.data_vars:
-        parameters = {"n_components": n_components, "folds": folds, "modality": modality}
-        kept = {key: space[name].attrs[key] for key in ("chance",) if key in space[name].attrs}
-        space[name] = describe(space[name], str(name), **parameters, **kept)
+        space[name] = describe(
+            space[name],
+            str(name),
+            n_components=n_components,
+            folds=folds,
+            modality=modality,
+            chance=space[name].attrs.get("chance"),
+        )
     for name in ("aligned", "consensus"):
         space[name].attrs["space"] = "shared" if by is None else f"shared within {by}"
     space.attrs = {
