@@ -4,6 +4,7 @@ from importlib.metadata import version as _version
 
 __version__ = _version("xconverge")
 
+from xconverge.inference.calibration import calibrate, calibrate_rsa
 from xconverge.measures.alignment import alignment
 from xconverge.measures.dispersion import dispersion
 from xconverge.measures.neighbors import local_density
@@ -32,6 +33,8 @@ __all__ = [
     "analyze",
     "append_models",
     "binned_rsa",
+    "calibrate",
+    "calibrate_rsa",
     "center",
     "clamp",
     "create_store",

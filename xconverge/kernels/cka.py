@@ -220,6 +220,12 @@ def cknna(
     return normalized(score(k * in_m, m * in_k), score(k, k), score(m, m))
 
 
+def own_cknna(lists: Array, values: Array, common: Array, centered: bool) -> float:
+    """What a model's CKNNA is divided by: its score with itself among the common stimuli."""
+    k = _on_neighbors(lists, values, common)
+    return _published(k, k) if centered else _coded(k, k)
+
+
 def _on_neighbors(lists: Array, values: Array, common: Array) -> csr_array:
     """Kernel (c, c) among the common stimuli that is zero, and empty, beyond the neighbours."""
     n, k = lists.shape

@@ -26,17 +26,10 @@ def chosen(select: Array, score: Array, of_a: Array, of_b: Array) -> tuple[Array
     return np.where(first < 0, np.nan, score[first, second]), first, second
 
 
-def maximum(
-    scores: Array, null: Array, of_a: Array, of_b: Array, alpha: float
-) -> tuple[Array, Array, Array, Array, Array]:
-    """Largest of ``scores`` (A, B), its layers, p-value and threshold under ``null`` (K, A, B).
+def maxima(draws: Array, of_a: Array, of_b: Array) -> tuple[Array, Array, Array]:
+    """Largest (D, networks a, networks b) of every draw (D, A, B), and the layers of the first.
 
-    Gröger et al. (2026): p = (1 + #{null >= s}) / (K + 1); the threshold is the
-    ceil((1 - alpha)(K + 1))-th smallest of the observed and the null maxima.
+    After Gröger et al. (2026): the maximum is taken again in every draw.
     """
-    value, first, second = chosen(scores, scores, of_a, of_b)
-    maxima = np.stack([chosen(layer, layer, of_a, of_b)[0] for layer in null])
-    p = (1 + (maxima >= value - 1e-12).sum(0)) / (len(null) + 1)
-    everything = np.sort(np.concatenate([value[None], maxima]), axis=0)
-    place = int(np.ceil((1 - alpha) * (len(null) + 1))) - 1
-    return value, first, second, np.where(np.isnan(value), np.nan, p), everything[place]
+    _, first, second = chosen(draws[0], draws[0], of_a, of_b)
+    return np.stack([chosen(scores, scores, of_a, of_b)[0] for scores in draws]), first, second

@@ -10,7 +10,8 @@ import numpy as np
 import xarray as xr
 
 from xconverge.measures import by_kernels, by_maps, by_neighbors, by_rdm
-from xconverge.measures.layers import best_layers, networks
+from xconverge.measures.draws import blocks_of, draw, joined, seen, summarized
+from xconverge.measures.layers import ALPHA, maximum, networks, on_halves
 from xconverge.measures.table import Measure
 from xconverge.schema import (
     Dims,
@@ -77,7 +78,7 @@ def alignment(
         Coordinate on ``model`` that says which models are layers of one network; a dim ``layer``
         needs none.
     n_permutations : int
-        Of the null of ``layers="max"``; each scores all pairs again.
+        Of the null of ``layers="max"``.
     rng : Generator, int or None
         Source of halves, permutations and folds; 0 by default, so that calls agree.
     model, stimulus, feature : str
@@ -138,37 +139,39 @@ def alignment(
     >>> alignment(reps, 2 * reps + 1, "cka").values.round(6).tolist()
     [[1.0]]
     """
-    choose("metric", metric, MEASURES)
-    measure = MEASURES[metric]
     seed = int(np.random.default_rng(rng).integers(2**63))
-    options |= _own_options(metric, options, k=k, rdm_metric=rdm_metric, rng=seed)
-    sides: list[xr.DataArray] = []
-    for side, what in ((a, "a"), (b, "b")):
-        dim = feature_dim(side, feature)
-        array = check_representations(side, model, stimulus, dim, what)
-        if dim == "component":
-            array = array.assign_attrs(space="shared").drop_vars("n_features", errors="ignore")
-        sides.append(array.rename({dim: feature}) if dim != feature else array)
-    a, b, dropped = join_labels(sides[0], sides[1], stimulus, join)
-    a, b = _both_coordinates(a, b, stimulus)
+    options = own_options(metric, options, k=k, rdm_metric=rdm_metric, rng=seed)
+    measure = MEASURES[metric]
     dims = (model, stimulus, feature)
+    a, b, dropped = sides(a, b, dims, join)
     score = partial(measure.function, dims=dims, **options)
+    sign = -1 if measure.kind == "distance" else 1
     if layers is not None:
         choose("layers", layers, ["half", "max"])
-        if layers == "max" and n_permutations < 1:
-            raise ValueError(f"n_permutations={n_permutations} must be at least 1")
         a, b = (networks(side, what, dims, network, "layer") for side, what in ((a, "a"), (b, "b")))
+    if layers == "half":
 
         def per_pair(a: xr.DataArray, b: xr.DataArray) -> xr.DataArray:
             scores: xr.DataArray = score(a, b)
             return scores.mean(stimulus, keep_attrs=True) if stimulus in scores.dims else scores
 
-        sign = -1 if measure.kind == "distance" else 1
-        result = best_layers(a, b, per_pair, layers, sign, dims, network, n_permutations, rng)
+        result = on_halves(a, b, per_pair, sign, dims, network, np.random.default_rng(rng))
+    elif layers == "max":
+        if n_permutations < 1:
+            raise ValueError(f"n_permutations={n_permutations} must be at least 1")
+        assert measure.null is not None
+        blocks = blocks_of(n_permutations, lazy=bool(a.chunks or b.chunks))
+        null = measure.null(a, b, dims, **options)
+        draws = joined(draw(null, seen(a, dims), seen(b, dims), dims, blocks, seed), n_permutations)
+        table = summarized(maximum(draws, a, b, sign, dims, network), ALPHA, best_of(measure))
+        result = table["score"].assign_coords(
+            p_value=table["p_value"], threshold=table["threshold"]
+        )
+        result.attrs = {**plain(options), "n_permutations": n_permutations, "alpha": ALPHA}
     else:
         result = score(a, b)
         if measure.per == "model pair":
-            result = result.assign_coords(n_stimuli=_common(a, b, dims))
+            result = result.assign_coords(n_stimuli=common_stimuli(a, b, dims))
     order = [f"{model}_a", f"{model}_b", *([stimulus] if stimulus in result.dims else [])]
     result = describe(
         result.transpose(..., *order),
@@ -186,19 +189,50 @@ def alignment(
     return result
 
 
-def _common(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> xr.DataArray:
+def common_stimuli(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> xr.DataArray:
     """How many stimuli both models of a pair saw."""
-    model, stimulus, feature = dims
-    seen = [
-        on_side(side.isel({feature: 0}).notnull().astype(np.int64), model, f"_{what}")
+    model, stimulus, _ = dims
+    there = [
+        on_side(seen(side, dims).astype(np.int64), model, f"_{what}")
         for side, what in ((a, "a"), (b, "b"))
     ]
-    count = xr.dot(*seen, dim=stimulus)
+    count = xr.dot(*there, dim=stimulus)
     return describe(count, "n_stimuli").reset_coords(drop=True)
 
 
-def _own_options(metric: str, options: dict[str, Any], **shared: Any) -> dict[str, Any]:
-    """Those of the shared arguments that the metric has; options that it has not are an error."""
+def best_of(measure: Measure) -> float:
+    """The value of perfect agreement."""
+    return 0.0 if measure.kind == "distance" else 1.0
+
+
+def plain(options: dict[str, Any]) -> dict[str, Any]:
+    """Options as attrs."""
+    return {
+        name: int(value) if isinstance(value, bool) else value
+        for name, value in options.items()
+        if name != "rng"
+    }
+
+
+def sides(
+    a: xr.DataArray, b: xr.DataArray, dims: Dims, join: Join
+) -> tuple[xr.DataArray, xr.DataArray, int]:
+    """Both sides with the same stimuli, and how many were dropped."""
+    model, stimulus, feature = dims
+    checked: list[xr.DataArray] = []
+    for side, what in ((a, "a"), (b, "b")):
+        dim = feature_dim(side, feature)
+        array = check_representations(side, model, stimulus, dim, what)
+        if dim == "component":
+            array = array.assign_attrs(space="shared").drop_vars("n_features", errors="ignore")
+        checked.append(array.rename({dim: feature}) if dim != feature else array)
+    a, b, dropped = join_labels(checked[0], checked[1], stimulus, join)
+    return *_both_coordinates(a, b, stimulus), dropped
+
+
+def own_options(metric: str, options: dict[str, Any], **shared: Any) -> dict[str, Any]:
+    """Options of a metric, and those of the shared arguments that it has; others are an error."""
+    choose("metric", metric, MEASURES)
     known = inspect.signature(MEASURES[metric].function).parameters.values()
     mine = [parameter.name for parameter in known if parameter.kind is parameter.KEYWORD_ONLY]
     unknown = [name for name in options if name not in mine]
@@ -207,7 +241,7 @@ def _own_options(metric: str, options: dict[str, Any], **shared: Any) -> dict[st
             f"metric={metric!r} has no option {', '.join(unknown)}; it has "
             f"{', '.join(mine) or 'none'}"
         )
-    return {name: value for name, value in shared.items() if name in mine}
+    return options | {name: value for name, value in shared.items() if name in mine}
 
 
 def _both_coordinates(

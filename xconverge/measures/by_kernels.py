@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import xarray as xr
 
 from xconverge._apply import apply
 from xconverge.kernels import cka as kernels
+from xconverge.kernels import moved
 from xconverge.kernels.rows import working_dtype
-from xconverge.measures.table import Measure
+from xconverge.measures.table import Measure, Null, Part
 from xconverge.schema import Dims, choose, listing, natural_rank, on_side, widths
 
 
@@ -91,23 +93,8 @@ def _rbf(
     a: xr.DataArray, b: xr.DataArray, dims: Dims, debiased: bool, sigma: float
 ) -> xr.DataArray:
     model, stimulus, feature = dims
-    rank = xr.DataArray(natural_rank(a.indexes[stimulus]), dims=stimulus)
     rows = [
-        on_side(
-            apply(
-                kernels.scaled,
-                side,
-                widths(side, feature, what),
-                xr.DataArray(float(sigma)),
-                rank,
-                core=[[stimulus, feature], [], [], [stimulus]],
-                out=[[stimulus, feature]],
-                labels=(model, stimulus),
-                what=what,
-            ),
-            model,
-            f"_{what}",
-        ).rename({feature: f"{feature}_{what}"})
+        on_side(_scaled(side, dims, sigma, what), model, f"_{what}")
         for side, what in ((a, "a"), (b, "b"))
     ]
     result: xr.DataArray = apply(
@@ -116,6 +103,69 @@ def _rbf(
         core=[[f"{model}_{w}", stimulus, f"{feature}_{w}"] for w in ("a", "b")],
         out=[[f"{model}_a", f"{model}_b"]],
         debiased=debiased,
+    )
+    return result
+
+
+def _scaled(side: xr.DataArray, dims: Dims, sigma: float, what: str) -> xr.DataArray:
+    """Rows whose squared distances go into the RBF kernel, once a model."""
+    model, stimulus, feature = dims
+    rows: xr.DataArray = apply(
+        kernels.scaled,
+        side,
+        widths(side, feature, what),
+        xr.DataArray(float(sigma)),
+        xr.DataArray(natural_rank(side.indexes[stimulus]), dims=stimulus),
+        core=[[stimulus, feature], [], [], [stimulus]],
+        out=[[stimulus, feature]],
+        labels=(model, stimulus),
+        what=what,
+    )
+    return rows.rename({feature: f"{feature}_{what}"})
+
+
+def _null(
+    a: xr.DataArray,
+    b: xr.DataArray,
+    dims: Dims,
+    *,
+    kernel: str = "linear",
+    debiased: bool = True,
+    sigma: float = 1.0,
+) -> Null:
+    choose("kernel", kernel, ["linear", "rbf"])
+    _, stimulus, feature = dims
+    options = {"debiased": debiased}
+    if kernel == "rbf":
+        parts_a, parts_b = (
+            [(_scaled(side, dims, sigma, what), [stimulus, f"{feature}_{what}"])]
+            for side, what in ((a, "a"), (b, "b"))
+        )
+        none = 0.0 if debiased else None
+        return Null(moved.rbf_cka_null, parts_a, parts_b, chance=none, options=options)
+    linear_a, linear_b = (linear_parts(side, dims, what) for side, what in ((a, "a"), (b, "b")))
+    chance = 0.0 if debiased else _biased_chance(linear_a, linear_b, dims)
+    return Null(moved.linear_cka_null, linear_a, linear_b, chance=chance, options=options)
+
+
+def linear_parts(side: xr.DataArray, dims: Dims, what: str) -> list[Part]:
+    """Centred rows and their widths, as parts of a null."""
+    _, stimulus, feature = dims
+    rows, real = centered_rows(side, dims, what)
+    inside = f"{feature}_{what}"
+    return [(rows.rename({feature: inside}), [stimulus, inside]), (real, [])]
+
+
+def _biased_chance(a: Sequence[Part], b: Sequence[Part], dims: Dims) -> xr.DataArray:
+    """Mean of biased linear CKA over all permutations, per pair."""
+    model, _, _ = dims
+    parts = [
+        (on_side(array, model, f"_{what}"), core)
+        for side, what in ((a, "a"), (b, "b"))
+        for array, core in side
+    ]
+    result: xr.DataArray = apply(
+        moved.biased_chance, *(array for array, _ in parts), core=[core for _, core in parts]
     )
     return result
 
@@ -136,5 +186,6 @@ MEASURES = {
         reference="Kornblith et al. (2019); Song et al. (2012)",
         avoid="biased, with features not few against stimuli: unrelated models then look alike. "
         "Both forms follow the few directions of largest variance",
+        null=_null,
     ),
 }

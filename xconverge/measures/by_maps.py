@@ -8,13 +8,14 @@ import numpy as np
 import xarray as xr
 
 from xconverge._apply import apply
+from xconverge.kernels import refitted
 from xconverge.kernels.canonical import leading_scores, mean_canonical_correlation
 from xconverge.kernels.procrustes import angle
 from xconverge.kernels.ridge import held_out_scores
-from xconverge.measures.by_kernels import centered_rows, warn_if_wider
+from xconverge.measures.by_kernels import linear_parts, warn_if_wider
 from xconverge.measures.folds import fold_numbers
 from xconverge.measures.rdm import prepared_rows
-from xconverge.measures.table import Measure
+from xconverge.measures.table import Measure, Null
 from xconverge.schema import Dims, choose, on_side, widths
 
 Rng = np.random.Generator | int | None
@@ -29,17 +30,25 @@ def _folds(
 
 def procrustes(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> xr.DataArray:
     """Angle between centred, scaled models after the best rotation."""
-    model, stimulus, feature = dims
+    model, _, _ = dims
     warn_if_wider(a, b, dims, "metric='procrustes'")
-    parts: list[xr.DataArray] = []
-    core: list[list[str]] = []
-    for side, what in ((a, "a"), (b, "b")):
-        rows, real = centered_rows(side.astype(np.float64), dims, what)
-        rows = rows.rename({feature: f"{feature}_{what}"})
-        parts += [on_side(rows, model, f"_{what}"), on_side(real, model, f"_{what}")]
-        core += [[stimulus, f"{feature}_{what}"], []]
-    result: xr.DataArray = apply(angle, *parts, core=core)
+    parts = [
+        (on_side(array, model, f"_{what}"), core)
+        for side, what in ((a, "a"), (b, "b"))
+        for array, core in linear_parts(side.astype(np.float64), dims, what)
+    ]
+    result: xr.DataArray = apply(
+        angle, *(array for array, _ in parts), core=[core for _, core in parts]
+    )
     return result.assign_attrs(units="radian")
+
+
+def _procrustes_null(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> Null:
+    warn_if_wider(a, b, dims, "metric='procrustes'")
+    parts_a, parts_b = (
+        linear_parts(side.astype(np.float64), dims, what) for side, what in ((a, "a"), (b, "b"))
+    )
+    return Null(refitted.procrustes_null, parts_a, parts_b, least=2)
 
 
 def svcca(
@@ -53,6 +62,30 @@ def svcca(
     rng: Rng = 0,
 ) -> xr.DataArray:
     """Mean canonical correlation of the leading components."""
+    model, stimulus, _ = dims
+    *scores, number = _svcca_parts(a, b, dims, n_components, folds, groups, rng)
+    scores = [
+        on_side(score, model, f"_{what}") for score, what in zip(scores, ("a", "b"), strict=True)
+    ]
+    result: xr.DataArray = apply(
+        mean_canonical_correlation,
+        *scores,
+        number,
+        core=[["_fold", stimulus, "_score"]] * 2 + [[stimulus]],
+    )
+    return result.assign_attrs(n_components=n_components, folds=folds or 0, groups=groups)
+
+
+def _svcca_parts(
+    a: xr.DataArray,
+    b: xr.DataArray,
+    dims: Dims,
+    n_components: int,
+    folds: int | None,
+    groups: str | None,
+    rng: Rng,
+) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
+    """Scores (model, fold, stimulus, score) of both sides, and the fold of every stimulus."""
     model, stimulus, feature = dims
     if n_components < 1:
         raise ValueError(f"n_components={n_components} must be at least 1")
@@ -66,34 +99,47 @@ def svcca(
             f"metric='svcca' without folds: {n_components} components for {a.sizes[stimulus]} "
             "stimuli; unrelated models then look alike. Give folds, or fewer components",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
-    scores = [
-        on_side(
-            apply(
-                leading_scores,
-                side,
-                widths(side, feature, what),
-                number,
-                core=[[stimulus, feature], [], [stimulus]],
-                out=[["_fold", stimulus, "_score"]],
-                sizes={"_fold": folds or 1, "_score": n_components},
-                labels=(model, stimulus),
-                what=what,
-                n_components=n_components,
-            ),
-            model,
-            f"_{what}",
+    scores_a, scores_b = (
+        apply(
+            leading_scores,
+            side,
+            widths(side, feature, what),
+            number,
+            core=[[stimulus, feature], [], [stimulus]],
+            out=[["_fold", stimulus, "_score"]],
+            sizes={"_fold": folds or 1, "_score": n_components},
+            labels=(model, stimulus),
+            what=what,
+            n_components=n_components,
         )
         for side, what in ((a, "a"), (b, "b"))
-    ]
-    result: xr.DataArray = apply(
-        mean_canonical_correlation,
-        *scores,
-        number,
-        core=[["_fold", stimulus, "_score"]] * 2 + [[stimulus]],
     )
-    return result.assign_attrs(n_components=n_components, folds=folds or 0, groups=groups)
+    return scores_a, scores_b, number
+
+
+def _svcca_null(
+    a: xr.DataArray,
+    b: xr.DataArray,
+    dims: Dims,
+    *,
+    n_components: int = 10,
+    folds: int | None = 5,
+    groups: str | None = None,
+    rng: Rng = 0,
+) -> Null:
+    _, stimulus, _ = dims
+    scores_a, scores_b, number = _svcca_parts(a, b, dims, n_components, folds, groups, rng)
+    core = ["_fold", stimulus, "_score"]
+    return Null(
+        refitted.svcca_null,
+        [(scores_a, core)],
+        [(scores_b, core)],
+        [(number, [stimulus])],
+        strata=None if folds is None else number,
+        least=n_components + 2,
+    )
 
 
 def linear_predictivity(
@@ -107,27 +153,69 @@ def linear_predictivity(
     rng: Rng = 0,
 ) -> xr.DataArray:
     """How well ridge regression predicts every model of b from every model of a, held out."""
-    choose("score", score, ["r", "r2"])
-    if folds < 3:
-        raise ValueError(f"folds={folds}: nested cross-validation needs at least 3")
     model, stimulus, feature = dims
-    inside, targets = f"{feature}_b", f"{model}_b"
-    real_a, real_b = widths(a, feature, "a"), widths(b, feature, "b")
-    if model not in real_b.dims:
-        real_b = real_b.expand_dims({model: b.indexes[model]})
+    parts_a, parts_b, fold = _predictivity_parts(a, b, dims, score, folds, groups, rng)
+    sources = [on_side(part, model, "_a") for part in parts_a]
+    targets = [on_side(part, model, "_b") for part in parts_b]
+    side = f"{model}_b"
     r, r2 = apply(
         held_out_scores,
-        on_side(prepared_rows(a, dims, "euclidean", "a"), model, "_a"),
-        on_side(real_a, model, "_a"),
-        on_side(prepared_rows(b, dims, "euclidean", "b"), model, "_b").rename({feature: inside}),
-        on_side(real_b, model, "_b"),
-        _folds(a, b, folds, stimulus, groups, rng),
-        core=[[stimulus, feature], [], [targets, stimulus, inside], [targets], [stimulus]],
-        out=[[targets], [targets]],
+        *sources,
+        *targets,
+        fold,
+        core=[[stimulus, feature], [], [side, stimulus, f"{feature}_b"], [side], [stimulus]],
+        out=[[side], [side]],
         dtypes=[np.float64, np.float64],
     )
     result: xr.DataArray = r if score == "r" else r2
     return result.assign_attrs(score=score, folds=folds, groups=groups)
+
+
+def _predictivity_parts(
+    a: xr.DataArray,
+    b: xr.DataArray,
+    dims: Dims,
+    score: str,
+    folds: int,
+    groups: str | None,
+    rng: Rng,
+) -> tuple[list[xr.DataArray], list[xr.DataArray], xr.DataArray]:
+    """Rows and widths of both sides, and the fold of every stimulus."""
+    choose("score", score, ["r", "r2"])
+    if folds < 3:
+        raise ValueError(f"folds={folds}: nested cross-validation needs at least 3")
+    model, stimulus, feature = dims
+    rows_a, rows_b = (
+        prepared_rows(side, dims, "euclidean", what) for side, what in ((a, "a"), (b, "b"))
+    )
+    real_a, real_b = widths(a, feature, "a"), widths(b, feature, "b")
+    if model not in real_b.dims:
+        real_b = real_b.expand_dims({model: b.indexes[model]})
+    rows_b = rows_b.rename({feature: f"{feature}_b"})
+    return [rows_a, real_a], [rows_b, real_b], _folds(a, b, folds, stimulus, groups, rng)
+
+
+def _predictivity_null(
+    a: xr.DataArray,
+    b: xr.DataArray,
+    dims: Dims,
+    *,
+    score: str = "r",
+    folds: int = 5,
+    groups: str | None = None,
+    rng: Rng = 0,
+) -> Null:
+    _, stimulus, feature = dims
+    parts_a, parts_b, fold = _predictivity_parts(a, b, dims, score, folds, groups, rng)
+    return Null(
+        refitted.predictivity_null,
+        list(zip(parts_a, [[stimulus, feature], []], strict=True)),
+        list(zip(parts_b, [[stimulus, f"{feature}_b"], []], strict=True)),
+        [(fold, [stimulus])],
+        strata=fold,
+        least=6,
+        options={"score": score},
+    )
 
 
 MEASURES = {
@@ -145,6 +233,7 @@ MEASURES = {
         reference="Raghu et al. (2017); Huh et al. (2024)",
         avoid="in-sample, with components not few against stimuli. It weighs the directions kept "
         "alike, and drops all others",
+        null=_svcca_null,
     ),
     "procrustes": Measure(
         procrustes,
@@ -158,6 +247,7 @@ MEASURES = {
         reference="Williams et al. (2021), α = 1",
         avoid="with features not few against stimuli: unrelated models are then near each other; "
         "it warns where both sides have as many. It is a distance: small is alike",
+        null=_procrustes_null,
     ),
     "linear_predictivity": Measure(
         linear_predictivity,
@@ -175,5 +265,6 @@ MEASURES = {
         avoid="where direction must not matter: it is not symmetric (swap the arguments for the "
         "other). With grouped stimuli give `groups`, else neighbours leak between folds. `r` "
         "follows a rotation of b, R² does not",
+        null=_predictivity_null,
     ),
 }

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import xarray as xr
 
 from xconverge._apply import apply
+from xconverge.kernels import graphs
 from xconverge.kernels import neighbors as kernels
 from xconverge.kernels.cka import cknna as cknna_kernel
 from xconverge.kernels.rows import Array
 from xconverge.measures.neighbors import NEIGHBOR, check_k, neighbor_lists
-from xconverge.measures.table import Measure
+from xconverge.measures.table import Measure, Null
 from xconverge.schema import Dims, on_side
 
 
@@ -51,14 +53,18 @@ def edit_distance_knn(a: xr.DataArray, b: xr.DataArray, dims: Dims, *, k: int = 
     return _compare(a, b, dims, k, kernels.edit_similarity).mean(dims[1]).assign_attrs(k=k)
 
 
+def _check_cknna(k: int, n_stimuli: int) -> None:
+    if k < 2:
+        raise ValueError(f"cknna needs k of at least 2, got {k}")
+    check_k(k, n_stimuli)
+
+
 def cknna(
     a: xr.DataArray, b: xr.DataArray, dims: Dims, *, k: int = 10, centered: bool = False
 ) -> xr.DataArray:
     """CKA on common nearest neighbours, as coded by its authors, or as published (centered)."""
     model, stimulus, _ = dims
-    if k < 2:
-        raise ValueError(f"cknna needs k of at least 2, got {k}")
-    check_k(k, a.sizes[stimulus])
+    _check_cknna(k, a.sizes[stimulus])
     sides = [
         on_side(part, model, f"_{what}")
         for side, what in ((a, "a"), (b, "b"))
@@ -67,6 +73,39 @@ def cknna(
     core = [[stimulus, NEIGHBOR], [stimulus, NEIGHBOR], [stimulus]] * 2
     result: xr.DataArray = apply(cknna_kernel, *sides, core=core, centered=centered)
     return result.assign_attrs(k=k, centered=int(np.bool_(centered)))
+
+
+def _null(
+    a: xr.DataArray,
+    b: xr.DataArray,
+    dims: Dims,
+    *,
+    k: int = 10,
+    scores: Callable[..., Array],
+    exact: bool = False,
+) -> Null:
+    """The null of what compares neighbour lists; ``exact`` where its mean is k / (n - 1)."""
+    _, stimulus, _ = dims
+    n = a.sizes[stimulus]
+    check_k(k, n)
+    lists_a, lists_b = (
+        [(neighbor_lists(side, dims, k, what)[0], [stimulus, NEIGHBOR])]
+        for side, what in ((a, "a"), (b, "b"))
+    )
+    return Null(scores, lists_a, lists_b, chance=k / (n - 1) if exact else None, least=2)
+
+
+def _cknna_null(
+    a: xr.DataArray, b: xr.DataArray, dims: Dims, *, k: int = 10, centered: bool = False
+) -> Null:
+    _, stimulus, _ = dims
+    _check_cknna(k, a.sizes[stimulus])
+    core = [[stimulus, NEIGHBOR], [stimulus, NEIGHBOR], [stimulus]]
+    parts_a, parts_b = (
+        list(zip(neighbor_lists(side, dims, k, what), core, strict=True))
+        for side, what in ((a, "a"), (b, "b"))
+    )
+    return Null(graphs.cknna_null, parts_a, parts_b, options={"centered": centered})
 
 
 _COSINE_NEIGHBORS = ("rotation", "scale", "row norm")
@@ -86,6 +125,7 @@ MEASURES = {
         reference=_PLATONIC,
         avoid="to compare pools of different size or k: it falls as the pool grows. Near-duplicate "
         "stimuli raise it whatever the models do (see `local_density`)",
+        null=partial(_null, scores=graphs.mutual_null, exact=True),
     ),
     "cycle_knn": Measure(
         cycle_knn,
@@ -99,6 +139,7 @@ MEASURES = {
         reference=_PLATONIC,
         avoid="where direction must not matter: it is not symmetric. Its chance level is about k "
         "times that of `mutual_knn`, and a model with itself may score below 1",
+        null=partial(_null, scores=graphs.cycle_null),
     ),
     "lcs_knn": Measure(
         lcs_knn,
@@ -112,6 +153,7 @@ MEASURES = {
         cost=_GRAPH,
         reference=_PLATONIC,
         avoid="where the order among neighbours is noise; `mutual_knn` then has less variance",
+        null=partial(_null, scores=graphs.lcs_null),
     ),
     "edit_distance_knn": Measure(
         edit_distance_knn,
@@ -124,6 +166,7 @@ MEASURES = {
         cost=_GRAPH,
         reference=_PLATONIC,
         avoid="where the order among neighbours is noise. Despite its name it is a similarity",
+        null=partial(_null, scores=graphs.edit_null),
     ),
     "cknna": Measure(
         cknna,
@@ -138,5 +181,6 @@ MEASURES = {
         cost=_GRAPH,
         reference=_PLATONIC,
         avoid="to compare subsets of different size; the two readings do not agree, name yours",
+        null=_cknna_null,
     ),
 }

@@ -6,11 +6,12 @@ import numpy as np
 import xarray as xr
 
 from xconverge._apply import apply
+from xconverge.kernels import moved
 from xconverge.kernels.rdm import row_correlations
 from xconverge.kernels.rows import METRICS, row_cosines
-from xconverge.measures.rdm import DISTANCES, METHODS, make_rdm, prepared_rows
+from xconverge.measures.rdm import DISTANCES, METHODS, make_rdm, prepared_rows, rsa_null
 from xconverge.measures.rdm import rsa as compare_rdms
-from xconverge.measures.table import Measure
+from xconverge.measures.table import Measure, Null, Part
 from xconverge.schema import Dims, SchemaError, check_shared, choose, on_side, widths
 
 
@@ -57,6 +58,19 @@ def rsa(
 def cosine(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> xr.DataArray:
     """Cosine of the two vectors of a stimulus in one shared space."""
     model, stimulus, feature = dims
+    rows = [
+        on_side(side, model, f"_{what}")
+        for side, what in zip(_unit_rows(a, b, dims), ("a", "b"), strict=True)
+    ]
+    result: xr.DataArray = apply(
+        row_cosines, *rows, core=[[stimulus, feature]] * 2, out=[[stimulus]]
+    )
+    return result
+
+
+def _unit_rows(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> tuple[xr.DataArray, xr.DataArray]:
+    """Unit rows of both sides of one shared space."""
+    model, _, feature = dims
     for side in (a, b):
         check_shared(side, "metric='cosine'", model, feature)
     width = {int(np.max(widths(side, feature))) for side in (a, b)}
@@ -66,14 +80,47 @@ def cosine(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> xr.DataArray:
             "features; use 'mutual_knn' or 'rdm' for unrelated spaces"
         )
     real = {feature: slice(width.pop())}
-    rows = [
-        on_side(prepared_rows(side.isel(real), dims, "cosine", what), model, f"_{what}")
-        for side, what in ((a, "a"), (b, "b"))
-    ]
-    result: xr.DataArray = apply(
-        row_cosines, *rows, core=[[stimulus, feature]] * 2, out=[[stimulus]]
+    return (
+        prepared_rows(a.isel(real), dims, "cosine", "a"),
+        prepared_rows(b.isel(real), dims, "cosine", "b"),
     )
-    return result
+
+
+def _rdm_null(
+    a: xr.DataArray, b: xr.DataArray, dims: Dims, *, rdm_metric: str = "correlation"
+) -> Null:
+    choose("rdm_metric", rdm_metric, METRICS)
+    return Null(moved.row_null, *_rdm_parts(a, b, dims, rdm_metric), chance=0.0)
+
+
+def _rsa_null(
+    a: xr.DataArray,
+    b: xr.DataArray,
+    dims: Dims,
+    *,
+    rdm_metric: str = "correlation",
+    method: str = "spearman",
+) -> Null:
+    choose("rdm_metric", rdm_metric, DISTANCES)
+    choose("method", method, METHODS)
+    return rsa_null(*_rdm_parts(a, b, dims, rdm_metric), method)
+
+
+def _rdm_parts(
+    a: xr.DataArray, b: xr.DataArray, dims: Dims, metric: str
+) -> tuple[list[Part], list[Part]]:
+    _, stimulus, _ = dims
+    core = [stimulus, f"{stimulus}_2"]
+    return (
+        [(make_rdm(a, metric, dims, "a"), core)],
+        [(make_rdm(b, metric, dims, "b"), core)],
+    )
+
+
+def _cosine_null(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> Null:
+    _, stimulus, feature = dims
+    parts_a, parts_b = ([(rows, [stimulus, feature])] for rows in _unit_rows(a, b, dims))
+    return Null(moved.cosine_null, parts_a, parts_b, least=2)
 
 
 MEASURES = {
@@ -88,6 +135,7 @@ MEASURES = {
         cost="n d a pair",
         reference="",
         avoid="on features that are not in one shared space: it warns, and refuses other widths",
+        null=_cosine_null,
     ),
     "rdm": Measure(
         rdm,
@@ -100,6 +148,7 @@ MEASURES = {
         cost="n² d a model and n² a pair, in blocks",
         reference="Kriegeskorte, Mur & Bandettini (2008)",
         avoid="where few distant stimuli decide. It is invariant to what its `rdm_metric` is",
+        null=_rdm_null,
     ),
     "rsa": Measure(
         rsa,
@@ -113,5 +162,6 @@ MEASURES = {
         reference="Kriegeskorte, Mur & Bandettini (2008)",
         avoid="with p-values of entries, which depend on each other. It is invariant to what its "
         "`rdm_metric` is",
+        null=_rsa_null,
     ),
 }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,11 +11,11 @@ import xarray as xr
 
 from xconverge._apply import apply
 from xconverge.kernels import layers as kernels
+from xconverge.measures.draws import DRAW
 from xconverge.schema import Dims, SchemaError, group_numbers, natural_rank
 
 Score = Callable[[xr.DataArray, xr.DataArray], xr.DataArray]
 ALPHA = 0.05
-DRAW = "_draw"
 
 
 def networks(reps: xr.DataArray, what: str, dims: Dims, network: str, layer: str) -> xr.DataArray:
@@ -38,63 +38,67 @@ def networks(reps: xr.DataArray, what: str, dims: Dims, network: str, layer: str
     return reps
 
 
-def best_layers(
+def on_halves(
     a: xr.DataArray,
     b: xr.DataArray,
     score: Score,
-    how: str,
     sign: int,
     dims: Dims,
     network: str,
-    n_permutations: int,
-    rng: np.random.Generator | int | None,
+    rng: np.random.Generator,
 ) -> xr.DataArray:
-    """Score of the best pair of layers, over networks instead of layers.
+    """Score of the best pair of layers, chosen on one half of the stimuli, scored on the other.
 
-    ``half``: chosen on one half of the stimuli and scored on the other. ``max``: the maximum over
-    all stimuli, with the p-value and the threshold of its null: stimulus labels of b permuted, the
-    same way for all layers. ``sign`` is -1 where the best is the smallest.
+    ``sign`` is -1 where the best is the smallest.
     """
-    model, stimulus, _ = dims
+    _, stimulus, _ = dims
+    select, other = _halves(a, b, score, stimulus, rng)
+    result = _over_networks(kernels.chosen, [select, other], [(), ()], (a, b), sign, dims, network)
+    n = a.sizes[stimulus]
+    return result.assign_attrs({**other.attrs, "n_chosen_on": n // 2, "n_scored_on": n - n // 2})
+
+
+def maximum(
+    draws: xr.DataArray, a: xr.DataArray, b: xr.DataArray, sign: int, dims: Dims, network: str
+) -> xr.DataArray:
+    """Draws (draw, model_a, model_b) of the best pair of layers, the observed one first."""
+    return _over_networks(kernels.maxima, [draws], [(DRAW,)], (a, b), sign, dims, network)
+
+
+def _over_networks(
+    kernel: Callable[..., Any],
+    scores: Sequence[xr.DataArray],
+    lead: Sequence[tuple[str, ...]],
+    reps: tuple[xr.DataArray, xr.DataArray],
+    sign: int,
+    dims: Dims,
+    network: str,
+) -> xr.DataArray:
+    """What a kernel makes of scores of layers: of networks, with the names of their layers."""
+    model, _, _ = dims
     sides = [f"{model}_a", f"{model}_b"]
-    found = [group_numbers(reps, network, model) for reps in (a, b)]
-    numbers = [xr.DataArray(of, dims=side) for side, (of, _) in zip(sides, found, strict=True)]
-    draws = _halves if how == "half" else _null
-    scores = draws(a, b, score, stimulus, np.random.default_rng(rng), n_permutations)
-    observed, other = scores
-    names = ["score", "layer_a", "layer_b", "p_value", "threshold"][: 3 if how == "half" else 5]
+    found = [group_numbers(side, network, model) for side in reps]
     outputs = apply(
-        kernels.chosen if how == "half" else partial(kernels.maximum, alpha=ALPHA),
+        kernel,
         *(sign * part for part in scores),
-        *numbers,
-        core=[
-            sides,
-            sides if how == "half" else [DRAW, *sides],
-            *([side] for side in sides),
-        ],
-        out=[["_a", "_b"]] * len(names),
+        *(xr.DataArray(of, dims=side) for side, (of, _) in zip(sides, found, strict=True)),
+        core=[*([*first, *sides] for first in lead), *([side] for side in sides)],
+        out=[[*lead[0], "_a", "_b"], ["_a", "_b"], ["_a", "_b"]],
         sizes={f"_{w}": len(owners) for w, (_, owners) in zip("ab", found, strict=True)},
-        dtypes=[np.float64, np.int64, np.int64, np.float64, np.float64][: len(names)],
+        dtypes=[np.float64, np.int64, np.int64],
     )
-    parts = {
-        name: part.rename({"_a": sides[0], "_b": sides[1]})
-        for name, part in zip(names, outputs, strict=True)
+    result, *layers = (part.rename({"_a": sides[0], "_b": sides[1]}) for part in outputs)
+    named = {
+        name: _label(part, own.indexes[model])
+        for name, part, own in zip(("layer_a", "layer_b"), layers, reps, strict=True)
     }
-    result: xr.DataArray = sign * parts.pop("score")
-    for side, reps in (("layer_a", a), ("layer_b", b)):
-        parts[side] = _label(parts[side], reps.indexes[model])
-    if how == "max":
-        parts["threshold"] = sign * parts["threshold"]
-        result.attrs = {**observed.attrs, "n_permutations": n_permutations, "alpha": ALPHA}
-    else:
-        n = a.sizes[stimulus]
-        result.attrs = {**other.attrs, "n_chosen_on": n // 2, "n_scored_on": n - n // 2}
     owners = {side: values for side, (_, values) in zip(sides, found, strict=True)}
-    return result.assign_coords(owners).assign_coords(parts)
+    whole: xr.DataArray = (sign * result).assign_coords(owners).assign_coords(named)
+    return whole
 
 
 def _halves(
-    a: xr.DataArray, b: xr.DataArray, score: Score, stimulus: str, rng: np.random.Generator, _: int
+    a: xr.DataArray, b: xr.DataArray, score: Score, stimulus: str, rng: np.random.Generator
 ) -> tuple[xr.DataArray, xr.DataArray]:
     """Scores of all layers on two random halves of the stimuli, which follow the labels."""
     rank = natural_rank(a.indexes[stimulus])
@@ -103,25 +107,6 @@ def _halves(
         score(a.isel({stimulus: half}), b.isel({stimulus: half})) for half in (first, ~first)
     )
     return chosen, scored
-
-
-def _null(
-    a: xr.DataArray,
-    b: xr.DataArray,
-    score: Score,
-    stimulus: str,
-    rng: np.random.Generator,
-    n_permutations: int,
-) -> tuple[xr.DataArray, xr.DataArray]:
-    """Scores of all layers, and what they are when the stimuli of b are permuted."""
-    order = np.argsort(natural_rank(a.indexes[stimulus]))
-    null = []
-    for _ in range(n_permutations):
-        moved = np.empty_like(order)
-        moved[order] = order[rng.permutation(len(order))]
-        permuted = b.isel({stimulus: moved}).assign_coords({stimulus: b.coords[stimulus]})
-        null.append(score(a, permuted))
-    return score(a, b), xr.concat(null, DRAW, coords="minimal", compat="override", join="exact")
 
 
 def _label(positions: xr.DataArray, labels: pd.Index) -> xr.DataArray:

@@ -9,10 +9,11 @@ import numpy as np
 import xarray as xr
 
 from xconverge._apply import apply
+from xconverge.kernels import moved
 from xconverge.kernels import rdm as kernels
 from xconverge.kernels.rdm import Distance
 from xconverge.kernels.rows import METRICS, working_dtype
-from xconverge.measures.table import Measure
+from xconverge.measures.table import Measure, Null, Part
 from xconverge.schema import (
     Dims,
     Join,
@@ -179,6 +180,30 @@ def rsa(
     [[1.0, 1.0], [1.0, 1.0]]
     """
     choose("method", method, METHODS)
+    a, b, controls, dropped = join_controls(rdm_a, rdm_b, nuisance, method, join, stimulus)
+    how = METHODS[method].function
+    given = [_triangle(control.reset_coords(drop=True), stimulus, how) for control in controls]
+    result = apply(
+        partial(kernels.compare, method=how),
+        _triangle(on_side(a, model, "_a"), stimulus, how),
+        _triangle(on_side(b, model, "_b"), stimulus, how),
+        *([xr.concat(given, "_nuisance")] if given else []),
+        core=[["_pair"], ["_pair"], ["_nuisance", "_pair"]][: 3 if given else 2],
+    )
+    return describe(
+        result, "rsa", metric=method, n_nuisance=len(controls) or None, n_dropped=dropped
+    )
+
+
+def join_controls(
+    rdm_a: xr.DataArray,
+    rdm_b: xr.DataArray,
+    nuisance: xr.DataArray | Sequence[xr.DataArray],
+    method: str,
+    join: Join,
+    stimulus: str,
+) -> tuple[xr.DataArray, xr.DataArray, list[xr.DataArray], int]:
+    """RDMs and nuisance RDMs over the same stimuli, and how many were dropped."""
     controls = [nuisance] if isinstance(nuisance, xr.DataArray) else list(nuisance)
     if controls and method not in ("spearman", "pearson"):
         raise ValueError(f"nuisance goes with method 'spearman' or 'pearson', got {method!r}")
@@ -192,17 +217,21 @@ def rsa(
     if controls:
         b = _like(b, a, stimulus)
         controls = [_like(control, a, stimulus) for control in controls]
-    how = METHODS[method].function
-    given = [_triangle(control.reset_coords(drop=True), stimulus, how) for control in controls]
-    result = apply(
-        partial(kernels.compare, method=how),
-        _triangle(on_side(a, model, "_a"), stimulus, how),
-        _triangle(on_side(b, model, "_b"), stimulus, how),
-        *([xr.concat(given, "_nuisance")] if given else []),
-        core=[["_pair"], ["_pair"], ["_nuisance", "_pair"]][: 3 if given else 2],
-    )
-    return describe(
-        result, "rsa", metric=method, n_nuisance=len(controls) or None, n_dropped=dropped
+    return a, b, controls, dropped
+
+
+def rsa_null(
+    a: Sequence[Part], b: Sequence[Part], method: str, nuisance: Sequence[Part] = ()
+) -> Null:
+    """What RSA is made of when the stimuli of b are permuted, rows and columns together."""
+    exact = method != "cosine" and not nuisance
+    return Null(
+        moved.rsa_null,
+        a,
+        b,
+        nuisance,
+        chance=0.0 if exact else None,
+        options={"method": METHODS[method].function},
     )
 
 

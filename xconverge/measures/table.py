@@ -2,8 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
+
+import xarray as xr
+
+Part = tuple[xr.DataArray, Sequence[str]]
+"""An array, and its core dims after the model."""
+
+
+@dataclass(frozen=True)
+class Null:
+    """What the scores of a measure are made of when the stimuli of b are permuted.
+
+    Parameters
+    ----------
+    scores : callable
+        Kernel: arrays of a, of b and of both, ``permutations`` (P, n), ``common`` (n) and the
+        options, to scores (P, A, B).
+    a, b, both : sequences of (DataArray, core dims)
+        Made once; those of a side have its model dim first.
+    strata : DataArray, optional
+        Number (stimulus) of the group inside which alone stimuli may move.
+    chance : DataArray or float, optional
+        Mean over all permutations, where it has a closed form.
+    least : int
+        Common stimuli that it needs.
+    options : mapping
+        Keywords of ``scores``.
+    """
+
+    scores: Callable[..., Any]
+    a: Sequence[Part]
+    b: Sequence[Part]
+    both: Sequence[Part] = ()
+    strata: xr.DataArray | None = None
+    chance: xr.DataArray | float | None = None
+    least: int = 4
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -22,6 +59,8 @@ class Measure:
         Sentences for ``docs/measures.md``; ``avoid`` says when not to use it.
     invariant : tuple of str
         Maps of one model's features that change nothing, out of ``INVARIANCES``.
+    null : callable, optional
+        Takes the arguments of ``function``, gives what its permutation null is made of.
     """
 
     function: Any
@@ -34,6 +73,7 @@ class Measure:
     cost: str
     reference: str
     avoid: str
+    null: Callable[..., Null] | None = None
 
 
 INVARIANCES = {

@@ -1,0 +1,1 @@
+"""What chance would give: permutation tests, intervals, calibration, reliability."""

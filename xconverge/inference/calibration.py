@@ -1,0 +1,332 @@
+"""Scores against their chance level: permutation p-values, corrected and calibrated scores."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from xconverge._apply import apply
+from xconverge.inference.run import Progress, Report, permuted
+from xconverge.kernels import permutations as kernels
+from xconverge.measures.alignment import (
+    MEASURES,
+    best_of,
+    common_stimuli,
+    own_options,
+    plain,
+    sides,
+)
+from xconverge.measures.draws import DRAW, seen, strata_of, summarized
+from xconverge.measures.layers import maximum, networks
+from xconverge.measures.rdm import METHODS, join_controls, rsa_null
+from xconverge.schema import Dims, Join, choose, describe, listing
+
+Rng = np.random.Generator | int | None
+
+
+def calibrate(
+    a: xr.DataArray,
+    b: xr.DataArray,
+    metric: str = "mutual_knn",
+    *,
+    n_permutations: int = 1000,
+    alpha: float = 0.05,
+    layers: Literal["max"] | None = None,
+    strata: str | xr.DataArray | None = None,
+    k: int = 10,
+    rdm_metric: str = "correlation",
+    join: Join = "exact",
+    network: str = "network",
+    progress: Progress | None = None,
+    rng: Rng = None,
+    model: str = "model",
+    stimulus: str = "stimulus",
+    feature: str = "feature",
+    **options: Any,
+) -> xr.Dataset:
+    """Alignment of every model pair against what permuted stimulus labels give.
+
+    Parameters
+    ----------
+    a, b : DataArray
+        (model, stimulus, feature), as in ``alignment``.
+    metric : str
+        Any metric of ``alignment``; per-stimulus ones are averaged over the stimuli.
+    n_permutations : int
+        Permutations of the stimulus labels of ``b``, the same for all pairs that saw the same.
+    alpha : float
+        Rate at which permutations exceed the threshold.
+    layers : {"max"}, optional
+        Score networks by the best pair of their layers: the maximum is taken again under every
+        permutation, which is the same for all layers.
+    strata : str or DataArray, optional
+        A stimulus coordinate (category …) or values (stimulus): labels are permuted only inside
+        its values, for a null that keeps what the strata explain.
+    k, rdm_metric, join, network, model, stimulus, feature
+        As in ``alignment``.
+    progress : callable, optional
+        Called with the permutations done and their number; by default a line on the terminal
+        after five seconds.
+    rng : Generator, int or None
+        Source of the permutations (and of folds); the same one gives the same numbers, whatever
+        the chunks, the workers or the order of the stimuli.
+    **options
+        Of the metric, as in ``alignment``.
+
+    Returns
+    -------
+    Dataset
+        In memory, (…, model_a, model_b): ``alignment``, the score s; ``p_value``,
+        (1 + #{null >= s}) / (1 + n_permutations), never 0; ``chance`` c, the mean over
+        permutations, exact where it has a closed form (``mutual_knn``, ``cka``, ``rdm``, ``rsa``
+        but cosine), else that of the draws; ``corrected``, (s - c) / (best - c);
+        ``threshold`` τ, the ceil((1 - alpha)(n_permutations + 1))-th of the ordered draws and s;
+        ``calibrated``, (s - τ) / (best - τ), above 0 where s exceeds τ. ``best`` is 1, and 0 for
+        a distance, where small is alike. ``p_value`` has coordinates corrected for the number
+        of pairs: ``p_value_bh`` and ``p_value_by`` (false discovery rate, under positive and
+        under any dependence), ``p_value_max_t`` (family-wise error). ``n_stimuli`` counts the
+        stimuli that both models saw. ``attrs["n_permutations"]`` is the number that was done.
+
+    Warns
+    -----
+    RuntimeWarning
+        Pairs without a p-value, because too few stimuli are common or the score is undefined;
+        an interrupt (Ctrl-C), after which the result rests on the permutations that were done.
+
+    Raises
+    ------
+    SchemaError, ValueError, TypeError
+        As ``alignment``.
+
+    Notes
+    -----
+    Computes its inputs: a long run shows progress and can be interrupted. Neighbour lists, ranks
+    and kernels are made once; a permutation only moves them. A task holds them for all models,
+    and 250 permutations: n × n numbers a model for ``rdm``, ``rsa``, RBF ``cka``, and for linear
+    ``cka`` where features are many against stimuli. ``procrustes`` needs a singular value
+    decomposition a permutation, ``linear_predictivity`` a regression.
+
+    Exchangeable under the null are the stimuli of b (inside strata). ``svcca`` and
+    ``linear_predictivity`` are permuted inside their folds, so that what was fitted to other
+    folds stays. Not valid where stimuli depend on each other (frames of a movie, sentences of a
+    story): give the blocks as strata of something that repeats, or thin the stimuli. See
+    ``docs/statistics.md``.
+
+    Gröger et al. (2026), arXiv 2602.14486, for threshold and calibrated score; Phipson & Smyth
+    (2010) for p; Westfall & Young (1993) for max-T.
+
+    Examples
+    --------
+    >>> from xconverge.testing import planted_study
+    >>> study = planted_study(n_models=2, n_stimuli=60, rng=0)
+    >>> table = calibrate(study["vision"], study["language"], k=5, n_permutations=199, rng=0)
+    >>> table["p_value"].values.tolist()
+    [[0.005, 0.005], [0.005, 0.005]]
+    >>> bool((table["corrected"] < table["alignment"]).all())
+    True
+    """
+    if layers is not None:
+        choose("layers", layers, ["max"])
+    seed = int(np.random.default_rng(rng).integers(2**63))
+    own = own_options(metric, options, k=k, rdm_metric=rdm_metric, rng=seed)
+    dims = (model, stimulus, feature)
+    a, b, dropped = sides(a, b, dims, join)
+    if layers:
+        a, b = (networks(side, what, dims, network, "layer") for side, what in ((a, "a"), (b, "b")))
+    measure = MEASURES[metric]
+    assert measure.null is not None
+    null = measure.null(a, b, dims, **own)
+    draws, done = permuted(
+        null,
+        seen(a, dims),
+        seen(b, dims),
+        dims,
+        _checked(n_permutations, alpha),
+        seed,
+        strata_of(strata, (a, b), stimulus),
+        progress or Report(f"calibrate {metric}"),
+    )
+    draws = draws.assign_coords(n_stimuli=common_stimuli(a, b, dims).compute())
+    if layers:
+        sign = -1 if measure.kind == "distance" else 1
+        draws = maximum(draws.drop_vars("n_stimuli"), a, b, sign, dims, network)
+    parameters = {
+        "metric": metric, "kind": measure.kind, "n_permutations": done, "alpha": alpha,
+        "layers": layers, "strata": _name(strata), "n_dropped": dropped,
+        "modality_a": a.attrs.get("modality"), "modality_b": b.attrs.get("modality"),
+        **plain(own),
+    }  # fmt: skip
+    exact = None if layers or strata is not None else null.chance
+    return _table(draws, "alignment", exact, best_of(measure), dims, parameters)
+
+
+def calibrate_rsa(
+    rdm_a: xr.DataArray,
+    rdm_b: xr.DataArray,
+    method: str = "spearman",
+    *,
+    n_permutations: int = 1000,
+    alpha: float = 0.05,
+    nuisance: xr.DataArray | Sequence[xr.DataArray] = (),
+    strata: str | xr.DataArray | None = None,
+    join: Join = "exact",
+    progress: Progress | None = None,
+    rng: Rng = None,
+    model: str = "model",
+    stimulus: str = "stimulus",
+) -> xr.Dataset:
+    """Similarity of RDMs against what permuted stimulus labels give (Mantel test).
+
+    Parameters
+    ----------
+    rdm_a, rdm_b : DataArray
+        (…, stimulus, stimulus_2), as in ``rsa``; ``model`` may be absent.
+    method : {"spearman", "pearson", "kendall", "cosine", "rho-a"}
+        Comparison, as in ``rsa``.
+    n_permutations : int
+        Permutations of the labels of ``rdm_b``, rows and columns together.
+    alpha, strata, progress, rng
+        As in ``calibrate``.
+    nuisance, join, model, stimulus
+        As in ``rsa``.
+
+    Returns
+    -------
+    Dataset
+        As ``calibrate``, with ``rsa`` in place of ``alignment``. In memory.
+
+    Warns
+    -----
+    RuntimeWarning
+        As ``calibrate``.
+
+    Raises
+    ------
+    SchemaError, ValueError
+        As ``rsa``; an RDM with NaN for single pairs of stimuli.
+
+    Notes
+    -----
+    Mantel (1967). Entries of an RDM depend on each other: their permutation, or the p-value of
+    ``spearmanr`` over them, rejects true nulls several times too often. Ranks and norms are made
+    once; a task holds the RDMs of all models. With nuisances, residuals are permuted, and what
+    the nuisances explain of the permuted residuals is taken out again (Freedman & Lane 1983).
+    ``kendall`` sorts all pairs again under every permutation.
+
+    Examples
+    --------
+    >>> from xconverge import rdm
+    >>> from xconverge.testing import planted_study
+    >>> study = planted_study(n_models=1, n_stimuli=40, rng=0)
+    >>> table = calibrate_rsa(rdm(study["vision"]), rdm(study["language"]), n_permutations=99,
+    ...     rng=0)
+    >>> float(table["p_value"].item()), float(table["chance"].item())
+    (0.01, 0.0)
+    """
+    choose("method", method, METHODS)
+    seed = int(np.random.default_rng(rng).integers(2**63))
+    a, b, controls, dropped = join_controls(rdm_a, rdm_b, nuisance, method, join, stimulus)
+    groups = strata_of(strata, (a, b), stimulus)
+    absent = [f"{model}{s}" for s, side in (("_a", a), ("_b", b)) if model not in side.dims]
+    a, b = (
+        side if model in side.dims else side.drop_vars(model, errors="ignore").expand_dims(model)
+        for side in (a, b)
+    )
+    dims = (model, stimulus, "")
+    second = f"{stimulus}_2"
+    core = [stimulus, second]
+    null = rsa_null([(a, core)], [(b, core)], method, [(control, core) for control in controls])
+    there_a, there_b = (side.notnull().any(second).reset_coords(drop=True) for side in (a, b))
+    draws, done = permuted(
+        null,
+        there_a,
+        there_b,
+        dims,
+        _checked(n_permutations, alpha),
+        seed,
+        groups,
+        progress or Report(f"calibrate_rsa {method}"),
+    )
+    parameters = {
+        "metric": method, "n_permutations": done, "alpha": alpha, "strata": _name(strata),
+        "n_nuisance": len(controls) or None, "n_dropped": dropped,
+    }  # fmt: skip
+    exact = None if strata is not None else null.chance
+    return _table(draws, "rsa", exact, 1.0, dims, parameters).squeeze(absent)
+
+
+def _checked(n_permutations: int, alpha: float) -> int:
+    if n_permutations < 1 or not 0 < alpha < 1:
+        raise ValueError(
+            f"n_permutations={n_permutations} must be at least 1 and alpha={alpha} between 0 and 1"
+        )
+    return n_permutations
+
+
+def _name(strata: str | xr.DataArray | None) -> str | None:
+    return strata if strata is None or isinstance(strata, str) else str(strata.name or "given")
+
+
+def _table(
+    draws: xr.DataArray,
+    name: str,
+    exact: xr.DataArray | float | None,
+    best: float,
+    dims: Dims,
+    parameters: dict[str, Any],
+) -> xr.Dataset:
+    """What the draws say, described; ``exact`` stands for the mean of the draws where given."""
+    model, _, _ = dims
+    pairs = [f"{model}_a", f"{model}_b"]
+    parts = summarized(draws, parameters["alpha"], best)
+    score, p_value = parts["score"], parts["p_value"]
+    if p_value.isnull().any():
+        missing = p_value.stack(pair=p_value.dims, create_index=False)
+        who = missing[missing.isnull().values]
+        names = [
+            " × ".join(str(who.coords[side].values[i]) for side in pairs if side in who.coords)
+            for i in range(who.sizes["pair"])
+        ]
+        warnings.warn(
+            f"no p-value for {listing(names)}: the score is undefined, or fewer stimuli are common "
+            "than it needs; the result is NaN there",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    if exact is not None:
+        parts["chance"] = xr.zeros_like(score) + exact
+    signed = (1.0 if best else -1.0) * draws
+    adjusted = {
+        "p_value_bh": apply(
+            partial(kernels.false_discovery, dependent=False), p_value, core=[pairs], out=[pairs]
+        ),
+        "p_value_by": apply(
+            partial(kernels.false_discovery, dependent=True), p_value, core=[pairs], out=[pairs]
+        ),
+        "p_value_max_t": apply(kernels.max_adjusted, signed, core=[[DRAW, *pairs]], out=[pairs]),
+    }
+    table = {
+        name: describe(score, name, **parameters),
+        "chance": describe(parts["chance"], "chance", exact=int(exact is not None), **parameters),
+        "corrected": describe(_corrected(score, parts["chance"], best), "corrected", **parameters),
+        "p_value": describe(p_value, "p_value", **{**parameters, "kind": None}),
+        "threshold": describe(parts["threshold"], "threshold", **parameters),
+        "calibrated": describe(
+            _corrected(score, parts["threshold"], best), "calibrated", **parameters
+        ),
+    }
+    return xr.Dataset(table).assign_coords(
+        {key: describe(value, key).reset_coords(drop=True) for key, value in adjusted.items()}
+    )
+
+
+def _corrected(score: xr.DataArray, chance: xr.DataArray, best: float) -> xr.DataArray:
+    result: xr.DataArray = apply(
+        partial(kernels.corrected, best=best), score, chance, core=[[], []]
+    )
+    return result

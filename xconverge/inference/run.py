@@ -1,0 +1,104 @@
+"""Long runs of permutations: in parallel, with progress, and not lost when interrupted."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import dask.base
+import xarray as xr
+
+from xconverge.kernels.permutations import BLOCK
+from xconverge.measures.draws import PERMUTATIONS, blocks_of, draw, joined
+from xconverge.measures.table import Null, Part
+from xconverge.schema import Dims
+
+Progress = Callable[[int, int], None]
+PATIENCE = 5.0
+"""Seconds before progress is shown."""
+
+
+class Report:
+    """Tell on the terminal how many are done, from the fifth second on."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.begin = time.monotonic()
+        self.shown = False
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` are done."""
+        seconds = time.monotonic() - self.begin
+        if seconds > PATIENCE and (self.shown or done < total):
+            left = seconds / done * (total - done)
+            end = "\n" if done >= total else ""
+            line = f"\r{self.what}: {done:,} of {total:,}, {left:.0f} s left   "
+            print(line, end=end, file=sys.stderr, flush=True)
+            self.shown = True
+
+
+def permuted(
+    null: Null,
+    seen_a: xr.DataArray,
+    seen_b: xr.DataArray,
+    dims: Dims,
+    n_permutations: int,
+    seed: int,
+    strata: xr.DataArray | None,
+    progress: Progress,
+) -> tuple[xr.DataArray, int]:
+    """Draws (draw, …) in memory, the observed first, and how many permutations were done.
+
+    What the scores are made of is computed once; then blocks of permutations, a few at a time, by
+    dask's scheduler or the cluster. An interrupt keeps the blocks that are done.
+    """
+    null = _computed(null)
+    seen_a, seen_b = dask.base.compute(seen_a, seen_b)
+    blocks = blocks_of(n_permutations, lazy=True)
+    scores = draw(null, seen_a, seen_b, dims, blocks, seed, strata)
+    total, step = scores.sizes[PERMUTATIONS], _workers()
+    done: list[xr.DataArray] = []
+    try:
+        for start in range(0, total, step):
+            done.append(scores.isel({PERMUTATIONS: slice(start, start + step)}).compute())
+            finished = min(n_permutations, (start + step) * BLOCK - 1)
+            progress(finished, n_permutations)
+    except KeyboardInterrupt:
+        if not done:
+            raise
+        finished = min(n_permutations, len(done) * step * BLOCK - 1)
+        warnings.warn(
+            f"interrupted: the result rests on the {finished} of {n_permutations} permutations "
+            "that were done",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return joined(xr.concat(done, PERMUTATIONS, coords="minimal", compat="override"), finished), (
+        finished
+    )
+
+
+def _computed(null: Null) -> Null:
+    """The null with its arrays made, in memory or on the cluster."""
+
+    def made(parts: Sequence[Part]) -> list[Part]:
+        arrays = dask.base.persist(*(array for array, _ in parts))
+        return [(array, core) for array, (_, core) in zip(arrays, parts, strict=True)]
+
+    return replace(null, a=made(null.a), b=made(null.b), both=made(null.both))
+
+
+def _workers() -> int:
+    """Blocks that are computed at the same time."""
+    if "distributed" in sys.modules:
+        from distributed import get_client
+
+        try:
+            return max(1, int(sum(get_client().nthreads().values())))
+        except ValueError:
+            pass
+    return os.cpu_count() or 1

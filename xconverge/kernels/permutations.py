@@ -1,0 +1,151 @@
+"""Permutations of stimulus labels, and what they say of an observed value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from scipy.stats import false_discovery_control
+
+from xconverge.kernels.rows import Array
+
+BLOCK = 250
+"""Permutations drawn from one seed; a run is made of blocks, in any order and on any worker."""
+SLACK = 1e-12
+"""Differences between sums of equal terms in another order."""
+
+
+def permutations(
+    rank: Array, seed: int, block: int, strata: Array | None = None, count: int = BLOCK
+) -> Array:
+    """Permutations (count, n) of stimuli; the first of block 0 is the identity.
+
+    Parameters
+    ----------
+    rank : int array (n)
+        Rank of every stimulus's label: permutations follow labels, not positions.
+    seed, block : int
+        What the draws depend on, and nothing else.
+    strata : int array (n), optional
+        Stimuli move only among those of the same stratum; a negative one does not move at all.
+    count : int
+        How many.
+    """
+    rng = np.random.default_rng([seed, block])
+    n = len(rank)
+    result = np.tile(np.arange(n), (count, 1))
+    order = np.argsort(rank)
+    stratum = np.zeros(n, np.int64) if strata is None else np.asarray(strata)
+    for number in np.unique(stratum[stratum >= 0]):
+        members = order[stratum[order] == number]
+        if len(members) > 1:
+            result[:, members] = rng.permuted(np.tile(members, (count, 1)), axis=1)
+    if block == 0:
+        result[0] = np.arange(n)
+    return result
+
+
+def n_blocks(n_permutations: int) -> int:
+    """Blocks that hold the identity and this many permutations."""
+    return -(-(n_permutations + 1) // BLOCK)
+
+
+def as_extreme(null: Array, observed: Array, tail: str) -> Array:
+    """Which null values are at least as extreme as the observed one."""
+    if tail == "greater":
+        return np.asarray(null >= observed - SLACK)
+    if tail == "less":
+        return np.asarray(null <= observed + SLACK)
+    return np.asarray(np.abs(null) >= np.abs(observed) - SLACK)
+
+
+def null_scores(
+    block: Array,
+    rank: Array,
+    strata: Array,
+    seen_a: Array,
+    seen_b: Array,
+    *parts: Array,
+    scores: Callable[..., Array],
+    of_a: int,
+    of_b: int,
+    seed: int,
+    least: int,
+    **options: Any,
+) -> Array:
+    """Scores (BLOCK, A, B) of all model pairs under one block of permutations of b's labels.
+
+    Only stimuli that both models of a pair saw move; pairs that saw the same move in the same
+    way. ``parts`` hold ``of_a`` arrays (A, …), ``of_b`` arrays (B, …), then what both share.
+    Fewer than ``least`` common stimuli give NaN.
+    """
+    a, b, both = parts[:of_a], parts[of_a : of_a + of_b], parts[of_a + of_b :]
+    result = np.full((BLOCK, len(seen_a), len(seen_b)), np.nan)
+    for mine in np.unique(seen_a, axis=0):
+        for theirs in np.unique(seen_b, axis=0):
+            common = mine & theirs
+            if common.sum() < least:
+                continue
+            i = np.flatnonzero((seen_a == mine).all(1))
+            j = np.flatnonzero((seen_b == theirs).all(1))
+            moves = permutations(rank, seed, int(block), np.where(common, strata, -1))
+            sides = [part[i] for part in a] + [part[j] for part in b]
+            result[:, i[:, None], j] = scores(
+                *sides, *both, permutations=moves, common=common, **options
+            )
+    return result
+
+
+def summary(draws: Array, alpha: float, best: float) -> tuple[float, float, float, float]:
+    """The first of ``draws`` (D), and what the others say of it.
+
+    Returns the score s, the mean of the null, p = (1 + #{null >= s}) / D, and the threshold, the
+    ceil((1 - alpha) D)-th smallest of all draws; ``best`` is 1 for a similarity and 0 for a
+    distance, where large and small change places.
+    """
+    sign = 1.0 if best else -1.0
+    signed = sign * draws
+    if len(draws) < 2 or np.isnan(draws).any():
+        return float(draws[0]), np.nan, np.nan, np.nan
+    p = (1 + (signed[1:] >= signed[0] - SLACK).sum()) / len(draws)
+    place = int(np.ceil((1 - alpha) * len(draws))) - 1
+    return float(draws[0]), float(draws[1:].mean()), float(p), float(sign * np.sort(signed)[place])
+
+
+def corrected(score: Array, chance: Array, best: float) -> Array:
+    """(s - c) / (best - c): 0 at chance, 1 at the best value; NaN where chance is the best."""
+    room = best - chance
+    result: Array = np.divide(
+        score - chance, room, out=np.full(np.shape(score), np.nan), where=np.abs(room) > SLACK
+    )
+    return result
+
+
+def max_adjusted(draws: Array) -> Array:
+    """P-values (A, B) of draws (D, A, B) against the null of the most extreme pair (max-T).
+
+    Westfall & Young (1993), single step; pairs are set on one scale by the mean and deviation of
+    their draws, so that chance levels may differ.
+    """
+    defined = ~np.isnan(draws).any(0)
+    result = np.full(draws.shape[1:], np.nan)
+    if len(draws) < 2 or not defined.any():
+        return result
+    values = draws[:, defined]
+    deviation = values.std(0)
+    scale = np.where(deviation > SLACK, deviation, 1.0)
+    values = (values - values.mean(0)) / scale
+    most = values[1:].max(1)
+    result[defined] = (1 + (most[:, None] >= values[0] - 1e-9).sum(0)) / len(draws)
+    return result
+
+
+def false_discovery(p: Array, dependent: bool) -> Array:
+    """P-values adjusted for their number: Benjamini & Hochberg (1995), or & Yekutieli (2001)."""
+    result = np.full(p.shape, np.nan)
+    defined = ~np.isnan(p)
+    if defined.any():
+        method: Literal["by", "bh"] = "by" if dependent else "bh"
+        result[defined] = false_discovery_control(p[defined], method=method)
+    return result

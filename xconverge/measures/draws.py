@@ -1,0 +1,142 @@
+"""Scores of all model pairs under permutations of the stimuli of one side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import numpy as np
+import xarray as xr
+
+from xconverge._apply import apply
+from xconverge.kernels.permutations import BLOCK, n_blocks, null_scores, summary
+from xconverge.measures.table import Null, Part
+from xconverge.schema import Dims, SchemaError, listing, natural_rank, on_side
+
+DRAW = "_draw"
+PERMUTATIONS = "_block"
+
+
+def blocks_of(n_permutations: int, lazy: bool) -> xr.DataArray:
+    """Numbers of the blocks of permutations, each a task of its own if lazy."""
+    numbers = xr.DataArray(np.arange(n_blocks(n_permutations)), dims=PERMUTATIONS)
+    return numbers.chunk({PERMUTATIONS: 1}) if lazy else numbers
+
+
+def draw(
+    null: Null,
+    seen_a: xr.DataArray,
+    seen_b: xr.DataArray,
+    dims: Dims,
+    blocks: xr.DataArray,
+    seed: int,
+    strata: xr.DataArray | None = None,
+) -> xr.DataArray:
+    """Scores (block, draw, model_a, model_b), the first draw of block 0 the observed one.
+
+    ``seen_a``, ``seen_b`` (model, stimulus) say which stimuli each side has, in the same order.
+    What a block holds depends on ``seed`` and its number alone. A task holds the parts of all
+    models.
+    """
+    model, stimulus, _ = dims
+    sides = (f"{model}_a", f"{model}_b")
+    parts = [*_on(null.a, seen_a, dims, "a"), *_on(null.b, seen_b, dims, "b"), *null.both]
+    rank = xr.DataArray(natural_rank(seen_a.indexes[stimulus]), dims=stimulus)
+    result: xr.DataArray = apply(
+        null_scores,
+        blocks,
+        rank,
+        _inside(null.strata, strata, rank),
+        on_side(seen_a, model, "_a"),
+        on_side(seen_b, model, "_b"),
+        *(array for array, _ in parts),
+        core=[
+            *([], [stimulus], [stimulus]),
+            *([side, stimulus] for side in sides),
+            *(core for _, core in parts),
+        ],
+        out=[[DRAW, *sides]],
+        sizes={DRAW: BLOCK},
+        scores=null.scores,
+        of_a=len(null.a),
+        of_b=len(null.b),
+        seed=seed,
+        least=null.least,
+        **null.options,
+    )
+    return result
+
+
+def joined(blocks: xr.DataArray, n_permutations: int) -> xr.DataArray:
+    """Draws (draw, …) of all blocks: the observed score, then ``n_permutations`` others."""
+    flat = blocks.stack({"_all": (PERMUTATIONS, DRAW)}, create_index=False)
+    flat = flat.drop_vars([PERMUTATIONS, DRAW], errors="ignore").rename({"_all": DRAW})
+    return flat.isel({DRAW: slice(n_permutations + 1)}).transpose(DRAW, ...)
+
+
+def summarized(draws: xr.DataArray, alpha: float, best: float) -> dict[str, xr.DataArray]:
+    """What draws (draw, …) say of the first: its chance level, p-value and threshold."""
+    names = ("score", "chance", "p_value", "threshold")
+    parts = apply(
+        partial(summary, alpha=alpha, best=best),
+        draws,
+        core=[[DRAW]],
+        out=[[]] * len(names),
+        dtypes=[np.float64] * len(names),
+    )
+    return dict(zip(names, parts, strict=True))
+
+
+def seen(reps: xr.DataArray, dims: Dims) -> xr.DataArray:
+    """Which stimuli (model, stimulus) are there."""
+    there: xr.DataArray = reps.isel({dims[2]: 0}).notnull()
+    return there.reset_coords(drop=True)
+
+
+def strata_of(
+    strata: str | xr.DataArray | None, sides: Sequence[xr.DataArray], stimulus: str
+) -> xr.DataArray | None:
+    """Number (stimulus) of the group of each stimulus: a coordinate by name, or values by label."""
+    if strata is None:
+        return None
+    index = sides[0].indexes[stimulus]
+    if isinstance(strata, str):
+        found = [side.coords[strata] for side in sides if strata in side.coords]
+        found = [coord for coord in found if coord.dims == (stimulus,)]
+        if not found:
+            there = {str(n) for s in sides for n, c in s.coords.items() if c.dims == (stimulus,)}
+            raise SchemaError(
+                f"strata={strata!r} must be a coordinate on {stimulus!r}; there is "
+                f"{listing(sorted(there))}"
+            )
+        given = found[0]
+    else:
+        given = strata
+    if given.dims != (stimulus,) or not index.isin(given.indexes[stimulus]).all():
+        raise SchemaError(
+            f"strata must have one value for each label of {stimulus!r} and no other dim; it has "
+            f"the dims {list(map(str, given.dims))}"
+        )
+    values = given.isel({stimulus: given.indexes[stimulus].get_indexer(index)}).values
+    _, numbers = np.unique(values.astype(str), return_inverse=True)
+    return xr.DataArray(numbers, dims=stimulus)
+
+
+def _inside(
+    first: xr.DataArray | None, second: xr.DataArray | None, rank: xr.DataArray
+) -> xr.DataArray:
+    """Groups that lie inside those of both."""
+    given = [part.values for part in (first, second) if part is not None]
+    if not given:
+        return xr.zeros_like(rank)
+    _, numbers = np.unique(np.stack(given), axis=1, return_inverse=True)
+    return rank.copy(data=np.asarray(numbers).reshape(-1))
+
+
+def _on(parts: Sequence[Part], reps: xr.DataArray, dims: Dims, what: str) -> Iterator[Part]:
+    """Parts with the model dim of their side, first among the core dims."""
+    model, _, _ = dims
+    for array, core in parts:
+        if model not in array.dims:
+            array = array.expand_dims({model: reps.indexes[model]})
+        yield on_side(array, model, f"_{what}"), [f"{model}_{what}", *core]
