@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xconverge._apply import apply
-from xconverge.inference.run import Progress, Report, permuted
+from xconverge.inference.run import Progress, Report, run
 from xconverge.kernels import permutations as kernels
 from xconverge.measures.alignment import (
     MEASURES,
@@ -141,7 +141,7 @@ def calibrate(
     measure = MEASURES[metric]
     assert measure.null is not None
     null = measure.null(a, b, dims, **own)
-    draws, done = permuted(
+    draws, done = run(
         null,
         seen(a, dims),
         seen(b, dims),
@@ -242,7 +242,7 @@ def calibrate_rsa(
     core = [stimulus, second]
     null = rsa_null([(a, core)], [(b, core)], method, [(control, core) for control in controls])
     there_a, there_b = (side.notnull().any(second).reset_coords(drop=True) for side in (a, b))
-    draws, done = permuted(
+    draws, done = run(
         null,
         there_a,
         there_b,

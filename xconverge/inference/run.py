@@ -1,4 +1,4 @@
-"""Long runs of permutations: in parallel, with progress, and not lost when interrupted."""
+"""Long runs of draws: in parallel, with progress, and not lost when interrupted."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from dataclasses import replace
 import dask.base
 import xarray as xr
 
-from xconverge.kernels.permutations import BLOCK
+from xconverge.kernels.permutations import BLOCK, permutations
+from xconverge.kernels.rows import Array
 from xconverge.measures.draws import PERMUTATIONS, blocks_of, draw, joined
-from xconverge.measures.table import Null, Part
+from xconverge.measures.table import Part, Recipe
 from xconverge.schema import Dims
 
 Progress = Callable[[int, int], None]
@@ -41,39 +42,39 @@ class Report:
             self.shown = True
 
 
-def permuted(
-    null: Null,
+def run(
+    recipe: Recipe,
     seen_a: xr.DataArray,
     seen_b: xr.DataArray,
     dims: Dims,
-    n_permutations: int,
+    n_draws: int,
     seed: int,
     strata: xr.DataArray | None,
     progress: Progress,
+    draws: Callable[..., Array] = permutations,
 ) -> tuple[xr.DataArray, int]:
-    """Draws (draw, …) in memory, the observed first, and how many permutations were done.
+    """Draws (draw, …) in memory, the observed first, and how many others were done.
 
-    What the scores are made of is computed once; then blocks of permutations, a few at a time, by
+    What the scores are made of is computed once; then blocks of draws, a few at a time, by
     dask's scheduler or the cluster. An interrupt keeps the blocks that are done.
     """
-    null = _computed(null)
+    recipe = _computed(recipe)
     seen_a, seen_b = dask.base.compute(seen_a, seen_b)
-    blocks = blocks_of(n_permutations, lazy=True)
-    scores = draw(null, seen_a, seen_b, dims, blocks, seed, strata)
-    total, step = scores.sizes[PERMUTATIONS], _workers()
+    blocks = blocks_of(n_draws, lazy=True)
+    scores = draw(recipe, seen_a, seen_b, dims, blocks, seed, strata, draws)
+    total, step = scores.sizes[PERMUTATIONS], 4 * _workers()
     done: list[xr.DataArray] = []
     try:
         for start in range(0, total, step):
             done.append(scores.isel({PERMUTATIONS: slice(start, start + step)}).compute())
-            finished = min(n_permutations, (start + step) * BLOCK - 1)
-            progress(finished, n_permutations)
+            finished = min(n_draws, (start + step) * BLOCK - 1)
+            progress(finished, n_draws)
     except KeyboardInterrupt:
         if not done:
             raise
-        finished = min(n_permutations, len(done) * step * BLOCK - 1)
+        finished = min(n_draws, len(done) * step * BLOCK - 1)
         warnings.warn(
-            f"interrupted: the result rests on the {finished} of {n_permutations} permutations "
-            "that were done",
+            f"interrupted: the result rests on the {finished} of {n_draws} draws that were done",
             RuntimeWarning,
             stacklevel=3,
         )
@@ -82,14 +83,14 @@ def permuted(
     )
 
 
-def _computed(null: Null) -> Null:
-    """The null with its arrays made, in memory or on the cluster."""
+def _computed(recipe: Recipe) -> Recipe:
+    """The recipe with its arrays made, in memory or on the cluster."""
 
     def made(parts: Sequence[Part]) -> list[Part]:
         arrays = dask.base.persist(*(array for array, _ in parts))
         return [(array, core) for array, (_, core) in zip(arrays, parts, strict=True)]
 
-    return replace(null, a=made(null.a), b=made(null.b), both=made(null.both))
+    return replace(recipe, a=made(recipe.a), b=made(recipe.b), both=made(recipe.both))
 
 
 def _workers() -> int:

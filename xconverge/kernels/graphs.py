@@ -71,7 +71,7 @@ class Lookup:
             yield from zip(np.split(pair, ends), np.split(at[real], ends), strict=True)
 
 
-def mutual_null(lists_a: Array, lists_b: Array, permutations: Array, common: Array) -> Array:
+def mutual_null(permutations: Array, common: Array, lists_a: Array, lists_b: Array) -> Array:
     """Mean overlap (P, A, B) of neighbour lists under permutations (P, n) of the labels of b."""
     a, b = graph(lists_a), graph(lists_b)
     lookup = Lookup(b, len(common))
@@ -86,7 +86,7 @@ def mutual_null(lists_a: Array, lists_b: Array, permutations: Array, common: Arr
     return np.asarray(counts / np.float64(lists_a.shape[2] * common.sum()))
 
 
-def cycle_null(lists_a: Array, lists_b: Array, permutations: Array, common: Array) -> Array:
+def cycle_null(permutations: Array, common: Array, lists_a: Array, lists_b: Array) -> Array:
     """Share (P, A, B) of stimuli that a neighbour in b leads back to in a."""
     a, b = graph(lists_a), graph(lists_b)
     lookup = Lookup(b, len(common))
@@ -104,10 +104,10 @@ def cycle_null(lists_a: Array, lists_b: Array, permutations: Array, common: Arra
 
 
 def ordered_null(
-    lists_a: Array,
-    lists_b: Array,
     permutations: Array,
     common: Array,
+    lists_a: Array,
+    lists_b: Array,
     compare: Callable[[Array, Array], Array],
 ) -> Array:
     """Mean (P, A, B) of what ``compare`` says of ordered lists; it is 0 for disjoint ones."""
@@ -133,14 +133,14 @@ edit_null = partial(ordered_null, compare=edit_similarity)
 
 
 def cknna_null(
+    permutations: Array,
+    common: Array,
     lists_a: Array,
     similarity_a: Array,
     mean_a: Array,
     lists_b: Array,
     similarity_b: Array,
     mean_b: Array,
-    permutations: Array,
-    common: Array,
     centered: bool,
 ) -> Array:
     """CKNNA (P, A, B) under permutations, from lists, cosines (M, n, k) and mean cosines (M, n)."""

@@ -34,12 +34,12 @@ def products(first: Array, second: Array, permutations: Array) -> Array:
 
 
 def linear_cka_null(
+    permutations: Array,
+    common: Array,
     a: Array,
     widths_a: Array,
     b: Array,
     widths_b: Array,
-    permutations: Array,
-    common: Array,
     debiased: bool,
 ) -> Array:
     """Linear CKA (P, A, B) under permutations (P, n) of the labels of b.
@@ -128,7 +128,7 @@ def biased_chance(x: Array, width_x: int, y: Array, width_y: int) -> float:
     return float(np.sqrt(np.prod(ratios)) / (common.sum() - 1))
 
 
-def rbf_cka_null(a: Array, b: Array, permutations: Array, common: Array, debiased: bool) -> Array:
+def rbf_cka_null(permutations: Array, common: Array, a: Array, b: Array, debiased: bool) -> Array:
     """CKA (P, A, B) of RBF kernels of scaled rows ``a`` (A, n, F) and ``b`` (B, n, G)."""
     moves = _within(permutations, common)
     kernels_a, kernels_b = (np.stack([_rbf(rows[common]) for rows in side]) for side in (a, b))
@@ -141,7 +141,7 @@ def _rbf(rows: Array) -> Array:
 
 
 def rsa_null(
-    a: Array, b: Array, *nuisance: Array, permutations: Array, common: Array, method: Method
+    permutations: Array, common: Array, a: Array, b: Array, *nuisance: Array, method: Method
 ) -> Array:
     """Similarity (P, A, B) of RDMs ``a`` (A, n, n) and ``b`` (B, n, n) under permutations.
 
@@ -192,7 +192,7 @@ def _tau_null(u: Sequence[Array], v: Sequence[Array], moves: Array) -> Array:
     )
 
 
-def row_null(a: Array, b: Array, permutations: Array, common: Array) -> Array:
+def row_null(permutations: Array, common: Array, a: Array, b: Array) -> Array:
     """Mean over stimuli of the correlation (P, A, B) of their rows in two RDMs, self excluded."""
     moves = _within(permutations, common)
     first, second = (
@@ -213,7 +213,7 @@ def _standard_rows(rdm: Array) -> Array:
     return result
 
 
-def cosine_null(a: Array, b: Array, permutations: Array, common: Array) -> Array:
+def cosine_null(permutations: Array, common: Array, a: Array, b: Array) -> Array:
     """Mean cosine (P, A, B) of unit rows ``a`` (A, n, F) with the permuted ones of ``b``."""
     moves = _within(permutations, common)
     here = np.arange(moves.shape[1])

@@ -33,16 +33,46 @@ def permutations(
         How many.
     """
     rng = np.random.default_rng([seed, block])
-    n = len(rank)
-    result = np.tile(np.arange(n), (count, 1))
-    order = np.argsort(rank)
-    stratum = np.zeros(n, np.int64) if strata is None else np.asarray(strata)
-    for number in np.unique(stratum[stratum >= 0]):
-        members = order[stratum[order] == number]
-        if len(members) > 1:
-            result[:, members] = rng.permuted(np.tile(members, (count, 1)), axis=1)
+    strata = np.zeros(len(rank), np.int64) if strata is None else np.asarray(strata)
+    home = np.lexsort((rank, strata))
+    moved = np.tile(home, (count, 1))
+    starts = np.flatnonzero(np.diff(strata[home], prepend=strata[home[0]] - 1))
+    for start, stop in zip(starts, [*starts[1:], len(home)], strict=True):
+        if strata[home[start]] >= 0 and stop - start > 1:
+            moved[:, start:stop] = rng.permuted(moved[:, start:stop], axis=1)
+    result = moved.take(np.argsort(home), axis=1)
     if block == 0:
-        result[0] = np.arange(n)
+        result[0] = np.arange(len(rank))
+    return result
+
+
+def resamples(
+    rank: Array,
+    seed: int,
+    block: int,
+    strata: Array,
+    count: int = BLOCK,
+    fraction: float | None = None,
+) -> Array:
+    """How often (count, n) each stimulus is drawn; the first of block 0 has each once.
+
+    A share ``fraction`` of them without replacement, or as many as there are with replacement.
+    Those of a negative stratum are never drawn.
+    """
+    rng = np.random.default_rng([seed, block])
+    there = np.argsort(rank)
+    there = there[strata[there] >= 0]
+    result = np.zeros((count, len(rank)), np.int64)
+    if fraction is None:
+        drawn = rng.integers(len(there), size=(count, len(there)))
+        rows = np.arange(count)[:, None] * len(there)
+        counts = np.bincount((rows + drawn).ravel(), minlength=count * len(there))
+        result[:, there] = counts.reshape(count, -1)
+    else:
+        kept = rng.random((count, len(there))).argsort(1) < round(fraction * len(there))
+        result[:, there] = kept
+    if block == 0:
+        result[0, there] = 1
     return result
 
 
@@ -60,13 +90,14 @@ def as_extreme(null: Array, observed: Array, tail: str) -> Array:
     return np.asarray(np.abs(null) >= np.abs(observed) - SLACK)
 
 
-def null_scores(
+def drawn_scores(
     block: Array,
     rank: Array,
     strata: Array,
     seen_a: Array,
     seen_b: Array,
     *parts: Array,
+    draws: Callable[..., Array],
     scores: Callable[..., Array],
     of_a: int,
     of_b: int,
@@ -74,27 +105,32 @@ def null_scores(
     least: int,
     **options: Any,
 ) -> Array:
-    """Scores (BLOCK, A, B) of all model pairs under one block of permutations of b's labels.
+    """Scores (BLOCK, A, B) of all model pairs under one block of draws.
 
-    Only stimuli that both models of a pair saw move; pairs that saw the same move in the same
-    way. ``parts`` hold ``of_a`` arrays (A, …), ``of_b`` arrays (B, …), then what both share.
-    Fewer than ``least`` common stimuli give NaN.
+    ``draws`` are ``permutations``, or another function of its arguments (``resamples``). Only
+    stimuli that both models of a pair saw take part; pairs that saw the same have the same draws.
+    ``parts`` hold ``of_a`` arrays (A, …), ``of_b`` arrays (B, …), then what both share. Fewer than
+    ``least`` common stimuli give NaN.
     """
     a, b, both = parts[:of_a], parts[of_a : of_a + of_b], parts[of_a + of_b :]
     result = np.full((BLOCK, len(seen_a), len(seen_b)), np.nan)
-    for mine in np.unique(seen_a, axis=0):
-        for theirs in np.unique(seen_b, axis=0):
+    for mine, i in _alike(seen_a):
+        for theirs, j in _alike(seen_b):
             common = mine & theirs
             if common.sum() < least:
                 continue
-            i = np.flatnonzero((seen_a == mine).all(1))
-            j = np.flatnonzero((seen_b == theirs).all(1))
-            moves = permutations(rank, seed, int(block), np.where(common, strata, -1))
+            moves = draws(rank, seed, int(block), np.where(common, strata, -1))
             sides = [part[i] for part in a] + [part[j] for part in b]
-            result[:, i[:, None], j] = scores(
-                *sides, *both, permutations=moves, common=common, **options
-            )
+            result[:, i[:, None], j] = scores(moves, common, *sides, *both, **options)
     return result
+
+
+def _alike(seen: Array) -> list[tuple[Array, Array]]:
+    """The distinct rows of ``seen`` (M, n), and the positions of each."""
+    rows: dict[bytes, list[int]] = {}
+    for position, row in enumerate(seen):
+        rows.setdefault(row.tobytes(), []).append(position)
+    return [(seen[positions[0]], np.array(positions)) for positions in rows.values()]
 
 
 def summary(draws: Array, alpha: float, best: float) -> tuple[float, float, float, float]:

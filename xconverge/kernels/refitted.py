@@ -18,7 +18,7 @@ TARGET_BYTES = 2**27
 
 
 def procrustes_null(
-    a: Array, widths_a: Array, b: Array, widths_b: Array, permutations: Array, common: Array
+    permutations: Array, common: Array, a: Array, widths_a: Array, b: Array, widths_b: Array
 ) -> Array:
     """Angles (P, A, B) of centred rows ``a`` (A, n, F) with the permuted ones of ``b``."""
     a, b = np.where(common[:, None], a, np.nan), np.where(common[:, None], b, np.nan)
@@ -36,7 +36,7 @@ def procrustes_null(
     )
 
 
-def svcca_null(a: Array, b: Array, fold: Array, permutations: Array, common: Array) -> Array:
+def svcca_null(permutations: Array, common: Array, a: Array, b: Array, fold: Array) -> Array:
     """Mean canonical correlations (P, A, B) of scores ``a``, ``b`` (M, fold, n, c)."""
     a, b = np.where(common[:, None], a, np.nan), np.where(common[:, None], b, np.nan)
     return np.array(
@@ -48,13 +48,13 @@ def svcca_null(a: Array, b: Array, fold: Array, permutations: Array, common: Arr
 
 
 def predictivity_null(
+    permutations: Array,
+    common: Array,
     a: Array,
     widths_a: Array,
     b: Array,
     widths_b: Array,
     fold: Array,
-    permutations: Array,
-    common: Array,
     score: str,
 ) -> Array:
     """Held-out r or R² (P, A, B) of permuted targets ``b`` (B, n, G) from ``a`` (A, n, F)."""

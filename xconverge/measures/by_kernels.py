@@ -11,7 +11,7 @@ from xconverge._apply import apply
 from xconverge.kernels import cka as kernels
 from xconverge.kernels import moved
 from xconverge.kernels.rows import working_dtype
-from xconverge.measures.table import Measure, Null, Part
+from xconverge.measures.table import Measure, Part, Recipe
 from xconverge.schema import Dims, choose, listing, natural_rank, on_side, widths
 
 
@@ -132,7 +132,7 @@ def _null(
     kernel: str = "linear",
     debiased: bool = True,
     sigma: float = 1.0,
-) -> Null:
+) -> Recipe:
     choose("kernel", kernel, ["linear", "rbf"])
     _, stimulus, feature = dims
     options = {"debiased": debiased}
@@ -142,10 +142,10 @@ def _null(
             for side, what in ((a, "a"), (b, "b"))
         )
         none = 0.0 if debiased else None
-        return Null(moved.rbf_cka_null, parts_a, parts_b, chance=none, options=options)
+        return Recipe(moved.rbf_cka_null, parts_a, parts_b, chance=none, options=options)
     linear_a, linear_b = (linear_parts(side, dims, what) for side, what in ((a, "a"), (b, "b")))
     chance = 0.0 if debiased else _biased_chance(linear_a, linear_b, dims)
-    return Null(moved.linear_cka_null, linear_a, linear_b, chance=chance, options=options)
+    return Recipe(moved.linear_cka_null, linear_a, linear_b, chance=chance, options=options)
 
 
 def linear_parts(side: xr.DataArray, dims: Dims, what: str) -> list[Part]:

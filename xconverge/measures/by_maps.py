@@ -15,7 +15,7 @@ from xconverge.kernels.ridge import held_out_scores
 from xconverge.measures.by_kernels import linear_parts, warn_if_wider
 from xconverge.measures.folds import fold_numbers
 from xconverge.measures.rdm import prepared_rows
-from xconverge.measures.table import Measure, Null
+from xconverge.measures.table import Measure, Recipe
 from xconverge.schema import Dims, choose, on_side, widths
 
 Rng = np.random.Generator | int | None
@@ -43,12 +43,12 @@ def procrustes(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> xr.DataArray:
     return result.assign_attrs(units="radian")
 
 
-def _procrustes_null(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> Null:
+def _procrustes_null(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> Recipe:
     warn_if_wider(a, b, dims, "metric='procrustes'")
     parts_a, parts_b = (
         linear_parts(side.astype(np.float64), dims, what) for side, what in ((a, "a"), (b, "b"))
     )
-    return Null(refitted.procrustes_null, parts_a, parts_b, least=2)
+    return Recipe(refitted.procrustes_null, parts_a, parts_b, least=2)
 
 
 def svcca(
@@ -128,11 +128,11 @@ def _svcca_null(
     folds: int | None = 5,
     groups: str | None = None,
     rng: Rng = 0,
-) -> Null:
+) -> Recipe:
     _, stimulus, _ = dims
     scores_a, scores_b, number = _svcca_parts(a, b, dims, n_components, folds, groups, rng)
     core = ["_fold", stimulus, "_score"]
-    return Null(
+    return Recipe(
         refitted.svcca_null,
         [(scores_a, core)],
         [(scores_b, core)],
@@ -204,10 +204,10 @@ def _predictivity_null(
     folds: int = 5,
     groups: str | None = None,
     rng: Rng = 0,
-) -> Null:
+) -> Recipe:
     _, stimulus, feature = dims
     parts_a, parts_b, fold = _predictivity_parts(a, b, dims, score, folds, groups, rng)
-    return Null(
+    return Recipe(
         refitted.predictivity_null,
         list(zip(parts_a, [[stimulus, feature], []], strict=True)),
         list(zip(parts_b, [[stimulus, f"{feature}_b"], []], strict=True)),

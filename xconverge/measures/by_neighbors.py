@@ -14,7 +14,7 @@ from xconverge.kernels import neighbors as kernels
 from xconverge.kernels.cka import cknna as cknna_kernel
 from xconverge.kernels.rows import Array
 from xconverge.measures.neighbors import NEIGHBOR, check_k, neighbor_lists
-from xconverge.measures.table import Measure, Null
+from xconverge.measures.table import Measure, Recipe
 from xconverge.schema import Dims, on_side
 
 
@@ -83,7 +83,7 @@ def _null(
     k: int = 10,
     scores: Callable[..., Array],
     exact: bool = False,
-) -> Null:
+) -> Recipe:
     """The null of what compares neighbour lists; ``exact`` where its mean is k / (n - 1)."""
     _, stimulus, _ = dims
     n = a.sizes[stimulus]
@@ -92,12 +92,12 @@ def _null(
         [(neighbor_lists(side, dims, k, what)[0], [stimulus, NEIGHBOR])]
         for side, what in ((a, "a"), (b, "b"))
     )
-    return Null(scores, lists_a, lists_b, chance=k / (n - 1) if exact else None, least=2)
+    return Recipe(scores, lists_a, lists_b, chance=k / (n - 1) if exact else None, least=2)
 
 
 def _cknna_null(
     a: xr.DataArray, b: xr.DataArray, dims: Dims, *, k: int = 10, centered: bool = False
-) -> Null:
+) -> Recipe:
     _, stimulus, _ = dims
     _check_cknna(k, a.sizes[stimulus])
     core = [[stimulus, NEIGHBOR], [stimulus, NEIGHBOR], [stimulus]]
@@ -105,7 +105,7 @@ def _cknna_null(
         list(zip(neighbor_lists(side, dims, k, what), core, strict=True))
         for side, what in ((a, "a"), (b, "b"))
     )
-    return Null(graphs.cknna_null, parts_a, parts_b, options={"centered": centered})
+    return Recipe(graphs.cknna_null, parts_a, parts_b, options={"centered": centered})
 
 
 _COSINE_NEIGHBORS = ("rotation", "scale", "row norm")

@@ -11,7 +11,7 @@ from xconverge.kernels.rdm import row_correlations
 from xconverge.kernels.rows import METRICS, row_cosines
 from xconverge.measures.rdm import DISTANCES, METHODS, make_rdm, prepared_rows, rsa_null
 from xconverge.measures.rdm import rsa as compare_rdms
-from xconverge.measures.table import Measure, Null, Part
+from xconverge.measures.table import Measure, Part, Recipe
 from xconverge.schema import Dims, SchemaError, check_shared, choose, on_side, widths
 
 
@@ -88,9 +88,9 @@ def _unit_rows(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> tuple[xr.DataArr
 
 def _rdm_null(
     a: xr.DataArray, b: xr.DataArray, dims: Dims, *, rdm_metric: str = "correlation"
-) -> Null:
+) -> Recipe:
     choose("rdm_metric", rdm_metric, METRICS)
-    return Null(moved.row_null, *_rdm_parts(a, b, dims, rdm_metric), chance=0.0)
+    return Recipe(moved.row_null, *_rdm_parts(a, b, dims, rdm_metric), chance=0.0)
 
 
 def _rsa_null(
@@ -100,7 +100,7 @@ def _rsa_null(
     *,
     rdm_metric: str = "correlation",
     method: str = "spearman",
-) -> Null:
+) -> Recipe:
     choose("rdm_metric", rdm_metric, DISTANCES)
     choose("method", method, METHODS)
     return rsa_null(*_rdm_parts(a, b, dims, rdm_metric), method)
@@ -117,10 +117,10 @@ def _rdm_parts(
     )
 
 
-def _cosine_null(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> Null:
+def _cosine_null(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> Recipe:
     _, stimulus, feature = dims
     parts_a, parts_b = ([(rows, [stimulus, feature])] for rows in _unit_rows(a, b, dims))
-    return Null(moved.cosine_null, parts_a, parts_b, least=2)
+    return Recipe(moved.cosine_null, parts_a, parts_b, least=2)
 
 
 MEASURES = {

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
 import xarray as xr
 
 from xconverge._apply import apply
-from xconverge.kernels.permutations import BLOCK, n_blocks, null_scores, summary
-from xconverge.measures.table import Null, Part
+from xconverge.kernels.permutations import BLOCK, drawn_scores, n_blocks, permutations, summary
+from xconverge.kernels.rows import Array
+from xconverge.measures.table import Part, Recipe
 from xconverge.schema import Dims, SchemaError, listing, natural_rank, on_side
 
 DRAW = "_draw"
@@ -24,13 +25,14 @@ def blocks_of(n_permutations: int, lazy: bool) -> xr.DataArray:
 
 
 def draw(
-    null: Null,
+    recipe: Recipe,
     seen_a: xr.DataArray,
     seen_b: xr.DataArray,
     dims: Dims,
     blocks: xr.DataArray,
     seed: int,
     strata: xr.DataArray | None = None,
+    draws: Callable[..., Array] = permutations,
 ) -> xr.DataArray:
     """Scores (block, draw, model_a, model_b), the first draw of block 0 the observed one.
 
@@ -40,13 +42,13 @@ def draw(
     """
     model, stimulus, _ = dims
     sides = (f"{model}_a", f"{model}_b")
-    parts = [*_on(null.a, seen_a, dims, "a"), *_on(null.b, seen_b, dims, "b"), *null.both]
+    parts = [*_on(recipe.a, seen_a, dims, "a"), *_on(recipe.b, seen_b, dims, "b"), *recipe.both]
     rank = xr.DataArray(natural_rank(seen_a.indexes[stimulus]), dims=stimulus)
     result: xr.DataArray = apply(
-        null_scores,
+        drawn_scores,
         blocks,
         rank,
-        _inside(null.strata, strata, rank),
+        _inside(recipe.strata, strata, rank),
         on_side(seen_a, model, "_a"),
         on_side(seen_b, model, "_b"),
         *(array for array, _ in parts),
@@ -57,12 +59,13 @@ def draw(
         ],
         out=[[DRAW, *sides]],
         sizes={DRAW: BLOCK},
-        scores=null.scores,
-        of_a=len(null.a),
-        of_b=len(null.b),
+        draws=draws,
+        scores=recipe.scores,
+        of_a=len(recipe.a),
+        of_b=len(recipe.b),
         seed=seed,
-        least=null.least,
-        **null.options,
+        least=recipe.least,
+        **recipe.options,
     )
     return result
 

@@ -13,7 +13,7 @@ from xconverge.kernels import moved
 from xconverge.kernels import rdm as kernels
 from xconverge.kernels.rdm import Distance
 from xconverge.kernels.rows import METRICS, working_dtype
-from xconverge.measures.table import Measure, Null, Part
+from xconverge.measures.table import Measure, Part, Recipe
 from xconverge.schema import (
     Dims,
     Join,
@@ -222,10 +222,10 @@ def join_controls(
 
 def rsa_null(
     a: Sequence[Part], b: Sequence[Part], method: str, nuisance: Sequence[Part] = ()
-) -> Null:
+) -> Recipe:
     """What RSA is made of when the stimuli of b are permuted, rows and columns together."""
     exact = method != "cosine" and not nuisance
-    return Null(
+    return Recipe(
         moved.rsa_null,
         a,
         b,

@@ -13,14 +13,14 @@ Part = tuple[xr.DataArray, Sequence[str]]
 
 
 @dataclass(frozen=True)
-class Null:
-    """What the scores of a measure are made of when the stimuli of b are permuted.
+class Recipe:
+    """What the scores of a measure are made of when stimuli are permuted, or drawn again.
 
     Parameters
     ----------
     scores : callable
-        Kernel: arrays of a, of b and of both, ``permutations`` (P, n), ``common`` (n) and the
-        options, to scores (P, A, B).
+        Kernel: permutations of b (P, n), or how often each stimulus is drawn; which stimuli are
+        common (n); arrays of a, of b and of both; the options. Gives scores (P, A, B).
     a, b, both : sequences of (DataArray, core dims)
         Made once; those of a side have its model dim first.
     strata : DataArray, optional
@@ -59,8 +59,9 @@ class Measure:
         Sentences for ``docs/measures.md``; ``avoid`` says when not to use it.
     invariant : tuple of str
         Maps of one model's features that change nothing, out of ``INVARIANCES``.
-    null : callable, optional
-        Takes the arguments of ``function``, gives what its permutation null is made of.
+    null, resampled : callable, optional
+        Take the arguments of ``function``, give what its scores are made of when the stimuli of b
+        are permuted, and when stimuli are drawn again.
     """
 
     function: Any
@@ -73,7 +74,8 @@ class Measure:
     cost: str
     reference: str
     avoid: str
-    null: Callable[..., Null] | None = None
+    null: Callable[..., Recipe] | None = None
+    resampled: Callable[..., Recipe] | None = None
 
 
 INVARIANCES = {
