@@ -5,6 +5,8 @@ from importlib.metadata import version as _version
 __version__ = _version("xconverge")
 
 from xconverge.inference.calibration import calibrate, calibrate_rsa
+from xconverge.inference.exact import overlap_p_value
+from xconverge.inference.intervals import confidence_interval
 from xconverge.measures.alignment import alignment
 from xconverge.measures.dispersion import dispersion
 from xconverge.measures.neighbors import local_density
@@ -37,6 +39,7 @@ __all__ = [
     "calibrate_rsa",
     "center",
     "clamp",
+    "confidence_interval",
     "create_store",
     "dispersion",
     "dispersion_bins",
@@ -45,6 +48,7 @@ __all__ = [
     "noise_ceiling",
     "open_representations",
     "open_store",
+    "overlap_p_value",
     "pca",
     "rdm",
     "rsa",

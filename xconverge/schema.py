@@ -102,6 +102,27 @@ VARIABLES: dict[str, Variable] = {
         "model_a model_b", "similarity", "1", "rank correlation of dispersion with alignment"
     ),
     "p_value": Variable("model_a model_b", "probability", "1", "permutation p-value"),
+    "estimate": Variable("model_a model_b", "similarity", "1", "score of all stimuli and models"),
+    "standard_error": Variable("model_a model_b", "value", "1", "standard error of the estimate"),
+    "chance": Variable("model_a model_b", "similarity", "1", "mean score under permutation"),
+    "corrected": Variable(
+        "model_a model_b", "similarity", "1", "(score - chance) / (best - chance): 0 at chance"
+    ),
+    "threshold": Variable(
+        "model_a model_b", "similarity", "1", "score that permutations exceed at rate alpha"
+    ),
+    "calibrated": Variable(
+        "model_a model_b", "similarity", "1", "(score - threshold) / (best - threshold)"
+    ),
+    "p_value_bh": Variable(
+        "model_a model_b", "probability", "1", "false discovery rate, Benjamini & Hochberg (1995)"
+    ),
+    "p_value_by": Variable(
+        "model_a model_b", "probability", "1", "false discovery rate, Benjamini & Yekutieli (2001)"
+    ),
+    "p_value_max_t": Variable(
+        "model_a model_b", "probability", "1", "family-wise error, max-T, Westfall & Young (1993)"
+    ),
     "n_stimuli": Variable("bin", "count", "stimuli", "stimuli that entered"),
     "alignment_by_bin": Variable(
         "model_a model_b bin", "similarity", "1", "mean alignment inside a dispersion bin"

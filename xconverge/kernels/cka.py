@@ -8,6 +8,7 @@ from X'Y, row norms and column sums, so that nothing is n × n.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -69,6 +70,17 @@ def centered(x: Array, width: int) -> Array:
     result = np.zeros(x.shape, rows.dtype)
     result[seen, : there.shape[1]] = there
     result[~seen] = np.nan
+    return result
+
+
+def centered_sides(
+    models: Array | Sequence[Array], widths: Array | Sequence[int], common: Array
+) -> list[Array]:
+    """Rows (c, d) of every model over the common stimuli, in double, never wider than long."""
+    result = []
+    for rows, width in zip(models, widths, strict=True):
+        there = centered(rows[common].astype(np.float64), int(width))
+        result.append(there[:, : min(int(width), len(there))])
     return result
 
 
@@ -147,6 +159,12 @@ def scaled(x: Array, width: int, sigma: float, rank: Array) -> Array:
             raise ValueError("half its pairs of stimuli coincide; an RBF kernel has no scale there")
         rows /= sigma * median
     return padded(rows, seen, x.shape[1])
+
+
+def gaussian(rows: Array) -> Array:
+    """Kernel (n, n) exp(-|x - y|² / 2) of rows (n, F)."""
+    half = 0.5 * np.vecdot(rows, rows)
+    return np.asarray(np.exp(np.minimum(rows @ rows.T - half - half[:, None], 0.0)))
 
 
 def rbf_cka(a: Array, b: Array, debiased: bool) -> Array:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from xconverge.kernels.cka import Sums, centered, hsic, normalized
+from xconverge.kernels.cka import Sums, centered_sides, gaussian, hsic, normalized
 from xconverge.kernels.rdm import Method, tau_a, triangle
 from xconverge.kernels.rows import Array
 
@@ -48,8 +48,7 @@ def linear_cka_null(
     that costs more, as d × e products of permuted rows.
     """
     rows_a, rows_b = (
-        [_centered(rows, width, common) for rows, width in zip(side, widths, strict=True)]
-        for side, widths in ((a, widths_a), (b, widths_b))
+        centered_sides(side, widths, common) for side, widths in ((a, widths_a), (b, widths_b))
     )
     moves = _within(permutations, common)
     widest = max(x.shape[1] for x in rows_a) * max(y.shape[1] for y in rows_b)
@@ -123,7 +122,7 @@ def biased_chance(x: Array, width_x: int, y: Array, width_y: int) -> float:
     common = ~(np.isnan(x[:, 0]) | np.isnan(y[:, 0]))
     if common.sum() < 4:
         return np.nan
-    sides = [_centered(rows, width, common) for rows, width in ((x, width_x), (y, width_y))]
+    sides = centered_sides([x, y], [width_x, width_y], common)
     ratios = [np.vdot(rows, rows) ** 2 / _squared(rows, rows) for rows in sides]
     return float(np.sqrt(np.prod(ratios)) / (common.sum() - 1))
 
@@ -131,13 +130,8 @@ def biased_chance(x: Array, width_x: int, y: Array, width_y: int) -> float:
 def rbf_cka_null(permutations: Array, common: Array, a: Array, b: Array, debiased: bool) -> Array:
     """CKA (P, A, B) of RBF kernels of scaled rows ``a`` (A, n, F) and ``b`` (B, n, G)."""
     moves = _within(permutations, common)
-    kernels_a, kernels_b = (np.stack([_rbf(rows[common]) for rows in side]) for side in (a, b))
+    kernels_a, kernels_b = (np.stack([gaussian(rows[common]) for rows in side]) for side in (a, b))
     return kernel_null(kernels_a, kernels_b, moves, debiased)
-
-
-def _rbf(rows: Array) -> Array:
-    half = 0.5 * np.vecdot(rows, rows)
-    return np.asarray(np.exp(np.minimum(rows @ rows.T - half - half[:, None], 0.0)))
 
 
 def rsa_null(
@@ -219,12 +213,6 @@ def cosine_null(permutations: Array, common: Array, a: Array, b: Array) -> Array
     here = np.arange(moves.shape[1])
     similar = [[x[common] @ y[common].T for y in b] for x in a]
     return np.array([[[s[here, p].mean() for s in row] for row in similar] for p in moves])
-
-
-def _centered(rows: Array, width: int, common: Array) -> Array:
-    """Rows (c, d) of the common stimuli, centred in double precision; never wider than long."""
-    there = centered(rows[common].astype(np.float64), int(width))
-    return there[:, : min(int(width), len(there))]
 
 
 def _within(permutations: Array, common: Array) -> Array:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
-from scipy.stats import false_discovery_control
+from scipy.stats import false_discovery_control, hypergeom
 
 from xconverge.kernels.rows import Array
 
@@ -156,6 +156,16 @@ def corrected(score: Array, chance: Array, best: float) -> Array:
         score - chance, room, out=np.full(np.shape(score), np.nan), where=np.abs(room) > SLACK
     )
     return result
+
+
+def overlap_tail(share: Array, k: int) -> Array:
+    """P(overlap >= that seen) of each stimulus, from shares (n) of k neighbours; all NaN if any is.
+
+    Under permuted labels the neighbours that two lists share are Hypergeometric(n - 1, k, k).
+    """
+    if np.isnan(share).any():
+        return np.full(len(share), np.nan)
+    return np.asarray(hypergeom.sf(np.round(share * k) - 1, len(share) - 1, k, k))
 
 
 def max_adjusted(draws: Array) -> Array:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 import xarray as xr
 
 from xconverge._apply import apply
 from xconverge.kernels import cka as kernels
-from xconverge.kernels import moved
+from xconverge.kernels import moved, resampled
 from xconverge.kernels.rows import working_dtype
 from xconverge.measures.table import Measure, Part, Recipe
 from xconverge.schema import Dims, choose, listing, natural_rank, on_side, widths
@@ -148,6 +149,19 @@ def _null(
     return Recipe(moved.linear_cka_null, linear_a, linear_b, chance=chance, options=options)
 
 
+def _resampled(
+    a: xr.DataArray,
+    b: xr.DataArray,
+    dims: Dims,
+    *,
+    kernel: str = "linear",
+    debiased: bool = True,
+    sigma: float = 1.0,
+) -> Recipe:
+    recipe = _null(a, b, dims, kernel=kernel, debiased=debiased, sigma=sigma)
+    return replace(recipe, scores=resampled.linear_cka if kernel == "linear" else resampled.rbf_cka)
+
+
 def linear_parts(side: xr.DataArray, dims: Dims, what: str) -> list[Part]:
     """Centred rows and their widths, as parts of a null."""
     _, stimulus, feature = dims
@@ -187,5 +201,6 @@ MEASURES = {
         avoid="biased, with features not few against stimuli: unrelated models then look alike. "
         "Both forms follow the few directions of largest variance",
         null=_null,
+        resampled=_resampled,
     ),
 }

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xconverge._apply import apply
-from xconverge.kernels import graphs
+from xconverge.kernels import graphs, resampled
 from xconverge.kernels import neighbors as kernels
 from xconverge.kernels.cka import cknna as cknna_kernel
 from xconverge.kernels.rows import Array
@@ -95,6 +95,38 @@ def _null(
     return Recipe(scores, lists_a, lists_b, chance=k / (n - 1) if exact else None, least=2)
 
 
+def _resampled(
+    a: xr.DataArray,
+    b: xr.DataArray,
+    dims: Dims,
+    *,
+    k: int = 10,
+    scores: Callable[..., Array],
+) -> Recipe:
+    """What lists among stimuli drawn again are made of: lists of many more neighbours."""
+    _, stimulus, _ = dims
+    n = a.sizes[stimulus]
+    check_k(k, n)
+    core = [stimulus, NEIGHBOR]
+    parts_a, parts_b = (
+        [(part, core) for part in neighbor_lists(side, dims, min(n - 1, 8 * k + 40), what)[:2]]
+        for side, what in ((a, "a"), (b, "b"))
+    )
+    return Recipe(scores, parts_a, parts_b, least=2, options={"k": k})
+
+
+def _cknna_resampled(
+    a: xr.DataArray, b: xr.DataArray, dims: Dims, *, k: int = 10, centered: bool = False
+) -> Recipe:
+    if centered:
+        raise ValueError("centered=True has no interval: its means change with every draw")
+    return _resampled(a, b, dims, k=k, scores=resampled.drawn_cknna)
+
+
+def _compared(compare: Callable[[Array, Array], Array]) -> Callable[..., Recipe]:
+    return partial(_resampled, scores=partial(resampled.compared_lists, compare=compare))
+
+
 def _cknna_null(
     a: xr.DataArray, b: xr.DataArray, dims: Dims, *, k: int = 10, centered: bool = False
 ) -> Recipe:
@@ -126,6 +158,7 @@ MEASURES = {
         avoid="to compare pools of different size or k: it falls as the pool grows. Near-duplicate "
         "stimuli raise it whatever the models do (see `local_density`)",
         null=partial(_null, scores=graphs.mutual_null, exact=True),
+        resampled=_compared(kernels.overlap),
     ),
     "cycle_knn": Measure(
         cycle_knn,
@@ -140,6 +173,7 @@ MEASURES = {
         avoid="where direction must not matter: it is not symmetric. Its chance level is about k "
         "times that of `mutual_knn`, and a model with itself may score below 1",
         null=partial(_null, scores=graphs.cycle_null),
+        resampled=_compared(kernels.cycle),
     ),
     "lcs_knn": Measure(
         lcs_knn,
@@ -154,6 +188,7 @@ MEASURES = {
         reference=_PLATONIC,
         avoid="where the order among neighbours is noise; `mutual_knn` then has less variance",
         null=partial(_null, scores=graphs.lcs_null),
+        resampled=_compared(kernels.common_subsequence),
     ),
     "edit_distance_knn": Measure(
         edit_distance_knn,
@@ -167,6 +202,7 @@ MEASURES = {
         reference=_PLATONIC,
         avoid="where the order among neighbours is noise. Despite its name it is a similarity",
         null=partial(_null, scores=graphs.edit_null),
+        resampled=_compared(kernels.edit_similarity),
     ),
     "cknna": Measure(
         cknna,
@@ -182,5 +218,6 @@ MEASURES = {
         reference=_PLATONIC,
         avoid="to compare subsets of different size; the two readings do not agree, name yours",
         null=_cknna_null,
+        resampled=_cknna_resampled,
     ),
 }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import xarray as xr
 
 from xconverge._apply import apply
-from xconverge.kernels import moved
+from xconverge.kernels import moved, resampled
 from xconverge.kernels.rdm import row_correlations
 from xconverge.kernels.rows import METRICS, row_cosines
 from xconverge.measures.rdm import DISTANCES, METHODS, make_rdm, prepared_rows, rsa_null
@@ -106,6 +108,28 @@ def _rsa_null(
     return rsa_null(*_rdm_parts(a, b, dims, rdm_metric), method)
 
 
+def _rdm_resampled(
+    a: xr.DataArray, b: xr.DataArray, dims: Dims, *, rdm_metric: str = "correlation"
+) -> Recipe:
+    return replace(_rdm_null(a, b, dims, rdm_metric=rdm_metric), scores=resampled.rows)
+
+
+def _rsa_resampled(
+    a: xr.DataArray,
+    b: xr.DataArray,
+    dims: Dims,
+    *,
+    rdm_metric: str = "correlation",
+    method: str = "spearman",
+) -> Recipe:
+    recipe = _rsa_null(a, b, dims, rdm_metric=rdm_metric, method=method)
+    return replace(recipe, scores=resampled.rsa)
+
+
+def _cosine_resampled(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> Recipe:
+    return replace(_cosine_null(a, b, dims), scores=resampled.cosines)
+
+
 def _rdm_parts(
     a: xr.DataArray, b: xr.DataArray, dims: Dims, metric: str
 ) -> tuple[list[Part], list[Part]]:
@@ -136,6 +160,7 @@ MEASURES = {
         reference="",
         avoid="on features that are not in one shared space: it warns, and refuses other widths",
         null=_cosine_null,
+        resampled=_cosine_resampled,
     ),
     "rdm": Measure(
         rdm,
@@ -149,6 +174,7 @@ MEASURES = {
         reference="Kriegeskorte, Mur & Bandettini (2008)",
         avoid="where few distant stimuli decide. It is invariant to what its `rdm_metric` is",
         null=_rdm_null,
+        resampled=_rdm_resampled,
     ),
     "rsa": Measure(
         rsa,
@@ -163,5 +189,6 @@ MEASURES = {
         avoid="with p-values of entries, which depend on each other. It is invariant to what its "
         "`rdm_metric` is",
         null=_rsa_null,
+        resampled=_rsa_resampled,
     ),
 }

@@ -1,0 +1,74 @@
+"""Tests whose null distribution has a closed form."""
+
+from __future__ import annotations
+
+import warnings
+
+import xarray as xr
+
+from xconverge._apply import apply
+from xconverge.kernels.permutations import overlap_tail
+from xconverge.schema import SchemaError, check_dims, describe
+
+
+def overlap_p_value(agreement: xr.DataArray, *, stimulus: str = "stimulus") -> xr.DataArray:
+    """Does a stimulus share more neighbours than chance would give it? Exact, without draws.
+
+    Parameters
+    ----------
+    agreement : DataArray
+        (…, stimulus), from ``alignment(metric="mutual_knn")``, whose ``attrs["k"]`` it reads.
+    stimulus : str
+        Name of the dim.
+
+    Returns
+    -------
+    DataArray
+        ``p_value`` (…, stimulus) in (0, 1]: the probability of at least that overlap of k out of
+        n - 1 with k out of n - 1 others. Lazy if ``agreement`` is.
+
+    Warns
+    -----
+    RuntimeWarning
+        Pairs of models that did not both see every stimulus: their lists come from different
+        pools, no closed form holds, and all their p-values are NaN. Select the stimuli that both
+        saw before ``alignment``.
+
+    Raises
+    ------
+    SchemaError
+        Not a mutual-kNN alignment.
+
+    Notes
+    -----
+    Hypergeometric(n - 1, k, k), exact for one stimulus whose label is permuted. Few distinct
+    overlaps make it conservative. P-values of different stimuli depend on each other: their mean
+    is tested by ``calibrate``, not by combining these.
+
+    Examples
+    --------
+    >>> from xconverge import alignment
+    >>> from xconverge.testing import planted_study
+    >>> study = planted_study(n_models=1, n_stimuli=40, rng=0)
+    >>> p_value = overlap_p_value(alignment(study["vision"], study["language"], k=5))
+    >>> p_value.dims, bool((p_value > 0).all() & (p_value <= 1).all())
+    (('model_a', 'model_b', 'stimulus'), True)
+    """
+    agreement = check_dims(agreement, stimulus, what="agreement")
+    if agreement.attrs.get("metric") != "mutual_knn" or "k" not in agreement.attrs:
+        raise SchemaError(
+            "overlap_p_value needs what alignment(metric='mutual_knn') returns, with its attrs "
+            f"metric and k; got metric={agreement.attrs.get('metric')!r}"
+        )
+    k = int(agreement.attrs["k"])
+    result = apply(overlap_tail, agreement, core=[[stimulus]], out=[[stimulus]], k=k)
+    if agreement.chunks is None and agreement.isnull().any():
+        warnings.warn(
+            "model pairs that did not both see every stimulus have no exact p-value: NaN. Select "
+            "the stimuli that both saw before alignment",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return describe(
+        result.transpose(*agreement.dims), "p_value", metric="hypergeometric", k=k, tail="greater"
+    )
