@@ -1,0 +1,487 @@
+"""How often every test rejects a true null, finds a planted effect, and intervals cover.
+
+Run ``python tests/benchmarks/bench_calibration.py`` for the table, ``--write`` to put it into
+docs/calibration.md, ``--short`` for a few runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+import xconverge as xc
+
+DOCS = Path(__file__).parents[2] / "docs" / "calibration.md"
+ALPHA = 0.05
+PERMUTATIONS = 199
+
+
+def labelled(values: np.ndarray, model: str, groups: np.ndarray | None = None) -> xr.DataArray:
+    """Sets (run, model, stimulus, feature) with labels."""
+    _, models, stimuli, _ = values.shape
+    reps = xr.DataArray(
+        values,
+        dims=("run", "model", "stimulus", "feature"),
+        coords={
+            "model": [f"{model}{i}" for i in range(models)],
+            "stimulus": [f"s{i}" for i in range(stimuli)],
+        },
+        attrs={"space": "shared"},
+    )
+    return reps if groups is None else reps.assign_coords(category=("stimulus", groups))
+
+
+Pair = tuple[xr.DataArray, xr.DataArray]
+
+
+def independent(
+    runs: int, rng: np.random.Generator, n: int = 40, d: int = 8, models: tuple[int, int] = (1, 1)
+) -> Pair:
+    """Normal features that have nothing to do with each other."""
+    a, b = (rng.standard_normal((runs, count, n, d)) for count in models)
+    return labelled(a, "a"), labelled(b, "b")
+
+
+def low_dimensional(runs: int, rng: np.random.Generator) -> Pair:
+    """Two features only: the entries of an RDM depend strongly on each other."""
+    return independent(runs, rng, n=30, d=2)
+
+
+def equal_marginals(runs: int, rng: np.random.Generator) -> Pair:
+    """The same vectors on both sides, with labels that have nothing to do with each other."""
+    a, _ = independent(runs, rng)
+    moved = np.stack([x[:, rng.permutation(x.shape[1])] for x in a.values])
+    return a, labelled(moved, "b")
+
+
+def hubs(runs: int, rng: np.random.Generator) -> Pair:
+    """Some stimuli near the centre of everything, the neighbours of most others."""
+
+    def side(name: str) -> xr.DataArray:
+        spread = rng.permuted(np.tile(np.geomspace(0.2, 3, 40), (runs, 1)), axis=1)
+        values = rng.standard_normal((runs, 1, 40, 8)) * spread[:, None, :, None]
+        return labelled(values + 1.0, name)
+
+    return side("a"), side("b")
+
+
+def categories(runs: int, rng: np.random.Generator, inside: float = 0.0) -> Pair:
+    """Four categories that both sides know, and nothing in common inside them."""
+    groups = np.repeat(np.arange(4), 12)
+    shared = rng.standard_normal((runs, 1, 48, 8))
+
+    def side(name: str) -> xr.DataArray:
+        centers = 2 * rng.standard_normal((runs, 1, 4, 8))
+        own = rng.standard_normal((runs, 1, 48, 8))
+        return labelled(centers[:, :, groups] + own + inside * shared, name, groups.astype(str))
+
+    return side("a"), side("b")
+
+
+def related(
+    runs: int,
+    rng: np.random.Generator,
+    n: int = 40,
+    models: tuple[int, int] = (1, 1),
+    latent: np.ndarray | None = None,
+    maps: list[np.ndarray] | None = None,
+) -> Pair:
+    """Both sides see the same four latents, under much noise of their own.
+
+    ``latent`` (n, 4) and ``maps`` (models, 4, 8) of both sides are those given, or new in every
+    run.
+    """
+    if latent is None:
+        latent = rng.standard_normal((runs, n, 4))
+    if maps is None:
+        maps = [rng.standard_normal((runs, count, 4, 8)) / 2 for count in models]
+    sides = []
+    for name, own in zip("ab", maps, strict=True):
+        signal = np.asarray(latent)[..., None, :, :] @ own
+        shape = (runs, *signal.shape[-3:])
+        noise = rng.standard_normal(shape)
+        sides.append(labelled(np.broadcast_to(signal, shape) + 0.8 * noise, name))
+    return sides[0], sides[1]
+
+
+def calibrated(pair: Pair, seed: int, metric: str, **options: object) -> xr.DataArray:
+    """P-values (run) of ``calibrate``."""
+    table = xc.calibrate(*pair, metric, n_permutations=PERMUTATIONS, rng=seed, **options)
+    return table["p_value"]
+
+
+def mantel(pair: Pair, seed: int, nuisance: bool = False) -> xr.DataArray:
+    """P-values of ``calibrate_rsa``, with or without a nuisance RDM that both follow."""
+    a, b = (xc.rdm(side, "euclidean") for side in pair)
+    controls = ()
+    if nuisance:
+        luminance = xr.DataArray(
+            np.random.default_rng(seed).standard_normal((a.sizes["stimulus"], 1)),
+            dims=("stimulus", "feature"),
+            coords={"stimulus": a["stimulus"]},
+        )
+        control = xc.rdm(luminance, "euclidean")
+        a, b = a + control, b + control
+        controls = (control,)
+    table = xc.calibrate_rsa(a, b, nuisance=controls, n_permutations=PERMUTATIONS, rng=seed)
+    return table["p_value"]
+
+
+def inside_bins(pair: Pair, seed: int) -> xr.DataArray:
+    """P-values (run, bin) of ``binned_rsa``, one call a run: bins follow the run."""
+    return each_run(
+        pair,
+        lambda a, b, i: xc.binned_rsa(
+            a, b.isel(model=0, drop=True), spread_of(a, seed + i), 2,
+            n_permutations=PERMUTATIONS, rng=seed + i,
+        )["p_value"],
+    )  # fmt: skip
+
+
+def each_run(pair: Pair, test: Callable[[xr.DataArray, xr.DataArray, int], xr.DataArray]):
+    """One p-value a run, of a test that takes one set at a time."""
+    a, b = pair
+    parts = [test(a.isel(run=i), b.isel(run=i), i) for i in range(a.sizes["run"])]
+    return xr.concat(parts, "run", coords="minimal", compat="override")
+
+
+def spread_of(reps: xr.DataArray, seed: int) -> xr.DataArray:
+    """A dispersion that has to do with nothing."""
+    values = np.random.default_rng([seed, 7]).standard_normal(reps.sizes["stimulus"])
+    return xr.DataArray(values, dims="stimulus", coords={"stimulus": reps["stimulus"]})
+
+
+def modulated(
+    runs: int, rng: np.random.Generator, effect: float, confound: float, strata: bool
+) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray, np.ndarray]:
+    """Dispersion (run, stimulus), alignment (run, model_a, stimulus), a covariate, categories."""
+    n = 48
+    groups = np.repeat(np.arange(4), 12)
+    covariate = rng.standard_normal((runs, n))
+    level = (
+        2 * rng.standard_normal((2, runs, 4))[:, :, groups] if strata else np.zeros((2, runs, n))
+    )
+    spread = rng.standard_normal((runs, n)) + confound * covariate + level[0]
+    common = level[1] + confound * covariate - effect * spread
+    scores = common[:, None] + rng.standard_normal((runs, 3, n))
+    stimuli = [f"s{i}" for i in range(n)]
+
+    def array(values: np.ndarray, *dims: str) -> xr.DataArray:
+        return xr.DataArray(values, dims=("run", *dims), coords={"stimulus": stimuli})
+
+    return (
+        array(spread, "stimulus"),
+        array(scores, "model_a", "stimulus"),
+        array(covariate, "stimulus"),
+        groups.astype(str),
+    )
+
+
+def modulation(
+    runs: int,
+    rng: np.random.Generator,
+    seed: int,
+    effect: float = 0.0,
+    confound: float = 0.0,
+    strata: bool = False,
+    control: bool = True,
+    restrict: bool = True,
+) -> xr.DataArray:
+    """P-values (run, model_a) of ``modulation``."""
+    spread, scores, covariate, groups = modulated(runs, rng, effect, confound, strata)
+    parts = []
+    for i in range(runs):
+        by = spread.isel(run=i).assign_coords(category=("stimulus", groups))
+        parts.append(
+            xc.modulation(
+                by,
+                scores.isel(run=i),
+                covariates=covariate.isel(run=i) if confound and control else (),
+                strata="category" if strata and restrict else None,
+                n_bins=2,
+                n_permutations=PERMUTATIONS,
+                rng=seed + i,
+            )["p_value"].isel(model_a=0)
+        )
+    return xr.concat(parts, "run", coords="minimal", compat="override")
+
+
+METRICS = ("mutual_knn", "cycle_knn", "lcs_knn", "edit_distance_knn", "cknna", "cka", "rdm", "rsa")
+FITTED = {"svcca": {"n_components": 3}, "procrustes": {}, "linear_predictivity": {"folds": 3}}
+
+
+def tests(runs: int, seed: int) -> Iterator[tuple[str, str, Callable[[], xr.DataArray]]]:
+    """Test, data under its null, and the p-values of all runs."""
+    rng = np.random.default_rng(seed)
+    small = {"k": 5}
+    for metric in METRICS:
+        options = small if metric.endswith(("knn", "cknna")) else {}
+        for name, data in (
+            ("independent", independent), ("two dimensions", low_dimensional),
+            ("equal marginals", equal_marginals), ("hubs", hubs),
+        ):  # fmt: skip
+            yield (
+                f"`calibrate`, {metric}", name,
+                lambda data=data, metric=metric, options=options: calibrated(
+                    data(runs, rng), seed, metric, **options
+                ),
+            )  # fmt: skip
+        yield (
+            f"`calibrate`, {metric}, strata", "categories",
+            lambda metric=metric, options=options: calibrated(
+                categories(runs, rng), seed, metric, strata="category", **options
+            ),
+        )  # fmt: skip
+    for metric, options in FITTED.items():
+        yield (
+            f"`calibrate`, {metric}", "independent",
+            lambda metric=metric, options=options: calibrated(
+                independent(runs, rng, n=24, d=4), seed, metric, **options
+            ),
+        )  # fmt: skip
+    yield (
+        "`calibrate`, rbf cka", "hubs",
+        lambda: calibrated(hubs(runs, rng), seed, "cka", kernel="rbf"),
+    )  # fmt: skip
+    yield (
+        "`calibrate`, biased cka", "independent",
+        lambda: calibrated(independent(runs, rng, d=30), seed, "cka", debiased=False),
+    )  # fmt: skip
+    yield (
+        "`calibrate`, best of 3 × 3 layers", "independent",
+        lambda: calibrated(of_layers(runs, rng), seed, "cka", layers="max"),
+    )  # fmt: skip
+    yield "`calibrate`, max-T over 6 pairs", "independent", lambda: max_t(runs, rng, seed)
+    for name, data in (("independent", independent), ("two dimensions", low_dimensional)):
+        yield (
+            "`calibrate_rsa`, spearman", name,
+            lambda data=data: mantel(data(runs, rng), seed),
+        )  # fmt: skip
+    yield (
+        "`calibrate_rsa` given a nuisance", "two dimensions and a common nuisance",
+        lambda: mantel(low_dimensional(runs, rng), seed, nuisance=True),
+    )  # fmt: skip
+    yield (
+        "`binned_rsa`, inside a bin", "two dimensions",
+        lambda: inside_bins(low_dimensional(runs, rng), seed).isel(bin=0),
+    )  # fmt: skip
+    yield "`modulation`", "independent", lambda: modulation(runs, rng, seed)
+    yield (
+        "`modulation` given a covariate", "a covariate that both follow",
+        lambda: modulation(runs, rng, seed, confound=1.0),
+    )  # fmt: skip
+    yield (
+        "`modulation` inside strata", "categories that both follow",
+        lambda: modulation(runs, rng, seed, strata=True),
+    )  # fmt: skip
+
+
+def of_layers(runs: int, rng: np.random.Generator) -> Pair:
+    """Networks of three layers each, alike among themselves."""
+
+    def side(name: str) -> xr.DataArray:
+        common = rng.standard_normal((runs, 1, 40, 8))
+        reps = labelled(common + 0.5 * rng.standard_normal((runs, 3, 40, 8)), name)
+        return reps.assign_coords(network=("model", [name] * 3))
+
+    return side("a"), side("b")
+
+
+def max_t(runs: int, rng: np.random.Generator, seed: int) -> xr.DataArray:
+    """Smallest adjusted p-value (run) of six pairs of models that depend on each other."""
+    a, b = independent(runs, rng, models=(2, 3))
+    a, b = (side + side.isel(model=0) for side in (a, b))
+    table = xc.calibrate(a, b, "cka", n_permutations=PERMUTATIONS, rng=seed)
+    return table["p_value_max_t"].min(["model_a", "model_b"])
+
+
+def wrong(runs: int, seed: int) -> Iterator[tuple[str, str, Callable[[], xr.DataArray]]]:
+    """What happens without the remedy."""
+    rng = np.random.default_rng(seed)
+    yield (
+        "p-value of `spearmanr` over RDM entries", "two dimensions",
+        lambda: parametric(low_dimensional(runs, rng)),
+    )  # fmt: skip
+    yield (
+        "`calibrate`, cka, without strata", "categories",
+        lambda: calibrated(categories(runs, rng), seed, "cka"),
+    )  # fmt: skip
+    yield (
+        "`modulation` without the covariate", "a covariate that both follow",
+        lambda: modulation(runs, rng, seed, confound=1.0, control=False),
+    )  # fmt: skip
+    yield (
+        "`modulation` without strata", "categories that both follow",
+        lambda: modulation(runs, rng, seed, strata=True, restrict=False),
+    )  # fmt: skip
+
+
+def parametric(pair: Pair) -> xr.DataArray:
+    """P-values of scipy's spearmanr over the entries of two RDMs."""
+    from scipy.stats import spearmanr
+
+    a, b = (xc.rdm(side, "euclidean").values[:, 0] for side in pair)
+    upper = np.triu_indices(a.shape[1], 1)
+    return xr.DataArray(
+        [spearmanr(u[upper], v[upper]).pvalue for u, v in zip(a, b, strict=True)], dims="run"
+    )
+
+
+def power(runs: int, seed: int) -> Iterator[tuple[str, str, Callable[[], xr.DataArray]]]:
+    """Tests on data with an effect."""
+    rng = np.random.default_rng(seed)
+    for metric in METRICS:
+        options = {"k": 5} if metric.endswith(("knn", "cknna")) else {}
+        yield (
+            f"`calibrate`, {metric}", "four common latents under noise",
+            lambda metric=metric, options=options: calibrated(
+                related(runs, rng), seed, metric, **options
+            ),
+        )  # fmt: skip
+    yield (
+        "`calibrate`, mutual_knn, strata", "categories and something inside them",
+        lambda: calibrated(
+            categories(runs, rng, inside=1.0), seed, "mutual_knn", strata="category", k=5
+        ),
+    )  # fmt: skip
+    yield (
+        "`modulation`", "correlation of about -0.45",
+        lambda: modulation(runs, rng, seed, effect=0.5),
+    )  # fmt: skip
+
+
+INTERVALS = (
+    ("mutual_knn", {"k": 5}), ("cka", {}), ("rsa", {}), ("rdm", {}), ("cknna", {"k": 5}),
+)  # fmt: skip
+
+
+def coverage(runs: int, seed: int) -> Iterator[tuple[str, str, Callable[[], tuple[float, float]]]]:
+    """Interval, what is drawn again in every run, and how often it holds the truth."""
+    rng = np.random.default_rng(seed)
+    latent = rng.standard_normal((50, 4))
+    maps = [rng.standard_normal((count, 4, 8)) / 2 for count in (2, 2)]
+    for metric, options in INTERVALS:
+        for how in ("subsample", "bootstrap"):
+            yield (
+                f"{metric}, {how}", "50 stimuli, mean of 2 × 2 models",
+                partial(
+                    covered, runs, seed, metric, partial(related, n=50, maps=maps),
+                    resample=how, **options,
+                ),
+            )  # fmt: skip
+    yield (
+        'cka, `over="model"`', "8 × 8 models",
+        partial(
+            covered, runs, seed, "cka", partial(related, models=(8, 8), latent=latent),
+            over="model",
+        ),
+    )  # fmt: skip
+    yield (
+        'cka, `over="both"`', "50 stimuli and 8 × 8 models",
+        partial(
+            covered, runs, seed, "cka", partial(related, n=50, models=(8, 8)), over="both"
+        ),
+    )  # fmt: skip
+
+
+def covered(
+    runs: int,
+    seed: int,
+    metric: str,
+    data: Callable[[int, np.random.Generator], Pair],
+    over: str = "stimulus",
+    resample: str | None = None,
+    **options: object,
+) -> tuple[float, float]:
+    """Share of intervals that hold the mean score of many other sets, and their mean width."""
+    truth = []
+    for part in range(4):
+        a, b = data(runs, np.random.default_rng([seed, part]))
+        scores = xc.alignment(a, b, metric, **options)
+        truth.append(float(scores.mean()))
+    found = xc.confidence_interval(
+        *data(runs, np.random.default_rng([seed, 9])), metric, over=over, resample=resample,
+        n_resamples=PERMUTATIONS, rng=seed, **options,
+    )  # fmt: skip
+    lower, upper = found["lower_of_mean"], found["upper_of_mean"]
+    inside = (lower <= np.mean(truth)) & (np.mean(truth) <= upper)
+    return float(inside.mean()), float((upper - lower).mean())
+
+
+def rejections(rows: Iterator[tuple[str, str, Callable[[], xr.DataArray]]]) -> pd.DataFrame:
+    """The rate of p-values at or below 0.05, and the runs behind it."""
+    table = []
+    for test, data, call in rows:
+        begin = time.perf_counter()
+        p = call().values.ravel()
+        p = p[~np.isnan(p)]
+        table.append((test, data, f"{(p <= ALPHA + 1e-12).mean():.3f}", len(p)))
+        print(*table[-1], f"{time.perf_counter() - begin:.0f} s", flush=True)
+    return pd.DataFrame(table, columns=["test", "data", "rejects", "runs"])
+
+
+def coverages(runs: int, seed: int) -> pd.DataFrame:
+    """The share of intervals that hold the truth."""
+    table = []
+    for name, data, call in coverage(runs, seed):
+        begin = time.perf_counter()
+        inside, width = call()
+        table.append((name, data, f"{inside:.3f}", f"{width:.3f}", runs))
+        print(*table[-1], f"{time.perf_counter() - begin:.0f} s", flush=True)
+    return pd.DataFrame(table, columns=["interval", "new in every run", "holds", "width", "runs"])
+
+
+def measure(runs: int, seed: int) -> dict[str, pd.DataFrame]:
+    """All tables."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return {
+            "True nulls": rejections(tests(runs, seed)),
+            "True nulls, without the remedy": rejections(wrong(runs, seed)),
+            "Planted effects": rejections(power(runs, seed)),
+            "Intervals": coverages(runs, seed),
+        }
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table as markdown."""
+    lines = [list(table.columns), ["---"] * table.shape[1], *table.values.tolist()]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def page(tables: dict[str, pd.DataFrame]) -> str:
+    """docs/calibration.md with these tables in place of those that are there."""
+    text = DOCS.read_text("utf-8")
+    for title, table in tables.items():
+        head, rest = text.split(f"## {title}\n", 1)
+        before, _, after = rest.partition("| ")
+        tail = after.split("\n\n", 1)
+        text = f"{head}## {title}\n{before}{markdown(table)}\n\n{tail[1] if len(tail) > 1 else ''}"
+    return text.rstrip("\n") + "\n"
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--short", action="store_true", help="a few runs, for the tests")
+    parser.add_argument("--write", action="store_true", help="into docs/calibration.md")
+    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    tables = measure(10 if arguments.short else arguments.runs, arguments.seed)
+    if arguments.write:
+        DOCS.write_text(page(tables), "utf-8")
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    main()
