@@ -370,7 +370,7 @@ def coverage(runs: int, seed: int) -> Iterator[tuple[str, str, Callable[[], tupl
     latent = rng.standard_normal((50, 4))
     maps = [rng.standard_normal((count, 4, 8)) / 2 for count in (2, 2)]
     for metric, options in INTERVALS:
-        for how in ("subsample", "bootstrap"):
+        for how in ("local", "subsample", "bootstrap")[metric != "mutual_knn" :]:
             yield (
                 f"{metric}, {how}", "50 stimuli, mean of 2 × 2 models",
                 partial(

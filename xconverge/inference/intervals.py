@@ -14,8 +14,9 @@ from xconverge.inference.run import Progress, Report, run
 from xconverge.kernels import intervals as kernels
 from xconverge.kernels.permutations import resamples
 from xconverge.measures.alignment import MEASURES, common_stimuli, own_options, plain, sides
+from xconverge.measures.by_neighbors import local_variances
 from xconverge.measures.draws import DRAW, seen
-from xconverge.schema import Join, SchemaError, choose, describe, listing
+from xconverge.schema import Dims, Join, SchemaError, choose, describe, listing
 
 LEAST_STIMULI = 10
 
@@ -26,7 +27,7 @@ def confidence_interval(
     metric: str = "mutual_knn",
     *,
     over: Literal["stimulus", "model", "both"] = "stimulus",
-    resample: Literal["subsample", "bootstrap"] | None = None,
+    resample: Literal["local", "subsample", "bootstrap"] | None = None,
     fraction: float = 0.8,
     level: float = 0.95,
     n_resamples: int = 1000,
@@ -52,11 +53,13 @@ def confidence_interval(
     over : {"stimulus", "model", "both"}
         What the interval generalises to. ``model`` and ``both`` are intervals of the mean over
         pairs alone.
-    resample : {"subsample", "bootstrap"}, optional
-        Draw a share ``fraction`` of the stimuli without replacement, the default for
-        ``over="stimulus"``; or as many as there are with replacement, where a stimulus is never
-        compared with its copies (no neighbours, no pair of an RDM), the default for ``both``,
-        whose formula rests on it.
+    resample : {"local", "subsample", "bootstrap"}, optional
+        ``local``, the default for ``mutual_knn`` over stimuli: a closed form without draws, from
+        the covariances of the overlaps of stimuli that are among each other's neighbours.
+        ``subsample``, the default elsewhere: a share ``fraction`` of the stimuli without
+        replacement. ``bootstrap``, the default for ``both``, whose formula rests on it: as many as
+        there are with replacement, where a stimulus is never compared with its copies (no
+        neighbours, no pair of an RDM).
     fraction : float
         Share drawn without replacement, 0.5 to 0.95; the variance is scaled by m / (n - m).
     level : float
@@ -100,7 +103,10 @@ def confidence_interval(
     these for all models and 250 draws.
 
     Models of both sides are drawn with replacement as rows and columns of the table, because pairs
-    share models. ``both`` is the dual bootstrap 2 (V_model + V_stimulus) - V_together, between the
+    share models. Neighbour statistics react to every change of the pool, so that draws overstate
+    their variance, about twofold for ``mutual_knn`` (as a jackknife does, Efron & Stein 1981),
+    and the plain standard error of its per-stimulus values understates it as much; hence
+    ``local``. ``both`` is the dual bootstrap 2 (V_model + V_stimulus) - V_together, between the
     larger of the two and V_together (Schütt et al. 2023, eLife). Not valid where stimuli depend on
     each other. Coverage is in ``docs/calibration.md``.
 
@@ -114,10 +120,12 @@ def confidence_interval(
     True
     """
     choose("over", over, ["stimulus", "model", "both"])
-    how = resample or ("bootstrap" if over == "both" else "subsample")
-    choose("resample", how, ["subsample", "bootstrap"])
+    how = resample or _usual(metric, over)
+    choose("resample", how, ["local", "subsample", "bootstrap"])
     if over == "both" and how != "bootstrap":
         raise ValueError("over='both' needs resample='bootstrap', which its formula rests on")
+    if how == "local" and (metric != "mutual_knn" or over != "stimulus"):
+        raise ValueError("resample='local' is for metric='mutual_knn' and over='stimulus'")
     if not 0.5 <= fraction <= 0.95 or not 0 < level < 1 or n_resamples < 2:
         raise ValueError(
             f"fraction={fraction} must be between 0.5 and 0.95, level={level} between 0 and 1, "
@@ -125,21 +133,76 @@ def confidence_interval(
         )
     seed = int(np.random.default_rng(rng).integers(2**63))
     own = own_options(metric, options, k=k, rdm_metric=rdm_metric, rng=seed)
-    measure = MEASURES[metric]
-    if measure.resampled is None:
-        there = [name for name, row in MEASURES.items() if row.resampled]
-        raise ValueError(f"metric={metric!r} has no interval; choose one of {', '.join(there)}")
     dims = (model, stimulus, feature)
     a, b, dropped = sides(a, b, dims, join)
+    counts = common_stimuli(a, b, dims).compute()
     sizes = a.sizes[model], b.sizes[model]
     if over != "stimulus" and max(sizes) == 1:
         raise SchemaError(
             f"over={over!r} needs several models on a side, there are {listing(a.indexes[model])} "
             f"and {listing(b.indexes[model])}; use over='stimulus'"
         )
+    enough = _enough(counts, over, sizes)
+    pairs = [f"{model}_a", f"{model}_b"]
     share = fraction if how == "subsample" else None
-    draws, done = run(
-        measure.resampled(a, b, dims, **own),
+    done = None
+    if how == "local":
+        estimate, variance, of_mean = (part.compute() for part in local_variances(a, b, dims, k=k))
+    else:
+        draws, done = _draws(a, b, metric, own, dims, share, n_resamples, seed, progress)
+        estimate = draws.isel({DRAW: 0})
+        variance = apply(
+            partial(kernels.pair_variance, fraction=share),
+            draws, counts, core=[[DRAW, *pairs], pairs], out=[pairs],
+        )  # fmt: skip
+        kinds = apply(
+            partial(kernels.mean_variances, fraction=share, seed=seed),
+            draws, counts, core=[[DRAW, *pairs], pairs], out=[[]] * 3, dtypes=[np.float64] * 3,
+        )  # fmt: skip
+        of_mean = kinds[("stimulus", "model", "both").index(over)]
+    freedom = counts.min(pairs) - 1
+    if over != "stimulus":
+        freedom = freedom.clip(max=min(size for size in sizes if size > 1) - 1)
+    tables = {"_of_mean": (estimate.mean(pairs), of_mean.where(enough.all(pairs)), freedom)}
+    if over == "stimulus":
+        tables[""] = (estimate, variance.where(enough), counts - 1)
+    parameters = {
+        "metric": metric, "over": over, "resample": how, "fraction": share, "level": level,
+        "n_resamples": done, "n_dropped": dropped, **plain(own),
+    }  # fmt: skip
+    return xr.Dataset(
+        {
+            name + suffix: value
+            for suffix, table in tables.items()
+            for name, value in _ends(*table, level, parameters, suffix).items()
+        }
+    )
+
+
+def _usual(metric: str, over: str) -> str:
+    if over == "both":
+        return "bootstrap"
+    return "local" if metric == "mutual_knn" and over == "stimulus" else "subsample"
+
+
+def _draws(
+    a: xr.DataArray,
+    b: xr.DataArray,
+    metric: str,
+    options: dict[str, Any],
+    dims: Dims,
+    fraction: float | None,
+    n_resamples: int,
+    seed: int,
+    progress: Progress | None,
+) -> tuple[xr.DataArray, int]:
+    """Scores of stimuli drawn again, the observed ones first, and how many draws were done."""
+    resampled = MEASURES[metric].resampled
+    if resampled is None:
+        there = [name for name, row in MEASURES.items() if row.resampled]
+        raise ValueError(f"metric={metric!r} has no interval; choose one of {', '.join(there)}")
+    return run(
+        resampled(a, b, dims, **options),
         seen(a, dims),
         seen(b, dims),
         dims,
@@ -147,52 +210,28 @@ def confidence_interval(
         seed,
         None,
         progress or Report(f"confidence_interval {metric}"),
-        partial(resamples, fraction=share),
+        partial(resamples, fraction=fraction),
     )
-    counts = common_stimuli(a, b, dims).compute()
-    parameters = {
-        "metric": metric, "over": over, "resample": how, "fraction": share, "level": level,
-        "n_resamples": done, "n_dropped": dropped, **plain(own),
-    }  # fmt: skip
-    pairs = [f"{model}_a", f"{model}_b"]
-    enough = _enough(counts, over, sizes, pairs)
-    tables = {}
-    estimate = draws.isel({DRAW: 0})
-    if over == "stimulus":
-        variance = apply(
-            partial(kernels.pair_variance, fraction=share),
-            draws,
-            counts,
-            core=[[DRAW, *pairs], pairs],
-            out=[pairs],
-        )
-        tables[""] = estimate, variance.where(enough), counts - 1
-    variances = apply(
-        partial(kernels.mean_variances, fraction=share, seed=seed),
-        draws,
-        counts,
-        core=[[DRAW, *pairs], pairs],
-        out=[[]] * 3,
-        dtypes=[np.float64] * 3,
-    )
-    variance = variances[("stimulus", "model", "both").index(over)]
-    models = min(size for size in sizes if size > 1) - 1 if max(sizes) > 1 else 0
-    freedom = counts.min(pairs) - 1
-    if over != "stimulus":
-        freedom = freedom.clip(max=models)
-    tables["_of_mean"] = estimate.mean(pairs), variance.where(enough.all(pairs)), freedom
-    result = {}
-    for suffix, (score, spread, degrees) in tables.items():
-        ends = apply(
-            partial(kernels.interval, level=level),
-            score, spread, degrees, core=[[]] * 3, out=[[]] * 3, dtypes=[np.float64] * 3,
-        )  # fmt: skip
-        names = ("estimate", "standard_error", "lower", "upper")
-        for name, value in zip(names, (score, *ends), strict=True):
-            result[name + suffix] = describe(
-                value, name, **{**parameters, **_WORDS.get(name, {})}
-            ).rename(name + suffix)
-    return xr.Dataset(result)
+
+
+def _ends(
+    score: xr.DataArray,
+    variance: xr.DataArray,
+    freedom: xr.DataArray,
+    level: float,
+    parameters: dict[str, Any],
+    suffix: str,
+) -> dict[str, xr.DataArray]:
+    """Estimate, standard error and both ends, described."""
+    ends = apply(
+        partial(kernels.interval, level=level),
+        score, variance, freedom, core=[[]] * 3, out=[[]] * 3, dtypes=[np.float64] * 3,
+    )  # fmt: skip
+    names = ("estimate", "standard_error", "lower", "upper")
+    return {
+        name: describe(value, name, **{**parameters, **_WORDS.get(name, {})}).rename(name + suffix)
+        for name, value in zip(names, (score, *ends), strict=True)
+    }
 
 
 _WORDS = {
@@ -201,9 +240,7 @@ _WORDS = {
 }
 
 
-def _enough(
-    counts: xr.DataArray, over: str, sizes: tuple[int, int], pairs: list[str]
-) -> xr.DataArray:
+def _enough(counts: xr.DataArray, over: str, sizes: tuple[int, int]) -> xr.DataArray:
     """Which pairs have enough stimuli, and the table enough models; warns of the others."""
     enough = counts >= LEAST_STIMULI
     several = [size for size in sizes if size > 1]

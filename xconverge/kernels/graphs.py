@@ -71,6 +71,22 @@ class Lookup:
             yield from zip(np.split(pair, ends), np.split(at[real], ends), strict=True)
 
 
+def mutual_edges(lists_a: Array, lists_b: Array) -> tuple[Array, Array, Array, Array]:
+    """Pairs of stimuli that are among each other's neighbours in some model.
+
+    Returns their positions (E), (E), and in which models of a (A, E) and b (B, E) they are.
+    """
+    n = lists_a.shape[1]
+    union = graph(np.concatenate([lists_a, lists_b]))
+    keys, back = union.source * n + union.target, union.target * n + union.source
+    at = np.minimum(np.searchsorted(keys, back), len(keys) - 1)
+    there = union.place >= 0
+    both = there & there[:, at] & (keys[at] == back)
+    some = both.any(0)
+    both = both[:, some]
+    return union.source[some], union.target[some], both[: len(lists_a)], both[len(lists_a) :]
+
+
 def mutual_null(permutations: Array, common: Array, lists_a: Array, lists_b: Array) -> Array:
     """Mean overlap (P, A, B) of neighbour lists under permutations (P, n) of the labels of b."""
     a, b = graph(lists_a), graph(lists_b)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import t
 
+from xconverge.kernels.graphs import mutual_edges
 from xconverge.kernels.rows import Array
 
 
@@ -58,6 +59,33 @@ def _means(tables: Array, rows: Array, columns: Array) -> Array:
     total = (weights * np.where(there, tables, 0.0)).sum((1, 2))
     size = (weights * there).sum((1, 2))
     return np.asarray(total[size > 0] / size[size > 0])
+
+
+def local_variances(shares: Array, lists_a: Array, lists_b: Array) -> tuple[Array, float]:
+    """Variance (A, B) of the mean overlap of every pair, and of the mean over pairs.
+
+    From overlaps (A, B, n) and neighbour lists (M, n, k). Overlaps of stimuli depend on each other
+    where these are neighbours: the covariances of those that are among each other's neighbours,
+    in a model of the pair, are counted; for the mean over pairs, with the share of pairs.
+    """
+    source, target, in_a, in_b = mutual_edges(lists_a, lists_b)
+
+    def variance(values: Array, linked: Array) -> float:
+        seen = ~np.isnan(values)
+        gap = np.where(seen, values - values[seen].mean() if seen.any() else 0.0, 0.0)
+        total = gap @ gap + (linked * gap[source]) @ gap[target]
+        count = int(seen.sum())
+        return float(max(total, 0.0) / (count * (count - 1))) if count > 1 else np.nan
+
+    pairs = np.empty(shares.shape[:2])
+    for i, j in np.ndindex(pairs.shape):
+        pairs[i, j] = variance(shares[i, j], in_a[i] | in_b[j])
+    share_a, share_b = in_a.mean(0), in_b.mean(0)
+    there = ~np.isnan(shares)
+    count = there.sum((0, 1))
+    total = np.where(there, shares, 0.0).sum((0, 1))
+    mean = np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+    return pairs, variance(mean, share_a + share_b - share_a * share_b)
 
 
 def interval(

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xconverge._apply import apply
-from xconverge.kernels import graphs, resampled
+from xconverge.kernels import graphs, intervals, resampled
 from xconverge.kernels import neighbors as kernels
 from xconverge.kernels.cka import cknna as cknna_kernel
 from xconverge.kernels.rows import Array
@@ -125,6 +125,28 @@ def _cknna_resampled(
 
 def _compared(compare: Callable[[Array, Array], Array]) -> Callable[..., Recipe]:
     return partial(_resampled, scores=partial(resampled.compared_lists, compare=compare))
+
+
+def local_variances(
+    a: xr.DataArray, b: xr.DataArray, dims: Dims, *, k: int = 10
+) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
+    """Mean overlap (model_a, model_b), its variance, and that of the mean over pairs ()."""
+    model, stimulus, _ = dims
+    pairs = [f"{model}_a", f"{model}_b"]
+    lists = [
+        on_side(neighbor_lists(side, dims, k, what)[0], model, f"_{what}")
+        for side, what in ((a, "a"), (b, "b"))
+    ]
+    shares = apply(kernels.overlap, *lists, core=[[stimulus, NEIGHBOR]] * 2, out=[[stimulus]])
+    variance, of_mean = apply(
+        intervals.local_variances,
+        shares,
+        *lists,
+        core=[[*pairs, stimulus], *([side, stimulus, NEIGHBOR] for side in pairs)],
+        out=[pairs, []],
+        dtypes=[np.float64] * 2,
+    )
+    return shares.mean(stimulus), variance, of_mean
 
 
 def _cknna_null(
