@@ -150,7 +150,8 @@ def confidence_interval(
         estimate, variance, of_mean = (part.compute() for part in local_variances(a, b, dims, k=k))
     else:
         draws, done = _draws(a, b, metric, own, dims, share, n_resamples, seed, progress)
-        estimate = draws.isel({DRAW: 0})
+        scores = MEASURES[metric].function(a, b, dims, **own).compute()
+        estimate = scores.mean(stimulus) if stimulus in scores.dims else scores
         variance = apply(
             partial(kernels.pair_variance, fraction=share),
             draws, counts, core=[[DRAW, *pairs], pairs], out=[pairs],

@@ -12,8 +12,23 @@ from collections.abc import Callable
 import numpy as np
 
 from xconverge.kernels.cka import Sums, centered_sides, cknna, gaussian, hsic, normalized
+from xconverge.kernels.neighbors import TooFewError, nearest
 from xconverge.kernels.rdm import Method, compare, ranks
 from xconverge.kernels.rows import Array
+
+
+def long_lists(x: Array, width: int, rank: Array, k: int) -> tuple[Array, Array, Array]:
+    """What ``nearest`` gives, with -1 and NaN where a model saw fewer than k other stimuli."""
+    there = min(k, int((~np.isnan(x[:, 0])).sum()) - 1)
+    if there < 1:
+        raise TooFewError(f"it saw {there + 1} stimuli, neighbours need at least 2")
+    positions, cosines, mean = nearest(x, width, rank, there)
+    pad = ((0, 0), (0, k - there))
+    return (
+        np.pad(positions, pad, constant_values=-1),
+        np.pad(cosines, pad, constant_values=np.nan),
+        mean,
+    )
 
 
 def lists_of(order: Array, similarity: Array, count: Array, k: int) -> tuple[Array, Array]:

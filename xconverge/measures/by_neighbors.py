@@ -107,9 +107,13 @@ def _resampled(
     _, stimulus, _ = dims
     n = a.sizes[stimulus]
     check_k(k, n)
+    depth = min(n - 1, 8 * k + 40)
     core = [stimulus, NEIGHBOR]
     parts_a, parts_b = (
-        [(part, core) for part in neighbor_lists(side, dims, min(n - 1, 8 * k + 40), what)[:2]]
+        [
+            (part, core)
+            for part in neighbor_lists(side, dims, depth, what, search=resampled.long_lists)[:2]
+        ]
         for side, what in ((a, "a"), (b, "b"))
     )
     return Recipe(scores, parts_a, parts_b, least=2, options={"k": k})

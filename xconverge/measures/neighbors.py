@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import xarray as xr
 
 from xconverge._apply import apply
 from xconverge.kernels.neighbors import nearest
+from xconverge.kernels.rows import Array
 from xconverge.schema import (
     Dims,
     check_representations,
@@ -28,18 +31,23 @@ def check_k(k: int, n_stimuli: int) -> None:
 
 
 def neighbor_lists(
-    reps: xr.DataArray, dims: Dims, k: int, what: str = "reps"
+    reps: xr.DataArray,
+    dims: Dims,
+    k: int,
+    what: str = "reps",
+    search: Callable[..., tuple[Array, Array, Array]] = nearest,
 ) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
     """Neighbour positions and cosines to them (model, stimulus, neighbor), once a model.
 
     And the mean cosine (model, stimulus) to all stimuli.
 
-    Ties go to the label that sorts first, so that the order of stimuli changes nothing.
+    Ties go to the label that sorts first, so that the order of stimuli changes nothing. ``search``
+    is ``nearest``, or ``long_lists``, which takes a k that not every model has.
     """
     model, stimulus, feature = dims
     rank = xr.DataArray(natural_rank(reps.indexes[stimulus]), dims=stimulus)
     lists, cosines, mean = apply(
-        nearest,
+        search,
         reps,
         widths(reps, feature, what),
         rank,

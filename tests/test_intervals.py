@@ -1,0 +1,314 @@
+"""Draws of stimuli and models and their intervals, against plain loops."""
+
+import warnings
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.stats import spearmanr, t
+
+import xconverge as xc
+from tests.helpers import DIMS, make_reps, shuffled
+from xconverge.kernels import intervals, resampled
+from xconverge.kernels import neighbors as lists
+from xconverge.kernels import permutations as kernels
+from xconverge.measures.alignment import MEASURES, own_options, sides
+from xconverge.measures.draws import blocks_of, draw, joined, seen
+from xconverge.schema import SchemaError
+
+NEIGHBORS = ["mutual_knn", "cycle_knn", "lcs_knn", "edit_distance_knn"]
+
+
+def two_sides(missing=0.0, n=24, seed=0):
+    a = make_reps(2, n, [5, 3], seed, missing=missing, shared=False)
+    return a, make_reps(3, n, [4, 6, 5], seed + 1, missing=missing, shared=False)
+
+
+def masked_lists(x, count, k):
+    """Neighbours among copies of rows, their own copies left out, by plain loops."""
+    copies = [i for i, times in enumerate(count) for _ in range(times)]
+    result = []
+    for i in copies:
+        order = sorted(
+            (p for p, j in enumerate(copies) if j != i),
+            key=lambda p: (-x[i] @ x[copies[p]] / np.linalg.norm(x[copies[p]]), p),
+        )
+        result.append(order[:k])
+    return np.array(result)
+
+
+@pytest.mark.parametrize("fraction", [None, 0.7])
+def test_lists_of_copies_leave_out_the_stimulus_itself(fraction):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((20, 4))
+    order, similarity, _ = lists.nearest(x, 4, np.arange(20), 19)
+    counts = kernels.resamples(np.arange(20), 0, 1, np.zeros(20), 5, fraction)
+    for count in counts:
+        found, cosines = resampled.lists_of(order, similarity, count, 3)
+        np.testing.assert_array_equal(found, masked_lists(x, count, 3))
+        unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+        copies = np.repeat(np.arange(20), count)
+        expected = (unit[copies][:, None] * unit[copies[found]]).sum(-1)
+        np.testing.assert_allclose(cosines, expected, atol=1e-12)
+
+
+def test_too_few_neighbours_among_the_drawn_are_missing():
+    order = np.array([[1, 2], [0, 2], [1, 0]])
+    found, _ = resampled.lists_of(order, np.ones((3, 2)), np.array([1, 1, 0]), 2)
+    assert (found == -1).all()
+
+
+def test_draws_of_stimuli():
+    rank = np.random.default_rng(0).permutation(20)
+    strata = np.zeros(20, int)
+    strata[:5] = -1
+    again = kernels.resamples(rank, 0, 0, strata)
+    part = kernels.resamples(rank, 0, 3, strata, fraction=0.6)
+    assert (again[0, 5:] == 1).all()
+    assert (again.sum(1) == 15).all()
+    assert (part.sum(1) == 9).all()
+    assert part.max() == 1
+    assert again[1:].max() > 1
+    assert not again[:, :5].any()
+    assert not part[:, :5].any()
+    np.testing.assert_allclose(part[:, 5:].mean(0), 0.6, atol=0.12)
+
+
+def drawn(metric, a, b, fraction, **options):
+    """Scores of drawn stimuli, and how often each was drawn."""
+    own = own_options(metric, options)
+    a, b, _ = sides(a, b, DIMS, "exact")
+    recipe = MEASURES[metric].resampled(a, b, DIMS, **own)
+
+    def resample(*arguments):
+        return kernels.resamples(*arguments, fraction=fraction)
+
+    blocks = draw(
+        recipe, seen(a, DIMS), seen(b, DIMS), DIMS, blocks_of(9, lazy=False), 3, draws=resample
+    )
+    from xconverge.schema import natural_rank
+
+    counts = resample(natural_rank(a.indexes["stimulus"]), 3, 0, np.zeros(a.sizes["stimulus"]))
+    return joined(blocks, 9), counts, a, b, own
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.15])
+@pytest.mark.parametrize(
+    ("metric", "options"),
+    [
+        *((metric, {"k": 3}) for metric in [*NEIGHBORS, "cknna"]),
+        ("cka", {}), ("cka", {"debiased": False}), ("cka", {"kernel": "rbf"}),
+        ("rdm", {}), ("rsa", {}), ("rsa", {"method": "pearson"}),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_first_draw_is_everything(metric, options, missing):
+    a, b = two_sides(missing)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        draws, _, a, b, own = drawn(metric, a, b, 0.8, **options)
+        expected = MEASURES[metric].function(a, b, DIMS, **own)
+    if "stimulus" in expected.dims:
+        expected = expected.mean("stimulus")
+    if metric in [*NEIGHBORS, "cknna"] and missing:
+        return  # searched among common stimuli alone, where the measure has larger pools
+    np.testing.assert_allclose(draws[0], expected.transpose("model_a", "model_b"), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("metric", "options"),
+    [
+        *((metric, {"k": 3}) for metric in [*NEIGHBORS, "cknna"]),
+        ("cka", {}), ("cka", {"debiased": False}), ("rdm", {}), ("rsa", {}),
+        ("rsa", {"method": "kendall"}),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_share_of_the_stimuli_is_scored_as_a_set_of_its_own(metric, options):
+    draws, counts, a, b, own = drawn(metric, *two_sides(), 0.7, **options)
+    for number in (1, 4):
+        kept = np.flatnonzero(counts[number])
+        expected = MEASURES[metric].function(
+            a.isel(stimulus=kept), b.isel(stimulus=kept), DIMS, **own
+        )
+        if "stimulus" in expected.dims:
+            expected = expected.mean("stimulus")
+        expected = expected.transpose("model_a", "model_b")
+        np.testing.assert_allclose(draws[number], expected, atol=1e-10)
+
+
+def test_copies_never_meet_in_kernels_and_rdms():
+    a, b = two_sides(n=14)
+    one, other = a.isel(model=[0]), b.isel(model=[0])
+    for metric in ("cka", "rdm", "rsa"):
+        draws, counts, left, right, _ = drawn(metric, one, other, None)
+        copies = np.repeat(np.arange(14), counts[2])
+        apart = copies[:, None] != copies
+        x, y = (
+            side.isel(model=0, feature=slice(int(side["n_features"][0]))).values
+            for side in (left, right)
+        )
+        if metric == "cka":
+            k, m = ((v - v.mean(0))[copies] @ (v - v.mean(0))[copies].T * apart for v in (x, y))
+            expected = hsic(k, m) / np.sqrt(hsic(k, k) * hsic(m, m))
+        else:
+            u, v = (1 - np.corrcoef(side[copies]) for side in (x, y))
+            upper = np.triu(apart, 1)
+            rows = [np.corrcoef(u[i, apart[i]], v[i, apart[i]])[0, 1] for i in range(len(copies))]
+            ranked = spearmanr(u[upper].round(12), v[upper].round(12)).statistic
+            expected = np.mean(rows) if metric == "rdm" else ranked
+        assert float(draws[2, 0, 0]) == pytest.approx(expected, abs=1e-9), metric
+
+
+def hsic(k, m):
+    """Song et al. (2012), eq. 5, without its factor, of kernels with a zero diagonal."""
+    n = len(k)
+    cross = k.sum() * m.sum() / ((n - 1) * (n - 2))
+    return (k * m).sum() + cross - 2 / (n - 2) * (k.sum(0) * m.sum(0)).sum()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("metric", ["mutual_knn", "cycle_knn", "cka", "rsa"])
+def test_the_estimate_is_the_alignment(metric):
+    a, b = two_sides(0.15)
+    options = {"k": 3} if metric.endswith("knn") else {}
+    found = xc.confidence_interval(a, b, metric, resample="bootstrap", n_resamples=20, **options)
+    expected = xc.alignment(a, b, metric, **options)
+    if "stimulus" in expected.dims:
+        expected = expected.mean("stimulus")
+    np.testing.assert_allclose(found["estimate"], expected, atol=1e-12)
+
+
+def test_cosines_are_averaged():
+    a, b = (make_reps(2, 20, 4, seed) for seed in (0, 1))
+    draws, counts, a, b, _ = drawn("cosine", a, b, None)
+    each = xc.alignment(a, b, "cosine")
+    expected = (each * xr.DataArray(counts[3], dims="stimulus")).sum("stimulus") / counts[3].sum()
+    np.testing.assert_allclose(draws[3], expected, atol=1e-12)
+
+
+def test_variances_from_the_formulas():
+    rng = np.random.default_rng(0)
+    draws = rng.standard_normal((400, 3, 4)) * 0.1 + rng.standard_normal((3, 4))
+    n = np.full((3, 4), 50)
+    found = intervals.pair_variance(draws, n, 0.8)
+    np.testing.assert_allclose(found, draws[1:].var(0, ddof=1) * 40 / 10)
+    np.testing.assert_allclose(intervals.pair_variance(draws, n, None), found / 4)
+    stimuli, models, both = intervals.mean_variances(draws, n, None, 7)
+    assert stimuli == pytest.approx(draws[1:].mean((1, 2)).var(ddof=1))
+    again = np.random.default_rng(7)
+    rows = again.multinomial(3, np.full(3, 1 / 3), size=399) / 3
+    columns = again.multinomial(4, np.full(4, 1 / 4), size=399) / 4
+    only = [r @ draws[0] @ c for r, c in zip(rows, columns, strict=True)]
+    together = [r @ x @ c for r, x, c in zip(rows, draws[1:], columns, strict=True)]
+    assert models == pytest.approx(np.var(only, ddof=1))
+    dual = 2 * (models + stimuli) - np.var(together, ddof=1)
+    low = max(models, stimuli)
+    assert both == pytest.approx(np.clip(dual, low, max(low, np.var(together, ddof=1))))
+    error, lower, upper = intervals.interval(0.5, 0.04, 9, 0.9)
+    assert error == pytest.approx(0.2)
+    assert upper - 0.5 == pytest.approx(0.2 * t.ppf(0.95, 9))
+    assert 0.5 - lower == pytest.approx(upper - 0.5)
+
+
+def test_local_variances_from_plain_loops():
+    a, b = two_sides(0.1)
+    k, n = 4, 24
+    found = xc.confidence_interval(a, b, k=k)
+    a, b, _ = sides(a, b, DIMS, "exact")
+    shares = xc.alignment(a, b, k=k)
+    near = {}
+    for what, side in (("a", a), ("b", b)):
+        for m in range(side.sizes["model"]):
+            width = int(side["n_features"][m])
+            rows = side.values[m, :, :width]
+            there = ~np.isnan(rows[:, 0])
+            unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+            for i in np.flatnonzero(there):
+                order = sorted(np.flatnonzero(there), key=lambda j: -unit[i] @ unit[j])
+                near[what, m, i] = set(order[1 : k + 1])
+
+    def mutual(what, m, i, j):
+        return j in near.get((what, m, i), ()) and i in near.get((what, m, j), ())
+
+    def variance(values, weight):
+        there = [i for i in range(n) if not np.isnan(values[i])]
+        mean = np.mean([values[i] for i in there])
+        total = sum(
+            (values[i] - mean) * (values[j] - mean) * (1 if i == j else weight(i, j))
+            for i in there
+            for j in there
+        )
+        return max(total, 0) / (len(there) * (len(there) - 1))
+
+    for x in range(2):
+        for y in range(3):
+            linked = {
+                (i, j): mutual("a", x, i, j) or mutual("b", y, i, j)
+                for i in range(n)
+                for j in range(n)
+            }
+            expected = variance(shares.values[x, y], lambda i, j, linked=linked: linked[i, j])
+            error = float(found["standard_error"][x, y])
+            assert error == pytest.approx(np.sqrt(expected), abs=1e-12)
+    expected = variance(
+        shares.mean(["model_a", "model_b"]).values,
+        lambda i, j: np.mean(
+            [mutual("a", x, i, j) or mutual("b", y, i, j) for x in range(2) for y in range(3)]
+        ),
+    )
+    assert float(found["standard_error_of_mean"]) == pytest.approx(np.sqrt(expected), abs=1e-12)
+    np.testing.assert_allclose(found["estimate"], shares.mean("stimulus"))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"metric": "mutual_knn", "k": 3}, {"metric": "mutual_knn", "k": 3, "resample": "subsample"},
+        {"metric": "cka", "over": "both"}, {"metric": "rsa", "over": "model"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_order_and_chunks_change_nothing(call):
+    a, b = make_reps(3, 20, 4, shared=False), make_reps(4, 20, 5, seed=1, shared=False)
+    expected = xc.confidence_interval(a, b, n_resamples=40, rng=0, **call)
+    for left, right in ((shuffled(a, 2), b), (a.chunk(model=1, stimulus=6), b.chunk(feature=2))):
+        found = xc.confidence_interval(left, right, n_resamples=40, rng=0, **call)
+        for name in expected.data_vars:
+            np.testing.assert_allclose(found[name], expected[name], atol=1e-12, err_msg=name)
+    assert float(expected["lower_of_mean"]) < float(expected["upper_of_mean"])
+    assert ("estimate" in expected) == (call.get("over") is None)
+
+
+def test_bounds_widen_with_what_is_drawn():
+    a, b = make_reps(6, 30, 4, shared=False), make_reps(5, 30, 5, seed=1, shared=False)
+    width = {}
+    for over in ("stimulus", "model", "both"):
+        found = xc.confidence_interval(a, b, "cka", over=over, resample="bootstrap", rng=0)
+        width[over] = float(found["standard_error_of_mean"])
+        assert found["upper_of_mean"].attrs["long_name"].startswith("upper end")
+    assert width["both"] >= max(width["stimulus"], width["model"]) - 1e-12
+
+
+def test_errors_and_warnings():
+    a, b = two_sides()
+    with pytest.raises(ValueError, match="'svcca' has no interval; choose one of mutual_knn"):
+        xc.confidence_interval(a, b, "svcca")
+    with pytest.raises(ValueError, match="needs resample='bootstrap'"):
+        xc.confidence_interval(a, b, over="both", resample="subsample")
+    with pytest.raises(ValueError, match="'local' is for metric='mutual_knn'"):
+        xc.confidence_interval(a, b, "cka", resample="local")
+    with pytest.raises(ValueError, match=r"fraction=0\.1"):
+        xc.confidence_interval(a, b, "cka", fraction=0.1)
+    with pytest.raises(ValueError, match="centered=True"):
+        xc.confidence_interval(a, b, "cknna", centered=True)
+    with pytest.raises(SchemaError, match="several models"):
+        xc.confidence_interval(a[:1], b[:1], "cka", over="model")
+    with pytest.warns(RuntimeWarning, match="at least 3 models"):
+        found = xc.confidence_interval(a, b, "cka", over="model", n_resamples=20)
+    assert np.isnan(found["lower_of_mean"])
+    assert np.isfinite(found["estimate_of_mean"])
+    few = a.isel(stimulus=slice(8)), b.sel(stimulus=a["stimulus"][:8])
+    with pytest.warns(RuntimeWarning, match="at least 10 common stimuli"):
+        found = xc.confidence_interval(*few, "cka", n_resamples=20)
+    assert found["upper"].isnull().all()
