@@ -182,7 +182,7 @@ def test_extra_dims_and_other_names():
 
 
 def test_lists_are_made_once_a_model(monkeypatch):
-    from xconverge.measures import neighbors
+    from xconverge.kernels import neighbors
 
     calls = []
 
@@ -190,8 +190,8 @@ def test_lists_are_made_once_a_model(monkeypatch):
         calls.append(1)
         return real(*args, **kwargs)
 
-    real = neighbors.nearest
-    monkeypatch.setattr(neighbors, "nearest", counting)
+    real = neighbors._search
+    monkeypatch.setattr(neighbors, "_search", counting)
     a, b = two_sides()
     xc.alignment(a, b, k=K)
     assert len(calls) == 5

@@ -10,6 +10,7 @@ from xconverge.inference.intervals import confidence_interval
 from xconverge.measures.alignment import alignment
 from xconverge.measures.dispersion import dispersion
 from xconverge.measures.neighbors import local_density
+from xconverge.measures.norms import stimulus_norm
 from xconverge.measures.preprocess import center, clamp, pca, unit_rows, zscore
 from xconverge.measures.rdm import noise_ceiling, rdm, rsa
 from xconverge.measures.shared_space import shared_space, transform
@@ -26,6 +27,7 @@ from xconverge.store import (
 from xconverge.study.analysis import analyze
 from xconverge.study.binned_rsa import binned_rsa
 from xconverge.study.bins import dispersion_bins
+from xconverge.study.leave_out import leave_out_modulation
 from xconverge.study.modulation import modulation
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "create_store",
     "dispersion",
     "dispersion_bins",
+    "leave_out_modulation",
     "local_density",
     "modulation",
     "noise_ceiling",
@@ -54,6 +57,7 @@ __all__ = [
     "rsa",
     "shared_space",
     "stack_models",
+    "stimulus_norm",
     "transform",
     "unit_rows",
     "validate",

@@ -62,6 +62,9 @@ VARIABLES: dict[str, Variable] = {
     "local_density": Variable(
         "model stimulus", "similarity", "1", "mean cosine to the nearest neighbours"
     ),
+    "stimulus_norm": Variable(
+        "model stimulus", "value", "as given", "Euclidean norm of the stimulus's vector"
+    ),
     "neighbors": Variable(
         "model stimulus neighbor", "label", "position", "nearest neighbours, nearest first"
     ),
@@ -101,6 +104,8 @@ VARIABLES: dict[str, Variable] = {
     "correlation": Variable(
         "model_a model_b", "similarity", "1", "rank correlation of dispersion with alignment"
     ),
+    "mean_correlation": Variable("", "similarity", "1", "mean over pairs of the correlation"),
+    "mean_p_value": Variable("", "probability", "1", "permutation p-value of the mean"),
     "p_value": Variable("model_a model_b", "probability", "1", "permutation p-value"),
     "estimate": Variable("model_a model_b", "similarity", "1", "score of all stimuli and models"),
     "standard_error": Variable("model_a model_b", "value", "1", "standard error of the estimate"),

@@ -21,7 +21,7 @@ from xconverge.measures.alignment import (
     plain,
     sides,
 )
-from xconverge.measures.draws import DRAW, seen, strata_of, summarized
+from xconverge.measures.draws import DRAW, seen, strata_name, strata_of, summarized
 from xconverge.measures.layers import maximum, networks
 from xconverge.measures.rdm import METHODS, join_controls, rsa_null
 from xconverge.schema import Dims, Join, choose, describe, listing
@@ -157,7 +157,7 @@ def calibrate(
         draws = maximum(draws.drop_vars("n_stimuli"), a, b, sign, dims, network)
     parameters = {
         "metric": metric, "kind": measure.kind, "n_permutations": done, "alpha": alpha,
-        "layers": layers, "strata": _name(strata), "n_dropped": dropped,
+        "layers": layers, "strata": strata_name(strata), "n_dropped": dropped,
         "modality_a": a.attrs.get("modality"), "modality_b": b.attrs.get("modality"),
         **plain(own),
     }  # fmt: skip
@@ -253,7 +253,7 @@ def calibrate_rsa(
         progress or Report(f"calibrate_rsa {method}"),
     )
     parameters = {
-        "metric": method, "n_permutations": done, "alpha": alpha, "strata": _name(strata),
+        "metric": method, "n_permutations": done, "alpha": alpha, "strata": strata_name(strata),
         "n_nuisance": len(controls) or None, "n_dropped": dropped,
     }  # fmt: skip
     exact = None if strata is not None else null.chance
@@ -266,10 +266,6 @@ def _checked(n_permutations: int, alpha: float) -> int:
             f"n_permutations={n_permutations} must be at least 1 and alpha={alpha} between 0 and 1"
         )
     return n_permutations
-
-
-def _name(strata: str | xr.DataArray | None) -> str | None:
-    return strata if strata is None or isinstance(strata, str) else str(strata.name or "given")
 
 
 def _table(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import NamedTuple
+
 import numpy as np
 
+from xconverge.kernels.permutations import BLOCK, as_extreme, n_blocks, permutations
 from xconverge.kernels.rdm import ranks, similarity, standardize
 from xconverge.kernels.rows import Array
-
-PERMUTATIONS_AT_ONCE = 500
 
 
 def quantile_bins(values: Array, n_bins: int) -> tuple[Array, Array]:
@@ -40,41 +42,131 @@ def bin_means(values: Array, bins: Array, n_bins: int) -> Array:
     return np.asarray(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0))
 
 
+class Row(NamedTuple):
+    """One pair of variables over stimuli (n), ranked, residual, of unit norm; 0 where not usable."""
+
+    target: Array
+    score: Array
+    usable: Array
+
+
 def rank_correlations(
-    x: Array, y: Array, covariates: Array, n_permutations: int, seed: int, tail: str
-) -> tuple[Array, Array, Array]:
-    """Spearman correlation of ``x`` (n) with every row of ``y`` (…, n), and its p-value.
+    x: Array,
+    y: Array,
+    which: Array,
+    covariates: Array,
+    rank: Array,
+    strata: Array,
+    n_permutations: int,
+    seed: int,
+    tail: str,
+) -> tuple[Array, Array, Array, float, float]:
+    """Spearman correlation of every row of ``y`` (R, n) with its row of ``x`` (X, n), and p-values.
 
     Parameters
     ----------
     x, y : array
         Stimuli where either is not finite drop out of that row alone.
-    covariates : array (c, n)
+    which : int array (R)
+        The row of ``x`` that belongs to each row of ``y``.
+    covariates : array (X, c, n)
         Their ranks are partialled out of the ranks of both.
+    rank, strata : int array (n)
+        Of the stimulus labels; labels of ``x`` are permuted inside the strata.
     n_permutations, seed : int
-        Labels of ``x`` are permuted, in the same way for every row; ranks stay as they are.
+        The permutations are the same for all rows that have the same stimuli; ranks stay as they
+        are.
     tail : {"two-sided", "greater", "less"}
 
     Returns
     -------
-    correlation, p_value, n_stimuli : arrays of the leading shape of ``y``
+    correlation, p_value, n_stimuli : arrays (R)
+    mean, p_value_of_mean : float
+        The mean correlation of all rows that have one, under the same permutations.
     """
-    rows = y.reshape(-1, y.shape[-1])
-    usable = np.isfinite(rows) & np.isfinite(x) & np.isfinite(covariates).all(0)
-    correlation, p_value = np.full((2, len(rows)), np.nan)
-    patterns, which = np.unique(usable, axis=0, return_inverse=True)
-    which = which.reshape(-1)
-    for number, keep in enumerate(patterns):
-        mine = np.flatnonzero(which == number)
-        design = _design(covariates[:, keep])
-        target = _residual_ranks(x[keep], design)
-        scores = np.stack([_residual_ranks(rows[row, keep], design) for row in mine])
-        correlation[mine] = [similarity(target, score, "stimuli") for score in scores]
-        if n_permutations:
-            p_value[mine] = _p_values(target, scores, correlation[mine], n_permutations, seed, tail)
-    shape = y.shape[:-1]
-    count = usable.sum(1)
-    return correlation.reshape(shape), p_value.reshape(shape), count.reshape(shape)
+    rows = [_row(x[i], values, covariates[i]) for i, values in zip(which, y, strict=True)]
+    correlation = np.array([_correlation(row) for row in rows])
+    count = np.array([row.usable.sum() for row in rows])
+    defined = np.flatnonzero(~np.isnan(correlation))
+    mean = float(correlation[defined].mean()) if len(defined) else np.nan
+    p_value, p_of_mean = np.full(len(rows), np.nan), np.nan
+    if n_permutations and len(defined):
+        targets, scores = (
+            np.stack([row[part] for row in (rows[r] for r in defined)]) for part in (0, 1)
+        )
+        usable = np.stack([rows[r].usable for r in defined])
+        groups = np.where(usable, strata, -1)
+        scores = np.stack([_within(one, own) for one, own in zip(scores, groups, strict=True)])
+        null = _null(targets, scores, groups, which[defined], rank, n_permutations, seed)
+        free = np.linalg.norm(scores, axis=1) > 1e-9
+        if not free.all():
+            warnings.warn(
+                f"{(~free).sum()} rows have no stratum in which two stimuli differ: nothing can be "
+                "permuted, their p-value is NaN",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        reached = as_extreme(null[1:], null[0], tail).sum(0)
+        p_value[defined] = np.where(free, (1 + reached) / len(null), np.nan)
+        if free.all():
+            of_mean = null.mean(1)
+            p_of_mean = float((1 + as_extreme(of_mean[1:], of_mean[0], tail).sum()) / len(null))
+    return correlation, p_value, count, mean, p_of_mean
+
+
+def _null(
+    targets: Array,
+    scores: Array,
+    groups: Array,
+    which: Array,
+    rank: Array,
+    n_permutations: int,
+    seed: int,
+) -> Array:
+    """Products (draw, R) of permuted targets with scores (R, n), the observed ones first."""
+    alike: dict[bytes, dict[int, list[int]]] = {}
+    for row, group in enumerate(groups):
+        alike.setdefault(group.tobytes(), {}).setdefault(int(which[row]), []).append(row)
+    result = np.empty((n_blocks(n_permutations) * BLOCK, len(targets)))
+    for block in range(n_blocks(n_permutations)):
+        part = result[block * BLOCK : (block + 1) * BLOCK]
+        for members in alike.values():
+            moves = permutations(rank, seed, block, groups[next(iter(members.values()))[0]])
+            for rows in members.values():
+                part[:, rows] = targets[rows[0]].take(moves) @ scores[rows].T
+    return result[: n_permutations + 1]
+
+
+def _row(x: Array, y: Array, covariates: Array) -> Row:
+    """Residual ranks of both, standardised."""
+    usable = np.isfinite(x) & np.isfinite(y) & np.isfinite(covariates).all(0)
+    design = _design(covariates[:, usable])
+    sides = []
+    for values in (x, y):
+        side = np.zeros(len(usable))
+        side[usable] = _residual_ranks(values[usable], design)
+        sides.append(side)
+    return Row(sides[0], sides[1], usable)
+
+
+def _correlation(row: Row) -> float:
+    """Correlation of a row, whose sides become of unit norm in place; NaN where there is none."""
+    u, v = row.target[row.usable], row.score[row.usable]
+    value = similarity(u, v, "stimuli")
+    if not np.isnan(value):
+        row.target[row.usable], row.score[row.usable] = standardize(u), standardize(v)
+    return value
+
+
+def _within(values: Array, groups: Array) -> Array:
+    """Values (n) less their mean inside each group; 0 in a negative one."""
+    inside = groups >= 0
+    _, number = np.unique(groups[inside], return_inverse=True)
+    result = np.zeros(len(values))
+    if inside.any():
+        means = np.bincount(number, values[inside]) / np.bincount(number)
+        result[inside] = values[inside] - means[number]
+    return result
 
 
 def _design(covariates: Array) -> Array:
@@ -88,30 +180,3 @@ def _residual_ranks(values: Array, design: Array) -> Array:
     ranked = ranks(values)
     residual = ranked - design @ (design.T @ ranked)
     return np.where(np.abs(residual) < 1e-9 * max(len(ranked), 1), 0.0, residual)
-
-
-def _p_values(
-    target: Array, scores: Array, observed: Array, n_permutations: int, seed: int, tail: str
-) -> Array:
-    defined = ~np.isnan(observed)
-    if not defined.any():
-        return np.full(len(scores), np.nan)
-    target = standardize(target)
-    weights = np.stack([standardize(score) for score in scores]).T
-    rng = np.random.default_rng(seed)
-    reached = np.zeros(len(scores), np.int64)
-    for start in range(0, n_permutations, PERMUTATIONS_AT_ONCE):
-        count = min(PERMUTATIONS_AT_ONCE, n_permutations - start)
-        null = rng.permuted(np.tile(target, (count, 1)), axis=1) @ weights
-        reached += as_extreme(null, observed, tail).sum(0)
-    return np.where(defined, (1 + reached) / (1 + n_permutations), np.nan)
-
-
-def as_extreme(null: Array, observed: Array, tail: str) -> Array:
-    """Which null values are at least as extreme as the observed one."""
-    slack = 1e-12
-    if tail == "greater":
-        return np.asarray(null >= observed - slack)
-    if tail == "less":
-        return np.asarray(null <= observed + slack)
-    return np.asarray(np.abs(null) >= np.abs(observed) - slack)

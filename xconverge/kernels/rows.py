@@ -133,6 +133,12 @@ def prepare(x: Array, width: int, metric: Metric) -> tuple[Array, Array]:
     return rows, seen
 
 
+def row_norms(x: Array, width: int) -> Array:
+    """Euclidean norm (n) of the real features of ``x`` (n, F); NaN where missing."""
+    norm, seen = norms(x[:, :width].astype(np.float64), METRICS["euclidean"])
+    return np.where(seen, norm, np.nan)
+
+
 def square_distances(rows: Array, others: Array) -> Array:
     """Squared distances (n, m) of rows to others, exact also where rows nearly agree.
 

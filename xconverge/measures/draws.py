@@ -125,6 +125,11 @@ def strata_of(
     return xr.DataArray(numbers, dims=stimulus)
 
 
+def strata_name(strata: str | xr.DataArray | None) -> str | None:
+    """What attrs say of strata."""
+    return strata if strata is None or isinstance(strata, str) else str(strata.name or "given")
+
+
 def _inside(
     first: xr.DataArray | None, second: xr.DataArray | None, rank: xr.DataArray
 ) -> xr.DataArray:

@@ -11,7 +11,20 @@ import xarray as xr
 from xconverge._apply import apply
 from xconverge.kernels.ranks import bin_means, quantile_bins, rank_correlations
 from xconverge.kernels.rows import Array
-from xconverge.schema import Join, check_dims, check_labels, choose, describe, join_labels
+from xconverge.measures.draws import strata_name, strata_of
+from xconverge.schema import (
+    Join,
+    SchemaError,
+    check_dims,
+    check_labels,
+    choose,
+    describe,
+    join_labels,
+    listing,
+    natural_rank,
+    on_side,
+    take,
+)
 from xconverge.study.bins import per_stimulus
 
 Tail = Literal["two-sided", "greater", "less"]
@@ -23,6 +36,7 @@ def modulation(
     *,
     n_bins: int = 5,
     covariates: xr.DataArray | Sequence[xr.DataArray] = (),
+    strata: str | xr.DataArray | None = None,
     n_permutations: int = 10_000,
     tail: Tail = "two-sided",
     join: Join = "exact",
@@ -35,15 +49,19 @@ def modulation(
     Parameters
     ----------
     dispersion : DataArray
-        (stimulus).
+        (stimulus); or (model, stimulus), as ``dispersion(leave_out=…)`` gives it: every pair then
+        has the dispersion of its ``model_a``, by label.
     alignment : DataArray
         (model_a, model_b, stimulus), from ``alignment``; the model dims may be absent, extra
         dims are mapped over.
     n_bins : int
         Quantile bins of dispersion for ``alignment_by_bin``.
     covariates : DataArray or sequence of DataArray
-        One value per stimulus each, local density say; their ranks are partialled out of the
-        ranks of both sides.
+        One value per stimulus each, ``local_density`` or ``stimulus_norm`` say, with ``model`` or
+        without; their ranks are partialled out of the ranks of both sides.
+    strata : str or DataArray, optional
+        A stimulus coordinate (category …) or values (stimulus): labels are permuted only inside
+        its values. The correlations are the same, the p-values are of what is left inside.
     n_permutations : int
         Permutations of the stimulus labels of dispersion, the same for all pairs; 0 for none,
         where the p-values are NaN.
@@ -61,11 +79,13 @@ def modulation(
     Dataset
         For every pair: ``correlation`` (model_a, model_b), Spearman's, in [-1, 1]; ``p_value``,
         (1 + #{null at least as extreme}) / (1 + n_permutations); ``n_stimuli`` that entered;
-        ``alignment_by_bin`` (model_a, model_b, bin). The same with the suffix ``_of_mean`` for
-        the mean over the pairs. ``dispersion_by_bin`` (bin), bin 0 the lowest.
+        ``alignment_by_bin`` (model_a, model_b, bin). ``mean_correlation``, the mean of the
+        correlations, and ``mean_p_value``, under the same permutations for all pairs. Where
+        dispersion is the same for all pairs, correlation and the others also for the mean
+        alignment over the pairs, with the suffix ``_of_mean``. ``dispersion_by_bin``, bin 0 the
+        lowest.
         NaN with a warning where fewer than 3 stimuli are left, or values are all equal.
-        Lazy if an input is; a task holds dispersion, all pairs of alignment and 500
-        permutations.
+        Lazy if an input is; a task holds dispersion, all pairs of alignment and their null.
 
     Raises
     ------
@@ -75,7 +95,8 @@ def modulation(
     Notes
     -----
     Exchangeable under the null are the stimulus labels of dispersion; with covariates, of its
-    residual ranks (Freedman & Lane 1983). Only sums are computed under a permutation.
+    residual ranks (Freedman & Lane 1983). Only sums are computed under a permutation. Inside
+    strata the statistic is centred on its mean under the null, so that both tails mean the same.
 
     Examples
     --------
@@ -89,44 +110,59 @@ def modulation(
     choose("tail", tail, ["two-sided", "greater", "less"])
     if n_permutations < 0 or n_bins < 2:
         raise ValueError(f"n_permutations={n_permutations}, n_bins={n_bins}: at least 0 and 2")
-    dispersion = per_stimulus(dispersion, "dispersion", stimulus)
     alignment = check_dims(alignment, stimulus, what="alignment")
     check_labels(alignment, stimulus, what="alignment")
+    side = f"{model}_a"
+    dispersion = _of_models(dispersion, "dispersion", alignment, model, stimulus)
     names = ("dispersion", "alignment")
     dispersion, alignment, dropped = join_labels(dispersion, alignment, stimulus, join, names)
     covariates = [covariates] if isinstance(covariates, xr.DataArray) else list(covariates)
-    aside = _covariates(covariates, dispersion, stimulus)
-    sides = [dim for dim in (f"{model}_a", f"{model}_b") if dim in alignment.dims]
+    aside = _covariates(covariates, dispersion, alignment, model, stimulus)
+    own = side in dispersion.dims or side in aside.dims
+    if own:
+        dispersion, aside = (
+            part if side in part.dims else part.expand_dims({side: alignment.indexes[side]})
+            for part in (dispersion, aside)
+        )
+    groups = strata_of(strata, (dispersion, alignment), stimulus)
+    rank = xr.DataArray(natural_rank(dispersion.indexes[stimulus]), dims=stimulus)
+    sides = [dim for dim in (side, f"{model}_b") if dim in alignment.dims]
     seed = int(np.random.default_rng(rng).integers(2**63))
     parameters = {
         "metric": "spearman", "n_permutations": n_permutations, "tail": tail,
-        "n_covariates": len(covariates), "n_dropped": dropped,
+        "n_covariates": len(covariates), "n_dropped": dropped, "strata": strata_name(strata),
         "dispersion_metric": dispersion.attrs.get("metric"),
+        "dispersion_without": dispersion.attrs.get("leave_out"),
         "alignment_metric": alignment.attrs.get("metric"),
     }  # fmt: skip
+    lead = [side] if own else []
     tables = {}
-    for suffix, scores in (("", alignment), ("_of_mean", alignment.mean(sides))):
+    for suffix, scores in (
+        ("", alignment),
+        *([] if own else [("_of_mean", alignment.mean(sides))]),
+    ):
         dims = sides if suffix == "" else []
-        correlation, p_value, count, by_bin = apply(
+        parts = apply(
             _one_table,
             dispersion,
             scores,
             aside,
-            core=[[stimulus], [*dims, stimulus], ["_covariate", stimulus]],
-            out=[dims, dims, dims, [*dims, "bin"]],
+            rank,
+            xr.zeros_like(rank) if groups is None else groups,
+            core=[
+                [*lead, stimulus], [*dims, stimulus], [*lead, "_covariate", stimulus],
+                [stimulus], [stimulus],
+            ],
+            out=[dims, dims, dims, [*dims, "bin"], [], []],
             sizes={"bin": n_bins},
-            dtypes=[np.float64, np.float64, np.int64, np.float64],
+            dtypes=[np.float64, np.float64, np.int64, *[np.float64] * 3],
             n_bins=n_bins,
             n_permutations=n_permutations,
             seed=seed,
             tail=tail,
-        )
-        for name, value in (
-            ("correlation", correlation),
-            ("p_value", p_value),
-            ("n_stimuli", count),
-            ("alignment_by_bin", by_bin),
-        ):
+        )  # fmt: skip
+        found = dict(zip(_NAMES[: 6 if suffix == "" else 4], parts, strict=False))
+        for name, value in found.items():
             described = describe(value, name, **parameters)
             tables[f"{name}{suffix}"] = described.rename(f"{name}{suffix}")
     means = apply(
@@ -137,34 +173,94 @@ def modulation(
     return xr.Dataset(tables).assign_coords(bin=np.arange(n_bins))
 
 
-def _covariates(
-    covariates: Sequence[xr.DataArray], dispersion: xr.DataArray, stimulus: str
+_NAMES = (
+    "correlation", "p_value", "n_stimuli", "alignment_by_bin", "mean_correlation", "mean_p_value",
+)  # fmt: skip
+
+
+def _of_models(
+    array: xr.DataArray, what: str, alignment: xr.DataArray, model: str, stimulus: str
 ) -> xr.DataArray:
-    """Covariates (covariate, stimulus), the first a constant: dask maps over no empty dim."""
+    """One value per stimulus, or one per ``model_a`` of the alignment and stimulus."""
+    array = check_dims(array, stimulus, what=what)
+    if model not in array.dims:
+        return per_stimulus(array, what, stimulus)
+    check_labels(array, model, stimulus, what=what)
+    side = f"{model}_a"
+    if set(array.dims) != {model, stimulus} or side not in alignment.dims:
+        raise SchemaError(
+            f"{what} has the dims {list(map(str, array.dims))} and alignment "
+            f"{list(map(str, alignment.dims))}: {what} needs {stimulus!r}, and {model!r} "
+            f"only where alignment has {side!r}"
+        )
+    wanted = alignment.indexes[side]
+    missing = wanted[~wanted.isin(array.indexes[model])]
+    if len(missing):
+        raise SchemaError(
+            f"{what} has no model {listing(missing)}, which alignment has as {side!r}"
+        )
+    return on_side(take(array, model, wanted), model, "_a").transpose(side, stimulus)
+
+
+def _covariates(
+    covariates: Sequence[xr.DataArray],
+    dispersion: xr.DataArray,
+    alignment: xr.DataArray,
+    model: str,
+    stimulus: str,
+) -> xr.DataArray:
+    """Covariates (…, covariate, stimulus), the first a constant: dask maps over no empty dim."""
     index = dispersion.indexes[stimulus]
-    aligned = [xr.zeros_like(dispersion, np.float64).reset_coords(drop=True)]
+    first = xr.DataArray(np.zeros(len(index)), dims=stimulus, coords={stimulus: index})
+    aligned = [first]
     for number, covariate in enumerate(covariates):
         what = f"covariate {covariate.name or number}"
-        one = per_stimulus(covariate, what, stimulus).reset_coords(drop=True)
+        one = _of_models(covariate, what, alignment, model, stimulus).reset_coords(drop=True)
         one = one.isel({stimulus: one.indexes[stimulus].isin(index)})
         _, one, _ = join_labels(dispersion, one, stimulus, "exact", ("dispersion", what))
         aligned.append(one.astype(np.float64))
-    return xr.concat(aligned, "_covariate", coords="minimal", compat="override", join="exact")
+    broadcast = xr.broadcast(*aligned)
+    whole = xr.concat(broadcast, "_covariate", coords="minimal", compat="override", join="exact")
+    return whole
 
 
 def _one_table(
     dispersion: Array,
     scores: Array,
     covariates: Array,
+    rank: Array,
+    strata: Array,
     n_bins: int,
     n_permutations: int,
     seed: int,
     tail: str,
-) -> tuple[Array, Array, Array, Array]:
-    correlation, p_value, count = rank_correlations(
-        dispersion, scores, covariates, n_permutations, seed, tail
+) -> tuple[Array, Array, Array, Array, float, float]:
+    shape = scores.shape[:-1]
+    rows = scores.reshape(-1, scores.shape[-1])
+    own = np.atleast_2d(dispersion)
+    which = np.arange(len(rows)) * len(own) // max(len(rows), 1)
+    correlation, p_value, count, mean, of_mean = rank_correlations(
+        own,
+        rows,
+        which,
+        covariates.reshape(len(own), -1, covariates.shape[-1]),
+        rank,
+        strata,
+        n_permutations,
+        seed,
+        tail,
     )
-    return correlation, p_value, count, _mean_in_bins(dispersion, scores, n_bins)
+    by_bin = np.stack(
+        [_mean_in_bins(own[i], row, n_bins) for i, row in zip(which, rows, strict=True)]
+    )
+    return (
+        correlation.reshape(shape),
+        p_value.reshape(shape),
+        count.reshape(shape),
+        by_bin.reshape(*shape, n_bins),
+        mean,
+        of_mean,
+    )
 
 
 def _mean_in_bins(dispersion: Array, scores: Array, n_bins: int) -> Array:

@@ -1,0 +1,59 @@
+"""Norm of every stimulus's vector, a nuisance of raw dispersion."""
+
+from __future__ import annotations
+
+import xarray as xr
+
+from xconverge._apply import apply
+from xconverge.kernels.rows import row_norms
+from xconverge.schema import check_representations, describe, feature_dim, widths
+
+
+def stimulus_norm(
+    reps: xr.DataArray,
+    *,
+    model: str = "model",
+    stimulus: str = "stimulus",
+    feature: str = "feature",
+) -> xr.DataArray:
+    """Euclidean norm of every stimulus's vector, in each model.
+
+    Raw dispersion follows it; partial it out of ``modulation`` beside ``local_density``.
+
+    Parameters
+    ----------
+    reps : DataArray
+        (model, stimulus, feature), raw features of any width, or a shared space.
+    model, stimulus, feature : str
+        Names of the dims.
+
+    Returns
+    -------
+    DataArray
+        ``stimulus_norm`` (model, stimulus), at least 0, in the unit of the features; NaN where
+        missing. Lazy if ``reps`` is; a task holds one model.
+
+    Raises
+    ------
+    SchemaError
+        Faulty rows, by name, when computed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xconverge import stack_models
+    >>> reps = stack_models({"a": np.array([[3.0, 4.0], [0.0, 0.0]])}, stimuli=["cat", "dog"])
+    >>> stimulus_norm(reps).values.tolist()
+    [[5.0, 0.0]]
+    """
+    feature = feature_dim(reps, feature)
+    reps = check_representations(reps, model, stimulus, feature)
+    result = apply(
+        row_norms,
+        reps,
+        widths(reps, feature),
+        core=[[stimulus, feature], []],
+        out=[[stimulus]],
+        labels=(model, stimulus),
+    )
+    return describe(result, "stimulus_norm", modality=reps.attrs.get("modality"))
