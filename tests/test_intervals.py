@@ -194,17 +194,48 @@ def test_variances_from_the_formulas():
     found = intervals.pair_variance(draws, n, 0.8)
     np.testing.assert_allclose(found, draws[1:].var(0, ddof=1) * 40 / 10)
     np.testing.assert_allclose(intervals.pair_variance(draws, n, None), found / 4)
-    stimuli, models, both = intervals.mean_variances(draws, n, None, 7)
+    stimuli, freedom = intervals.mean_variance(draws, n, None, 7, "stimulus")
     assert stimuli == pytest.approx(draws[1:].mean((1, 2)).var(ddof=1))
+    assert freedom == pytest.approx(49)
+
+
+def test_crossed_variances_from_the_formula():
+    rng = np.random.default_rng(0)
+    draws = rng.standard_normal((300, 3, 4)) * 0.1 + rng.standard_normal((3, 4))
+    n = np.full((3, 4), 50)
     again = np.random.default_rng(7)
-    rows = again.multinomial(3, np.full(3, 1 / 3), size=399) / 3
-    columns = again.multinomial(4, np.full(4, 1 / 4), size=399) / 4
-    only = [r @ draws[0] @ c for r, c in zip(rows, columns, strict=True)]
-    together = [r @ x @ c for r, x, c in zip(rows, draws[1:], columns, strict=True)]
-    assert models == pytest.approx(np.var(only, ddof=1))
-    dual = 2 * (models + stimuli) - np.var(together, ddof=1)
-    low = max(models, stimuli)
-    assert both == pytest.approx(np.clip(dual, low, max(low, np.var(together, ddof=1))))
+    weights = []
+    for size in (3, 4):
+        counts = again.multinomial(size, np.full(size, 1 / size), size=299)
+        weights.append((1 + (counts - 1) * np.sqrt(size / (size - 1))) / size)
+    r, c = weights
+    even = np.full((299, 3), 1 / 3), np.full((299, 4), 1 / 4)
+
+    def variance(rows, columns, tables):
+        parts = zip(rows, tables, columns, strict=True)
+        return np.var([x @ table @ y for x, table, y in parts], ddof=1)
+
+    fixed, moved = np.repeat(draws[:1], 299, 0), draws[1:]
+    v_r, v_c, v_s = (
+        variance(r, even[1], fixed), variance(even[0], c, fixed), variance(*even, moved)
+    )  # fmt: skip
+    v_rc, v_rs, v_cs = (
+        variance(r, c, fixed),
+        variance(r, even[1], moved),
+        variance(even[0], c, moved),
+    )
+    v_all = variance(r, c, moved)
+    model, freedom = intervals.mean_variance(draws, n, None, 7, "model")
+    assert model == pytest.approx(np.clip(2 * (v_r + v_c) - v_rc, max(v_r, v_c), v_rc))
+    assert freedom == pytest.approx((v_r + v_c) ** 2 / (v_r**2 / 2 + v_c**2 / 3))
+    both, _ = intervals.mean_variance(draws, n, None, 7, "both")
+    expected = 4 * (v_r + v_c + v_s) - 2 * (v_rc + v_rs + v_cs) + v_all
+    assert both == pytest.approx(np.clip(expected, max(v_r, v_c, v_s), v_all))
+    one_side, _ = intervals.mean_variance(draws[:, :1], n[:1], None, 7, "both")
+    assert one_side > 0
+
+
+def test_the_ends_of_an_interval():
     error, lower, upper = intervals.interval(0.5, 0.04, 9, 0.9)
     assert error == pytest.approx(0.2)
     assert upper - 0.5 == pytest.approx(0.2 * t.ppf(0.95, 9))

@@ -97,18 +97,19 @@ def confidence_interval(
 
     Notes
     -----
-    The interval is the estimate ∓ Student's t times the standard error, with the stimuli (models)
-    less one as degrees of freedom. Neighbours are searched again among the stimuli drawn, from
-    longer lists that are made once; kernels are weighted; RDMs are ranked again. A task holds
-    these for all models and 250 draws.
+    The interval is the estimate ∓ Student's t times the standard error, with the stimuli less one
+    as degrees of freedom, over models after Satterthwaite. Neighbours are searched again among the
+    stimuli drawn, from longer lists that are made once; kernels are weighted; RDMs are ranked
+    again. A task holds these for all models and 250 draws.
 
     Models of both sides are drawn with replacement as rows and columns of the table, because pairs
     share models. Neighbour statistics react to every change of the pool, so that draws overstate
     their variance, about twofold for ``mutual_knn`` (as a jackknife does, Efron & Stein 1981),
     and the plain standard error of its per-stimulus values understates it as much; hence
     ``local``. ``both`` is the dual bootstrap 2 (V_model + V_stimulus) - V_together, between the
-    larger of the two and V_together (Schütt et al. 2023, eLife). Not valid where stimuli depend on
-    each other. Coverage is in ``docs/calibration.md``.
+    larger of the two and V_together (Schütt et al. 2023, eLife), and for several models on both
+    sides its extension to three crossed factors, 4 ΣV_one - 2 ΣV_two + V_all. Not valid where
+    stimuli depend on each other. Coverage is in ``docs/calibration.md``.
 
     Examples
     --------
@@ -148,6 +149,7 @@ def confidence_interval(
     done = None
     if how == "local":
         estimate, variance, of_mean = (part.compute() for part in local_variances(a, b, dims, k=k))
+        freedom = counts.min(pairs) - 1
     else:
         draws, done = _draws(a, b, metric, own, dims, share, n_resamples, seed, progress)
         scores = MEASURES[metric].function(a, b, dims, **own).compute()
@@ -156,14 +158,10 @@ def confidence_interval(
             partial(kernels.pair_variance, fraction=share),
             draws, counts, core=[[DRAW, *pairs], pairs], out=[pairs],
         )  # fmt: skip
-        kinds = apply(
-            partial(kernels.mean_variances, fraction=share, seed=seed),
-            draws, counts, core=[[DRAW, *pairs], pairs], out=[[]] * 3, dtypes=[np.float64] * 3,
+        of_mean, freedom = apply(
+            partial(kernels.mean_variance, fraction=share, seed=seed, over=over),
+            draws, counts, core=[[DRAW, *pairs], pairs], out=[[]] * 2, dtypes=[np.float64] * 2,
         )  # fmt: skip
-        of_mean = kinds[("stimulus", "model", "both").index(over)]
-    freedom = counts.min(pairs) - 1
-    if over != "stimulus":
-        freedom = freedom.clip(max=min(size for size in sizes if size > 1) - 1)
     tables = {"_of_mean": (estimate.mean(pairs), of_mean.where(enough.all(pairs)), freedom)}
     if over == "stimulus":
         tables[""] = (estimate, variance.where(enough), counts - 1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.stats import t
 
@@ -27,29 +30,56 @@ def pair_variance(draws: Array, n: Array, fraction: float | None) -> Array:
     return np.asarray(draws[1:].var(0, ddof=1) * subsample_factor(n, fraction))
 
 
-def mean_variances(
-    draws: Array, n: Array, fraction: float | None, seed: int
-) -> tuple[float, float, float]:
-    """Variance of the mean over pairs: of stimuli, of models, and of both, from draws (D, A, B).
+def mean_variance(
+    draws: Array, n: Array, fraction: float | None, seed: int, over: str
+) -> tuple[float, float]:
+    """Variance of the mean over pairs, and its degrees of freedom, from draws (D, A, B).
 
-    Models of both sides are drawn with replacement, rows and columns of the table, because pairs
-    share models. Both: 2 (V_model + V_stimulus) - V_together, no less than the larger of the two
-    and no more than V_together (Schütt et al. 2023), because together each draw counts what is
-    between models and stimuli three times.
+    Crossed factors: stimuli, and the models of either side, which are drawn with replacement as
+    rows and columns of the table, because pairs share models. What lies between two factors is
+    counted three times where both are drawn, and between three seven times, once where one is:
+    2 ΣV_one - V_both for two of them (Schütt et al. 2023), and likewise 4 ΣV_one - 2 ΣV_two + V_all
+    for three; no less than the largest V_one, and no more than V_all. Degrees of freedom after
+    Satterthwaite.
     """
-    table, again = draws[0], draws[1:]
+    again = draws[1:]
     rng = np.random.default_rng(seed)
-    rows, columns = (
-        rng.multinomial(size, np.full(size, 1 / size), size=len(again)).astype(np.float64)
-        for size in table.shape
+    sizes = {"rows": draws.shape[1], "columns": draws.shape[2], "stimuli": int(np.min(n))}
+    weights = {side: _model_weights(rng, sizes[side], len(again)) for side in ("rows", "columns")}
+    factors = [] if over == "stimulus" else [side for side in weights if sizes[side] > 1]
+    factors += [] if over == "model" else ["stimuli"]
+    whole = float(np.min(subsample_factor(n, fraction)))
+
+    def variance(drawn: Sequence[str]) -> float:
+        tables = again if "stimuli" in drawn else draws[:1]
+        rows, columns = (
+            weights[side] if side in drawn else np.ones((1, sizes[side])) for side in weights
+        )
+        return float(_means(tables, rows, columns).var(ddof=1)) * (
+            whole if "stimuli" in drawn else 1.0
+        )
+
+    by_size = [
+        [variance(drawn) for drawn in itertools.combinations(factors, size)]
+        for size in range(1, len(factors) + 1)
+    ]
+    signed = sum(
+        (-1) ** place * 2 ** (len(factors) - place - 1) * sum(values)
+        for place, values in enumerate(by_size)
     )
-    factor = float(np.min(subsample_factor(n, fraction)))
-    of_stimuli = float(_means(again, *map(np.ones_like, (rows, columns))).var(ddof=1)) * factor
-    of_models = float(_means(table[None], rows, columns).var(ddof=1))
-    together = float(_means(again, rows, columns).var(ddof=1))
-    largest = max(of_stimuli, of_models)
-    dual = 2 * (of_models + of_stimuli) - together
-    return of_stimuli, of_models, float(np.clip(dual, largest, max(largest, together)))
+    least, most = max(by_size[0]), by_size[-1][0]
+    total = float(np.clip(signed, least, max(least, most)))
+    spread = sum(v**2 / (sizes[f] - 1) for v, f in zip(by_size[0], factors, strict=True))
+    return total, float(sum(by_size[0]) ** 2 / spread) if spread > 0 else 1.0
+
+
+def _model_weights(rng: np.random.Generator, size: int, count: int) -> Array:
+    """Weights (D, M) of models drawn with replacement, of mean 1.
+
+    Spread by M / (M - 1), the share of the variance that drawing from few of them loses.
+    """
+    drawn = rng.multinomial(size, np.full(size, 1 / size), size=count) - 1.0
+    return np.asarray(1 + drawn * np.sqrt(size / max(size - 1, 1)))
 
 
 def _means(tables: Array, rows: Array, columns: Array) -> Array:

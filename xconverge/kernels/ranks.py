@@ -43,7 +43,7 @@ def bin_means(values: Array, bins: Array, n_bins: int) -> Array:
 
 
 class Row(NamedTuple):
-    """One pair of variables over stimuli (n), ranked, residual, of unit norm; 0 where not usable."""
+    """Residual ranks (n) of two variables, of unit norm; 0 where a stimulus is not usable."""
 
     target: Array
     score: Array

@@ -122,7 +122,7 @@ def strata_of(
         )
     values = given.isel({stimulus: given.indexes[stimulus].get_indexer(index)}).values
     _, numbers = np.unique(values.astype(str), return_inverse=True)
-    return xr.DataArray(numbers, dims=stimulus)
+    return xr.DataArray(numbers, dims=stimulus, coords={stimulus: index}, name=given.name)
 
 
 def strata_name(strata: str | xr.DataArray | None) -> str | None:

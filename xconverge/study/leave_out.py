@@ -11,6 +11,7 @@ import xarray as xr
 
 from xconverge.measures.alignment import alignment
 from xconverge.measures.dispersion import MEASURES, dispersion
+from xconverge.measures.draws import strata_of
 from xconverge.measures.neighbors import local_density
 from xconverge.measures.norms import stimulus_norm
 from xconverge.measures.shared_space import shared_space
@@ -114,6 +115,7 @@ def leave_out_modulation(
     a = check_representations(a, model, stimulus, feature, "a")
     b = check_representations(b, model, stimulus, feature, "b")
     a, b, dropped = join_labels(a, b, stimulus, join)
+    groups_of = strata_of(strata, (a, b), stimulus)
     dims: dict[str, Any] = {"model": model, "stimulus": stimulus, "feature": feature}
     numbers, groups = group_numbers(a, leave_out, model)
     few = [value for i, value in enumerate(groups) if (numbers != i).sum() < 2]
@@ -136,7 +138,7 @@ def leave_out_modulation(
         spread,
         alignment(a, b, metric, **options, **dims),
         covariates=[ready[one]() if isinstance(one, str) else one for one in nuisance],
-        strata=a.coords[strata] if isinstance(strata, str) and strata in a.coords else strata,
+        strata=groups_of,
         n_bins=n_bins,
         n_permutations=n_permutations,
         tail=tail,
@@ -144,8 +146,8 @@ def leave_out_modulation(
         model=model,
         stimulus=stimulus,
     )
-    for name in result.data_vars:
-        result[name].attrs["n_dropped"] = dropped
+    for value in result.data_vars.values():
+        value.attrs["n_dropped"] = dropped
     return result
 
 
