@@ -27,8 +27,10 @@ from xconverge.store import (
 from xconverge.study.analysis import analyze
 from xconverge.study.binned_rsa import binned_rsa
 from xconverge.study.bins import dispersion_bins
+from xconverge.study.contrast import subset_contrast
 from xconverge.study.leave_out import leave_out_modulation
 from xconverge.study.modulation import modulation
+from xconverge.study.pool import pool_curve
 
 __all__ = [
     "SchemaError",
@@ -53,11 +55,13 @@ __all__ = [
     "open_store",
     "overlap_p_value",
     "pca",
+    "pool_curve",
     "rdm",
     "rsa",
     "shared_space",
     "stack_models",
     "stimulus_norm",
+    "subset_contrast",
     "transform",
     "unit_rows",
     "validate",

@@ -107,6 +107,26 @@ VARIABLES: dict[str, Variable] = {
     "mean_correlation": Variable("", "similarity", "1", "mean over pairs of the correlation"),
     "mean_p_value": Variable("", "probability", "1", "permutation p-value of the mean"),
     "p_value": Variable("model_a model_b", "probability", "1", "permutation p-value"),
+    "score": Variable("subset pool", "similarity", "1", "mean alignment of the subset"),
+    "random_mean": Variable(
+        "control subset pool", "similarity", "1", "mean alignment of random subsets"
+    ),
+    "random_lower": Variable(
+        "control subset pool", "similarity", "1", "lower quantile over random subsets"
+    ),
+    "random_upper": Variable(
+        "control subset pool", "similarity", "1", "upper quantile over random subsets"
+    ),
+    "p_value_greater": Variable(
+        "control subset pool", "probability", "1", "random subsets that align as well or better"
+    ),
+    "p_value_less": Variable(
+        "control subset pool", "probability", "1", "random subsets that align as badly or worse"
+    ),
+    "low_minus_high": Variable("", "value", "1", "score of the low less that of the high"),
+    "low_minus_high_p_value": Variable("", "probability", "1", "p-value of low less high"),
+    "k": Variable("pool_size neighbors", "count", "neighbours", "neighbours of each stimulus"),
+    "standard_deviation": Variable("pool_size neighbors", "value", "1", "deviation over pools"),
     "estimate": Variable("model_a model_b", "similarity", "1", "score of all stimuli and models"),
     "standard_error": Variable("model_a model_b", "value", "1", "standard error of the estimate"),
     "chance": Variable("model_a model_b", "similarity", "1", "mean score under permutation"),

@@ -1,0 +1,94 @@
+"""Subsets of stimuli: the lowest and highest, random and matched ones, and scores inside them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from xconverge.kernels.neighbors import nearest, overlap
+from xconverge.kernels.rows import Array
+
+
+def extremes(values: Array, rank: Array, size: int) -> tuple[Array, Array]:
+    """Positions of the ``size`` lowest and highest finite values (n); ties by ``rank``."""
+    order = np.lexsort((rank, values))[: np.isfinite(values).sum()]
+    return order[:size], order[-size:]
+
+
+def disjoint_pairs(
+    usable: Array, rank: Array, size: int, count: int, seed: int
+) -> tuple[Array, Array]:
+    """Two memberships (count, n) of ``size`` usable stimuli each, drawn without overlap."""
+    there = np.argsort(rank)
+    there = there[usable[there]]
+    order = np.random.default_rng(seed).random((count, len(there))).argsort(1)
+    first, second = np.zeros((2, count, len(rank)), bool)
+    rows = np.arange(count)[:, None]
+    first[rows, there[order[:, :size]]] = True
+    second[rows, there[order[:, size : 2 * size]]] = True
+    return first, second
+
+
+def matched(members: Array, cells: Array, rank: Array, count: int, seed: int) -> tuple[Array, int]:
+    """Memberships (count, n) with as many stimuli of every cell as ``members``, and how many stay.
+
+    ``cells`` (n) is negative for stimuli that cannot be drawn. Those stay that are all of their
+    cell: nothing can be drawn in their place.
+    """
+    rng = np.random.default_rng(seed)
+    order = np.argsort(rank)
+    result = np.zeros((count, len(cells)), bool)
+    fixed = 0
+    for cell in np.unique(cells[members]):
+        pool = order[cells[order] == cell]
+        wanted = int((cells[members] == cell).sum())
+        drawn = rng.random((count, len(pool))).argsort(1)[:, :wanted]
+        result[np.arange(count)[:, None], pool[drawn]] = True
+        fixed += wanted if wanted == len(pool) else 0
+    return result, fixed
+
+
+def cells_of(values: Array, n_bins: int) -> Array:
+    """Number (n) of the quantile bin of each finite value; -1 for the others."""
+    finite = np.isfinite(values)
+    inner = np.quantile(values[finite], np.linspace(0, 1, n_bins + 1)[1:-1])
+    return np.where(finite, np.searchsorted(inner, values, side="left"), -1)
+
+
+def crossed(codes: Array) -> Array:
+    """One number (n) for every combination of codes (c, n); -1 where any is negative."""
+    _, number = np.unique(codes, axis=1, return_inverse=True)
+    return np.where((codes < 0).any(0), -1, number.reshape(-1))
+
+
+def inside_scores(
+    members: Array,
+    rank: Array,
+    a: Array,
+    widths_a: Array,
+    b: Array,
+    widths_b: Array,
+    k: int,
+) -> Array:
+    """Mean overlap (P, A, B) of neighbours searched among the members (P, n) alone.
+
+    From features ``a`` (A, n, F) and ``b`` (B, n, G). NaN for a model that saw no more than k of
+    them.
+    """
+    result = np.empty((len(members), len(a), len(b)))
+    for subset, scores in zip(members, result, strict=True):
+        here = np.flatnonzero(subset)
+        lists_a, lists_b = (
+            [_lists(x[here], int(width), rank[here], k) for x, width in zip(*side, strict=True)]
+            for side in ((a, widths_a), (b, widths_b))
+        )
+        for i, j in np.ndindex(scores.shape):
+            shares = overlap(lists_a[i], lists_b[j])
+            seen = ~np.isnan(shares)
+            scores[i, j] = shares[seen].mean() if seen.any() else np.nan
+    return result
+
+
+def _lists(rows: Array, width: int, rank: Array, k: int) -> Array:
+    if (~np.isnan(rows[:, 0])).sum() <= k:
+        return np.full((len(rows), k), -1)
+    return nearest(rows, width, rank, k)[0]

@@ -1,0 +1,271 @@
+"""Alignment of the stimuli of lowest and highest dispersion against random and matched ones."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from xconverge.kernels import subsets as kernels
+from xconverge.kernels.permutations import as_extreme, corrected
+from xconverge.kernels.rows import Array
+from xconverge.measures.alignment import alignment, sides
+from xconverge.measures.draws import strata_of
+from xconverge.measures.inside import scores_inside
+from xconverge.schema import Join, describe, join_labels, natural_rank
+from xconverge.study.bins import per_stimulus
+
+ENDS = ("low", "high")
+POOLS = ("full", "inside")
+
+
+def subset_contrast(
+    dispersion: xr.DataArray,
+    a: xr.DataArray,
+    b: xr.DataArray,
+    *,
+    size: int = 100,
+    n_random: int = 1000,
+    match: xr.DataArray | Sequence[xr.DataArray] = (),
+    groups: str | xr.DataArray | None = None,
+    match_bins: int = 5,
+    k: int = 10,
+    level: float = 0.95,
+    join: Join = "exact",
+    rng: np.random.Generator | int | None = None,
+    model: str = "model",
+    stimulus: str = "stimulus",
+    feature: str = "feature",
+) -> xr.Dataset:
+    """Do the stimuli of low dispersion align better than others, those of high dispersion worse?
+
+    Parameters
+    ----------
+    dispersion : DataArray
+        (stimulus).
+    a, b : DataArray
+        (model, stimulus, feature): the modalities whose mutual-kNN alignment is compared.
+    size : int
+        Stimuli of each subset.
+    n_random : int
+        Random subsets of the same size.
+    match : DataArray or sequence of DataArray
+        Values (stimulus), ``stimulus_norm`` and ``local_density`` say: matched subsets have as
+        many stimuli in every quantile bin of them (and in every combination) as the subset that
+        they are compared with.
+    groups : str or DataArray, optional
+        A stimulus coordinate (category …) or values (stimulus), matched exactly.
+    match_bins : int
+        Quantile bins of each of ``match``.
+    k : int
+        Neighbours.
+    level : float
+        Share of random subsets between ``random_lower`` and ``random_upper``.
+    join : {"exact", "inner"}
+        Refuse differing sets of stimuli, or keep those that all have.
+    rng : Generator, int or None
+        Source of the subsets, which follow labels.
+    model, stimulus, feature : str
+        Names of the dims.
+
+    Returns
+    -------
+    Dataset
+        In memory, over ``subset`` (low, high) and ``pool``: neighbours searched among all stimuli
+        (full), or among those of the subset alone (inside). ``score``, the mean over stimuli and
+        model pairs; ``corrected``, (score - chance) / (1 - chance), chance k / (pool size - 1).
+        Over ``control`` (random; matched with ``match`` or ``groups``): ``random_mean``,
+        ``random_lower``, ``random_upper``; ``p_value_greater`` and ``p_value_less``,
+        (1 + #{random as extreme}) / (1 + n_random), for each end apart, and the two-sided
+        ``p_value``, twice the smaller. ``low_minus_high`` (pool) and its two-sided p-value against
+        pairs of random subsets without overlap.
+
+    Warns
+    -----
+    RuntimeWarning
+        Fewer than twice ``size`` stimuli have a dispersion and a score: all NaN. ``size`` not
+        above k: NaN inside. Stimuli of a subset that are all of their cell: nothing is matched
+        with them; NaN where that is all of them.
+
+    Raises
+    ------
+    SchemaError, ValueError
+        Labels that do not match; faulty rows.
+
+    Notes
+    -----
+    Null: which stimuli are in the subset has nothing to do with alignment; matched: given the
+    cells, which makes drawing inside cells a stratified permutation of membership. The effect may
+    sit at one end alone: read both. Inside a subset the chance level is higher and neighbours are
+    farther: compare scores inside with the random ones inside. Computes its inputs; inside
+    searches neighbours of every model again in every subset.
+
+    Hosseini, Cheung, Fedorenko & Williams (arXiv 2604.21836) compare 100 of each inside.
+
+    Examples
+    --------
+    >>> from xconverge import dispersion
+    >>> from xconverge.testing import planted_study
+    >>> study = planted_study(n_models=3, rng=0)
+    >>> spread = dispersion(study["vision"], "neighborhood")
+    >>> table = subset_contrast(spread, study["vision"], study["language"], size=30, n_random=99,
+    ...     rng=0)
+    >>> bool(table["score"].sel(subset="low", pool="full") > table["score"].sel(subset="high",
+    ...     pool="full"))
+    True
+    """
+    if size < 1 or n_random < 1 or match_bins < 1:
+        raise ValueError(f"size={size}, n_random={n_random}, match_bins={match_bins}: at least 1")
+    dims = (model, stimulus, feature)
+    a, b, dropped = sides(a, b, dims, join)
+    spread = per_stimulus(dispersion, "dispersion", stimulus)
+    a, spread, more = join_labels(a, spread, stimulus, join, ("a", "dispersion"))
+    b, _, _ = join_labels(b, a, stimulus, "inner")
+    rank = natural_rank(a.indexes[stimulus])
+    pairs = [f"{model}_a", f"{model}_b"]
+    shares = alignment(a, b, k=k, model=model, stimulus=stimulus, feature=feature)
+    each = shares.mean(pairs).transpose(stimulus).values
+    values = np.where(np.isnan(each), np.nan, spread.values.astype(np.float64))
+    usable = np.isfinite(values)
+    n = len(values)
+    if usable.sum() < 2 * size:
+        _warn(
+            f"two subsets of {size} need at least {2 * size} stimuli with a dispersion and a "
+            f"score, there are {usable.sum()}: NaN; ask for a smaller size"
+        )
+    elif size <= k:
+        _warn(f"neighbours inside a subset need a size above k={k}, got {size}: NaN inside")
+    seeds = np.random.default_rng(rng).integers(2**63, size=3)
+    controls = _controls(
+        values, rank, size, n_random, seeds, _cells(match, groups, match_bins, a, b, stimulus)
+    )
+    ready = usable.sum() >= 2 * size
+    table = np.full((len(controls), 2, 2, n_random + 1), np.nan)
+    for (i, memberships), (e, _) in (
+        (pair, end) for pair in enumerate(controls.values()) for end in enumerate(ENDS)
+    ):
+        members = memberships[e]
+        if ready and members is not None:
+            table[i, e, 0] = members @ np.where(usable, each, 0.0) / size
+            if size > k:
+                inside = scores_inside(a, b, members, k, dims).mean(pairs).transpose("subset")
+                table[i, e, 1] = inside.values
+    chances = {"full": k / (n - 1), "inside": k / (size - 1) if size > 1 else np.nan}
+    parameters = {
+        "metric": "mutual_knn", "k": k, "size": size, "n_random": n_random,
+        "match_bins": match_bins if len(controls) > 1 else None, "n_dropped": dropped + more,
+        "dispersion_metric": dispersion.attrs.get("metric"),
+    }  # fmt: skip
+    return _described(table, list(controls), chances, level, parameters)
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=3)
+
+
+def _cells(
+    match: xr.DataArray | Sequence[xr.DataArray],
+    groups: str | xr.DataArray | None,
+    match_bins: int,
+    a: xr.DataArray,
+    b: xr.DataArray,
+    stimulus: str,
+) -> Array | None:
+    """Number (n) of the cell of every stimulus; None where nothing is matched."""
+    codes = []
+    for number, one in enumerate([match] if isinstance(match, xr.DataArray) else match):
+        what = f"match {one.name or number}"
+        one = per_stimulus(one, what, stimulus)
+        one = one.isel({stimulus: one.indexes[stimulus].isin(a.indexes[stimulus])})
+        _, one, _ = join_labels(a, one, stimulus, "exact", ("a", what))
+        codes.append(kernels.cells_of(one.values.astype(np.float64), match_bins))
+    numbers = strata_of(groups, (a, b), stimulus)
+    if numbers is not None:
+        codes.append(numbers.values)
+    return kernels.crossed(np.stack(codes)) if codes else None
+
+
+def _controls(
+    values: Array, rank: Array, size: int, n_random: int, seeds: Array, cells: Array | None
+) -> dict[str, list[Array | None]]:
+    """Memberships (1 + n_random, n) for low and high, the subset itself first."""
+    usable = np.isfinite(values)
+    if usable.sum() < 2 * size:
+        return {"random": [None, None], **({"matched": [None, None]} if cells is not None else {})}
+    ends = kernels.extremes(values, rank, size)
+    own = [np.isin(np.arange(len(values)), end)[None] for end in ends]
+    drawn = kernels.disjoint_pairs(usable, rank, size, n_random, int(seeds[0]))
+    controls: dict[str, list[Array | None]] = {
+        "random": [np.concatenate(pair) for pair in zip(own, drawn, strict=True)]
+    }
+    if cells is not None:
+        cells = np.where(usable, cells, -1)
+        controls["matched"] = []
+        for name, mine, end, seed in zip(ENDS, own, ends, seeds[1:], strict=True):
+            lost = int((cells[end] < 0).sum())
+            alike, fixed = kernels.matched(end, cells, rank, n_random, int(seed))
+            if fixed or lost:
+                _warn(
+                    f"{fixed + lost} of the {size} stimuli of the {name} subset are all of their "
+                    "cell, or have no value to match: nothing is drawn in their place; ask for "
+                    "fewer match_bins"
+                )
+            none = lost or fixed == size
+            controls["matched"].append(None if none else np.concatenate([mine, alike]))
+    return controls
+
+
+def _described(
+    table: Array,
+    controls: list[str],
+    chances: dict[str, float],
+    level: float,
+    parameters: dict[str, object],
+) -> xr.Dataset:
+    """What scores (control, subset, pool, draw), the subset's own first, say."""
+    dims = ("control", "subset", "pool")
+    own, drawn = table[0, :, :, 0], table[..., 1:]
+    observed = own[None, :, :, None]
+    missing = np.isnan(drawn).all(-1)
+
+    def tail(reached: Array) -> Array:
+        return np.where(missing, np.nan, (1 + reached.sum(-1)) / (1 + drawn.shape[-1]))
+
+    greater, less = (tail(as_extreme(drawn, observed, end)) for end in ("greater", "less"))
+    ends = (1 - level) / 2, (1 + level) / 2
+    filled = np.where(missing[..., None], 0.0, drawn)
+    lower, upper = (
+        np.where(missing, np.nan, value) for value in np.quantile(filled, ends, axis=-1)
+    )
+    mean = np.where(missing, np.nan, filled.mean(-1))
+    gaps = table[0, 0] - table[0, 1]
+    gap, null = gaps[:, 0], gaps[:, 1:]
+    reached = as_extreme(null, gap[:, None], "two-sided")
+    gap_p = (1 + reached.sum(1)) / (1 + null.shape[1])
+    chance = np.array([chances[pool] for pool in POOLS])
+    variables = {
+        "score": (dims[1:], own),
+        "corrected": (dims[1:], corrected(own, np.broadcast_to(chance, own.shape), 1.0)),
+        "chance": (dims[2:], chance),
+        "random_mean": (dims, mean),
+        "random_lower": (dims, lower),
+        "random_upper": (dims, upper),
+        "p_value": (dims, np.minimum(1.0, 2 * np.minimum(greater, less))),
+        "p_value_greater": (dims, greater),
+        "p_value_less": (dims, less),
+        "low_minus_high": (dims[2:], gap),
+        "low_minus_high_p_value": (dims[2:], np.where(np.isnan(gap), np.nan, gap_p)),
+    }
+    coords = {
+        name: pd.Index(values, dtype=object)
+        for name, values in (("control", controls), ("subset", ENDS), ("pool", POOLS))
+    }
+    return xr.Dataset(
+        {
+            name: describe(xr.DataArray(value, dims=names), name, **parameters)
+            for name, (names, value) in variables.items()
+        }
+    ).assign_coords(coords)
