@@ -7,6 +7,7 @@ __version__ = _version("xconverge")
 from xconverge.inference.calibration import calibrate, calibrate_rsa
 from xconverge.inference.exact import overlap_p_value
 from xconverge.inference.intervals import confidence_interval
+from xconverge.inference.reliability import alignment_reliability, reliability
 from xconverge.measures.alignment import alignment
 from xconverge.measures.dispersion import dispersion
 from xconverge.measures.neighbors import local_density
@@ -25,6 +26,7 @@ from xconverge.store import (
     write_study,
 )
 from xconverge.study.analysis import analyze
+from xconverge.study.bin_contrast import binned_rsa_contrast
 from xconverge.study.binned_rsa import binned_rsa
 from xconverge.study.bins import dispersion_bins
 from xconverge.study.contrast import subset_contrast
@@ -36,9 +38,11 @@ __all__ = [
     "SchemaError",
     "UnalignedSpaceWarning",
     "alignment",
+    "alignment_reliability",
     "analyze",
     "append_models",
     "binned_rsa",
+    "binned_rsa_contrast",
     "calibrate",
     "calibrate_rsa",
     "center",
@@ -57,6 +61,7 @@ __all__ = [
     "pca",
     "pool_curve",
     "rdm",
+    "reliability",
     "rsa",
     "shared_space",
     "stack_models",

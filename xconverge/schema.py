@@ -123,7 +123,11 @@ VARIABLES: dict[str, Variable] = {
     "p_value_less": Variable(
         "control subset pool", "probability", "1", "random subsets that align as badly or worse"
     ),
-    "low_minus_high": Variable("", "value", "1", "score of the low less that of the high"),
+    "half_correlation": Variable("", "similarity", "1", "rank correlation of two halves"),
+    "reliability": Variable("", "similarity", "1", "Spearman-Brown reliability of the whole"),
+    "trend": Variable("model_a model_b", "value", "per bin", "slope of RSA over dispersion bins"),
+    "trend_p_value": Variable("model_a model_b", "probability", "1", "p-value of the trend"),
+    "low_minus_high": Variable("", "value", "1", "lowest less highest dispersion"),
     "low_minus_high_p_value": Variable("", "probability", "1", "p-value of low less high"),
     "k": Variable("pool_size neighbors", "count", "neighbours", "neighbours of each stimulus"),
     "standard_deviation": Variable("pool_size neighbors", "value", "1", "deviation over pools"),
@@ -153,6 +157,14 @@ VARIABLES: dict[str, Variable] = {
         "model_a model_b bin", "similarity", "1", "mean alignment inside a dispersion bin"
     ),
     "dispersion_by_bin": Variable("bin", "distance", "1", "mean dispersion inside a bin"),
+    "half_correlation": Variable("", "similarity", "1", "mean rank correlation of two halves"),
+    "reliability": Variable("", "similarity", "1", "mean Spearman–Brown value of two halves"),
+    "reliability_lower": Variable("", "similarity", "1", "lower quantile over splits, no interval"),
+    "reliability_upper": Variable("", "similarity", "1", "upper quantile over splits, no interval"),
+    "trend": Variable("model_a model_b", "value", "1 per bin", "slope of RSA over dispersion bins"),
+    "trend_p_value": Variable(
+        "model_a model_b", "probability", "1", "p-value of the trend, bin membership permuted"
+    ),
 }
 
 

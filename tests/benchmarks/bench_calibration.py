@@ -119,7 +119,7 @@ def calibrated(pair: Pair, seed: int, metric: str, **options: object) -> xr.Data
     return table["p_value"]
 
 
-def mantel(pair: Pair, seed: int, nuisance: bool = False) -> xr.DataArray:
+def mantel(pair: Pair, seed: int, nuisance: bool = False, method: str = "spearman") -> xr.DataArray:
     """P-values of ``calibrate_rsa``, with or without a nuisance RDM that both follow."""
     a, b = (xc.rdm(side, "euclidean") for side in pair)
     controls = ()
@@ -132,7 +132,7 @@ def mantel(pair: Pair, seed: int, nuisance: bool = False) -> xr.DataArray:
         control = xc.rdm(luminance, "euclidean")
         a, b = a + control, b + control
         controls = (control,)
-    table = xc.calibrate_rsa(a, b, nuisance=controls, n_permutations=PERMUTATIONS, rng=seed)
+    table = xc.calibrate_rsa(a, b, method, nuisance=controls, n_permutations=PERMUTATIONS, rng=seed)
     return table["p_value"]
 
 
@@ -145,6 +145,35 @@ def inside_bins(pair: Pair, seed: int) -> xr.DataArray:
             n_permutations=PERMUTATIONS, rng=seed + i,
         )["p_value"],
     )  # fmt: skip
+
+
+def bin_contrast(pair: Pair, seed: int) -> xr.DataArray:
+    """P-values (run) of the trend of RSA over bins that mean nothing."""
+    return each_run(
+        pair,
+        lambda a, b, i: xc.binned_rsa_contrast(
+            a, b.isel(model=0, drop=True), spread_of(a, seed + i), 2,
+            n_permutations=99, rng=seed + i,
+        )["trend_p_value"],
+    )  # fmt: skip
+
+
+def contrasted(pair: Pair, seed: int, pool: str, matched: bool = False) -> xr.DataArray:
+    """P-values (run) of the low subset; matched: of dispersion that follows local density."""
+
+    def test(a: xr.DataArray, b: xr.DataArray, i: int) -> xr.DataArray:
+        spread, match = spread_of(a, seed + i), ()
+        if matched:
+            density = xc.local_density(a, 3).isel(model=0, drop=True)
+            bins = xc.dispersion_bins(density, 3)
+            spread, match = 0.5 * spread - bins, [density]
+        table = xc.subset_contrast(
+            spread, a, b, size=10, k=3, n_random=PERMUTATIONS if pool == "full" else 99,
+            match=match, match_bins=3, rng=seed + i,
+        )  # fmt: skip
+        return table["p_value"].isel(control=-1).sel(subset="low", pool=pool, drop=True)
+
+    return each_run(pair, test)
 
 
 def each_run(pair: Pair, test: Callable[[xr.DataArray, xr.DataArray, int], xr.DataArray]):
@@ -267,12 +296,28 @@ def tests(runs: int, seed: int) -> Iterator[tuple[str, str, Callable[[], xr.Data
             lambda data=data: mantel(data(runs, rng), seed),
         )  # fmt: skip
     yield (
-        "`calibrate_rsa` given a nuisance", "two dimensions and a common nuisance",
-        lambda: mantel(low_dimensional(runs, rng), seed, nuisance=True),
+        "`calibrate_rsa`, pearson, given a nuisance", "two dimensions and a common nuisance",
+        lambda: mantel(low_dimensional(runs, rng), seed, nuisance=True, method="pearson"),
     )  # fmt: skip
     yield (
         "`binned_rsa`, inside a bin", "two dimensions",
         lambda: inside_bins(low_dimensional(runs, rng), seed).isel(bin=0),
+    )  # fmt: skip
+    yield (
+        "`binned_rsa_contrast`, trend", "related, whatever the bin",
+        lambda: bin_contrast(related(runs, rng), seed),
+    )  # fmt: skip
+    yield (
+        "`subset_contrast`, low, full pool", "related, whatever the dispersion",
+        lambda: contrasted(related(runs, rng), seed, "full"),
+    )  # fmt: skip
+    yield (
+        "`subset_contrast`, low, inside", "related, whatever the dispersion",
+        lambda: contrasted(related(runs, rng), seed, "inside"),
+    )  # fmt: skip
+    yield (
+        "`subset_contrast`, matched", "dispersion and alignment follow a covariate",
+        lambda: contrasted(related(runs, rng, n=60), seed, "full", matched=True),
     )  # fmt: skip
     yield "`modulation`", "independent", lambda: modulation(runs, rng, seed)
     yield (
@@ -310,6 +355,11 @@ def wrong(runs: int, seed: int) -> Iterator[tuple[str, str, Callable[[], xr.Data
     yield (
         "p-value of `spearmanr` over RDM entries", "two dimensions",
         lambda: parametric(low_dimensional(runs, rng)),
+    )  # fmt: skip
+    yield (
+        "`calibrate_rsa`, spearman, given a nuisance that adds up before ranking",
+        "two dimensions and a common nuisance",
+        lambda: mantel(low_dimensional(runs, rng), seed, nuisance=True),
     )  # fmt: skip
     yield (
         "`calibrate`, cka, without strata", "categories",

@@ -11,6 +11,7 @@ from xconverge._apply import apply
 from xconverge.kernels.rdm import mantel
 from xconverge.measures.rdm import METHODS, join_rdms, rdm
 from xconverge.schema import (
+    Dims,
     Join,
     check_representations,
     check_shared,
@@ -103,27 +104,11 @@ def binned_rsa(
     >>> result["rsa"].values.round(6).tolist(), result["n_stimuli"].values.tolist()
     ([1.0, 1.0], [6, 6])
     """
-    choose("method", method, METHODS)
-    if average is not None:
-        choose("average", average, ["rdm", "representation"])
-    feature = feature_dim(reps, feature)
-    reps = check_representations(reps, model, stimulus, feature)
+    sides = rdms_by_bin(
+        reps, target, by, n_bins, average, metric, method, join, (model, stimulus, feature)
+    )
+    models, target, by, bins, dropped = sides
     second = f"{stimulus}_2"
-    if second not in getattr(target, "dims", ()):
-        names = {"model": model, "stimulus": stimulus, "feature": feature_dim(target, "feature")}
-        target = rdm(target, metric, **names)
-    if average == "representation":
-        check_shared(reps, "average='representation'", model, feature)
-    reps, by, dropped = join_labels(reps, by, stimulus, join, ("reps", "by"))
-    if join == "inner":
-        common = reps.indexes[stimulus].intersection(target.indexes[stimulus], sort=False)
-        dropped += reps.sizes[stimulus] - len(common)
-        reps, by = reps.sel({stimulus: common}), by.sel({stimulus: common})
-        target = target.sel({stimulus: common, second: common})
-    bins = dispersion_bins(by, n_bins, stimulus=stimulus)
-    models = _model_rdm(reps, average, metric, (model, stimulus, feature))
-    models, target, _ = join_rdms(models, target, "exact", stimulus)
-    models, target = on_side(models, model, "_a"), on_side(target, model, "_b")
     seed = int(np.random.default_rng(rng).integers(2**63))
     parts = []
     for number in range(n_bins):
@@ -155,6 +140,42 @@ def binned_rsa(
     result["dispersion_by_bin"] = describe(means, "dispersion_by_bin")
     result.attrs["edges"] = bins.attrs["edges"]
     return result.assign_coords(bin=np.arange(n_bins))
+
+
+def rdms_by_bin(
+    reps: xr.DataArray,
+    target: xr.DataArray,
+    by: xr.DataArray,
+    n_bins: int,
+    average: Average | None,
+    metric: str,
+    method: str,
+    join: Join,
+    dims: Dims,
+) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray, xr.DataArray, int]:
+    """Model and target RDMs, dispersion, its bins, and how many stimuli were dropped."""
+    model, stimulus, feature = dims
+    choose("method", method, METHODS)
+    if average is not None:
+        choose("average", average, ["rdm", "representation"])
+    feature = feature_dim(reps, feature)
+    reps = check_representations(reps, model, stimulus, feature)
+    second = f"{stimulus}_2"
+    if second not in getattr(target, "dims", ()):
+        names = {"model": model, "stimulus": stimulus, "feature": feature_dim(target, "feature")}
+        target = rdm(target, metric, **names)
+    if average == "representation":
+        check_shared(reps, "average='representation'", model, feature)
+    reps, by, dropped = join_labels(reps, by, stimulus, join, ("reps", "by"))
+    if join == "inner":
+        common = reps.indexes[stimulus].intersection(target.indexes[stimulus], sort=False)
+        dropped += reps.sizes[stimulus] - len(common)
+        reps, by = reps.sel({stimulus: common}), by.sel({stimulus: common})
+        target = target.sel({stimulus: common, second: common})
+    bins = dispersion_bins(by, n_bins, stimulus=stimulus)
+    models = _model_rdm(reps, average, metric, (model, stimulus, feature))
+    models, target, _ = join_rdms(models, target, "exact", stimulus)
+    return on_side(models, model, "_a"), on_side(target, model, "_b"), by, bins, dropped
 
 
 def _model_rdm(

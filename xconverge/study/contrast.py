@@ -229,7 +229,7 @@ def _described(
     dims = ("control", "subset", "pool")
     own, drawn = table[0, :, :, 0], table[..., 1:]
     observed = own[None, :, :, None]
-    missing = np.isnan(drawn).all(-1)
+    missing: Array = np.asarray(np.isnan(drawn).all(-1))
 
     def tail(reached: Array) -> Array:
         return np.where(missing, np.nan, (1 + reached.sum(-1)) / (1 + drawn.shape[-1]))

@@ -1,0 +1,292 @@
+"""Would other models, or other stimuli, have said the same? Split-half reliability."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xconverge._apply import apply
+from xconverge.kernels import halves as kernels
+from xconverge.measures.alignment import MEASURES as SCORES
+from xconverge.measures.alignment import alignment, own_options, plain, sides
+from xconverge.measures.dispersion import MEASURES, dispersion
+from xconverge.schema import (
+    Join,
+    check_representations,
+    check_shared,
+    choose,
+    describe,
+    feature_dim,
+    natural_rank,
+)
+
+SPLIT = "_split"
+ROWS = {
+    "half_correlation": "half_correlation",
+    "reliability": "reliability",
+    "lower": "reliability_lower",
+    "upper": "reliability_upper",
+}
+
+
+def reliability(
+    reps: xr.DataArray,
+    metric: str = "cosine",
+    *,
+    n_splits: int = 100,
+    level: float = 0.95,
+    k: int = 10,
+    rdm_metric: str = "correlation",
+    rng: np.random.Generator | int | None = None,
+    model: str = "model",
+    stimulus: str = "stimulus",
+    feature: str = "feature",
+) -> xr.Dataset:
+    """Does one half of the models find the same stimuli dispersed as the other half?
+
+    Parameters
+    ----------
+    reps : DataArray
+        (model, stimulus, feature), at least 4 models; extra dims are mapped over.
+    metric : str
+        Any metric of ``dispersion``. For ``consensus`` the consensus of a half is the mean of its
+        own models, in the space as it was given.
+    n_splits : int
+        Random splits of the models into halves, the smaller one rounded down. Where there are no
+        more distinct splits than this, each is taken once: 3 for 4 models, 10 for 5 or 6, 35 for
+        7 or 8.
+    level : float
+        Share of the splits between ``lower`` and ``upper``.
+    k, rdm_metric
+        As in ``dispersion``. Neighbours and RDMs are those of all stimuli.
+    rng : Generator, int or None
+        Source of the splits; they follow the labels of the models, not their order.
+    model, stimulus, feature : str
+        Names of the dims.
+
+    Returns
+    -------
+    Dataset
+        ``half_correlation``, the mean over splits of Spearman's correlation r over stimuli of the
+        dispersion of one half with that of the other, in [-1, 1]; ``reliability``, the mean over
+        splits of the Spearman–Brown value 2r / (1 + r), an estimate for the dispersion of all
+        models, at most 1 and without a lower bound; ``lower`` and ``upper``, quantiles of that
+        value over splits, by default 2.5 and 97.5 %: how much the choice of split matters, not a
+        confidence interval. ``attrs["n_splits"]`` is the number of splits made.
+        Lazy if ``reps`` is; a task holds the distances of all pairs of models (model × model ×
+        stimulus), which are computed once.
+
+    Warns
+    -----
+    RuntimeWarning
+        Fewer than 4 models: NaN. Splits without a correlation, which are left out.
+    UnalignedSpaceWarning
+        A coordinate metric on features that are not marked as a shared space.
+
+    Raises
+    ------
+    SchemaError, ValueError
+        As ``dispersion``.
+
+    Notes
+    -----
+    A stimulus that a half saw with fewer than 2 models drops out of that split. The whole is more
+    than its halves: it has their pairs and those across, for which Spearman–Brown is an
+    approximation; for an odd number of models the halves differ by one. Models of one family are
+    in both halves, and agree for that reason: the value is for more models of the same kinds, not
+    for other families. A shared space that was fitted to all models ties the halves together, too.
+    Where the value is ρ, no correlation of the dispersion with anything else exceeds about √ρ.
+
+    Spearman (1910), Brown (1910).
+
+    Examples
+    --------
+    >>> from xconverge.testing import planted_study
+    >>> study = planted_study(n_models=6, n_stimuli=60, rng=0)
+    >>> found = reliability(study["vision"], "neighborhood", k=5, rng=0)
+    >>> bool(0.3 < found["half_correlation"] < found["reliability"] < 1)
+    True
+    >>> found["reliability"].attrs["n_splits"]
+    10
+    """
+    choose("metric", metric, MEASURES)
+    _check(n_splits, level)
+    feature = feature_dim(reps, feature)
+    reps = check_representations(reps, model, stimulus, feature)
+    if not callable(MEASURES[metric].function):
+        check_shared(reps, f"metric={metric!r}", model, feature)
+        reps = reps.assign_attrs(space="shared")
+    distances = dispersion(
+        reps,
+        "sqeuclidean" if metric == "consensus" else metric,
+        pairwise=True,
+        k=k,
+        rdm_metric=rdm_metric,
+        model=model,
+        stimulus=stimulus,
+        feature=feature,
+    )
+    seed = int(np.random.default_rng(rng).integers(2**63))
+    rank = natural_rank(reps.indexes[model])
+    parts = apply(
+        kernels.model_halves,
+        distances,
+        xr.DataArray(rank, dims=model),
+        core=[[model, f"{model}_2", stimulus], [model]],
+        out=[[]] * len(ROWS),
+        dtypes=[np.float64] * len(ROWS),
+        seed=seed,
+        n_splits=n_splits,
+        level=level,
+        consensus=metric == "consensus",
+    )
+    return _table(
+        parts,
+        metric=metric,
+        modality=reps.attrs.get("modality"),
+        k=k if metric == "neighborhood" else None,
+        rdm_metric=rdm_metric if metric == "rdm" else None,
+        n_models=len(rank),
+        n_splits=len(kernels.halves(rank, seed, n_splits)),
+        level=level,
+    )
+
+
+def alignment_reliability(
+    a: xr.DataArray,
+    b: xr.DataArray,
+    metric: str = "mutual_knn",
+    *,
+    n_splits: int = 20,
+    level: float = 0.95,
+    k: int = 10,
+    rdm_metric: str = "correlation",
+    join: Join = "exact",
+    rng: np.random.Generator | int | None = None,
+    model: str = "model",
+    stimulus: str = "stimulus",
+    feature: str = "feature",
+    **options: Any,
+) -> xr.Dataset:
+    """Does one half of the stimuli order the model pairs as the other half does?
+
+    Parameters
+    ----------
+    a, b : DataArray
+        (model, stimulus, feature), as in ``alignment``; at least 3 model pairs.
+    metric : str
+        Any metric of ``alignment``. Those per stimulus are scored once, against all stimuli, and
+        averaged over each half; those of a model pair are scored again on each half.
+    n_splits : int
+        Random splits of the stimuli into halves, the smaller one rounded down.
+    level : float
+        Share of the splits between ``lower`` and ``upper``.
+    k, rdm_metric, join, model, stimulus, feature
+        As in ``alignment``.
+    rng : Generator, int or None
+        Source of the splits, which follow the labels of the stimuli, and of folds.
+    **options
+        Of the metric, as in ``alignment``.
+
+    Returns
+    -------
+    Dataset
+        ``half_correlation``, the mean over splits of Spearman's correlation r over model pairs of
+        the scores of one half of the stimuli with those of the other, in [-1, 1];
+        ``reliability``, the mean over splits of 2r / (1 + r) (Spearman–Brown), an estimate for
+        the scores of all stimuli, at most 1 and without a lower bound; ``lower`` and ``upper``,
+        quantiles of that value over splits: how much the choice of split matters, not a
+        confidence interval. Lazy if an input is; a metric of a model pair then adds the tasks of
+        2 × ``n_splits`` alignments.
+
+    Warns
+    -----
+    RuntimeWarning
+        Fewer than 3 model pairs: NaN. Splits without a correlation, which are left out.
+
+    Raises
+    ------
+    SchemaError, ValueError, TypeError
+        As ``alignment``.
+
+    Notes
+    -----
+    Of reliable *differences between pairs* alone: pairs that all score alike have none, however
+    exact their scores. Neighbours and RDM rows of per-stimulus metrics reach into the other half,
+    which raises r. Metrics of a pair see half as many stimuli, where some have another chance
+    level and neighbours are sparser. Stimuli that depend on each other (several captions of one
+    image, frames of a movie) fall into both halves and raise r.
+
+    Examples
+    --------
+    >>> from xconverge.testing import planted_study
+    >>> study = planted_study(n_models=4, n_stimuli=80, rng=0)
+    >>> found = alignment_reliability(study["vision"], study["language"], k=5, rng=0)
+    >>> bool(found["lower"] <= found["reliability"] <= found["upper"] <= 1)
+    True
+    """
+    _check(n_splits, level)
+    seed = int(np.random.default_rng(rng).integers(2**63))
+    own = own_options(metric, options, k=k, rdm_metric=rdm_metric, rng=seed)
+    a, b, dropped = sides(a, b, (model, stimulus, feature), join)
+    first = kernels.halves(natural_rank(a.indexes[stimulus]), seed, n_splits)
+    pairs = [f"{model}_a", f"{model}_b"]
+
+    def scored(chosen: Any) -> xr.DataArray:
+        where = {stimulus: chosen}
+        return alignment(
+            a.isel(where), b.isel(where), metric, k=k, rdm_metric=rdm_metric, rng=seed,
+            model=model, stimulus=stimulus, feature=feature, **options,
+        ).reset_coords(drop=True)  # fmt: skip
+
+    if SCORES[metric].per == "stimulus":
+        both = apply(
+            kernels.half_means,
+            scored(slice(None)),
+            xr.DataArray(first, dims=(SPLIT, stimulus)),
+            core=[[*pairs, stimulus], [SPLIT, stimulus]],
+            out=[[SPLIT, *pairs]] * 2,
+            dtypes=[np.float64] * 2,
+        )
+    else:
+        both = [
+            xr.concat([scored(np.flatnonzero(half)) for half in side], SPLIT)
+            for side in (first, ~first)
+        ]
+    parts = apply(
+        kernels.pair_halves,
+        *both,
+        core=[[SPLIT, *pairs]] * 2,
+        out=[[]] * len(ROWS),
+        dtypes=[np.float64] * len(ROWS),
+        level=level,
+    )
+    return _table(
+        parts,
+        **{
+            "metric": metric,
+            "modality_a": a.attrs.get("modality"),
+            "modality_b": b.attrs.get("modality"),
+            "n_model_pairs": a.sizes[model] * b.sizes[model],
+            "n_splits": len(first),
+            "level": level,
+            "n_dropped": dropped,
+            **plain(own),
+        },
+    )
+
+
+def _check(n_splits: int, level: float) -> None:
+    if n_splits < 1 or not 0 < level < 1:
+        raise ValueError(f"n_splits={n_splits}, level={level}: at least 1, and between 0 and 1")
+
+
+def _table(parts: Any, **parameters: Any) -> xr.Dataset:
+    return xr.Dataset(
+        {
+            name: describe(part, row, **parameters).rename(name)
+            for (name, row), part in zip(ROWS.items(), parts, strict=True)
+        }
+    )

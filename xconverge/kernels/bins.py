@@ -1,0 +1,73 @@
+"""RSA inside bins of stimuli, and what changes when the bins are permuted."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from xconverge.kernels.permutations import as_extreme, n_blocks, permutations
+from xconverge.kernels.rdm import Method, compare, ranks
+from xconverge.kernels.rows import Array
+
+
+def in_bins(a: Array, b: Array, bins: Array, n_bins: int, method: Method) -> Array:
+    """Similarity (n_bins) of two RDMs (n, n) among the stimuli of each bin (n); NaN for too few."""
+    result = np.full(n_bins, np.nan)
+    for number in range(n_bins):
+        here = np.flatnonzero(bins == number)
+        i, j = np.triu_indices(len(here), 1)
+        u, v = (rdm[here[i], here[j]].astype(np.float64) for rdm in (a, b))
+        both = ~(np.isnan(u) | np.isnan(v))
+        if both.sum() >= 3:
+            u, v = u[both], v[both]
+            result[number] = compare(
+                *((ranks(u), ranks(v)) if method.ranked else (u, v)), method=method
+            )
+    return result
+
+
+def contrasts(values: Array) -> Array:
+    """Least-squares slope over bins, and lowest less highest bin (2, …), of values (…, n_bins)."""
+    steps = np.arange(values.shape[-1]) - (values.shape[-1] - 1) / 2
+    return np.stack([values @ steps / (steps @ steps), values[..., 0] - values[..., -1]])
+
+
+def contrast_test(
+    a: Array,
+    b: Array,
+    bins: Array,
+    rank: Array,
+    strata: Array,
+    n_bins: int,
+    method: Method,
+    n_permutations: int,
+    seed: int,
+    tail: str,
+) -> tuple[Array, Array]:
+    """Both contrasts (2) of the RSA by bin, and their p-values when bins are permuted.
+
+    ``bins`` (n) are negative for stimuli without one; those, and stimuli that either RDM misses,
+    stay where they are. RDMs are never made again, only ranked inside the permuted bins.
+    """
+    here = ~(np.isnan(a).all(1) | np.isnan(b).all(1)) & (bins >= 0)
+    own = np.where(here, bins, -1)
+    observed = contrasts(in_bins(a, b, own, n_bins, method))
+    if np.isnan(observed).any() or not n_permutations:
+        if np.isnan(observed).any():
+            warnings.warn(
+                "a bin has fewer than 3 stimuli, or distances that do not differ: its RSA and the "
+                "contrasts are NaN",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return observed, np.full(2, np.nan)
+    moves = np.concatenate(
+        [
+            permutations(rank, seed, block, np.where(here, strata, -1))
+            for block in range(n_blocks(n_permutations))
+        ]
+    )[1 : n_permutations + 1]
+    null = contrasts(np.array([in_bins(a, b, own[p], n_bins, method) for p in moves])).T
+    reached = as_extreme(null, observed, tail) | np.isnan(null)
+    return observed, (1 + reached.sum(0)) / (1 + len(moves))
