@@ -157,14 +157,6 @@ VARIABLES: dict[str, Variable] = {
         "model_a model_b bin", "similarity", "1", "mean alignment inside a dispersion bin"
     ),
     "dispersion_by_bin": Variable("bin", "distance", "1", "mean dispersion inside a bin"),
-    "half_correlation": Variable("", "similarity", "1", "mean rank correlation of two halves"),
-    "reliability": Variable("", "similarity", "1", "mean Spearman–Brown value of two halves"),
-    "reliability_lower": Variable("", "similarity", "1", "lower quantile over splits, no interval"),
-    "reliability_upper": Variable("", "similarity", "1", "upper quantile over splits, no interval"),
-    "trend": Variable("model_a model_b", "value", "1 per bin", "slope of RSA over dispersion bins"),
-    "trend_p_value": Variable(
-        "model_a model_b", "probability", "1", "p-value of the trend, bin membership permuted"
-    ),
 }
 
 

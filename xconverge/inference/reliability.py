@@ -23,11 +23,10 @@ from xconverge.schema import (
 )
 
 SPLIT = "_split"
-ROWS = {
-    "half_correlation": "half_correlation",
-    "reliability": "reliability",
-    "lower": "reliability_lower",
-    "upper": "reliability_upper",
+NAMES = ("half_correlation", "reliability", "lower", "upper")
+TEXTS = {
+    name: {"long_name": f"{name} quantile over splits of the reliability, no confidence interval"}
+    for name in ("lower", "upper")
 }
 
 
@@ -135,8 +134,8 @@ def reliability(
         distances,
         xr.DataArray(rank, dims=model),
         core=[[model, f"{model}_2", stimulus], [model]],
-        out=[[]] * len(ROWS),
-        dtypes=[np.float64] * len(ROWS),
+        out=[[]] * len(NAMES),
+        dtypes=[np.float64] * len(NAMES),
         seed=seed,
         n_splits=n_splits,
         level=level,
@@ -259,8 +258,8 @@ def alignment_reliability(
         kernels.pair_halves,
         *both,
         core=[[SPLIT, *pairs]] * 2,
-        out=[[]] * len(ROWS),
-        dtypes=[np.float64] * len(ROWS),
+        out=[[]] * len(NAMES),
+        dtypes=[np.float64] * len(NAMES),
         level=level,
     )
     return _table(
@@ -286,7 +285,7 @@ def _check(n_splits: int, level: float) -> None:
 def _table(parts: Any, **parameters: Any) -> xr.Dataset:
     return xr.Dataset(
         {
-            name: describe(part, row, **parameters).rename(name)
-            for (name, row), part in zip(ROWS.items(), parts, strict=True)
+            name: describe(part, name, **TEXTS.get(name, {}), **parameters)
+            for name, part in zip(NAMES, parts, strict=True)
         }
     )
