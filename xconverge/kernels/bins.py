@@ -52,22 +52,35 @@ def contrast_test(
     """
     here = ~(np.isnan(a).all(1) | np.isnan(b).all(1)) & (bins >= 0)
     own = np.where(here, bins, -1)
-    observed = contrasts(in_bins(a, b, own, n_bins, method))
-    if np.isnan(observed).any() or not n_permutations:
-        if np.isnan(observed).any():
-            warnings.warn(
-                "a bin has fewer than 3 stimuli, or distances that do not differ: its RSA and the "
-                "contrasts are NaN",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        return observed, np.full(2, np.nan)
+    values = in_bins(a, b, own, n_bins, method)
+    observed, none = contrasts(values), np.full(2, np.nan)
+    if np.isnan(values).any():
+        warnings.warn(
+            "a bin has fewer than 3 stimuli, or distances that do not differ: its RSA and the "
+            "contrasts are NaN",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return none, none
+    groups = np.where(here, strata, -1)
+    if not n_permutations or _fixed(own, groups):
+        return observed, none
     moves = np.concatenate(
-        [
-            permutations(rank, seed, block, np.where(here, strata, -1))
-            for block in range(n_blocks(n_permutations))
-        ]
+        [permutations(rank, seed, block, groups) for block in range(n_blocks(n_permutations))]
     )[1 : n_permutations + 1]
     null = contrasts(np.array([in_bins(a, b, own[p], n_bins, method) for p in moves])).T
     reached = as_extreme(null, observed, tail) | np.isnan(null)
     return observed, (1 + reached.sum(0)) / (1 + len(moves))
+
+
+def _fixed(bins: Array, groups: Array) -> bool:
+    """Whether no group has stimuli of two bins; warns if so."""
+    pairs = np.unique(np.stack([groups, bins])[:, groups >= 0], axis=1)
+    fixed = bool(len(np.unique(pairs[0])) == pairs.shape[1])
+    if fixed:
+        warnings.warn(
+            "no stratum has stimuli of two bins: nothing can be permuted, the p-values are NaN",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return fixed

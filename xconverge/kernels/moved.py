@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from xconverge.kernels.cka import Sums, centered_sides, gaussian, hsic, normalized
-from xconverge.kernels.rdm import Method, tau_a, triangle
+from xconverge.kernels.permutations import n_blocks, permutations, summary
+from xconverge.kernels.rdm import Method, similarity, tau_a, triangle
 from xconverge.kernels.rows import Array
 
 BLOCK_BYTES = 2**20
@@ -158,6 +159,30 @@ def rsa_null(
         left = 1 - (explained**2).sum(1)
         similar /= np.sqrt(np.maximum(left, 1e-300))[:, None]
     return np.asarray(similar)
+
+
+def mantel(
+    a: Array, b: Array, rank: Array, method: Method, n_permutations: int, seed: int
+) -> tuple[float, float]:
+    """Similarity of two RDMs (n, n) and its p-value under permutation of stimulus labels.
+
+    Rows and columns of ``b`` move together; p = (1 + #{null >= observed}) / (1 + n_permutations).
+    """
+    there = ~(np.isnan(a) | np.isnan(b))
+    np.fill_diagonal(there, False)
+    common: Array = np.asarray(there.any(1))
+    both = np.ix_(common, common)
+    u, v = (triangle(rdm[both], method.ranked) for rdm in (a, b))
+    if np.isnan(u).any() or np.isnan(v).any():
+        raise ValueError("an RDM has NaN for single pairs; a stimulus is missing whole or not")
+    observed = similarity(u, v, "pairs of stimuli", method)
+    if np.isnan(observed) or not n_permutations:
+        return observed, np.nan
+    groups = np.where(common, 0, -1)
+    blocks = [permutations(rank, seed, block, groups) for block in range(n_blocks(n_permutations))]
+    moves = np.concatenate(blocks)[: n_permutations + 1]
+    draws = rsa_null(moves, common, a[None], b[None], method=method)[:, 0, 0]
+    return observed, summary(draws, alpha=0.05, best=1.0)[2]
 
 
 def _orthonormal(given: Sequence[Array]) -> Array:

@@ -303,38 +303,3 @@ def noise_ceiling(rdms: Array, method: Method) -> tuple[float, float]:
 
 def _undefined(message: str) -> None:
     warnings.warn(message, RuntimeWarning, stacklevel=3)
-
-
-def mantel(
-    a: Array, b: Array, method: Method, n_permutations: int, seed: int
-) -> tuple[float, float]:
-    """Similarity of two RDMs (n, n) and its p-value under permutation of stimulus labels.
-
-    Rows and columns of ``a`` move together; ranks and norms are permuted, not computed again.
-    p = (1 + #{null >= observed}) / (1 + n_permutations).
-    """
-    there = ~(np.isnan(a) | np.isnan(b))
-    np.fill_diagonal(there, False)
-    keep = there.any(1)
-    a, b = a[np.ix_(keep, keep)], b[np.ix_(keep, keep)]
-    n = int(keep.sum())
-    ranked, vector = method
-    u, v = triangle(a, ranked), triangle(b, ranked)
-    if np.isnan(u).any() or np.isnan(v).any():
-        raise ValueError("an RDM has NaN for single pairs; a stimulus is missing whole or not")
-    observed = similarity(u, v, "pairs of stimuli", method)
-    if np.isnan(observed) or not n_permutations:
-        return observed, np.nan
-    if vector is not None:
-        u, v = vector(u), vector(v)
-    i, j = np.triu_indices(n, 1)
-    square = np.zeros((n, n))
-    square[i, j] = square[j, i] = u
-    flat = square.ravel()
-    rng = np.random.default_rng(seed)
-    reached = 0
-    for _ in range(n_permutations):
-        p = rng.permutation(n)
-        moved = flat[p[i] * n + p[j]]
-        reached += (tau_a(moved, v) if vector is None else moved @ v) >= observed - 1e-12
-    return observed, (1 + reached) / (1 + n_permutations)

@@ -56,7 +56,8 @@ def binned_rsa_contrast(
         For every pair of RDMs: ``trend``, the least-squares slope of the bins' RSA per bin, and
         ``low_minus_high``, the RSA of the lowest bin less that of the highest; ``trend_p_value``
         and ``low_minus_high_p_value``, (1 + #{null at least as extreme}) / (1 + n_permutations).
-        NaN with a warning where a bin has fewer than 3 stimuli. Lazy in ``reps`` and ``target``; a
+        NaN with a warning where a bin has fewer than 3 stimuli; p-values also where no stratum
+        has stimuli of two bins. Lazy in ``reps`` and ``target``; a
         task holds two RDMs.
 
     Raises
@@ -88,6 +89,8 @@ def binned_rsa_contrast(
     (True, True)
     """
     choose("tail", tail, ["two-sided", "greater", "less"])
+    if n_permutations < 0 or n_bins < 2:
+        raise ValueError(f"n_permutations={n_permutations}, n_bins={n_bins}: at least 0 and 2")
     dims = (model, stimulus, feature)
     models, target, by, bins, dropped = rdms_by_bin(
         reps, target, by, n_bins, average, metric, method, join, dims

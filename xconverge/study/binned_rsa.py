@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from xconverge._apply import apply
-from xconverge.kernels.rdm import mantel
+from xconverge.kernels.moved import mantel
 from xconverge.measures.rdm import METHODS, join_rdms, rdm
 from xconverge.schema import (
     Dims,
@@ -19,6 +19,7 @@ from xconverge.schema import (
     describe,
     feature_dim,
     join_labels,
+    natural_rank,
     on_side,
 )
 from xconverge.study.bins import dispersion_bins
@@ -109,6 +110,7 @@ def binned_rsa(
     )
     models, target, by, bins, dropped = sides
     second = f"{stimulus}_2"
+    rank = xr.DataArray(natural_rank(bins.indexes[stimulus]), dims=stimulus)
     seed = int(np.random.default_rng(rng).integers(2**63))
     parts = []
     for number in range(n_bins):
@@ -118,7 +120,8 @@ def binned_rsa(
             mantel,
             models.isel(chosen),
             target.isel(chosen),
-            core=[[stimulus, second]] * 2,
+            rank.isel({stimulus: inside}),
+            core=[[stimulus, second], [stimulus, second], [stimulus]],
             out=[[], []],
             dtypes=[np.float64, np.float64],
             method=METHODS[method].function,

@@ -1,0 +1,256 @@
+"""Trend and low against high of RSA by bin, against plain loops and under their null."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.stats import pearsonr, spearmanr
+
+import xconverge as xc
+from tests.helpers import make_reps, no_compute, shuffled
+from xconverge.kernels.permutations import permutations
+from xconverge.schema import natural_rank
+
+NAMES = ["trend", "low_minus_high"]
+
+
+def sides(n=24, seed=0, n_models=2, graded=0.0, **options):
+    """Model set, RDM of a brain whose noise grows with ``by``, and ``by``."""
+    reps = make_reps(n_models, n, seed=seed, **options)
+    rng = np.random.default_rng(seed + 1)
+    by = xr.DataArray(rng.permutation(np.linspace(0.1, 1, n)), dims="stimulus",
+                      coords={"stimulus": reps["stimulus"].values})  # fmt: skip
+    noise = rng.standard_normal((n, 6)) * (1 + graded * by.values[:, None])
+    common = make_reps(n_models, n, seed=seed).mean("model").reset_coords(drop=True)
+    return reps, xc.rdm(common + noise), by.rename("spread")
+
+
+def triangle_similarity(a, b, labels, correlate):
+    labels = list(labels)
+    pairs = [(x, y) for i, x in enumerate(labels) for y in labels[i + 1 :]]
+    values = [[float(r.sel(stimulus=x, stimulus_2=y)) for x, y in pairs] for r in (a, b)]
+    return correlate(*values).statistic
+
+
+def contrasts_of(values):
+    slope = np.polyfit(np.arange(len(values)), values, 1)[0]
+    return np.array([slope, values[0] - values[-1]])
+
+
+def by_bin(a, b, labels, bins, n_bins, correlate):
+    return contrasts_of(
+        [triangle_similarity(a, b, labels[bins == i], correlate) for i in range(n_bins)]
+    )
+
+
+def values(table, suffix=""):
+    return np.array([table[name + suffix].values for name in NAMES])
+
+
+def p_values(table):
+    return values(table, "_p_value")
+
+
+@pytest.mark.parametrize(("method", "correlate"), [("spearman", spearmanr), ("pearson", pearsonr)])
+@pytest.mark.parametrize("n_bins", [2, 3])
+def test_contrasts_and_their_null_are_those_of_a_plain_loop(n_bins, method, correlate):
+    reps, brain, by = sides(18)
+    found = xc.binned_rsa_contrast(
+        reps, shuffled(brain), shuffled(by, 2), n_bins, method=method, n_permutations=19, rng=5
+    )
+    model = xc.rdm(reps).mean("model")
+    labels = reps["stimulus"].values
+    bins = xc.dispersion_bins(by, n_bins).sel(stimulus=labels).values
+    seed = int(np.random.default_rng(5).integers(2**63))
+    draws = permutations(natural_rank(labels), seed, 0)[:20]
+    null = np.array([by_bin(model, brain, labels, bins[p], n_bins, correlate) for p in draws])
+    np.testing.assert_allclose(values(found), null[0], rtol=1e-9)
+    centred = np.abs(null - null.mean(0))
+    plain = (np.abs(null[1:]) >= np.abs(null[0]) - 1e-12).sum(0)
+    inside = (centred[1:] >= centred[0] - 1e-12).sum(0)
+    assert all(
+        p in ((1 + one) / 20, (1 + other) / 20)
+        for p, one, other in zip(p_values(found), plain, inside, strict=True)
+    )
+    for tail, sign in (("greater", 1), ("less", -1)):
+        one_sided = xc.binned_rsa_contrast(
+            reps, brain, by, n_bins, method=method, n_permutations=19, tail=tail, rng=5
+        )
+        reached = (sign * null[1:] >= sign * null[0] - 1e-12).sum(0)
+        np.testing.assert_allclose(p_values(one_sided), (1 + reached) / 20)
+
+
+@pytest.mark.parametrize("average", ["rdm", "representation", None])
+@pytest.mark.parametrize("method", ["spearman", "cosine", "kendall", "rho-a"])
+def test_it_is_the_contrast_of_binned_rsa(average, method):
+    reps, brain, by = sides(24)
+    options = {"average": average, "method": method, "n_permutations": 0}
+    rsa = xc.binned_rsa(reps, brain, by, 4, **options)["rsa"]
+    found = xc.binned_rsa_contrast(reps, brain, by, 4, **options)
+    steps = xr.DataArray([-1.5, -0.5, 0.5, 1.5], dims="bin")
+    np.testing.assert_allclose(found["trend"], (rsa * steps).sum("bin") / 5, atol=1e-12)
+    np.testing.assert_allclose(found["low_minus_high"], rsa[0] - rsa[-1], atol=1e-12)
+    assert np.isnan(p_values(found)).all()
+    assert found["trend"].dims == (() if average else ("model_a",))
+
+
+def test_models_and_subjects_of_both_sides():
+    reps, brain, by = sides(24, n_models=3)
+    subjects = xr.concat(
+        [brain, sides(24, seed=4)[1].assign_coords(brain.coords)], "subject", join="exact"
+    )
+    found = xc.binned_rsa_contrast(reps, subjects, by, average=None, n_permutations=29, rng=0)
+    assert found["trend"].sizes == {"model_a": 3, "subject": 2}
+    other = make_reps(2, 24, seed=0, widths=5)
+    both = xc.binned_rsa_contrast(reps, other, by, average=None, n_permutations=29, rng=0)
+    assert both["trend"].sizes == {"model_a": 3, "model_b": 2}
+    for i, name in enumerate(reps["model"].values):
+        one = xc.binned_rsa_contrast(
+            reps.sel(model=[name]), subjects[1], by, n_permutations=29, rng=0
+        )
+        np.testing.assert_allclose(found["trend"][i, 1], one["trend"])
+        np.testing.assert_allclose(found["trend_p_value"][i, 1], one["trend_p_value"])
+
+
+def test_a_planted_trend_is_found():
+    reps, brain, by = sides(60, graded=4.0, noise=0.2)
+    found = xc.binned_rsa_contrast(reps, brain, by, n_permutations=199, rng=0)
+    assert float(found["trend"]) < -0.05
+    assert float(found["low_minus_high"]) > 0.1
+    assert (p_values(found) <= 0.02).all()
+    low = xc.binned_rsa_contrast(reps, brain, by, n_permutations=199, tail="greater", rng=0)
+    assert float(low["trend_p_value"]) > 0.9
+    assert float(low["low_minus_high_p_value"]) < 0.02
+
+
+@pytest.mark.slow
+def test_p_values_are_uniform_where_dispersion_says_nothing():
+    p = []
+    for run in range(200):
+        reps, brain, by = sides(15, seed=run, n_models=1)
+        p.append(p_values(xc.binned_rsa_contrast(reps, brain, by, n_permutations=99, rng=run)))
+    p = np.array(p)
+    assert ((p <= 0.05).mean(0) < 0.10).all()
+    assert ((p <= 0.5).mean(0) > 0.4).all()
+    assert ((p <= 0.5).mean(0) < 0.6).all()
+
+
+def test_order_of_anything_changes_nothing():
+    reps, brain, by = sides(24)
+    one = xc.binned_rsa_contrast(reps, brain, by, n_permutations=49, strata="category", rng=0)
+    for a, b, c in ((shuffled(reps), brain, by), (reps, shuffled(brain), shuffled(by, 3))):
+        other = xc.binned_rsa_contrast(a, b, c, n_permutations=49, strata="category", rng=0)
+        xr.testing.assert_allclose(one, other, rtol=1e-9)
+    again = xc.binned_rsa_contrast(reps, brain, by, n_permutations=49, strata="category", rng=1)
+    assert (p_values(again) != p_values(one)).any()
+
+
+def test_chunks_change_nothing_and_nothing_is_computed_early():
+    reps, brain, by = sides(24)
+    expected = xc.binned_rsa_contrast(reps, brain, by, average=None, n_permutations=19, rng=0)
+    with no_compute():
+        lazy = xc.binned_rsa_contrast(
+            reps.chunk(model=1, stimulus=7), brain.chunk(stimulus=5), by,
+            average=None, n_permutations=19, rng=0,
+        )  # fmt: skip
+    assert lazy["trend"].chunks is not None
+    xr.testing.assert_allclose(lazy.compute(), expected)
+
+
+def test_strata_keep_members_and_take_away_what_they_explain():
+    """One category fits the brain and has low dispersion: inside it, dispersion says nothing."""
+    apart, inside = [], []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        n = 60
+        x = rng.standard_normal((n, 6))
+        kind = np.repeat([0, 1], n // 2)
+        noisy = x + np.where(kind, 3.0, 0.2)[:, None] * rng.standard_normal((n, 6))
+        ids = [f"s{i}" for i in range(n)]
+        by = xr.DataArray(kind + 2 * rng.random(n), dims="stimulus", coords={"stimulus": ids})
+        reps = xc.stack_models({"net": x}, stimuli=ids)
+        kinds = by.copy(data=kind).rename("kind")
+        brain = xc.rdm(xc.stack_models({"brain": noisy}, stimuli=ids)).isel(model=0, drop=True)
+        options = {"n_bins": 2, "n_permutations": 99, "rng": seed}
+        free = xc.binned_rsa_contrast(reps, brain, by, **options)
+        held = xc.binned_rsa_contrast(reps, brain, by, strata=kinds, **options)
+        named = xc.binned_rsa_contrast(
+            reps.assign_coords(kind=("stimulus", kind)), brain, by, strata="kind", **options
+        )
+        xr.testing.assert_allclose(held, named)
+        xr.testing.assert_allclose(held["trend"], free["trend"])
+        assert held["trend"].attrs["strata"] == "kind"
+        apart.append(p_values(free))
+        inside.append(p_values(held))
+    assert (np.array(apart) <= 0.05).mean() > 0.5
+    assert (np.array(inside) <= 0.05).mean() < 0.2
+
+
+def test_strata_that_hold_one_stimulus_each_leave_nothing_to_permute():
+    reps, brain, by = sides(12)
+    strata = by.copy(data=np.arange(12))
+    with pytest.warns(RuntimeWarning, match="nothing can be permuted"):
+        found = xc.binned_rsa_contrast(reps, brain, by, n_permutations=19, strata=strata)
+    assert np.isfinite(values(found)).all()
+    assert np.isnan(p_values(found)).all()
+
+
+def test_missing_stimuli_are_in_no_bin_and_do_not_move():
+    reps, brain, by = sides(24)
+    labels = reps["stimulus"].values
+    reps[:, 3] = np.nan
+    lost = {"stimulus": labels[5], "stimulus_2": labels[5]}
+    brain.loc[{"stimulus": lost["stimulus"]}] = np.nan
+    brain.loc[{"stimulus_2": lost["stimulus_2"]}] = np.nan
+    by.loc[{"stimulus": labels[7]}] = np.nan
+    found = xc.binned_rsa_contrast(reps, brain, by, n_permutations=19, rng=2)
+    bins = xc.dispersion_bins(by).values.copy()
+    bins[[3, 5]] = -1
+    seed = int(np.random.default_rng(2).integers(2**63))
+    draws = permutations(natural_rank(labels), seed, 0, np.where(bins < 0, -1, 0))[:20]
+    model = xc.rdm(reps).mean("model")
+    null = np.array([by_bin(model, brain, labels, bins[p], 3, spearmanr) for p in draws])
+    np.testing.assert_allclose(values(found), null[0], rtol=1e-9)
+    one = xc.binned_rsa_contrast(reps, brain, by, n_permutations=19, tail="less", rng=2)
+    np.testing.assert_allclose(p_values(one), (1 + (null[1:] <= null[0] + 1e-12).sum(0)) / 20)
+
+
+def test_too_few_stimuli_in_a_bin_are_nan_with_a_warning():
+    reps, brain, by = sides(8)
+    with pytest.warns(RuntimeWarning, match="fewer than 3 stimuli"):
+        found = xc.binned_rsa_contrast(reps, brain, by, 3, n_permutations=9)
+    assert np.isnan(values(found)).all()
+    assert np.isnan(p_values(found)).all()
+
+
+def test_sets_of_stimuli_and_wrong_arguments():
+    reps, brain, by = sides(24)
+    with pytest.raises(xc.SchemaError, match="same labels"):
+        xc.binned_rsa_contrast(reps, brain, by[:20])
+    inner = xc.binned_rsa_contrast(reps, brain, by[:20], join="inner", n_permutations=9, rng=0)
+    assert inner["trend"].attrs["n_dropped"] == 4
+    some = {"stimulus": by["stimulus"][:20].values}
+    plain = xc.binned_rsa_contrast(
+        reps.sel(some), brain.sel(some | {"stimulus_2": some["stimulus"]}), by[:20],
+        n_permutations=9, rng=0,
+    )  # fmt: skip
+    xr.testing.assert_allclose(inner, plain)
+    for wrong, text in (
+        ({"tail": "both"}, "tail='both'"),
+        ({"method": "tau"}, "method='tau'"),
+        ({"strata": "color"}, "strata='color'"),
+        ({"n_bins": 1}, "n_bins=1"),
+        ({"n_permutations": -1}, "n_permutations=-1"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            xc.binned_rsa_contrast(reps, brain, by, **wrong)
+
+
+def test_what_is_written_down():
+    reps, brain, by = sides(24)
+    found = xc.binned_rsa_contrast(reps, brain, by, n_permutations=9, rng=0)
+    assert set(found.data_vars) == {n + s for n in NAMES for s in ("", "_p_value")}
+    for name, array in found.data_vars.items():
+        assert array.name == name
+        assert array.attrs["metric"] == "spearman"
+        assert array.attrs["n_permutations"] == 9
+    assert found["trend_p_value"].attrs["kind"] == "probability"

@@ -1,0 +1,232 @@
+"""Modulation with strata and with dispersion of each scored model, against plain loops."""
+
+import itertools
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.stats import rankdata, spearmanr
+
+import xconverge as xc
+from tests.helpers import make_reps, no_compute, shuffled
+from xconverge.kernels.permutations import permutations
+from xconverge.schema import SchemaError, natural_rank
+
+STIMULI = [f"s{i}" for i in range(20)]
+
+
+def scores(seed=0, models=(2, 3), n=20, missing=()):
+    values = np.random.default_rng(seed).standard_normal((*models, n))
+    for where in missing:
+        values[where] = np.nan
+    return xr.DataArray(
+        values,
+        dims=("model_a", "model_b", "stimulus"),
+        coords={
+            "model_a": ["x", "y"][: models[0]],
+            "model_b": ["u", "v", "w"][: models[1]],
+            "stimulus": STIMULI[:n],
+        },
+    )
+
+
+def spread(seed=1, n=20, models=None):
+    rng = np.random.default_rng(seed)
+    if models:
+        values = rng.standard_normal((len(models), n))
+        return xr.DataArray(values, dims=("model", "stimulus"),
+                            coords={"model": models, "stimulus": STIMULI[:n]})  # fmt: skip
+    return xr.DataArray(
+        rng.standard_normal(n), dims="stimulus", coords={"stimulus": STIMULI[:n]}, name="spread"
+    )
+
+
+def brute(x, y, seed, count, tail="two-sided", strata=None):
+    """P-value of one pair by plain loops over the same permutations."""
+    n = len(x)
+    groups = np.zeros(n, int) if strata is None else strata
+    moves = permutations(natural_rank(STIMULI[:n]), seed, 0, groups)[: count + 1]
+    r, s = rankdata(x).astype(float), rankdata(y).astype(float)
+    for group in np.unique(groups):
+        s[groups == group] -= s[groups == group].mean()
+    r -= r.mean()
+    null = [float(r[p] @ s) for p in moves]
+    far = {"two-sided": abs, "greater": float, "less": lambda v: -v}[tail]
+    return (1 + sum(far(v) >= far(null[0]) - 1e-9 for v in null[1:])) / (1 + count)
+
+
+def seed_of(rng):
+    return int(np.random.default_rng(rng).integers(2**63))
+
+
+@pytest.mark.parametrize("tail", ["two-sided", "greater", "less"])
+@pytest.mark.parametrize("restricted", [False, True])
+def test_p_values_from_plain_loops(tail, restricted):
+    x, y = spread(), scores()
+    groups = np.arange(20) % 3
+    strata = xr.DataArray(groups, dims="stimulus", coords={"stimulus": STIMULI})
+    found = xc.modulation(
+        x, y, strata=strata if restricted else None, n_permutations=99, tail=tail, n_bins=2, rng=3
+    )
+    for i, j in np.ndindex(2, 3):
+        expected = brute(
+            x.values, y.values[i, j], seed_of(3), 99, tail, groups if restricted else None
+        )
+        assert float(found["p_value"][i, j]) == expected
+        rho = spearmanr(x, y[i, j]).statistic
+        assert float(found["correlation"][i, j]) == pytest.approx(rho)
+    mean = found["correlation"].mean()
+    assert float(found["mean_correlation"]) == pytest.approx(float(mean))
+
+
+def test_the_mean_over_pairs_has_its_own_null():
+    x, y = spread(), scores()
+    found = xc.modulation(x, y, n_permutations=99, n_bins=2, rng=3)
+    moves = permutations(natural_rank(STIMULI), seed_of(3), 0)[:100]
+    null = [
+        np.mean([spearmanr(x.values[p], y.values[i, j]).statistic for i, j in np.ndindex(2, 3)])
+        for p in moves
+    ]
+    expected = (1 + sum(abs(v) >= abs(null[0]) - 1e-9 for v in null[1:])) / 100
+    assert float(found["mean_p_value"]) == expected
+
+
+def test_few_stimuli_agree_with_all_permutations():
+    x, y = spread(n=5), scores(n=5, models=(1, 1))
+    exact = [
+        spearmanr(x.values[list(p)], y.values[0, 0]).statistic
+        for p in itertools.permutations(range(5))
+    ]
+    share = np.mean(np.abs(exact) >= abs(exact[0]) - 1e-9)
+    found = xc.modulation(x, y, n_permutations=20_000, n_bins=2, rng=0)
+    assert float(found["p_value"].item()) == pytest.approx(share, abs=0.015)
+
+
+def test_every_pair_has_the_dispersion_of_its_model():
+    own, y = spread(models=["y", "z", "x"]), scores(missing=[(0, 0, 4), (0, 1, 4), (0, 2, 4)])
+    found = xc.modulation(own, y, n_permutations=49, n_bins=2, rng=0)
+    for model in ("x", "y"):
+        one = xc.modulation(
+            own.sel(model=model, drop=True), y.sel(model_a=[model]), n_permutations=49, n_bins=2,
+            rng=0,
+        )  # fmt: skip
+        for name in ("correlation", "p_value", "n_stimuli", "alignment_by_bin"):
+            np.testing.assert_allclose(found[name].sel(model_a=[model]), one[name], err_msg=name)
+        by_bin = found["dispersion_by_bin"].sel(model_a=model)
+        np.testing.assert_allclose(by_bin, one["dispersion_by_bin"])
+    assert "correlation_of_mean" not in found
+    assert float(found["mean_correlation"]) == pytest.approx(float(found["correlation"].mean()))
+    with pytest.raises(SchemaError, match="no model 'x'"):
+        xc.modulation(own.sel(model=["y", "z"]), y)
+    with pytest.raises(SchemaError, match="only where"):
+        xc.modulation(own, y.mean("model_a"))
+
+
+def test_covariates_of_each_model():
+    x, y, density = spread(), scores(), spread(5, models=["x", "y"])
+    found = xc.modulation(x, y, covariates=density, n_permutations=0, n_bins=2)
+    for i, model in enumerate(["x", "y"]):
+        design = np.stack([np.ones(20), rankdata(density.sel(model=model))], 1)
+
+        def residual(values, design=design):
+            ranked = rankdata(values)
+            return ranked - design @ np.linalg.lstsq(design, ranked, rcond=None)[0]
+
+        for j in range(3):
+            expected = np.corrcoef(residual(x.values), residual(y.values[i, j]))[0, 1]
+            assert float(found["correlation"][i, j]) == pytest.approx(expected)
+
+
+def test_order_and_chunks_change_nothing():
+    x, y = spread(), scores()
+    named = x.assign_coords(category=("stimulus", np.arange(20) % 4))
+    call = {"n_permutations": 60, "strata": "category", "n_bins": 2, "rng": 0}
+    expected = xc.modulation(named, y, **call)
+    for left, right in ((shuffled(named), y), (named, shuffled(y)), (named, y.chunk(stimulus=7))):
+        found = xc.modulation(left, right, **call)
+        xr.testing.assert_allclose(found.compute(), expected)
+    with no_compute():
+        lazy = xc.modulation(named, y.chunk(model_b=1), **call)
+    assert lazy["p_value"].chunks
+
+
+def test_strata_that_leave_nothing_to_permute():
+    x, y = spread(), scores()
+    strata = xr.DataArray(np.arange(20), dims="stimulus", coords={"stimulus": STIMULI})
+    with pytest.warns(RuntimeWarning, match="nothing can be permuted"):
+        found = xc.modulation(x, y, strata=strata, n_permutations=9, n_bins=2)
+    assert found["p_value"].isnull().all()
+    assert np.isnan(found["mean_p_value"])
+    assert found["correlation"].notnull().all()
+
+
+@pytest.mark.slow
+def test_strata_hold_what_categories_explain():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(4), 5)
+    rejected = np.zeros(2)
+    for run in range(200):
+        level = 3 * rng.permutation(4)[groups]
+        x = spread().copy(data=level + rng.standard_normal(20))
+        y = scores(models=(1, 1)).copy(data=(level + rng.standard_normal(20))[None, None])
+        x = x.assign_coords(category=("stimulus", groups))
+        for number, strata in enumerate((None, "category")):
+            found = xc.modulation(x, y, strata=strata, n_permutations=99, n_bins=2, rng=run)
+            rejected[number] += float(found["p_value"].item()) <= 0.05
+    assert rejected[0] > 150
+    assert 1 <= rejected[1] <= 22
+
+
+def test_norms():
+    reps = make_reps(2, 6, [3, 4], missing=[(0, 2)], shared=False)
+    found = xc.stimulus_norm(reps)
+    for m, width in enumerate((3, 4)):
+        expected = np.sqrt((reps.values[m, :, :width] ** 2).sum(1))
+        np.testing.assert_allclose(found[m], expected)
+    assert np.isnan(found[0, 2])
+    assert xc.stimulus_norm(reps.chunk(model=1)).chunks
+
+
+@pytest.mark.parametrize("measure", ["neighborhood", "rdm", "consensus", "cosine"])
+@pytest.mark.parametrize("leave_out", ["model", "family"])
+def test_what_is_scored_is_left_out(measure, leave_out):
+    a, b = make_reps(4, 24, [5, 6, 4, 5], shared=False), make_reps(2, 24, [4, 6], 1, shared=False)
+    call = {"n_permutations": 29, "n_bins": 2, "rng": 0}
+    found = xc.leave_out_modulation(
+        a, b, measure, leave_out=leave_out, nuisance=(), k=4, n_components=4, **call
+    )
+    groups = a["model" if leave_out == "model" else "family"].values
+    for model, group in zip(a["model"].values, groups, strict=True):
+        others = a.isel(model=np.flatnonzero(groups != group))
+        if measure in ("neighborhood", "rdm"):
+            by = xc.dispersion(others, measure, k=4)
+        else:
+            by = xc.dispersion(xc.shared_space(others, n_components=4)["aligned"], measure)
+        agreement = xc.alignment(a.sel(model=[model]), b, k=4)
+        one = xc.modulation(by, agreement, **call)
+        np.testing.assert_allclose(
+            found["correlation"].sel(model_a=[model]), one["correlation"], atol=1e-9
+        )
+        np.testing.assert_allclose(found["p_value"].sel(model_a=[model]), one["p_value"])
+
+
+def test_nuisances_by_name_and_by_value():
+    a, b = make_reps(4, 24, 5, shared=False), make_reps(2, 24, 4, 1, shared=False)
+    call = {"k": 4, "n_permutations": 0, "n_bins": 2}
+    named = xc.leave_out_modulation(a, b, nuisance=("local_density", "norm"), **call)
+    given = xc.leave_out_modulation(
+        a, b, nuisance=(xc.local_density(a, 4), xc.stimulus_norm(a)), **call
+    )
+    xr.testing.assert_allclose(named, given)
+    assert named["correlation"].attrs["n_covariates"] == 2
+    assert named["correlation"].attrs["dispersion_without"] == "model"
+    strata = xc.leave_out_modulation(
+        a, b, strata="category", rng=0, **{**call, "n_permutations": 9}
+    )
+    assert strata["p_value"].attrs["strata"] == "category"
+    with pytest.raises(ValueError, match="nuisance='density'"):
+        xc.leave_out_modulation(a, b, nuisance=("density",))
+    with pytest.raises(SchemaError, match="fewer are left without"):
+        xc.leave_out_modulation(a[:2], b)
+    with pytest.raises(ValueError, match="measure='agreement'"):
+        xc.leave_out_modulation(a, b, "agreement")
