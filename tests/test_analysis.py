@@ -112,4 +112,5 @@ def test_progress_names_each_step(sets):
         "dispersion",
         "alignment",
         "modulation,",
+        "modulation",
     ]

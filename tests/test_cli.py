@@ -90,6 +90,26 @@ def test_the_benchmark_runs_in_short(tmp_path):
     assert all(value > 0 for name, value in table.items() if "ratio" in name)
 
 
+def test_the_benchmark_of_inference_runs_in_short(tmp_path):
+    script = Path(__file__).parent / "benchmarks" / "bench_inference.py"
+    out = tmp_path / "table.json"
+    subprocess.run([sys.executable, str(script), "--short", "--json", str(out)], check=True)
+    table = json.loads(out.read_text())
+    assert len(table) == 6
+    assert min(table.values()) > 0
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_calibration_runs_in_short():
+    script = Path(__file__).parent / "benchmarks" / "bench_calibration.py"
+    printed = subprocess.run(
+        [sys.executable, str(script), "--short"], check=True, capture_output=True, text=True
+    ).stdout
+    for title in ("True nulls", "Planted effects", "Intervals"):
+        assert title in printed
+    assert "nan" not in printed
+
+
 def test_the_benchmark_of_alignment_runs_in_short(tmp_path):
     script = Path(__file__).parent / "benchmarks" / "bench_alignment.py"
     out = tmp_path / "table.json"

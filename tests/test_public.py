@@ -76,6 +76,14 @@ def test_the_readmes_example_runs():
     assert names["agreement"].dims == ("model_a", "model_b", "stimulus")
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_the_snippets_of_the_page_of_statistics_run():
+    page = (PACKAGE.parent / "docs" / "statistics.md").read_text("utf-8")
+    snippets = [part.split("```")[0] for part in page.split("```python\n")[1:]]
+    assert len(snippets) == 7
+    exec(compile("\n".join(snippets), "statistics.md", "exec"), {})
+
+
 def test_the_page_of_measures_is_that_of_the_tables():
     docs = PACKAGE.parent / "docs"
     names: dict = {"__file__": str(docs / "make_measures.py"), "__name__": "make_measures"}
@@ -114,6 +122,9 @@ def test_kernels_know_no_labels(path):
 
 def test_arrows_point_one_way():
     for path in sorted((PACKAGE / "measures").glob("*.py")):
+        above = ("xconverge.study", "xconverge.inference")
+        assert not [n for n in imported(path) if n.startswith(above)], path
+    for path in sorted((PACKAGE / "inference").glob("*.py")):
         assert not [n for n in imported(path) if n.startswith("xconverge.study")], path
     for path in PACKAGE.rglob("*.py"):
         if path.name not in ("cli.py", "demo.py", "__init__.py"):

@@ -240,7 +240,7 @@ def labels_of_halves(a, n_splits, rng):
 @pytest.mark.parametrize("metric", ["mutual_knn", "rdm", "cka", "cycle_knn", "procrustes", "rsa"])
 def test_alignment_of_two_halves_of_the_stimuli(sides, metric):
     a, b = sides
-    found = xc.alignment_reliability(a, shuffled(b), metric, k=5, n_splits=6, rng=3)
+    found = xc.alignment_reliability(a, shuffled(b), metric, pool="all", k=5, n_splits=6, rng=3)
     r = []
     for labels in labels_of_halves(a, 6, 3):
         scores = []
@@ -258,7 +258,7 @@ def test_alignment_of_two_halves_of_the_stimuli(sides, metric):
 @pytest.mark.parametrize("metric", ["mutual_knn", "rdm"])
 def test_scores_inside_each_half(sides, metric):
     a, b = sides
-    found = xc.alignment_reliability(a, b, metric, k=5, n_splits=3, pool="half", rng=3)
+    found = xc.alignment_reliability(a, b, metric, k=5, n_splits=3, rng=3)
     r = []
     for labels in labels_of_halves(a, 3, 3):
         scores = [
@@ -286,7 +286,7 @@ def test_alignment_with_missing_stimuli_and_other_sets(sides):
     a, b = (side.copy() for side in sides)
     a[1, 5:30] = np.nan
     b[2, 40:60] = np.nan
-    found = xc.alignment_reliability(a, b, k=5, n_splits=4, rng=0)
+    found = xc.alignment_reliability(a, b, pool="all", k=5, n_splits=4, rng=0)
     scores = xc.alignment(a, b, k=5)
     r = []
     for labels in labels_of_halves(a, 4, 0):

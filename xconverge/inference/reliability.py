@@ -161,7 +161,7 @@ def alignment_reliability(
     metric: str = "mutual_knn",
     *,
     n_splits: int = 20,
-    pool: Literal["all", "half"] = "all",
+    pool: Literal["all", "half"] = "half",
     level: float = 0.95,
     k: int = 10,
     rdm_metric: str = "correlation",
@@ -182,9 +182,9 @@ def alignment_reliability(
         Any metric of ``alignment``. Those of a model pair are scored again on each half.
     n_splits : int
         Random splits of the stimuli into halves, the smaller one rounded down.
-    pool : {"all", "half"}
-        Metrics per stimulus are scored once, with the neighbours and RDM rows of all stimuli, and
-        averaged over each half; or scored again inside each half, which then share nothing.
+    pool : {"half", "all"}
+        Metrics per stimulus are scored again inside each half, which then share nothing; or once,
+        with the neighbours and RDM rows of all stimuli, and averaged over each half.
     level : float
         Share of the splits between ``lower`` and ``upper``.
     k, rdm_metric, join, model, stimulus, feature

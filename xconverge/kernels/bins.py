@@ -48,7 +48,8 @@ def contrast_test(
     """Both contrasts (2) of the RSA by bin, and their p-values when bins are permuted.
 
     ``bins`` (n) are negative for stimuli without one; those, and stimuli that either RDM misses,
-    stay where they are. RDMs are never made again, only ranked inside the permuted bins.
+    stay where they are. RDMs are never made again, only ranked inside the permuted bins. The null
+    is centred on its mean, which is not 0 inside strata, so that two-sided makes sense.
     """
     here = ~(np.isnan(a).all(1) | np.isnan(b).all(1)) & (bins >= 0)
     own = np.where(here, bins, -1)
@@ -69,7 +70,8 @@ def contrast_test(
         [permutations(rank, seed, block, groups) for block in range(n_blocks(n_permutations))]
     )[1 : n_permutations + 1]
     null = contrasts(np.array([in_bins(a, b, own[p], n_bins, method) for p in moves])).T
-    reached = as_extreme(null, observed, tail) | np.isnan(null)
+    center = np.nanmean([observed, *null], axis=0)
+    reached = as_extreme(null - center, observed - center, tail) | np.isnan(null)
     return observed, (1 + reached.sum(0)) / (1 + len(moves))
 
 

@@ -17,6 +17,7 @@ from xconverge.measures.shared_space import shared_space
 from xconverge.schema import Join, SchemaError, check_representations, join_labels, listing
 from xconverge.store import modalities, open_representations
 from xconverge.study.binned_rsa import binned_rsa
+from xconverge.study.leave_out import leave_out_modulation
 from xconverge.study.modulation import modulation
 
 Source = str | os.PathLike[str] | Mapping[str, xr.DataArray]
@@ -73,7 +74,9 @@ def analyze(
         ``dispersion`` (measure, stimulus) and ``local_density`` (stimulus), the mean over models;
         ``alignment``, ``mutual_knn`` (model_a, model_b, stimulus); ``modulation``, what
         ``modulation`` returns for each dispersion ``measure``, with ``control`` none and
-        local_density partialled out; with a target ``rsa``, of each model and of the mean RDM,
+        local_density partialled out; ``leave_out``, with at least four models, what
+        ``leave_out_modulation`` returns for neighbourhood dispersion, each model's own density
+        partialled out; with a target ``rsa``, of each model and of the mean RDM,
         over all stimuli and by bin of neighbourhood dispersion. Save it with ``write_study``,
         open it with ``open_store``.
 
@@ -86,15 +89,16 @@ def analyze(
     -----
     Computes a lazy input, because the shared space iterates.
 
-    Dispersion includes the models that are scored against the other modality: a model's
-    agreement with its own modality enters both sides of ``modulation``.
+    In the group ``modulation`` dispersion includes the models that are scored against the other
+    modality: a model's agreement with its own modality enters both sides. In ``leave_out`` it does
+    not.
 
     Examples
     --------
     >>> from xconverge.testing import planted_study
     >>> study = analyze(planted_study(rng=0), n_permutations=99, rng=0)
     >>> list(study.children)
-    ['shared_space', 'dispersion', 'alignment', 'modulation']
+    ['shared_space', 'dispersion', 'alignment', 'modulation', 'leave_out']
     >>> bool(study["modulation/correlation_of_mean"].sel(measure="consensus", control="none") < 0)
     True
     """
@@ -128,6 +132,11 @@ def analyze(
         "alignment": xr.Dataset({"mutual_knn": agreement}),
         "modulation": effect,
     }
+    if a.sizes["model"] > 3:
+        progress("modulation with each model left out of its dispersion")
+        groups["leave_out"] = leave_out_modulation(
+            a, b, k=k, n_bins=n_bins, n_permutations=n_permutations, rng=rng
+        ).compute()
     if target is not None:
         progress("RSA by dispersion bin")
         groups["rsa"] = rsa_by_dispersion(
