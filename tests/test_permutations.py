@@ -357,7 +357,7 @@ def test_strata_keep_what_they_explain():
 
 def test_too_little_data_is_nan_with_a_warning():
     a, b = two_sides("cka", n=3)
-    with pytest.warns(RuntimeWarning, match="'net0 × net0'.*NaN"):
+    with pytest.warns(RuntimeWarning, match="'net0 × net0'.*the 4 common stimuli.*NaN"):
         table = xc.calibrate(a, b, "cka", n_permutations=9, rng=0)
     assert table["p_value"].isnull().all()
     assert table["calibrated"].isnull().all()

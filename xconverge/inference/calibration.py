@@ -162,7 +162,7 @@ def calibrate(
         **plain(own),
     }  # fmt: skip
     exact = None if layers or strata is not None else null.chance
-    return _table(draws, "alignment", exact, best_of(measure), dims, parameters)
+    return _table(draws, "alignment", exact, best_of(measure), dims, null.least, parameters)
 
 
 def calibrate_rsa(
@@ -257,7 +257,7 @@ def calibrate_rsa(
         "n_nuisance": len(controls) or None, "n_dropped": dropped,
     }  # fmt: skip
     exact = None if strata is not None else null.chance
-    return _table(draws, "rsa", exact, 1.0, dims, parameters).squeeze(absent)
+    return _table(draws, "rsa", exact, 1.0, dims, null.least, parameters).squeeze(absent)
 
 
 def _checked(n_permutations: int, alpha: float) -> int:
@@ -274,6 +274,7 @@ def _table(
     exact: xr.DataArray | float | None,
     best: float,
     dims: Dims,
+    least: int,
     parameters: dict[str, Any],
 ) -> xr.Dataset:
     """What the draws say, described; ``exact`` stands for the mean of the draws where given."""
@@ -289,8 +290,8 @@ def _table(
             for i in range(who.sizes["pair"])
         ]
         warnings.warn(
-            f"no p-value for {listing(names)}: the score is undefined, or fewer stimuli are common "
-            "than it needs; the result is NaN there",
+            f"no p-value for {listing(names)}: fewer than the {least} common stimuli that it "
+            "needs, or a score that is undefined; the result is NaN there",
             RuntimeWarning,
             stacklevel=3,
         )

@@ -120,18 +120,7 @@ def confidence_interval(
     >>> bool(((found["lower"] < found["estimate"]) & (found["estimate"] < found["upper"])).all())
     True
     """
-    choose("over", over, ["stimulus", "model", "both"])
-    how = resample or _usual(metric, over)
-    choose("resample", how, ["local", "subsample", "bootstrap"])
-    if over == "both" and how != "bootstrap":
-        raise ValueError("over='both' needs resample='bootstrap', which its formula rests on")
-    if how == "local" and (metric != "mutual_knn" or over != "stimulus"):
-        raise ValueError("resample='local' is for metric='mutual_knn' and over='stimulus'")
-    if not 0.5 <= fraction <= 0.95 or not 0 < level < 1 or n_resamples < 2:
-        raise ValueError(
-            f"fraction={fraction} must be between 0.5 and 0.95, level={level} between 0 and 1, "
-            f"n_resamples={n_resamples} at least 2"
-        )
+    how = _checked(metric, over, resample, fraction, level, n_resamples)
     seed = int(np.random.default_rng(rng).integers(2**63))
     own = own_options(metric, options, k=k, rdm_metric=rdm_metric, rng=seed)
     dims = (model, stimulus, feature)
@@ -178,10 +167,24 @@ def confidence_interval(
     )
 
 
-def _usual(metric: str, over: str) -> str:
-    if over == "both":
-        return "bootstrap"
-    return "local" if metric == "mutual_knn" and over == "stimulus" else "subsample"
+def _checked(
+    metric: str, over: str, resample: str | None, fraction: float, level: float, n_resamples: int
+) -> str:
+    """How the variance comes about: as asked, or as is best for the metric."""
+    choose("over", over, ["stimulus", "model", "both"])
+    usual = "local" if metric == "mutual_knn" and over == "stimulus" else "subsample"
+    how = resample or ("bootstrap" if over == "both" else usual)
+    choose("resample", how, ["local", "subsample", "bootstrap"])
+    if over == "both" and how != "bootstrap":
+        raise ValueError("over='both' needs resample='bootstrap', which its formula rests on")
+    if how == "local" and (metric != "mutual_knn" or over != "stimulus"):
+        raise ValueError("resample='local' is for metric='mutual_knn' and over='stimulus'")
+    if not 0.5 <= fraction <= 0.95 or not 0 < level < 1 or n_resamples < 2:
+        raise ValueError(
+            f"fraction={fraction} must be between 0.5 and 0.95, level={level} between 0 and 1, "
+            f"n_resamples={n_resamples} at least 2"
+        )
+    return how
 
 
 def _draws(
