@@ -62,25 +62,34 @@ def run(
     seen_a, seen_b = dask.base.compute(seen_a, seen_b)
     blocks = blocks_of(n_draws, lazy=True)
     scores = draw(recipe, seen_a, seen_b, dims, blocks, seed, strata, draws)
-    total, step = scores.sizes[PERMUTATIONS], 4 * _workers()
+    done = in_blocks(scores, PERMUTATIONS, BLOCK, n_draws, progress)
+    finished = min(n_draws, done.sizes[PERMUTATIONS] * BLOCK - 1)
+    return joined(done, finished), finished
+
+
+def in_blocks(
+    lazy: xr.DataArray, dim: str, size: int, total: int, progress: Progress
+) -> xr.DataArray:
+    """Compute an array a few blocks along ``dim`` at a time; an interrupt keeps those done.
+
+    Every position of ``dim`` stands for ``size`` draws: the observed one first, then ``total``.
+    """
     done: list[xr.DataArray] = []
+    step = 4 * _workers()
     try:
-        for start in range(0, total, step):
-            done.append(scores.isel({PERMUTATIONS: slice(start, start + step)}).compute())
-            finished = min(n_draws, (start + step) * BLOCK - 1)
-            progress(finished, n_draws)
+        for start in range(0, lazy.sizes[dim], step):
+            done.append(lazy.isel({dim: slice(start, start + step)}).compute())
+            progress(min(total, (start + step) * size - 1), total)
     except KeyboardInterrupt:
         if not done:
             raise
-        finished = min(n_draws, len(done) * step * BLOCK - 1)
+        finished = min(total, len(done) * step * size - 1)
         warnings.warn(
-            f"interrupted: the result rests on the {finished} of {n_draws} draws that were done",
+            f"interrupted: the result rests on the {finished} of {total} draws that were done",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
-    return joined(xr.concat(done, PERMUTATIONS, coords="minimal", compat="override"), finished), (
-        finished
-    )
+    return xr.concat(done, dim, coords="minimal", compat="override")
 
 
 def _computed(recipe: Recipe) -> Recipe:

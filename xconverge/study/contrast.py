@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from xconverge.inference.inside import scores_inside
 from xconverge.kernels import subsets as kernels
 from xconverge.kernels.permutations import as_extreme, corrected
 from xconverge.kernels.rows import Array
 from xconverge.measures.alignment import alignment, sides
 from xconverge.measures.draws import strata_of
-from xconverge.measures.inside import scores_inside
 from xconverge.schema import Join, describe, join_labels, natural_rank
 from xconverge.study.bins import per_stimulus
 
@@ -152,7 +152,7 @@ def subset_contrast(
             table[i, e, 0] = members @ np.where(usable, each, 0.0) / size
             if size > k:
                 inside = scores_inside(a, b, members, k, dims).mean(pairs).transpose("subset")
-                table[i, e, 1] = inside.values
+                table[i, e, 1, : inside.sizes["subset"]] = inside.values
     chances = {"full": k / (n - 1), "inside": k / (size - 1) if size > 1 else np.nan}
     parameters = {
         "metric": "mutual_knn", "k": k, "size": size, "n_random": n_random,
@@ -229,22 +229,23 @@ def _described(
     dims = ("control", "subset", "pool")
     own, drawn = table[0, :, :, 0], table[..., 1:]
     observed = own[None, :, :, None]
-    missing: Array = np.asarray(np.isnan(drawn).all(-1))
+    done = np.isfinite(drawn)
+    count = done.sum(-1)
 
-    def tail(reached: Array) -> Array:
-        return np.where(missing, np.nan, (1 + reached.sum(-1)) / (1 + drawn.shape[-1]))
+    def tail(end: str) -> Array:
+        reached = as_extreme(drawn, observed, end).sum(-1)
+        return np.where(count > 0, (1 + reached) / (1 + count), np.nan)
 
-    greater, less = (tail(as_extreme(drawn, observed, end)) for end in ("greater", "less"))
-    ends = (1 - level) / 2, (1 + level) / 2
-    filled = np.where(missing[..., None], 0.0, drawn)
-    lower, upper = (
-        np.where(missing, np.nan, value) for value in np.quantile(filled, ends, axis=-1)
+    greater, less = tail("greater"), tail("less")
+    filled = np.where((count > 0)[..., None], drawn, 0.0)
+    ends = np.nanquantile(filled, [(1 - level) / 2, (1 + level) / 2], axis=-1)
+    lower, upper, mean = (
+        np.where(count > 0, value, np.nan) for value in (*ends, np.nanmean(filled, -1))
     )
-    mean = np.where(missing, np.nan, filled.mean(-1))
     gaps = table[0, 0] - table[0, 1]
     gap, null = gaps[:, 0], gaps[:, 1:]
-    reached = as_extreme(null, gap[:, None], "two-sided")
-    gap_p = (1 + reached.sum(1)) / (1 + null.shape[1])
+    reached = as_extreme(null, gap[:, None], "two-sided").sum(1)
+    gap_p = (1 + reached) / (1 + np.isfinite(null).sum(1))
     chance = np.array([chances[pool] for pool in POOLS])
     variables = {
         "score": (dims[1:], own),

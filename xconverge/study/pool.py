@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from xconverge.inference.inside import scores_inside
 from xconverge.kernels.permutations import corrected
 from xconverge.kernels.subsets import disjoint_pairs
 from xconverge.measures.alignment import sides
-from xconverge.measures.inside import scores_inside
 from xconverge.schema import Join, describe, natural_rank
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from xconverge._apply import apply
+from xconverge.inference.run import Report, in_blocks
 from xconverge.kernels.rows import Array
 from xconverge.kernels.subsets import inside_scores
 from xconverge.schema import Dims, natural_rank, on_side, widths
@@ -18,7 +19,7 @@ def scores_inside(
 ) -> xr.DataArray:
     """Mutual-kNN (subset, model_a, model_b) inside subsets ``members`` (P, n), in memory.
 
-    A task holds the features of all models and fifty subsets.
+    A task holds the features of all models and fifty subsets. An interrupt gives those done.
     """
     model, stimulus, feature = dims
     parts, core = [], []
@@ -43,8 +44,10 @@ def scores_inside(
         core=[["_member", stimulus], [stimulus], *core],
         out=[["_member", f"{model}_a", f"{model}_b"]],
         k=k,
-    ).compute()
-    flat: xr.DataArray = result.stack(subset=("_block", "_member"), create_index=False).transpose(
+    )
+    report = Report("neighbours inside subsets")
+    done = in_blocks(result, "_block", SUBSETS_AT_ONCE, len(members) - 1, report)
+    flat: xr.DataArray = done.stack(subset=("_block", "_member"), create_index=False).transpose(
         "subset", ...
     )
     return flat[: len(members)]
