@@ -197,6 +197,12 @@ def test_lists_are_made_once_a_model(monkeypatch):
     assert len(calls) == 5
 
 
+def test_many_lazy_models_do_not_warn():
+    reps = make_reps(12, 12, 3, shared=False).chunk(model=1)
+    assert xc.alignment(reps, reps, k=2).chunks
+    assert xc.dispersion(reps, "neighborhood", k=2, pairwise=True).chunks
+
+
 def test_coordinates_take_their_side():
     a, b = two_sides()
     b = b.assign_coords(caption=("stimulus", [f"text {i}" for i in range(12)]))

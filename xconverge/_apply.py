@@ -6,6 +6,7 @@ open. ``over_models`` reduces models of any chunking by states that merge, and r
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -132,19 +133,22 @@ def apply(
                 names = names.astype(object).chunk({dim: first.chunksizes[dim]})
             inputs.append(names)
             core = [*core, [dim] if dim in core[0] else []]
-    return xr.apply_ufunc(
-        kernel,
-        *inputs,
-        kwargs=kwargs,
-        input_core_dims=core,
-        output_core_dims=[list(dims) for dims in out],
-        vectorize=True,
-        dask="parallelized",
-        output_dtypes=list(dtypes),
-        dask_gufunc_kwargs={"output_sizes": dict(sizes or {})},
-        keep_attrs=False,
-        join="exact",
-    )
+    with warnings.catch_warnings():
+        # every pair of models is a task of its own, which is what was asked for
+        warnings.simplefilter("ignore", da.PerformanceWarning)
+        return xr.apply_ufunc(
+            kernel,
+            *inputs,
+            kwargs=kwargs,
+            input_core_dims=core,
+            output_core_dims=[list(dims) for dims in out],
+            vectorize=True,
+            dask="parallelized",
+            output_dtypes=list(dtypes),
+            dask_gufunc_kwargs={"output_sizes": dict(sizes or {})},
+            keep_attrs=False,
+            join="exact",
+        )
 
 
 class Merging(NamedTuple):
