@@ -466,7 +466,7 @@ def test_threads_of_a_cluster_give_the_same(metric):
     local = dispersion(lazy, metric, **options(metric)).compute()
     with (
         distributed.LocalCluster(
-            processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None
+            processes=False, n_workers=1, threads_per_worker=2, dashboard_address=":0"
         ) as cluster,
         distributed.Client(cluster),
     ):
@@ -481,7 +481,7 @@ def test_processes_of_a_cluster_give_the_same():
     lazy = reps.chunk(model=1, stimulus=5)
     with (
         distributed.LocalCluster(
-            processes=True, n_workers=2, threads_per_worker=1, dashboard_address=None
+            processes=True, n_workers=2, threads_per_worker=1, dashboard_address=":0"
         ) as cluster,
         distributed.Client(cluster),
     ):

@@ -292,7 +292,7 @@ def test_a_cluster_gives_the_same_numbers():
     expected = xc.calibrate(a, b, k=3, n_permutations=600, rng=1)
     for workers in (1, 4):
         cluster = distributed.LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=None, processes=True
+            n_workers=workers, threads_per_worker=1, dashboard_address=":0", processes=True
         )
         with cluster, distributed.Client(cluster):
             found = xc.calibrate(a.chunk(model=1), b.chunk(model=1), k=3, n_permutations=600, rng=1)

@@ -143,7 +143,7 @@ def test_a_cluster_gives_the_same_numbers():
         xc.rsa(xc.rdm(a), xc.rdm(b)),
     ]
     cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True
+        n_workers=2, threads_per_worker=1, dashboard_address=":0", processes=True
     )
     with cluster, distributed.Client(cluster):
         found = [
