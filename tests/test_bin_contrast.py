@@ -206,7 +206,7 @@ def test_missing_stimuli_are_in_no_bin_and_do_not_move():
     bins = xc.dispersion_bins(by).values.copy()
     bins[[3, 5]] = -1
     seed = int(np.random.default_rng(2).integers(2**63))
-    draws = permutations(natural_rank(labels), seed, 0, np.where(bins < 0, -1, 0))[:20]
+    draws = permutations(natural_rank(labels), seed, 0, usable=bins >= 0)[:20]
     model = xc.rdm(reps).mean("model")
     null = np.array([by_bin(model, brain, labels, bins[p], 3, spearmanr) for p in draws])
     np.testing.assert_allclose(values(found), null[0], rtol=1e-9)

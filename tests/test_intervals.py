@@ -42,7 +42,7 @@ def test_lists_of_copies_leave_out_the_stimulus_itself(fraction):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((20, 4))
     order, similarity, _ = lists.nearest(x, 4, np.arange(20), 19)
-    counts = kernels.resamples(np.arange(20), 0, 1, np.zeros(20), 5, fraction)
+    counts = kernels.resamples(np.arange(20), 0, 1, count=5, fraction=fraction)
     for count in counts:
         found, cosines = resampled.lists_of(order, similarity, count, 3)
         np.testing.assert_array_equal(found, masked_lists(x, count, 3))
@@ -60,12 +60,13 @@ def test_too_few_neighbours_among_the_drawn_are_missing():
 
 def test_draws_of_stimuli():
     rank = np.random.default_rng(0).permutation(20)
-    strata = np.zeros(20, int)
-    strata[:5] = -1
-    again = kernels.resamples(rank, 0, 0, strata)
-    part = kernels.resamples(rank, 0, 3, strata, fraction=0.6)
+    usable = np.arange(20) >= 5
+    whole = kernels.resamples(rank, 0, 0)
+    again = kernels.resamples(rank, 0, 0, usable=usable)
+    part = kernels.resamples(rank, 0, 3, usable=usable, fraction=0.6)
     assert (again[0, 5:] == 1).all()
-    assert (again.sum(1) == 15).all()
+    assert (whole.sum(1) == 20).all()
+    np.testing.assert_array_equal(again[:, 5:], whole[:, 5:])
     assert (part.sum(1) == 9).all()
     assert part.max() == 1
     assert again[1:].max() > 1

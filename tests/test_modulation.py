@@ -10,6 +10,7 @@ from scipy.stats import rankdata, spearmanr
 import xconverge as xc
 from tests.helpers import make_reps, no_compute, shuffled
 from xconverge.kernels.permutations import permutations
+from xconverge.kernels.ranks import rank_correlations
 from xconverge.schema import SchemaError, natural_rank
 
 STIMULI = [f"s{i}" for i in range(20)]
@@ -89,6 +90,23 @@ def test_the_mean_over_pairs_has_its_own_null():
     ]
     expected = (1 + sum(abs(v) >= abs(null[0]) - 1e-9 for v in null[1:])) / 100
     assert float(found["mean_p_value"]) == expected
+
+
+def test_the_null_of_the_mean_holds_where_pairs_miss_different_stimuli():
+    rng = np.random.default_rng(0)
+    n, n_pairs, runs = 40, 12, 300
+    rejected = 0
+    for run in range(runs):
+        x = rng.standard_normal((1, n))
+        y = rng.standard_normal(n) + 0.3 * rng.standard_normal((n_pairs, n))
+        for row in y:
+            row[rng.choice(n, 2, replace=False)] = np.nan
+        which, zeros = np.zeros(n_pairs, int), np.zeros(n, int)
+        *_, p = rank_correlations(
+            x, y, which, np.empty((1, 0, n)), np.arange(n), zeros, 99, run, "two-sided"
+        )
+        rejected += p <= 0.05
+    assert rejected / runs < 0.09
 
 
 def test_few_stimuli_agree_with_all_permutations():

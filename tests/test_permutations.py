@@ -77,7 +77,7 @@ def test_draws_are_the_scores_of_permuted_stimuli(metric, options, missing):
         one, other = a.isel(model=[i]), b.isel(model=[j])
         common = (one.notnull().any("feature") & other.notnull().any("feature").values).values[0]
         groups = np.zeros(len(rank), int) if strata is None else strata
-        moves = kernels.permutations(rank, 3, 0, np.where(common, groups, -1))
+        moves = kernels.permutations(rank, 3, 0, groups, common)
         for number in (0, 1, 7):
             moved = other.isel(stimulus=moves[number]).assign_coords(stimulus=b["stimulus"])
             expected = scored(metric, one, moved, own)
@@ -127,12 +127,26 @@ def test_permutations_follow_labels_and_strata():
     np.testing.assert_array_equal(rank[plain[:, order]], straight)
 
 
-def test_permutations_are_uniform():
-    moves = np.concatenate([kernels.permutations(np.arange(4), 0, i) for i in range(1, 41)])
+@pytest.mark.parametrize("missing", [[], [1, 4]])
+def test_permutations_are_uniform(missing):
+    usable = ~np.isin(np.arange(4 + len(missing)), missing)
+    rank = np.arange(len(usable))
+    moves = np.concatenate([kernels.permutations(rank, 0, i, usable=usable) for i in range(1, 41)])
+    assert (moves[:, missing] == missing).all()
+    moves = moves[:, usable]
     _, counts = np.unique(moves, axis=0, return_counts=True)
     assert len(counts) == 24
     expected = len(moves) / 24
     assert ((counts - expected) ** 2 / expected).sum() < 50
+
+
+def test_pairs_that_miss_different_stimuli_are_permuted_alike():
+    strata = np.arange(40) % 2
+    whole = kernels.permutations(np.arange(40), 0, 1, strata)
+    for usable in (np.arange(40) != 3, np.arange(40) % 10 != 7):
+        part = kernels.permutations(np.arange(40), 0, 1, strata, usable)
+        assert (strata[part] == strata).all()
+        assert (part == whole).mean() > 0.75
 
 
 def test_p_value_threshold_and_effect_from_plain_loops():

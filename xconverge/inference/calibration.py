@@ -58,7 +58,7 @@ def calibrate(
     metric : str
         Any metric of ``alignment``; per-stimulus ones are averaged over the stimuli.
     n_permutations : int
-        Permutations of the stimulus labels of ``b``, the same for all pairs that saw the same.
+        Permutations of the stimulus labels of ``b``, the same for all pairs.
     alpha : float
         Rate at which permutations exceed the threshold.
     layers : {"max"}, optional

@@ -67,7 +67,7 @@ def contrast_test(
     if not n_permutations or _fixed(own, groups):
         return observed, none
     moves = np.concatenate(
-        [permutations(rank, seed, block, groups) for block in range(n_blocks(n_permutations))]
+        [permutations(rank, seed, block, strata, here) for block in range(n_blocks(n_permutations))]
     )[1 : n_permutations + 1]
     null = contrasts(np.array([in_bins(a, b, own[p], n_bins, method) for p in moves])).T
     center = np.nanmean([observed, *null], axis=0)

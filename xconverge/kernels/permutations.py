@@ -17,9 +17,17 @@ SLACK = 1e-12
 
 
 def permutations(
-    rank: Array, seed: int, block: int, strata: Array | None = None, count: int = BLOCK
+    rank: Array,
+    seed: int,
+    block: int,
+    strata: Array | None = None,
+    usable: Array | None = None,
+    count: int = BLOCK,
 ) -> Array:
     """Permutations (count, n) of stimuli; the first of block 0 is the identity.
+
+    Those of some stimuli follow the cycles of those of all, the others left out: uniform too, and
+    alike for pairs of models that miss different stimuli, so that means over pairs have a null.
 
     Parameters
     ----------
@@ -29,6 +37,8 @@ def permutations(
         What the draws depend on, and nothing else.
     strata : int array (n), optional
         Stimuli move only among those of the same stratum; a negative one does not move at all.
+    usable : bool array (n), optional
+        Stimuli that take part; the others do not move.
     count : int
         How many.
     """
@@ -41,6 +51,13 @@ def permutations(
         if strata[home[start]] >= 0 and stop - start > 1:
             moved[:, start:stop] = rng.permuted(moved[:, start:stop], axis=1)
     result = moved.take(np.argsort(home), axis=1)
+    if usable is not None and not usable.all():
+        whole = result.copy()
+        result[:, ~usable] = np.flatnonzero(~usable)
+        stays = usable.copy()
+        while len(lost := np.argwhere(~usable[result] & stays)):
+            draw, place = lost.T
+            result[draw, place] = whole[draw, result[draw, place]]
     if block == 0:
         result[0] = np.arange(len(rank))
     return result
@@ -50,29 +67,30 @@ def resamples(
     rank: Array,
     seed: int,
     block: int,
-    strata: Array,
+    strata: Array | None = None,
+    usable: Array | None = None,
     count: int = BLOCK,
     fraction: float | None = None,
 ) -> Array:
     """How often (count, n) each stimulus is drawn; the first of block 0 has each once.
 
-    A share ``fraction`` of them without replacement, or as many as there are with replacement.
-    Those of a negative stratum are never drawn.
+    A share ``fraction`` of the usable ones without replacement, or of all as many as there are
+    with replacement. What is not usable is never drawn; ``strata`` mean nothing here.
     """
     rng = np.random.default_rng([seed, block])
-    there = np.argsort(rank)
-    there = there[strata[there] >= 0]
-    result = np.zeros((count, len(rank)), np.int64)
+    n = len(rank)
+    there = np.ones(n, bool) if usable is None else usable
     if fraction is None:
-        drawn = rng.integers(len(there), size=(count, len(there)))
-        rows = np.arange(count)[:, None] * len(there)
-        counts = np.bincount((rows + drawn).ravel(), minlength=count * len(there))
-        result[:, there] = counts.reshape(count, -1)
+        rows = np.arange(count)[:, None] * n
+        drawn = (rows + rng.integers(n, size=(count, n))).ravel()
+        result = np.bincount(drawn, minlength=count * n).reshape(count, n)[:, rank] * there
     else:
-        kept = rng.random((count, len(there))).argsort(1) < round(fraction * len(there))
-        result[:, there] = kept
+        keys = np.where(there, rng.random((count, n))[:, rank], np.inf)
+        order = keys.argsort(1)[:, : round(fraction * there.sum())]
+        result = np.zeros((count, n), np.int64)
+        np.put_along_axis(result, order, 1, axis=1)
     if block == 0:
-        result[0, there] = 1
+        result[0] = there
     return result
 
 
@@ -108,7 +126,7 @@ def drawn_scores(
     """Scores (BLOCK, A, B) of all model pairs under one block of draws.
 
     ``draws`` are ``permutations``, or another function of its arguments (``resamples``). Only
-    stimuli that both models of a pair saw take part; pairs that saw the same have the same draws.
+    stimuli that both models of a pair saw take part.
     ``parts`` hold ``of_a`` arrays (A, …), ``of_b`` arrays (B, …), then what both share. Fewer than
     ``least`` common stimuli give NaN.
     """
@@ -119,7 +137,7 @@ def drawn_scores(
             common = mine & theirs
             if common.sum() < least:
                 continue
-            moves = draws(rank, seed, int(block), np.where(common, strata, -1))
+            moves = draws(rank, seed, int(block), strata, common)
             sides = [part[i] for part in a] + [part[j] for part in b]
             result[:, i[:, None], j] = scores(moves, common, *sides, *both, **options)
     return result

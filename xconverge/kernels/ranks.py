@@ -74,8 +74,7 @@ def rank_correlations(
     rank, strata : int array (n)
         Of the stimulus labels; labels of ``x`` are permuted inside the strata.
     n_permutations, seed : int
-        The permutations are the same for all rows that have the same stimuli; ranks stay as they
-        are.
+        Ranks stay as they are.
     tail : {"two-sided", "greater", "less"}
 
     Returns
@@ -97,7 +96,7 @@ def rank_correlations(
         usable = np.stack([rows[r].usable for r in defined])
         groups = np.where(usable, strata, -1)
         scores = np.stack([_within(one, own) for one, own in zip(scores, groups, strict=True)])
-        null = _null(targets, scores, groups, which[defined], rank, n_permutations, seed)
+        null = _null(targets, scores, usable, which[defined], rank, strata, n_permutations, seed)
         free = np.linalg.norm(scores, axis=1) > 1e-9
         if not free.all():
             warnings.warn(
@@ -117,21 +116,23 @@ def rank_correlations(
 def _null(
     targets: Array,
     scores: Array,
-    groups: Array,
+    usable: Array,
     which: Array,
     rank: Array,
+    strata: Array,
     n_permutations: int,
     seed: int,
 ) -> Array:
     """Products (draw, R) of permuted targets with scores (R, n), the observed ones first."""
     alike: dict[bytes, dict[int, list[int]]] = {}
-    for row, group in enumerate(groups):
-        alike.setdefault(group.tobytes(), {}).setdefault(int(which[row]), []).append(row)
+    for row, there in enumerate(usable):
+        alike.setdefault(there.tobytes(), {}).setdefault(int(which[row]), []).append(row)
     result = np.empty((n_blocks(n_permutations) * BLOCK, len(targets)))
     for block in range(n_blocks(n_permutations)):
         part = result[block * BLOCK : (block + 1) * BLOCK]
         for members in alike.values():
-            moves = permutations(rank, seed, block, groups[next(iter(members.values()))[0]])
+            there = usable[next(iter(members.values()))[0]]
+            moves = permutations(rank, seed, block, strata, there)
             for rows in members.values():
                 part[:, rows] = targets[rows[0]].take(moves) @ scores[rows].T
     return result[: n_permutations + 1]
