@@ -6,6 +6,7 @@ open. ``over_models`` reduces models of any chunking by states that merge, and r
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -15,11 +16,16 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
+from xconverge._resources import calm_blas, check_memory
 from xconverge.kernels.neighbors import TooFewError
 from xconverge.kernels.rows import Array, RowError
 from xconverge.schema import Dims, SchemaError, listing
 
 CHUNK_BYTES = "128MiB"
+
+SMALL = 2**28
+"""What a task may take without a look at how much memory there is."""
+CURE = "fewer stimuli (.isel), fewer features (xconverge.pca), or workers with more memory"
 
 CURES = {
     "NaN or infinity inside a row": (
@@ -79,7 +85,9 @@ def label_array(array: xr.DataArray, dim: str) -> xr.Variable:
 
 def one_chunk(array: xr.DataArray, dims: Sequence[str]) -> xr.DataArray:
     """Make each of these dims one chunk, the others small enough for blocks of 128 MiB."""
-    if array.chunks is None or all(len(array.chunksizes.get(dim, ())) <= 1 for dim in dims):
+    if array.chunks is None or all(
+        len(array.variable.chunksizes.get(dim, ())) <= 1 for dim in dims
+    ):
         return array
     wanted = tuple(-1 if dim in dims else "auto" for dim in array.dims)
     limited = da.core.normalize_chunks(
@@ -100,7 +108,9 @@ def apply(
     sizes: Mapping[str, int] | None = None,
     dtypes: Sequence[Any] = (np.float64,),
     labels: tuple[str, str] | None = None,
+    named: xr.DataArray | None = None,
     what: str = "reps",
+    cure: str = CURE,
     **kwargs: Any,
 ) -> Any:
     """Run a kernel over labelled arrays, mapped over every dim that is not a core dim.
@@ -118,9 +128,13 @@ def apply(
     dtypes : sequence
         Of the outputs.
     labels : (model, stimulus), optional
-        Dims of the first array whose labels name the faulty rows in an error.
+        Dims whose labels name the faulty rows in an error.
+    named : DataArray, optional
+        What has these labels; by default the first array.
     what : str
-        What the first array is called in an error.
+        What it is called in an error.
+    cure : str
+        What to do where a task does not fit into memory.
     """
     inputs: list[Any] = [one_chunk(array, dims) for array, dims in zip(arrays, core, strict=True)]
     core = [list(dims) for dims in core]
@@ -128,11 +142,16 @@ def apply(
         kernel = partial(named_rows, kernel, what=what)
         first = inputs[0]
         for dim in labels:
-            names = label_array(first, dim)
+            names = label_array(first if named is None else named, dim)
+            whole = dim in core[0] or dim not in first.dims
             if first.chunks is not None and names.dims:
-                names = names.astype(object).chunk({dim: first.chunksizes[dim]})
+                chunks = names.shape if whole else first.variable.chunksizes[dim]
+                names = names.astype(object).chunk({dim: chunks})
             inputs.append(names)
-            core = [*core, [dim] if dim in core[0] else []]
+            core = [*core, [dim] if whole and names.dims else []]
+    variables = [array if isinstance(array, xr.Variable) else array.variable for array in inputs]
+    _check_task(variables, out, sizes or {}, dtypes, cure)
+    kernel = partial(_calmly, kernel)
     with warnings.catch_warnings():
         # every pair of models is a task of its own, which is what was asked for
         warnings.simplefilter("ignore", da.PerformanceWarning)
@@ -145,10 +164,50 @@ def apply(
             vectorize=True,
             dask="parallelized",
             output_dtypes=list(dtypes),
-            dask_gufunc_kwargs={"output_sizes": dict(sizes or {})},
+            dask_gufunc_kwargs={"output_sizes": _new(sizes or {}, inputs, out)},
             keep_attrs=False,
             join="exact",
         )
+
+
+def _new(
+    sizes: Mapping[str, int], inputs: Sequence[Any], out: Sequence[Sequence[str]]
+) -> dict[str, int]:
+    """Sizes of the output dims that no input has."""
+    known = {dim for array in inputs for dim in array.dims}
+    return {dim: sizes[dim] for dims in out for dim in dims if dim in sizes and dim not in known}
+
+
+def _calmly(kernel: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    with calm_blas():
+        return kernel(*args, **kwargs)
+
+
+def _check_task(
+    inputs: Sequence[xr.Variable],
+    out: Sequence[Sequence[str]],
+    sizes: Mapping[str, int],
+    dtypes: Sequence[Any],
+    cure: str,
+) -> None:
+    """Refuse tasks that do not fit: what is read, twice that in double, and what comes out."""
+    lazy = any(array.chunks is not None for array in inputs)
+    length: dict[Any, int] = dict(sizes)
+    whole = length.copy()
+    need = 0.0
+    for array in inputs:
+        for dim, size in array.sizes.items():
+            whole[dim] = size
+            longest = max(array.chunksizes.get(dim, (size,)))
+            length[dim] = min(longest, length.get(dim, size))
+        if array.chunks is not None and array.dtype.kind == "f":
+            need += math.prod(map(max, array.chunks)) * (array.dtype.itemsize + 16)
+    for dims, dtype in zip(out, dtypes, strict=True):
+        need += math.prod(whole[dim] for dim in dims) * np.dtype(dtype).itemsize
+    if need > SMALL:
+        read = " × ".join(f"{dim} {size:,}" for dim, size in length.items() if size > 1)
+        tasks = math.prod(-(-whole[dim] // max(length[dim], 1)) for dim in length) if lazy else 1
+        check_memory(need, tasks, f"A task over {read}", cure)
 
 
 class Merging(NamedTuple):
@@ -196,7 +255,7 @@ def over_models(
     model, stimulus, feature = dims
     array = one_chunk(array, [feature] if merging else [model, feature])
     array = array.transpose(..., model, stimulus, feature)
-    if merging is None or array.chunks is None or len(array.chunksizes[model]) == 1:
+    if merging is None or array.chunks is None or len(array.variable.chunksizes[model]) == 1:
         merging = Merging(kernel, _only, np.asarray)
     reduced: xr.DataArray = xr.apply_ufunc(
         partial(

@@ -152,13 +152,17 @@ def scaled(x: Array, width: int, sigma: float, rank: Array) -> Array:
     by_rank = by_rank[seen[by_rank]]
     if len(by_rank) > 1:
         chosen = np.linspace(0, len(by_rank) - 1, min(SAMPLE, len(by_rank))).astype(int)
-        sample = rows[by_rank[chosen]]
-        largest = np.abs(sample).max() or 1.0
-        median = np.median(pdist(sample / largest)) * largest
-        if median == 0:
-            raise ValueError("half its pairs of stimuli coincide; an RBF kernel has no scale there")
-        rows /= sigma * median
+        rows /= sigma * median_distance(rows[by_rank[chosen]])
     return padded(rows, seen, x.shape[1])
+
+
+def median_distance(sample: Array) -> float:
+    """Median distance of all pairs of rows."""
+    largest = np.abs(sample).max() or 1.0
+    median = float(np.median(pdist(sample / largest)) * largest)
+    if median == 0:
+        raise ValueError("half its pairs of stimuli coincide; an RBF kernel has no scale there")
+    return median
 
 
 def gaussian(rows: Array) -> Array:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xconverge.kernels.rows import METRICS, Array, prepare, working_dtype
+from xconverge.kernels.rows import METRICS, Array, Blocks, directed, prepare, working_dtype
 
 BLOCK_BYTES = 2**25
 GROUP = 64
@@ -53,7 +53,8 @@ def nearest(x: Array, width: int, rank: Array, k: int) -> tuple[Array, Array, Ar
     by_rank = by_rank[seen[by_rank]]
     pool = rows[by_rank]
     del rows
-    chosen, cosines = _search(pool, k, working_dtype(x.dtype) == np.float32)
+    own = np.arange(len(pool))
+    chosen, cosines = _search(pool, own, pool, k, working_dtype(x.dtype) == np.float32)
     positions = np.full((n, k), -1, np.int64)
     similarity, mean = np.full((n, k), np.nan), np.full(n, np.nan)
     positions[by_rank] = by_rank[chosen]
@@ -62,25 +63,92 @@ def nearest(x: Array, width: int, rank: Array, k: int) -> tuple[Array, Array, Ar
     return positions, similarity, mean
 
 
-def _search(pool: Array, k: int, single: bool) -> tuple[Array, Array]:
-    """Columns and cosines (n, k) of the nearest rows in ``pool`` (n, f), the first on ties."""
-    chosen, cosines = np.empty((len(pool), k), np.int64), np.empty((len(pool), k))
-    unsure = np.ones(len(pool), bool)
+def nearest_of(
+    rows: Blocks, width: int, rank: Array, asking: slice, k: int
+) -> tuple[Array, Array, Array]:
+    """What ``nearest`` gives for these rows, the others read in blocks.
+
+    Only these rows, one block and the k nearest so far are in memory.
+    """
+    metric = METRICS["cosine"]
+    queries, there = directed(rows.read(asking), width, metric, asking.start)
+    asked = np.flatnonzero(there)
+    queries = queries[asked]
+    single = working_dtype(rows.dtype) == np.float32
+    found = np.empty((len(asked), 0), np.int64)
+    cosines, total, count = np.empty((len(asked), 0)), np.zeros(width), 0
+    for part in rows.spans:
+        pool, seen = directed(rows.read(part), width, metric, part.start)
+        by_rank = np.argsort(rank[part])
+        by_rank = by_rank[seen[by_rank]]
+        if not len(by_rank):
+            continue
+        pool = pool[by_rank]
+        total += pool.sum(0)
+        count += len(pool)
+        own = _places(asked + asking.start, by_rank + part.start)
+        chosen, value = _search(queries, own, pool, min(k, len(pool)), single)
+        if single:
+            value = _exact(queries, pool, chosen, value)
+        found = np.concatenate([found, by_rank[chosen] + part.start], axis=1)
+        cosines = np.concatenate([cosines, value], axis=1)
+        best = np.lexsort((rank[found], -cosines))[:, :k]
+        found = np.take_along_axis(found, best, 1)
+        cosines = np.take_along_axis(cosines, best, 1)
+    if count <= k:
+        raise TooFewError(f"k={k} needs at least {k + 1} stimuli, it saw {count}")
+    n = len(there)
+    positions = np.full((n, k), -1, np.int64)
+    similarity, mean = np.full((n, k), np.nan), np.full(n, np.nan)
+    positions[asked], similarity[asked], mean[asked] = found, cosines, queries @ (total / count)
+    return positions, similarity, mean
+
+
+def _places(labels: Array, pool: Array) -> Array:
+    """Where in ``pool`` each label is, or -1."""
+    order = np.argsort(pool)
+    place = np.searchsorted(pool[order], labels)
+    inside = place < len(pool)
+    place = order[np.where(inside, place, 0)]
+    return np.where(inside & (pool[place] == labels), place, -1)
+
+
+def _exact(queries: Array, pool: Array, chosen: Array, value: Array) -> Array:
+    """Cosines (q, k) of the chosen rows in double, on the grid where equal ones tie."""
+    result = np.empty(value.shape)
+    for part in _parts(np.arange(len(queries)), chosen.shape[1] * pool.shape[1]):
+        result[part] = np.vecdot(queries[part, None], pool[chosen[part]])
+    result = np.where(np.isfinite(value), result, -np.inf)
+    return np.asarray(result + GRID - GRID)
+
+
+def _search(queries: Array, own: Array, pool: Array, k: int, single: bool) -> tuple[Array, Array]:
+    """Columns and cosines (q, k) of the nearest rows of ``pool`` (n, f), the first on ties.
+
+    ``own`` (q) is the row of the pool that is the query itself, or -1.
+    """
+    chosen, cosines = np.empty((len(queries), k), np.int64), np.empty((len(queries), k))
+    unsure = np.ones(len(queries), bool)
     if single:
         # a rounding error grows with the root of the number of terms, seldom beyond four of these
         margin = (4 * np.sqrt(pool.shape[1]) + 8) * 2.0**-23
-        less = pool.astype(np.float32)
-        for part in _parts(np.arange(len(pool)), len(pool)):
-            similarity = less[part[0] : part[-1] + 1] @ less.T
-            similarity[np.arange(len(part)), part] = -np.inf
+        asked, less = queries.astype(np.float32), pool.astype(np.float32)
+        for part in _parts(np.arange(len(queries)), len(pool)):
+            similarity = asked[part[0] : part[-1] + 1] @ less.T
+            _leave_out(similarity, own[part])
             chosen[part], cosines[part], unsure[part] = _largest(similarity, k, margin)
     for part in _parts(np.flatnonzero(unsure), len(pool)):
-        similarity = pool[part] @ pool.T
+        similarity = queries[part] @ pool.T
         similarity += GRID
         similarity -= GRID
-        similarity[np.arange(len(part)), part] = -np.inf
+        _leave_out(similarity, own[part])
         chosen[part], cosines[part], _ = _largest(similarity, k, 0.0)
     return chosen, cosines
+
+
+def _leave_out(similarity: Array, own: Array) -> None:
+    inside = np.flatnonzero(own >= 0)
+    similarity[inside, own[inside]] = -np.inf
 
 
 def _parts(rows: Array, columns: int) -> list[Array]:
@@ -110,7 +178,8 @@ def _largest(similarity: Array, k: int, margin: float) -> tuple[Array, Array, Ar
     chosen, value = candidates[top], values[top]
     following = order[np.minimum(first + k, len(order) - 1)]
     following = np.where(counts > k, values[following], -np.inf)
-    gaps = -np.diff(np.column_stack([value, following]), axis=1)
+    with np.errstate(invalid="ignore"):
+        gaps = -np.diff(np.column_stack([value, following]), axis=1)
     return chosen, value, np.asarray((gaps < margin).any(1))
 
 

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]
+
+
+class Blocks(Protocol):
+    """Rows (n, F) of one model that are read block by block."""
+
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    spans: Sequence[slice]
+
+    def read(self, part: slice) -> Array:
+        """The rows of this part."""
+        ...
 
 
 TINY = 1e-250
@@ -22,6 +35,17 @@ class RowError(ValueError):
         super().__init__(reason, where)
         self.reason = reason
         self.where = np.atleast_2d(where)
+
+
+@contextmanager
+def counted_from(start: int) -> Iterator[None]:
+    """Positions of stimuli in a RowError count from the start of the whole, not of the block."""
+    try:
+        yield
+    except RowError as error:
+        where = error.where.copy()
+        where[:, -1] += start
+        raise RowError(error.reason, where) from None
 
 
 class Metric(NamedTuple):
@@ -123,12 +147,22 @@ def prepare(x: Array, width: int, metric: Metric) -> tuple[Array, Array]:
 
     Returns the rows (n, width), zero where missing, and which rows are there (n).
     """
-    rows = x[..., :width].astype(np.float64)
-    norm, seen = norms(rows, metric)
+    rows, seen = directed(x, width, metric, 0)
+    if not metric.unit and seen.any():
+        rows[seen] -= rows[seen].mean(0)
+    return rows, seen
+
+
+def directed(block: Array, width: int, metric: Metric, start: int) -> tuple[Array, Array]:
+    """Rows (b, width) of a block that starts at ``start``, as the metric wants them, not centred.
+
+    And which are there; missing ones are zero.
+    """
+    rows = block[:, :width].astype(np.float64)
+    with counted_from(start):
+        norm, seen = norms(rows, metric)
     if metric.unit:
-        rows /= norm[..., None]
-    elif seen.any():
-        rows -= rows[seen].mean(0)
+        rows /= norm[:, None]
     rows[~seen] = 0.0
     return rows, seen
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xconverge.kernels.blocks import over_blocks
-from xconverge.kernels.rows import METRICS, Array, Metric, RowError, norms
+from xconverge.kernels.rows import METRICS, Array, Metric, counted_from, norms
 
 
 class Spread(NamedTuple):
@@ -141,10 +141,8 @@ def _ssd_from_deviations(x: Array | Sequence[Array], near: Array, metric: Metric
 
 def _norms_from(rows: Array, start: int, metric: Metric) -> tuple[Array, Array]:
     """Norms of a block, its missing rows set to zero; faulty ones count from the whole's start."""
-    try:
+    with counted_from(start):
         norm, seen = norms(rows, metric)
-    except RowError as error:
-        raise RowError(error.reason, error.where + np.array([0, start])) from None
     if not seen.all():
         rows[~seen] = 0.0
         norm[~seen] = 0.0

@@ -12,6 +12,7 @@ from xconverge._apply import apply
 from xconverge.kernels import cka as kernels
 from xconverge.kernels import moved, resampled
 from xconverge.kernels.rows import working_dtype
+from xconverge.measures import long_pairs
 from xconverge.measures.table import Measure, Part, Recipe
 from xconverge.schema import Dims, choose, listing, natural_rank, on_side, widths
 
@@ -29,10 +30,12 @@ def cka(
     choose("kernel", kernel, ["linear", "rbf"])
     if not debiased:
         warn_if_wider(a, b, dims, "metric='cka', debiased=False")
+    long = long_pairs.are_long(a, b, dims)
     if kernel == "linear":
-        result = _linear(a, b, dims, debiased)
+        result = (long_pairs.linear_cka if long else _linear)(a, b, dims, debiased)
     elif sigma > 0:
-        result = _rbf(a, b, dims, debiased, sigma).assign_attrs(sigma=float(sigma))
+        result = (long_pairs.rbf_cka if long else _rbf)(a, b, dims, debiased, sigma)
+        result = result.assign_attrs(sigma=float(sigma))
     else:
         raise ValueError(f"sigma={sigma} must be above 0")
     return result.assign_attrs(kernel=kernel, debiased=int(debiased))

@@ -12,6 +12,7 @@ from xconverge.kernels import refitted
 from xconverge.kernels.canonical import leading_scores, mean_canonical_correlation
 from xconverge.kernels.procrustes import angle
 from xconverge.kernels.ridge import held_out_scores
+from xconverge.measures import long_pairs
 from xconverge.measures.by_kernels import linear_parts, warn_if_wider
 from xconverge.measures.folds import fold_numbers
 from xconverge.measures.rdm import prepared_rows
@@ -32,6 +33,8 @@ def procrustes(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> xr.DataArray:
     """Angle between centred, scaled models after the best rotation."""
     model, _, _ = dims
     warn_if_wider(a, b, dims, "metric='procrustes'")
+    if long_pairs.are_long(a, b, dims):
+        return long_pairs.procrustes(a, b, dims).assign_attrs(units="radian")
     parts = [
         (on_side(array, model, f"_{what}"), core)
         for side, what in ((a, "a"), (b, "b"))

@@ -11,6 +11,7 @@ from xconverge._apply import apply
 from xconverge.kernels import moved, resampled
 from xconverge.kernels.rdm import row_correlations
 from xconverge.kernels.rows import METRICS, row_cosines
+from xconverge.measures import long_pairs
 from xconverge.measures.rdm import DISTANCES, METHODS, make_rdm, prepared_rows, rsa_null
 from xconverge.measures.rdm import rsa as compare_rdms
 from xconverge.measures.table import Measure, Part, Recipe
@@ -23,6 +24,9 @@ def rdm(
     """Correlation of row i of the two RDMs, per stimulus."""
     choose("rdm_metric", rdm_metric, METRICS)
     model, stimulus, feature = dims
+    if long_pairs.are_long(a, b, dims):
+        long = long_pairs.row_correlations(a, b, dims, rdm_metric)
+        return long.assign_attrs(rdm_metric=rdm_metric)
     rows = [
         on_side(prepared_rows(side, dims, rdm_metric, what), model, f"_{what}").rename(
             {feature: f"{feature}_{what}"}
@@ -51,9 +55,13 @@ def rsa(
     choose("rdm_metric", rdm_metric, DISTANCES)
     choose("method", method, METHODS)
     model, stimulus, _ = dims
+    attrs = {"rdm_metric": rdm_metric, "method": method}
+    if method in ("pearson", "cosine") and long_pairs.are_long(a, b, dims):
+        similar = long_pairs.rdm_similarity(a, b, dims, rdm_metric, method == "pearson")
+        return similar.assign_attrs(attrs)
     rdm_a, rdm_b = (make_rdm(side, rdm_metric, dims, what) for side, what in ((a, "a"), (b, "b")))
     result = compare_rdms(rdm_a, rdm_b, method, model=model, stimulus=stimulus)
-    result.attrs = {"rdm_metric": rdm_metric, "method": method}
+    result.attrs = attrs
     return result
 
 

@@ -10,10 +10,12 @@ import pandas as pd
 import xarray as xr
 
 from xconverge._apply import Merging, apply, over_models
+from xconverge._stream import is_long
 from xconverge.kernels import spread
 from xconverge.kernels.neighbors import mean_overlap, overlap
 from xconverge.kernels.rdm import row_correlations
 from xconverge.kernels.rows import METRICS, Metric
+from xconverge.measures import long_pairs
 from xconverge.measures.neighbors import NEIGHBOR, check_k, neighbor_lists
 from xconverge.measures.rdm import prepared_rows
 from xconverge.measures.table import Measure
@@ -295,21 +297,27 @@ def _pairs(reps: xr.DataArray, dims: Dims, metric: Metric) -> xr.DataArray:
 def _row_disagreement(reps: xr.DataArray, dims: Dims, metric: str, pairwise: bool) -> xr.DataArray:
     model, stimulus, feature = dims
     second = f"{model}_2"
-    rows = prepared_rows(reps, dims, metric)
-    pairs: xr.DataArray = apply(
-        row_correlations,
-        rows,
-        on_side(rows, model, "_2"),
-        core=[[model, stimulus, feature], [second, stimulus, feature]],
-        out=[[model, second, stimulus]],
-        metric=metric,
-    )
+    if is_long(reps, dims):
+        pairs = long_pairs.own_row_correlations(reps, dims, metric)
+        own = xr.DataArray(np.arange(reps.sizes[model]), dims=model)
+        there = pairs.isel({model: own, second: own}).notnull()
+    else:
+        rows = prepared_rows(reps, dims, metric)
+        there = rows.isel({feature: 0}).notnull()
+        pairs = apply(
+            row_correlations,
+            rows,
+            on_side(rows, model, "_2"),
+            core=[[model, stimulus, feature], [second, stimulus, feature]],
+            out=[[model, second, stimulus]],
+            metric=metric,
+        )
     if pairwise:
         return 1 - pairs
     value = apply(
         spread.mean_over_pairs, 1 - pairs, core=[[model, second, stimulus]], out=[[stimulus]]
     )
-    return _counted(value, rows.isel({feature: 0}).notnull().sum(model))
+    return _counted(value, there.sum(model))
 
 
 def _counted(value: xr.DataArray, count: xr.DataArray) -> xr.DataArray:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import xarray as xr
 
 from xconverge._apply import apply
-from xconverge.kernels.neighbors import nearest
+from xconverge._stream import ROW, handles, is_long, on_stimuli, over_queries
+from xconverge.kernels.neighbors import nearest, nearest_of
 from xconverge.kernels.rows import Array
 from xconverge.schema import (
     Dims,
@@ -46,6 +47,9 @@ def neighbor_lists(
     """
     model, stimulus, feature = dims
     rank = xr.DataArray(natural_rank(reps.indexes[stimulus]), dims=stimulus)
+    if search is nearest and is_long(reps, dims):
+        lists, cosines, mean = _in_blocks(reps, dims, rank, k, what)
+        return lists, cosines, mean
     lists, cosines, mean = apply(
         search,
         reps,
@@ -60,6 +64,33 @@ def neighbor_lists(
         k=k,
     )
     return lists, cosines, mean
+
+
+def _in_blocks(
+    reps: xr.DataArray, dims: Dims, rank: xr.DataArray, k: int, what: str
+) -> list[xr.DataArray]:
+    model, stimulus, feature = dims
+    rows, real = handles(reps, dims), widths(reps, feature, what)
+
+    def search(part: slice) -> Sequence[xr.DataArray]:
+        found: Sequence[xr.DataArray] = apply(
+            nearest_of,
+            rows,
+            real,
+            rank,
+            core=[[], [], [stimulus]],
+            out=[[ROW, NEIGHBOR], [ROW, NEIGHBOR], [ROW]],
+            sizes={NEIGHBOR: k, ROW: part.stop - part.start},
+            dtypes=[np.int64, np.float64, np.float64],
+            labels=(model, stimulus),
+            named=reps,
+            what=what,
+            asking=part,
+            k=k,
+        )
+        return found
+
+    return [on_stimuli(part, reps, stimulus) for part in over_queries(reps, dims, search)]
 
 
 def local_density(
@@ -88,7 +119,7 @@ def local_density(
     -------
     DataArray
         ``local_density`` (model, stimulus) in [-1, 1], a similarity; NaN where missing. Lazy if
-        ``reps`` is; needs one model and a block of 32 MiB at a time.
+        ``reps`` is; for the memory of a task see ``docs/scaling.md``.
 
     Raises
     ------

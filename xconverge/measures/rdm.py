@@ -30,6 +30,11 @@ from xconverge.schema import (
     widths,
 )
 
+TOO_MANY_PAIRS = (
+    "fewer stimuli (.isel); or what needs no RDM: alignment(metric='rsa', method='pearson') or "
+    "'cosine', metric='rdm' or 'cka', all in blocks; or binned_rsa inside bins"
+)
+
 
 def prepared_rows(reps: xr.DataArray, dims: Dims, metric: str, what: str = "reps") -> xr.DataArray:
     """Rows (…, stimulus, feature) whose squared distances make the RDM, once a model."""
@@ -115,6 +120,7 @@ def make_rdm(
         dtypes=[working_dtype(reps.dtype)],
         labels=(model, stimulus),
         what=what,
+        cure=TOO_MANY_PAIRS,
         metric=metric if callable(metric) else DISTANCES[metric].function,
     )
     result = result.assign_coords(on_side(reps[stimulus], stimulus, "_2").coords)
@@ -242,6 +248,7 @@ def _triangle(side: xr.DataArray, stimulus: str, method: kernels.Method) -> xr.D
         core=[[stimulus, f"{stimulus}_2"]],
         out=[["_pair"]],
         sizes={"_pair": side.sizes[stimulus] * (side.sizes[stimulus] - 1) // 2},
+        cure=TOO_MANY_PAIRS,
         ranked=method.ranked,
     )
     return result

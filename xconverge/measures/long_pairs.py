@@ -1,0 +1,161 @@
+"""Pairs of models too long for one task: scores from sums over blocks of stimuli."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import xarray as xr
+
+from xconverge._apply import apply
+from xconverge._stream import ROW, handles, is_long, on_stimuli, over_queries
+from xconverge.kernels import long as kernels
+from xconverge.schema import Dims, natural_rank, on_side, widths
+
+
+def are_long(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> bool:
+    """Whether models of either side are too long for one task."""
+    return is_long(a, dims) or is_long(b, dims)
+
+
+def linear_cka(a: xr.DataArray, b: xr.DataArray, dims: Dims, debiased: bool) -> xr.DataArray:
+    """CKA of linear kernels: two passes over each model, one over each pair."""
+    _, stimulus, feature = dims
+    parts: list[xr.DataArray] = []
+    core: list[list[str]] = []
+    for side, what in ((a, "a"), (b, "b")):
+        inside = f"{feature}_{what}"
+        own = partial(kernels.own_hsic, debiased=debiased)
+        out = [[inside], [], [stimulus], []]
+        parts += _of_side(side, dims, what, own, out, [float, float, bool, float])
+        core += [[], [], [inside], [], [stimulus], []]
+    result: xr.DataArray = apply(kernels.linear_cka, *parts, core=core, debiased=debiased)
+    return result
+
+
+def procrustes(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> xr.DataArray:
+    """Angle between models, from their cross-products: one pass over each pair."""
+    _, stimulus, feature = dims
+    parts: list[xr.DataArray] = []
+    core: list[list[str]] = []
+    for side, what in ((a, "a"), (b, "b")):
+        inside = f"{feature}_{what}"
+        parts += _of_side(
+            side, dims, what, kernels.moments, [[inside], [], [stimulus]], [float, float, bool]
+        )
+        core += [[], [], [inside], [], [stimulus]]
+    result: xr.DataArray = apply(kernels.angle, *parts, core=core)
+    return result
+
+
+def rbf_cka(
+    a: xr.DataArray, b: xr.DataArray, dims: Dims, debiased: bool, sigma: float
+) -> xr.DataArray:
+    """CKA of RBF kernels: every kernel is formed once for each pair, in blocks."""
+    _, stimulus, _ = dims
+    parts: list[xr.DataArray] = []
+    for side, what in ((a, "a"), (b, "b")):
+        rank = xr.DataArray(natural_rank(side.indexes[stimulus]), dims=stimulus)
+        scale = partial(kernels.rbf_scale, sigma=sigma)
+        parts += _of_side(side, dims, what, scale, [[], [stimulus]], [float, bool], rank)
+
+    def sums(part: slice) -> Sequence[xr.DataArray]:
+        found: xr.DataArray = apply(
+            kernels.rbf_sums,
+            *parts,
+            core=[[], [], [], [stimulus]] * 2,
+            out=[["_sum"]],
+            sizes={"_sum": 9},
+            asking=part,
+            debiased=debiased,
+        )
+        return [found.expand_dims(ROW)]
+
+    (total,) = over_queries(a if a.chunks else b, dims, sums)
+    result: xr.DataArray = apply(
+        partial(kernels.rbf_cka, debiased=debiased), total.sum(ROW), core=[["_sum"]]
+    )
+    return result
+
+
+def row_correlations(a: xr.DataArray, b: xr.DataArray, dims: Dims, metric: str) -> xr.DataArray:
+    """Correlation of row i of the two RDMs, per stimulus."""
+    sums = _rdm_sums(a, b, dims, metric)
+    result: xr.DataArray = apply(
+        kernels.row_correlations, sums, core=[[dims[1], "_sum"]], out=[[dims[1]]]
+    )
+    return result
+
+
+def own_row_correlations(reps: xr.DataArray, dims: Dims, metric: str) -> xr.DataArray:
+    """The same for every pair of models of one set: (model, model_2, stimulus)."""
+    pairs = row_correlations(reps, reps, dims, metric)
+    names = [str(name) for name in (*pairs.dims, *pairs.coords) if str(name)[-2:] in ("_a", "_b")]
+    return pairs.rename({n: n[:-2] + ("_2" if n[-2:] == "_b" else "") for n in names})
+
+
+def rdm_similarity(
+    a: xr.DataArray, b: xr.DataArray, dims: Dims, metric: str, centered: bool
+) -> xr.DataArray:
+    """Pearson's correlation, or the cosine, of two RDMs that are never formed."""
+    result: xr.DataArray = apply(
+        partial(kernels.rdm_similarity, centered=centered),
+        _rdm_sums(a, b, dims, metric),
+        core=[[dims[1], "_sum"]],
+    )
+    return result
+
+
+def _rdm_sums(a: xr.DataArray, b: xr.DataArray, dims: Dims, metric: str) -> xr.DataArray:
+    _, stimulus, _ = dims
+    there = partial(kernels.there, metric=metric)
+    parts = [
+        part
+        for side, what in ((a, "a"), (b, "b"))
+        for part in _of_side(side, dims, what, there, [[stimulus]], [bool])
+    ]
+
+    def sums(part: slice) -> Sequence[xr.DataArray]:
+        found: xr.DataArray = apply(
+            kernels.rdm_sums,
+            *parts,
+            core=[[], [], [stimulus]] * 2,
+            out=[[ROW, "_sum"]],
+            sizes={ROW: part.stop - part.start, "_sum": 6},
+            asking=part,
+            metric=metric,
+        )
+        return [found]
+
+    (result,) = over_queries(a if a.chunks else b, dims, sums)
+    return on_stimuli(result, a, stimulus)
+
+
+def _of_side(
+    side: xr.DataArray,
+    dims: Dims,
+    what: str,
+    kernel: Callable[..., Any],
+    out: Sequence[Sequence[str]],
+    dtypes: Sequence[Any],
+    *more: xr.DataArray,
+) -> list[xr.DataArray]:
+    """Handles and widths of the models of a side, and what a kernel says of each."""
+    model, stimulus, feature = dims
+    rows, real = handles(side, dims), widths(side, feature, what)
+    found = apply(
+        kernel,
+        rows,
+        real,
+        *more,
+        core=[[], [], *([stimulus] for _ in more)],
+        out=out,
+        sizes={f"{feature}_{what}": side.sizes[feature], stimulus: side.sizes[stimulus]},
+        dtypes=dtypes,
+        labels=(model, stimulus),
+        named=side,
+        what=what,
+    )
+    found = found if isinstance(found, tuple) else (found,)
+    return [on_side(part, model, f"_{what}") for part in (rows, real, *found)]
