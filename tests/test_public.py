@@ -77,11 +77,12 @@ def test_the_readmes_example_runs():
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_the_snippets_of_the_page_of_statistics_run():
-    page = (PACKAGE.parent / "docs" / "statistics.md").read_text("utf-8")
+@pytest.mark.parametrize("name", ["statistics.md", "scaling.md"])
+def test_the_snippets_of_the_page_of_statistics_run(name):
+    page = (PACKAGE.parent / "docs" / name).read_text("utf-8")
     snippets = [part.split("```")[0] for part in page.split("```python\n")[1:]]
     assert len(snippets) == 7
-    exec(compile("\n".join(snippets), "statistics.md", "exec"), {})
+    exec(compile("\n".join(snippets), name, "exec"), {})
 
 
 def test_the_page_of_measures_is_that_of_the_tables():

@@ -4,12 +4,14 @@ from importlib.metadata import version as _version
 
 __version__ = _version("xconverge")
 
+from xconverge.chunks import recommend_chunks
 from xconverge.inference.calibration import calibrate, calibrate_rsa
 from xconverge.inference.exact import overlap_p_value
 from xconverge.inference.intervals import confidence_interval
 from xconverge.inference.reliability import alignment_reliability, reliability
 from xconverge.measures.alignment import alignment
 from xconverge.measures.dispersion import dispersion
+from xconverge.measures.graph import neighbor_graph
 from xconverge.measures.neighbors import local_density
 from xconverge.measures.norms import stimulus_norm
 from xconverge.measures.preprocess import center, clamp, pca, unit_rows, zscore
@@ -20,8 +22,10 @@ from xconverge.stack import stack_models
 from xconverge.store import (
     append_models,
     create_store,
+    open_neighbors,
     open_representations,
     open_store,
+    write_neighbors,
     write_representations,
     write_study,
 )
@@ -54,13 +58,16 @@ __all__ = [
     "leave_out_modulation",
     "local_density",
     "modulation",
+    "neighbor_graph",
     "noise_ceiling",
+    "open_neighbors",
     "open_representations",
     "open_store",
     "overlap_p_value",
     "pca",
     "pool_curve",
     "rdm",
+    "recommend_chunks",
     "reliability",
     "rsa",
     "shared_space",
@@ -70,6 +77,7 @@ __all__ = [
     "transform",
     "unit_rows",
     "validate",
+    "write_neighbors",
     "write_representations",
     "write_study",
     "zscore",

@@ -15,6 +15,7 @@ import pandas as pd
 import xarray as xr
 
 Join = Literal["exact", "inner"]
+NEIGHBOR_DIM = "neighbor"
 Dims = tuple[str, str, str]
 """Names of the dims model, stimulus and feature."""
 
@@ -62,6 +63,10 @@ VARIABLES: dict[str, Variable] = {
     "local_density": Variable(
         "model stimulus", "similarity", "1", "mean cosine to the nearest neighbours"
     ),
+    "neighbor_graph": Variable(
+        "model stimulus neighbor", "", "1", "positions of the nearest neighbours"
+    ),
+    "recall": Variable("model", "similarity", "1", "exact neighbours that an index found"),
     "stimulus_norm": Variable(
         "model stimulus", "value", "as given", "Euclidean norm of the stimulus's vector"
     ),
@@ -244,10 +249,26 @@ def check_representations(
 
 
 def feature_dim(reps: object, feature: str) -> str:
-    """The dim of the coordinates: ``component`` where a shared space was given."""
+    """The dim of the coordinates: ``component`` of a shared space, ``neighbor`` of a graph."""
     dims = getattr(reps, "dims", ())
-    given = feature == "feature" and "feature" not in dims and "component" in dims
-    return "component" if given else feature
+    if feature == "feature" and "feature" not in dims:
+        return next((dim for dim in ("component", NEIGHBOR_DIM) if dim in dims), feature)
+    return feature
+
+
+def is_graph(reps: xr.DataArray) -> bool:
+    """Whether this is a neighbour graph, in place of a representation set."""
+    return reps.name == "neighbor_graph"
+
+
+def check_features(reps: xr.DataArray, what: str = "reps") -> None:
+    """Vectors, and not a neighbour graph."""
+    if is_graph(reps):
+        raise SchemaError(
+            f"{what} is a neighbour graph, which only measures of neighbour lists take "
+            "(mutual_knn, cycle_knn, lcs_knn, edit_distance_knn, neighborhood); give the "
+            "representations themselves"
+        )
 
 
 def read_coordinates(array: xr.DataArray) -> xr.DataArray:
@@ -265,6 +286,7 @@ def read_coordinates(array: xr.DataArray) -> xr.DataArray:
 
 def widths(reps: xr.DataArray, feature: str = "feature", what: str = "reps") -> xr.DataArray:
     """How many leading features are real: ``n_features``, or all of them where it is absent."""
+    check_features(reps, what)
     full = reps.sizes[feature]
     if "n_features" not in reps.coords or feature == "component":
         return xr.DataArray(np.int64(full))

@@ -70,15 +70,29 @@ def nearest_of(
 
     Only these rows, one block and the k nearest so far are in memory.
     """
-    metric = METRICS["cosine"]
-    queries, there = directed(rows.read(asking), width, metric, asking.start)
-    asked = np.flatnonzero(there)
-    queries = queries[asked]
+    queries, there = directed(rows.read(asking), width, METRICS["cosine"], asking.start)
+    inside = np.flatnonzero(there)
+    n = len(there)
+    positions = np.full((n, k), -1, np.int64)
+    similarity, mean = np.full((n, k), np.nan), np.full(n, np.nan)
+    positions[inside], similarity[inside], mean[inside] = nearest_among(
+        rows, width, rank, queries[inside], inside + asking.start, k
+    )
+    return positions, similarity, mean
+
+
+def nearest_among(
+    rows: Blocks, width: int, rank: Array, queries: Array, asked: Array, k: int
+) -> tuple[Array, Array, Array]:
+    """Positions and cosines (q, k) of the nearest of all rows, and the mean cosine (q) to them.
+
+    ``queries`` (q, width) are unit rows, at the positions ``asked`` (q).
+    """
     single = working_dtype(rows.dtype) == np.float32
     found = np.empty((len(asked), 0), np.int64)
     cosines, total, count = np.empty((len(asked), 0)), np.zeros(width), 0
     for part in rows.spans:
-        pool, seen = directed(rows.read(part), width, metric, part.start)
+        pool, seen = directed(rows.read(part), width, METRICS["cosine"], part.start)
         by_rank = np.argsort(rank[part])
         by_rank = by_rank[seen[by_rank]]
         if not len(by_rank):
@@ -86,7 +100,7 @@ def nearest_of(
         pool = pool[by_rank]
         total += pool.sum(0)
         count += len(pool)
-        own = _places(asked + asking.start, by_rank + part.start)
+        own = _places(asked, by_rank + part.start)
         chosen, value = _search(queries, own, pool, min(k, len(pool)), single)
         if single:
             value = _exact(queries, pool, chosen, value)
@@ -97,11 +111,26 @@ def nearest_of(
         cosines = np.take_along_axis(cosines, best, 1)
     if count <= k:
         raise TooFewError(f"k={k} needs at least {k + 1} stimuli, it saw {count}")
-    n = len(there)
-    positions = np.full((n, k), -1, np.int64)
-    similarity, mean = np.full((n, k), np.nan), np.full(n, np.nan)
-    positions[asked], similarity[asked], mean[asked] = found, cosines, queries @ (total / count)
-    return positions, similarity, mean
+    return found, cosines, queries @ (total / count)
+
+
+def from_graph(graph: Array, position: Array, k: int) -> Array:
+    """The first k neighbours (n, k) of a graph (n, K), in the order of stimuli now.
+
+    ``position`` (n) is where each stimulus was when the graph was made.
+    """
+    ids = graph[:, :k]
+    seen = ~np.isnan(ids[:, 0])
+    now = np.full(int(max(position.max(), np.nanmax(ids, initial=0))) + 1, -1)
+    now[position] = np.arange(len(position))
+    result = np.full(ids.shape, -1, np.int64)
+    result[seen] = now[ids[seen].astype(np.int64)]
+    if (result[seen] < 0).any():
+        raise ValueError(
+            "a neighbour graph holds neighbours that were left out since; make it again from the "
+            "stimuli that are left (neighbor_graph)"
+        )
+    return result
 
 
 def _places(labels: Array, pool: Array) -> Array:

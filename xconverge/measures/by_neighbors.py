@@ -15,7 +15,7 @@ from xconverge.kernels.cka import cknna as cknna_kernel
 from xconverge.kernels.rows import Array
 from xconverge.measures.neighbors import NEIGHBOR, check_k, neighbor_lists
 from xconverge.measures.table import Measure, Recipe
-from xconverge.schema import Dims, on_side
+from xconverge.schema import Dims, check_features, on_side
 
 
 def _compare(
@@ -53,10 +53,12 @@ def edit_distance_knn(a: xr.DataArray, b: xr.DataArray, dims: Dims, *, k: int = 
     return _compare(a, b, dims, k, kernels.edit_similarity).mean(dims[1]).assign_attrs(k=k)
 
 
-def _check_cknna(k: int, n_stimuli: int) -> None:
+def _check_cknna(k: int, a: xr.DataArray, b: xr.DataArray, stimulus: str) -> None:
+    check_features(a, "a")
+    check_features(b, "b")
     if k < 2:
         raise ValueError(f"cknna needs k of at least 2, got {k}")
-    check_k(k, n_stimuli)
+    check_k(k, a.sizes[stimulus])
 
 
 def cknna(
@@ -64,7 +66,7 @@ def cknna(
 ) -> xr.DataArray:
     """CKA on common nearest neighbours, as coded by its authors, or as published (centered)."""
     model, stimulus, _ = dims
-    _check_cknna(k, a.sizes[stimulus])
+    _check_cknna(k, a, b, stimulus)
     sides = [
         on_side(part, model, f"_{what}")
         for side, what in ((a, "a"), (b, "b"))
@@ -157,7 +159,7 @@ def _cknna_null(
     a: xr.DataArray, b: xr.DataArray, dims: Dims, *, k: int = 10, centered: bool = False
 ) -> Recipe:
     _, stimulus, _ = dims
-    _check_cknna(k, a.sizes[stimulus])
+    _check_cknna(k, a, b, stimulus)
     core = [[stimulus, NEIGHBOR], [stimulus, NEIGHBOR], [stimulus]]
     parts_a, parts_b = (
         list(zip(neighbor_lists(side, dims, k, what), core, strict=True))

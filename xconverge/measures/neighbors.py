@@ -9,12 +9,15 @@ import xarray as xr
 
 from xconverge._apply import apply
 from xconverge._stream import ROW, handles, is_long, on_stimuli, over_queries
-from xconverge.kernels.neighbors import nearest, nearest_of
+from xconverge.kernels.neighbors import from_graph, nearest, nearest_of
 from xconverge.kernels.rows import Array
 from xconverge.schema import (
     Dims,
+    SchemaError,
+    check_features,
     check_representations,
     describe,
+    is_graph,
     natural_rank,
     widths,
 )
@@ -46,6 +49,8 @@ def neighbor_lists(
     is ``nearest``, or ``long_lists``, which takes a k that not every model has.
     """
     model, stimulus, feature = dims
+    if search is nearest and is_graph(reps):
+        return (_of_graph(reps, dims, k, what),) * 3
     rank = xr.DataArray(natural_rank(reps.indexes[stimulus]), dims=stimulus)
     if search is nearest and is_long(reps, dims):
         lists, cosines, mean = _in_blocks(reps, dims, rank, k, what)
@@ -64,6 +69,30 @@ def neighbor_lists(
         k=k,
     )
     return lists, cosines, mean
+
+
+def _of_graph(graph: xr.DataArray, dims: Dims, k: int, what: str) -> xr.DataArray:
+    _, stimulus, feature = dims
+    if k > graph.sizes[feature]:
+        raise SchemaError(
+            f"{what} is a graph of {graph.sizes[feature]} neighbours, k={k} are asked for; make "
+            "one of more (neighbor_graph)"
+        )
+    name = next((n for n in ("position", f"position_{what}") if n in graph.coords), None)
+    if name is None:
+        raise SchemaError(f"{what} is a neighbour graph without its coordinate 'position'")
+    position = graph.coords[name].drop_vars(graph.coords[name].coords)
+    lists: xr.DataArray = apply(
+        from_graph,
+        graph.drop_vars(name),
+        position,
+        core=[[stimulus, feature], [stimulus]],
+        out=[[stimulus, NEIGHBOR]],
+        sizes={NEIGHBOR: k},
+        dtypes=[np.int64],
+        k=k,
+    )
+    return lists
 
 
 def _in_blocks(
@@ -135,6 +164,7 @@ def local_density(
     [[0.0, 0.0, 0.0]]
     """
     reps = check_representations(reps, model, stimulus, feature)
+    check_features(reps)
     check_k(k, reps.sizes[stimulus])
     _, cosines, _ = neighbor_lists(reps, (model, stimulus, feature), k)
     return describe(

@@ -1,0 +1,126 @@
+"""Neighbour graphs that are kept: order, joins, the index, the store."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import xconverge as xc
+from tests.helpers import make_reps, no_compute, shuffled
+
+METRICS = ["mutual_knn", "cycle_knn", "lcs_knn", "edit_distance_knn"]
+
+
+def sides(n=60, missing=0.1):
+    a = make_reps(3, n, [6, 4, 5], missing=missing, shared=False)
+    b = make_reps(2, n, 5, seed=0, missing=missing, noise=1.0, shared=False)
+    return a, b.assign_attrs(modality="language")
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_graph_stands_for_its_representations(metric):
+    a, b = sides()
+    expected = xc.alignment(a, b, metric, k=4)
+    graph_a, graph_b = xc.neighbor_graph(a, 7), xc.neighbor_graph(b, 4)
+    for one, other in [(graph_a, graph_b), (graph_a, b), (a, graph_b)]:
+        found = xc.alignment(one, other, metric, k=4)
+        np.testing.assert_array_equal(found, expected)
+        assert found.attrs == expected.attrs
+    mixed = xc.alignment(shuffled(graph_a, 1), shuffled(graph_b, 2), metric, k=4)
+    xr.testing.assert_allclose(mixed.mean(), expected.mean())
+
+
+def test_a_graph_stands_for_them_in_dispersion_and_calibrate():
+    a, b = sides()
+    graph = xc.neighbor_graph(a, 5)
+    expected = xc.dispersion(a, "neighborhood", k=5)
+    np.testing.assert_array_equal(xc.dispersion(graph, "neighborhood", k=5), expected)
+    options = {"k": 5, "n_permutations": 49, "rng": 0}
+    table = xc.calibrate(graph, b, **options)
+    np.testing.assert_array_equal(table["p_value"], xc.calibrate(a, b, **options)["p_value"])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda g, b: xc.alignment(g, b, "cka"),
+        lambda g, b: xc.alignment(g, b, "cknna", k=4),
+        lambda g, b: xc.alignment(b, g, "rdm"),
+        lambda g, b: xc.local_density(g, k=2, feature="neighbor"),
+        lambda g, b: xc.dispersion(g, "cosine"),
+        lambda g, b: xc.neighbor_graph(g, 2, feature="neighbor"),
+    ],
+)
+def test_a_graph_is_refused_where_vectors_are_meant(call):
+    a, b = sides()
+    with pytest.raises(xc.SchemaError, match="neighbour graph"):
+        call(xc.neighbor_graph(a, 5), b)
+
+
+def test_graphs_that_no_longer_hold_are_refused():
+    a, b = sides(missing=0.0)
+    graph = xc.neighbor_graph(a, 5)
+    with pytest.raises(xc.SchemaError, match="5 neighbours, k=6"):
+        xc.alignment(graph, b, k=6)
+    fewer = graph.isel(stimulus=slice(10, None))
+    with pytest.raises(ValueError, match="left out"):
+        xc.alignment(fewer, b, k=3, join="inner")
+    with pytest.raises(xc.SchemaError, match="position"):
+        xc.alignment(graph.drop_vars("position"), b, k=3)
+
+
+def test_a_graph_is_saved_into_the_store(tmp_path):
+    a, b = sides()
+    path = tmp_path / "study.zarr"
+    xc.write_representations(path, a)
+    graph = xc.neighbor_graph(xc.open_representations(path, "vision"), 5)
+    with no_compute():
+        assert graph.chunks
+    xc.write_neighbors(path, graph)
+    opened = xc.open_neighbors(path, "vision")
+    np.testing.assert_array_equal(opened, graph)
+    np.testing.assert_array_equal(xc.alignment(opened, b, k=5), xc.alignment(a, b, k=5))
+    assert xc.open_representations(path, "vision").sizes == a.sizes
+    assert "neighbor_graphs" in xc.open_store(path).children
+    with pytest.raises(FileExistsError):
+        xc.write_neighbors(path, graph)
+    xc.write_neighbors(path, graph.isel(neighbor=slice(3)), overwrite=True)
+    assert xc.open_neighbors(path, "vision").sizes["neighbor"] == 3
+    with pytest.raises(FileNotFoundError, match="language"):
+        xc.open_neighbors(path, "language")
+    with pytest.raises(xc.SchemaError, match="neighbor_graph"):
+        xc.write_neighbors(path, a)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_an_index_reports_its_recall(lazy):
+    rng = np.random.default_rng(0)
+    centers = rng.standard_normal((30, 16))
+    x = centers[rng.integers(30, size=2000)] + 0.4 * rng.standard_normal((2000, 16))
+    reps = xc.stack_models({"a": x, "b": x[:, :8]}, stimuli=[f"s{i}" for i in range(2000)])
+    reps[0, 5] = np.nan
+    exact = xc.neighbor_graph(reps, 10)
+    given = reps.chunk(stimulus=700) if lazy else reps
+    few = xc.neighbor_graph(given, 10, neighbors="approximate", n_probes=1).compute()
+    most = xc.neighbor_graph(given, 10, neighbors="approximate", n_probes=10**6).compute()
+    assert (most["recall"] > 0.999).all()
+    assert (few["recall"] < 0.95).all()
+    assert (few["recall"] > 0.2).all()
+    for graph in (few, most):
+        assert np.isnan(graph[0, 5]).all()
+        share = np.mean(
+            [
+                len(set(one) & set(other)) / 10
+                for one, other in zip(exact[1].values, graph[1].values, strict=True)
+            ]
+        )
+        assert float(graph["recall"][1]) == pytest.approx(share, abs=0.03)
+        own = np.arange(2000)[None, :, None]
+        assert not (graph == own).any()
+    found = xc.alignment(few, reps, k=10)
+    assert "recall" in " ".join(map(str, found.coords))
+
+
+def test_without_the_library_it_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "faiss", None)
+    with pytest.raises(ImportError, match="approximate"):
+        xc.neighbor_graph(sides()[0], 3, neighbors="approximate")
