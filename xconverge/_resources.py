@@ -52,7 +52,7 @@ def calm_blas() -> Iterator[None]:
 
 
 def workers() -> tuple[int, int]:
-    """Tasks that run at the same time, and those that share one memory."""
+    """Tasks that run at the same time, and how many of them share one memory."""
     client = _client()
     if client is not None:
         threads = list(client.nthreads().values())

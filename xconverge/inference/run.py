@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 import warnings
@@ -12,6 +11,7 @@ from dataclasses import replace
 import dask.base
 import xarray as xr
 
+from xconverge._resources import workers
 from xconverge.kernels.permutations import BLOCK, permutations
 from xconverge.kernels.rows import Array
 from xconverge.measures.draws import PERMUTATIONS, blocks_of, draw, joined
@@ -75,7 +75,7 @@ def in_blocks(
     Every position of ``dim`` stands for ``size`` draws: the observed one first, then ``total``.
     """
     done: list[xr.DataArray] = []
-    step = 4 * _workers()
+    step = 4 * workers()[0]
     try:
         for start in range(0, lazy.sizes[dim], step):
             done.append(lazy.isel({dim: slice(start, start + step)}).compute())
@@ -100,15 +100,3 @@ def _computed(recipe: Recipe) -> Recipe:
         return [(array, core) for array, (_, core) in zip(arrays, parts, strict=True)]
 
     return replace(recipe, a=made(recipe.a), b=made(recipe.b), both=made(recipe.both))
-
-
-def _workers() -> int:
-    """Blocks that are computed at the same time."""
-    if "distributed" in sys.modules:
-        from distributed import get_client
-
-        try:
-            return max(1, int(sum(get_client().nthreads().values())))
-        except ValueError:
-            pass
-    return os.cpu_count() or 1

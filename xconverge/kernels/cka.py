@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.spatial.distance import pdist
+import scipy
 
 from xconverge.kernels.rows import METRICS, Array, padded, prepare, present, working_dtype
 
@@ -159,7 +158,7 @@ def scaled(x: Array, width: int, sigma: float, rank: Array) -> Array:
 def median_distance(sample: Array) -> float:
     """Median distance of all pairs of rows."""
     largest = np.abs(sample).max() or 1.0
-    median = float(np.median(pdist(sample / largest)) * largest)
+    median = float(np.median(scipy.spatial.distance.pdist(sample / largest)) * largest)
     if median == 0:
         raise ValueError("half its pairs of stimuli coincide; an RBF kernel has no scale there")
     return median
@@ -236,7 +235,8 @@ def cknna(
     k = _on_neighbors(lists_a, similarity_a - centered * mean_a[:, None], common)
     m = _on_neighbors(lists_b, similarity_b - centered * mean_b[:, None], common)
     in_k, in_m = (
-        csr_array((np.ones_like(x.data), x.indices, x.indptr), shape=x.shape) for x in (k, m)
+        scipy.sparse.csr_array((np.ones_like(x.data), x.indices, x.indptr), shape=x.shape)
+        for x in (k, m)
     )
     score = _published if centered else _coded
     return normalized(score(k * in_m, m * in_k), score(k, k), score(m, m))
@@ -248,19 +248,19 @@ def own_cknna(lists: Array, values: Array, common: Array, centered: bool) -> flo
     return _published(k, k) if centered else _coded(k, k)
 
 
-def _on_neighbors(lists: Array, values: Array, common: Array) -> csr_array:
+def _on_neighbors(lists: Array, values: Array, common: Array) -> scipy.sparse.csr_array:
     """Kernel (c, c) among the common stimuli that is zero, and empty, beyond the neighbours."""
     n, k = lists.shape
     indices = np.where(lists >= 0, lists, 0).ravel()
     filled = np.where(lists >= 0, values, 0.0).ravel()
-    whole = csr_array((filled, indices, np.arange(0, n * k + 1, k)), shape=(n, n))
+    whole = scipy.sparse.csr_array((filled, indices, np.arange(0, n * k + 1, k)), shape=(n, n))
     return whole if common.all() else whole[common][:, common]
 
 
-def _coded(k: csr_array, m: csr_array) -> float:
+def _coded(k: scipy.sparse.csr_array, m: scipy.sparse.csr_array) -> float:
     sums = Sums(*map(float, ((k * m.T).sum(), k.sum(0) @ m.sum(1), k.sum(), m.sum())))
     return hsic(sums, k.shape[0], debiased=True)
 
 
-def _published(k: csr_array, m: csr_array) -> float:
+def _published(k: scipy.sparse.csr_array, m: scipy.sparse.csr_array) -> float:
     return float((k * m).sum())

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import t
+import scipy
 
 from xconverge.kernels.graphs import mutual_edges
 from xconverge.kernels.rows import Array
@@ -123,5 +123,5 @@ def interval(
 ) -> tuple[Array, Array, Array]:
     """Standard error, lower and upper end: score ∓ Student's t times the standard error."""
     error = np.sqrt(variance)
-    reach = t.ppf((1 + level) / 2, np.maximum(freedom, 1)) * error
+    reach = scipy.stats.t.ppf((1 + level) / 2, np.maximum(freedom, 1)) * error
     return error, score - reach, score + reach

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
-from scipy.stats import false_discovery_control, hypergeom
+import scipy
 
 from xconverge.kernels.rows import Array
 
@@ -183,7 +183,7 @@ def overlap_tail(share: Array, k: int) -> Array:
     """
     if np.isnan(share).any():
         return np.full(len(share), np.nan)
-    return np.asarray(hypergeom.sf(np.round(share * k) - 1, len(share) - 1, k, k))
+    return np.asarray(scipy.stats.hypergeom.sf(np.round(share * k) - 1, len(share) - 1, k, k))
 
 
 def max_adjusted(draws: Array) -> Array:
@@ -211,5 +211,5 @@ def false_discovery(p: Array, dependent: bool) -> Array:
     defined = ~np.isnan(p)
     if defined.any():
         method: Literal["by", "bh"] = "by" if dependent else "bh"
-        result[defined] = false_discovery_control(p[defined], method=method)
+        result[defined] = scipy.stats.false_discovery_control(p[defined], method=method)
     return result

@@ -6,7 +6,7 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import eigh
+import scipy
 
 from xconverge.kernels.rows import Array, present
 
@@ -76,7 +76,7 @@ def principal_axes(rows: Array, n_components: int) -> Array:
     wide = width > n
     gram = rows @ rows.T if wide else rows.T @ rows
     first = max(0, len(gram) - n_components)
-    values, vectors = eigh(gram, subset_by_index=(first, len(gram) - 1))
+    values, vectors = scipy.linalg.eigh(gram, subset_by_index=(first, len(gram) - 1))
     real = values > 1e-13 * max(values[-1], 0.0)
     vectors = vectors[:, real][:, ::-1]
     if not wide:

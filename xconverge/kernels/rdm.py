@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.spatial.distance import pdist, squareform
-from scipy.stats import kendalltau, rankdata
+import scipy
 
 from xconverge.kernels.blocks import over_blocks
 from xconverge.kernels.rows import (
@@ -38,7 +37,9 @@ def distances(x: Array, width: int, metric: Metric | Distance) -> Array:
         rows = x[:, :width].astype(np.float64)
         _, seen = norms(rows, METRICS["euclidean"])
         result = np.full((len(x), len(x)), np.nan, dtype)
-        result[np.ix_(seen, seen)] = squareform(pdist(rows[seen], metric), checks=False)
+        result[np.ix_(seen, seen)] = scipy.spatial.distance.squareform(
+            scipy.spatial.distance.pdist(rows[seen], metric), checks=False
+        )
         return result
     rows, seen = prepare(x, width, metric)
     result = _symmetric_distances(rows, metric, dtype)
@@ -216,7 +217,7 @@ def ranks(values: Array) -> Array:
     """
     largest = np.nanmax(np.abs(values), initial=0.0)
     grid = np.round(values / largest * 2**40) if largest > 0 else values
-    result: Array = rankdata(grid, nan_policy="omit")
+    result: Array = scipy.stats.rankdata(grid, nan_policy="omit")
     return result
 
 
@@ -269,7 +270,9 @@ def tau_a(u: Array, v: Array) -> float:
     untied = [total - (n * (n - 1) / 2).sum() for n in (_multiplicity(u), _multiplicity(v))]
     if not all(untied):
         return 0.0
-    return float(kendalltau(u, v).statistic * np.sqrt(untied[0]) * np.sqrt(untied[1]) / total)
+    return float(
+        scipy.stats.kendalltau(u, v).statistic * np.sqrt(untied[0]) * np.sqrt(untied[1]) / total
+    )
 
 
 def _multiplicity(values: Array) -> Array:

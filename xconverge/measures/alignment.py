@@ -115,13 +115,16 @@ def alignment(
     SchemaError, ValueError, TypeError
         Labels that do not match, options that the metric does not have; faulty rows and vectors
         without a direction, by name, when computed.
+    MemoryError
+        A task that cannot fit, with what it needs and what to do instead.
 
     Notes
     -----
     Neighbour lists, centred rows and RDMs are made once for each model, however many pairs are
-    scored. Memory of a task: one model and a block of 32 MiB for lists, then lists only; two
-    models for the linear measures; the features of all models for ``rdm``, RBF ``cka`` and the
-    targets of ``linear_predictivity``; two RDMs for ``rsa``. Ties between equal neighbours go to
+    scored. A neighbour graph (``neighbor_graph``) may stand for a side where lists are compared.
+    Memory of a task: models of up to 64 MiB as they are; longer lazy ones are read block by block
+    for neighbours, ``cka``, ``procrustes``, ``rdm``, and ``rsa`` by pearson and cosine. What the
+    others hold is in ``docs/scaling.md``. Ties between equal neighbours go to
     the label that sorts first (numbers inside labels by value), so that order changes nothing.
 
     Huh et al. (2024), The Platonic Representation Hypothesis, for the neighbour measures; the

@@ -116,8 +116,9 @@ def dispersion(
     ``cosine``, ``correlation``, ``sqeuclidean`` and ``consensus`` need one pass and no pairs,
     and merge over chunks of models: a block and eight states (stimuli of a block × features) are
     in memory at a time. ``euclidean`` and ``pairwise`` need all models of a block of stimuli.
-    ``neighborhood`` needs one model at a time and then all lists (model × stimulus × k);
-    ``rdm`` needs the features of all models, and forms RDM rows block by block.
+    ``neighborhood`` and ``rdm`` read long models block by block (``docs/scaling.md``), and then
+    need all lists (model × stimulus × k), or correlations of all pairs; short models are held
+    whole, for ``rdm`` all of them. A neighbour graph may stand for ``reps`` in ``neighborhood``.
 
     ``consensus`` is the measure of Hosseini, Cheung, Fedorenko & Williams (arXiv 2604.21836).
 
