@@ -106,3 +106,18 @@ def over_queries(
 def on_stimuli(result: xr.DataArray, reps: xr.DataArray, stimulus: str) -> xr.DataArray:
     """What is along ``ROW``, with the labels of the stimuli."""
     return result.rename({ROW: stimulus}).assign_coords(reps[stimulus].coords)
+
+
+def by_rows(reps: xr.DataArray, dims: Dims, call: Callable[[slice], xr.DataArray]) -> xr.DataArray:
+    """What ``call`` makes of the rows of every block of stimuli, each for itself."""
+    _, stimulus, feature = dims
+    if reps.chunks is None:
+        return call(slice(None))
+    step = max(1, BLOCK_BYTES // (reps.sizes[feature] * reps.dtype.itemsize))
+    parts = [call(part) for part in spans(reps.variable.chunksizes[stimulus], step)]
+    bare = [
+        part.drop_vars([name for name, coord in part.coords.items() if stimulus in coord.dims])
+        for part in parts
+    ]
+    whole = xr.concat(bare, stimulus, coords="minimal", compat="override", join="exact")
+    return whole.assign_coords(reps[stimulus].coords)

@@ -14,14 +14,24 @@ MOMENTUM = 0.3
 """Share of the consensus's last step that is added to it: 3 to 4 times fewer passes."""
 
 
-class Reduced(NamedTuple):
-    """One model, centred, reduced and scaled: rows (n, d), zero where missing."""
+class Frame(NamedTuple):
+    """How one model is centred, reduced and scaled: (x - center) @ basis / scale.
 
-    rows: Array
-    seen: Array
+    ``center`` (F) is NaN beyond the width; ``basis`` (F, d) has orthonormal columns, or zero
+    columns where the model is narrower.
+    """
+
     center: Array
     basis: Array
     scale: float
+
+
+class Reduced(NamedTuple):
+    """Rows (n, d) of one model in its frame, zero where missing, and which are there (n)."""
+
+    rows: Array
+    seen: Array
+    frame: Frame
 
 
 class Solution(NamedTuple):
@@ -39,31 +49,34 @@ def reduce(x: Array, width: int, train: Array, n_components: int | None, dim: in
     Fitted to the stimuli ``train`` (n), the others count as missing. The rows end with the sum of
     squares n_seen / n, a Frobenius norm of 1 where none is missing. More features than stimuli are
     first reduced to the directions that these stimuli span, which loses nothing of them.
-    ``basis`` (F, dim) has orthonormal columns, or zero columns where the model is narrower.
     """
     rows = x[:, :width].astype(np.float64)
     seen = present(rows) & train
-    if not seen.any():
-        raise ValueError("it saw no stimulus; leave it out")
-    center = rows[seen].mean(0)
+    center = rows[seen].mean(0) if seen.any() else np.zeros(width)
     rows[seen] -= center
     rows[~seen] = 0.0
     if n_components is None and width <= seen.sum():
         basis = np.eye(width)
     else:
-        basis = principal_axes(rows, n_components or int(seen.sum()))
+        basis = principal_axes(rows, n_components or max(1, int(seen.sum())))
         rows = rows @ basis
-    norm = np.linalg.norm(rows)
+    frame = framed(center, basis, float(np.linalg.norm(rows)), seen, (x.shape[1], dim))
+    padding = ((0, 0), (0, dim - rows.shape[1]))
+    return Reduced(np.pad(rows / frame.scale, padding), seen, frame)
+
+
+def framed(center: Array, basis: Array, norm: float, seen: Array, size: tuple[int, int]) -> Frame:
+    """The frame (F, d) of ``size``, of a model whose reduced rows ``seen`` (n) have this norm."""
+    if not seen.any():
+        raise ValueError("it saw no stimulus; leave it out")
     if norm <= 1e-12 * np.linalg.norm(center) * np.sqrt(seen.sum()):
         raise ValueError("all its stimuli have the same vector; it has no place in a shared space")
-    scale = float(norm * np.sqrt(len(rows) / seen.sum()))
-    pad = dim - rows.shape[1]
-    return Reduced(
-        np.pad(rows / scale, ((0, 0), (0, pad))),
-        seen,
-        np.pad(center, (0, x.shape[1] - width), constant_values=np.nan),
-        np.pad(basis, ((0, x.shape[1] - width), (0, pad))),
-        scale,
+    width, axes = basis.shape
+    below, beside = size[0] - width, size[1] - axes
+    return Frame(
+        np.pad(center, (0, below), constant_values=np.nan),
+        np.pad(basis, ((0, below), (0, beside))),
+        float(norm * np.sqrt(len(seen) / seen.sum())),
     )
 
 
@@ -72,29 +85,42 @@ def principal_axes(rows: Array, n_components: int) -> Array:
 
     From the smaller of the two Gram matrices; axes without variance are left out.
     """
-    n, width = rows.shape
-    wide = width > n
-    gram = rows @ rows.T if wide else rows.T @ rows
-    first = max(0, len(gram) - n_components)
+    if rows.shape[1] <= len(rows):
+        return leading(rows.T @ rows, n_components)
+    axes, _ = np.linalg.qr(rows.T @ leading(rows @ rows.T, n_components))
+    return np.asarray(axes)
+
+
+def leading(gram: Array, count: int) -> Array:
+    """Eigenvectors (d, c) of the largest eigenvalues, c <= count; those without any left out."""
+    first = max(0, len(gram) - count)
     values, vectors = scipy.linalg.eigh(gram, subset_by_index=(first, len(gram) - 1))
     real = values > 1e-13 * max(values[-1], 0.0)
-    vectors = vectors[:, real][:, ::-1]
-    if not wide:
-        return np.asarray(vectors)
-    axes, _ = np.linalg.qr(rows.T @ vectors)
-    return np.asarray(axes)
+    return np.asarray(vectors[:, real][:, ::-1])
+
+
+def virtual_rows(gram: Array, n_models: int) -> Array:
+    """Rows (M, r, d) that have these cross-products (M d, M d): as good as the rows themselves.
+
+    A factor R of R'R, so that the rows are those of the stimuli in an orthonormal basis of what
+    the models span. Rotations, objective and starts are the same; r <= M d.
+    """
+    factor, order, rank, _ = scipy.linalg.lapack.dpstrf(gram)
+    rows = np.empty((rank, len(gram)))
+    rows[:, order - 1] = np.triu(factor)[:rank]
+    return rows.reshape(rank, n_models, -1).swapaxes(0, 1)
 
 
 def spectral_start(x: Array) -> Array:
     """Consensus (n, d) from the leading directions that the models (M, n, d) share."""
     models, n, dim = x.shape
     if models * dim <= n:
-        joined = x.transpose(1, 0, 2).reshape(n, -1)
-        values, vectors = np.linalg.eigh(joined.T @ joined)
-        start = joined @ vectors[:, ::-1][:, :dim]
+        joined = x.swapaxes(0, 1).reshape(n, -1)
+        start = joined @ leading(joined.T @ joined, dim)
     else:
-        values, vectors = np.linalg.eigh(np.einsum("mid,mjd->ij", x, x, optimize=True))
-        start = vectors[:, ::-1][:, :dim] * np.sqrt(np.maximum(values[::-1][:dim], 0))
+        gram = np.einsum("mid,mjd->ij", x, x, optimize=True)
+        vectors = leading(gram, dim)
+        start = vectors * np.sqrt(np.vecdot(vectors.T, (gram @ vectors).T))
     return np.pad(start, ((0, 0), (0, dim - start.shape[1])))
 
 
@@ -204,13 +230,28 @@ def angle(x: Array, width_x: int, y: Array, width_y: int) -> float:
     return float(2 * np.arcsin(min(1.0, np.sqrt(square) / 2)))
 
 
-def transformed(
-    x: Array, width: int, rotation: Array, center: Array, scale: float, shift: Array
+def placed(
+    x: Array,
+    width: int,
+    fold: Array,
+    rotation: Array,
+    center: Array,
+    scale: Array,
+    shift: Array,
 ) -> Array:
-    """Coordinates (n, c) of rows ``x`` (n, F) in the space; NaN where missing."""
+    """Coordinates (n, c) of rows ``x`` (n, F) in the space; NaN where missing.
+
+    By the fit of their ``fold`` (n): ``rotation`` (K, F, c), ``center`` (K, F), ``scale`` (K) and
+    ``shift`` (K, c).
+    """
     rows = x[:, :width].astype(np.float64)
     present(rows)
-    return np.asarray((rows - center[:width]) @ rotation[:width] / scale + shift)
+    result = np.empty((len(rows), rotation.shape[2]))
+    for number in np.unique(fold):
+        mine = fold == number
+        turned = (rows[mine] - center[number, :width]) @ rotation[number, :width]
+        result[mine] = turned / scale[number] + shift[number]
+    return result
 
 
 def rotation_onto(start: Array, goal: Array) -> Array:

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge._apply import apply, named_rows
-from xconverge.kernels.procrustes import (
-    Reduced,
-    Solution,
-    align,
-    random_start,
-    reduce,
-    rotation_onto,
-    spectral_start,
-    transformed,
-)
+from xconverge._apply import apply
+from xconverge._stream import by_rows
+from xconverge.kernels.procrustes import placed
 from xconverge.kernels.rows import Array
+from xconverge.measures.fits import Fit, Options, fits
 from xconverge.measures.folds import fold_numbers
 from xconverge.schema import (
     Dims,
@@ -30,21 +23,12 @@ from xconverge.schema import (
     describe,
     listing,
     model_groups,
-    natural_rank,
     widths,
 )
 
 COMPONENT = "component"
-
-
-class Options(NamedTuple):
-    """How a shared space is fitted."""
-
-    n_components: int | None
-    start: str
-    n_restarts: int
-    tolerance: float
-    max_iterations: int
+FIT = "_fit"
+MAPS = ["rotation", "center", "scale", "shift"]
 
 
 def shared_space(
@@ -119,19 +103,28 @@ def shared_space(
     SchemaError
         Fewer than two models (of a group), extra dims, faulty rows, a model that saw nothing or
         the same vector throughout, each by name.
+    MemoryError
+        Neither the models nor their cross-products fit; it says how much is needed, and what to do.
 
     Warns
     -----
     RuntimeWarning
-        The best start stopped at ``max_iterations``; or all models have as many components as
+        A fit stopped at ``max_iterations``; or all models have as many components as
         stimuli, where unrelated models can be rotated onto each other.
 
     Notes
     -----
-    Computes a lazy input: the iteration needs all values in memory, model × stimulus × feature
-    twice in float64. ``unexplained`` is in-sample, and over-fits when components are not few
-    against stimuli: four independent models come out at 0.62, 0.48, 0.20 and 0.06 for 1/16, 1/4,
-    1 and 3 features a stimulus, where the truth is 0.75; held out they come out at 0.75.
+    The fit is computed at the call. A lazy set of up to 1 GiB in float64 is loaded; so is a larger
+    one whose models have fewer than 2 × model × component stimuli, or miss some: it takes about
+    4 × model × stimulus × component in float64. A longer set is read once for centres, scales and
+    components, and once for the cross-products of its models (once more for each fold): the
+    iteration runs on these, (model × component)² in float64, about five times, and never touches
+    the data again. ``aligned``, ``consensus``, ``residual`` and ``unexplained_heldout`` are then
+    lazy. Both ways give the same space, to rounding.
+
+    ``unexplained`` is in-sample, and over-fits when components are not few against stimuli: four
+    independent models come out at 0.62, 0.48, 0.20 and 0.06 for 1/16, 1/4, 1 and 3 features a
+    stimulus, where the truth is 0.75; held out they come out at 0.75.
 
     With missing stimuli each model also gets a shift, so that it lies at the consensus of the
     stimuli it saw, and its sum of squares is the share of stimuli it saw. Stimuli are taken in
@@ -160,7 +153,6 @@ def shared_space(
     modality = reps.attrs.get("modality")
     rng = np.random.default_rng(rng)
     number = None if folds is None else fold_numbers(reps, folds, stimulus, groups, rng)
-    reps = reps.transpose(*dims).compute()
     spaces = [
         _space(reps.isel({model: group}), number, options, rng, dims) for group in members.values()
     ]
@@ -229,6 +221,7 @@ def transform(
     True
     """
     reps = check_representations(reps, model, stimulus, feature)
+    dims = (model, stimulus, feature)
     known, names = space.indexes[model], reps.indexes[model]
     if not names.isin(known).all():
         raise SchemaError(
@@ -244,21 +237,12 @@ def transform(
             f"the space was fitted to {listing(expected[real != expected])} features of "
             f"{listing(wrong)}, reps has {listing(real[real != expected])}"
         )
-    size = min(reps.sizes[feature], space.sizes[feature])
-    inside = f"{feature}_in"
-    parts = [fitted[name] for name in ("rotation", "center", "scale", "shift")]
-    parts[:2] = [part.isel({feature: slice(size)}).rename({feature: inside}) for part in parts[:2]]
-    aligned = apply(
-        transformed,
-        reps.isel({feature: slice(size)}),
-        xr.DataArray(real, dims=model, coords={model: names}),
-        *(part.drop_vars(set(part.coords) - {model}) for part in parts),
-        core=[[stimulus, feature], [], [inside, COMPONENT], [inside], [], [COMPONENT]],
-        out=[[stimulus, COMPONENT]],
-        labels=(model, stimulus),
-    )
+    size = {feature: slice(min(reps.sizes[feature], space.sizes[feature]))}
+    everything = xr.DataArray(np.zeros(reps.sizes[stimulus], np.int64), dims=stimulus)
+    maps = fitted[MAPS]
+    maps = maps.drop_vars(set(maps.coords) - {model}).isel(size).expand_dims(FIT)
     aligned = describe(
-        aligned.drop_vars("n_features", errors="ignore"),
+        _placed(reps.isel(size), everything, maps, dims),
         "aligned",
         modality=reps.attrs.get("modality"),
     )
@@ -290,149 +274,96 @@ def _check_arguments(reps: xr.DataArray, options: Options, dims: Dims) -> None:
         raise ValueError(f"n_restarts={options.n_restarts} must not be negative")
 
 
-class Fit(NamedTuple):
-    """One shared space: every model reduced, and how the reduced models are rotated."""
-
-    models: list[Reduced]
-    solution: Solution
-
-    def coordinates(self, values: Array, real: Array) -> Array:
-        """Coordinates (model, n, c) of all stimuli, also those not fitted; NaN where missing."""
-        rotations = zip(values, real, self.models, *self.solution[:2], strict=True)
-        return np.stack(
-            [
-                transformed(x, int(width), part.basis @ q, part.center, part.scale, shift)
-                for x, width, part, q, shift in rotations
-            ]
-        )
-
-
 def _space(
     reps: xr.DataArray,
-    number: xr.DataArray | None,
+    fold: xr.DataArray | None,
     options: Options,
     rng: np.random.Generator,
     dims: Dims,
 ) -> xr.Dataset:
-    """One space; stimuli are taken in the order of their labels."""
-    model, stimulus, feature = dims
-    order = np.argsort(natural_rank(reps.indexes[stimulus]))
-    sorted_reps = reps.isel({stimulus: order})
-    values = sorted_reps.values
-    real = np.broadcast_to(widths(reps, feature), reps.sizes[model])
-    everything = np.ones(len(order), bool)
-    fit = _fit(sorted_reps, real, everything, options, rng, dims)
-    seen = np.stack([part.seen for part in fit.models])
-    n_components = fit.solution.rotation.shape[1]
-    if n_components >= seen.sum(1).min() - 1:
+    """One space: fitted to all stimuli, and for each fold to the others."""
+    model, stimulus, _ = dims
+    reps, seen, (whole, *others) = fits(reps, fold, options, rng, dims)
+    _warn(whole, others, seen.sum(1).min(), options)
+    count = seen.sum(0)
+    chance = float((count - 1)[count > 0].sum() / count.sum())
+    space = _maps(whole, dims).assign_coords(reps.drop_vars("n_features", errors="ignore").coords)
+    if fold is None:
+        fold = xr.DataArray(np.zeros(len(count), np.int64), dims=stimulus)
+    maps = xr.concat([_maps(fit, dims) for fit in others or [whole]], FIT, join="exact")
+    aligned = _placed(reps, fold, maps.assign_coords({model: reps[model]}), dims)
+    space["aligned"] = aligned
+    space["consensus"] = aligned.mean(model)
+    gap = aligned - space["consensus"]
+    space["residual"] = np.sqrt((gap**2).sum(COMPONENT, skipna=False))
+    space["objective"] = ("iteration", whole.objective)
+    quality = {"unexplained": xr.DataArray(whole.objective[-1] / whole.total)}
+    if others:
+        several = xr.DataArray(count > 1, dims=stimulus)
+        quality["unexplained_heldout"] = (gap**2).sum() / (aligned**2).where(several).sum()
+    for name, value in quality.items():
+        space[name] = value.assign_attrs(chance=chance)
+    return space
+
+
+def _warn(whole: Fit, others: list[Fit], n: int, options: Options) -> None:
+    n_components = whole.shift.shape[1]
+    if n_components >= n - 1:
         warnings.warn(
-            f"{n_components} components for {seen.sum(1).min()} stimuli: rotations over-fit, and "
+            f"{n_components} components for {n} stimuli: rotations over-fit, and "
             "unrelated models look alike; reduce them with n_components, and see "
             "unexplained_heldout (folds=…)",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
-    aligned = fit.coordinates(values, real)
-    total = sum(float(np.vdot(part.rows, part.rows)) for part in fit.models)
-    count = seen.sum(0)
-    chance = float((count - 1)[count > 0].sum() / count.sum())
-    quality = {"unexplained": fit.solution.objective[-1] / total}
-    if number is not None:
-        fold = number.values[order]
-        for held_out in range(fold.max() + 1):
-            test = fold == held_out
-            part = _fit(sorted_reps, real, ~test, options, rng, dims)
-            turn = rotation_onto(part.solution.consensus[~test], fit.solution.consensus[~test])
-            aligned[:, test] = part.coordinates(values[:, test], real) @ turn
-        several = count > 1
-        gap = aligned[:, several] - np.nanmean(aligned[:, several], axis=0)
-        quality["unexplained_heldout"] = np.nansum(gap**2) / np.nansum(aligned[:, several] ** 2)
-    aligned = aligned[:, np.argsort(order)]
-    return _labelled(reps, fit, aligned, quality, chance, dims)
-
-
-def _fit(
-    reps: xr.DataArray,
-    real: Array,
-    train: Array,
-    options: Options,
-    rng: np.random.Generator,
-    dims: Dims,
-) -> Fit:
-    """The shared space of the stimuli ``train``; the others do not enter."""
-    model, stimulus, _ = dims
-    limit = options.n_components or int(train.sum())
-    models = [
-        named_rows(
-            reduce,
-            values,
-            int(width),
-            train,
-            options.n_components,
-            int(min(limit, real.max())),
-            name,
-            reps.indexes[stimulus],
-            what="model",
-        )
-        for values, width, name in zip(reps.values, real, reps.indexes[model], strict=True)
-    ]
-    x = np.stack([part.rows for part in models])
-    seen = np.stack([part.seen for part in models])
-    first = (
-        spectral_start(x)
-        if options.start == "spectral"
-        else x[reps.indexes[model].get_loc(options.start)]
-    )
-    starts = [first, *(random_start(x, rng) for _ in range(options.n_restarts))]
-    return Fit(models, _best(x, seen, starts, options.tolerance, options.max_iterations))
-
-
-def _best(x: Array, seen: Array, starts: list[Array], tolerance: float, most: int) -> Solution:
-    solutions = [align(x, seen, start, tolerance, most) for start in starts]
-    best = min(solutions, key=lambda solution: float(solution.objective[-1]))
-    if len(best.objective) >= most:
+    if any(len(fit.objective) >= options.max_iterations for fit in (whole, *others)):
         warnings.warn(
-            f"the shared space stopped after {most} iterations, before its objective "
-            f"fell by less than {tolerance} of itself; raise max_iterations or tolerance",
+            f"the shared space stopped after {options.max_iterations} iterations, before its "
+            f"objective fell by less than {options.tolerance} of itself; raise max_iterations or "
+            "tolerance",
             RuntimeWarning,
-            stacklevel=5,
+            stacklevel=4,
         )
-    return best
 
 
-def _labelled(
-    reps: xr.DataArray,
-    fit: Fit,
-    aligned: Array,
-    quality: dict[str, Any],
-    chance: float,
-    dims: Dims,
-) -> xr.Dataset:
-    model, stimulus, feature = dims
-    there = ~np.isnan(aligned[:, :, 0])
-    count = there.sum(0)[:, None]
-    consensus = np.nansum(aligned, 0) / np.where(count > 0, count, np.nan)
-    gap = aligned - consensus
-    models, solution = fit
-    space = xr.Dataset(
+def _maps(fit: Fit, dims: Dims) -> xr.Dataset:
+    """Where a space puts a stimulus of each model."""
+    model, _, feature = dims
+    return xr.Dataset(
         {
-            "aligned": ((model, stimulus, COMPONENT), aligned),
-            "consensus": ((stimulus, COMPONENT), consensus),
-            "residual": ((model, stimulus), np.sqrt(np.vecdot(gap, gap))),
-            "rotation": (
-                (model, feature, COMPONENT),
-                np.stack([p.basis @ q for p, q in zip(models, solution.rotation, strict=True)]),
-            ),
-            "center": ((model, feature), np.stack([part.center for part in models])),
-            "scale": (model, [part.scale for part in models]),
-            "shift": ((model, COMPONENT), solution.shift),
-            "objective": ("iteration", solution.objective),
-        },
-        coords=reps.drop_vars("n_features", errors="ignore").coords,
+            "rotation": ((model, feature, COMPONENT), fit.rotation),
+            "center": ((model, feature), fit.center),
+            "scale": (model, fit.scale),
+            "shift": ((model, COMPONENT), fit.shift),
+        }
     )
-    for name, value in quality.items():
-        space[name] = xr.DataArray(value, attrs={"chance": chance})
-    return space
+
+
+def _placed(reps: xr.DataArray, fold: xr.DataArray, maps: xr.Dataset, dims: Dims) -> xr.DataArray:
+    """Coordinates (model, stimulus, component) by the ``maps`` (FIT) of every stimulus's fold."""
+    model, stimulus, feature = dims
+    inside = f"{feature}_in"
+    maps = maps.rename({feature: inside})
+    if reps.chunks is not None:
+        maps = maps.chunk({model: 1})
+
+    def placing(part: slice) -> xr.DataArray:
+        result: xr.DataArray = apply(
+            placed,
+            reps.isel({stimulus: part}),
+            widths(reps, feature),
+            fold.isel({stimulus: part}),
+            *(maps[name] for name in MAPS),
+            core=[
+                [stimulus, feature], [], [stimulus], [FIT, inside, COMPONENT], [FIT, inside],
+                [FIT], [FIT, COMPONENT],
+            ],
+            out=[[stimulus, COMPONENT]],
+            labels=(model, stimulus),
+        )  # fmt: skip
+        return result.drop_vars("n_features", errors="ignore")
+
+    return by_rows(reps, dims, placing)
 
 
 def _joined(

@@ -1,0 +1,147 @@
+"""A shared space fitted to cross-products is the one fitted to models in memory."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import xconverge as xc
+from tests.helpers import chunked, make_reps, no_compute
+from xconverge import _stream
+from xconverge.kernels.procrustes import virtual_rows
+from xconverge.kernels.products import merged, scatter
+from xconverge.measures import fits
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _everything_is_long():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fits, "LOADED_BYTES", 0)
+        patch.setattr(_stream, "BLOCK_BYTES", 8 * 6 * 8)
+        yield
+
+
+def assert_same_space(found, expected):
+    """Equal but for the signs of the axes, which eigenvectors leave open."""
+    turns = np.sign((found["consensus"] * expected["consensus"]).sum("stimulus")).compute()
+    assert list(found) == list(expected)
+    for name in expected:
+        mine = found[name].compute()
+        if name == "objective":
+            continue  # rounding may take a pass more; ``unexplained`` is its end
+        if "component" in mine.dims and turns.ndim > 1:
+            continue  # a pair of models of other widths has no unique rotation
+        if "component" in mine.dims:
+            mine = mine * turns
+        np.testing.assert_allclose(mine, expected[name], rtol=1e-6, atol=1e-8, err_msg=name)
+        assert found[name].dims == expected[name].dims
+        assert found[name].attrs == expected[name].attrs
+        assert set(found[name].coords) == set(expected[name].coords)
+    assert found.attrs == expected.attrs
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"n_components": 3}, {"start": "net1"}, {"n_restarts": 2}, {"folds": 3},
+     {"folds": 3, "n_components": 3, "groups": "category"}, {"by": "family", "folds": 3}],
+    ids=str,
+)  # fmt: skip
+def test_cross_products_give_the_space_of_the_models_in_memory(options, dtype):
+    reps = make_reps(4, 120, [6, 4, 5, 6], noise=0.7, offset=3.0, dtype=dtype)
+    expected = xc.shared_space(reps, tolerance=1e-7, **options)
+    found = xc.shared_space(reps.chunk(model=1, stimulus=17), tolerance=1e-7, **options)
+    assert all(found[name].chunks for name in ("aligned", "consensus", "residual"))
+    assert_same_space(found, expected)
+
+
+@settings(max_examples=15)
+@given(data=st.data())
+def test_chunks_change_no_space(data):
+    reps = make_reps(3, 60, [6, 4, 5], noise=0.7)
+    expected = xc.shared_space(reps, n_components=4, folds=2)
+    assert_same_space(xc.shared_space(data.draw(chunked(reps)), n_components=4, folds=2), expected)
+
+
+class Counting:
+    """An array that counts how often each of its entries is read."""
+
+    def __init__(self, values):
+        self.values, self.reads = values, np.zeros(values.shape, int)
+        self.shape, self.dtype, self.ndim = values.shape, values.dtype, values.ndim
+
+    def __getitem__(self, key):
+        self.reads[key] += 1
+        return self.values[key]
+
+
+@pytest.mark.parametrize(("folds", "reads"), [(None, 2), (3, 5)])
+def test_iterations_never_touch_the_data(folds, reads):
+    import dask.array as da
+
+    reps = make_reps(3, 80, 5, noise=2.0)
+    source = Counting(reps.values)
+    lazy = reps.copy(data=da.from_array(source, chunks=(1, 20, 5), asarray=False, lock=True))
+    space = xc.shared_space(lazy, folds=folds)
+    assert len(space["objective"]) >= 5
+    assert source.reads.min() == source.reads.max() == reads
+    with no_compute():
+        spread = xc.dispersion(space["aligned"], "consensus")
+    assert source.reads.max() == reads
+    spread.compute()
+    assert source.reads.max() == reads + 1
+
+
+def test_a_set_with_missing_stimuli_is_fitted_in_memory_or_refused(monkeypatch):
+    reps = make_reps(3, 80, 5, noise=0.5, missing=[(1, 7)])
+    expected = xc.shared_space(reps)
+    xr.testing.assert_equal(xc.shared_space(reps.chunk(stimulus=11)), expected)
+    monkeypatch.setattr("xconverge._resources.free_bytes", lambda: 35_000)
+    with pytest.raises(MemoryError, match=r"3 models × 80 stimuli.*all models saw.*transform"):
+        xc.shared_space(reps.chunk(stimulus=11))
+    whole = reps.notnull().all(["model", "feature"]).values
+    space = xc.shared_space(reps[:, whole].chunk(stimulus=11))
+    assert xc.transform(reps, space)[1, 7].isnull().all()
+
+
+def test_cross_products_that_do_not_fit_are_refused(monkeypatch):
+    monkeypatch.setattr("xconverge._resources.free_bytes", lambda: 1000)
+    with pytest.raises(MemoryError, match="15 components of all models.*n_components"):
+        xc.shared_space(make_reps(3, 80, 5).chunk(stimulus=11))
+
+
+def test_faults_are_named():
+    reps = make_reps(3, 80, 5)
+    label = str(reps["stimulus"].values[55])
+    faulty = reps.copy(deep=True)
+    faulty[1, 55, 2] = np.inf
+    with pytest.raises(xc.SchemaError, match=f"infinity.*'net1'.*'{label}'"):
+        xc.shared_space(faulty.chunk(stimulus=11))
+    same = xr.where(reps["model"] == "net1", 1.0, reps, keep_attrs=True).transpose(*reps.dims)
+    with pytest.raises(xc.SchemaError, match="'net1'.*same vector"):
+        xc.shared_space(same.chunk(stimulus=11))
+
+
+def test_virtual_rows_have_the_cross_products_of_the_rows():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 50, 4))
+    x[2] = x[0] @ np.linalg.qr(rng.standard_normal((4, 4)))[0]
+    joined = x.swapaxes(0, 1).reshape(50, 12)
+    rows = virtual_rows(joined.T @ joined, 3)
+    assert rows.shape == (3, 8, 4)
+    for one, mine in zip(x, rows, strict=True):
+        for other, its in zip(x, rows, strict=True):
+            np.testing.assert_allclose(mine.T @ its, one.T @ other, atol=1e-10)
+
+
+@given(sizes=st.lists(st.integers(0, 5), min_size=2, max_size=6))
+def test_scatters_merge(sizes):
+    x = 1e6 + np.random.default_rng(0).standard_normal((sum(sizes), 3))
+    total = scatter(x[:0])
+    for part in np.split(x, np.cumsum(sizes)[:-1]):
+        total = merged(total, scatter(part))
+    expected = scatter(x)
+    assert total.size == expected.size
+    np.testing.assert_allclose(total.mean, expected.mean, rtol=1e-12)
+    np.testing.assert_allclose(total.gram, expected.gram, atol=1e-8)

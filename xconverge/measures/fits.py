@@ -1,0 +1,273 @@
+"""How a shared space is fitted: to models in memory, or to the cross-products of longer ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from dask.base import compute
+
+from xconverge._apply import apply, named_rows
+from xconverge._resources import check_memory, workers
+from xconverge._stream import handles, spans
+from xconverge.kernels.procrustes import (
+    Frame,
+    Solution,
+    align,
+    random_start,
+    reduce,
+    rotation_onto,
+    spectral_start,
+    virtual_rows,
+)
+from xconverge.kernels.products import cross_products, frames
+from xconverge.kernels.rows import Array
+from xconverge.schema import Dims, natural_rank, widths
+
+LOADED_BYTES = 2**30
+"""A lazy set of up to this size, in double precision, is loaded and fitted in memory."""
+
+
+class Options(NamedTuple):
+    """How a shared space is fitted."""
+
+    n_components: int | None
+    start: str
+    n_restarts: int
+    tolerance: float
+    max_iterations: int
+
+
+class Fit(NamedTuple):
+    """One shared space: x (n, F) of model m is at (x - center) @ rotation / scale + shift.
+
+    ``center`` (M, F), ``rotation`` (M, F, d), ``scale`` (M), ``shift`` (M, d), the objective of
+    every iteration, and ``total``, the models' sum of squares.
+    """
+
+    center: Array
+    rotation: Array
+    scale: Array
+    shift: Array
+    objective: Array
+    total: float
+
+    def turned(self, turn: Array) -> Fit:
+        """The same space after a rotation (d, d)."""
+        return self._replace(rotation=self.rotation @ turn, shift=self.shift @ turn)
+
+
+def fits(
+    reps: xr.DataArray,
+    fold: xr.DataArray | None,
+    options: Options,
+    rng: np.random.Generator,
+    dims: Dims,
+) -> tuple[xr.DataArray, Array, list[Fit]]:
+    """The space of all stimuli, then for each fold that of the others, turned onto the first.
+
+    Returns also the representations, loaded if the fit was in memory, and which stimuli each
+    model saw (M, n).
+    """
+    number = np.zeros(reps.sizes[dims[1]], np.int64) if fold is None else fold.values
+    if _are_long(reps, options, dims):
+        found = _from_products(reps, number, options, rng, dims)
+        if found is not None:
+            return reps, *found
+    _check_memory(reps, options, dims)
+    reps = reps.compute()
+    return reps, *_in_memory(reps, number, options, rng, dims)
+
+
+def _dim(reps: xr.DataArray, n: int, options: Options, dims: Dims) -> int:
+    """Components of a space of ``n`` stimuli."""
+    return min(options.n_components or n, int(widths(reps, dims[2]).max()))
+
+
+def _held_out(number: Array) -> range:
+    """The folds, if there are any."""
+    return range(int(number.max()) + 1 if number.any() else 0)
+
+
+def _are_long(reps: xr.DataArray, options: Options, dims: Dims) -> bool:
+    """Whether a lazy set is not small, and its cross-products are smaller than its rows."""
+    n_models, n = reps.sizes[dims[0]], reps.sizes[dims[1]]
+    return (
+        reps.chunks is not None
+        and reps.size * 8 > LOADED_BYTES
+        and n > 2 * max(n_models * _dim(reps, n, options, dims), reps.sizes[dims[2]])
+    )
+
+
+def _check_memory(reps: xr.DataArray, options: Options, dims: Dims) -> None:
+    n_models, n = reps.sizes[dims[0]], reps.sizes[dims[1]]
+    rows = n_models * n * _dim(reps, n, options, dims)
+    own = 0 if reps.chunks is None else reps.nbytes
+    check_memory(
+        own + 32 * rows + 16 * n * reps.sizes[dims[2]],
+        1,
+        f"A shared space of {n_models} models × {n:,} stimuli in memory",
+        "fewer n_components, or no missing stimuli: .isel() those that all models saw and "
+        "xconverge.transform() the others; with lazy input it is then fitted to cross-products",
+    )
+
+
+def _in_memory(
+    reps: xr.DataArray, number: Array, options: Options, rng: np.random.Generator, dims: Dims
+) -> tuple[Array, list[Fit]]:
+    """Stimuli are taken in the order of their labels."""
+    order = np.argsort(natural_rank(reps.indexes[dims[1]]))
+    number = number[order]
+    reps = reps.transpose(*dims).isel({dims[1]: order})
+    everything = np.ones(len(order), bool)
+    seen, fit, consensus = _fit_to(reps, everything, options, rng, dims)
+    found = [fit]
+    for left_out in _held_out(number):
+        train = number != left_out
+        _, part, own = _fit_to(reps, train, options, rng, dims)
+        found.append(part.turned(rotation_onto(own[train], consensus[train])))
+    return seen[:, np.argsort(order)], found
+
+
+def _fit_to(
+    reps: xr.DataArray, train: Array, options: Options, rng: np.random.Generator, dims: Dims
+) -> tuple[Array, Fit, Array]:
+    """Which stimuli are there (M, n), the fit to ``train`` (n) of them, its consensus (n, d)."""
+    model, stimulus, feature = dims
+    real = np.broadcast_to(widths(reps, feature), reps.sizes[model])
+    models = [
+        named_rows(
+            reduce,
+            values,
+            int(width),
+            train,
+            options.n_components,
+            _dim(reps, int(train.sum()), options, dims),
+            name,
+            reps.indexes[stimulus],
+            what="model",
+        )
+        for values, width, name in zip(reps.values, real, reps.indexes[model], strict=True)
+    ]
+    x = np.stack([part.rows for part in models])
+    seen = np.stack([part.seen for part in models])
+    solution = _best(x, seen, reps.indexes[model], options, rng)
+    total = sum(float(np.vdot(rows, rows)) for rows in x)
+    return seen, _fit([part.frame for part in models], solution, total), solution.consensus
+
+
+def _fit(models: Sequence[Frame], solution: Solution, total: float) -> Fit:
+    center, basis, scale = (np.stack(field) for field in zip(*models, strict=True))
+    return Fit(center, basis @ solution.rotation, scale, solution.shift, solution.objective, total)
+
+
+def _best(
+    x: Array, seen: Array, names: Sequence[str], options: Options, rng: np.random.Generator
+) -> Solution:
+    """The alignment with the lowest objective of all starts."""
+    by_name = options.start != "spectral"
+    starts = [x[list(names).index(options.start)] if by_name else spectral_start(x)]
+    starts += [random_start(x, rng) for _ in range(options.n_restarts)]
+    solutions = [align(x, seen, start, *options[-2:]) for start in starts]
+    return min(solutions, key=lambda solution: float(solution.objective[-1]))
+
+
+def _from_products(
+    reps: xr.DataArray, number: Array, options: Options, rng: np.random.Generator, dims: Dims
+) -> tuple[Array, list[Fit]] | None:
+    """One pass for the frames of all folds, one for the cross-products of each fit.
+
+    None where a model misses a stimulus: cross-products then do not suffice.
+    """
+    model, stimulus, feature = dims
+    n_models, dim = reps.sizes[model], _dim(reps, len(number), options, dims)
+    trains = [np.ones(len(number), bool), *(number != fold for fold in _held_out(number))]
+    rows, real = handles(reps, dims), widths(reps, feature).broadcast_like(reps[model])
+    framing = apply(
+        frames,
+        rows,
+        real,
+        xr.DataArray(number, dims=stimulus),
+        core=[[], [], [stimulus]],
+        out=[[stimulus], ["_fit", feature], ["_fit", feature, "_axis"], ["_fit"]],
+        sizes={
+            "_fit": len(trains),
+            "_axis": dim,
+            **{d: reps.sizes[d] for d in (stimulus, feature)},
+        },
+        dtypes=[bool, float, float, float],
+        labels=(model, stimulus),
+        named=reps,
+        what="model",
+        n_components=options.n_components,
+        dim=dim,
+    )
+    seen, *framed = (part.transpose(model, ...).values for part in compute(*framing))
+    if not seen.all():
+        return None
+    found: list[Fit] = []
+    goal = np.zeros((n_models, reps.sizes[feature], dim))
+    for position, train in enumerate(trains):
+        models = [Frame(*one) for one in zip(*(f[:, position] for f in framed), strict=True)]
+        gram, onto = _gathered(reps, rows, real, models, train, goal, dims)
+        x = virtual_rows(gram, n_models)
+        solution = _best(x, np.ones(x.shape[:2], bool), reps.indexes[model], options, rng)
+        fit = _fit(models, solution, float(np.trace(gram)))
+        if found:
+            fit = fit.turned(rotation_onto(solution.rotation.reshape(-1, dim), onto))
+        else:
+            goal = fit.rotation / fit.scale[:, None, None]
+        found.append(fit)
+    return seen, found
+
+
+def _gathered(
+    reps: xr.DataArray,
+    rows: xr.DataArray,
+    real: xr.DataArray,
+    models: Sequence[Frame],
+    train: Array,
+    goal: Array,
+    dims: Dims,
+) -> tuple[Array, Array]:
+    """Cross-products over the stimuli ``train``, a task for each worker."""
+    model, stimulus, feature = dims
+    center, basis, scale = (
+        xr.DataArray(np.stack(field), dims=(model, feature, "_axis")[: np.ndim(field[0]) + 1])
+        for field in zip(*models, strict=True)
+    )
+    size = basis.sizes[model] * basis.sizes["_axis"]
+    check_memory(
+        32 * size**2,
+        workers()[1],
+        f"A shared space of {size:,} components of all models together",
+        "fewer n_components or fewer models",
+    )
+    step = -(-len(train) // workers()[0])
+    sums = [
+        apply(
+            partial(cross_products, asking=part),
+            rows,
+            real,
+            center,
+            basis,
+            scale,
+            xr.DataArray(train, dims=stimulus),
+            xr.DataArray(goal, dims=(model, feature, "_goal")),
+            core=[
+                [model], [model], [model, feature], [model, feature, "_axis"], [model],
+                [stimulus], [model, feature, "_goal"],
+            ],
+            out=[["_all", "_all_2"], ["_all", "_goal"]],
+            sizes={"_all": size, "_all_2": size},
+            dtypes=[float, float],
+        )
+        for part in spans(reps.variable.chunksizes[stimulus], step)
+    ]  # fmt: skip
+    (gram, onto), *others = compute(*sums)
+    for more_gram, more_onto in others:
+        gram, onto = gram + more_gram, onto + more_onto
+    return gram.values, onto.values
