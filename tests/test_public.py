@@ -3,6 +3,8 @@
 import ast
 import inspect
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +133,13 @@ def test_arrows_point_one_way():
         if path.name not in ("cli.py", "demo.py", "__init__.py"):
             faces = ("xconverge.cli", "xconverge.demo", "xconverge.plot")
             assert not [n for n in imported(path) if n in faces], path
+
+
+def test_importing_loads_nothing_that_is_needed_later():
+    later = ["zarr", "distributed", "faiss", "matplotlib", "rich", "scipy.stats"]
+    code = f"import sys, xconverge; print([name for name in {later} if name in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert run.stdout.strip() == "[]"
 
 
 @pytest.mark.slow

@@ -14,13 +14,11 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-import zarr
-from zarr.codecs import Crc32cCodec
 
 from xconverge.chunks import CHUNK_BYTES, recommend_chunks
 from xconverge.schema import (
@@ -35,9 +33,6 @@ from xconverge.storable import NAME, labels_where, modality_of, storable, storab
 
 SCHEMA = 1
 GRAPHS = "neighbor_graphs"
-# Float vectors hardly compress: zstd saves 8 % and doubles the time of reading; a checksum adds
-# 8 % to the time of a sum, 30 % to that of one with skipna=False.
-VECTORS: dict[str, Any] = {"compressors": (Crc32cCodec(),), "_FillValue": np.nan}
 WRITE: dict[str, Any] = {"zarr_format": 3, "consolidated": False}
 READ: dict[str, Any] = {
     "consolidated": False,
@@ -84,7 +79,7 @@ def create_store(path: StrPath, *, overwrite: bool = False) -> Path:
     _check_free(root, overwrite)
     with _staged(root, root) as stage:
         attrs = {"xconverge_version": __version__, "xconverge_schema": SCHEMA}
-        zarr.create_group(stage, zarr_format=3, attributes=attrs)
+        _new_group(stage, attrs)
     return Path(path)
 
 
@@ -146,7 +141,7 @@ def write_representations(
     chunks = _chunks(array)
     array = array.chunk(dict(zip(array.dims, chunks, strict=True)))
     with _staged(root / modality, root) as stage:
-        encoding = {NAME: {**VECTORS, "chunks": chunks}}
+        encoding = {NAME: {**_vectors(), "chunks": chunks}}
         array.to_dataset(name=NAME).to_zarr(stage, mode="w-", encoding=encoding, **WRITE)
         validate(_open_array(stage))
         if not _is_group(root):
@@ -216,7 +211,7 @@ def append_models(
         steps = _check_growth(root / modality, old, width)
         grown = {**old.sizes, "model": coords.sizes["model"], "feature": width}
         _link_group(root / modality, stage, leave_out=map(str, coords.variables))
-        zarr.open_array(stage, path=NAME, mode="r+").resize(tuple(grown[d] for d in old.dims))
+        _stored(stage, "r+").resize(tuple(grown[d] for d in old.dims))
         coords.attrs = _open_group(root / modality).attrs
         coords.to_zarr(stage, mode="a", **WRITE)
         blocks = new.drop_vars(new.coords).pad(feature=(0, width - new.sizes["feature"]))
@@ -384,7 +379,7 @@ def write_neighbors(path: StrPath, graph: xr.DataArray, *, overwrite: bool = Fal
     target = root / GRAPHS / modality
     _check_free(target, overwrite)
     if not _is_group(root / GRAPHS):
-        zarr.create_group(root / GRAPHS, zarr_format=3)
+        _new_group(root / GRAPHS)
     dataset = storable(graph.to_dataset(name="neighbor_graph")).map(_even, keep_attrs=True)
     with _staged(target, root) as stage:
         dataset.to_zarr(stage, mode="w-", **WRITE)
@@ -447,6 +442,33 @@ def modalities(path: StrPath) -> list[str]:
     []
     """
     return sorted(file.parts[-3] for file in _existing(path).glob(f"*/{NAME}/zarr.json"))
+
+
+# Zarr, which takes a third of the time of importing everything and is loaded when it is needed
+
+
+def _vectors() -> dict[str, Any]:
+    """How representations are stored.
+
+    Float vectors hardly compress: zstd saves 8 % and doubles the time of reading; a checksum adds
+    8 % to the time of a sum, 30 % to that of one with skipna=False.
+    """
+    from zarr.codecs import Crc32cCodec
+
+    return {"compressors": (Crc32cCodec(),), "_FillValue": np.nan}
+
+
+def _new_group(folder: Path, attrs: dict[str, Any] | None = None) -> None:
+    import zarr
+
+    zarr.create_group(folder, zarr_format=3, attributes=attrs)
+
+
+def _stored(folder: Path, mode: Literal["r", "r+"]) -> Any:
+    """The array of representations as Zarr has it."""
+    import zarr
+
+    return zarr.open_array(folder, path=NAME, mode=mode)
 
 
 # Folders
@@ -681,7 +703,7 @@ def _check_coordinate(name: str, old: xr.Dataset, new: xr.Dataset) -> None:
 
 def _check_growth(folder: Path, old: xr.DataArray, width: int) -> tuple[int, ...]:
     """The blocks to write, if the array on disk can grow by whole ones."""
-    array = zarr.open_array(folder, path=NAME, mode="r")
+    array = _stored(folder, "r")
     steps = array.shards or array.chunks
     anew = "open it and write it anew with write_representations(overwrite=True)"
     wider = width > old.sizes["feature"]
