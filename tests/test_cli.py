@@ -1,7 +1,5 @@
-import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,44 +75,3 @@ def test_the_demo_replaces_no_folder_but_its_own(tmp_path, capsys):
     assert main(["demo", "--out", str(tmp_path)]) == 1
     assert "thesis.txt" in {path.name for path in tmp_path.iterdir()}
     assert "--out" in capsys.readouterr().err
-
-
-def test_the_benchmark_runs_in_short(tmp_path):
-    script = Path(__file__).parent / "benchmarks" / "bench_dispersion.py"
-    out = tmp_path / "table.json"
-    subprocess.run([sys.executable, str(script), "--short", "--json", str(out)], check=True)
-    table = json.loads(out.read_text())
-    errors = {name: value for name, value in table.items() if "error" in name}
-    assert len(errors) == 2
-    assert max(errors.values()) < 1e-6
-    assert all(value > 0 for name, value in table.items() if "ratio" in name)
-
-
-def test_the_benchmark_of_inference_runs_in_short(tmp_path):
-    script = Path(__file__).parent / "benchmarks" / "bench_inference.py"
-    out = tmp_path / "table.json"
-    subprocess.run([sys.executable, str(script), "--short", "--json", str(out)], check=True)
-    table = json.loads(out.read_text())
-    assert len(table) == 6
-    assert min(table.values()) > 0
-
-
-@pytest.mark.slow
-def test_the_benchmark_of_calibration_runs_in_short():
-    script = Path(__file__).parent / "benchmarks" / "bench_calibration.py"
-    printed = subprocess.run(
-        [sys.executable, str(script), "--short"], check=True, capture_output=True, text=True
-    ).stdout
-    for title in ("True nulls", "Planted effects", "Intervals"):
-        assert title in printed
-    assert "nan" not in printed
-
-
-def test_the_benchmark_of_alignment_runs_in_short(tmp_path):
-    script = Path(__file__).parent / "benchmarks" / "bench_alignment.py"
-    out = tmp_path / "table.json"
-    subprocess.run([sys.executable, str(script), "--short", "--json", str(out)], check=True)
-    table = json.loads(out.read_text())
-    assert len(table) == 10
-    assert abs(table["procrustes: objective over the converged one, less 1"]) < 1e-4
-    assert all(value > 0 for name, value in table.items() if "ratio" in name or "MiB" in name)

@@ -1,29 +1,17 @@
-"""Alignment, RDMs and the shared space against their matrix products: ratios from one run.
-
-Run ``python tests/benchmarks/bench_alignment.py`` for the table; unset OPENBLAS_CORETYPE and
-OPENBLAS_L2_SIZE first if they are set. ``--json FILE`` records it.
-"""
+"""Alignment, RDMs and the shared space in memory: against their matrix products and naive loops."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import time
-import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 import xconverge as xc
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.benchmarks.bench_dispersion import best_of
+from tests import oracles
+from tests.benchmarks.table import Figure, Table, allocated, best_of
 from xconverge.kernels import procrustes
-
-MIB = 2**20
 
 
 def model_set(models: int, stimuli: int, features: int, seed: int = 0) -> xr.DataArray:
@@ -47,7 +35,7 @@ def model_set(models: int, stimuli: int, features: int, seed: int = 0) -> xr.Dat
     )
 
 
-def cka(stimuli: int, features: int, repeats: int) -> dict[str, float]:
+def cka(stimuli: int, features: int, repeats: int) -> Table:
     """Unbiased linear CKA and the three products that it needs."""
     a, b = model_set(1, stimuli, features), model_set(1, stimuli, features, 1)
     x, y = a.values[0], b.values[0]
@@ -55,10 +43,11 @@ def cka(stimuli: int, features: int, repeats: int) -> dict[str, float]:
         {"products": lambda: (x.T @ y, x.T @ x, y.T @ y), "cka": lambda: xc.alignment(a, b, "cka")},
         repeats,
     )
-    return {"cka: ratio to its three products": seconds["cka"] / seconds["products"]}
+    ratio = seconds["cka"] / seconds["products"]
+    return {f"linear CKA of {stimuli}: over its three products": Figure(ratio, at_most=2.0)}
 
 
-def rdm(stimuli: int, features: int, repeats: int) -> dict[str, float]:
+def rdm(stimuli: int, features: int, repeats: int) -> Table:
     """Correlation RDM, its product and the copy into the result."""
     reps = model_set(1, stimuli, features)
     x = reps.values[0]
@@ -68,10 +57,11 @@ def rdm(stimuli: int, features: int, repeats: int) -> dict[str, float]:
         result[...] = x @ x.T
 
     seconds = best_of({"limit": limit, "rdm": lambda: xc.rdm(reps)}, repeats)
-    return {"rdm: ratio to product and copy": seconds["rdm"] / seconds["limit"]}
+    ratio = seconds["rdm"] / seconds["limit"]
+    return {f"correlation RDM of {stimuli}: over product and copy": Figure(ratio, at_most=1.4)}
 
 
-def graph(stimuli: int, features: int, repeats: int) -> dict[str, float]:
+def graph(stimuli: int, features: int, repeats: int) -> Table:
     """One neighbour graph and the bare blocked product."""
     reps = model_set(1, stimuli, features)
     x = reps.values[0]
@@ -82,29 +72,41 @@ def graph(stimuli: int, features: int, repeats: int) -> dict[str, float]:
             x[start : start + step] @ x.T
 
     seconds = best_of({"product": product, "graph": lambda: xc.local_density(reps)}, repeats)
+    name = f"neighbour graph of {stimuli} in memory:"
+    peak = allocated(lambda: xc.local_density(reps))
     return {
-        f"graph of {stimuli}: ratio to blocked product": seconds["graph"] / seconds["product"],
-        f"graph of {stimuli}: MiB over the input": memory(lambda: xc.local_density(reps)),
+        f"{name} over the blocked product": Figure(seconds["graph"] / seconds["product"], 1.6),
+        f"{name} MiB over the input": Figure(peak, at_most=300),
     }
 
 
-def memory(call: Callable[[], object]) -> float:
-    """Peak of what numpy allocates during a call, in MiB."""
-    tracemalloc.start()
-    call()
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    return peak / MIB
-
-
-def pairs(stimuli: int, features: int, repeats: int, sizes: tuple[int, int]) -> dict[str, float]:
+def pairs(stimuli: int, features: int, repeats: int, sizes: tuple[int, int]) -> Table:
     """All pairs of two sets of models, in graphs of one model."""
     a, b = (model_set(n, stimuli, features, n) for n in sizes)
     one = a.isel(model=[0])
     seconds = best_of(
         {"graph": lambda: xc.local_density(one), "pairs": lambda: xc.alignment(a, b)}, repeats
     )
-    return {f"{sizes[0]} x {sizes[1]} models: cost in graphs": seconds["pairs"] / seconds["graph"]}
+    name = f"mutual-kNN of {sizes[0]} x {sizes[1]} models: in graphs of one model"
+    return {name: Figure(seconds["pairs"] / seconds["graph"], at_most=float(sum(sizes)))}
+
+
+def against_loops(stimuli: int, features: int) -> Table:
+    """How much sooner than plain loops over stimuli."""
+    a, b = model_set(1, stimuli, features), model_set(1, stimuli, features, 1)
+    labels = a["stimulus"].values
+
+    def loops() -> float:
+        one, other = (oracles.neighbors(side.values[0], labels, 10) for side in (a, b))
+        return float(np.mean([len({*x} & {*y}) / 10 for x, y in zip(one, other, strict=True)]))
+
+    assert abs(loops() - float(xc.alignment(a, b).mean())) < 1e-12
+    seconds = best_of({"loops": loops, "ours": lambda: xc.alignment(a, b)}, 1)
+    return {
+        f"mutual-kNN of {stimuli}: naive loops over ours": Figure(
+            seconds["loops"] / seconds["ours"]
+        )
+    }
 
 
 def plain_alternation(x: np.ndarray, goal: float, most: int) -> tuple[float, float]:
@@ -123,7 +125,7 @@ def plain_alternation(x: np.ndarray, goal: float, most: int) -> tuple[float, flo
     return time.perf_counter() - begin, objective
 
 
-def shared_space(models: int, stimuli: int, features: int) -> dict[str, float]:
+def shared_space(models: int, stimuli: int, features: int) -> Table:
     """Time to come within 1e-4 of the converged objective, against plain alternation."""
     reps = model_set(models, stimuli, features)
     x = reps.values.astype(np.float64)
@@ -138,45 +140,33 @@ def shared_space(models: int, stimuli: int, features: int) -> dict[str, float]:
     procrustes.align(x, seen, procrustes.spectral_start(x), 0.0, passes)
     ours = time.perf_counter() - begin
     plain, reached = plain_alternation(x, goal, 60)
+    name = f"shared space of {models} x {stimuli}, to within 1e-4:"
     return {
-        "procrustes: seconds to within 1e-4": ours,
-        "procrustes: passes to within 1e-4": float(passes),
-        "procrustes: objective over the converged one, less 1": history[passes - 1] / converged - 1,
-        "procrustes: plain alternation, times as long": plain / ours,
-        "procrustes: its objective then, over the converged one, less 1": reached / converged - 1,
+        f"{name} seconds": Figure(ours),
+        f"{name} passes": Figure(float(passes)),
+        f"{name} objective over the best, less 1": Figure(history[passes - 1] / converged - 1),
+        f"{name} plain alternation over ours": Figure(plain / ours, at_least=5),
+        f"{name} objective of that, less 1": Figure(reached / converged - 1),
     }
 
 
-def measure(short: bool) -> dict[str, float]:
+def measure(short: bool, folder: Path) -> Table:
     """The table."""
     if short:
         return {
-            **cka(300, 32, 2), **rdm(300, 32, 2), **graph(300, 32, 2), **pairs(100, 16, 2, (2, 3)),
+            **cka(300, 32, 2),
+            **rdm(300, 32, 2),
+            **graph(300, 32, 2),
+            **pairs(100, 16, 2, (2, 3)),
+            **against_loops(30, 8),
             **shared_space(3, 60, 16),
-        }  # fmt: skip
+        }
     return {
         **cka(5_000, 768, 9),
         **rdm(5_000, 768, 7),
         **graph(5_000, 768, 5),
         **graph(20_000, 768, 2),
         **pairs(1_024, 768, 3, (12, 17)),
+        **against_loops(500, 768),
         **shared_space(10, 1_000, 768),
     }
-
-
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--short", action="store_true", help="small sizes, for the tests")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    table = measure(arguments.short)
-    for name, value in table.items():
-        print(f"{name:65s} {value:10.3g}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(table, indent=2))
-
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[2]))
-    main()

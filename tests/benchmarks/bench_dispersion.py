@@ -1,38 +1,18 @@
-"""Dispersion against the physical limit: ratios to a plain sum of the same data, from one run.
-
-Run ``python tests/benchmarks/bench_dispersion.py`` for the table; unset OPENBLAS_CORETYPE and
-OPENBLAS_L2_SIZE first if they are set. ``--json FILE`` records it.
-"""
+"""Cosine dispersion in memory: against a plain sum, a copy, and naive loops over pairs."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 import xconverge as xc
-
-MODELS, STIMULI, FEATURES = 20, 5_000, 768
-
-
-def best_of(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Shortest seconds of each call, taken in turns so that noise falls on all alike."""
-    best = dict.fromkeys(calls, float("inf"))
-    for _ in range(repeats):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            best[name] = min(best[name], time.perf_counter() - start)
-    return best
+from tests import oracles
+from tests.benchmarks.table import Figure, Table, best_of
 
 
-def nearly_agreeing(models: int, stimuli: int, features: int, spread: float) -> xr.DataArray:
+def near_each_other(models: int, stimuli: int, features: int, spread: float) -> xr.DataArray:
     """Models whose true cosine dispersion is about 0.0004 at ``spread=0.02``."""
     rng = np.random.default_rng(0)
     base = rng.standard_normal((stimuli, features), dtype=np.float32)
@@ -57,50 +37,50 @@ def exact_cosine(reps: xr.DataArray) -> np.ndarray:
     return (gap**2).sum((0, 2)) / (len(x) - 1)
 
 
-def measure(models: int, stimuli: int, features: int, repeats: int) -> dict[str, float]:
-    """The table: seconds, ratios and relative errors."""
-    table: dict[str, float] = {}
-    for label, spread in (("apart", 3.0), ("agreeing", 0.02)):
-        reps = nearly_agreeing(models, stimuli, features, spread)
+def in_memory(models: int, stimuli: int, features: int, repeats: int) -> Table:
+    """Ratios and errors where models are far apart, and where they nearly agree."""
+    table: Table = {}
+    for label, spread in (("far apart", 3.0), ("nearly agreeing", 0.02)):
+        reps = near_each_other(models, stimuli, features, spread)
         sample = reps.isel(stimulus=slice(500))
         error = np.abs(xc.dispersion(sample).values / exact_cosine(sample) - 1).max()
-        seconds = best_of(
-            {"sum": lambda r=reps: np.sum(r.values), "dispersion": lambda r=reps: xc.dispersion(r)},
-            repeats,
-        )
-        table[f"memory, {label}: sum, s"] = seconds["sum"]
-        table[f"memory, {label}: dispersion, ratio to sum"] = seconds["dispersion"] / seconds["sum"]
-        table[f"memory, {label}: relative error"] = float(error)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "bench.zarr"
-        xc.write_representations(path, reps, modality="vision")
-        stored = xc.open_representations(path, "vision")
-        stored.attrs["space"] = "shared"
+        copy = np.empty_like(reps.values)
         seconds = best_of(
             {
-                "sum": lambda: stored.sum().compute(),
-                "dispersion": lambda: xc.dispersion(stored).compute(),
+                "sum": lambda r=reps: np.sum(r.values),
+                "copy": lambda r=reps, c=copy: np.copyto(c, r.values),
+                "dispersion": lambda r=reps: xc.dispersion(r),
             },
             repeats,
         )
-        table["store: sum, s"] = seconds["sum"]
-        table["store: dispersion, ratio to sum"] = seconds["dispersion"] / seconds["sum"]
+        name = f"dispersion in memory, {label}:"
+        ours = seconds["dispersion"]
+        table[f"{name} over numpy.sum"] = Figure(ours / seconds["sum"], at_most=2.5)
+        table[f"{name} over a copy of the array"] = Figure(ours / seconds["copy"])
+        table[f"{name} largest relative error"] = Figure(float(error), at_most=1e-6)
+    table["memory: sum, GB/s"] = Figure(reps.nbytes / seconds["sum"] / 1e9)
+    table["memory: copy, GB/s read and written"] = Figure(2 * reps.nbytes / seconds["copy"] / 1e9)
     return table
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--short", action="store_true", help="small sizes, for the tests")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    size = (5, 200, 64, 2) if arguments.short else (MODELS, STIMULI, FEATURES, 9)
-    table = measure(*size)
-    for name, value in table.items():
-        print(f"{name:45s} {value:10.3g}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(table, indent=2))
+def against_loops(models: int, stimuli: int, features: int) -> Table:
+    """How much sooner than plain loops over stimuli and pairs of models."""
+    reps = near_each_other(models, stimuli, features, 3.0)
+    seconds = best_of(
+        {
+            "loops": lambda: oracles.dispersion(reps.values, "cosine"),
+            "ours": lambda: xc.dispersion(reps),
+        },
+        1,
+    )
+    return {
+        f"dispersion of {models} x {stimuli}: naive loops over ours": Figure(
+            seconds["loops"] / seconds["ours"]
+        )
+    }
 
 
-if __name__ == "__main__":
-    main()
+def measure(short: bool, folder: Path) -> Table:
+    """The table."""
+    size = (5, 200, 64, 2) if short else (20, 5_000, 768, 9)
+    return {**in_memory(*size), **against_loops(*((5, 20, 8) if short else (20, 500, 768)))}

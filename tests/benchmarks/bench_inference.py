@@ -1,13 +1,7 @@
-"""Permutations against the statistic that they test: ratios from one run.
-
-Run ``python tests/benchmarks/bench_inference.py`` for the table; unset OPENBLAS_CORETYPE and
-OPENBLAS_L2_SIZE first if they are set. ``--json FILE`` records it.
-"""
+"""Permutations against the statistic that they test."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 import xconverge as xc
+from tests.benchmarks.table import Figure, Table
 from xconverge.demo import shipped
 
 
@@ -41,8 +36,8 @@ def quiet(done: int, total: int) -> None:
 
 
 def ratio(
-    metric: str, stimuli: int, features: int, n_permutations: int, repeats: int
-) -> dict[str, float]:
+    metric: str, stimuli: int, features: int, n_permutations: int, repeats: int, asked: float
+) -> Table:
     """``calibrate`` of one pair, in ``alignment`` of it."""
     a, b = models(stimuli, features, 0), models(stimuli, features, 1)
     statistic = seconds(lambda: xc.alignment(a, b, metric), 3 * repeats)
@@ -53,20 +48,24 @@ def ratio(
         repeats,
     )  # fmt: skip
     what = f"{n_permutations:,} permutations of {metric}, {stimuli} x {features}"
-    return {f"{what}: in statistics": call / statistic, f"{what}: seconds": call}
+    return {
+        f"{what}: in statistics": Figure(call / statistic, at_most=asked),
+        f"{what}: seconds": Figure(call),
+    }
 
 
-def mantel(stimuli: int, n_permutations: int, repeats: int) -> dict[str, float]:
+def mantel(stimuli: int, n_permutations: int, repeats: int) -> Table:
     """Seconds of the Mantel test of two RDMs."""
     a, b = (xc.rdm(models(stimuli, 32, seed)) for seed in (0, 1))
     taken = seconds(
         lambda: xc.calibrate_rsa(a, b, n_permutations=n_permutations, progress=quiet, rng=0),
         repeats,
     )
-    return {f"{n_permutations:,} Mantel permutations of spearman RSA, {stimuli}: seconds": taken}
+    name = f"{n_permutations:,} Mantel permutations of spearman RSA, {stimuli}: seconds"
+    return {name: Figure(taken, at_most=8)}
 
 
-def emoji(n_permutations: int, stimuli: int | None) -> dict[str, float]:
+def emoji(n_permutations: int, stimuli: int | None) -> Table:
     """All model pairs of the shipped set."""
     with shipped() as folder:
         a, b = (
@@ -77,36 +76,22 @@ def emoji(n_permutations: int, stimuli: int | None) -> dict[str, float]:
     taken = seconds(
         lambda: xc.calibrate(a, b, n_permutations=n_permutations, progress=quiet, rng=0), 1
     )
-    return {f"{n_permutations:,} permutations of {pairs} emoji pairs: seconds": taken}
+    name = f"{n_permutations:,} permutations of {pairs} emoji pairs: seconds"
+    return {name: Figure(taken, at_most=60)}
 
 
-def measure(short: bool) -> dict[str, float]:
+def measure(short: bool, folder: Path) -> Table:
     """The table."""
     if short:
         return {
-            **ratio("mutual_knn", 100, 16, 300, 1), **ratio("cka", 60, 16, 300, 1),
-            **mantel(50, 300, 1), **emoji(300, 60),
-        }  # fmt: skip
+            **ratio("mutual_knn", 100, 16, 300, 1, 20),
+            **ratio("cka", 60, 16, 300, 1, 200),
+            **mantel(50, 300, 1),
+            **emoji(300, 60),
+        }
     return {
-        **ratio("mutual_knn", 1024, 768, 10_000, 5),
-        **ratio("cka", 1000, 768, 1000, 3),
+        **ratio("mutual_knn", 1024, 768, 10_000, 5, 20),
+        **ratio("cka", 1000, 768, 1000, 3, 200),
         **mantel(1000, 1000, 2),
         **emoji(10_000, None),
     }
-
-
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--short", action="store_true", help="small sizes, for the tests")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    table = measure(arguments.short)
-    for name, value in table.items():
-        print(f"{name:70s} {value:10.3g}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(table, indent=2))
-
-
-if __name__ == "__main__":
-    main()

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from xconverge._apply import apply
+from xconverge.kernels.rows import Array
 from xconverge.measures import by_kernels, by_maps, by_neighbors, by_rdm
 from xconverge.measures.draws import blocks_of, draw, joined, seen, summarized
 from xconverge.measures.layers import ALPHA, maximum, networks, on_halves
@@ -195,12 +197,13 @@ def alignment(
 def common_stimuli(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> xr.DataArray:
     """How many stimuli both models of a pair saw."""
     model, stimulus, _ = dims
-    there = [
-        on_side(seen(side, dims).astype(np.int64), model, f"_{what}")
-        for side, what in ((a, "a"), (b, "b"))
-    ]
-    count = xr.dot(*there, dim=stimulus)
+    there = [on_side(seen(side, dims), model, f"_{what}") for side, what in ((a, "a"), (b, "b"))]
+    count = apply(_count_both, *there, core=[[stimulus]] * 2, dtypes=[np.int64])
     return describe(count, "n_stimuli").reset_coords(drop=True)
+
+
+def _count_both(a: Array, b: Array) -> int:
+    return int(np.count_nonzero(a & b))
 
 
 def best_of(measure: Measure) -> float:

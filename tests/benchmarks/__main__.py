@@ -1,0 +1,56 @@
+"""Everything that decides speed, as ratios to what the machine can do, each from one run.
+
+Run ``python -m tests.benchmarks`` for the whole table, with the names of parts for some of it;
+unset OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE first if they are set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.benchmarks import (
+    bench_alignment,
+    bench_dispersion,
+    bench_graphs,
+    bench_inference,
+    bench_scaling,
+    bench_store,
+    bench_workers,
+)
+from tests.benchmarks.table import Table, printed, record
+
+PARTS: dict[str, Callable[[bool, Path], Table]] = {
+    "dispersion": bench_dispersion.measure,
+    "alignment": bench_alignment.measure,
+    "inference": bench_inference.measure,
+    "store": bench_store.measure,
+    "scaling": bench_scaling.measure,
+    "workers": bench_workers.measure,
+    "graphs": bench_graphs.measure,
+}
+
+
+def main() -> None:
+    """Print the table part by part."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all by default")
+    parser.add_argument("--short", action="store_true", help="small sizes, as the tests run them")
+    parser.add_argument("--json", type=Path, help="record the table in this file")
+    parser.add_argument("--folder", type=Path, help="where up to 14 GB may lie for a while")
+    arguments = parser.parse_args()
+    table: Table = {}
+    for name in arguments.parts or PARTS:
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+            part = PARTS[name](arguments.short, Path(folder))
+        print(f"\n{name}\n{printed(part)}", flush=True)
+        table |= part
+        if arguments.json:
+            arguments.json.write_text(json.dumps(record(table), indent=2))
+
+
+if __name__ == "__main__":
+    main()
