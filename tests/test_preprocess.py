@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import xconverge as xc
 from tests.helpers import chunked, make_reps, no_compute, read_only
+from xconverge import _stream
 
 WIDTHS = [5, 3, 6]
 CALLS = {
@@ -170,3 +171,37 @@ def test_arguments_out_of_range():
     with pytest.raises(xc.SchemaError, match="zero vector"):
         xc.unit_rows(zero)
     xr.testing.assert_equal(xc.clamp(zero, 1), zero)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", CALLS)
+@given(data=st.data())
+def test_long_models_are_read_block_by_block(name, dtype, data):
+    array = make_reps(2, 30, [6, 4], missing=0.1, shared=False, offset=3.0, dtype=dtype)
+    expected = CALLS[name](array)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_stream, "WHOLE_BYTES", 0)
+        patch.setattr(_stream, "BLOCK_BYTES", 8 * 6 * 8)
+        with no_compute():
+            lazy = CALLS[name](data.draw(chunked(array)))
+    tolerance = 1e-12 if dtype == np.float64 else 2e-6
+    np.testing.assert_allclose(lazy.compute(), expected, atol=tolerance)
+    xr.testing.assert_identical(lazy.coords.to_dataset(), expected.coords.to_dataset())
+    assert lazy.dtype == dtype
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_long_models_of_any_scale(scale, monkeypatch):
+    monkeypatch.setattr(_stream, "WHOLE_BYTES", 0)
+    array = make_reps(2, 30, 4).chunk(stimulus=7)
+    np.testing.assert_allclose(xc.zscore(array * scale), xc.zscore(array), rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_faults_far_into_long_models_are_named(name, monkeypatch):
+    monkeypatch.setattr(_stream, "WHOLE_BYTES", 0)
+    array = make_reps(2, 30, 4)
+    array[1, 25, 0] = np.nan
+    label = str(array["stimulus"].values[25])
+    with pytest.raises(xc.SchemaError, match=f"'net1', stimulus '{label}'"):
+        CALLS[name](array.chunk(stimulus=7)).compute()

@@ -2,33 +2,90 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
 import numpy as np
 from numpy.typing import DTypeLike
 
-from xconverge.kernels.procrustes import principal_axes
-from xconverge.kernels.rows import METRICS, Array, norms, padded, present
+from xconverge.kernels.long import moments
+from xconverge.kernels.procrustes import leading, principal_axes
+from xconverge.kernels.products import merged, scatter
+from xconverge.kernels.rows import (
+    METRICS,
+    Array,
+    Blocks,
+    Whole,
+    counted_from,
+    norms,
+    padded,
+    present,
+)
 
 
-def center(x: Array, width: int, dtype: DTypeLike) -> Array:
-    """Rows less their mean over the stimuli seen."""
-    rows = x[:, :width].astype(np.float64)
+class Step(NamedTuple):
+    """``fit`` (Blocks, width) gives rows (P, F), with which ``place`` changes those of a model."""
+
+    fit: Callable[..., Array]
+    place: Callable[..., Array]
+
+
+def in_one(x: Array, width: int, step: Step, dtype: DTypeLike, **options: Any) -> Array:
+    """A step on rows (n, F) in memory."""
+    return step.place(x, width, step.fit(Whole(x), width, **options), dtype=dtype)
+
+
+def _seen_rows(rows: Blocks, width: int) -> Iterator[Array]:
+    """The real features of the rows that are there, block by block."""
+    for part in rows.spans:
+        values = rows.read(part)[:, :width].astype(np.float64)
+        with counted_from(part.start):
+            seen = present(values)
+        if seen.any():
+            yield values[seen]
+
+
+def means(rows: Blocks, width: int) -> Array:
+    """Mean (1, F) over the stimuli seen."""
+    return moments(rows, width).mean[None]
+
+
+def centered(x: Array, width: int, fitted: Array, dtype: DTypeLike) -> Array:
+    """Rows less their mean."""
+    rows = x[:, :width] - fitted[0, :width]
+    return padded(rows, present(rows), x.shape[1], np.nan, dtype)
+
+
+def deviations(rows: Blocks, width: int) -> Array:
+    """Mean and standard deviation (2, F) over the stimuli seen; 0 for what does not vary.
+
+    Two passes: the second divides by the largest entry of each feature, so that any scale will do.
+    """
+    largest = np.zeros(width)
+    for values in _seen_rows(rows, width):
+        np.maximum(largest, np.abs(values).max(0), out=largest)
+    largest[largest == 0] = 1.0
+    mean, square, count = np.zeros(width), np.zeros(width), 0
+    for values in _seen_rows(rows, width):
+        values /= largest
+        own = values.mean(0)
+        share = len(values) / (count + len(values))
+        square += np.square(values - own).sum(0) + count * share * (own - mean) ** 2
+        mean += share * (own - mean)
+        count += len(values)
+    deviation = np.sqrt(square / max(count, 1))
+    deviation[deviation <= 8 * np.finfo(np.float64).eps] = 0.0
+    found = np.stack([mean * largest, deviation * largest])
+    return np.pad(found, ((0, 0), (0, rows.shape[1] - width)))
+
+
+def standardized(x: Array, width: int, fitted: Array, dtype: DTypeLike) -> Array:
+    """Rows less their mean over their deviation, 0 where that is 0."""
+    mean, deviation = fitted[:, :width]
+    rows = x[:, :width] - mean
     seen = present(rows)
-    return padded(
-        rows - rows[seen].mean(0) if seen.any() else rows, seen, x.shape[1], np.nan, dtype
-    )
-
-
-def zscore(x: Array, width: int, dtype: DTypeLike) -> Array:
-    """Centred rows, every feature of unit variance over the stimuli seen, or 0 if constant."""
-    rows = x[:, :width].astype(np.float64)
-    seen = present(rows)
-    if seen.any():
-        largest = np.abs(rows[seen]).max(0)
-        rows /= np.where(largest > 0, largest, 1)
-        rows -= rows[seen].mean(0)
-        deviation = rows[seen].std(0)
-        varies = deviation > 8 * np.finfo(np.float64).eps
-        rows = np.where(varies, rows / np.where(varies, deviation, 1), 0.0)
+    varies = deviation > 0
+    rows = np.where(varies, rows / np.where(varies, deviation, 1), 0.0)
     return padded(rows, seen, x.shape[1], np.nan, dtype)
 
 
@@ -39,41 +96,84 @@ def unit_rows(x: Array, width: int, dtype: DTypeLike) -> Array:
     return padded(rows / norm[:, None], seen, x.shape[1], np.nan, dtype)
 
 
-def clamp(x: Array, width: Array, quantile: float, exact: bool, dtype: DTypeLike) -> Array:
-    """Rows (n, F) of a model, or its layers (L, n, F), clipped at one quantile of their sizes."""
+def sizes(x: Array, width: Array, quantile: float) -> Array:
+    """Quantile (n) of the absolute values of each stimulus, over all layers (L, n, F) that saw it.
+
+    NaN where none did.
+    """
+    size, seen = _absolute(x, width)
+    whole = (seen.all(0) == seen.any(0)).all()
+    result = np.full(x.shape[-2], np.nan)
+    some = seen.any(0)
+    if some.any():
+        result[some] = (np.quantile if whole else np.nanquantile)(size[some], quantile, axis=1)
+    return result
+
+
+def exact_limit(x: Array, width: Array, quantile: float) -> float:
+    """The absolute value of all layers (L, n, F) that this share of them does not exceed."""
+    size, _ = _absolute(x, width)
+    values = np.sort(size[~np.isnan(size)])
+    return float(values[min(int(quantile * len(values)), len(values) - 1)]) if len(values) else 0.0
+
+
+def clipped(x: Array, width: Array, limit: float, dtype: DTypeLike) -> Array:
+    """Rows (n, F) of a model, or of its layers (L, n, F), clipped at a limit."""
+    layers = [
+        padded(np.clip(rows, -limit, limit), present(rows), x.shape[-1], np.nan, dtype)
+        for rows in _layers(x, width)
+    ]
+    return np.stack(layers).reshape(x.shape)
+
+
+def _layers(x: Array, width: Array) -> list[Array]:
     layers = x.reshape(-1, *x.shape[-2:])
     widths = np.broadcast_to(width, len(layers))
-    rows = [layer[:, :w].astype(np.float64) for layer, w in zip(layers, widths, strict=True)]
-    seen = np.stack([present(layer) for layer in rows])
-    limit = np.inf
-    if quantile < 1 and seen.any():
-        size = np.abs(np.concatenate(rows, axis=1))[seen.any(0)]
-        whole = (seen.all(0) == seen.any(0)).all()
-        if exact:
-            values = np.sort(size[~np.isnan(size)])
-            limit = values[min(int(quantile * len(values)), len(values) - 1)]
-        else:
-            limit = (np.quantile if whole else np.nanquantile)(size, quantile, axis=1).mean()
-    clipped = [
-        padded(np.clip(layer, -limit, limit), there, x.shape[-1], np.nan, dtype)
-        for layer, there in zip(rows, seen, strict=True)
-    ]
-    return np.stack(clipped).reshape(x.shape)
+    return [layer[:, :w].astype(np.float64) for layer, w in zip(layers, widths, strict=True)]
 
 
-def pca(x: Array, width: int, n_components: int, dtype: DTypeLike) -> Array:
-    """Scores (n, c) of centred rows on the axes of largest variance; 0 beyond the rank.
+def _absolute(x: Array, width: Array) -> tuple[Array, Array]:
+    """Absolute values (n, features of all layers), and which rows (L, n) are there."""
+    layers = _layers(x, width)
+    seen = np.stack([present(rows) for rows in layers])
+    return np.abs(np.concatenate(layers, axis=1)), seen
+
+
+def axes(rows: Blocks, width: int, n_components: int) -> Array:
+    """Mean, then axes of largest variance (1 + c, F), zero beyond the rank.
 
     The entry of largest magnitude of every axis is positive. NaN beyond the number of features
     or of stimuli.
     """
-    rows = x[:, :width].astype(np.float64)
+    n, full = rows.shape
+    mean, scale = np.zeros(width), 1.0
+    if width > n or len(rows.spans) == 1:
+        values = np.concatenate([np.empty((0, width)), *_seen_rows(rows, width)])
+        if len(values):
+            mean = values.mean(0)
+            values -= mean
+            scale = np.abs(values).max() or 1.0
+        found = principal_axes(values / scale, n_components)
+    else:
+        total = scatter(np.empty((0, width)))
+        for values in _seen_rows(rows, width):
+            total = merged(total, scatter(values))
+        mean = total.mean
+        found = leading(total.gram, n_components)
+    signs = np.sign(found[np.abs(found).argmax(0), np.arange(found.shape[1])])
+    result = np.full((1 + n_components, full), np.nan)
+    result[: 1 + min(width, max(n - 1, 1)), :width] = 0.0
+    result[0, :width] = mean
+    result[1 : 1 + found.shape[1], :width] = (found * signs).T
+    return result
+
+
+def scores(x: Array, width: int, fitted: Array, dtype: DTypeLike) -> Array:
+    """Scores (n, c) of centred rows on the axes."""
+    mean, *axes = fitted[~np.isnan(fitted[:, 0]), :width]
+    rows = x[:, :width] - mean
     seen = present(rows)
-    scores = np.zeros((len(rows), min(n_components, width, max(len(rows) - 1, 1))))
-    if seen.any():
-        rows -= rows[seen].mean(0)
-        scale = np.abs(rows[seen]).max() or 1.0
-        axes = principal_axes(rows[seen] / scale, scores.shape[1])
-        signs = np.sign(axes[np.abs(axes).argmax(0), np.arange(axes.shape[1])])
-        scores[:, : axes.shape[1]] = rows @ (axes * signs)
-    return padded(scores, seen, n_components, np.nan, dtype)
+    return padded(rows @ np.stack(axes, 1), seen, len(fitted) - 1, np.nan, dtype)
+
+
+CENTER, ZSCORE, PCA = Step(means, centered), Step(deviations, standardized), Step(axes, scores)

@@ -24,6 +24,20 @@ class Blocks(Protocol):
         ...
 
 
+class Whole:
+    """Rows (n, F) of one model in memory, as Blocks with a single one."""
+
+    def __init__(self, rows: Array) -> None:
+        self.rows = rows
+        self.shape = len(rows), rows.shape[1]
+        self.dtype = rows.dtype
+        self.spans = [slice(0, len(rows))]
+
+    def read(self, part: slice) -> Array:
+        """The rows of this part."""
+        return self.rows[part]
+
+
 TINY = 1e-250
 """Squared norms beyond it, or its inverse, are taken of the row divided by its largest entry."""
 

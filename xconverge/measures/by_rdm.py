@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from xconverge._apply import apply
+from xconverge._stream import by_rows
 from xconverge.kernels import moved, resampled
 from xconverge.kernels.rdm import row_correlations
 from xconverge.kernels.rows import METRICS, row_cosines
@@ -68,14 +69,17 @@ def rsa(
 def cosine(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> xr.DataArray:
     """Cosine of the two vectors of a stimulus in one shared space."""
     model, stimulus, feature = dims
-    rows = [
-        on_side(side, model, f"_{what}")
-        for side, what in zip(_unit_rows(a, b, dims), ("a", "b"), strict=True)
-    ]
-    result: xr.DataArray = apply(
-        row_cosines, *rows, core=[[stimulus, feature]] * 2, out=[[stimulus]]
-    )
-    return result
+
+    def cosines(part: slice) -> xr.DataArray:
+        rows_a, rows_b = _unit_rows(a.isel({stimulus: part}), b.isel({stimulus: part}), dims)
+        rows = on_side(rows_a, model, "_a"), on_side(rows_b, model, "_b")
+        result: xr.DataArray = apply(
+            row_cosines, *rows, core=[[stimulus, feature]] * 2, out=[[stimulus]]
+        )
+        return result
+
+    result = by_rows(b if a.chunks is None else a, dims, cosines)
+    return result.assign_coords({**a[stimulus].coords, **b[stimulus].coords})
 
 
 def _unit_rows(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> tuple[xr.DataArray, xr.DataArray]:

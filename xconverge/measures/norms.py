@@ -5,6 +5,7 @@ from __future__ import annotations
 import xarray as xr
 
 from xconverge._apply import apply
+from xconverge._stream import by_rows
 from xconverge.kernels.rows import row_norms
 from xconverge.schema import check_representations, describe, feature_dim, widths
 
@@ -31,7 +32,7 @@ def stimulus_norm(
     -------
     DataArray
         ``stimulus_norm`` (model, stimulus), at least 0, in the unit of the features; NaN where
-        missing. Lazy if ``reps`` is; a task holds one model.
+        missing. Lazy if ``reps`` is; a task holds a block of stimuli.
 
     Raises
     ------
@@ -48,12 +49,17 @@ def stimulus_norm(
     """
     feature = feature_dim(reps, feature)
     reps = check_representations(reps, model, stimulus, feature)
-    result = apply(
-        row_norms,
-        reps,
-        widths(reps, feature),
-        core=[[stimulus, feature], []],
-        out=[[stimulus]],
-        labels=(model, stimulus),
-    )
+
+    def norms(part: slice) -> xr.DataArray:
+        found: xr.DataArray = apply(
+            row_norms,
+            reps.isel({stimulus: part}),
+            widths(reps, feature),
+            core=[[stimulus, feature], []],
+            out=[[stimulus]],
+            labels=(model, stimulus),
+        )
+        return found
+
+    result = by_rows(reps, (model, stimulus, feature), norms)
     return describe(result, "stimulus_norm", modality=reps.attrs.get("modality"))

@@ -2,41 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from xconverge._apply import apply
+from xconverge._stream import by_rows, handles, is_long
 from xconverge.kernels import preprocess as kernels
 from xconverge.kernels.rows import working_dtype
-from xconverge.schema import check_representations, feature_dim, widths
+from xconverge.schema import Dims, check_representations, feature_dim, widths
+
+OUT, FITTED, FITTED_FEATURE = "_out", "_fitted", "_fitted_feature"
 
 
-def _preprocessed(
-    kernel: Callable[..., Any],
+def _stepped(
+    step: kernels.Step,
     reps: xr.DataArray,
-    text: str,
-    names: tuple[str, str, str],
+    dims: Dims,
+    n_fitted: int,
+    size: int,
     **options: Any,
 ) -> xr.DataArray:
-    """Run a kernel on the rows (stimulus, feature) of every model; note it in the attrs."""
-    model, stimulus, feature = names
-    feature = feature_dim(reps, feature)
-    checked = check_representations(reps, model, stimulus, feature)
-    dtype = working_dtype(checked.dtype)
-    result: xr.DataArray = apply(
-        kernel,
-        checked,
-        widths(checked, feature),
-        core=[[stimulus, feature], []],
-        out=[[stimulus, feature]],
-        dtypes=[dtype],
-        labels=(model, stimulus),
-        dtype=dtype,
+    """Fit a step to every model and take it: rows (stimulus, feature) become (stimulus, ``OUT``).
+
+    ``n_fitted`` rows are fitted, ``size`` is that of ``OUT``. Long models are read block by block.
+    """
+    model, stimulus, feature = dims
+    real, dtype = widths(reps, feature), working_dtype(reps.dtype)
+    named: dict[str, Any] = {"labels": (model, stimulus), "what": "reps"}
+    if not is_long(reps, dims):
+        result: xr.DataArray = apply(
+            kernels.in_one,
+            reps,
+            real,
+            core=[[stimulus, feature], []],
+            out=[[stimulus, OUT]],
+            sizes={OUT: size},
+            dtypes=[dtype],
+            **named,
+            step=step,
+            dtype=dtype,
+            **options,
+        )
+        return result
+    fitted = apply(
+        step.fit,
+        handles(reps, dims),
+        real,
+        core=[[], []],
+        out=[[FITTED, FITTED_FEATURE]],
+        sizes={FITTED: n_fitted, FITTED_FEATURE: reps.sizes[feature]},
+        **named,
+        named=reps,
         **options,
     )
-    return _noted(result, checked, text)
+
+    def place(part: slice) -> xr.DataArray:
+        placed: xr.DataArray = apply(
+            step.place,
+            reps.isel({stimulus: part}),
+            real,
+            fitted,
+            core=[[stimulus, feature], [], [FITTED, FITTED_FEATURE]],
+            out=[[stimulus, OUT]],
+            sizes={OUT: size},
+            dtypes=[dtype],
+            **named,
+            dtype=dtype,
+        )
+        return placed
+
+    return by_rows(reps, dims, place)
+
+
+def _checked(reps: xr.DataArray, dims: Dims) -> tuple[xr.DataArray, Dims]:
+    """The representations, and the dims with that of their features."""
+    model, stimulus, feature = dims
+    feature = feature_dim(reps, feature)
+    return check_representations(reps, model, stimulus, feature), (model, stimulus, feature)
 
 
 def _noted(result: xr.DataArray, reps: xr.DataArray, text: str) -> xr.DataArray:
@@ -71,8 +115,8 @@ def center(
     -------
     DataArray
         Like ``reps``, with all its coordinates; float32 for features of up to 4 bytes, else
-        float64; ``attrs["preprocessing"]`` notes what was done. Lazy if ``reps`` is; a task holds
-        one model.
+        float64; ``attrs["preprocessing"]`` notes what was done. Lazy if ``reps`` is; long models
+        are read block by block.
 
     Raises
     ------
@@ -86,7 +130,10 @@ def center(
     >>> center(stack_models({"a": np.eye(2)}, stimuli=["cat", "dog"])).values.tolist()
     [[[0.5, -0.5], [-0.5, 0.5]]]
     """
-    return _preprocessed(kernels.center, reps, "center", (model, stimulus, feature))
+    checked, dims = _checked(reps, (model, stimulus, feature))
+    size = checked.sizes[dims[2]]
+    result = _stepped(kernels.CENTER, checked, dims, 1, size)
+    return _noted(result.rename({OUT: dims[2]}), checked, "center")
 
 
 def zscore(
@@ -126,7 +173,10 @@ def zscore(
     >>> zscore(stack_models({"a": 5 * np.eye(2)}, stimuli=["cat", "dog"])).values.tolist()
     [[[1.0, -1.0], [-1.0, 1.0]]]
     """
-    return _preprocessed(kernels.zscore, reps, "zscore", (model, stimulus, feature))
+    checked, dims = _checked(reps, (model, stimulus, feature))
+    size = checked.sizes[dims[2]]
+    result = _stepped(kernels.ZSCORE, checked, dims, 2, size)
+    return _noted(result.rename({OUT: dims[2]}), checked, "zscore")
 
 
 def unit_rows(
@@ -162,7 +212,23 @@ def unit_rows(
     >>> unit_rows(stack_models({"a": 5 * np.eye(2)}, stimuli=["cat", "dog"])).values.tolist()
     [[[1.0, 0.0], [0.0, 1.0]]]
     """
-    return _preprocessed(kernels.unit_rows, reps, "unit_rows", (model, stimulus, feature))
+    checked, dims = _checked(reps, (model, stimulus, feature))
+    dtype = working_dtype(checked.dtype)
+
+    def unit(part: slice) -> xr.DataArray:
+        rows: xr.DataArray = apply(
+            kernels.unit_rows,
+            checked.isel({stimulus: part}),
+            widths(checked, dims[2]),
+            core=[dims[1:], []],
+            out=[dims[1:]],
+            dtypes=[dtype],
+            labels=dims[:2],
+            dtype=dtype,
+        )
+        return rows
+
+    return _noted(by_rows(checked, dims, unit), checked, "unit_rows")
 
 
 def clamp(
@@ -191,8 +257,8 @@ def clamp(
     Returns
     -------
     DataArray
-        Like ``reps``, as ``center`` returns it, clipped to [-limit, limit]. A task holds all
-        layers of a model.
+        Like ``reps``, as ``center`` returns it, clipped to [-limit, limit]. With
+        ``exact``, a task holds all layers of a model.
 
     Raises
     ------
@@ -217,23 +283,49 @@ def clamp(
     """
     if not 0 < quantile <= 1:
         raise ValueError(f"quantile={quantile} must be above 0 and at most 1")
-    feature = feature_dim(reps, feature)
-    checked = check_representations(reps, model, stimulus, feature)
-    real = widths(checked, feature)
-    core = [dim for dim in (layer, stimulus, feature) if dim in checked.dims]
+    checked, dims = _checked(reps, (model, stimulus, feature))
+    real = widths(checked, dims[2])
+    core = [dim for dim in (layer, *dims[1:]) if dim in checked.dims]
+    inputs = [core, [dim for dim in core if dim in real.dims]]
+    labels: Any = dims[:2]
+
+    def quantiles(part: slice) -> xr.DataArray:
+        found: xr.DataArray = apply(
+            kernels.sizes,
+            checked.isel({stimulus: part}),
+            real,
+            core=inputs,
+            out=[[stimulus]],
+            labels=labels,
+            quantile=quantile,
+        )
+        return found
+
+    if quantile == 1:
+        limit = xr.DataArray(np.inf)
+    elif exact:
+        limit = apply(
+            kernels.exact_limit, checked, real, core=inputs, labels=labels, quantile=quantile
+        )
+    else:
+        limit = by_rows(checked, dims, quantiles).mean(stimulus)
+
+    def clipped(part: slice) -> xr.DataArray:
+        rows: xr.DataArray = apply(
+            kernels.clipped,
+            checked.isel({stimulus: part}),
+            real,
+            limit,
+            core=[*inputs, []],
+            out=[core],
+            dtypes=[dtype],
+            labels=labels,
+            dtype=dtype,
+        )
+        return rows
+
     dtype = working_dtype(checked.dtype)
-    result: xr.DataArray = apply(
-        kernels.clamp,
-        checked,
-        real,
-        core=[core, [dim for dim in core if dim in real.dims]],
-        out=[core],
-        dtypes=[dtype],
-        labels=(model, stimulus),
-        quantile=quantile,
-        exact=exact,
-        dtype=dtype,
-    )
+    result = by_rows(checked, dims, clipped)
     return _noted(result, checked, f"clamp(quantile={quantile}{', exact' if exact else ''})")
 
 
@@ -284,29 +376,14 @@ def pca(
     """
     if n_components < 1:
         raise ValueError(f"n_components={n_components} must be at least 1")
-    feature = feature_dim(reps, feature)
-    checked = check_representations(reps, model, stimulus, feature)
-    dtype = working_dtype(checked.dtype)
-    real = widths(checked, feature)
-    most = max(checked.sizes[stimulus] - 1, 1)
-    kept = real.clip(max=min(n_components, most))
+    checked, dims = _checked(reps, (model, stimulus, feature))
+    feature = dims[2]
+    kept = widths(checked, feature).clip(max=min(n_components, max(checked.sizes[stimulus] - 1, 1)))
     size = int(kept.max())
-    result: xr.DataArray = apply(
-        kernels.pca,
-        checked,
-        real,
-        core=[[stimulus, feature], []],
-        out=[[stimulus, "_component"]],
-        sizes={"_component": size},
-        dtypes=[dtype],
-        labels=(model, stimulus),
-        n_components=size,
-        dtype=dtype,
-    )
+    result = _stepped(kernels.PCA, checked, dims, 1 + size, size, n_components=size)
     like = checked.drop_vars([name for name, c in checked.coords.items() if feature in c.dims])
     if "n_features" in like.coords:
         like = like.assign_coords(n_features=kept.reset_coords(drop=True))
-    result = result.rename({"_component": feature})
-    noted = _noted(result, like, f"pca(n_components={n_components})")
+    noted = _noted(result.rename({OUT: feature}), like, f"pca(n_components={n_components})")
     noted.attrs.pop("space", None)
     return noted.rename({feature: "feature"}) if feature == "component" else noted
