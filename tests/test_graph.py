@@ -6,6 +6,7 @@ import xarray as xr
 
 import xconverge as xc
 from tests.helpers import make_reps, no_compute, shuffled
+from xconverge import _resources
 
 METRICS = ["mutual_knn", "cycle_knn", "lcs_knn", "edit_distance_knn"]
 
@@ -118,6 +119,32 @@ def test_an_index_reports_its_recall(lazy):
         assert not (graph == own).any()
     found = xc.alignment(few, reps, k=10)
     assert "recall" in " ".join(map(str, found.coords))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_alignment_searches_an_index_if_asked(metric):
+    a, b = sides(300)
+    found = xc.alignment(a.chunk(stimulus=90), b, metric, k=4, neighbors="approximate")
+    np.testing.assert_array_equal(found, xc.alignment(a, b, metric, k=4))
+    assert (found["recall_a"] == 1).all()
+    assert found["recall_b"].dims == ("model_b",)
+    assert found.attrs["neighbors"] == "approximate"
+    graph = xc.neighbor_graph(a, 4)
+    mixed = xc.alignment(graph, b, metric, k=4, neighbors="approximate")
+    assert "recall_a" not in mixed.coords
+
+
+def test_an_index_is_for_lists_only():
+    a, b = sides()
+    with pytest.raises(ValueError, match=r"neighbour lists.*'cka'"):
+        xc.alignment(a, b, "cka", neighbors="approximate")
+
+
+def test_an_index_that_does_not_fit_is_refused(monkeypatch):
+    a, _ = sides()
+    monkeypatch.setattr(_resources, "free_bytes", lambda: 1000)
+    with no_compute(), pytest.raises(MemoryError, match=r"index of 60 stimuli.*exact"):
+        xc.neighbor_graph(a.chunk(stimulus=9), 3, neighbors="approximate")
 
 
 def test_without_the_library_it_says_how_to_get_it(monkeypatch):

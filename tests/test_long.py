@@ -142,3 +142,11 @@ def test_blas_has_one_thread_inside_a_worker():
         for found in pool.map(threads, range(4)):
             assert set(found) == {1}
     assert threads(0) == before
+
+
+def test_chunks_that_do_not_fit_are_refused_with_the_cure(monkeypatch):
+    a, b = pair()
+    monkeypatch.setattr(_stream, "SMALL", 0)
+    monkeypatch.setattr(_resources, "free_bytes", lambda: 1000)
+    with no_compute(), pytest.raises(MemoryError, match=r"chunks of 25 stimuli.*recommend_chunks"):
+        xc.alignment(a.chunk(stimulus=25), b.chunk(stimulus=7), "cka")

@@ -16,15 +16,13 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
-from xconverge._resources import calm_blas, check_memory
+from xconverge._resources import SMALL, calm_blas, check_memory
 from xconverge.kernels.neighbors import TooFewError
 from xconverge.kernels.rows import Array, RowError
 from xconverge.schema import Dims, SchemaError, listing
 
 CHUNK_BYTES = "128MiB"
 
-SMALL = 2**28
-"""What a task may take without a look at how much memory there is."""
 CURE = "fewer stimuli (.isel), fewer features (xconverge.pca), or workers with more memory"
 
 CURES = {

@@ -19,6 +19,8 @@ from threadpoolctl import ThreadpoolController
 GIB = 2**30
 SHARE = 0.8
 """Of the memory that is free, the part that a job may plan with."""
+SMALL = 2**28
+"""What a task may take without a look at how much memory there is."""
 
 _lock = threading.Lock()
 _calm: dict[str, Any] = {"users": 0, "limit": None}

@@ -15,6 +15,7 @@ import dask.base
 import numpy as np
 import xarray as xr
 
+from xconverge._resources import SMALL, check_memory
 from xconverge.kernels.rows import Array
 from xconverge.schema import Dims
 
@@ -24,7 +25,6 @@ BLOCK_BYTES = 2**24
 """What a task reads of a model at a time, or one chunk of its source where that is larger."""
 MOST_BYTES = 2**26
 """The largest block that a task keeps while it reads the others."""
-
 
 ROW = "_row"
 
@@ -79,11 +79,26 @@ def handles(reps: xr.DataArray, dims: Dims) -> xr.DataArray:
     array = reps.transpose(..., stimulus, feature)
     if array.chunks is None:
         array = array.chunk()
+    _check_blocks(array)
     found = np.empty(array.shape[:-2], dtype=object)
     for position in np.ndindex(found.shape):
         found[position] = Rows(array.data[position])
     lazy = da.from_array(found, chunks=1, name=f"rows-{dask.base.tokenize(array.data)}")
     return array.isel({stimulus: 0, feature: 0}, drop=True).copy(data=lazy)
+
+
+def _check_blocks(array: xr.DataArray) -> None:
+    """Refuse chunks (…, stimulus, feature) of which a task cannot hold a few, also in double."""
+    n_tasks, longest, width = array[..., 0, 0].size, max(array.chunks[-2]), array.shape[-1]
+    need = 3 * longest * width * (array.dtype.itemsize + 8)
+    if need > SMALL:
+        check_memory(
+            need + SMALL,
+            n_tasks,
+            f"Reading chunks of {longest:,} stimuli × {width:,} features",
+            "smaller chunks: write_representations(…, overwrite=True) gives a store those of "
+            "xconverge.recommend_chunks",
+        )
 
 
 def over_queries(

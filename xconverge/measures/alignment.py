@@ -13,6 +13,7 @@ from xconverge._apply import apply
 from xconverge.kernels.rows import Array
 from xconverge.measures import by_kernels, by_maps, by_neighbors, by_rdm
 from xconverge.measures.draws import blocks_of, draw, joined, seen, summarized
+from xconverge.measures.graph import standing_for
 from xconverge.measures.layers import ALPHA, maximum, networks, on_halves
 from xconverge.measures.table import Measure
 from xconverge.schema import (
@@ -23,6 +24,7 @@ from xconverge.schema import (
     describe,
     feature_dim,
     join_labels,
+    listing,
     on_side,
 )
 
@@ -42,6 +44,7 @@ def alignment(
     k: int = 10,
     rdm_metric: str = "correlation",
     join: Join = "exact",
+    neighbors: Literal["exact", "approximate"] = "exact",
     layers: Literal["half", "max"] | None = None,
     network: str = "network",
     n_permutations: int = 200,
@@ -71,6 +74,10 @@ def alignment(
     join : {"exact", "inner"}
         Refuse differing sets of stimuli, or keep those in both; how many were dropped is in
         ``attrs["n_dropped"]``.
+    neighbors : {"exact", "approximate"}
+        How neighbours are searched, for the measures of neighbour lists (all of those but
+        ``cknna``): among all stimuli, or by the index of ``neighbor_graph``, whose recall is in the
+        coordinates ``recall_a`` and ``recall_b``.
     layers : {"half", "max"}, optional
         Score networks by their best pair of layers. ``half``: the pair is chosen on a random half
         of the stimuli and scored on the other. ``max``: the maximum over pairs, with the
@@ -149,6 +156,14 @@ def alignment(
     measure = MEASURES[metric]
     dims = (model, stimulus, feature)
     a, b, dropped = sides(a, b, dims, join)
+    choose("neighbors", neighbors, ["exact", "approximate"])
+    if neighbors != "exact":
+        if metric not in OF_LISTS:
+            raise ValueError(
+                f"neighbors={neighbors!r} is for measures of neighbour lists "
+                f"({listing(OF_LISTS)}); metric={metric!r} is none"
+            )
+        a, b = (standing_for(side, k, neighbors, dims) for side in (a, b))
     score = partial(measure.function, dims=dims, **options)
     sign = -1 if measure.kind == "distance" else 1
     if layers is not None:
@@ -187,11 +202,15 @@ def alignment(
             "modality_a": a.attrs.get("modality"),
             "modality_b": b.attrs.get("modality"),
             "layers": layers,
+            "neighbors": None if neighbors == "exact" else neighbors,
             "n_dropped": dropped,
             **result.attrs,
         },
     )
     return result
+
+
+OF_LISTS = ["mutual_knn", "cycle_knn", "lcs_knn", "edit_distance_knn"]
 
 
 def common_stimuli(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> xr.DataArray:

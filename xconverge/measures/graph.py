@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from xconverge._apply import apply
+from xconverge._resources import check_memory
 from xconverge._stream import handles
 from xconverge.kernels import approximate
 from xconverge.measures.neighbors import NEIGHBOR, check_k, neighbor_lists
@@ -18,6 +19,7 @@ from xconverge.schema import (
     check_representations,
     choose,
     describe,
+    is_graph,
     natural_rank,
     widths,
 )
@@ -116,6 +118,17 @@ def neighbor_graph(
     )
 
 
+def standing_for(reps: xr.DataArray, k: int, neighbors: str, dims: Dims) -> xr.DataArray:
+    """The neighbour graph of ``reps`` with its dims; a graph as it is."""
+    if is_graph(reps):
+        return reps
+    model, stimulus, feature = dims
+    graph = neighbor_graph(
+        reps, k, neighbors=neighbors, model=model, stimulus=stimulus, feature=feature
+    )
+    return graph.rename({NEIGHBOR_DIM: feature})
+
+
 def _approximate(
     reps: xr.DataArray,
     dims: Dims,
@@ -127,6 +140,13 @@ def _approximate(
     """Lists (model, stimulus, neighbor) from an index, and their recall (model)."""
     approximate.faiss()
     model, stimulus, feature = dims
+    n, width = reps.sizes[stimulus], reps.sizes[feature]
+    check_memory(
+        4.5 * n * width + 16 * n * k,
+        reps.sizes[model],
+        f"An index of {n:,} stimuli × {width:,} features",
+        "neighbors='exact', which reads blocks, or fewer features (xconverge.pca)",
+    )
     seed = int(np.random.default_rng(rng).integers(2**31 - 1))
     found: Any = apply(
         approximate.nearest,
