@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 
+import dask
 import numpy as np
 import pytest
 import xarray as xr
@@ -40,24 +41,66 @@ def stored(tmp_path, monkeypatch):
     return xc.open_representations(path, "vision").chunk(stimulus=500)
 
 
+def spread(reps):
+    return xc.dispersion(xc.shared_space(reps, n_components=8, folds=3)["aligned"], "consensus")
+
+
+ALIGNMENTS = {
+    "mutual_knn": {"k": 5},
+    "cycle_knn": {"k": 5},
+    "lcs_knn": {"k": 5},
+    "edit_distance_knn": {"k": 5},
+    "cknna": {"k": 5},
+    "cka": {},
+    "rbf": {"metric": "cka", "kernel": "rbf"},
+    "procrustes": {},
+    "svcca": {"n_components": 4},
+    "linear_predictivity": {},
+    "rdm": {},
+    "rsa": {},
+    "pearson": {"metric": "rsa", "method": "pearson"},
+    "cosine": {},
+}
 CALLS = {
-    "graph": lambda reps: xc.local_density(reps, k=5),
-    "mutual_knn": lambda reps: xc.alignment(reps, reps, k=5),
-    "cka": lambda reps: xc.alignment(reps, reps, "cka"),
-    "dispersion": lambda reps: xc.dispersion(reps.assign_attrs(space="shared")),
+    **{
+        name: lambda reps, o={"metric": name, **options}: xc.alignment(reps, reps, **o)
+        for name, options in ALIGNMENTS.items()
+    },
+    **{
+        f"dispersion {metric}": lambda reps, m=metric: xc.dispersion(reps, m, k=5)
+        for metric in ("cosine", "correlation", "euclidean", "sqeuclidean", "neighborhood", "rdm")
+    },
+    "pairwise dispersion": lambda reps: xc.dispersion(reps, pairwise=True),
+    "consensus dispersion": spread,
+    "local_density": lambda reps: xc.local_density(reps, k=5),
+    "neighbor_graph": lambda reps: xc.neighbor_graph(reps, k=5),
+    "approximate": lambda reps: xc.neighbor_graph(reps, k=5, neighbors="approximate"),
+    "rdm of each": lambda reps: xc.rdm(reps),
+    "stimulus_norm": lambda reps: xc.stimulus_norm(reps),
+    "center": lambda reps: xc.center(reps),
+    "zscore": lambda reps: xc.zscore(reps),
+    "clamp": lambda reps: xc.clamp(reps),
+    "pca": lambda reps: xc.pca(reps, 4),
 }
 
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_cluster_gives_the_numbers_of_threads(client, stored, name):
-    lazy = CALLS[name](stored)
+    """Whatever the chunks: these mix models, and split stimuli and features."""
+    reps = stored.isel(stimulus=slice(600)).chunk(model=2, stimulus=170, feature=20)
+    reps.attrs["space"] = "shared"
+    with dask.config.set(scheduler="threads"):
+        expected = CALLS[name](reps).compute()
     with client.as_current():
-        found = lazy.compute(scheduler=client)
-    xr.testing.assert_identical(found, lazy.compute(scheduler="threads"))
+        found = CALLS[name](reps).compute(scheduler=client)
+    if name == "procrustes":  # the arc of a cosine of 1 - 1e-16 is 1e-8
+        xr.testing.assert_allclose(found, expected, atol=1e-7)
+        return
+    xr.testing.assert_identical(found, expected)
 
 
 def test_a_worker_that_is_killed_changes_no_digit(client, stored):
-    lazy = CALLS["mutual_knn"](stored)
+    lazy = xc.alignment(stored, stored, k=5)
     expected = lazy.compute(scheduler="threads")
     pids = client.run(os.getpid)
     future = client.compute(lazy)

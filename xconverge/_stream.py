@@ -89,7 +89,8 @@ def handles(reps: xr.DataArray, dims: Dims) -> xr.DataArray:
 
 def _check_blocks(array: xr.DataArray) -> None:
     """Refuse chunks (…, stimulus, feature) of which a task cannot hold a few, also in double."""
-    n_tasks, longest, width = array[..., 0, 0].size, max(array.chunks[-2]), array.shape[-1]
+    n_tasks, width = array[..., 0, 0].size, array.shape[-1]
+    longest = max(array.data.chunks[-2])
     need = 3 * longest * width * (array.dtype.itemsize + 8)
     if need > SMALL:
         check_memory(
