@@ -1,6 +1,5 @@
 """Every benchmark runs on a small set, so that none can rot; what holds at any size is checked."""
 
-import json
 import math
 import subprocess
 import sys
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks import bench_graphs
-from tests.benchmarks.table import ROOT, Figure, printed
+from tests.benchmarks.table import ROOT, Figure, printed, recorded
 
 PARTS = {
     "dispersion": ("over numpy.sum", 9),
@@ -30,7 +29,7 @@ def test_a_part_runs_in_short(name, tmp_path):
     command = [sys.executable, "-m", "tests.benchmarks", name, "--short", "--json", str(out)]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    table = {n: Figure(**f) for n, f in json.loads(out.read_text())["figures"].items()}
+    table = recorded(out)[name]
     words, least = PARTS[name]
     assert len(table) >= least
     assert any(words in row for row in table)

@@ -21,7 +21,7 @@ from tests.benchmarks import (
     bench_store,
     bench_workers,
 )
-from tests.benchmarks.table import Table, printed, record
+from tests.benchmarks.table import Table, printed, record, recorded
 
 PARTS: dict[str, Callable[[bool, Path], Table]] = {
     "dispersion": bench_dispersion.measure,
@@ -39,17 +39,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all by default")
     parser.add_argument("--short", action="store_true", help="small sizes, as the tests run them")
-    parser.add_argument("--json", type=Path, help="record the table in this file")
+    parser.add_argument("--json", type=Path, help="record the parts in this file")
     parser.add_argument("--folder", type=Path, help="where up to 14 GB may lie for a while")
     arguments = parser.parse_args()
-    table: Table = {}
+    tables: dict[str, Table] = {}
+    if arguments.json and arguments.json.exists():
+        tables = recorded(arguments.json)
     for name in arguments.parts or PARTS:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-            part = PARTS[name](arguments.short, Path(folder))
-        print(f"\n{name}\n{printed(part)}", flush=True)
-        table |= part
+            tables[name] = PARTS[name](arguments.short, Path(folder))
+        print(f"\n{name}\n{printed(tables[name])}", flush=True)
         if arguments.json:
-            arguments.json.write_text(json.dumps(record(table), indent=2))
+            arguments.json.write_text(json.dumps(record(tables), indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -78,12 +78,21 @@ def printed(table: Table) -> str:
     )
 
 
-def record(table: Table) -> dict[str, Any]:
-    """The table as JSON, with the machine it is of."""
+def record(parts: Mapping[str, Table]) -> dict[str, Any]:
+    """Tables as JSON, with the machine and the versions they are of."""
     packages = ("xconverge", "numpy", "dask", "xarray", "zarr")
     return {
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         **{name: version(name) for name in packages},
-        "figures": {name: figure._asdict() for name, figure in table.items()},
+        "parts": {
+            part: {name: figure._asdict() for name, figure in table.items()}
+            for part, table in parts.items()
+        },
     }
+
+
+def recorded(file: Path) -> dict[str, Table]:
+    """Tables from such JSON."""
+    parts = json.loads(file.read_text("utf-8"))["parts"]
+    return {part: {n: Figure(**f) for n, f in table.items()} for part, table in parts.items()}
