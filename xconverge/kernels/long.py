@@ -20,6 +20,7 @@ from xconverge.kernels.rows import (
     directed,
     present,
     square_distances,
+    together,
     working_dtype,
 )
 
@@ -80,14 +81,9 @@ def cross(
     """Cross-products over the stimuli that both have; products in double if asked, sums always."""
     common = of_x.seen & of_y.seen
     product, norms, first, second = np.zeros((width_x, width_y)), 0.0, 0.0, 0.0
-    for part in x.spans:
-        here = common[part]
-        if not here.any():
-            continue
-        rows_x = _sized(x.read(part)[here], width_x, of_x)
-        rows_y = rows_x
-        if y is not x:
-            rows_y = _sized(y.read(part)[here], width_y, of_y)
+    for _, read_x, read_y in together(x, y, common):
+        rows_x = sized(read_x, width_x, of_x)
+        rows_y = rows_x if y is x else sized(read_y, width_y, of_y)
         own_x, own_y = np.vecdot(rows_x, rows_x), np.vecdot(rows_y, rows_y)
         norms += own_x @ own_y
         first += own_x.sum()
@@ -99,7 +95,8 @@ def cross(
     return Cross(product, float(norms), float(first), float(second))
 
 
-def _sized(block: Array, width: int, of: Moments) -> Array:
+def sized(block: Array, width: int, of: Moments) -> Array:
+    """Rows (b, width) in double, less the mean and of unit size; zero if they are constant."""
     rows = block[:, :width].astype(np.float64) - of.mean[:width]
     return rows / of.size if of.size else np.zeros_like(rows)
 

@@ -1,4 +1,7 @@
-"""Models read block by block for a shared space: frames first, then their cross-products."""
+"""Sums over rows that merge; of models read block by block for a shared space.
+
+Frames first, then their cross-products.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xconverge.kernels.procrustes import Frame, framed, leading
-from xconverge.kernels.rows import Array, Blocks, counted_from, present
+from xconverge.kernels.rows import Array, Blocks, column_means, counted_from, present
 
 
 class Scatter(NamedTuple):
@@ -23,7 +26,7 @@ def scatter(rows: Array) -> Scatter:
     """Of rows (n, f) that are all there."""
     if not len(rows):
         return Scatter(0, np.zeros(rows.shape[1]), np.zeros((rows.shape[1],) * 2))
-    mean = rows.mean(0)
+    mean = column_means(rows)
     rows = rows - mean
     return Scatter(len(rows), mean, rows.T @ rows)
 

@@ -205,6 +205,32 @@ def square_distances(rows: Array, others: Array) -> Array:
     return result
 
 
+def column_means(rows: Array) -> Array:
+    """Means (f) of rows (n, f), n > 0; of equal values that value, without rounding."""
+    return np.asarray(rows[0] + (rows - rows[0]).mean(0))
+
+
+def together(x: Blocks, y: Blocks, common: Array) -> Iterator[tuple[Array, Array, Array]]:
+    """Positions and rows of ``common`` (n) stimuli in both models, a block of each at a time.
+
+    Every row of the model with the longer blocks is read once.
+    """
+    outer, inner = (x, y) if len(x.spans) <= len(y.spans) else (y, x)
+    for whole in outer.spans:
+        if not common[whole].any():
+            continue
+        block = outer.read(whole)
+        for span in inner.spans:
+            part = slice(max(span.start, whole.start), min(span.stop, whole.stop))
+            here = common[part]
+            if part.start >= part.stop or not here.any():
+                continue
+            mine = block[part.start - whole.start : part.stop - whole.start][here]
+            other = mine if inner is outer else inner.read(part)[here]
+            where = part.start + np.flatnonzero(here)
+            yield (where, mine, other) if outer is x else (where, other, mine)
+
+
 def row_cosines(a: Array, b: Array) -> Array:
     """Cosine (n) of unit rows ``a`` (n, f) with unit rows ``b``; NaN where either is missing."""
     return np.asarray(np.clip(np.vecdot(a, b), -1, 1))

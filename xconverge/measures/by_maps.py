@@ -66,20 +66,21 @@ def svcca(
 ) -> xr.DataArray:
     """Mean canonical correlation of the leading components."""
     model, stimulus, _ = dims
-    *scores, number = _svcca_parts(a, b, dims, n_components, folds, groups, rng)
-    scores = [
-        on_side(score, model, f"_{what}") for score, what in zip(scores, ("a", "b"), strict=True)
-    ]
-    result: xr.DataArray = apply(
-        mean_canonical_correlation,
-        *scores,
-        number,
-        core=[["_fold", stimulus, "_score"]] * 2 + [[stimulus]],
-    )
+    number = _svcca_folds(a, b, dims, n_components, folds, groups, rng)
+    if long_pairs.have_sums(a, b, dims, folds or 1):
+        result = long_pairs.svcca(a, b, dims, number, n_components)
+    else:
+        scores = _svcca_scores(a, b, dims, n_components, number)
+        result = apply(
+            mean_canonical_correlation,
+            *(on_side(s, model, f"_{what}") for s, what in zip(scores, "ab", strict=True)),
+            number,
+            core=[["_fold", stimulus, "_score"]] * 2 + [[stimulus]],
+        )
     return result.assign_attrs(n_components=n_components, folds=folds or 0, groups=groups)
 
 
-def _svcca_parts(
+def _svcca_folds(
     a: xr.DataArray,
     b: xr.DataArray,
     dims: Dims,
@@ -87,9 +88,9 @@ def _svcca_parts(
     folds: int | None,
     groups: str | None,
     rng: Rng,
-) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
-    """Scores (model, fold, stimulus, score) of both sides, and the fold of every stimulus."""
-    model, stimulus, feature = dims
+) -> xr.DataArray:
+    """The fold of every stimulus, -1 without folds."""
+    _, stimulus, _ = dims
     if n_components < 1:
         raise ValueError(f"n_components={n_components} must be at least 1")
     number = (
@@ -104,6 +105,14 @@ def _svcca_parts(
             RuntimeWarning,
             stacklevel=4,
         )
+    return number
+
+
+def _svcca_scores(
+    a: xr.DataArray, b: xr.DataArray, dims: Dims, n_components: int, number: xr.DataArray
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Scores (model, fold, stimulus, score) of both sides."""
+    model, stimulus, feature = dims
     scores_a, scores_b = (
         apply(
             leading_scores,
@@ -112,14 +121,14 @@ def _svcca_parts(
             number,
             core=[[stimulus, feature], [], [stimulus]],
             out=[["_fold", stimulus, "_score"]],
-            sizes={"_fold": folds or 1, "_score": n_components},
+            sizes={"_fold": max(int(number.max()) + 1, 1), "_score": n_components},
             labels=(model, stimulus),
             what=what,
             n_components=n_components,
         )
         for side, what in ((a, "a"), (b, "b"))
     )
-    return scores_a, scores_b, number
+    return scores_a, scores_b
 
 
 def _svcca_null(
@@ -133,7 +142,8 @@ def _svcca_null(
     rng: Rng = 0,
 ) -> Recipe:
     _, stimulus, _ = dims
-    scores_a, scores_b, number = _svcca_parts(a, b, dims, n_components, folds, groups, rng)
+    number = _svcca_folds(a, b, dims, n_components, folds, groups, rng)
+    scores_a, scores_b = _svcca_scores(a, b, dims, n_components, number)
     core = ["_fold", stimulus, "_score"]
     return Recipe(
         refitted.svcca_null,
@@ -157,24 +167,26 @@ def linear_predictivity(
 ) -> xr.DataArray:
     """How well ridge regression predicts every model of b from every model of a, held out."""
     model, stimulus, feature = dims
-    parts_a, parts_b, fold = _predictivity_parts(a, b, dims, score, folds, groups, rng)
-    sources = [on_side(part, model, "_a") for part in parts_a]
-    targets = [on_side(part, model, "_b") for part in parts_b]
-    side = f"{model}_b"
-    r, r2 = apply(
-        held_out_scores,
-        *sources,
-        *targets,
-        fold,
-        core=[[stimulus, feature], [], [side, stimulus, f"{feature}_b"], [side], [stimulus]],
-        out=[[side], [side]],
-        dtypes=[np.float64, np.float64],
-    )
+    fold = _predictivity_folds(a, b, dims, score, folds, groups, rng)
+    if long_pairs.have_sums(a, b, dims, folds):
+        r, r2 = long_pairs.linear_predictivity(a, b, dims, fold)
+    else:
+        parts_a, parts_b = _predictivity_parts(a, b, dims)
+        side = f"{model}_b"
+        r, r2 = apply(
+            held_out_scores,
+            *(on_side(part, model, "_a") for part in parts_a),
+            *(on_side(part, model, "_b") for part in parts_b),
+            fold,
+            core=[[stimulus, feature], [], [side, stimulus, f"{feature}_b"], [side], [stimulus]],
+            out=[[side], [side]],
+            dtypes=[np.float64, np.float64],
+        )
     result: xr.DataArray = r if score == "r" else r2
     return result.assign_attrs(score=score, folds=folds, groups=groups)
 
 
-def _predictivity_parts(
+def _predictivity_folds(
     a: xr.DataArray,
     b: xr.DataArray,
     dims: Dims,
@@ -182,12 +194,19 @@ def _predictivity_parts(
     folds: int,
     groups: str | None,
     rng: Rng,
-) -> tuple[list[xr.DataArray], list[xr.DataArray], xr.DataArray]:
-    """Rows and widths of both sides, and the fold of every stimulus."""
+) -> xr.DataArray:
+    """The fold of every stimulus."""
     choose("score", score, ["r", "r2"])
     if folds < 3:
         raise ValueError(f"folds={folds}: nested cross-validation needs at least 3")
-    model, stimulus, feature = dims
+    return _folds(a, b, folds, dims[1], groups, rng)
+
+
+def _predictivity_parts(
+    a: xr.DataArray, b: xr.DataArray, dims: Dims
+) -> tuple[list[xr.DataArray], list[xr.DataArray]]:
+    """Rows and widths of both sides."""
+    model, _, feature = dims
     rows_a, rows_b = (
         prepared_rows(side, dims, "euclidean", what) for side, what in ((a, "a"), (b, "b"))
     )
@@ -195,7 +214,7 @@ def _predictivity_parts(
     if model not in real_b.dims:
         real_b = real_b.expand_dims({model: b.indexes[model]})
     rows_b = rows_b.rename({feature: f"{feature}_b"})
-    return [rows_a, real_a], [rows_b, real_b], _folds(a, b, folds, stimulus, groups, rng)
+    return [rows_a, real_a], [rows_b, real_b]
 
 
 def _predictivity_null(
@@ -209,7 +228,8 @@ def _predictivity_null(
     rng: Rng = 0,
 ) -> Recipe:
     _, stimulus, feature = dims
-    parts_a, parts_b, fold = _predictivity_parts(a, b, dims, score, folds, groups, rng)
+    fold = _predictivity_folds(a, b, dims, score, folds, groups, rng)
+    parts_a, parts_b = _predictivity_parts(a, b, dims)
     return Recipe(
         refitted.predictivity_null,
         list(zip(parts_a, [[stimulus, feature], []], strict=True)),

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import xarray as xr
 
-from xconverge._apply import apply
+from xconverge._apply import CURE, SMALL, apply
+from xconverge._resources import check_memory
 from xconverge._stream import ROW, handles, is_long, on_stimuli, over_queries
 from xconverge.kernels import long as kernels
+from xconverge.kernels import long_maps
 from xconverge.schema import Dims, natural_rank, on_side, widths
 
 
 def are_long(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> bool:
     """Whether models of either side are too long for one task."""
     return is_long(a, dims) or is_long(b, dims)
+
+
+def have_sums(a: xr.DataArray, b: xr.DataArray, dims: Dims, folds: int) -> bool:
+    """Whether models are long, and products of features for every fold smaller than both sides."""
+    _, stimulus, feature = dims
+    return are_long(a, b, dims) and all(
+        side.sizes[stimulus] > folds * side.sizes[feature] for side in (a, b)
+    )
 
 
 def linear_cka(a: xr.DataArray, b: xr.DataArray, dims: Dims, debiased: bool) -> xr.DataArray:
@@ -47,6 +57,89 @@ def procrustes(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> xr.DataArray:
         core += [[], [], [inside], [], [stimulus]]
     result: xr.DataArray = apply(kernels.angle, *parts, core=core)
     return result
+
+
+def svcca(
+    a: xr.DataArray, b: xr.DataArray, dims: Dims, number: xr.DataArray, n_components: int
+) -> xr.DataArray:
+    """Mean canonical correlation: one pass over each model, one over each pair."""
+    _, stimulus, feature = dims
+    n_folds = max(int(number.max()) + 1, 1)
+    _check_products(dims, n_folds, (a, a), (b, b))
+    parts: list[xr.DataArray] = []
+    core: list[list[str]] = []
+    for side, what in ((a, "a"), (b, "b")):
+        inside = f"{feature}_{what}"
+        parts += _of_side(
+            side,
+            dims,
+            what,
+            partial(long_maps.components, n_components=n_components),
+            [[inside], ["_fold", inside, "_score"], [stimulus]],
+            [float, float, bool],
+            number,
+            sizes={"_fold": n_folds, "_score": n_components},
+        )
+        core += [[], [], [inside], ["_fold", inside, "_score"], [stimulus]]
+    result: xr.DataArray = apply(
+        long_maps.canonical_correlation, *parts, number, core=[*core, [stimulus]]
+    )
+    return result
+
+
+def linear_predictivity(
+    a: xr.DataArray, b: xr.DataArray, dims: Dims, fold: xr.DataArray
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Held-out r and R²: one pass over each model, one over each pair; a task for each source."""
+    model, stimulus, feature = dims
+    _check_products(dims, int(fold.max()) + 1, (a, a), (a, b))
+    sources, targets = (
+        _of_side(
+            side,
+            dims,
+            what,
+            kernels.moments,
+            [[f"{feature}_{what}"], [], [stimulus]],
+            [float, float, bool],
+        )
+        for side, what in ((a, "a"), (b, "b"))
+    )
+    them = f"{model}_b"
+    targets = [
+        part.chunk({them: -1})
+        if them in part.dims
+        else part.expand_dims({them: b.indexes[model].values})
+        for part in targets
+    ]
+    r, r2 = apply(
+        long_maps.held_out_scores,
+        *sources,
+        *targets,
+        fold,
+        core=[
+            [], [], [f"{feature}_a"], [], [stimulus],
+            [them], [them], [them, f"{feature}_b"], [them], [them, stimulus],
+            [stimulus],
+        ],
+        out=[[them], [them]],
+        dtypes=[float, float],
+    )  # fmt: skip
+    return r, r2
+
+
+def _check_products(dims: Dims, n_folds: int, *pairs: tuple[xr.DataArray, xr.DataArray]) -> None:
+    """Refuse products of features, for every fold and a few more, that do not fit."""
+    model, _, feature = dims
+    sizes = [(x.sizes[feature], y.sizes[feature]) for x, y in pairs]
+    need = 8 * (n_folds + 4) * sum(wide * width for wide, width in sizes)
+    if need > SMALL:
+        features = " and ".join(f"{wide:,} × {width:,}" for wide, width in sizes)
+        check_memory(
+            need,
+            pairs[0][0].sizes[model],
+            f"A task with the products of {features} features by fold",
+            CURE,
+        )
 
 
 def rbf_cka(
@@ -140,6 +233,7 @@ def _of_side(
     out: Sequence[Sequence[str]],
     dtypes: Sequence[Any],
     *more: xr.DataArray,
+    sizes: Mapping[str, int] | None = None,
 ) -> list[xr.DataArray]:
     """Handles and widths of the models of a side, and what a kernel says of each."""
     model, stimulus, feature = dims
@@ -151,7 +245,11 @@ def _of_side(
         *more,
         core=[[], [], *([stimulus] for _ in more)],
         out=out,
-        sizes={f"{feature}_{what}": side.sizes[feature], stimulus: side.sizes[stimulus]},
+        sizes={
+            f"{feature}_{what}": side.sizes[feature],
+            stimulus: side.sizes[stimulus],
+            **(sizes or {}),
+        },
         dtypes=dtypes,
         labels=(model, stimulus),
         named=side,

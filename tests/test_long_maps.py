@@ -1,0 +1,235 @@
+"""Fitted maps between models too long for one task are those between models in memory."""
+
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import xconverge as xc
+from tests.helpers import chunked, make_reps, no_compute
+from tests.test_long_space import Counting
+from xconverge import _resources, _stream
+from xconverge.kernels import canonical, long_maps, ridge
+from xconverge.kernels.rows import column_means
+from xconverge.measures import by_maps, long_pairs
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _everything_is_long():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_stream, "WHOLE_BYTES", 0)
+        patch.setattr(_stream, "BLOCK_BYTES", 8 * 6 * 8)
+        yield
+
+
+@pytest.fixture
+def _never_in_memory(monkeypatch):
+    def refuse(*args):
+        raise AssertionError("held in memory")
+
+    monkeypatch.setattr(by_maps, "_svcca_scores", refuse)
+    monkeypatch.setattr(by_maps, "_predictivity_parts", refuse)
+
+
+def pair(missing=0.1, dtype=np.float64, offset=1.0, n=60):
+    """Models of other widths, of which each misses other stimuli."""
+    given = {"missing": missing, "shared": False, "noise": 1.0, "offset": offset}
+    a = make_reps(3, n, [4, 6, 5], seed=1, **given)
+    b = make_reps(2, n, [6, 3], seed=2, **given).assign_coords(model=["x", "y"])
+    b = b.sel(stimulus=a["stimulus"].values)
+    b = b + a[1].drop_vars(["model", "n_features", "family"]).fillna(0.0) * [1, 1, 1, 0, 0, 0]
+    return a.astype(dtype), b.assign_attrs(modality="language").astype(dtype)
+
+
+CASES = [
+    ("svcca", {"n_components": 2}),
+    ("svcca", {"n_components": 3, "folds": 3, "groups": "category"}),
+    ("svcca", {"n_components": 2, "folds": None}),
+    ("svcca", {"n_components": 6, "folds": 4}),
+    ("linear_predictivity", {}),
+    ("linear_predictivity", {"score": "r2"}),
+    ("linear_predictivity", {"folds": 3, "groups": "category"}),
+]
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.1])
+@pytest.mark.parametrize(("metric", "options"), CASES, ids=str)
+def test_maps_in_blocks_are_maps_in_memory(metric, options, missing, request):
+    a, b = pair(missing)
+    expected = xc.alignment(a, b, metric, **options)
+    request.getfixturevalue("_never_in_memory")
+    long_a, long_b = a.chunk(model=2, stimulus=7, feature=3), b.chunk(stimulus=9)
+    for sides in ((long_a, long_b), (long_a, b), (a, long_b)):
+        with no_compute():
+            found = xc.alignment(*sides, metric, **options)
+        xr.testing.assert_allclose(found.compute(), expected, rtol=1e-9, atol=1e-12)
+        assert found.attrs == expected.attrs
+        assert set(found.coords) == set(expected.coords)
+
+
+@settings(max_examples=15)
+@given(data=st.data(), dtype=st.sampled_from([np.float32, np.float64]))
+def test_chunks_change_no_score(data, dtype):
+    a, b = pair(dtype=dtype, offset=data.draw(st.sampled_from([0.0, 1e3])))
+    lazy = [data.draw(chunked(side)) for side in (a, b)]
+    for metric, options in (CASES[0], CASES[4], CASES[5]):
+        expected = xc.alignment(a, b, metric, **options)
+        found = xc.alignment(*lazy, metric, **options)
+        xr.testing.assert_allclose(found.compute(), expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("offset", [1e3, 1e6])
+def test_offsets_do_not_cancel(offset):
+    a, b = pair(offset=0.0)
+    moved = [(side + offset).chunk(stimulus=7) for side in (a, b)]
+    for metric, options in CASES:
+        expected = xc.alignment(a, b, metric, **options)
+        found = xc.alignment(*moved, metric, **options)
+        xr.testing.assert_allclose(found.compute(), expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.usefixtures("_never_in_memory")
+@pytest.mark.parametrize("metric", ["svcca", "linear_predictivity"])
+@pytest.mark.parametrize("both", [False, True])
+def test_extra_dims_are_mapped_over(metric, both):
+    a = make_reps(2, 60, 5, extra={"layer": 2}, shared=False)
+    b = make_reps(2, 60, 4, extra={"layer": 2} if both else {"part": 3}, shared=False, noise=2.0)
+    found = xc.alignment(a.chunk(stimulus=7), b.chunk(stimulus=11), metric, folds=3)
+    for layer in a["layer"].values:
+        other = b.sel(layer=layer) if both else b.isel(part=1)
+        one = xc.alignment(
+            a.sel(layer=layer).chunk(stimulus=7), other.chunk(stimulus=7), metric, folds=3
+        )
+        mine = found.sel(layer=layer) if both else found.sel(layer=layer).isel(part=1)
+        np.testing.assert_allclose(mine, one, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("metric", "reads"), [("svcca", (3, 4)), ("linear_predictivity", (3, 4))])
+def test_a_model_is_read_once_and_once_more_for_every_partner(metric, reads):
+    sides = [make_reps(m, 80, 5, missing=[(0, 7)], shared=False, noise=m) for m in (3, 2)]
+    sides[1] = sides[1].sel(stimulus=sides[0]["stimulus"].values)
+    sources = [Counting(side.values) for side in sides]
+    lazy = [
+        side.copy(data=da.from_array(source, chunks=(1, 10, 5), asarray=False, lock=True))
+        for side, source in zip(sides, sources, strict=True)
+    ]
+    found = xc.alignment(*lazy, metric, folds=3)
+    found.data.compute()
+    assert tuple(source.reads.min() for source in sources) == reads
+    assert tuple(source.reads.max() for source in sources) == reads
+
+
+@pytest.mark.usefixtures("_never_in_memory")
+def test_targets_in_groups_are_targets_together(monkeypatch):
+    a, b = (side.chunk(stimulus=7) for side in pair(0.0))
+    expected = xc.alignment(b, a, "linear_predictivity").compute()
+    monkeypatch.setattr(long_maps, "TARGET_BYTES", 1)
+    xr.testing.assert_allclose(xc.alignment(b, a, "linear_predictivity").compute(), expected)
+
+
+def test_a_short_model_is_not_the_block_of_a_long_one():
+    x, y = (Counting(np.zeros((40, 3))) for _ in range(2))
+    short, long = (
+        _stream.Rows(da.from_array(source, chunks=(rows, 3), asarray=False))
+        for source, rows in ((x, 40), (y, 8))
+    )
+    assert len(short.spans) == 1
+    here = np.arange(40) % 10 < 8
+    where = [part for part, *_ in long_maps.together(short, long, here)]
+    assert max(map(len, where)) <= 16
+    np.testing.assert_array_equal(np.concatenate(where), np.flatnonzero(here))
+    assert x.reads.max() == y.reads.max() == 1
+
+
+@pytest.mark.parametrize("metric", ["svcca", "linear_predictivity"])
+def test_faults_far_into_a_model_are_named(metric):
+    for side in (0, 1):
+        sides = list(pair(missing=0.0))
+        sides[side][1, 53, 1] = np.inf
+        name, label = (sides[side][dim].values[at] for dim, at in (("model", 1), ("stimulus", 53)))
+        with pytest.raises(xc.SchemaError, match=f"{'ab'[side]} has NaN.*'{name}'.*'{label}'"):
+            xc.alignment(*(s.chunk(stimulus=7) for s in sides), metric, folds=3).compute()
+
+
+@pytest.mark.usefixtures("_never_in_memory")
+@pytest.mark.parametrize("metric", ["svcca", "linear_predictivity"])
+def test_too_few_common_stimuli_are_nan_with_a_warning(metric):
+    a, b = pair(missing=0.0)
+    a[0, :30] = np.nan
+    b[:, 33:] = np.nan
+    options = {"n_components": 2, "folds": 3} if metric == "svcca" else {"folds": 8}
+    a, b = (side.chunk(stimulus=7) for side in (a, b))
+    with pytest.warns(RuntimeWarning, match="common stimuli.*: NaN"):
+        found = xc.alignment(a, b, metric, **options).compute()
+    assert found[0].isnull().all()
+    assert found[1:].notnull().all()
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_what_does_not_vary_is_left_out(lazy):
+    a, b = pair(missing=0.0)
+    a[0], b[:, :, 1] = xr.where(a[0].notnull(), 0.1, np.nan), 0.1
+    sides = [side.chunk(stimulus=7) if lazy else side for side in (a, b)]
+    for score in ("r", "r2"):
+        found = xc.alignment(*sides, "linear_predictivity", score=score).compute()
+        assert found[0].values == pytest.approx(0.0, abs=1e-12)
+        assert (found[1:] != 0).all()
+        back = xc.alignment(*sides[::-1], "linear_predictivity", score=score).compute()
+        assert back[:, 0].isnull().all()
+        assert back[:, 1:].notnull().all()
+    with pytest.warns(RuntimeWarning, match="do not vary"):
+        found = xc.alignment(*sides, "svcca", n_components=2).compute()
+    assert found[0].isnull().all()
+    kept = b.isel(feature=[0, 2]).assign_coords(n_features=("model", [2, 2]))
+    expected = xc.alignment(a[1:], kept, "svcca", n_components=2)
+    np.testing.assert_allclose(found[1:, 1], expected[:, 1], rtol=1e-9)
+
+
+def test_wide_models_are_held_whole():
+    a, _ = pair()
+    wide = make_reps(2, 60, 14, seed=3, shared=False)
+    for sides in ((a, wide), (wide, a)):
+        for metric in ("svcca", "linear_predictivity"):
+            lazy = [side.chunk(stimulus=7) for side in sides]
+            assert long_pairs.are_long(*lazy, ("model", "stimulus", "feature"))
+            xr.testing.assert_allclose(
+                xc.alignment(*lazy, metric).compute(), xc.alignment(*sides, metric)
+            )
+
+
+@pytest.mark.parametrize("metric", ["svcca", "linear_predictivity"])
+def test_products_of_features_that_do_not_fit_are_refused(metric, monkeypatch):
+    a, b = (side.chunk(stimulus=7) for side in pair())
+    monkeypatch.setattr(long_pairs, "SMALL", 0)
+    monkeypatch.setattr(_resources, "free_bytes", lambda: 1000)
+    with no_compute(), pytest.raises(MemoryError, match=r"6 × 6.*by fold.*xconverge\.pca"):
+        xc.alignment(a, b, metric)
+
+
+def test_ridge_from_sums_is_ridge_from_rows():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((50, 8)) @ rng.standard_normal((8, 20)) + 100.0
+    ys = [x[:, :3] + rng.standard_normal((50, 3)), rng.standard_normal((50, 2))]
+    fold = np.arange(50) % 5
+    sums = [
+        ridge.fold_sums(
+            [(x[i : i + 9], y[i : i + 9], fold[i : i + 9]) for i in range(0, 50, 9)],
+            (5, 20, y.shape[1]),
+            own=not number,
+        )
+        for number, y in enumerate(ys)
+    ]
+    rows = ridge.nested(lambda without: ridge.FromRows(x, ys, fold, without), fold, 2)
+    found = ridge.nested(lambda without: ridge.FromSums(sums, without), fold, 2)
+    np.testing.assert_allclose(list(found), list(rows), rtol=1e-8)
+
+
+def test_equal_values_have_no_deviation():
+    rows = np.full((5000, 2), 0.1)
+    assert (column_means(rows) == 0.1).all()
+    rows[:, 1] = np.arange(5000)
+    scores = canonical.leading_scores(rows, 2, np.full(5000, -1), 2)[0]
+    assert (scores[:, 1] == 0).all()
+    assert np.abs(scores[:, 0]).max() == pytest.approx(np.sqrt(3), rel=1e-3)
