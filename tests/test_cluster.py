@@ -44,6 +44,9 @@ CALLS = {
     "graph": lambda reps: xc.local_density(reps, k=5),
     "mutual_knn": lambda reps: xc.alignment(reps, reps, k=5),
     "cka": lambda reps: xc.alignment(reps, reps, "cka"),
+    "rbf": lambda reps: xc.alignment(reps, reps[:2], "cka", kernel="rbf"),
+    "rdm": lambda reps: xc.alignment(reps, reps[:2], "rdm"),
+    "rows": lambda reps: xc.dispersion(reps, "rdm"),
     "dispersion": lambda reps: xc.dispersion(reps.assign_attrs(space="shared")),
 }
 

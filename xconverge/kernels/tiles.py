@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -105,20 +106,16 @@ def row_sums(tile: Tile, entries: Entries, asking: slice) -> Array:
     side = math.isqrt(TASK_BYTES // 4 // (8 * (2 * len(models) + 4)))
     for part in _blocks(models):
         held = [model.read(part) for model in models]
-        for columns in split(part, side):
-            others = [
-                model.prepared(block[_inside(columns, part)], entries.metric)
-                for model, block in zip(models, held, strict=True)
-            ]
+        for columns, rows in product(split(part, side), split(asking, side)):
+            mine, theirs = _inside(rows, asking), _inside(columns, part)
             seen = np.array([model.seen[columns] for model in models], np.float64)
-            for rows in split(asking, side):
-                mine = _inside(rows, asking)
-                z = np.empty((rows.stop - rows.start, *seen.shape))
-                for query, other, block in zip(queries, others, z.swapaxes(0, 1), strict=True):
-                    square = np.maximum(square_distances(query[mine], other), 0.0)
-                    block[:] = entries.of_square(square)
-                    block[_diagonal(rows.start, columns.start, block.shape)] = entries.diagonal
-                result[mine] += _sums(z, seen, tile)
+            z = np.empty((rows.stop - rows.start, *seen.shape))
+            for i, model in enumerate(models):
+                others = model.prepared(held[i][theirs], entries.metric)
+                square = np.maximum(square_distances(queries[i][mine], others), 0.0)
+                z[:, i] = entries.of_square(square)
+                z[:, i][_diagonal(rows.start, columns.start, square.shape)] = entries.diagonal
+            result[mine] += _sums(z, seen, tile)
     return result.transpose(1, 2, 3, 0) * both
 
 
@@ -196,8 +193,8 @@ def rbf_totals(*sides: Array, asking: slice, debiased: bool) -> Array:
     """
     tile = _tile(sides, 4)
     entries = Entries(METRICS["euclidean"], _gaussian, 0.0 if debiased else 1.0)
-    k, m, square_k, square_m, product = row_sums(tile, entries, asking)
-    found = [product, square_k, square_m, k * m, k**2, m**2, k, m, tile.both(asking)]
+    k, m, square_k, square_m, cross = row_sums(tile, entries, asking)
+    found = [cross, square_k, square_m, k * m, k**2, m**2, k, m, tile.both(asking)]
     return np.stack([part.sum(-1) for part in found], -1)
 
 
