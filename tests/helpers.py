@@ -114,3 +114,15 @@ def no_compute() -> Iterator[None]:
     """Whatever dask computes in here by its default scheduler is an error."""
     with dask.config.set(scheduler=_refuse):
         yield
+
+
+class Counting:
+    """An array that counts how often each of its entries is read."""
+
+    def __init__(self, values: Any) -> None:
+        self.values, self.reads = values, np.zeros(values.shape, int)
+        self.shape, self.dtype, self.ndim = values.shape, values.dtype, values.ndim
+
+    def __getitem__(self, key: Any) -> Any:
+        self.reads[key] += 1
+        return self.values[key]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xconverge as xc
-from tests.helpers import chunked, make_reps, no_compute
+from tests.helpers import Counting, chunked, make_reps, no_compute
 from xconverge import _stream
 from xconverge.kernels.procrustes import virtual_rows
 from xconverge.kernels.products import merged, scatter
@@ -62,18 +62,6 @@ def test_chunks_change_no_space(data):
     reps = make_reps(3, 60, [6, 4, 5], noise=0.7)
     expected = xc.shared_space(reps, n_components=4, folds=2)
     assert_same_space(xc.shared_space(data.draw(chunked(reps)), n_components=4, folds=2), expected)
-
-
-class Counting:
-    """An array that counts how often each of its entries is read."""
-
-    def __init__(self, values):
-        self.values, self.reads = values, np.zeros(values.shape, int)
-        self.shape, self.dtype, self.ndim = values.shape, values.dtype, values.ndim
-
-    def __getitem__(self, key):
-        self.reads[key] += 1
-        return self.values[key]
 
 
 @pytest.mark.parametrize(("folds", "reads"), [(None, 2), (3, 5)])

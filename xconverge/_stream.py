@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 
 from xconverge._resources import SMALL, check_memory
+from xconverge.kernels.blocks import split
 from xconverge.kernels.rows import Array
 from xconverge.schema import Dims
 
@@ -103,16 +104,23 @@ def _check_blocks(array: xr.DataArray) -> None:
 
 
 def over_queries(
-    reps: xr.DataArray, dims: Dims, call: Callable[[slice], Sequence[xr.DataArray]]
+    reps: xr.DataArray,
+    dims: Dims,
+    call: Callable[[slice], Sequence[xr.DataArray]],
+    most: int | None = None,
 ) -> list[xr.DataArray]:
     """Results of ``call`` for every block of stimuli, joined along ``ROW``.
 
-    A block is a sixteenth of a model, within bounds, and a task of its own.
+    A block is a sixteenth of a model, within bounds, and a task of its own. Where it must not have
+    more than ``most`` rows, chunks are split.
     """
     _, stimulus, feature = dims
     row = reps.sizes[feature] * reps.dtype.itemsize
     size = min(max(reps.sizes[stimulus] * row // 16, BLOCK_BYTES), MOST_BYTES)
-    blocks = [call(part) for part in spans(reps.variable.chunksizes[stimulus], max(1, size // row))]
+    parts = spans(reps.variable.chunksizes[stimulus], max(1, min(size // row, most or size)))
+    if most is not None:
+        parts = [piece for part in parts for piece in split(part, most)]
+    blocks = [call(part) for part in parts]
     return [
         xr.concat(parts, ROW, coords="minimal", compat="override", join="exact")
         for parts in zip(*blocks, strict=True)

@@ -1,4 +1,4 @@
-"""Blocks that stay in the cache, on all cores where nobody else uses them."""
+"""Parts of a range, and blocks of it in the cache, on all cores where nobody else uses them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,18 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 BLOCK_BYTES = 2**22
+
+
+def split(whole: slice, step: int) -> list[slice]:
+    """Parts of up to ``step`` (or 1), as equal as they can be."""
+    size = whole.stop - whole.start
+    count = -(-size // max(step, 1))
+    return [
+        slice(*edge) for edge in pairwise(whole.start + i * size // count for i in range(count + 1))
+    ]
 
 
 def over_blocks(work: Callable[[Sequence[slice]], None], length: int, row_bytes: int) -> None:

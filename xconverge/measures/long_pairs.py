@@ -8,11 +8,13 @@ from typing import Any
 
 import xarray as xr
 
-from xconverge._apply import CURE, SMALL, apply
-from xconverge._resources import check_memory
-from xconverge._stream import ROW, handles, is_long, on_stimuli, over_queries
+from xconverge._apply import CURE, apply
+from xconverge._resources import SMALL, check_memory
+from xconverge._stream import ROW, handles, is_long, on_stimuli
 from xconverge.kernels import long as kernels
 from xconverge.kernels import long_maps
+from xconverge.kernels import tiles as tile_kernels
+from xconverge.measures.tiles import Side, over_tiles
 from xconverge.schema import Dims, natural_rank, on_side, widths
 
 
@@ -145,87 +147,70 @@ def _check_products(dims: Dims, n_folds: int, *pairs: tuple[xr.DataArray, xr.Dat
 def rbf_cka(
     a: xr.DataArray, b: xr.DataArray, dims: Dims, debiased: bool, sigma: float
 ) -> xr.DataArray:
-    """CKA of RBF kernels: every kernel is formed once for each pair, in blocks."""
-    _, stimulus, _ = dims
-    parts: list[xr.DataArray] = []
+    """CKA of RBF kernels: every kernel is formed once a tile, in blocks."""
+    model, stimulus, _ = dims
+    sides = []
     for side, what in ((a, "a"), (b, "b")):
         rank = xr.DataArray(natural_rank(side.indexes[stimulus]), dims=stimulus)
-        scale = partial(kernels.rbf_scale, sigma=sigma)
-        parts += _of_side(side, dims, what, scale, [[], [stimulus]], [float, bool], rank)
-
-    def sums(part: slice) -> Sequence[xr.DataArray]:
-        found: xr.DataArray = apply(
-            kernels.rbf_sums,
-            *parts,
-            core=[[], [], [], [stimulus]] * 2,
-            out=[["_sum"]],
-            sizes={"_sum": 9},
-            asking=part,
-            debiased=debiased,
-        )
-        return [found.expand_dims(ROW)]
-
-    (total,) = over_queries(a if a.chunks else b, dims, sums)
+        scale = partial(tile_kernels.rbf_scale, sigma=sigma)
+        found = _of_models(side, dims, what, scale, [[stimulus], []], [bool, float], rank)
+        sides.append(Side(side, model, found, [[], [], [stimulus], []]).ending(f"_{what}"))
+    kernel = partial(tile_kernels.rbf_totals, debiased=debiased)
+    sums = over_tiles(kernel, sides, dims, "_sum", n_sums=9).sum(ROW)
     result: xr.DataArray = apply(
-        partial(kernels.rbf_cka, debiased=debiased), total.sum(ROW), core=[["_sum"]]
+        partial(tile_kernels.rbf_cka, debiased=debiased), sums, core=[["_sum"]]
     )
     return result
 
 
 def row_correlations(a: xr.DataArray, b: xr.DataArray, dims: Dims, metric: str) -> xr.DataArray:
     """Correlation of row i of the two RDMs, per stimulus."""
-    sums = _rdm_sums(a, b, dims, metric)
-    result: xr.DataArray = apply(
-        kernels.row_correlations, sums, core=[[dims[1], "_sum"]], out=[[dims[1]]]
-    )
-    return result
+    kernel = partial(tile_kernels.rdm_correlations, metric=metric)
+    return on_stimuli(over_tiles(kernel, _rdm_sides(a, b, dims, metric), dims, ROW), a, dims[1])
 
 
 def own_row_correlations(reps: xr.DataArray, dims: Dims, metric: str) -> xr.DataArray:
     """The same for every pair of models of one set: (model, model_2, stimulus)."""
-    pairs = row_correlations(reps, reps, dims, metric)
-    names = [str(name) for name in (*pairs.dims, *pairs.coords) if str(name)[-2:] in ("_a", "_b")]
-    return pairs.rename({n: n[:-2] + ("_2" if n[-2:] == "_b" else "") for n in names})
+    side = _rdm_side(reps, dims, metric, "reps")
+    kernel = partial(tile_kernels.rdm_correlations, metric=metric)
+    return on_stimuli(over_tiles(kernel, [side, side.ending("_2")], dims, ROW), reps, dims[1])
 
 
 def rdm_similarity(
     a: xr.DataArray, b: xr.DataArray, dims: Dims, metric: str, centered: bool
 ) -> xr.DataArray:
     """Pearson's correlation, or the cosine, of two RDMs that are never formed."""
+    kernel = partial(tile_kernels.rdm_totals, metric=metric)
+    sums = over_tiles(kernel, _rdm_sides(a, b, dims, metric), dims, "_sum", n_sums=6).sum(ROW)
     result: xr.DataArray = apply(
-        partial(kernels.rdm_similarity, centered=centered),
-        _rdm_sums(a, b, dims, metric),
-        core=[[dims[1], "_sum"]],
+        partial(tile_kernels.rdm_similarity, centered=centered), sums, core=[["_sum"]]
     )
     return result
 
 
-def _rdm_sums(a: xr.DataArray, b: xr.DataArray, dims: Dims, metric: str) -> xr.DataArray:
-    _, stimulus, _ = dims
-    there = partial(kernels.there, metric=metric)
-    parts = [
-        part
+def _rdm_sides(a: xr.DataArray, b: xr.DataArray, dims: Dims, metric: str) -> list[Side]:
+    return [
+        _rdm_side(side, dims, metric, what).ending(f"_{what}")
         for side, what in ((a, "a"), (b, "b"))
-        for part in _of_side(side, dims, what, there, [[stimulus]], [bool])
     ]
 
-    def sums(part: slice) -> Sequence[xr.DataArray]:
-        found: xr.DataArray = apply(
-            kernels.rdm_sums,
-            *parts,
-            core=[[], [], [stimulus]] * 2,
-            out=[[ROW, "_sum"]],
-            sizes={ROW: part.stop - part.start, "_sum": 6},
-            asking=part,
-            metric=metric,
-        )
-        return [found]
 
-    (result,) = over_queries(a if a.chunks else b, dims, sums)
-    return on_stimuli(result, a, stimulus)
+def _rdm_side(reps: xr.DataArray, dims: Dims, metric: str, what: str) -> Side:
+    model, stimulus, _ = dims
+    there = partial(tile_kernels.there, metric=metric)
+    parts = _of_models(reps, dims, what, there, [[stimulus]], [bool])
+    return Side(reps, model, parts, [[], [], [stimulus]])
 
 
 def _of_side(
+    side: xr.DataArray, dims: Dims, what: str, *how: Any, **sizes: Any
+) -> list[xr.DataArray]:
+    """What ``_of_models`` gives, for this side of a pair."""
+    parts = _of_models(side, dims, what, *how, **sizes)
+    return [on_side(part, dims[0], f"_{what}") for part in parts]
+
+
+def _of_models(
     side: xr.DataArray,
     dims: Dims,
     what: str,
@@ -237,7 +222,7 @@ def _of_side(
 ) -> list[xr.DataArray]:
     """Handles and widths of the models of a side, and what a kernel says of each."""
     model, stimulus, feature = dims
-    rows, real = handles(side, dims), widths(side, feature, what)
+    rows, real = handles(side, dims), widths(side, feature, what).broadcast_like(side[model])
     found = apply(
         kernel,
         rows,
@@ -255,5 +240,4 @@ def _of_side(
         named=side,
         what=what,
     )
-    found = found if isinstance(found, tuple) else (found,)
-    return [on_side(part, model, f"_{what}") for part in (rows, real, *found)]
+    return [rows, real, *(found if isinstance(found, tuple) else (found,))]
