@@ -14,7 +14,7 @@ PARTS = {
     "dispersion": ("over numpy.sum", 9),
     "alignment": ("over the blocked product", 11),
     "inference": ("in statistics", 6),
-    "store": ("over import xarray", 38),
+    "store": ("over import xarray", 35),
     "scaling": ("over the bare product", 13),
     "workers": ("one worker over two", 3),
     "graphs": ("tasks", 12),

@@ -312,11 +312,11 @@ def _tree(
     m, s, f = range(x.ndim - 3, x.ndim)
     meta = np.empty((0,) * (x.ndim - 1))
     states = da.blockwise(
-        leaf, (*extra, m, s),
+        partial(_of_block, leaf=leaf), (*extra, m, s),
         x, (*extra, m, s, f),
         da.from_array(np.asarray(models, dtype=object), chunks=(x.chunks[m],)), (m,),
         da.from_array(np.asarray(stimuli, dtype=object), chunks=(x.chunks[s],)), (s,),
-        concatenate=True, dtype=np.float64, meta=meta,
+        concatenate=False, dtype=np.float64, meta=meta,
     )  # fmt: skip
     result: da.Array = da.reduction(
         states,
@@ -333,6 +333,14 @@ def _tree(
     )
     swapped: da.Array = result.swapaxes(m, -1)
     return swapped
+
+
+def _of_block(
+    blocks: Sequence[Array], models: Array, stimuli: Array, *, leaf: Callable[..., Array]
+) -> Array:
+    """The one block along the features; joining even one would copy it."""
+    (block,) = blocks
+    return leaf(block, models, stimuli)
 
 
 def _leaves(

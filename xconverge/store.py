@@ -451,11 +451,12 @@ def _vectors() -> dict[str, Any]:
     """How representations are stored.
 
     Float vectors hardly compress: zstd saves 8 % and doubles the time of reading; a checksum adds
-    8 % to the time of a sum, 30 % to that of one with skipna=False.
+    a tenth. What is not written reads as NaN by Zarr's own ``fill_value``; xarray's ``_FillValue``
+    would mask every value that is read, at half the speed.
     """
     from zarr.codecs import Crc32cCodec
 
-    return {"compressors": (Crc32cCodec(),), "_FillValue": np.nan}
+    return {"compressors": (Crc32cCodec(),), "fill_value": np.nan, "_FillValue": None}
 
 
 def _new_group(folder: Path, attrs: dict[str, Any] | None = None) -> None:
