@@ -1,19 +1,24 @@
-"""Write ``docs/benchmarks.md`` and the curves of ``docs/scaling.md`` from ``docs/benchmarks.json``.
+"""Write ``docs/benchmarks.md`` and the curves of ``docs/scaling.md`` from their record.
 
 Run ``python docs/make_benchmarks.py`` after ``python -m tests.benchmarks --json
-docs/benchmarks.json``; a test compares the page with the record.
+docs/benchmarks.json``; a test compares the pages with the record.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).parent
-RECORD, PAGE, CURVES = (HERE / name for name in ("benchmarks.json", "benchmarks.md", "scaling.svg"))
+RECORD, PAGE, SCALING, CURVES = (
+    HERE / name for name in ("benchmarks.json", "benchmarks.md", "scaling.md", "scaling.svg")
+)
+START, END = "<!-- measured -->", "<!-- end of what was measured -->"
 sys.path.insert(0, str(HERE.parent))
 
 from tests.benchmarks.table import Table, recorded  # noqa: E402
@@ -66,19 +71,81 @@ def rows(table: Table) -> list[str]:
     return lines
 
 
-def curves() -> dict[str, dict[int, float]]:
-    """Seconds of every call, by number of stimuli."""
-    found: dict[str, dict[int, float]] = {}
-    for name, figure in recorded(RECORD)["scaling"].items():
-        match = re.fullmatch(r"(.+) of (\d+) x ([\d,]+), from a store: seconds", name)
-        if match:
-            label = f"{match[1]} ({match[2]} models)"
-            found.setdefault(label, {})[int(match[3].replace(",", ""))] = figure.value
+class Call(NamedTuple):
+    """What a measured call costs for so many models, stimuli and features; what it is called."""
+
+    cost: Callable[[int, int, int], float]
+    text: str
+
+
+COMPONENTS, FITS = 32, 4
+"""Of the shared space that is measured: without folds, and with each of three left out."""
+CALLS = {
+    "dispersion": Call(lambda m, n, f: m * n * f, "`dispersion`, cosine, of all models"),
+    "graph": Call(lambda m, n, f: n**2 * f, "`neighbor_graph` of one model"),
+    "approximate": Call(lambda m, n, f: n**1.5 * f, "the same, approximate"),
+    "cka": Call(lambda m, n, f: n * f**2, "linear `cka` of two models"),
+    "procrustes": Call(lambda m, n, f: n * f**2, "`procrustes` of two models"),
+    "shared space": Call(
+        lambda m, n, f: FITS * n * (m * f**2 + (m * COMPONENTS) ** 2),
+        f"`shared_space` of all models, {COMPONENTS} components, 3 folds, and dispersion in it",
+    ),
+}
+GOAL = (100, 1_000_000, 1024)
+
+
+def measured() -> dict[str, dict[tuple[int, int, int], tuple[float, float]]]:
+    """Seconds and peak MiB of every call, by models, stimuli and features."""
+    parts = recorded(RECORD)
+    found: dict[str, dict[tuple[int, int, int], tuple[float, float]]] = {}
+    for table, ending in ((parts["store"], "ns an element"), (parts["scaling"], "seconds")):
+        for name, figure in table.items():
+            match = re.fullmatch(
+                rf"(.+?) (?:of|from a store of) (\d+) x ([\d,]+).*: {ending}", name
+            )
+            if match:
+                size = int(match[2]), int(match[3].replace(",", "")), 768
+                peak = table[name.replace(ending, "peak memory, MiB")].value
+                scale = 1e-9 * math.prod(size) if ending.startswith("ns") else 1
+                found.setdefault(match[1], {})[size] = figure.value * scale, peak
     return found
 
 
+def extrapolation() -> list[str]:
+    """The curve of every call, and what it comes to for the largest study."""
+    lines = [
+        "| call | models × stimuli × features | seconds | peak memory of the process, MiB |",
+        "|---|---|---|---|",
+    ]
+    for name, points in measured().items():
+        call = CALLS[name]
+        for size, (seconds, peak) in points.items():
+            shape = " × ".join(f"{n:,}" for n in size)
+            lines.append(f"| {call.text} | {shape} | {seconds:.3g} | {peak:.0f} |")
+        size, (seconds, _) = list(points.items())[-1]
+        seconds *= call.cost(*GOAL) / call.cost(*size)
+        shape = " × ".join(f"{n:,}" for n in GOAL)
+        lines.append(f"| {call.text} | **{shape}** | **{long_time(seconds)}** | |")
+    return lines
+
+
+def long_time(seconds: float) -> str:
+    """Seconds, minutes, hours or days."""
+    for size, unit in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.2g} {unit}"
+    return f"{seconds:.2g} seconds"
+
+
+def scaling() -> str:
+    """docs/scaling.md with the table in its place."""
+    head, rest = SCALING.read_text("utf-8").split(START)
+    _, tail = rest.split(END)
+    return "\n".join([f"{head}{START}", "", *extrapolation(), "", f"{END}{tail}"])
+
+
 def draw(path: Path) -> None:
-    """Seconds against stimuli, with the straight lines of n and n²."""
+    """Seconds against stimuli, with straight lines of n and n²."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -86,12 +153,15 @@ def draw(path: Path) -> None:
 
     plt.rcParams["svg.hashsalt"] = "xconverge"
     figure, axes = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
-    for label, points in curves().items():
-        axes.loglog(list(points), list(points.values()), "o-", label=label)
-    x = [10_000, 200_000]
-    axes.loglog(x, [0.4, 8], ":", color="0.5", label="n")
-    axes.loglog(x, [0.4, 160], "--", color="0.5", label="n²")
-    axes.set(xlabel="stimuli", ylabel="seconds, two cores")
+    for name, points in measured().items():
+        stimuli = [n for _, n, _ in points]
+        seconds = [seconds for seconds, _ in points.values()]
+        label = f"{name}, {next(iter(points))[0]} models"
+        axes.loglog(stimuli, seconds, "o-", label=label)
+    x = [10_000, 100_000]
+    axes.loglog(x, [0.2, 2], ":", color="0.5", label="n")
+    axes.loglog(x, [0.2, 20], "--", color="0.5", label="n²")
+    axes.set(xlabel="stimuli of 768 features", ylabel="seconds, two cores")
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     metadata: dict[str, Any] = {"Date": None, "Creator": None}
@@ -100,4 +170,5 @@ def draw(path: Path) -> None:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    SCALING.write_text(scaling(), encoding="utf-8")
     draw(CURVES)

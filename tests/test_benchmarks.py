@@ -73,3 +73,11 @@ def test_the_calibration_runs_in_short():
     for title in ("True nulls", "Planted effects", "Intervals"):
         assert title in printed
     assert "nan" not in printed
+
+
+def test_the_pages_are_those_of_the_record():
+    docs = ROOT / "docs"
+    names: dict = {"__file__": str(docs / "make_benchmarks.py"), "__name__": "make_benchmarks"}
+    exec((docs / "make_benchmarks.py").read_text("utf-8"), names)
+    assert (docs / "benchmarks.md").read_text("utf-8") == names["page"]()
+    assert (docs / "scaling.md").read_text("utf-8") == names["scaling"]()

@@ -20,8 +20,10 @@ from xconverge.kernels.blocks import split
 from xconverge.kernels.rows import Array
 from xconverge.schema import Dims
 
-WHOLE_BYTES = 2**26
+WHOLE_BYTES = 2**24
 """A model of up to this size is held by one task as it is."""
+MANY_BYTES = 2**28
+"""Models of up to this size together are held by one task where it compares all of them."""
 BLOCK_BYTES = 2**24
 """What a task reads of a model at a time, or one chunk of its source where that is larger."""
 MOST_BYTES = 2**26
@@ -65,6 +67,11 @@ def is_long(reps: xr.DataArray, dims: Dims) -> bool:
         return False
     n, width = reps.sizes[stimulus], reps.sizes[feature]
     return n > width and n * width * reps.dtype.itemsize > WHOLE_BYTES and not _on_cluster(reps)
+
+
+def are_many(reps: xr.DataArray) -> bool:
+    """Whether the models of a lazy set are together too large for a task."""
+    return reps.chunks is not None and reps.nbytes > MANY_BYTES and not _on_cluster(reps)
 
 
 def _on_cluster(reps: xr.DataArray) -> bool:

@@ -45,11 +45,12 @@ def measure(short: bool, folder: Path) -> Table:
     neighbors, products, spaces = ["graph", "approximate"], ["cka", "procrustes"], ["shared space"]
     if short:
         return {
-            **curve(folder, [*neighbors, *products], 2, [300], 16, 1),
+            **curve(folder, neighbors, 1, [300], 16, 1),
+            **curve(folder, products, 2, [300], 16, 1),
             **curve(folder, spaces, 3, [200], 16, 1),
         }
     return {
-        **curve(folder, neighbors, 2, [10_000, 20_000, 50_000], 768, 1),
+        **curve(folder, neighbors, 1, [10_000, 20_000, 50_000], 768, 1),
         **curve(folder, products, 2, [20_000, 50_000, 200_000], 768, 1),
         **curve(folder, spaces, 10, [20_000, 50_000, 100_000], 768, 1),
     }

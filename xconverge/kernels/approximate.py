@@ -10,6 +10,8 @@ import numpy as np
 from xconverge.kernels.neighbors import TooFewError, nearest_among
 from xconverge.kernels.rows import METRICS, Array, Blocks, directed
 
+PROBES = 32
+"""Cells searched for each row, unless said otherwise."""
 TRAINED = 64
 """Rows a cell that the cells are learned from."""
 
@@ -57,7 +59,7 @@ def nearest(
     index.train(sample.astype(np.float32))
     for asked, block in _present(rows, width):
         index.add_with_ids(block, asked)
-    index.nprobe = min(cells, n_probes or max(8, cells // 16))
+    index.nprobe = min(cells, n_probes or PROBES)
     lists = np.full((n, k), -1, np.int64)
     for asked, block in _present(rows, width):
         lists[asked] = _found(index, cells, asked, block, k)

@@ -11,6 +11,7 @@ from xconverge.kernels.cka import Sums, hsic, normalized
 from xconverge.kernels.rows import (
     Array,
     Blocks,
+    chosen,
     counted_from,
     present,
     together,
@@ -31,18 +32,19 @@ def moments(rows: Blocks, width: int, among: Array | None = None) -> Moments:
     seen = np.zeros(rows.shape[0], bool)
     mean, square, count = np.zeros(rows.shape[1]), 0.0, 0
     for part in rows.spans:
-        values = rows.read(part)[:, :width].astype(np.float64)
+        block = rows.read(part)[:, :width]
         with counted_from(part.start):
-            seen[part] = present(values)
+            seen[part] = present(block)
         if among is not None:
             seen[part] &= among[part]
-        values = values[seen[part]]
+        values = chosen(block, seen[part]).astype(np.float64)
         if not len(values):
             continue
         own = values.mean(0)
+        values -= own
         gap = own - mean[:width]
         share = len(values) / (count + len(values))
-        square += np.square(values - own).sum() + count * share * np.vdot(gap, gap)
+        square += np.vdot(values, values) + count * share * np.vdot(gap, gap)
         mean[:width] += share * gap
         count += len(values)
     size = float(np.sqrt(square / max(count, 1)))
@@ -88,8 +90,8 @@ def cross(
 
 def sized(block: Array, width: int, of: Moments) -> Array:
     """Rows (b, width) in double, less the mean and of unit size; zero if they are constant."""
-    rows = block[:, :width].astype(np.float64) - of.mean[:width]
-    return rows / of.size if of.size else np.zeros_like(rows)
+    rows = np.subtract(block[:, :width], of.mean[:width], dtype=np.float64)
+    return np.divide(rows, of.size, out=rows) if of.size else np.zeros_like(rows)
 
 
 def own_hsic(rows: Blocks, width: int, debiased: bool) -> tuple[Array, float, Array, float]:

@@ -210,6 +210,11 @@ def column_means(rows: Array) -> Array:
     return np.asarray(rows[0] + (rows - rows[0]).mean(0))
 
 
+def chosen(rows: Array, where: Array) -> Array:
+    """Rows (n, f) where (n) that holds; not copied if it holds everywhere."""
+    return rows if where.all() else rows[where]
+
+
 def together(x: Blocks, y: Blocks, common: Array) -> Iterator[tuple[Array, Array, Array]]:
     """Positions and rows of ``common`` (n) stimuli in both models, a block of each at a time.
 
@@ -225,8 +230,8 @@ def together(x: Blocks, y: Blocks, common: Array) -> Iterator[tuple[Array, Array
             here = common[part]
             if part.start >= part.stop or not here.any():
                 continue
-            mine = block[part.start - whole.start : part.stop - whole.start][here]
-            other = mine if inner is outer else inner.read(part)[here]
+            mine = chosen(block[part.start - whole.start : part.stop - whole.start], here)
+            other = mine if inner is outer else chosen(inner.read(part), here)
             where = part.start + np.flatnonzero(here)
             yield (where, mine, other) if outer is x else (where, other, mine)
 

@@ -131,7 +131,7 @@ def alignment(
     -----
     Neighbour lists, centred rows and RDMs are made once for each model, however many pairs are
     scored. A neighbour graph (``neighbor_graph``) may stand for a side where lists are compared.
-    Memory of a task: models of up to 64 MiB as they are; longer lazy ones are read block by block
+    Memory of a task: models of up to 16 MiB as they are; longer lazy ones are read block by block
     for neighbours, ``cka``, ``procrustes``, ``rdm``, ``rsa`` by pearson and cosine, and, with more
     stimuli than folds × features on both sides, ``svcca`` and ``linear_predictivity``. What the
     others hold is in ``docs/scaling.md``. Ties between equal neighbours go to the label that sorts

@@ -25,7 +25,7 @@ def rdm(
     """Correlation of row i of the two RDMs, per stimulus."""
     choose("rdm_metric", rdm_metric, METRICS)
     model, stimulus, feature = dims
-    if long_pairs.are_long(a, b, dims):
+    if long_pairs.come_in_tiles(a, b, dims):
         long = long_pairs.row_correlations(a, b, dims, rdm_metric)
         return long.assign_attrs(rdm_metric=rdm_metric)
     rows = [
@@ -57,7 +57,7 @@ def rsa(
     choose("method", method, METHODS)
     model, stimulus, _ = dims
     attrs = {"rdm_metric": rdm_metric, "method": method}
-    if method in ("pearson", "cosine") and long_pairs.are_long(a, b, dims):
+    if method in ("pearson", "cosine") and long_pairs.come_in_tiles(a, b, dims):
         similar = long_pairs.rdm_similarity(a, b, dims, rdm_metric, method == "pearson")
         return similar.assign_attrs(attrs)
     rdm_a, rdm_b = (make_rdm(side, rdm_metric, dims, what) for side, what in ((a, "a"), (b, "b")))

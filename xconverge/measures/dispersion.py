@@ -10,7 +10,6 @@ import pandas as pd
 import xarray as xr
 
 from xconverge._apply import Merging, apply, over_models
-from xconverge._stream import is_long
 from xconverge.kernels import spread
 from xconverge.kernels.neighbors import mean_overlap, overlap
 from xconverge.kernels.rdm import row_correlations
@@ -298,7 +297,7 @@ def _pairs(reps: xr.DataArray, dims: Dims, metric: Metric) -> xr.DataArray:
 def _row_disagreement(reps: xr.DataArray, dims: Dims, metric: str, pairwise: bool) -> xr.DataArray:
     model, stimulus, feature = dims
     second = f"{model}_2"
-    if is_long(reps, dims):
+    if long_pairs.come_in_tiles(reps, reps, dims):
         pairs = long_pairs.own_row_correlations(reps, dims, metric)
         own = xr.DataArray(np.arange(reps.sizes[model]), dims=model)
         there = pairs.isel({model: own, second: own}).notnull()

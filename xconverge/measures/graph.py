@@ -53,8 +53,8 @@ def neighbor_graph(
         Search all stimuli, or those of the nearest cells of an index (inverted file of faiss,
         extra ``approximate``).
     n_probes : int, optional
-        Cells searched for each stimulus, of about 4 sqrt(n); by default a sixteenth of them, at
-        least 8. More raise the recall and the time.
+        Cells searched for each stimulus, of about 4 sqrt(n); 32 by default. More raise the recall
+        and the time.
     n_checked : int
         Stimuli whose exact neighbours are searched too, for the recall.
     rng : Generator, int or None

@@ -10,7 +10,7 @@ import xarray as xr
 
 from xconverge._apply import CURE, apply
 from xconverge._resources import SMALL, check_memory
-from xconverge._stream import ROW, handles, is_long, on_stimuli
+from xconverge._stream import ROW, are_many, handles, is_long, on_stimuli
 from xconverge.kernels import long as kernels
 from xconverge.kernels import long_maps
 from xconverge.kernels import tiles as tile_kernels
@@ -21,6 +21,11 @@ from xconverge.schema import Dims, natural_rank, on_side, widths
 def are_long(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> bool:
     """Whether models of either side are too long for one task."""
     return is_long(a, dims) or is_long(b, dims)
+
+
+def come_in_tiles(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> bool:
+    """Whether one task cannot hold a long model, or all models of a side."""
+    return are_long(a, b, dims) or are_many(a) or are_many(b)
 
 
 def have_sums(a: xr.DataArray, b: xr.DataArray, dims: Dims, folds: int) -> bool:
