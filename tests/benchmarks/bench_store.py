@@ -31,7 +31,7 @@ OURS = "12 MiB, crc32c, zarr,"
 def pipeline(name: str, path: Path) -> Iterator[None]:
     """Arrays that are opened in here use this codec pipeline, which is looked at."""
     with zarr.config.set({"codec_pipeline.path": PIPELINES[name]}):
-        used = type(zarr.open_array(path, path="x", mode="r").async_array.codec_pipeline)
+        used = type(zarr.open_array(path, path="x", mode="r")._async_array.codec_pipeline)
         assert f"{used.__module__}.{used.__name__}".endswith(PIPELINES[name].split(".")[-1])
         yield
 
