@@ -76,12 +76,13 @@ class Call(NamedTuple):
 
     cost: Callable[[int, int, int], float]
     text: str
+    of_all: bool = False
 
 
 COMPONENTS, FITS = 32, 4
 """Of the shared space that is measured: without folds, and with each of three left out."""
 CALLS = {
-    "dispersion": Call(lambda m, n, f: m * n * f, "`dispersion`, cosine, of all models"),
+    "dispersion": Call(lambda m, n, f: m * n * f, "`dispersion`, cosine, of all models", True),
     "graph": Call(lambda m, n, f: n**2 * f, "`neighbor_graph` of one model"),
     "approximate": Call(lambda m, n, f: n**1.5 * f, "the same, approximate"),
     "cka": Call(lambda m, n, f: n * f**2, "linear `cka` of two models"),
@@ -89,6 +90,7 @@ CALLS = {
     "shared space": Call(
         lambda m, n, f: FITS * n * (m * f**2 + (m * COMPONENTS) ** 2),
         f"`shared_space` of all models, {COMPONENTS} components, 3 folds, and dispersion in it",
+        True,
     ),
 }
 GOAL = (100, 1_000_000, 1024)
@@ -123,8 +125,9 @@ def extrapolation() -> list[str]:
             shape = " × ".join(f"{n:,}" for n in size)
             lines.append(f"| {call.text} | {shape} | {seconds:.3g} | {peak:.0f} |")
         size, (seconds, _) = list(points.items())[-1]
-        seconds *= call.cost(*GOAL) / call.cost(*size)
-        shape = " × ".join(f"{n:,}" for n in GOAL)
+        goal = GOAL if call.of_all else (size[0], *GOAL[1:])
+        seconds *= call.cost(*goal) / call.cost(*size)
+        shape = " × ".join(f"{n:,}" for n in goal)
         lines.append(f"| {call.text} | **{shape}** | **{long_time(seconds)}** | |")
     return lines
 
@@ -156,7 +159,8 @@ def draw(path: Path) -> None:
     for name, points in measured().items():
         stimuli = [n for _, n, _ in points]
         seconds = [seconds for seconds, _ in points.values()]
-        label = f"{name}, {next(iter(points))[0]} models"
+        models = next(iter(points))[0]
+        label = f"{name}, {models} model{'s' if models > 1 else ''}"
         axes.loglog(stimuli, seconds, "o-", label=label)
     x = [10_000, 100_000]
     axes.loglog(x, [0.2, 2], ":", color="0.5", label="n")
