@@ -35,8 +35,10 @@ from xconverge.study.binned_rsa import binned_rsa
 from xconverge.study.bins import dispersion_bins
 from xconverge.study.contrast import subset_contrast
 from xconverge.study.leave_out import leave_out_modulation
+from xconverge.study.model_selection import select_models
 from xconverge.study.modulation import modulation
 from xconverge.study.pool import pool_curve
+from xconverge.study.prediction import cross_modal_prediction
 
 __all__ = [
     "SchemaError",
@@ -53,6 +55,7 @@ __all__ = [
     "clamp",
     "confidence_interval",
     "create_store",
+    "cross_modal_prediction",
     "dispersion",
     "dispersion_bins",
     "leave_out_modulation",
@@ -70,6 +73,7 @@ __all__ = [
     "recommend_chunks",
     "reliability",
     "rsa",
+    "select_models",
     "shared_space",
     "stack_models",
     "stimulus_norm",

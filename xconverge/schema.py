@@ -162,6 +162,38 @@ VARIABLES: dict[str, Variable] = {
         "model_a model_b bin", "similarity", "1", "mean alignment inside a dispersion bin"
     ),
     "dispersion_by_bin": Variable("bin", "distance", "1", "mean dispersion inside a bin"),
+    "rank": Variable("model subset", "label", "1", "place among the models, 1 the best"),
+    "among_best": Variable("model subset", "label", "1", "no model is significantly better"),
+    "best": Variable("subset", "label", "1", "the model of the highest score"),
+    "best_rsa_heldout": Variable(
+        "subset", "similarity", "1", "score, on one half of the stimuli, of the best on the other"
+    ),
+    "ceiling_lower": Variable(
+        "model subset", "similarity", "1", "lower noise ceiling of the model's stimuli"
+    ),
+    "ceiling_upper": Variable(
+        "model subset", "similarity", "1", "upper noise ceiling of the model's stimuli"
+    ),
+    "difference": Variable("model model_2 subset", "value", "1", "score of model less model_2"),
+    "difference_p_value": Variable(
+        "model model_2 subset", "probability", "1", "two-sided p-value of the difference"
+    ),
+    "difference_p_value_max_t": Variable(
+        "model model_2 subset", "probability", "1", "the same, corrected for all pairs of models"
+    ),
+    "layer_share": Variable("layer", "value", "1", "how often the layer was its network's choice"),
+    "agreement_by_subset": Variable(
+        "model subset", "similarity", "1", "mean agreement with the other modality"
+    ),
+    "gain": Variable("subset", "value", "1", "correlation less that over all stimuli"),
+    "gain_lower": Variable("subset", "value", "1", "lower end of the gain, over models"),
+    "gain_upper": Variable("subset", "value", "1", "upper end of the gain, over models"),
+    "gain_p_value": Variable(
+        "subset", "probability", "1", "p-value of the gain against random subsets"
+    ),
+    "random_correlation": Variable(
+        "subset", "similarity", "1", "mean correlation of random subsets of the same size"
+    ),
 }
 
 

@@ -51,7 +51,7 @@ def linear_cka_null(
     rows_a, rows_b = (
         centered_sides(side, widths, common) for side, widths in ((a, widths_a), (b, widths_b))
     )
-    moves = _within(permutations, common)
+    moves = within(permutations, common)
     widest = max(x.shape[1] for x in rows_a) * max(y.shape[1] for y in rows_b)
     n = int(common.sum())
     if n * FLOPS_PER_GATHER < widest:
@@ -130,7 +130,7 @@ def biased_chance(x: Array, width_x: int, y: Array, width_y: int) -> float:
 
 def rbf_cka_null(permutations: Array, common: Array, a: Array, b: Array, debiased: bool) -> Array:
     """CKA (P, A, B) of RBF kernels of scaled rows ``a`` (A, n, F) and ``b`` (B, n, G)."""
-    moves = _within(permutations, common)
+    moves = within(permutations, common)
     kernels_a, kernels_b = (np.stack([gaussian(rows[common]) for rows in side]) for side in (a, b))
     return kernel_null(kernels_a, kernels_b, moves, debiased)
 
@@ -143,19 +143,21 @@ def rsa_null(
     Ranks and norms are made once and permuted; what nuisances explain of a permuted RDM
     is taken out of it again; ``nuisance`` are RDMs (n, n).
     """
-    moves = _within(permutations, common)
-    ranked, vector = method
-    given = [triangle(rdm[np.ix_(common, common)], ranked) for rdm in nuisance]
-    u, v = ([triangle(rdm[np.ix_(common, common)], ranked) for rdm in side] for side in (a, b))
+    moves = within(permutations, common)
+    vector = method.vector
+    given = [triangle(rdm[np.ix_(common, common)], method.ranked) for rdm in nuisance]
+    u, v = (
+        [triangle(rdm[np.ix_(common, common)], method.ranked) for rdm in side] for side in (a, b)
+    )
     n = moves.shape[1]
     if vector is None:
         return _tau_null(u, v, moves)
     basis = _orthonormal(given) if given else np.empty((0, len(u[0])))
-    first = np.stack([_square(vector(_without(row, basis)), n) for row in u])
-    second = np.stack([_square(vector(_without(row, basis)), n) for row in v])
+    first = np.stack([square(vector(_without(row, basis)), n) for row in u])
+    second = np.stack([square(vector(_without(row, basis)), n) for row in v])
     similar = products(first, second, moves) / 2
     if given:
-        explained = products(np.stack([_square(row, n) for row in basis]), second, moves) / 2
+        explained = products(np.stack([square(row, n) for row in basis]), second, moves) / 2
         left = 1 - (explained**2).sum(1)
         similar /= np.sqrt(np.maximum(left, 1e-300))[:, None]
     return np.asarray(similar)
@@ -195,7 +197,7 @@ def _without(row: Array, basis: Array) -> Array:
     return row - row.mean() - basis.T @ (basis @ row) if len(basis) else row
 
 
-def _square(values: Array, n: int) -> Array:
+def square(values: Array, n: int) -> Array:
     """The symmetric matrix (n, n) of a triangle, zero on the diagonal."""
     result = np.zeros((n, n))
     result[np.triu_indices(n, 1)] = values
@@ -205,7 +207,7 @@ def _square(values: Array, n: int) -> Array:
 def _tau_null(u: Sequence[Array], v: Sequence[Array], moves: Array) -> Array:
     n = moves.shape[1]
     i, j = np.triu_indices(n, 1)
-    squares = [_square(row, n) for row in v]
+    squares = [square(row, n) for row in v]
     return np.array(
         [[[tau_a(one, other[p[i], p[j]]) for other in squares] for one in u] for p in moves]
     )
@@ -213,7 +215,7 @@ def _tau_null(u: Sequence[Array], v: Sequence[Array], moves: Array) -> Array:
 
 def row_null(permutations: Array, common: Array, a: Array, b: Array) -> Array:
     """Mean over stimuli of the correlation (P, A, B) of their rows in two RDMs, self excluded."""
-    moves = _within(permutations, common)
+    moves = within(permutations, common)
     first, second = (
         np.stack([_standard_rows(rdm[np.ix_(common, common)]) for rdm in side]) for side in (a, b)
     )
@@ -234,13 +236,13 @@ def _standard_rows(rdm: Array) -> Array:
 
 def cosine_null(permutations: Array, common: Array, a: Array, b: Array) -> Array:
     """Mean cosine (P, A, B) of unit rows ``a`` (A, n, F) with the permuted ones of ``b``."""
-    moves = _within(permutations, common)
+    moves = within(permutations, common)
     here = np.arange(moves.shape[1])
     similar = [[x[common] @ y[common].T for y in b] for x in a]
     return np.array([[[s[here, p].mean() for s in row] for row in similar] for p in moves])
 
 
-def _within(permutations: Array, common: Array) -> Array:
+def within(permutations: Array, common: Array) -> Array:
     """Permutations (P, c) of the common stimuli among themselves."""
     place = np.cumsum(common) - 1
     return np.asarray(place[permutations[:, common]])

@@ -162,10 +162,14 @@ def _masked_correlation(xa: Array, va: Array, xb: Array, vb: Array) -> Array:
 
 
 class Method(NamedTuple):
-    """A comparison of RDMs: of ranks or not, and the vectors whose inner product it is."""
+    """A comparison of RDMs: of ranks or not, and the vectors whose inner product it is.
+
+    ``centered`` ones have a mean of 0.
+    """
 
     ranked: bool
     vector: Callable[[Array], Array] | None
+    centered: bool = True
 
 
 def standardize(u: Array) -> Array:
@@ -193,7 +197,7 @@ METHODS = {
     "spearman": Method(ranked=True, vector=standardize),
     "pearson": Method(ranked=False, vector=standardize),
     "kendall": Method(ranked=True, vector=None),
-    "cosine": Method(ranked=False, vector=unit),
+    "cosine": Method(ranked=False, vector=unit, centered=False),
     "rho-a": Method(ranked=True, vector=_centered_ranks),
 }
 
@@ -290,14 +294,14 @@ def noise_ceiling(rdms: Array, method: Method) -> tuple[float, float]:
     if values.shape[1] < 3:
         _undefined(f"a noise ceiling needs at least 3 pairs of stimuli, got {values.shape[1]}: NaN")
         return np.nan, np.nan
-    ranked, vector = method
-    if ranked:
+    if method.ranked:
         values = np.array([ranks(row) for row in values])
+    vector = method.vector
     sized = values if vector is None else np.array([vector(row) for row in values])
     total = sized.sum(0)
 
     def like(row: Array, pool: Array) -> float:
-        return similarity(row, ranks(pool) if ranked else pool, "pairs of stimuli", method)
+        return similarity(row, ranks(pool) if method.ranked else pool, "pairs of stimuli", method)
 
     lower = [like(row, total - own) for row, own in zip(values, sized, strict=True)]
     upper = [like(row, total) for row in values]

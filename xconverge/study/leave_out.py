@@ -124,11 +124,7 @@ def leave_out_modulation(
             f"leave_out={leave_out!r}: dispersion needs at least 2 other models, and fewer are "
             f"left without {listing(few)}"
         )
-    if callable(MEASURES[measure].function):
-        spread = dispersion(a, measure, leave_out=leave_out, k=k, **dims)
-    else:
-        components = n_components or max(1, min(64, a.sizes[stimulus] // 4))
-        spread = _refitted(a, measure, numbers, components, dims).assign_attrs(leave_out=leave_out)
+    spread = dispersion_without(a, measure, leave_out, k, n_components, dims)
     ready = {
         "local_density": lambda: local_density(a, k, **dims),
         "norm": lambda: stimulus_norm(a, **dims),
@@ -151,6 +147,31 @@ def leave_out_modulation(
     return result
 
 
+def dispersion_without(
+    a: xr.DataArray,
+    measure: str,
+    leave_out: str,
+    k: int,
+    n_components: int | None,
+    dims: dict[str, Any],
+) -> xr.DataArray:
+    """Dispersion (model, stimulus) of the other models; NaN where fewer than 2 are left.
+
+    For coordinate metrics in a space that only they are in.
+    """
+    model = dims["model"]
+    numbers, _ = group_numbers(a, leave_out, model)
+    others = np.array([(numbers != number).sum() for number in numbers])
+    if (others < 2).all():
+        spread = xr.full_like(a.isel({dims["feature"]: 0}), np.nan, np.float64).drop_attrs()
+    elif callable(MEASURES[measure].function):
+        spread = dispersion(a, measure, leave_out=leave_out, k=k, **dims)
+    else:
+        components = n_components or max(1, min(64, a.sizes[dims["stimulus"]] // 4))
+        spread = _refitted(a, measure, numbers, components, dims)
+    return spread.assign_attrs(metric=measure, leave_out=leave_out)
+
+
 def _refitted(
     a: xr.DataArray, measure: str, numbers: np.ndarray, n_components: int, dims: dict[str, Any]
 ) -> xr.DataArray:
@@ -159,6 +180,8 @@ def _refitted(
     parts = []
     for group in np.unique(numbers):
         others = a.isel({model: np.flatnonzero(numbers != group)})
+        if others.sizes[model] < 2:
+            continue
         space = shared_space(others, n_components=n_components, **dims)
         spread = dispersion(space["aligned"], measure, model=model, stimulus=dims["stimulus"])
         names = pd.Index(a.indexes[model][numbers == group], name=model)
@@ -166,4 +189,4 @@ def _refitted(
     whole: xr.DataArray = xr.concat(
         parts, model, coords="minimal", compat="override", join="exact", combine_attrs="override"
     )
-    return whole.sel({model: a.indexes[model]})
+    return whole.reindex({model: a.indexes[model]})
