@@ -17,7 +17,7 @@ def subset_means(agreement: Array, members: Array) -> Array:
     there = ~np.isnan(agreement)
     count = (members & there).sum(2)
     total = np.where(members & there, agreement, 0.0).sum(2)
-    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+    return np.asarray(np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0))
 
 
 def correlations(means: Array, score: Array) -> Array:
@@ -27,10 +27,13 @@ def correlations(means: Array, score: Array) -> Array:
 
 
 def _standard(values: Array) -> Array:
-    ranks = scipy.stats.rankdata(values, axis=-1, nan_policy="propagate")
+    """Ranks along the last axis, centred and of unit norm; sums of equal terms tie."""
+    largest = np.abs(values).max(-1, keepdims=True)
+    grid = np.round(values / np.where(largest > 0, largest, 1.0) * 2**40)
+    ranks = scipy.stats.rankdata(grid, axis=-1, nan_policy="propagate")
     gap = ranks - ranks.mean(-1, keepdims=True)
     norm = np.sqrt(np.vecdot(gap, gap))[..., None]
-    return np.divide(gap, norm, out=np.full(gap.shape, np.nan), where=norm > 0)
+    return np.asarray(np.divide(gap, norm, out=np.full(gap.shape, np.nan), where=norm > 0))
 
 
 def prediction(

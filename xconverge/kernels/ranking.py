@@ -8,7 +8,7 @@ than row sums, and from the differences between subjects.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
@@ -70,7 +70,7 @@ class Scorer:
         self.models, self.targets, self.method = models, targets, method
         self.kept: dict[bytes, Array] = {}
 
-    def of_model(self, layer: int, members: Array) -> Array:
+    def of_model(self, layer: Any, members: Array) -> Array:
         """Square (m, m) of one model."""
         return self._square(self.models[layer], np.flatnonzero(members))
 
@@ -87,14 +87,14 @@ class Scorer:
     def _square(self, rdm: Array, index: Array) -> Array:
         return square(vector(rdm[np.ix_(index, index)], self.method), len(index))
 
-    def score(self, layer: int, members: Array) -> float:
+    def score(self, layer: Any, members: Array) -> float:
         """Mean similarity over the subjects; NaN for fewer than 3 stimuli."""
         if members.sum() < LEAST:
             return np.nan
         values = np.tensordot(self.of_target(members), self.of_model(layer, members), 2) / 2
         return float(np.clip(values, -1, 1).mean())
 
-    def influence(self, layer: int, members: Array) -> tuple[float, Array, Array]:
+    def influence(self, layer: Any, members: Array) -> tuple[float, Array, Array]:
         """Mean similarity, what each stimulus (n) adds to it, and each subject's own (S).
 
         The first is (m - 1) / √(m (m - 1)) of how far the jackknife's values are from their mean.
@@ -209,13 +209,14 @@ def p_values(
         return _tested(draws)
     each = []
     for half in halves:
-        parts = [
+        one, other = (
             _null(scorer, (members & side)[owner], rank, half.astype(int), n_permutations, seed)
             for side in (half, ~half)
-        ]
-        each.append(_tested(sum(_chosen(*pair, owner) for pair in (parts, parts[::-1])) / 2))
-    both = np.minimum(1, 2 * np.median(each, axis=0))
-    return both[0], both[1]
+        )
+        draws = (_chosen(one, other, owner) + _chosen(other, one, owner)) / 2
+        each.append(_tested(draws))
+    alone, most = np.minimum(1, 2 * np.median(each, axis=0))
+    return alone, most
 
 
 def _null(
@@ -286,7 +287,7 @@ def errors(influence: Array, members: Array, n_stimuli: int) -> tuple[Array, Arr
 
 
 def comparisons(
-    score: Array, influence: Array, members: Array, n_stimuli: int, seed: int, draws: int
+    score: Array, influence: Array, members: Array, rank: Array, seed: int, draws: int
 ) -> tuple[Array, Array, Array]:
     """Differences (G, G) of scores (G), their p-values, and those against the largest of them.
 
@@ -295,7 +296,8 @@ def comparisons(
     """
     difference = score[:, None] - score
     gap = influence[:, :, None] - influence[:, None]
-    error, freedom = errors(gap, np.minimum(members[:, None], members), n_stimuli)
+    n = len(rank)
+    error, freedom = errors(gap, np.minimum(members[:, None], members), n)
     undefined = np.isnan(error) | np.isnan(difference)
     sure = np.where(error > 1e-12, error, np.inf)
     p = 2 * scipy.special.stdtr(freedom, -np.abs(difference / sure))
@@ -305,6 +307,7 @@ def comparisons(
     if tested.any():
         i, j = i[tested], j[tested]
         weights = np.random.default_rng(seed).standard_normal((draws, len(influence)))
+        weights[:, :n] = weights[:, rank]
         moved = weights @ np.nan_to_num(influence)
         most = np.abs((moved[:, i] - moved[:, j]) / sure[i, j]).max(1)
         reached = -scipy.special.ndtri(np.maximum(p[i, j], 1e-300) / 2)
@@ -312,6 +315,12 @@ def comparisons(
         adjusted[i, j] = adjusted[j, i] = (1 + above) / (1 + draws)
     p[undefined] = adjusted[undefined] = np.nan
     return difference, p, adjusted
+
+
+def places(score: Array) -> Array:
+    """Place (G) of each score, 1 the largest; equal ones share the better place."""
+    result: Array = scipy.stats.rankdata(-score, method="min", nan_policy="omit")
+    return result
 
 
 def ceilings(scorer: Scorer, members: Array) -> Array:
@@ -327,9 +336,7 @@ def ceilings(scorer: Scorer, members: Array) -> Array:
         key = inside.tobytes()
         if key not in known:
             index = np.flatnonzero(inside)
-            known[key] = noise_ceiling(
-                scorer.targets[np.ix_(range(len(scorer.targets)), index, index)], scorer.method
-            )
+            known[key] = noise_ceiling(scorer.targets[:, index[:, None], index], scorer.method)
         result[:, *place] = known[key]
     return result
 
@@ -386,7 +393,7 @@ def rank_models(
     reach = scipy.special.stdtrit(freedom, (1 + level) / 2) * error
     alone, most = p_values(scorer, members, owner, halves, rank, n_permutations, seed)
     pairs: Sequence[tuple[Array, Array, Array]] = [
-        comparisons(score[:, s], influence[:, :, s], sizes[:, s], n, seed, n_draws)
+        comparisons(score[:, s], influence[:, :, s], sizes[:, s], rank, seed, n_draws)
         for s in range(members.shape[1])
     ]
     return (

@@ -15,7 +15,7 @@ from xconverge.kernels.rows import Array
 def quantile_bins(values: Array, n_bins: int) -> tuple[Array, Array]:
     """Bin (n) of each finite value, -1 for the others, and the edges (n_bins + 1).
 
-    A value equal to an edge falls into the lower bin.
+    A value equal to an edge falls into the lower bin; closer than 2^-40 of the largest is equal.
     """
     finite = np.isfinite(values)
     distinct = len(np.unique(values[finite]))
@@ -24,12 +24,13 @@ def quantile_bins(values: Array, n_bins: int) -> tuple[Array, Array]:
             f"{n_bins} bins need at least {n_bins} distinct values, there are {distinct}"
         )
     edges = np.quantile(values[finite], np.linspace(0, 1, n_bins + 1))
-    if (np.diff(edges) <= 0).any():
+    near = 2.0**-40 * np.abs(edges).max()
+    if (np.diff(edges) <= near).any():
         raise ValueError(
             f"{n_bins} quantile bins have equal edges: the {finite.sum()} values take only "
             f"{distinct} distinct ones; ask for fewer bins"
         )
-    bins = np.searchsorted(edges[1:-1], values, side="left")
+    bins = np.searchsorted(edges[1:-1] + near, values, side="left")
     return np.where(finite, bins, -1), edges
 
 

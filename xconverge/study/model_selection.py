@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
-import scipy.stats
 import xarray as xr
 
 from xconverge._apply import apply
@@ -305,6 +303,8 @@ def _target_rdms(target: xr.DataArray, metric: str, subject: str, dims: Dims) ->
     target, _, _ = join_rdms(target, target, "exact", stimulus)
     if subject not in target.dims:
         target = target.drop_vars(subject, errors="ignore").expand_dims({subject: ["target"]})
+    if subject in target.indexes:
+        target = target.isel({subject: np.argsort(natural_rank(target.indexes[subject]))})
     return target.reset_coords(drop=True)
 
 
@@ -402,16 +402,11 @@ def _described(
     yield "best_rsa_heldout", describe(parts[-1], "best_rsa_heldout", **parameters)
     yield "n_stimuli", describe(members.sum(stimulus), "n_stimuli", **parameters)
     score = parts[0]
-    order = apply(_ranks, score, core=[["_network"]], out=[["_network"]])
+    order = apply(kernels.places, score, core=[["_network"]], out=[["_network"]])
     yield "rank", describe(order.transpose(*score.dims), "rank", **parameters)
     worse = (parts[8] < 0) & (parts[10] <= 1 - level)
     among = ~worse.any("_network_2") & score.notnull()
     yield "among_best", describe(among, "among_best", **parameters)
-
-
-def _ranks(score: Array) -> Array:
-    ranks: Array = scipy.stats.rankdata(-score, method="min", nan_policy="omit")
-    return ranks
 
 
 def _with_best(table: xr.Dataset, model: str, parameters: dict[str, Any]) -> xr.Dataset:
