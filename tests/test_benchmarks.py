@@ -70,7 +70,7 @@ def test_the_calibration_runs_in_short():
     printed = subprocess.run(
         [sys.executable, str(script), "--short"], check=True, capture_output=True, text=True
     ).stdout
-    for title in ("True nulls", "Planted effects", "Intervals"):
+    for title in ("True nulls", "Planted effects", "Intervals", "Ranking models"):
         assert title in printed
     assert "nan" not in printed
 

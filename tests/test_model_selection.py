@@ -438,7 +438,7 @@ def world(rng, noises, n=60):
 
 
 def test_the_planted_best_model_is_found_and_equal_ones_are_not_told_apart():
-    """The rates of docs/calibration.md, in short: 0.9 and more, and 0.05 or less."""
+    """The rates of docs/calibration.md, in short and with a larger difference."""
     found, among, apart = [], [], []
     for run in range(20):
         reps, brain = world(np.random.default_rng(run), [2.5, 2.5, 1.0, 2.5, 2.5])

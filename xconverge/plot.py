@@ -219,3 +219,67 @@ def stimuli(
         )
     figure.suptitle(title)
     return figure
+
+
+def models_by_subset(table: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """RSA of every model with its interval, over all stimuli and in each bin of dispersion.
+
+    Parameters
+    ----------
+    table : Dataset
+        What ``select_models`` returned.
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    Axes
+        Models from the best over all stimuli downwards; grey bands are the noise ceilings, filled
+        points are models that no other is significantly better than.
+
+    Examples
+    --------
+    >>> import matplotlib; matplotlib.use("agg")
+    >>> from xconverge import select_models
+    >>> from xconverge.testing import planted_study
+    >>> study = planted_study(n_models=4, rng=0)
+    >>> brain = study["language"].rename(model="subject")
+    >>> table = select_models(study["vision"], brain, n_permutations=0, rng=0)
+    >>> models_by_subset(table).get_xlabel()
+    'RSA (all stimuli, then bins from low to high dispersion)'
+    """
+    score, *ends, lowest, highest, among = (
+        table[name].transpose("model", "subset").values
+        for name in ("rsa", "lower", "upper", "ceiling_lower", "ceiling_upper", "among_best")
+    )
+    order = np.argsort(np.nan_to_num(score[:, 0], nan=-np.inf))
+    place = np.arange(len(order))
+    names = [str(name) for name in table["subset"].values]
+    ax = _axes(ax, (2.0 + 2.2 * len(names), 1.4 + 0.32 * len(order)))
+    drawn = [*score.ravel(), *ends[0].ravel(), *ends[1].ravel(), *highest.ravel(), 0.0]
+    left, right = np.nanmin(drawn) - 0.04, np.nanmax(drawn) + 0.04
+    for number, (name, color) in enumerate(zip(names, _colors(len(names)), strict=True)):
+        shift = number * (right - left)
+        column = shift + np.column_stack([part[order, number] for part in (score, *ends)])
+        band = shift + np.column_stack([lowest[order, number], highest[order, number]])
+        if not np.isnan(band).all():
+            ax.fill_betweenx(place, *band.T, color="#e3e3e3", lw=0)
+        ax.hlines(place, column[:, 1], column[:, 2], color=color, lw=2)
+        filled = among[order, number]
+        ax.plot(column[filled, 0], place[filled], "o", color=color)
+        ax.plot(column[~filled, 0], place[~filled], "o", color=color, mfc="white")
+        ax.axvline(shift, color=INK, lw=1, ls=":")
+        ax.annotate(name, (shift + (left + right) / 2, len(order) - 0.35), ha="center", color=INK)
+    ticks = [0.0, *([0.5] if right > 0.6 else [])]
+    ax.set_xticks(
+        [tick + number * (right - left) for number in range(len(names)) for tick in ticks],
+        [f"{tick:g}" for _ in names for tick in ticks],
+    )
+    ax.set_yticks(place, table["model"].values[order].astype(str))
+    ax.set(
+        xlabel="RSA (all stimuli, then bins from low to high dispersion)",
+        xlim=(left, left + len(names) * (right - left)),
+        ylim=(-0.6, len(order)),
+    )
+    _plain(ax)
+    return ax

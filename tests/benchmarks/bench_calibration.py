@@ -521,14 +521,147 @@ def coverages(runs: int, seed: int) -> pd.DataFrame:
     return pd.DataFrame(table, columns=["interval", "new in every run", "holds", "width", "runs"])
 
 
-def measure(runs: int, seed: int) -> dict[str, pd.DataFrame]:
-    """All tables."""
-    return {
-        "True nulls": rejections("tests", runs, seed),
-        "True nulls, without the remedy": rejections("wrong", runs, seed),
-        "Planted effects": rejections("power", max(runs // 5, 1), seed),
-        "Intervals": coverages(max(runs // 2, 1), seed),
-    }
+GAINS = np.random.default_rng(3).uniform(0.5, 1.5, (3, 4))
+"""How three subjects weigh the latents, where the subjects are the same in every run."""
+
+
+def brains_and_models(
+    rng: np.random.Generator, noises: list[float], n: int = 60, same: bool = True
+) -> Pair:
+    """Models that see four latents under noise of their own, and three subjects that do too."""
+    latent = rng.standard_normal((n, 4))
+
+    def see(noise: float, gains: np.ndarray) -> np.ndarray:
+        basis, _ = np.linalg.qr(rng.standard_normal((8, 4)))
+        return 2 * (latent * gains) @ basis.T + noise * rng.standard_normal((n, 8))
+
+    weights = GAINS if same else rng.uniform(0.5, 1.5, GAINS.shape)
+    models = np.stack([see(noise, np.ones(4)) for noise in noises])
+    brain = np.stack([see(2.0, gains) for gains in weights])
+    sides = (labelled(side[None], name).isel(run=0, drop=True) for side, name in
+             ((models, "m"), (brain, "p")))  # fmt: skip
+    a, b = sides
+    return a, b.rename(model="subject")
+
+
+def ranked(
+    rng: np.random.Generator, noises: list[float], permuted: bool = False, layers: int = 1,
+    n: int = 60, same: bool = True, **options: object,
+) -> xr.Dataset:  # fmt: skip
+    """What ``select_models`` says of one run; ``permuted``: the brain saw something else."""
+    a, b = brains_and_models(rng, noises, n, same)
+    if permuted:
+        b = b.assign_coords(stimulus=b["stimulus"].values[rng.permutation(n)])
+    if layers > 1:
+        a = a.assign_coords(network=("model", [f"net {i // layers}" for i in range(len(noises))]))
+    return xc.select_models(
+        a, b, measure="rdm", metric="euclidean", n_draws=499, n_splits=5,
+        rng=int(rng.integers(2**31)), **{"n_permutations": 0, **options},
+    )  # fmt: skip
+
+
+def ranking(runs: int, seed: int) -> Iterator[tuple[str, str, Callable[[], list[bool]]]]:
+    """What is asked of ``select_models``, of which data, and whether it is so in every run."""
+    one_better, equal = [2.5, 2.5, 1.5, 2.5, 2.5], [2.0] * 5
+
+    def each(ask: Callable[[xr.Dataset], bool], *args: object, **options: object) -> list[bool]:
+        return [
+            ask(ranked(np.random.default_rng([seed, run]), *args, **options)) for run in range(runs)
+        ]
+
+    def least(name: str, subset: str = "all") -> Callable[[xr.Dataset], bool]:
+        return lambda table: bool(table[name].sel(subset=subset).min() <= ALPHA + 1e-12)
+
+    for n in (30, 60, 120):
+        yield (
+            "the best model comes first", f"one of 5 better, {n} stimuli",
+            partial(each, lambda t: t["best"].values[0] == "m2", one_better, n=n, n_bins=1),
+        )  # fmt: skip
+    yield (
+        "the best model is `among_best`", "one of 5 better, 60 stimuli",
+        partial(each, lambda t: bool(t["among_best"].sel(model="m2")[0]), one_better, n_bins=1),
+    )  # fmt: skip
+    yield (
+        "the best model comes first in bin 0", "one of 5 better, 60 stimuli, 3 bins",
+        partial(each, lambda t: t["best"].values[1] == "m2", one_better),
+    )  # fmt: skip
+    for subset in ("all", "bin 0"):
+        yield (
+            f"some difference is significant, corrected, {subset}", "5 equal models, 60 stimuli",
+            partial(each, least("difference_p_value_max_t", subset), equal),
+        )  # fmt: skip
+    yield (
+        "some model is above chance, corrected", "5 models, another brain",
+        partial(
+            each, least("p_value_max_t"), equal, permuted=True, n_bins=1,
+            n_permutations=PERMUTATIONS,
+        ),
+    )  # fmt: skip
+    yield (
+        "some network is above chance, corrected", "2 networks of 3 layers, another brain",
+        partial(
+            each, least("p_value_max_t"), [2.0] * 6, permuted=True, layers=3, n_bins=1,
+            n_permutations=PERMUTATIONS,
+        ),
+    )  # fmt: skip
+    for over, same in (("stimulus", True), ("both", False)):
+        yield (
+            f'the interval holds the truth, `over="{over}"`',
+            f"5 equal models, {'the same' if same else 'new'} subjects",
+            partial(_held, runs, seed, equal, over, same),
+        )  # fmt: skip
+
+
+def _held(runs: int, seed: int, noises: list[float], over: str, same: bool) -> list[bool]:
+    """Whether intervals hold the mean score of other runs."""
+    first, second = (
+        [
+            ranked(np.random.default_rng([seed, part, run]), noises, same=same, over=over, n_bins=1)
+            for run in range(runs)
+        ]
+        for part in (1, 2)
+    )
+    truth = np.mean([table["rsa"].sel(subset="all") for table in first])
+    return [
+        bool((table["lower"].values[m, 0] <= truth) & (truth <= table["upper"].values[m, 0]))
+        for table in second
+        for m in range(len(noises))
+    ]
+
+
+def rate(number: int, runs: int, seed: int) -> tuple[str, str, str, int]:
+    """One row of the table of rankings."""
+    name, data, call = list(ranking(runs, seed))[number]
+    begin = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        found = call()
+    row = name, data, f"{np.mean(found):.3f}", runs
+    print(*row, f"{time.perf_counter() - begin:.0f} s", flush=True)
+    return row
+
+
+def rates(runs: int, seed: int) -> pd.DataFrame:
+    """All of ``ranking``, one process a core."""
+    count = len(list(ranking(runs, seed)))
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        jobs = [pool.submit(rate, number, runs, seed) for number in range(count)]
+        table = [job.result() for job in jobs]
+    return pd.DataFrame(table, columns=["what", "data", "share of runs", "runs"])
+
+
+TABLES = {
+    "True nulls": lambda runs, seed: rejections("tests", runs, seed),
+    "True nulls, without the remedy": lambda runs, seed: rejections("wrong", runs, seed),
+    "Planted effects": lambda runs, seed: rejections("power", max(runs // 5, 1), seed),
+    "Intervals": lambda runs, seed: coverages(max(runs // 2, 1), seed),
+    "Ranking models": lambda runs, seed: rates(max(runs // 2, 1), seed),
+}
+
+
+def measure(runs: int, seed: int, titles: list[str]) -> dict[str, pd.DataFrame]:
+    """The tables of these titles."""
+    return {title: TABLES[title](runs, seed) for title in titles}
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -555,8 +688,10 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="into docs/calibration.md")
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES), metavar="TITLE")
     arguments = parser.parse_args()
-    tables = measure(10 if arguments.short else arguments.runs, arguments.seed)
+    runs = 10 if arguments.short else arguments.runs
+    tables = measure(runs, arguments.seed, arguments.only)
     for title, table in tables.items():
         print(f"\n{title}\n{table.to_string(index=False)}")
     if arguments.write:

@@ -203,7 +203,7 @@ def p_values(
     """
     networks, subsets, n = members.shape
     if not n_permutations:
-        return np.full((2, networks, subsets), np.nan)
+        return np.full((networks, subsets), np.nan), np.full((networks, subsets), np.nan)
     if len(owner) == networks:
         draws = _null(scorer, members[owner], rank, np.zeros(n, int), n_permutations, seed)
         return _tested(draws)
