@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple, Protocol
 
@@ -18,8 +18,17 @@ AHEAD = 16
 """Candidates whose distances are made together with those of the best one."""
 GAIN = 1e-9
 """A swap must raise the objective by more, so that rounding never makes it go round."""
+TRIES = 20
 SHARES = (0.1, 0.2)
 """Of the members, those that a perturbation replaces, in turns."""
+
+
+class TooNearError(ValueError):
+    """Stimuli far enough from each other ran out; ``found`` says after how many."""
+
+    def __init__(self, found: int) -> None:
+        super().__init__(found)
+        self.found = found
 
 
 def agreement(inside: Array) -> float:
@@ -137,9 +146,11 @@ class Profiles:
         self._scale = np.where(scale > 0, scale, 1.0).astype(self.dtype)[:, None]
 
     def __contains__(self, stimulus: int) -> bool:
+        """Whether it is there already."""
         return stimulus in self._kept
 
     def __getitem__(self, stimulus: int) -> Array:
+        """The profile (M, N) of one stimulus."""
         if stimulus not in self._kept:
             self.make([stimulus])
         self._kept[stimulus] = one = self._kept.pop(stimulus)
@@ -179,6 +190,29 @@ class Sums(NamedTuple):
         """With distances (M, k)."""
         return Sums(self.total + inside.sum(1), self.products + inside @ inside.T)
 
+    def agreement(self, pairs: int, floor: float) -> float:
+        """Mean correlation over pairs of models; NaN where a sum of squares is not above floor."""
+        covariance = self.products - np.outer(self.total, self.total) / pairs
+        variance = np.diagonal(covariance)
+        if (variance <= floor).any():
+            return np.nan
+        weight = 1 / np.sqrt(variance)
+        return float(_mean_off_diagonal(covariance * np.outer(weight, weight)))
+
+
+def contributions(inside: Array) -> Array:
+    """Agreement of a set less that of it without each member (n), from distances (M, n, n)."""
+    models, n, _ = inside.shape
+    upper = np.triu_indices(n, 1)
+    values = inside[:, *upper]
+    scale = values.std(1)
+    gap = (inside - values.mean(1)[:, None, None]) / np.where(scale > 0, scale, 1.0)[:, None, None]
+    gap[:, np.arange(n), np.arange(n)] = 0
+    whole = Sums(np.zeros(models), np.zeros((models, models))).plus(gap[:, *upper])
+    pairs = (n - 1) * (n - 2) // 2
+    without = [whole.less(gap[:, i]).agreement(pairs, 1e-12 * pairs) for i in range(n)]
+    return agreement(inside) - np.array(without)
+
 
 class Moments:
     """Sums of products of the distances of every candidate to the stimuli of a set."""
@@ -199,8 +233,8 @@ class Moments:
         """Variances, times ``pairs``, up to this are those of equal distances."""
         return pairs * (1e-6 if self.dtype == np.float32 else 1e-12)
 
-    def _over(self, work: object, length: int) -> None:
-        over_blocks(work, length, self.dtype.itemsize * max(1, len(self.mixed)))  # type: ignore[arg-type]
+    def _over(self, work: Callable[[Sequence[slice]], None], length: int) -> None:
+        over_blocks(work, length, self.dtype.itemsize * len(self.mixed))
 
     def change(self, new: Array, old: Array | None = None) -> None:
         """Add the profile (M, N) of a new member, and take that of an old one away."""
@@ -271,6 +305,11 @@ class Limits(NamedTuple):
     wanted: Array
     near: Array | None
 
+    @property
+    def size(self) -> int:
+        """Stimuli of a set."""
+        return int(self.wanted.sum())
+
     def fill(self, order: Array) -> Array:
         """The set that takes stimuli in this order wherever it may."""
         cells = np.repeat(np.arange(len(self.wanted)), np.diff(self.edges))
@@ -312,12 +351,8 @@ class Search:
         return self.profiles[int(one)][:, others].astype(np.float64)
 
     def _value(self, sums: Sums) -> float:
-        covariance = sums.products - np.outer(sums.total, sums.total) / self.pairs
-        variance = np.diagonal(covariance)
-        if (variance <= self.moments.floor(self.pairs)).any():
-            return -np.inf
-        weight = 1 / np.sqrt(variance)
-        return self.sign * float(_mean_off_diagonal(covariance * np.outer(weight, weight)))
+        value = sums.agreement(self.pairs, self.moments.floor(self.pairs))
+        return -np.inf if np.isnan(value) else self.sign * value
 
     def ascend(self) -> int:
         """Swap until no swap helps, also with the sums made anew; returns how many it took."""
@@ -388,19 +423,37 @@ def optimize(
     profiles = Profiles(source)
     if start is None:
         start = limits.fill(np.argsort(-sign * landmark_scores(profiles), kind="stable"))
+        if len(start) < limits.size:
+            start, *_ = random_sets(limits, 1, rng)
     best = Search(profiles, start, limits, sign)
     taken = best.ascend()
+    begins = iter(random_sets(limits, n_restarts, rng))
     for number in range(n_restarts + n_perturbations):
         if number < n_restarts:
-            members = limits.fill(rng.permutation(source.shape[1]))
+            members = next(begins)
         else:
-            share = SHARES[number % len(SHARES)]
-            members = perturbed(best.members, share, limits, rng)
+            members = perturbed(best.members, SHARES[number % len(SHARES)], limits, rng)
         other = Search(profiles, members, limits, sign)
         taken += other.ascend()
         if other.value > best.value:
             best = other
     return Found(best.members, start, taken)
+
+
+def random_sets(limits: Limits, count: int, rng: np.random.Generator) -> list[Array]:
+    """Sets (count) drawn at random within the limits, TRIES at most for each of them."""
+    result: list[Array] = []
+    most = 0
+    for _ in range(TRIES * count):
+        if len(result) == count:
+            break
+        one = limits.fill(rng.permutation(limits.edges[-1]))
+        most = max(most, len(one))
+        if len(one) == limits.size:
+            result.append(one)
+    if len(result) < count:
+        raise TooNearError(most)
+    return result
 
 
 def landmark_scores(profiles: Profiles) -> Array:
