@@ -122,12 +122,13 @@ def per_label(
                 f"{listing(sorted(there))}"
             )
         return per_label(found[0], sides, stimulus, what)
-    if given.dims != (stimulus,) or not index.isin(given.indexes[stimulus]).all():
+    known = given.indexes.get(stimulus)
+    if given.dims != (stimulus,) or known is None or not index.isin(known).all():
         raise SchemaError(
             f"{what} must have one value for each label of {stimulus!r} and no other dim; it has "
             f"the dims {list(map(str, given.dims))}"
         )
-    values = given.isel({stimulus: given.indexes[stimulus].get_indexer(index)}).values
+    values = given.isel({stimulus: known.get_indexer(index)}).values
     return xr.DataArray(values, dims=stimulus, coords={stimulus: index}, name=given.name)
 
 
