@@ -81,12 +81,11 @@ def write_selection(
     path = Path(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} is there already; overwrite=True replaces it")
-    table = pd.DataFrame(_columns(selection, stimulus))
-    text = [name for name in table if table[name].dtype == object]
+    columns = _columns(selection, stimulus)
     risky = [
         f"{name}: {value}"
-        for name in text
-        for value in table[name]
+        for name, values in columns.items()
+        for value in (values if values.dtype == object else ())
         if isinstance(value, str) and value.startswith(FORMULA)
     ]
     if risky:
@@ -99,7 +98,7 @@ def write_selection(
     part = path.with_name(f".{path.name}.{uuid4().hex}.part")
     try:
         with part.open("x", encoding="utf-8", newline="") as file:
-            table.to_csv(file, index=False, lineterminator="\r\n")
+            pd.DataFrame(columns).to_csv(file, index=False, lineterminator="\r\n")
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -126,7 +125,7 @@ def _columns(selection: xr.Dataset, stimulus: str) -> dict[str, Any]:
             continue
         if len(other) > 1:
             raise SchemaError(
-                f"{name!r} has the dims {list(map(str, array.dims))}; choose with .sel()"
+                f"{name!r} has the dims {list(map(str, array.dims))}; choose one with .sel()"
             )
         if other:
             for label in selection.indexes[other[0]]:

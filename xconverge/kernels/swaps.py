@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, pairwise
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -424,15 +424,17 @@ def optimize(
     if start is None:
         start = limits.fill(np.argsort(-sign * landmark_scores(profiles), kind="stable"))
         if len(start) < limits.size:
-            start, *_ = random_sets(limits, 1, rng)
+            start = _some_set(limits, len(start), rng)
     best = Search(profiles, start, limits, sign)
     taken = best.ascend()
-    begins = iter(random_sets(limits, n_restarts, rng))
-    for number in range(n_restarts + n_perturbations):
-        if number < n_restarts:
-            members = next(begins)
-        else:
-            members = perturbed(best.members, SHARES[number % len(SHARES)], limits, rng)
+    others = chain(
+        random_sets(limits, n_restarts, rng),
+        (
+            perturbed(best.members, SHARES[number % len(SHARES)], limits, rng)
+            for number in range(n_perturbations)
+        ),
+    )
+    for members in others:
         other = Search(profiles, members, limits, sign)
         taken += other.ascend()
         if other.value > best.value:
@@ -440,20 +442,20 @@ def optimize(
     return Found(best.members, start, taken)
 
 
-def random_sets(limits: Limits, count: int, rng: np.random.Generator) -> list[Array]:
-    """Sets (count) drawn at random within the limits, TRIES at most for each of them."""
-    result: list[Array] = []
-    most = 0
-    for _ in range(TRIES * count):
-        if len(result) == count:
-            break
-        one = limits.fill(rng.permutation(limits.edges[-1]))
-        most = max(most, len(one))
-        if len(one) == limits.size:
-            result.append(one)
-    if len(result) < count:
-        raise TooNearError(most)
-    return result
+def random_sets(limits: Limits, count: int, rng: np.random.Generator) -> Iterator[Array]:
+    """Sets drawn at random: as many as count, or fewer where most draws do not fit the limits."""
+    for _ in range(count):
+        for _ in range(TRIES):
+            one = limits.fill(rng.permutation(limits.edges[-1]))
+            if len(one) == limits.size:
+                yield one
+                break
+
+
+def _some_set(limits: Limits, found: int, rng: np.random.Generator) -> Array:
+    for one in random_sets(limits, TRIES, rng):
+        return one
+    raise TooNearError(found)
 
 
 def landmark_scores(profiles: Profiles) -> Array:

@@ -107,8 +107,9 @@ def optimize_stimuli(
         In memory, over ``stimulus``, with its coordinates, the largest contribution first:
         ``contribution``, the agreement of the set less that of the set without the stimulus, and
         ``reason`` in words. ``agreement`` of the set, ``agreement_of_start``,
-        ``agreement_of_random``, the mean over 100 random sets within the same constraints, and
-        ``n_swaps`` of all searches. With ``leave_out``, over its groups: ``agreement_heldout``,
+        ``agreement_of_random``, the mean over 100 random sets within the same constraints (fewer,
+        or NaN, where random stimuli are hardly ever ``min_distance`` apart), and ``n_swaps`` of
+        all searches. With ``leave_out``, over its groups: ``agreement_heldout``,
         the mean correlation of left-out models with the others inside the set that was chosen
         without them, and ``agreement_heldout_of_random``; ``stability`` (stimulus), the share of
         these sets that hold the stimulus, and ``overlap_without``, the share of the set that each
@@ -190,10 +191,11 @@ def optimize_stimuli(
 
     try:
         best = search(source)
-        draws = swaps.random_sets(limits, N_RANDOM, np.random.default_rng([seed, 1]))
     except swaps.TooNearError as error:
         raise too_near(error.found, n, rules) from error
-    drawn = np.stack([swaps.correlations(source.inside(one)) for one in draws])
+    draws = swaps.random_sets(limits, N_RANDOM, np.random.default_rng([seed, 1]))
+    drawn = np.array([swaps.correlations(source.inside(one)) for one in draws])
+    drawn = drawn.reshape(-1, len(parts), len(parts))
     inside = source.inside(best.members)
     scores = {
         "agreement": swaps.agreement(inside),
