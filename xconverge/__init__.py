@@ -9,6 +9,7 @@ from xconverge.inference.calibration import calibrate, calibrate_rsa
 from xconverge.inference.exact import overlap_p_value
 from xconverge.inference.intervals import confidence_interval
 from xconverge.inference.reliability import alignment_reliability, reliability
+from xconverge.interop.csv import write_selection
 from xconverge.measures.alignment import alignment
 from xconverge.measures.dispersion import dispersion
 from xconverge.measures.graph import neighbor_graph
@@ -16,6 +17,7 @@ from xconverge.measures.neighbors import local_density
 from xconverge.measures.norms import stimulus_norm
 from xconverge.measures.preprocess import center, clamp, pca, unit_rows, zscore
 from xconverge.measures.rdm import noise_ceiling, rdm, rsa
+from xconverge.measures.residuals import residual_component
 from xconverge.measures.shared_space import shared_space, transform
 from xconverge.schema import SchemaError, UnalignedSpaceWarning, validate
 from xconverge.stack import stack_models
@@ -34,11 +36,14 @@ from xconverge.study.bin_contrast import binned_rsa_contrast
 from xconverge.study.binned_rsa import binned_rsa
 from xconverge.study.bins import dispersion_bins
 from xconverge.study.contrast import subset_contrast
+from xconverge.study.curate import exclude_high_dispersion
 from xconverge.study.leave_out import leave_out_modulation
 from xconverge.study.model_selection import select_models
 from xconverge.study.modulation import modulation
+from xconverge.study.optimize import optimize_stimuli
 from xconverge.study.pool import pool_curve
 from xconverge.study.prediction import cross_modal_prediction
+from xconverge.study.selection import select_stimuli
 
 __all__ = [
     "SchemaError",
@@ -58,6 +63,7 @@ __all__ = [
     "cross_modal_prediction",
     "dispersion",
     "dispersion_bins",
+    "exclude_high_dispersion",
     "leave_out_modulation",
     "local_density",
     "modulation",
@@ -66,14 +72,17 @@ __all__ = [
     "open_neighbors",
     "open_representations",
     "open_store",
+    "optimize_stimuli",
     "overlap_p_value",
     "pca",
     "pool_curve",
     "rdm",
     "recommend_chunks",
     "reliability",
+    "residual_component",
     "rsa",
     "select_models",
+    "select_stimuli",
     "shared_space",
     "stack_models",
     "stimulus_norm",
@@ -83,6 +92,7 @@ __all__ = [
     "validate",
     "write_neighbors",
     "write_representations",
+    "write_selection",
     "write_study",
     "zscore",
 ]

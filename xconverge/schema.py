@@ -162,7 +162,7 @@ VARIABLES: dict[str, Variable] = {
         "model_a model_b bin", "similarity", "1", "mean alignment inside a dispersion bin"
     ),
     "dispersion_by_bin": Variable("bin", "distance", "1", "mean dispersion inside a bin"),
-    "rank": Variable("model subset", "label", "1", "place among the models, 1 the best"),
+    "rank": Variable("", "label", "1", "place among all that were compared, 1 the first"),
     "among_best": Variable("model subset", "label", "1", "no model is significantly better"),
     "best": Variable("subset", "label", "1", "the model of the highest score"),
     "best_rsa_heldout": Variable(
@@ -194,6 +194,39 @@ VARIABLES: dict[str, Variable] = {
     "random_correlation": Variable(
         "subset", "similarity", "1", "mean correlation of random subsets of the same size"
     ),
+    "residual_component": Variable(
+        "stimulus", "value", "as given", "first principal component of the models' residuals"
+    ),
+    "value": Variable("stimulus", "value", "as given", "what the stimuli were chosen by"),
+    "mean_rank": Variable("stimulus", "value", "stimuli", "mean rank over the criteria"),
+    "reason": Variable("stimulus", "label", "1", "why the stimulus was chosen"),
+    "chosen_by": Variable(
+        "criterion stimulus", "label", "1", "whether the criterion alone chooses the stimulus too"
+    ),
+    "overlap": Variable(
+        "criterion criterion_2", "similarity", "1", "share of stimuli that both criteria choose"
+    ),
+    "stability": Variable(
+        "stimulus", "similarity", "1", "share of sets, models left out, that hold the stimulus"
+    ),
+    "overlap_without": Variable(
+        "model", "similarity", "1", "share of the set that stays without the models"
+    ),
+    "contribution": Variable(
+        "stimulus", "value", "1", "agreement of the set less that of the set without the stimulus"
+    ),
+    "agreement": Variable(
+        "", "similarity", "1", "mean correlation of two models' RDMs inside the set"
+    ),
+    "agreement_of_start": Variable("", "similarity", "1", "agreement of the set it started from"),
+    "agreement_of_random": Variable("", "similarity", "1", "mean agreement of random sets"),
+    "agreement_heldout": Variable(
+        "model", "similarity", "1", "of left-out models with the others, in the set of the others"
+    ),
+    "agreement_heldout_of_random": Variable(
+        "model", "similarity", "1", "of left-out models with the others, mean over random sets"
+    ),
+    "n_swaps": Variable("", "count", "swaps", "swaps that all searches took"),
 }
 
 

@@ -187,12 +187,15 @@ def row_norms(x: Array, width: int) -> Array:
     return np.where(seen, norm, np.nan)
 
 
-def square_distances(rows: Array, others: Array) -> Array:
+def square_distances(rows: Array, others: Array, square_others: Array | None = None) -> Array:
     """Squared distances (n, m) of rows to others, exact also where rows nearly agree.
 
-    One matrix product, then the entries that cancel in it again, from differences.
+    One matrix product, then the entries that cancel in it again, from differences. The squared
+    norms (m) of the others may be given.
     """
-    square_rows, square_others = np.vecdot(rows, rows), np.vecdot(others, others)
+    square_rows = np.vecdot(rows, rows)
+    if square_others is None:
+        square_others = np.vecdot(others, others)
     total = square_rows[:, None] + square_others
     result: Array = rows @ others.T
     result *= -2

@@ -60,6 +60,38 @@ def crossed(codes: Array) -> Array:
     return np.where((codes < 0).any(0), -1, number.reshape(-1))
 
 
+def apportioned(pool: Array, n: int) -> Array:
+    """How many of n each cell gets by its share of the pool (C): largest remainders, then order."""
+    exact = pool * (n / pool.sum()) if pool.any() else np.zeros(len(pool))
+    result = np.floor(exact + 1e-9).astype(np.int64)
+    left = np.argsort(result - exact, kind="stable")[: n - result.sum()]
+    result[left] += 1
+    return result
+
+
+def pick(order: Array, cells: Array, wanted: Array, near: Array | None) -> Array:
+    """Stimuli taken in this order as long as their cell (N) wants any and none taken is near.
+
+    ``cells`` is negative for stimuli that are never taken; ``near`` (N, N) says which two are.
+    """
+    left = wanted.copy()
+    order = order[cells[order] >= 0]
+    if near is None:
+        inside = np.empty(len(order), np.int64)
+        for cell in np.unique(cells[order]):
+            mine = np.flatnonzero(cells[order] == cell)
+            inside[mine] = np.arange(len(mine))
+        return np.asarray(order[inside < wanted[cells[order]]])
+    taken: list[int] = []
+    closed = np.zeros(len(cells), bool)
+    for one in order:
+        if left[cells[one]] > 0 and not closed[one]:
+            taken.append(int(one))
+            left[cells[one]] -= 1
+            closed |= near[one]
+    return np.array(taken, np.int64)
+
+
 def inside_scores(
     members: Array,
     rank: Array,

@@ -102,27 +102,34 @@ def strata_of(
     """Number (stimulus) of the group of each stimulus: a coordinate by name, or values by label."""
     if strata is None:
         return None
+    given = per_label(strata, sides, stimulus, "strata")
+    _, numbers = np.unique(given.values.astype(str), return_inverse=True)
+    return given.copy(data=numbers)
+
+
+def per_label(
+    given: str | xr.DataArray, sides: Sequence[xr.DataArray], stimulus: str, what: str
+) -> xr.DataArray:
+    """Values (stimulus) in the order of the first side: a coordinate by name, or given by label."""
     index = sides[0].indexes[stimulus]
-    if isinstance(strata, str):
-        found = [side.coords[strata] for side in sides if strata in side.coords]
+    if isinstance(given, str):
+        found = [side.coords[given] for side in sides if given in side.coords]
         found = [coord for coord in found if coord.dims == (stimulus,)]
         if not found:
             there = {str(n) for s in sides for n, c in s.coords.items() if c.dims == (stimulus,)}
             raise SchemaError(
-                f"strata={strata!r} must be a coordinate on {stimulus!r}; there is "
+                f"{what}={given!r} must be a coordinate on {stimulus!r}; there is "
                 f"{listing(sorted(there))}"
             )
-        given = found[0]
-    else:
-        given = strata
-    if given.dims != (stimulus,) or not index.isin(given.indexes[stimulus]).all():
+        return per_label(found[0], sides, stimulus, what)
+    known = given.indexes.get(stimulus)
+    if given.dims != (stimulus,) or known is None or not index.isin(known).all():
         raise SchemaError(
-            f"strata must have one value for each label of {stimulus!r} and no other dim; it has "
+            f"{what} must have one value for each label of {stimulus!r} and no other dim; it has "
             f"the dims {list(map(str, given.dims))}"
         )
-    values = given.isel({stimulus: given.indexes[stimulus].get_indexer(index)}).values
-    _, numbers = np.unique(values.astype(str), return_inverse=True)
-    return xr.DataArray(numbers, dims=stimulus, coords={stimulus: index}, name=given.name)
+    values = given.isel({stimulus: known.get_indexer(index)}).values
+    return xr.DataArray(values, dims=stimulus, coords={stimulus: index}, name=given.name)
 
 
 def strata_name(strata: str | xr.DataArray | None) -> str | None:

@@ -310,7 +310,7 @@ def noise_ceiling(
     """
     choose("method", method, METHODS)
     second = f"{stimulus}_2"
-    rdms = _square(check_dims(rdms, subject, what="rdms"), "rdms", stimulus)
+    rdms = square_rdm(check_dims(rdms, subject, what="rdms"), "rdms", stimulus)
     if rdms.sizes[subject] < 2:
         raise SchemaError(f"a noise ceiling needs at least 2 subjects, got {rdms.sizes[subject]}")
     lower, upper = apply(
@@ -332,7 +332,7 @@ def join_rdms(
     a: xr.DataArray, b: xr.DataArray, join: Join = "exact", stimulus: str = "stimulus"
 ) -> tuple[xr.DataArray, xr.DataArray, int]:
     """Two sets of RDMs over the same stimuli in the same order, rows and columns."""
-    a, b = _square(a, "rdm_a", stimulus), _square(b, "rdm_b", stimulus)
+    a, b = square_rdm(a, "rdm_a", stimulus), square_rdm(b, "rdm_b", stimulus)
     a, b, dropped = join_labels(a, b, stimulus, join, ("rdm_a", "rdm_b"))
     second = f"{stimulus}_2"
     return (
@@ -342,7 +342,8 @@ def join_rdms(
     )
 
 
-def _square(array: xr.DataArray, what: str, stimulus: str) -> xr.DataArray:
+def square_rdm(array: xr.DataArray, what: str, stimulus: str) -> xr.DataArray:
+    """An RDM with the same labels on both dims, columns in the order of the rows."""
     second = f"{stimulus}_2"
     array = check_dims(array, stimulus, second, what=what)
     check_labels(array, stimulus, second, what=what)

@@ -1,0 +1,1 @@
+"""Files and objects of neighbouring tools, one file each."""
