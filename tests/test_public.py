@@ -79,7 +79,9 @@ def test_the_readmes_example_runs():
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize(("name", "count"), [("statistics.md", 7), ("scaling.md", 2)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("statistics.md", 7), ("scaling.md", 2), ("selection.md", 9)]
+)
 def test_the_snippets_of_a_page_run(name, count):
     page = (PACKAGE.parent / "docs" / name).read_text("utf-8")
     snippets = [part.split("```")[0] for part in page.split("```python\n")[1:]]
