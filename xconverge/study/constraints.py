@@ -41,7 +41,9 @@ class Code(NamedTuple):
     def numbers(self, known: Array, n_bins: int) -> Array:
         """Number (N) of the quantile bin or name of each known stimulus, else -1."""
         if self.names is None:
-            return kernels.cells_of(np.where(known, self.values, np.nan), n_bins)
+            values = np.where(known, self.values, np.nan)
+            none = ~np.isfinite(values).any()
+            return np.full(len(values), -1) if none else kernels.cells_of(values, n_bins)
         return np.where(known, self.values, -1)
 
     def word(self, number: int, n_bins: int) -> str:
