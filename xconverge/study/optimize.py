@@ -95,8 +95,8 @@ def optimize_stimuli(
     groups, quotas, match, match_bins, distances, min_distance
         Constraints, as in ``select_stimuli``. A swap stays inside its cell.
     leave_out : str, optional
-        ``"model"``, or a model coordinate (``family`` …): the search is made again without each
-        of its groups.
+        ``"model"``, or a model coordinate (``family`` …): the whole search is made again without
+        each of its groups.
     rng : Generator, int or None
         Source of random sets, which follow labels.
     model, stimulus, feature : str
