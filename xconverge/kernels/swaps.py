@@ -401,18 +401,22 @@ class Search:
 
     def perturbed(self, share: float, rng: np.random.Generator) -> Search:
         """Another search, this share of its members, at least one, replaced at random."""
+        members = self.members.copy()
+        count = max(1, round(share * len(members)))
+        changed = rng.choice(len(members), count, replace=False)
+        for position in changed:
+            cell = self.limits.cell(int(members[position]))
+            free = np.flatnonzero(~self.limits.closed(members, position, cell))
+            if len(free):
+                members[position] = cell.start + rng.choice(free)
+        self.profiles.make(members.tolist(), self.members.tolist())
         other = copy(self)
         other.members, other.moments = self.members.copy(), self.moments.copy()
-        count = max(1, round(share * len(self.members)))
-        for position in rng.choice(len(self.members), count, replace=False):
-            gone = int(other.members[position])
-            cell = self.limits.cell(gone)
-            free = np.flatnonzero(~self.limits.closed(other.members, position, cell))
-            if len(free):
-                new = cell.start + int(rng.choice(free))
-                rest = other.sums.less(other._to(gone, other.members))
-                others = np.delete(other.members, position)
-                other._swap(position, new, rest.plus(other._to(new, others)))
+        for position in changed:
+            gone, new = int(other.members[position]), int(members[position])
+            rest = other.sums.less(other._to(gone, other.members))
+            inside = other._to(new, np.delete(other.members, position))
+            other._swap(position, new, rest.plus(inside))
         return other
 
 
