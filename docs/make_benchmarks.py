@@ -33,6 +33,7 @@ TOPICS = {
     "scaling": "Calls on a store against bare products in memory; peak memory is that of the whole "
     "process, with the interpreter.",
     "workers": "Clusters of one and of two processes of one thread each; their numbers are equal.",
+    "selection": "Sets of stimuli by swaps; seconds are of a whole call with default arguments.",
     "graphs": "What the scheduler is given. Making a graph reads no values.",
 }
 

@@ -57,7 +57,13 @@ def results():
     table = xc.binned_rsa(a, b, by, 2, n_permutations=9)
     yield "rsa", "similarity", table["rsa"]
     yield "n_stimuli", "count", table["n_stimuli"]
-    yield "aligned", "value", xc.shared_space(a)["aligned"]
+    space = xc.shared_space(a)
+    yield "aligned", "value", space["aligned"]
+    yield "residual_component", "value", xc.residual_component(space["residual"])
+    yield "rank", "count", xc.select_stimuli(by, 4)["rank"]
+    chosen = xc.optimize_stimuli(a, 5, leave_out="model", rng=0)
+    yield "agreement", "similarity", chosen["agreement"]
+    yield "stability", "similarity", chosen["stability"]
 
 
 @pytest.mark.parametrize(("name", "kind", "result"), list(results()))
@@ -80,7 +86,8 @@ def test_the_readmes_example_runs():
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize(
-    ("name", "count"), [("statistics.md", 7), ("scaling.md", 2), ("model-selection.md", 2)]
+    ("name", "count"),
+    [("statistics.md", 7), ("scaling.md", 2), ("selection.md", 9), ("model-selection.md", 2)],
 )
 def test_the_snippets_of_a_page_run(name, count):
     page = (PACKAGE.parent / "docs" / name).read_text("utf-8")
@@ -131,6 +138,9 @@ def test_arrows_point_one_way():
         assert not [n for n in imported(path) if n.startswith(above)], path
     for path in sorted((PACKAGE / "inference").glob("*.py")):
         assert not [n for n in imported(path) if n.startswith("xconverge.study")], path
+    for layer in ("kernels", "measures", "inference", "study"):
+        for path in sorted((PACKAGE / layer).glob("*.py")):
+            assert not [n for n in imported(path) if n.startswith("xconverge.interop")], path
     for path in PACKAGE.rglob("*.py"):
         if path.name not in ("cli.py", "demo.py", "__init__.py"):
             faces = ("xconverge.cli", "xconverge.demo", "xconverge.plot")

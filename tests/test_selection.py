@@ -248,6 +248,9 @@ def test_missing_groups_and_values_are_never_chosen():
     assert not gone & set(chosen["stimulus"].values)
     with pytest.raises(xc.SchemaError, match="n=13 stimuli are wanted, and 12 of 20 can be chosen"):
         xc.select_stimuli(by, 13, groups="kind", match="size", match_bins=2)
+    nothing = (by["size"] * np.nan).rename("nothing")
+    with pytest.raises(xc.SchemaError, match="n=2 stimuli are wanted, and 0 of 20 can be chosen"):
+        xc.select_stimuli(by, 2, match=nothing)
     lost = by["stimulus"].values[4:8]
     with pytest.raises(xc.SchemaError, match="match_to holds stimuli without a value to match"):
         xc.select_stimuli(by, 4, "matched", match_to=lost, match="size")

@@ -18,6 +18,7 @@ from tests.benchmarks import (
     bench_graphs,
     bench_inference,
     bench_scaling,
+    bench_selection,
     bench_store,
     bench_workers,
 )
@@ -31,6 +32,7 @@ PARTS: dict[str, Callable[[bool, Path], Table]] = {
     "scaling": bench_scaling.measure,
     "workers": bench_workers.measure,
     "graphs": bench_graphs.measure,
+    "selection": bench_selection.measure,
 }
 
 

@@ -74,15 +74,15 @@ def pick(order: Array, cells: Array, wanted: Array, near: Array | None) -> Array
 
     ``cells`` is negative for stimuli that are never taken; ``near`` (N, N) says which two are.
     """
-    left = wanted.copy()
     order = order[cells[order] >= 0]
     if near is None:
-        inside = np.empty(len(order), np.int64)
-        for cell in np.unique(cells[order]):
-            mine = np.flatnonzero(cells[order] == cell)
-            inside[mine] = np.arange(len(mine))
-        return np.asarray(order[inside < wanted[cells[order]]])
+        by_cell = np.argsort(cells[order], kind="stable")
+        sorted_cells = cells[order[by_cell]]
+        before = np.empty(len(order), np.int64)
+        before[by_cell] = np.arange(len(order)) - np.searchsorted(sorted_cells, sorted_cells)
+        return np.asarray(order[before < wanted[cells[order]]])
     taken: list[int] = []
+    left = wanted.copy()
     closed = np.zeros(len(cells), bool)
     for one in order:
         if left[cells[one]] > 0 and not closed[one]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from itertools import chain, pairwise
 from typing import NamedTuple, Protocol
 
@@ -16,6 +17,8 @@ CACHE_BYTES = 2**29
 LANDMARKS = 200
 AHEAD = 16
 """Candidates whose distances are made together with those of the best one."""
+PASSES = 4
+"""How many times smaller blocks are than what is read of them once, so that they stay in cache."""
 GAIN = 1e-9
 """A swap must raise the objective by more, so that rounding never makes it go round."""
 TRIES = 20
@@ -229,12 +232,19 @@ class Moments:
         for one in members:
             self.change(profiles[one])
 
+    def copy(self) -> Moments:
+        """Sums of their own."""
+        other = copy(self)
+        other.first, other.second = self.first.copy(), self.second.copy()
+        other.mixed = self.mixed.copy()
+        return other
+
     def floor(self, pairs: int) -> float:
         """Variances, times ``pairs``, up to this are those of equal distances."""
         return pairs * (1e-6 if self.dtype == np.float32 else 1e-12)
 
     def _over(self, work: Callable[[Sequence[slice]], None], length: int) -> None:
-        over_blocks(work, length, self.dtype.itemsize * len(self.mixed))
+        over_blocks(work, length, PASSES * self.dtype.itemsize * len(self.mixed))
 
     def change(self, new: Array, old: Array | None = None) -> None:
         """Add the profile (M, N) of a new member, and take that of an old one away."""
@@ -262,7 +272,7 @@ class Moments:
         models = len(self.first)
         result = np.empty(within.stop - within.start)
         total, products = (one.astype(self.dtype) for one in rest)
-        own, upper = np.diagonal(products)[:, None], np.triu(products, 1)
+        own = np.diagonal(products)[:, None]
         floor = self.floor(pairs)
 
         def work(parts: Sequence[slice]) -> None:
@@ -276,12 +286,10 @@ class Moments:
                 variance -= sums**2 / pairs
                 defined = variance > floor
                 weight = 1 / np.sqrt(np.where(defined, variance, 1))
-                value = (weight * (upper @ weight)).sum(0)
+                value = _off_diagonal(weight * sums) / -pairs
                 for m, block in enumerate(self.blocks):
-                    value += weight[m] * np.einsum(
-                        "kc,kc->c", self.mixed[block, part], weight[m + 1 :]
-                    )
-                value -= _off_diagonal(weight * sums) / pairs
+                    mixed = self.mixed[block, part] + products[m, m + 1 :, None]
+                    value += weight[m] * np.einsum("kc,kc->c", mixed, weight[m + 1 :])
                 if gone is not None:
                     value -= _off_diagonal(weight * gone[:, part])
                 result[local] = np.where(defined.all(0), value, -np.inf)
@@ -355,17 +363,10 @@ class Search:
         return -np.inf if np.isnan(value) else self.sign * value
 
     def ascend(self) -> int:
-        """Swap until no swap helps, also with the sums made anew; returns how many it took."""
-        taken = self._sweeps()
-        since = taken
-        while since:
-            self.refresh()
-            since = self._sweeps()
-            taken += since
-        return taken
+        """Swap in the best candidate for each position in turn, until all were tried in vain.
 
-    def _sweeps(self) -> int:
-        """The best candidate for each position in turn, until all were tried in vain."""
+        Returns how many swaps it took.
+        """
         taken = tried = position = 0
         while tried < len(self.members):
             swapped = self._improve(position)
@@ -388,13 +389,35 @@ class Search:
             self.profiles.make(ahead[scores[ahead] > -np.inf] + cell.start, self.members.tolist())
         new = best + cell.start
         sums = rest.plus(self._to(new, np.delete(self.members, position)))
-        value = self._value(sums)
-        if value <= self.value + GAIN:
+        if self._value(sums) <= self.value + GAIN:
             return False
-        self.moments.change(self.profiles[new], self.profiles[gone])
-        self.members[position] = new
-        self.sums, self.value = sums, value
+        self._swap(position, new, sums)
         return True
+
+    def _swap(self, position: int, new: int, sums: Sums) -> None:
+        self.moments.change(self.profiles[new], self.profiles[int(self.members[position])])
+        self.members[position] = new
+        self.sums, self.value = sums, self._value(sums)
+
+    def perturbed(self, share: float, rng: np.random.Generator) -> Search:
+        """Another search, this share of its members, at least one, replaced at random."""
+        members = self.members.copy()
+        count = max(1, round(share * len(members)))
+        changed = rng.choice(len(members), count, replace=False)
+        for position in changed:
+            cell = self.limits.cell(int(members[position]))
+            free = np.flatnonzero(~self.limits.closed(members, position, cell))
+            if len(free):
+                members[position] = cell.start + rng.choice(free)
+        self.profiles.make(members.tolist(), self.members.tolist())
+        other = copy(self)
+        other.members, other.moments = self.members.copy(), self.moments.copy()
+        for position in changed:
+            gone, new = int(other.members[position]), int(members[position])
+            rest = other.sums.less(other._to(gone, other.members))
+            inside = other._to(new, np.delete(other.members, position))
+            other._swap(position, new, rest.plus(inside))
+        return other
 
 
 class Found(NamedTuple):
@@ -428,18 +451,15 @@ def optimize(
     best = Search(profiles, start, limits, sign)
     taken = best.ascend()
     others = chain(
-        random_sets(limits, n_restarts, rng),
-        (
-            perturbed(best.members, SHARES[number % len(SHARES)], limits, rng)
-            for number in range(n_perturbations)
-        ),
+        (Search(profiles, one, limits, sign) for one in random_sets(limits, n_restarts, rng)),
+        (best.perturbed(SHARES[i % len(SHARES)], rng) for i in range(n_perturbations)),
     )
-    for members in others:
-        other = Search(profiles, members, limits, sign)
+    for other in others:
         taken += other.ascend()
         if other.value > best.value:
             best = other
-    return Found(best.members, start, taken)
+    best.refresh()
+    return Found(best.members, start, taken + best.ascend())
 
 
 def random_sets(limits: Limits, count: int, rng: np.random.Generator) -> Iterator[Array]:
@@ -466,15 +486,3 @@ def landmark_scores(profiles: Profiles) -> Array:
     moments = Moments(profiles, landmarks)
     scores = moments.scores(none, None, slice(0, n), len(landmarks))
     return np.where(np.isinf(scores), 0.0, scores)
-
-
-def perturbed(members: Array, share: float, limits: Limits, rng: np.random.Generator) -> Array:
-    """The set with this share of its members, at least one, replaced at random in their cells."""
-    members = members.copy()
-    count = max(1, round(share * len(members)))
-    for position in rng.choice(len(members), count, replace=False):
-        cell = limits.cell(int(members[position]))
-        free = np.flatnonzero(~limits.closed(members, position, cell))
-        if len(free):
-            members[position] = cell.start + rng.choice(free)
-    return members

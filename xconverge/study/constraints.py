@@ -41,7 +41,9 @@ class Code(NamedTuple):
     def numbers(self, known: Array, n_bins: int) -> Array:
         """Number (N) of the quantile bin or name of each known stimulus, else -1."""
         if self.names is None:
-            return kernels.cells_of(np.where(known, self.values, np.nan), n_bins)
+            values = np.where(known, self.values, np.nan)
+            none = ~np.isfinite(values).any()
+            return np.full(len(values), -1) if none else kernels.cells_of(values, n_bins)
         return np.where(known, self.values, -1)
 
     def word(self, number: int, n_bins: int) -> str:
@@ -182,14 +184,15 @@ def cells(pool: Pool, eligible: Array, n: int) -> Cells:
     bins = pool.rules.match_bins
     codes = [code.numbers(known, bins) for code in pool.codes]
     number = kernels.crossed(np.stack(codes or [np.where(known, 0, -1)]))
-    count = int(number.max(initial=-1)) + 1
-    first = [int((number == cell).argmax()) for cell in range(count)]
+    inside = np.flatnonzero(number >= 0)
+    _, first, number[inside] = np.unique(number[inside], return_index=True, return_inverse=True)
+    count = len(first)
     words = [
         ", ".join(
             code.word(int(numbers[i]), bins)
             for code, numbers in zip(pool.codes, codes, strict=True)
         )
-        for i in first
+        for i in inside[first]
     ]
     wanted = np.zeros(count, np.int64)
     if pool.reference is not None:
@@ -200,7 +203,6 @@ def cells(pool: Pool, eligible: Array, n: int) -> Cells:
                 f"{listing(pool.labels[pool.reference[lost]])}"
             )
         wanted = np.bincount(number[pool.reference], minlength=count)
-        number = number.copy()
         number[pool.reference] = -1
     number = np.where(eligible & pool.placed, number, -1)
     there = np.bincount(number[number >= 0], minlength=count)

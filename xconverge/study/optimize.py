@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -94,8 +95,8 @@ def optimize_stimuli(
     groups, quotas, match, match_bins, distances, min_distance
         Constraints, as in ``select_stimuli``. A swap stays inside its cell.
     leave_out : str, optional
-        ``"model"``, or a model coordinate (``family`` …): the search is made again without each
-        of its groups.
+        ``"model"``, or a model coordinate (``family`` …): the whole search is made again without
+        each of its groups.
     rng : Generator, int or None
         Source of random sets, which follow labels.
     model, stimulus, feature : str
@@ -196,51 +197,75 @@ def optimize_stimuli(
     draws = swaps.random_sets(limits, N_RANDOM, np.random.default_rng([seed, 1]))
     drawn = np.array([swaps.correlations(source.inside(one)) for one in draws])
     drawn = drawn.reshape(-1, len(parts), len(parts))
-    inside = source.inside(best.members)
-    scores = {
-        "agreement": swaps.agreement(inside),
-        "agreement_of_start": swaps.agreement(source.inside(best.start)),
-        "agreement_of_random": _mean(drawn.mean((1, 2), where=~np.eye(len(parts), dtype=bool))),
-        "n_swaps": best.n_swaps,
-    }
-    _warn_of(inside, reps.indexes[model])
     parameters = {
         "metric": reps.attrs.get("metric") if square else metric,
         "modality": reps.attrs.get("modality"),
         "which": agreement,
     }
-    by = swaps.contributions(inside) if n > 3 else np.full(n, np.nan)
-    members = order[best.members]
-    ranked = np.lexsort((pool.rank[members], -SIGNS[agreement] * by))
-    members, by = members[ranked], by[ranked]
-    reasons = [
-        f"one of {n} of {len(order):,} with an agreement of {scores['agreement']:.3f}, random sets "
-        f"{scores['agreement_of_random']:.3f}; without it {scores['agreement'] - one:.3f}{place}"
-        for one, place in zip(by, places(found, pool, members), strict=True)
-    ]
-    table = {
-        "contribution": xr.DataArray(by, dims=stimulus),
-        "reason": xr.DataArray(np.array(reasons, dtype=object), dims=stimulus),
-        **{name: xr.DataArray(value) for name, value in scores.items()},
-    }
-    if left_out is not None:
+    members, table = _scored(source, best, drawn, SIGNS[agreement], order, pool, found)
+    if np.isnan(table["agreement"]):
+        flat = np.isnan(np.diagonal(swaps.correlations(source.inside(best.members))))
+        _warn(
+            f"all distances of {listing(reps.indexes[model][flat])} are equal inside every set "
+            "that was found: the agreement is NaN; leave the model out"
+        )
+    elif n == 3:
+        _warn("without one of 3 stimuli there is one distance: contributions are NaN")
+    result = xr.Dataset(
+        {
+            name: describe(xr.DataArray(one, dims=(stimulus,) * np.ndim(one)), name, **parameters)
+            for name, one in table.items()
+        }
+    ).assign_coords(_stimulus_coords(reps, members, stimulus))
+    if leave_out is not None and left_out is not None:
         groups_of = pd.Index(left_out[1], name=leave_out, dtype=object)
         names = xr.DataArray(groups_of, dims=leave_out, coords={leave_out: groups_of})
         heldout, sets = _without(source, search, left_out[0], drawn)
-        table |= {name: names.copy(data=value) for name, value in heldout.items()}
         again = [order[one] for one in sets]
-        stable = stability_of(members, again, names, str(leave_out), stimulus)
-    result = xr.Dataset(
-        {name: describe(one, name, **parameters) for name, one in table.items()}
-    ).assign_coords(_stimulus_coords(reps, members, stimulus))
-    if left_out is not None:
-        result = result.assign(stable)
+        result = result.assign(
+            {k: describe(names.copy(data=v), k, **parameters) for k, v in heldout.items()}
+        ).assign(stability_of(members, again, names, leave_out, stimulus))
     result.attrs = {
         "n": n, "n_eligible": int((found.number >= 0).sum()),
         "n_not_seen_by_all": int((~seen).sum()), "n_restarts": n_restarts,
         "n_perturbations": n_perturbations, **said(rules),
     }  # fmt: skip
     return result
+
+
+def _scored(
+    source: swaps.Source,
+    best: swaps.Found,
+    drawn: Array,
+    sign: int,
+    order: Array,
+    pool: Pool,
+    found: Cells,
+) -> tuple[Array, dict[str, Any]]:
+    """Where the chosen stimuli are in the pool, the largest contribution first, and what is said.
+
+    ``drawn`` (draw, M, M) are the correlations inside random sets.
+    """
+    inside = source.inside(best.members)
+    n, pairs = len(best.members), ~np.eye(len(inside), dtype=bool)
+    value, random = swaps.agreement(inside), _mean(drawn.mean((1, 2), where=pairs))
+    by = swaps.contributions(inside) if n > 3 else np.full(n, np.nan)
+    members = order[best.members]
+    ranked = np.lexsort((pool.rank[members], -sign * by))
+    members, by = members[ranked], by[ranked]
+    reasons = [
+        f"one of {n} of {len(order):,} with an agreement of {value:.3f}, random sets "
+        f"{random:.3f}; without it {value - one:.3f}{place}"
+        for one, place in zip(by, places(found, pool, members), strict=True)
+    ]
+    return members, {
+        "contribution": by,
+        "reason": np.array(reasons, dtype=object),
+        "agreement": value,
+        "agreement_of_start": swaps.agreement(source.inside(best.start)),
+        "agreement_of_random": random,
+        "n_swaps": best.n_swaps,
+    }
 
 
 def _checked(reps: xr.DataArray, dims: Dims, square: bool) -> xr.DataArray:
@@ -359,19 +384,8 @@ def _mean(values: Array) -> float:
     return float(defined.mean()) if len(defined) else np.nan
 
 
-def _warn_of(inside: Array, models: pd.Index) -> None:
-    flat = np.isnan(np.diagonal(swaps.correlations(inside)))
-    if flat.any():
-        _warn(
-            f"all distances of {listing(models[flat])} are equal inside every set that was found: "
-            "the agreement is NaN; leave the model out"
-        )
-    elif inside.shape[1] == 3:
-        _warn("without one of 3 stimuli there is one distance: contributions are NaN")
-
-
 def _warn(message: str) -> None:
-    warnings.warn(message, RuntimeWarning, stacklevel=4)
+    warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
 def _stimulus_coords(
