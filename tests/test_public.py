@@ -148,10 +148,18 @@ def test_arrows_point_one_way():
 
 
 def test_importing_loads_nothing_that_is_needed_later():
-    later = ["zarr", "distributed", "faiss", "matplotlib", "rich", "scipy.stats"]
+    later = ["zarr", "distributed", "faiss", "matplotlib", "rich", "scipy.stats", "torch"]
     code = f"import sys, xconverge; print([name for name in {later} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_without_torch_an_error_says_what_to_install():
+    code = "import sys; sys.modules['torch'] = None; import xconverge.torch"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 1
+    assert "ImportError: xconverge.torch needs PyTorch" in run.stderr
+    assert "pip install 'xconverge[torch]'" in run.stderr
 
 
 @pytest.mark.slow

@@ -3,13 +3,15 @@
 Every form of it is a function of four sums over two kernels K and L of n stimuli: Σ K∘L', the
 product of the column sums of K with the row sums of L, ΣK and ΣL. For linear kernels they come
 from X'Y, row norms and column sums, so that nothing is n × n.
+
+``gathered``, ``hsic`` and ``normalized`` also take arrays of another library for their numbers.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
@@ -30,13 +32,21 @@ class Sums(NamedTuple):
     second: float
 
 
+def gathered(product: Any, rows_k: Any, rows_l: Any, own: tuple[Any, Any] | None) -> Sums:
+    """Sums from Σ K∘L' and the row sums (n) of both; without the diagonals ``own`` if given."""
+    if own is not None:
+        product = product - own[0] @ own[1]
+        rows_k, rows_l = rows_k - own[0], rows_l - own[1]
+    return Sums(product, rows_k @ rows_l, rows_k.sum(), rows_l.sum())
+
+
 def hsic(sums: Sums, n: int, debiased: bool) -> float:
     """HSIC from its sums; unbiased after Song et al. (2012), eq. 5, of kernels without diagonal."""
     product, margins, first, second = sums
     if debiased:
         cross = first * second / ((n - 1) * (n - 2)) - 2 * margins / (n - 2)
-        return float((product + cross) / (n * (n - 3)))
-    return float((product - 2 * margins / n + first * second / n**2) / (n - 1) ** 2)
+        return (product + cross) / (n * (n - 3))
+    return (product - 2 * margins / n + first * second / n**2) / (n - 1) ** 2
 
 
 def normalized(cross: float, first: float, second: float) -> float:
@@ -49,7 +59,8 @@ def normalized(cross: float, first: float, second: float) -> float:
             stacklevel=3,
         )
         return np.nan
-    return float(cross / (np.sqrt(first) * np.sqrt(second)))
+    result: float = cross / (first**0.5 * second**0.5)
+    return result
 
 
 def centered(x: Array, width: int) -> Array:
@@ -99,16 +110,14 @@ def _unit_scale(rows: Array) -> Array:
 def linear_sums(x: Array, y: Array, debiased: bool) -> Sums:
     """Sums of the linear kernels of rows ``x`` (n, d) and ``y`` (n, e), diagonals zero or not."""
     cross = (x.T @ y).astype(np.float64)
-    product = np.vdot(cross, cross)
     rows_x, rows_y = (
         np.asarray(rows @ rows.sum(0, dtype=np.float64).astype(rows.dtype), np.float64)
         for rows in (x, y)
     )
+    own = None
     if debiased:
-        own_x, own_y = (np.vecdot(rows, rows).astype(np.float64) for rows in (x, y))
-        product -= own_x @ own_y
-        rows_x, rows_y = rows_x - own_x, rows_y - own_y
-    return Sums(float(product), float(rows_x @ rows_y), float(rows_x.sum()), float(rows_y.sum()))
+        own = np.vecdot(x, x).astype(np.float64), np.vecdot(y, y).astype(np.float64)
+    return gathered(np.vdot(cross, cross), rows_x, rows_y, own)
 
 
 def own_hsic(x: Array, width: int, debiased: bool) -> float:

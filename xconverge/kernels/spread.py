@@ -7,7 +7,7 @@ a pair of models is ``2 / (count - 1) * ssd``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -69,8 +69,25 @@ def _summary(count: Array, ssd: Array, square: Array, name: str) -> Array:
     if name == "consensus":
         value = np.sqrt(ssd)
     else:
-        value = METRICS[name].of_square(2 * ssd / np.maximum(count - 1, 1))
+        value = mean_distance(ssd, np.maximum(count, 2), METRICS[name])
     return np.stack([np.where(count > 1, value, np.nan), count, square / np.maximum(count, 1)])
+
+
+def mean_distance(ssd: Any, count: Any, metric: Metric) -> Any:
+    """Mean distance of a pair of ``count`` models; of arrays of any library, as is ``square_gaps``.
+
+    For the linear metrics, whose distance is a multiple of the squared distance.
+    """
+    return metric.of_square(2 * ssd / (count - 1))
+
+
+def square_gaps(rows: Any, count: Any, seen: Any, xp: Any = np) -> Any:
+    """Sum over models of the squared distance to their mean (n), from rows (model, n, f).
+
+    ``count`` models were seen, missing ones are zero; ``xp`` is the library of the arrays.
+    """
+    gap = rows - rows.sum(0) / count
+    return (xp.linalg.vecdot(gap, gap) * seen).sum(0)
 
 
 def _deviations(
@@ -132,8 +149,7 @@ def _ssd_from_deviations(x: Array | Sequence[Array], near: Array, metric: Metric
             norm, seen = _norms_from(rows, 0, metric)
             if metric.unit:
                 rows /= np.where(seen, norm, 1)[..., None]
-            gap = rows - rows.sum(0) / np.maximum(seen.sum(0), 1)[:, None]
-            ssd[part] = (np.vecdot(gap, gap) * seen).sum(0)
+            ssd[part] = square_gaps(rows, np.maximum(seen.sum(0), 1)[:, None], seen)
 
     over_blocks(work, len(near), len(x) * x[0].shape[1] * 8)
     return ssd

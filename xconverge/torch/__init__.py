@@ -1,0 +1,14 @@
+"""Dispersion and alignment as training signals: what ``xconverge`` measures, differentiable."""
+
+try:
+    from xconverge.torch.agreement import alignment
+    from xconverge.torch.regularizer import DispersionRegularizer
+    from xconverge.torch.spread import dispersion
+except ModuleNotFoundError as error:
+    if error.name != "torch":
+        raise
+    raise ImportError(
+        "xconverge.torch needs PyTorch, which is not installed: pip install 'xconverge[torch]'"
+    ) from error
+
+__all__ = ["DispersionRegularizer", "alignment", "dispersion"]
