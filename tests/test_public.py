@@ -60,7 +60,7 @@ def results():
     space = xc.shared_space(a)
     yield "aligned", "value", space["aligned"]
     yield "residual_component", "value", xc.residual_component(space["residual"])
-    yield "rank", "count", xc.select_stimuli(by, 4)["rank"]
+    yield "rank", "label", xc.select_stimuli(by, 4)["rank"]
     chosen = xc.optimize_stimuli(a, 5, leave_out="model", rng=0)
     yield "agreement", "similarity", chosen["agreement"]
     yield "stability", "similarity", chosen["stability"]

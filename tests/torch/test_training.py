@@ -1,32 +1,55 @@
-import os
-import subprocess
-import sys
+"""The training example, in its short form, and what it measures with."""
+
+import runpy
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
+pytest.importorskip("PIL")
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "train_with_dispersion.py"
+ROOT = Path(__file__).parents[2]
+EXAMPLE = runpy.run_path(str(ROOT / "examples" / "train_with_dispersion.py"))
 
 
-def test_the_training_example_runs_in_short(tmp_path):
-    path = tmp_path / "results.csv"
-    root = str(EXAMPLE.parents[1])
-    run = subprocess.run(
-        [sys.executable, "-W", "error", str(EXAMPLE), "--short", "--csv", str(path)],
-        check=False,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": root},
-    )
-    assert run.returncode == 0, run.stderr
-    table = pd.read_csv(path)
-    assert np.isfinite(table["value"]).all()
-    wide = table.pivot_table(index="measure", columns="penalty", values="value")
-    pulled = wide["cosine"] < wide["none"]
-    assert pulled["dispersion cosine vision"]
-    assert pulled["dispersion cosine language"]
-    assert "retrieval top-1" in run.stdout
+def test_its_short_form(tmp_path):
+    result = EXAMPLE["main"](["--short", "--csv", str(tmp_path / "values.csv")])
+    assert np.isfinite(result[["mean", "difference", "low", "high"]]).all(None)
+    table = pd.read_csv(tmp_path / "values.csv")
+    assert len(table) == 2 * len(result)
+    assert list(table) == ["task", "penalty", "weight", "seed", "measure", "value"]
+    gaps = result[result["penalty"] == "cosine"].set_index("measure")["difference"]
+    assert gaps["dispersion cosine vision"] < 0
+    assert gaps["dispersion cosine language"] < 0
+
+
+def test_ridge_leaves_out_exactly():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((60, 5)), rng.standard_normal((60, 2))
+    linear = EXAMPLE["ridge"](x, x[:, :2] + 1, x[:10])
+    np.testing.assert_allclose(linear, x[:10, :2] + 1, atol=0.01)
+    nothing = EXAMPLE["ridge"](x, y, x)
+    assert np.square(nothing - y.mean(0)).sum() < 0.2 * np.square(y - y.mean(0)).sum()
+
+
+def test_retrieval_and_probe():
+    rng = np.random.default_rng(0)
+    x, noise = rng.standard_normal((200, 5)), rng.standard_normal((200, 5))
+    train, test = np.arange(100), np.arange(100, 200)
+    turned = x @ np.linalg.qr(rng.standard_normal((5, 5)))[0]
+    assert EXAMPLE["retrieval"](x, turned, train, test) == (1, 1)
+    first, ten = EXAMPLE["retrieval"](x, noise, train, test)
+    assert first < 0.05
+    assert 0.02 < ten < 0.25
+    labels = np.digitize(x[:, 0], [-0.5, 0.5])
+    assert EXAMPLE["probe"](x, labels, train, test) > 0.6
+    assert EXAMPLE["probe"](noise, labels, train, test) < 0.6
+
+
+def test_the_snippets_of_the_page_run():
+    page = (ROOT / "docs" / "training.md").read_text("utf-8")
+    snippets = [part.split("```")[0] for part in page.split("```python\n")[1:]]
+    assert len(snippets) == 4
+    exec(compile("\n".join(snippets), "training.md", "exec"), {})
