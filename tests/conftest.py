@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.helpers import no_compute
+from xconverge import _stream
 
 settings.register_profile(
     "here",
@@ -26,4 +27,14 @@ settings.load_profile("here")
 def raising_scheduler() -> Iterator[None]:
     """Computing anything in this test is an error."""
     with no_compute():
+        yield
+
+
+@pytest.fixture(scope="module")
+def everything_is_long() -> Iterator[None]:
+    """Models are read in blocks of six stimuli of eight features, whatever their size."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_stream, "WHOLE_BYTES", 0)
+        patch.setattr(_stream, "BLOCK_BYTES", 8 * 6 * 8)
+        patch.setattr(_stream, "MOST_BYTES", 16 * 6 * 8)
         yield

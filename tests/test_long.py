@@ -12,14 +12,7 @@ import xconverge as xc
 from tests.helpers import chunked, make_reps, no_compute
 from xconverge import _apply, _resources, _stream
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _everything_is_long():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_stream, "WHOLE_BYTES", 0)
-        patch.setattr(_stream, "BLOCK_BYTES", 8 * 6 * 8)
-        patch.setattr(_stream, "MOST_BYTES", 16 * 6 * 8)
-        yield
+pytestmark = pytest.mark.usefixtures("everything_is_long")
 
 
 def pair(missing=0.1, dtype=np.float64, n=40):

@@ -15,13 +15,7 @@ from xconverge.kernels import canonical, long_maps, ridge
 from xconverge.kernels.rows import column_means
 from xconverge.measures import by_maps, long_pairs
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _everything_is_long():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_stream, "WHOLE_BYTES", 0)
-        patch.setattr(_stream, "BLOCK_BYTES", 8 * 6 * 8)
-        yield
+pytestmark = pytest.mark.usefixtures("everything_is_long")
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ from xconverge.kernels.rows import (
     Array,
     Blocks,
     chosen,
-    counted_from,
-    present,
+    in_blocks,
     together,
     working_dtype,
 )
@@ -31,12 +30,8 @@ def moments(rows: Blocks, width: int, among: Array | None = None) -> Moments:
     """Mean and size of the real features, of rows ``among`` (n) these if given."""
     seen = np.zeros(rows.shape[0], bool)
     mean, square, count = np.zeros(rows.shape[1]), 0.0, 0
-    for part in rows.spans:
-        block = rows.read(part)[:, :width]
-        with counted_from(part.start):
-            seen[part] = present(block)
-        if among is not None:
-            seen[part] &= among[part]
+    for part, block, here in in_blocks(rows, width):
+        seen[part] = here if among is None else here & among[part]
         values = chosen(block, seen[part]).astype(np.float64)
         if not len(values):
             continue

@@ -16,7 +16,7 @@ from xconverge.kernels.rows import (
     Array,
     Blocks,
     Whole,
-    counted_from,
+    in_blocks,
     norms,
     padded,
     present,
@@ -37,12 +37,9 @@ def in_one(x: Array, width: int, step: Step, dtype: DTypeLike, **options: Any) -
 
 def _seen_rows(rows: Blocks, width: int) -> Iterator[Array]:
     """The real features of the rows that are there, block by block."""
-    for part in rows.spans:
-        values = rows.read(part)[:, :width].astype(np.float64)
-        with counted_from(part.start):
-            seen = present(values)
+    for _, values, seen in in_blocks(rows, width):
         if seen.any():
-            yield values[seen]
+            yield values[seen].astype(np.float64)
 
 
 def means(rows: Blocks, width: int) -> Array:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xconverge.kernels.procrustes import Frame, framed, leading
-from xconverge.kernels.rows import Array, Blocks, column_means, counted_from, present
+from xconverge.kernels.rows import Array, Blocks, column_means, in_blocks
 
 
 class Scatter(NamedTuple):
@@ -44,12 +44,10 @@ def scatters(rows: Blocks, width: int, fold: Array) -> tuple[Array, list[Scatter
     """Which rows are there (n), and the scatter of each fold of them, in one pass."""
     seen = np.zeros(rows.shape[0], bool)
     parts = [scatter(np.empty((0, width)))] * (int(fold.max()) + 1)
-    for part in rows.spans:
-        values = rows.read(part)[:, :width].astype(np.float64)
-        with counted_from(part.start):
-            seen[part] = present(values)
+    for part, values, here in in_blocks(rows, width):
+        seen[part] = here
         for number in np.unique(fold[part]):
-            mine = values[seen[part] & (fold[part] == number)]
+            mine = values[here & (fold[part] == number)].astype(np.float64)
             parts[number] = merged(parts[number], scatter(mine))
     return seen, parts
 

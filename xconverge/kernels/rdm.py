@@ -118,15 +118,19 @@ def row_correlations(a: Array, b: Array, metric: str) -> Array:
         xa, va = _standard_rows(a, seen_a, part, metric)
         xb, vb = _standard_rows(b, seen_b, part, metric)
         result[:, :, part] = _masked_correlation(xa, va, xb, vb).transpose(1, 2, 0)
-    undefined = np.isnan(result) & seen_a[:, None] & seen_b
+    warn_undefined(np.isnan(result) & seen_a[:, None] & seen_b)
+    return result
+
+
+def warn_undefined(undefined: Array) -> None:
+    """Say how many stimuli lack a correlation (A, B, n) that they should have."""
     if undefined.any():
         warnings.warn(
             f"{undefined.any((0, 1)).sum()} stimuli have fewer than 3 distances, or none that "
             "differ, in a model's RDM: their correlation is NaN",
             RuntimeWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    return result
 
 
 def _standard_rows(models: Array, present: Array, part: slice, metric: str) -> tuple[Array, Array]:

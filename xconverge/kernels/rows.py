@@ -62,6 +62,15 @@ def counted_from(start: int) -> Iterator[None]:
         raise RowError(error.reason, where) from None
 
 
+def in_blocks(rows: Blocks, width: int) -> Iterator[tuple[slice, Array, Array]]:
+    """Where each block is, its real features as they are stored, which of its rows are there."""
+    for part in rows.spans:
+        values = rows.read(part)[:, :width]
+        with counted_from(part.start):
+            seen = present(values)
+        yield part, values, seen
+
+
 class Metric(NamedTuple):
     """A distance between rows, as a function of the squared distance of prepared rows."""
 

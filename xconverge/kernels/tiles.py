@@ -17,6 +17,7 @@ import numpy as np
 from xconverge.kernels.blocks import split
 from xconverge.kernels.cka import SAMPLE, Sums, hsic, median_distance, normalized
 from xconverge.kernels.long import moments
+from xconverge.kernels.rdm import warn_undefined
 from xconverge.kernels.rows import METRICS, Array, Blocks, Metric, directed, square_distances
 
 TASK_BYTES = 2**29
@@ -30,14 +31,18 @@ LEAST = 384
 """Rows that ask, at least: models too wide for that come in smaller tiles."""
 
 
+def _rows_bytes() -> int:
+    return 3 * TASK_BYTES // 8
+
+
 def tile_size(width: int) -> int:
     """Models of either side in a tile, where the widest has this many features."""
-    return max(1, min(TILE, 3 * TASK_BYTES // 8 // (2 * LEAST * 8 * width)))
+    return max(1, min(TILE, _rows_bytes() // (2 * LEAST * 8 * width)))
 
 
 def asking_rows(width: int, size: int) -> int:
     """Rows that ask, with their sums, in a task over ``size`` models of either side."""
-    return max(1, 3 * TASK_BYTES // 8 // (8 * (2 * size * width + 24 * size**2)))
+    return max(1, _rows_bytes() // (8 * (2 * size * width + 24 * size**2)))
 
 
 class Model(NamedTuple):
@@ -147,7 +152,7 @@ def _blocks(models: Sequence[Model]) -> list[slice]:
     """What is read of all models at a time: whole chunks, or parts of chunks that are too large."""
     row = sum(model.width * model.rows.dtype.itemsize for model in models)
     spans = max((model.rows.spans for model in models), key=len)
-    return [part for span in spans for part in split(span, 3 * TASK_BYTES // 8 // row)]
+    return [part for span in spans for part in split(span, _rows_bytes() // row)]
 
 
 def _inside(part: slice, whole: slice) -> slice:
@@ -243,14 +248,7 @@ def rbf_cka(sums: Array, debiased: bool) -> float:
 def row_correlations(sums: Array) -> Array:
     """Correlation (A, B, q) of the rows of RDMs from their sums (6, A, B, q)."""
     result = _correlation(*sums, centered=True)
-    undefined = np.isnan(result) & (sums[0] > 0)
-    if undefined.any():
-        warnings.warn(
-            f"{undefined.any((0, 1)).sum()} stimuli have fewer than 3 distances, or none that "
-            "differ, in a model's RDM: their correlation is NaN",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+    warn_undefined(np.isnan(result) & (sums[0] > 0))
     return result
 
 

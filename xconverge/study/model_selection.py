@@ -397,14 +397,15 @@ def _warn(members: xr.DataArray, few: Array, names: Array) -> None:
 def _described(
     parts: Any, members: xr.DataArray, level: float, stimulus: str, parameters: dict[str, Any]
 ) -> Iterator[tuple[str, xr.DataArray]]:
-    for name, value in zip(PER_MODEL + PER_PAIR, parts, strict=False):
+    found = dict(zip(PER_MODEL + PER_PAIR, parts, strict=False))
+    for name, value in found.items():
         yield name, describe(value, name, **parameters)
     yield "best_rsa_heldout", describe(parts[-1], "best_rsa_heldout", **parameters)
     yield "n_stimuli", describe(members.sum(stimulus), "n_stimuli", **parameters)
-    score = parts[0]
+    score = found["rsa"]
     order = apply(kernels.places, score, core=[["_network"]], out=[["_network"]])
     yield "rank", describe(order.transpose(*score.dims), "rank", **parameters)
-    worse = (parts[8] < 0) & (parts[10] <= 1 - level)
+    worse = (found["difference"] < 0) & (found["difference_p_value_max_t"] <= 1 - level)
     among = ~worse.any("_network_2") & score.notnull()
     yield "among_best", describe(among, "among_best", **parameters)
 
