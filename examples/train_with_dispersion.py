@@ -9,7 +9,7 @@ ever shown to both modalities. Measured on held-out stimuli: dispersion, alignme
 modalities, linear probes, and retrieval across modalities by a linear map fitted to training
 stimuli.
 
-    python examples/train_with_dispersion.py --seeds 5 --csv results.csv
+    python examples/train_with_dispersion.py --seeds 5 --csv results.csv --figure results.svg
 
 Every seed draws another split, other weights and other batches, the same for all conditions.
 """
@@ -20,6 +20,7 @@ import argparse
 import io
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -40,16 +41,8 @@ FROZEN = {
     "language": ["minilm_l6", "glove6b_50d_mean", "spacy_sm_tok2vec"],
 }
 WIDTH, BATCH, DISTURBED = 64, 128, 0.3
-CONDITIONS = [
-    ("none", 0.0),
-    ("cosine", 0.1),
-    ("cosine", 1.0),
-    ("cosine", 10.0),
-    ("neighborhood", 1.0),
-    ("neighborhood", 10.0),
-    ("consensus", 1.0),
-    ("consensus", 10.0),
-]
+PENALTIES = ["cosine", "cosine, centred", "neighborhood", "consensus"]
+CONDITIONS = [("none", 0.0), *((name, weight) for name in PENALTIES for weight in (1.0, 10.0))]
 OPTIONS = {"consensus": {"normalize": True, "tolerance": 1e-4}}
 
 
@@ -142,6 +135,20 @@ def standardized(inputs: torch.Tensor, train: np.ndarray) -> torch.Tensor:
     return (inputs - inputs[train].mean(0)) / (variance + variance.mean()).sqrt()
 
 
+Penalty = Callable[[list[torch.Tensor]], torch.Tensor]
+
+
+def penalty_of(name: str, weight: float) -> Penalty:
+    """The penalty of a condition; centred, it does not see a direction that all outputs share."""
+    if name == "none":
+        return lambda outputs: torch.zeros(())
+    metric, *centred = name.split(", ")
+    together = DispersionRegularizer(weight, metric, **OPTIONS.get(metric, {}))
+    if not centred:
+        return together
+    return lambda outputs: together([rows - rows.mean(0) for rows in outputs])
+
+
 def contrast(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """Cross-entropy of finding the same stimulus in the other view, by cosine over 0.2."""
     one, other = functional.normalize(one, dim=1), functional.normalize(other, dim=1)
@@ -154,7 +161,7 @@ def train_encoders(
     labels: np.ndarray,
     train: np.ndarray,
     task: str,
-    penalty: DispersionRegularizer,
+    penalty: Penalty,
     epochs: int,
     seed: int,
 ) -> dict[str, np.ndarray]:
@@ -178,9 +185,7 @@ def train_encoders(
                     functional.cross_entropy(heads[name](output), targets[batch])
                     for name, output in outputs.items()
                 ]
-            loss = torch.stack(own).mean()
-            if penalty.weight:
-                loss = loss + penalty(list(outputs.values()))
+            loss = torch.stack(own).mean() + penalty(list(outputs.values()))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -236,12 +241,11 @@ def measure(
             stimuli=data.stimuli[test],
             modality=modality,
         )
-        held[modality] = reps.assign_attrs(
-            space="shared"
-        )  # outputs that were trained to share axes
+        held[modality] = reps.assign_attrs(space="shared")  # the penalty made axes comparable
         aligned = xc.shared_space(reps, folds=5, tolerance=1e-5, rng=0)["aligned"]
         spreads = {
             "cosine": xc.dispersion(held[modality], "cosine"),
+            "cosine, centred": xc.dispersion(xc.center(held[modality]), "cosine"),
             "consensus": xc.dispersion(aligned, "consensus", normalize=True),
             "neighborhood": xc.dispersion(reps, "neighborhood", k=10),
         }
@@ -274,11 +278,9 @@ def run(
         order = np.random.default_rng(seed).permutation(len(data.stimuli))
         train, test = np.split(order, [int(0.7 * len(order))])
         for task in tasks:
-            for metric, weight in conditions:
+            for name, weight in conditions:
                 began = time.perf_counter()
-                penalty = DispersionRegularizer(
-                    weight, "cosine" if metric == "none" else metric, **OPTIONS.get(metric, {})
-                )
+                penalty = penalty_of(name, weight)
                 outputs = {
                     modality: train_encoders(
                         inputs, data.labels["subgroup"], train, task, penalty, epochs, seed
@@ -287,12 +289,12 @@ def run(
                 }
                 found = measure(outputs, data, train, test)
                 rows += [
-                    {"task": task, "penalty": metric, "weight": weight, "seed": seed}
-                    | {"measure": name, "value": value}
-                    for name, value in found.items()
+                    {"task": task, "penalty": name, "weight": weight, "seed": seed}
+                    | {"measure": measured, "value": value}
+                    for measured, value in found.items()
                 ]
                 took = time.perf_counter() - began
-                print(f"{task:6s} {metric:12s} {weight:5g} seed {seed}: {took:.0f} s", flush=True)
+                print(f"{task:6s} {name:15s} {weight:5g} seed {seed}: {took:.0f} s", flush=True)
     return pd.DataFrame(rows)
 
 
@@ -311,6 +313,40 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+DRAWN = {
+    "dispersion neighborhood vision": "dispersion\n(neighbourhood, vision)",
+    "alignment mutual_knn, corrected": "alignment\n(mutual-kNN)",
+    "alignment cka": "alignment\n(CKA)",
+    "retrieval top-10": "retrieval\n(top 10)",
+    "probe subgroup vision": "probe\n(vision)",
+    "probe subgroup language": "probe\n(language)",
+}
+
+
+def draw(result: pd.DataFrame, path: Path) -> None:
+    """Differences to no penalty with their intervals: a column a measure, a row a penalty."""
+    from matplotlib.figure import Figure
+
+    result = result[result["penalty"] != "none"]
+    names = (result["penalty"] + ", " + result["weight"].map("{:g}".format)).unique()[::-1]
+    tasks = result["task"].unique()
+    figure = Figure((11, 0.4 * len(names) + 1.4), layout="constrained")
+    columns = figure.subplots(1, len(DRAWN), sharey=True)
+    for axes, (measure, title) in zip(columns, DRAWN.items(), strict=True):
+        for number, task in enumerate(tasks):
+            rows = result[(result["measure"] == measure) & (result["task"] == task)].iloc[::-1]
+            place = np.arange(len(names)) + 0.2 * ((len(tasks) - 1) / 2 - number)
+            error = [rows["difference"] - rows["low"], rows["high"] - rows["difference"]]
+            axes.errorbar(rows["difference"], place, xerr=error, fmt="o", ms=4, label=task)
+        axes.axvline(0, color="0.6", lw=1, zorder=0)
+        axes.set_title(title, fontsize=9)
+        axes.tick_params(labelsize=8)
+    columns[0].set_yticks(range(len(names)), names)
+    figure.legend(*columns[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    figure.supxlabel("difference to training without penalty, 95 % t interval over seeds", size=9)
+    figure.savefig(path)
+
+
 def main(arguments: list[str] | None = None) -> pd.DataFrame:
     """Train, measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -321,6 +357,7 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
     )
     parser.add_argument("--short", action="store_true", help="400 stimuli, one epoch, two seeds")
     parser.add_argument("--csv", type=Path, help="write every value here")
+    parser.add_argument("--figure", type=Path, help="draw the differences here")
     options = parser.parse_args(arguments)
     with threadpool_limits(1):  # many small problems: threads would wait for each other
         if options.short:
@@ -332,6 +369,8 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
         print(result.to_string(index=False, float_format="{:.4f}".format))
     if options.csv:
         table.to_csv(options.csv, index=False)
+    if options.figure:
+        draw(result, options.figure)
     return result
 
 

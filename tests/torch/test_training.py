@@ -15,11 +15,13 @@ EXAMPLE = runpy.run_path(str(ROOT / "examples" / "train_with_dispersion.py"))
 
 
 def test_its_short_form(tmp_path):
-    result = EXAMPLE["main"](["--short", "--csv", str(tmp_path / "values.csv")])
+    paths = [str(tmp_path / name) for name in ("values.csv", "drawn.svg")]
+    result = EXAMPLE["main"](["--short", "--csv", paths[0], "--figure", paths[1]])
     assert np.isfinite(result[["mean", "difference", "low", "high"]]).all(None)
-    table = pd.read_csv(tmp_path / "values.csv")
+    table = pd.read_csv(paths[0])
     assert len(table) == 2 * len(result)
     assert list(table) == ["task", "penalty", "weight", "seed", "measure", "value"]
+    assert "retrieval" in Path(paths[1]).read_text("utf-8")
     gaps = result[result["penalty"] == "cosine"].set_index("measure")["difference"]
     assert gaps["dispersion cosine vision"] < 0
     assert gaps["dispersion cosine language"] < 0
