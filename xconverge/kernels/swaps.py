@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from itertools import chain, pairwise
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from xconverge.kernels.blocks import over_blocks
+from xconverge.kernels.blocks import BLOCK_BYTES, split
 from xconverge.kernels.rows import METRICS, Array, square_distances
 from xconverge.kernels.subsets import pick
 
@@ -17,8 +17,6 @@ CACHE_BYTES = 2**29
 LANDMARKS = 200
 AHEAD = 16
 """Candidates whose distances are made together with those of the best one."""
-PASSES = 4
-"""How many times smaller blocks are than what is read of them once, so that they stay in cache."""
 GAIN = 1e-9
 """A swap must raise the objective by more, so that rounding never makes it go round."""
 TRIES = 20
@@ -243,19 +241,16 @@ class Moments:
         """Variances, times ``pairs``, up to this are those of equal distances."""
         return pairs * (1e-6 if self.dtype == np.float32 else 1e-12)
 
-    def _over(self, work: Callable[[Sequence[slice]], None], length: int) -> None:
-        over_blocks(work, length, PASSES * self.dtype.itemsize * len(self.mixed))
+    def _parts(self, whole: slice) -> list[slice]:
+        """Candidates whose sums stay in the cache; threads would wait for each other here."""
+        return split(whole, BLOCK_BYTES // (self.dtype.itemsize * max(len(self.mixed), 1)))
 
     def change(self, new: Array, old: Array | None = None) -> None:
         """Add the profile (M, N) of a new member, and take that of an old one away."""
-
-        def work(parts: Sequence[slice]) -> None:
-            for part in parts:
-                self._change(new[:, part], part, np.add)
-                if old is not None:
-                    self._change(old[:, part], part, np.subtract)
-
-        self._over(work, new.shape[1])
+        for part in self._parts(slice(0, new.shape[1])):
+            self._change(new[:, part], part, np.add)
+            if old is not None:
+                self._change(old[:, part], part, np.subtract)
 
     def _change(self, one: Array, part: slice, by: np.ufunc) -> None:
         by(self.first[:, part], one, out=self.first[:, part])
@@ -272,29 +267,26 @@ class Moments:
         models = len(self.first)
         result = np.empty(within.stop - within.start)
         total, products = (one.astype(self.dtype) for one in rest)
-        own = np.diagonal(products)[:, None]
+        own, upper = np.diagonal(products)[:, None], np.triu(products, 1)
         floor = self.floor(pairs)
-
-        def work(parts: Sequence[slice]) -> None:
-            for local in parts:
-                part = slice(local.start + within.start, local.stop + within.start)
-                sums = self.first[:, part] + total[:, None]
-                variance = self.second[:, part] + own
-                if gone is not None:
-                    sums -= gone[:, part]
-                    variance -= gone[:, part] ** 2
-                variance -= sums**2 / pairs
-                defined = variance > floor
-                weight = 1 / np.sqrt(np.where(defined, variance, 1))
-                value = _off_diagonal(weight * sums) / -pairs
-                for m, block in enumerate(self.blocks):
-                    mixed = self.mixed[block, part] + products[m, m + 1 :, None]
-                    value += weight[m] * np.einsum("kc,kc->c", mixed, weight[m + 1 :])
-                if gone is not None:
-                    value -= _off_diagonal(weight * gone[:, part])
-                result[local] = np.where(defined.all(0), value, -np.inf)
-
-        self._over(work, len(result))
+        for part in self._parts(within):
+            sums = self.first[:, part] + total[:, None]
+            variance = self.second[:, part] + own
+            if gone is not None:
+                sums -= gone[:, part]
+                variance -= gone[:, part] ** 2
+            variance -= sums**2 / pairs
+            defined = variance > floor
+            weight = 1 / np.sqrt(np.where(defined, variance, 1))
+            weighted = upper @ weight
+            for m, block in enumerate(self.blocks):
+                weighted[m] += np.einsum("kc,kc->c", self.mixed[block, part], weight[m + 1 :])
+            value = np.einsum("mc,mc->c", weighted, weight)
+            value -= _off_diagonal(weight * sums) / pairs
+            if gone is not None:
+                value -= _off_diagonal(weight * gone[:, part])
+            local = slice(part.start - within.start, part.stop - within.start)
+            result[local] = np.where(defined.all(0), value, -np.inf)
         return result * (2 / (models * (models - 1)))
 
 
