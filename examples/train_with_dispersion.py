@@ -20,6 +20,7 @@ import argparse
 import io
 import time
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,8 +95,8 @@ def words(captions: np.ndarray) -> torch.Tensor:
         set(str(caption).lower().replace(":", ",").replace(",", " ").split())
         for caption in captions
     ]
-    counts = pd.Series([word for row in lists for word in row]).value_counts()
-    index = {word: i for i, word in enumerate(counts.index[counts > 1])}
+    counts = Counter(word for row in lists for word in row)
+    index = {word: i for i, word in enumerate(sorted(w for w in counts if counts[w] > 1))}
     table = np.zeros((len(lists), len(index)), np.float32)
     for row, held in zip(table, lists, strict=True):
         row[[index[word] for word in held if word in index]] = 1

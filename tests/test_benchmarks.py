@@ -18,7 +18,7 @@ PARTS = {
     "scaling": ("over the bare product", 13),
     "workers": ("one worker over two", 3),
     "graphs": ("tasks", 12),
-    "selection": ("models held out", 22),
+    "selection": ("models held out", 38),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -52,38 +53,48 @@ def large(n_models: int, stimuli: int, features: int, n: int) -> Table:
 
 
 def emoji(n: int, stimuli: int | None, splits: int) -> Table:
-    """Half of the six networks choose; the agreement of either half inside the set.
+    """Three of six networks choose; the agreement, inside the set, of these and of the other three.
 
-    For each of some ways to split them, against random sets and the ranking by dispersion.
+    Over ways to split the networks, beside rankings by dispersion and random sets.
     """
     with shipped() as folder:
         vision = xc.open_representations(folder / "demo.zarr", "vision").load()[:, :stimuli]
     vision = vision.sel(model=vision["family"] == "neural")
     rdms, labels = xc.rdm(vision).values, vision.indexes["stimulus"]
     rng = np.random.default_rng(0)
-    halves = [rng.permutation(6) for _ in range(splits)]
-    random = [_inside(rdms, rng.permutation(len(labels))[:n]) for _ in range(200)]
+    random = [_inside(rdms, rng.permutation(len(labels))[:n]) for _ in range(1000)]
     table: Table = {}
-    for which, end in (("high", "low"), ("low", "high")):
-        rows = []
-        for half in halves:
-            used = vision.isel(model=np.sort(half[:3]))
-            sets = [
-                xc.optimize_stimuli(used, n, which, rng=0),
-                xc.select_stimuli(xc.dispersion(used, "rdm"), n, end),
-            ]
-            inside = [
-                *(_inside(rdms, labels.get_indexer(one["stimulus"])) for one in sets),
-                np.mean(random, 0),
-            ]
-            rows.append([[_mean(one, models) for models in np.split(half, 2)] for one in inside])
-        means = np.mean(rows, 0)
-        for name, (own, other) in zip(
-            ("optimised", "ranked by dispersion", "random"), means, strict=True
-        ):
-            what = f"{n} emoji of {which} agreement, mean of {splits} splits, {name}:"
+    for which, end, sign in (("high", "low", 1), ("low", "high", -1)):
+        scores: dict[str, list[list[float]]] = {}
+        for used in list(combinations(range(6), 3))[:splits]:
+            sides = [list(used), [m for m in range(6) if m not in used]]
+            half = vision.isel(model=sides[0])
+            sets = {
+                "optimised": xc.optimize_stimuli(half, n, which, rng=0),
+                "ranked by rdm": xc.select_stimuli(xc.dispersion(half, "rdm"), n, end),
+                "ranked by neighborhood": xc.select_stimuli(
+                    xc.dispersion(half, "neighborhood"), n, end
+                ),
+            }
+            null = np.array([[_mean(one, side) for side in sides] for one in random])
+            edge = np.quantile(sign * null[:, 1], 0.95)
+            for name, chosen in sets.items():
+                inside = _inside(rdms, labels.get_indexer(chosen["stimulus"]))
+                own, other = (_mean(inside, side) for side in sides)
+                scores.setdefault(name, []).append([own, other, sign * other > edge])
+            scores.setdefault("random", []).append([*null.mean(0), 0.05])
+        for name, rows in scores.items():
+            what = f"{n} emoji of {which} agreement, {splits} splits, {name}:"
+            own, other, beyond = np.mean(rows, 0)
             table[f"{what} models used"] = Figure(own)
             table[f"{what} models held out"] = Figure(other)
+            table[f"{what} splits beyond 95 % of random, held out"] = Figure(beyond)
+        best = sign * np.array(scores["optimised"])[:, 1]
+        for name in ("ranked by rdm", "ranked by neighborhood"):
+            ahead = (best > sign * np.array(scores[name])[:, 1]).mean()
+            table[f"{n} emoji of {which} agreement, {splits} splits, optimised before {name}"] = (
+                Figure(ahead)
+            )
     return table
 
 
@@ -91,7 +102,7 @@ def _inside(rdms: np.ndarray, members: np.ndarray) -> np.ndarray:
     return correlations(np.stack([rdm[np.ix_(members, members)] for rdm in rdms]))
 
 
-def _mean(matrix: np.ndarray, models: np.ndarray) -> float:
+def _mean(matrix: np.ndarray, models: list[int]) -> float:
     """Mean over pairs of these models."""
     own = matrix[np.ix_(models, models)]
     return float(own[np.triu_indices(len(models), 1)].mean())
@@ -103,5 +114,5 @@ def measure(short: bool, folder: Path) -> Table:
         return {**large(4, 300, 16, 20), **emoji(20, 200, 2)}
     return {
         **large(20, 10_000, 768, 100),
-        **emoji(100, None, 10),
+        **emoji(100, None, 20),
     }
