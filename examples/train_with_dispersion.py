@@ -337,8 +337,9 @@ def draw(result: pd.DataFrame, path: Path) -> None:
         for number, task in enumerate(tasks):
             rows = result[(result["measure"] == measure) & (result["task"] == task)].iloc[::-1]
             place = np.arange(len(names)) + 0.2 * ((len(tasks) - 1) / 2 - number)
-            error = [rows["difference"] - rows["low"], rows["high"] - rows["difference"]]
-            axes.errorbar(rows["difference"], place, xerr=error, fmt="o", ms=4, label=task)
+            middle, low, high = rows[["difference", "low", "high"]].to_numpy().T
+            error = np.stack([middle - low, high - middle])
+            axes.errorbar(middle, place, xerr=error, fmt="o", ms=4, label=task)
         axes.axvline(0, color="0.6", lw=1, zorder=0)
         axes.set_title(title, fontsize=9)
         axes.tick_params(labelsize=8)
