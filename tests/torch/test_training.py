@@ -17,7 +17,7 @@ EXAMPLE = runpy.run_path(str(ROOT / "examples" / "train_with_dispersion.py"))
 def test_its_short_form(tmp_path):
     paths = [str(tmp_path / name) for name in ("values.csv", "drawn.svg")]
     result = EXAMPLE["main"](["--short", "--csv", paths[0], "--figure", paths[1]])
-    assert np.isfinite(result[["mean", "difference", "low", "high"]]).all(None)
+    assert np.isfinite(result[["mean", "difference", "low", "high"]]).all(axis=None)
     table = pd.read_csv(paths[0])
     assert len(table) == 2 * len(result)
     assert list(table) == ["task", "penalty", "weight", "seed", "measure", "value"]
