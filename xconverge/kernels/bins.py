@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 
-from xconverge.kernels.permutations import as_extreme, n_blocks, permutations
+from xconverge.kernels.permutations import as_extreme, run_of
 from xconverge.kernels.rdm import Method, compare, ranks
 from xconverge.kernels.rows import Array
 
@@ -66,9 +66,7 @@ def contrast_test(
     groups = np.where(here, strata, -1)
     if not n_permutations or _fixed(own, groups):
         return observed, none
-    moves = np.concatenate(
-        [permutations(rank, seed, block, strata, here) for block in range(n_blocks(n_permutations))]
-    )[1 : n_permutations + 1]
+    moves = run_of(rank, seed, n_permutations, strata, here)[1:]
     null = contrasts(np.array([in_bins(a, b, own[p], n_bins, method) for p in moves])).T
     center = np.nanmean([observed, *null], axis=0)
     reached = as_extreme(null - center, observed - center, tail) | np.isnan(null)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from xconverge.kernels.cka import Sums, centered_sides, gaussian, hsic, normalized
-from xconverge.kernels.permutations import n_blocks, permutations, summary
+from xconverge.kernels.permutations import run_of, summary
 from xconverge.kernels.rdm import Method, similarity, tau_a, triangle
 from xconverge.kernels.rows import Array
 
@@ -181,8 +181,7 @@ def mantel(
     if np.isnan(observed) or not n_permutations:
         return observed, np.nan
     groups = np.where(common, 0, -1)
-    blocks = [permutations(rank, seed, block, groups) for block in range(n_blocks(n_permutations))]
-    moves = np.concatenate(blocks)[: n_permutations + 1]
+    moves = run_of(rank, seed, n_permutations, groups)
     draws = rsa_null(moves, common, a[None], b[None], method=method)[:, 0, 0]
     return observed, summary(draws, alpha=0.05, best=1.0)[2]
 

@@ -63,6 +63,20 @@ def permutations(
     return result
 
 
+def run_of(
+    rank: Array,
+    seed: int,
+    n_permutations: int,
+    strata: Array | None = None,
+    usable: Array | None = None,
+) -> Array:
+    """The identity and all permutations (1 + n_permutations, n) of a run, block after block."""
+    blocks = [
+        permutations(rank, seed, block, strata, usable) for block in range(n_blocks(n_permutations))
+    ]
+    return np.concatenate(blocks)[: n_permutations + 1]
+
+
 def resamples(
     rank: Array,
     seed: int,
@@ -132,8 +146,8 @@ def drawn_scores(
     """
     a, b, both = parts[:of_a], parts[of_a : of_a + of_b], parts[of_a + of_b :]
     result = np.full((BLOCK, len(seen_a), len(seen_b)), np.nan)
-    for mine, i in _alike(seen_a):
-        for theirs, j in _alike(seen_b):
+    for mine, i in alike(seen_a):
+        for theirs, j in alike(seen_b):
             common = mine & theirs
             if common.sum() < least:
                 continue
@@ -143,7 +157,7 @@ def drawn_scores(
     return result
 
 
-def _alike(seen: Array) -> list[tuple[Array, Array]]:
+def alike(seen: Array) -> list[tuple[Array, Array]]:
     """The distinct rows of ``seen`` (M, n), and the positions of each."""
     rows: dict[bytes, list[int]] = {}
     for position, row in enumerate(seen):

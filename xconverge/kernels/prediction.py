@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy
 
-from xconverge.kernels.permutations import SLACK, n_blocks, permutations
+from xconverge.kernels.permutations import as_extreme, run_of
+from xconverge.kernels.rdm import ranks
 from xconverge.kernels.rows import Array
 
 LEAST = 4
@@ -27,11 +27,9 @@ def correlations(means: Array, score: Array) -> Array:
 
 
 def _standard(values: Array) -> Array:
-    """Ranks along the last axis, centred and of unit norm; sums of equal terms tie."""
-    largest = np.abs(values).max(-1, keepdims=True)
-    grid = np.round(values / np.where(largest > 0, largest, 1.0) * 2**40)
-    ranks = scipy.stats.rankdata(grid, axis=-1, nan_policy="propagate")
-    gap = ranks - ranks.mean(-1, keepdims=True)
+    """Ranks along the last axis, centred and of unit norm."""
+    ranked = ranks(values)
+    gap = ranked - ranked.mean(-1, keepdims=True)
     norm = np.sqrt(np.vecdot(gap, gap))[..., None]
     return np.asarray(np.divide(gap, norm, out=np.full(gap.shape, np.nan), where=norm > 0))
 
@@ -85,22 +83,17 @@ def prediction(
     if not n_permutations:
         none = np.full(n_bins + 1, np.nan)
         return means, observed, none, gain, *(ends * np.nan), none, none
-    moves = _moves(model_rank, n_permutations, seed)
+    moves = run_of(model_rank, seed, n_permutations)
     p_value = _two_sided(correlations(means, score[moves][:, None]), 0.0)
     subsets = [
         correlations(subset_means(agreement, whole[:, :, move]), score)
-        for move in _moves(rank, n_permutations, seed)
+        for move in run_of(rank, seed, n_permutations)
     ]
     null = np.array(subsets)
     expected = null[1:].mean(0)
     gain_p = _two_sided(null - null[:, :1], expected - expected[0])
     gain_p[0] = np.nan
     return means, observed, p_value, gain, *ends, expected, gain_p
-
-
-def _moves(rank: Array, count: int, seed: int) -> Array:
-    blocks = [permutations(rank, seed, block) for block in range(n_blocks(count))]
-    return np.concatenate(blocks)[: count + 1]
 
 
 def _models_again(count: int, rank: Array, draws: int, seed: int) -> Array:
@@ -112,5 +105,5 @@ def _models_again(count: int, rank: Array, draws: int, seed: int) -> Array:
 
 def _two_sided(draws: Array, center: Array | float) -> Array:
     """P-value (subsets) of the first of draws (D, subsets): as far from the centre, or farther."""
-    gap = np.abs(draws - center)
-    return np.asarray((1 + (gap[1:] >= gap[0] - SLACK).sum(0)) / len(draws))
+    gap = draws - center
+    return np.asarray((1 + as_extreme(gap[1:], gap[0], "two-sided").sum(0)) / len(draws))

@@ -7,14 +7,14 @@ than row sums, and from the differences between subjects.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
 
 from xconverge.kernels.moved import products, square, within
-from xconverge.kernels.permutations import max_adjusted, n_blocks, permutations, summary
+from xconverge.kernels.permutations import alike, as_extreme, max_adjusted, run_of
 from xconverge.kernels.rdm import Method, noise_ceiling, triangle
 from xconverge.kernels.rows import Array
 
@@ -111,11 +111,31 @@ class Scorer:
         return float(own.mean()), added, own
 
 
-def table(scorer: Scorer, members: Array, owner: Array, halves: Array) -> Table:
+class Way(NamedTuple):
+    """Stimuli (n) to choose on and to score on, and the layer (G) that each network chose."""
+
+    choosing: Array
+    scoring: Array
+    layers: Array
+
+
+def ways(scorer: Scorer, members: Array, owner: Array, halves: Array) -> list[Way]:
+    """Each of the ``halves`` (K, n) in either part; layers are chosen over the first subset.
+
+    Of networks whose members are ``members`` (G, subsets, n); ``owner`` (L) is that of each layer.
+    """
+    return [
+        Way(choosing, scoring, _choose(scorer, members[:, 0] & choosing, owner))
+        for half in halves
+        for choosing, scoring in ((half, ~half), (~half, half))
+    ]
+
+
+def table(scorer: Scorer, members: Array, owner: Array, several: Sequence[Way]) -> Table:
     """Scores of networks (G, subsets), whose members are ``members`` (G, subsets, n).
 
-    ``owner`` (L) is the network of each layer. Of several layers the best is chosen on one half of
-    the stimuli, over the first subset, and scored on the other: mean over ``halves`` (K, n).
+    Of several layers the one that was chosen on one part of the stimuli is scored on the other:
+    mean over the ways. Of single ones, over all stimuli.
     """
     networks, subsets, n = members.shape
     count = len(scorer.targets)
@@ -123,28 +143,21 @@ def table(scorer: Scorer, members: Array, owner: Array, halves: Array) -> Table:
     added = np.zeros((n, networks, subsets))
     own = np.zeros((count, networks, subsets))
     often = np.zeros(len(owner))
-    layered = len(owner) > networks
-    ways = list(_ways(halves)) if layered else [(np.ones(n, bool), np.ones(n, bool))]
-    for choosing, scoring in ways:
-        layers = _choose(scorer, members[:, 0] & choosing, owner)
-        np.add.at(often, layers[layers >= 0], 1 / len(ways))
+    if len(owner) == networks:
+        everything = np.ones(n, bool)
+        several = [Way(everything, everything, np.argsort(owner))]
+    for _, scoring, layers in several:
+        np.add.at(often, layers[layers >= 0], 1 / len(several))
         for g, s in np.ndindex(networks, subsets):
             if layers[g] < 0:
                 score[g, s] = np.nan
                 continue
             value, stimuli, subjects = scorer.influence(layers[g], members[g, s] & scoring)
-            score[g, s] += value / len(ways)
-            added[:, g, s] += stimuli / len(ways)
-            own[:, g, s] += subjects / len(ways)
+            score[g, s] += value / len(several)
+            added[:, g, s] += stimuli / len(several)
+            own[:, g, s] += subjects / len(several)
     between = (own - own.mean(0)) / np.sqrt(max(count * (count - 1), 1))
     return Table(score, np.concatenate([added, between]), often)
-
-
-def _ways(halves: Array) -> Iterator[tuple[Array, Array]]:
-    """Where to choose and where to score, each half in either part."""
-    for half in halves:
-        yield half, ~half
-        yield ~half, half
 
 
 def _choose(scorer: Scorer, members: Array, owner: Array) -> Array:
@@ -161,15 +174,14 @@ def _choose(scorer: Scorer, members: Array, owner: Array) -> Array:
     return layers
 
 
-def best_heldout(scorer: Scorer, members: Array, owner: Array, halves: Array) -> Array:
-    """Score (subsets), on one half of the stimuli, of what is best on the other; mean over both.
+def best_heldout(scorer: Scorer, members: Array, several: Sequence[Way]) -> Array:
+    """Score (subsets), on one half of the stimuli, of what is best on the other; mean over ways.
 
-    The layer is chosen over the first subset, then the network inside each subset.
+    The network is chosen inside each subset, its layer over the first one.
     """
     networks, subsets, _ = members.shape
     found = []
-    for choosing, scoring in _ways(halves):
-        layers = _choose(scorer, members[:, 0] & choosing, owner)
+    for choosing, scoring, layers in several:
         row = np.full(subsets, np.nan)
         for s in range(subsets):
             values = np.array(
@@ -228,23 +240,14 @@ def _null(
     """
     layers, subsets, _ = members.shape
     draws = np.full((n_permutations + 1, layers, subsets), np.nan)
-    alike: dict[bytes, list[tuple[int, int]]] = {}
-    for one in np.ndindex(layers, subsets):
-        alike.setdefault(members[one].tobytes(), []).append(one)
-    for places in alike.values():
-        inside = members[places[0]]
+    for inside, places in alike(members.reshape(-1, len(rank))):
         if inside.sum() < LEAST:
             continue
-        blocks = [
-            permutations(rank, seed, block, strata, inside)
-            for block in range(n_blocks(n_permutations))
-        ]
-        moves = within(np.concatenate(blocks)[: n_permutations + 1], inside)
-        mine = np.stack([scorer.of_model(layer, inside) for layer, _ in places])
+        layer, subset = np.divmod(places, subsets)
+        moves = within(run_of(rank, seed, n_permutations, strata, inside), inside)
+        mine = np.stack([scorer.of_model(one, inside) for one in layer])
         pooled = scorer.of_target(inside).mean(0)
-        moved = products(mine, pooled[None], moves)[:, :, 0] / 2
-        for number, place in enumerate(places):
-            draws[:, *place] = moved[:, number]
+        draws[:, layer, subset] = products(mine, pooled[None], moves)[:, :, 0] / 2
     return draws
 
 
@@ -261,12 +264,8 @@ def _chosen(choosing: Array, scoring: Array, owner: Array) -> Array:
 
 def _tested(draws: Array) -> tuple[Array, Array]:
     """P-values (G, subsets) of draws (D, G, subsets): alone, and against the largest of all G."""
-    one = np.array(
-        [
-            [summary(draws[:, g, s], 0.05, 1.0)[2] for s in range(draws.shape[2])]
-            for g in range(draws.shape[1])
-        ]
-    )
+    one = (1 + as_extreme(draws[1:], draws[0], "greater").sum(0)) / len(draws)
+    one[np.isnan(draws).any(0)] = np.nan
     most = np.stack([max_adjusted(draws[:, :, s]) for s in range(draws.shape[2])], axis=1)
     return one, most
 
@@ -328,16 +327,12 @@ def ceilings(scorer: Scorer, members: Array) -> Array:
     result = np.full((2, *members.shape[:2]), np.nan)
     if len(scorer.targets) < 2:
         return result
-    known: dict[bytes, tuple[float, float]] = {}
-    for place in np.ndindex(members.shape[:2]):
-        inside = members[place]
-        if inside.sum() < LEAST:
-            continue
-        key = inside.tobytes()
-        if key not in known:
+    _, subsets, n = members.shape
+    for inside, places in alike(members.reshape(-1, n)):
+        if inside.sum() >= LEAST:
             index = np.flatnonzero(inside)
-            known[key] = noise_ceiling(scorer.targets[:, index[:, None], index], scorer.method)
-        result[:, *place] = known[key]
+            found = noise_ceiling(scorer.targets[:, index[:, None], index], scorer.method)
+            result[:, *np.divmod(places, subsets)] = np.array(found)[:, None]
     return result
 
 
@@ -384,7 +379,8 @@ def rank_models(
         splits in which a layer was the one; (subsets): held-out score of the best.
     """
     scorer = Scorer(models, targets, method)
-    score, influence, layer = table(scorer, members, owner, halves)
+    several = ways(scorer, members, owner, halves)
+    score, influence, layer = table(scorer, members, owner, several)
     n = members.shape[2]
     if not subjects:
         influence = influence[:n]
@@ -406,5 +402,5 @@ def rank_models(
         *ceilings(scorer, members),
         *(np.stack(part, axis=2) for part in zip(*pairs, strict=True)),
         layer,
-        best_heldout(scorer, members, owner, halves),
+        best_heldout(scorer, members, several),
     )

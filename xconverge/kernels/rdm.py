@@ -218,14 +218,14 @@ def triangle(rdm: Array, ranked: bool) -> Array:
 
 
 def ranks(values: Array) -> Array:
-    """Mean ranks; NaN stays NaN. Values closer than 2^-40 of the largest are a tie.
+    """Mean ranks along the last axis; NaN stays NaN. Closer than 2^-40 of the largest is a tie.
 
     Sums of equal terms differ in their last digits with the order of summation; their ranks
     must not.
     """
-    largest = np.nanmax(np.abs(values), initial=0.0)
-    grid = np.round(values / largest * 2**40) if largest > 0 else values
-    result: Array = scipy.stats.rankdata(grid, nan_policy="omit")
+    largest = np.nanmax(np.abs(values), axis=-1, keepdims=True, initial=0.0)
+    grid = np.round(values / np.where(largest > 0, largest, 1.0) * 2**40)
+    result: Array = scipy.stats.rankdata(grid, axis=-1, nan_policy="omit")
     return result
 
 
