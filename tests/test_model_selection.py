@@ -229,6 +229,13 @@ def test_layers_are_chosen_on_other_stimuli():
     np.testing.assert_allclose(same["rsa"], table["rsa"])
 
 
+@pytest.mark.usefixtures("raising_scheduler")
+def test_another_modality_asks_for_one_layer_a_network_before_anything_is_computed():
+    reps, brain = layered()
+    with pytest.raises(xc.SchemaError, match="choose the layers first"):
+        select(reps.chunk(model=1), brain.chunk(), other=reps)
+
+
 def test_the_score_of_a_chosen_layer_is_not_optimistic():
     """Layers that have nothing to do with the brain score 0 on average, not their maximum."""
     found, largest = [], []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -181,17 +181,22 @@ def select_models(
     """
     _check(measure, method, over, n_bins, level, n_permutations, n_draws, n_splits)
     dims = (model, stimulus, feature_dim(reps, feature))
+    named: dict[str, Any] = {"model": model, "stimulus": stimulus, "feature": dims[2]}
     if "layer" in getattr(reps, "dims", ()):
         reps = networks(reps, "reps", dims, network, "layer")
     reps = check_representations(reps, *dims)
     target = _target_rdms(target, metric, subject, dims)
     reps, target, dropped = _joined(reps, target, join, stimulus)
     layered = network in reps.coords and len(set(reps.coords[network].values)) < reps.sizes[model]
+    if layered and other is not None:
+        raise SchemaError(
+            "other=… needs one model a network: choose the layers first (layer_share), or call "
+            "cross_modal_prediction with an alignment of networks"
+        )
     owner, names = group_numbers(reps, network if layered else model, model)
     without = leave_out or (network if layered else model)
     if by is None:
-        options = {"model": model, "stimulus": stimulus, "feature": dims[2]}
-        by = dispersion_without(reps, measure, without, k, n_components, options).compute()
+        by = dispersion_without(reps, measure, without, k, n_components, named).compute()
         by = by.reset_coords(drop=True)
     spread, more = _by_model(by, reps, join, dims)
     reps = reps.sel({stimulus: spread.indexes[stimulus]})
@@ -240,27 +245,13 @@ def select_models(
     )
     table = _with_best(table, model, parameters)
     if layered:
-        share = describe(parts[-2], "layer_share", **parameters)
-        table["layer_share"] = share.rename(_layer="layer").assign_coords(
-            layer=reps.indexes[model].to_numpy(), network=("layer", names[owner])
-        )
-    else:
-        ride = {
-            name: (model, coord.values)
-            for name, coord in reps.coords.items()
-            if coord.dims == (model,) and name not in (model, "n_features")
-        }
-        table = table.assign_coords(ride)
+        share = describe(parts[-2], "layer_share", **parameters).rename(_layer="layer")
+        labels_of = {"layer": reps.indexes[model].to_numpy(), "network": ("layer", names[owner])}
+        return table.assign(layer_share=share.assign_coords(labels_of))
+    table = table.assign_coords(_model_coords(reps, model))
     if other is None:
         return table
-    if layered:
-        raise SchemaError(
-            "other=… needs one model a network: choose the layers first (layer_share), or call "
-            "cross_modal_prediction with an alignment of networks"
-        )
-    agreement = alignment(
-        reps, other, "mutual_knn", k=k, join=join, model=model, stimulus=stimulus, feature=dims[2]
-    )
+    agreement = alignment(reps, other, "mutual_knn", k=k, join=join, **named)
     found = cross_modal_prediction(
         agreement, by, table["rsa"].sel({SUBSET: "all"}, drop=True), n_bins=n_bins, level=level,
         n_permutations=n_permutations, join=join, rng=int(seeds[2]), model=model,
@@ -408,6 +399,15 @@ def _described(
     worse = (found["difference"] < 0) & (found["difference_p_value_max_t"] <= 1 - level)
     among = ~worse.any("_network_2") & score.notnull()
     yield "among_best", describe(among, "among_best", **parameters)
+
+
+def _model_coords(reps: xr.DataArray, model: str) -> dict[Hashable, tuple[str, Array]]:
+    """What else is known of the models: family and so on."""
+    return {
+        name: (model, coord.values)
+        for name, coord in reps.coords.items()
+        if coord.dims == (model,) and name not in (model, "n_features")
+    }
 
 
 def _with_best(table: xr.Dataset, model: str, parameters: dict[str, Any]) -> xr.Dataset:
