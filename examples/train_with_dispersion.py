@@ -9,6 +9,7 @@ ever shown to both modalities. Measured on held-out stimuli: dispersion, alignme
 modalities, linear probes, and retrieval across modalities by a linear map fitted to training
 stimuli.
 
+    pip install ".[plot,torch]" scikit-learn
     python examples/train_with_dispersion.py --seeds 5 --csv results.csv --figure results.svg
 
 Every seed draws another split, other weights and other batches, the same for all conditions.
@@ -29,6 +30,9 @@ import pandas as pd
 import torch
 import xarray as xr
 from scipy import stats
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.nn import functional
@@ -196,20 +200,9 @@ def train_encoders(
 
 def ridge(x: np.ndarray, y: np.ndarray, new: np.ndarray) -> np.ndarray:
     """What ridge regression of ``y`` on ``x`` says of ``new``; its penalty by leaving one out."""
-    center, size, mean = x.mean(0), x.std(0) + 1e-6, y.mean(0)
-    u, s, vt = np.linalg.svd((x - center) / size, full_matrices=False)
-    inside = u.T @ (y - mean)
-
-    def left_out(penalty: float) -> float:
-        shrunk = s**2 / (s**2 + penalty)
-        lever = (u**2 * shrunk).sum(1) + 1 / len(x)
-        return float(
-            np.square((y - mean - u @ (shrunk[:, None] * inside)) / (1 - lever)[:, None]).sum()
-        )
-
-    best = min(np.logspace(-2, 5, 15), key=left_out)
-    weights = vt.T @ ((s / (s**2 + best))[:, None] * inside)
-    return (new - center) / size @ weights + mean
+    model = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 5, 15)))
+    predicted: np.ndarray = model.fit(x, y).predict(new)
+    return predicted
 
 
 def probe(x: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:
