@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -477,48 +478,38 @@ def covered(
     return float(inside.mean()), float((upper - lower).mean())
 
 
-def rejection(rows: str, number: int, runs: int, seed: int) -> tuple[str, str, str, int]:
-    """One row of a table of tests: the rate of p-values up to 0.05, and the runs behind it."""
-    test, data, call = list(globals()[rows](runs, seed))[number]
-    rng = np.random.default_rng([seed, zlib.crc32(f"{test} {data}".encode())])
+def row(rows: str, number: int, tell: Callable[..., Any], runs: int, seed: int) -> tuple[Any, ...]:
+    """One row of a table: what is measured, of which data, and what ``tell`` makes of the call."""
+    name, data, call = list(globals()[rows](runs, seed))[number]
     begin = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        p = call(rng).values.ravel()
-    p = p[~np.isnan(p)]
-    row = test, data, f"{(p <= ALPHA + 1e-12).mean():.3f}", len(p)
-    print(*row, f"{time.perf_counter() - begin:.0f} s", flush=True)
-    return row
+        told = tell(f"{name} {data}", call, runs, seed)
+    print(name, data, *told, f"{time.perf_counter() - begin:.0f} s", flush=True)
+    return name, data, *told
 
 
-def rejections(rows: str, runs: int, seed: int) -> pd.DataFrame:
-    """All rows of ``tests``, ``wrong`` or ``power``, one process a core."""
+def table_of(
+    rows: str, tell: Callable[..., Any], columns: list[str], runs: int, seed: int
+) -> pd.DataFrame:
+    """All ``rows``, one process a core."""
     count = len(list(globals()[rows](runs, seed)))
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
-        jobs = [pool.submit(rejection, rows, number, runs, seed) for number in range(count)]
-        table = [job.result() for job in jobs]
-    return pd.DataFrame(table, columns=["test", "data", "rejects", "runs"])
+        jobs = [pool.submit(row, rows, number, tell, runs, seed) for number in range(count)]
+        return pd.DataFrame([job.result() for job in jobs], columns=columns)
 
 
-def holds(number: int, runs: int, seed: int) -> tuple[str, str, str, str, int]:
-    """One row of the table of intervals: the share that hold the truth."""
-    name, data, call = list(coverage(runs, seed))[number]
-    begin = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        inside, width = call()
-    row = name, data, f"{inside:.3f}", f"{width:.3f}", runs
-    print(*row, f"{time.perf_counter() - begin:.0f} s", flush=True)
-    return row
+def rejected(what: str, call: Callable[..., xr.DataArray], runs: int, seed: int) -> tuple[str, int]:
+    """The rate of p-values up to 0.05, and how many there are."""
+    p = call(np.random.default_rng([seed, zlib.crc32(what.encode())])).values.ravel()
+    p = p[~np.isnan(p)]
+    return f"{(p <= ALPHA + 1e-12).mean():.3f}", len(p)
 
 
-def coverages(runs: int, seed: int) -> pd.DataFrame:
-    """All intervals, one process a core."""
-    count = len(list(coverage(runs, seed)))
-    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
-        jobs = [pool.submit(holds, number, runs, seed) for number in range(count)]
-        table = [job.result() for job in jobs]
-    return pd.DataFrame(table, columns=["interval", "new in every run", "holds", "width", "runs"])
+def contained(what: str, call: Callable[[], Any], runs: int, seed: int) -> tuple[str, str, int]:
+    """The share of intervals that hold the truth, and their width."""
+    inside, width = call()
+    return f"{inside:.3f}", f"{width:.3f}", runs
 
 
 GAINS = np.random.default_rng(3).uniform(0.5, 1.5, (3, 4))
@@ -629,39 +620,30 @@ def _held(runs: int, seed: int, noises: list[float], over: str, same: bool) -> l
     ]
 
 
-def rate(number: int, runs: int, seed: int) -> tuple[str, str, str, int]:
-    """One row of the table of rankings."""
-    name, data, call = list(ranking(runs, seed))[number]
-    begin = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        found = call()
-    row = name, data, f"{np.mean(found):.3f}", runs
-    print(*row, f"{time.perf_counter() - begin:.0f} s", flush=True)
-    return row
+def share(what: str, call: Callable[[], list[bool]], runs: int, seed: int) -> tuple[str, int]:
+    """In how many runs it is so."""
+    return f"{np.mean(call()):.3f}", runs
 
 
-def rates(runs: int, seed: int) -> pd.DataFrame:
-    """All of ``ranking``, one process a core."""
-    count = len(list(ranking(runs, seed)))
-    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
-        jobs = [pool.submit(rate, number, runs, seed) for number in range(count)]
-        table = [job.result() for job in jobs]
-    return pd.DataFrame(table, columns=["what", "data", "share of runs", "runs"])
-
-
+REJECTS = ["test", "data", "rejects", "runs"]
+HOLDS = ["interval", "new in every run", "holds", "width", "runs"]
 TABLES = {
-    "True nulls": lambda runs, seed: rejections("tests", runs, seed),
-    "True nulls, without the remedy": lambda runs, seed: rejections("wrong", runs, seed),
-    "Planted effects": lambda runs, seed: rejections("power", max(runs // 5, 1), seed),
-    "Intervals": lambda runs, seed: coverages(max(runs // 2, 1), seed),
-    "Ranking models": lambda runs, seed: rates(max(runs // 2, 1), seed),
+    "True nulls": ("tests", rejected, REJECTS, 1),
+    "True nulls, without the remedy": ("wrong", rejected, REJECTS, 1),
+    "Planted effects": ("power", rejected, REJECTS, 5),
+    "Intervals": ("coverage", contained, HOLDS, 2),
+    "Ranking models": ("ranking", share, ["what", "data", "share of runs", "runs"], 2),
 }
+"""Of each: its rows, what is told of one, the columns, and what the runs are divided by."""
 
 
 def measure(runs: int, seed: int, titles: list[str]) -> dict[str, pd.DataFrame]:
     """The tables of these titles."""
-    return {title: TABLES[title](runs, seed) for title in titles}
+    tables = {}
+    for title in titles:
+        rows, tell, columns, part = TABLES[title]
+        tables[title] = table_of(rows, tell, columns, max(runs // part, 1), seed)
+    return tables
 
 
 def markdown(table: pd.DataFrame) -> str:
