@@ -353,7 +353,8 @@ def test_the_warning_points_to_the_call():
 def test_basis_free_metrics_do_not_warn(metric):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        dispersion(make_reps(shared=False), metric, **options(metric))
+        result = dispersion(make_reps(shared=False), metric, **options(metric))
+    np.testing.assert_array_equal(result, dispersion(make_reps(), metric, **options(metric)))
 
 
 def test_components_do_not_warn():

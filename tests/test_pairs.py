@@ -274,13 +274,16 @@ def test_models_that_share_no_stimulus_are_nan():
 
 
 def test_inputs_are_not_touched():
-    a, b = (read_only(side) for side in two_sides())
+    before = two_sides()
+    a, b = (read_only(side) for side in before)
     for metric in ("mutual_knn", "rdm"):
         xc.alignment(a, b, metric, k=K)
     by = xr.DataArray(np.arange(12.0), dims="stimulus", coords={"stimulus": a["stimulus"]})
     xc.binned_rsa(a, b, by, n_bins=2, n_permutations=5)
     xc.modulation(by, xc.alignment(a, b, k=K), n_bins=2, n_permutations=5)
     xc.shared_space(a, n_components=2)
+    for side, same in zip((a, b), before, strict=True):
+        xr.testing.assert_identical(side, same)
 
 
 @pytest.mark.parametrize("metric", ["correlation", "cosine", "euclidean", "sqeuclidean"])

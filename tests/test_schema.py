@@ -170,6 +170,7 @@ def test_extra_and_custom_dims_are_good():
 def test_validate_does_not_modify():
     reps = read_only(make_reps(missing=0.3))
     validate(reps)
+    xr.testing.assert_identical(reps, make_reps(missing=0.3))
 
 
 def faulty_reps():
