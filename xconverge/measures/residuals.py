@@ -7,7 +7,7 @@ import xarray as xr
 
 from xconverge._apply import apply
 from xconverge.kernels.components import first_component
-from xconverge.schema import SchemaError, check_dims, check_labels, describe, listing
+from xconverge.schema import SchemaError, check_only, describe, listing
 
 
 def residual_component(
@@ -57,12 +57,10 @@ def residual_component(
     >>> odd.dims, bool(odd.attrs["explained"] > 0.5)
     (('stimulus',), True)
     """
-    residual = check_dims(residual, model, stimulus, what="residual")
-    check_labels(residual, model, stimulus, what="residual")
-    if residual.ndim != 2 or residual.sizes[model] < 2:
+    residual = check_only(residual, model, stimulus, what="residual")
+    if residual.sizes[model] < 2:
         raise SchemaError(
-            f"residual must have the dims {model!r} and {stimulus!r} alone and at least 2 models; "
-            f"it has {list(map(str, residual.dims))} and {listing(residual.indexes[model])}"
+            f"residual must have at least 2 models, got {listing(residual.indexes[model])}"
         )
     scores, explained = apply(
         first_component,

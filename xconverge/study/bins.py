@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from xconverge.kernels.ranks import quantile_bins
-from xconverge.schema import SchemaError, check_dims, check_labels, describe
+from xconverge.schema import check_only, describe
 
 
 def dispersion_bins(
@@ -47,7 +47,7 @@ def dispersion_bins(
     >>> dispersion_bins(spread).values.tolist()
     [0, 2, 1]
     """
-    values = per_stimulus(dispersion, "dispersion", stimulus)
+    values = check_only(dispersion, stimulus, what="dispersion")
     if n_bins < 2:
         raise ValueError(f"n_bins={n_bins}: at least 2 bins are needed")
     bins, edges = quantile_bins(np.asarray(values.values, np.float64), n_bins)
@@ -55,15 +55,3 @@ def dispersion_bins(
     return describe(
         result, "bin", n_bins=n_bins, edges=edges.tolist(), of=str(dispersion.name or "values")
     )
-
-
-def per_stimulus(array: xr.DataArray, what: str, stimulus: str) -> xr.DataArray:
-    """One value per stimulus and no other dim."""
-    array = check_dims(array, stimulus, what=what)
-    check_labels(array, stimulus, what=what)
-    if array.ndim != 1:
-        raise SchemaError(
-            f"{what} must have the dim {stimulus!r} alone, got {list(map(str, array.dims))}; "
-            "average or select the others first"
-        )
-    return array

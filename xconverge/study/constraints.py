@@ -13,7 +13,7 @@ from xconverge.kernels import subsets as kernels
 from xconverge.kernels.rows import Array, working_dtype
 from xconverge.measures.draws import per_label
 from xconverge.measures.rdm import square_rdm
-from xconverge.schema import SchemaError, listing, natural_rank
+from xconverge.schema import SchemaError, check_only, listing, natural_rank
 
 Quotas = int | Mapping[Any, int]
 Labels = xr.Dataset | xr.DataArray | Iterable[str]
@@ -142,11 +142,7 @@ def _near(rules: Rules, index: pd.Index, stimulus: str) -> tuple[Array | None, A
     if rules.distances is None or rules.min_distance is None:
         return None, np.ones(len(index), bool)
     square = square_rdm(rules.distances, "distances", stimulus)
-    if square.ndim != 2:
-        raise SchemaError(
-            f"distances must have the dims {stimulus!r} and '{stimulus}_2' alone, got "
-            f"{list(map(str, square.dims))}; average or select the others first"
-        )
+    square = check_only(square, stimulus, f"{stimulus}_2", what="distances")
     where = square.indexes[stimulus].get_indexer(index)
     if (where < 0).any():
         raise SchemaError(

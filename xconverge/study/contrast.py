@@ -15,8 +15,7 @@ from xconverge.kernels.permutations import as_extreme, corrected
 from xconverge.kernels.rows import Array
 from xconverge.measures.alignment import alignment, sides
 from xconverge.measures.draws import strata_of
-from xconverge.schema import Join, describe, join_labels, natural_rank
-from xconverge.study.bins import per_stimulus
+from xconverge.schema import Join, check_only, describe, join_labels, natural_rank
 
 ENDS = ("low", "high")
 POOLS = ("full", "inside")
@@ -121,7 +120,7 @@ def subset_contrast(
         raise ValueError(f"size={size}, n_random={n_random}, match_bins={match_bins}: at least 1")
     dims = (model, stimulus, feature)
     a, b, dropped = sides(a, b, dims, join)
-    spread = per_stimulus(dispersion, "dispersion", stimulus)
+    spread = check_only(dispersion, stimulus, what="dispersion")
     a, spread, more = join_labels(a, spread, stimulus, join, ("a", "dispersion"))
     b, _, _ = join_labels(b, a, stimulus, "inner")
     rank = natural_rank(a.indexes[stimulus])
@@ -178,7 +177,7 @@ def _cells(
     codes = []
     for number, one in enumerate([match] if isinstance(match, xr.DataArray) else match):
         what = f"match {one.name or number}"
-        one = per_stimulus(one, what, stimulus)
+        one = check_only(one, stimulus, what=what)
         one = one.isel({stimulus: one.indexes[stimulus].isin(a.indexes[stimulus])})
         _, one, _ = join_labels(a, one, stimulus, "exact", ("a", what))
         codes.append(kernels.cells_of(one.values.astype(np.float64), match_bins))

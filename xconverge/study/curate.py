@@ -14,12 +14,12 @@ from xconverge.schema import (
     Join,
     SchemaError,
     check_labels,
+    check_only,
     choose,
     join_labels,
     listing,
     natural_rank,
 )
-from xconverge.study.bins import per_stimulus
 
 Data = TypeVar("Data", xr.DataArray, xr.Dataset)
 
@@ -89,7 +89,7 @@ def exclude_high_dispersion(
     choose("missing", missing, ["error", "keep", "drop"])
     if not 0 <= share < 1:
         raise ValueError(f"share={share}: at least 0 and below 1")
-    spread = per_stimulus(dispersion, "dispersion", stimulus)
+    spread = check_only(dispersion, stimulus, what="dispersion")
     if stimulus not in array.dims:
         raise SchemaError(f"array has no dim {stimulus!r}; name yours by keyword (stimulus='…')")
     both = [dim for dim in (stimulus, f"{stimulus}_2") if dim in array.dims]

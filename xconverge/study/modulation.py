@@ -17,6 +17,7 @@ from xconverge.schema import (
     SchemaError,
     check_dims,
     check_labels,
+    check_only,
     choose,
     describe,
     join_labels,
@@ -25,7 +26,6 @@ from xconverge.schema import (
     on_side,
     take,
 )
-from xconverge.study.bins import per_stimulus
 
 Tail = Literal["two-sided", "greater", "less"]
 
@@ -184,7 +184,7 @@ def _of_models(
     """One value per stimulus, or one per ``model_a`` of the alignment and stimulus."""
     array = check_dims(array, stimulus, what=what)
     if model not in array.dims:
-        return per_stimulus(array, what, stimulus)
+        return check_only(array, stimulus, what=what)
     check_labels(array, model, stimulus, what=what)
     side = f"{model}_a"
     if set(array.dims) != {model, stimulus} or side not in alignment.dims:

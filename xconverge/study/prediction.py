@@ -12,9 +12,9 @@ from xconverge.kernels import prediction as kernels
 from xconverge.kernels.ranks import quantile_bins
 from xconverge.schema import (
     Join,
-    SchemaError,
     check_dims,
     check_labels,
+    check_only,
     describe,
     join_labels,
     listing,
@@ -118,9 +118,7 @@ def cross_modal_prediction(
     if aside in agreement.dims:
         agreement = agreement.mean(aside)
     agreement = agreement.reset_coords(drop=True).rename({side: model})
-    check_dims(score, model, what="score")
-    if score.ndim != 1:
-        raise SchemaError(f"score must have the dim {model!r} alone, got {list(score.dims)}")
+    score = check_only(score, model, what="score")
     agreement, score, _ = join_labels(agreement, score, model, "exact", ("agreement", "score"))
     agreement, spread, dropped = join_labels(
         agreement, dispersion, stimulus, join, ("agreement", "dispersion")

@@ -14,14 +14,12 @@ from xconverge.kernels.subsets import pick
 from xconverge.schema import (
     Join,
     SchemaError,
-    check_dims,
-    check_labels,
+    check_only,
     choose,
     describe,
     join_labels,
     on_side,
 )
-from xconverge.study.bins import per_stimulus
 from xconverge.study.constraints import Cells, Labels, Pool, Quotas, Rules, cells, pool_of
 
 CRITERION = "criterion"
@@ -199,7 +197,7 @@ def _criteria(by: Criteria, join: Join, stimulus: str) -> tuple[dict[str, xr.Dat
     result: dict[str, xr.DataArray] = {}
     dropped = 0
     for name, one in given.items():
-        one = per_stimulus(one, f"by {name}", stimulus)
+        one = check_only(one, stimulus, what=f"by {name}")
         if result:
             first = next(iter(result))
             kept, one, more = join_labels(
@@ -216,13 +214,7 @@ def _joined_without(
 ) -> tuple[dict[str, xr.DataArray], xr.DataArray, int]:
     if len(criteria) > 1:
         raise ValueError("without goes with one criterion, whose values it holds")
-    without = check_dims(without, model, stimulus, what="without")
-    check_labels(without, model, stimulus, what="without")
-    if without.ndim != 2:
-        raise SchemaError(
-            f"without must have the dims {model!r} and {stimulus!r} alone, got "
-            f"{list(map(str, without.dims))}"
-        )
+    without = check_only(without, model, stimulus, what="without")
     ((name, one),) = criteria.items()
     one, without, dropped = join_labels(one, without, stimulus, join, ("by", "without"))
     return {name: one}, without, dropped
