@@ -171,8 +171,8 @@ def optimize_stimuli(
     dims = (model, stimulus, feature_dim(reps, feature))
     square = f"{stimulus}_2" in getattr(reps, "dims", ()) and dims[2] not in reps.dims
     reps = _checked(reps, dims, square)
-    left_out = None if leave_out is None else group_numbers(reps, leave_out, model)
-    _check_models(reps.indexes[model], left_out, leave_out)
+    left_out = None if leave_out is None else _groups(reps, leave_out, model)
+    _check_models(reps.indexes[model], left_out)
     rules = Rules(groups, quotas, match, match_bins, None, distances, min_distance)
     pool = pool_of([reps], n, rules, stimulus)
     parts, seen = _squares(reps, dims) if square else _rows(reps, dims, metric, n)
@@ -217,14 +217,12 @@ def optimize_stimuli(
             for name, one in table.items()
         }
     ).assign_coords(_stimulus_coords(reps, members, stimulus))
-    if leave_out is not None and left_out is not None:
-        groups_of = pd.Index(left_out[1], name=leave_out, dtype=object)
-        names = xr.DataArray(groups_of, dims=leave_out, coords={leave_out: groups_of})
-        heldout, sets = _without(source, search, left_out[0], drawn)
-        again = [order[one] for one in sets]
+    if left_out is not None:
+        numbers, names = left_out
+        heldout, sets = _without(source, search, numbers, drawn)
         result = result.assign(
             {k: describe(names.copy(data=v), k, **parameters) for k, v in heldout.items()}
-        ).assign(stability_of(members, again, names, leave_out, stimulus))
+        ).assign(stability_of(members, [order[one] for one in sets], names, stimulus))
     result.attrs = {
         "n": n, "n_eligible": int((found.number >= 0).sum()),
         "n_not_seen_by_all": int((~seen).sum()), "n_restarts": n_restarts,
@@ -287,19 +285,24 @@ def _checked(reps: xr.DataArray, dims: Dims, square: bool) -> xr.DataArray:
     return reps
 
 
-def _check_models(
-    models: pd.Index, left_out: tuple[Array, Array] | None, leave_out: str | None
-) -> None:
+def _groups(reps: xr.DataArray, leave_out: str, model: str) -> tuple[Array, xr.DataArray]:
+    """Number of the group of each model, and the names of the groups, labelled by themselves."""
+    numbers, values = group_numbers(reps, leave_out, model)
+    index = pd.Index(values, dtype=object)
+    return numbers, xr.DataArray(index, dims=leave_out, coords={leave_out: index})
+
+
+def _check_models(models: pd.Index, left_out: tuple[Array, xr.DataArray] | None) -> None:
     """Two models at least, also without any group."""
     if len(models) < 2:
         raise SchemaError(f"models agree or not where there are 2 at least, got {listing(models)}")
     if left_out is not None:
-        numbers, values = left_out
-        few = [value for i, value in enumerate(values) if (numbers != i).sum() < 2]
+        numbers, names = left_out
+        few = [name for i, name in enumerate(names.values) if (numbers != i).sum() < 2]
         if few:
             raise SchemaError(
-                f"leave_out={leave_out!r}: at least 2 models must be left, and fewer are without "
-                f"{listing(few)}"
+                f"leave_out={names.dims[0]!r}: at least 2 models must be left, and fewer are "
+                f"without {listing(few)}"
             )
 
 

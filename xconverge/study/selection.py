@@ -158,7 +158,7 @@ def select_stimuli(
             other = cells(pool, np.isfinite(row), n)
             order = np.argsort(_ranks(row[None], pool, other, which)[0])
             again.append(taken(order, other, pool, n))
-        result = result.assign(stability_of(members, again, without[model], model, stimulus))
+        result = result.assign(stability_of(members, again, without[model], stimulus))
     result.attrs = {
         "which": which, "n": n, "n_eligible": int((found.number >= 0).sum()),
         "n_dropped": dropped, **said(rules),
@@ -344,9 +344,10 @@ def _overlaps(
 
 
 def stability_of(
-    members: Array, again: list[Array], groups: xr.DataArray, group: str, stimulus: str
+    members: Array, again: list[Array], groups: xr.DataArray, stimulus: str
 ) -> dict[str, xr.DataArray]:
-    """How much of a set stays when each of ``groups`` is left out."""
+    """How much of a set stays when each of ``groups`` (group) is left out."""
+    (group,) = map(str, groups.dims)
     held = np.stack([np.isin(members, one) for one in again])
     shares = xr.DataArray(held.mean(1), dims=group, coords=groups.coords)
     return {
