@@ -19,15 +19,18 @@ from xconverge.measures.preprocess import center, clamp, pca, unit_rows, zscore
 from xconverge.measures.rdm import noise_ceiling, rdm, rsa
 from xconverge.measures.residuals import residual_component
 from xconverge.measures.shared_space import shared_space, transform
-from xconverge.schema import SchemaError, UnalignedSpaceWarning, validate
+from xconverge.model_writer import ModelWriter
+from xconverge.schema import DamagedStoreError, SchemaError, UnalignedSpaceWarning, validate
 from xconverge.stack import stack_models
 from xconverge.store import (
     append_models,
     create_store,
     open_neighbors,
+    open_rdms,
     open_representations,
     open_store,
     write_neighbors,
+    write_rdms,
     write_representations,
     write_study,
 )
@@ -46,6 +49,8 @@ from xconverge.study.prediction import cross_modal_prediction
 from xconverge.study.selection import select_stimuli
 
 __all__ = [
+    "DamagedStoreError",
+    "ModelWriter",
     "SchemaError",
     "UnalignedSpaceWarning",
     "alignment",
@@ -70,6 +75,7 @@ __all__ = [
     "neighbor_graph",
     "noise_ceiling",
     "open_neighbors",
+    "open_rdms",
     "open_representations",
     "open_store",
     "optimize_stimuli",
@@ -91,6 +97,7 @@ __all__ = [
     "unit_rows",
     "validate",
     "write_neighbors",
+    "write_rdms",
     "write_representations",
     "write_selection",
     "write_study",

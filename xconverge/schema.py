@@ -24,6 +24,10 @@ class SchemaError(ValueError):
     """Data that does not fit the data model; the message says what, where, and what to do."""
 
 
+class DamagedStoreError(SchemaError):
+    """A file of a store is not what was written; the message names the model and the stimuli."""
+
+
 class UnalignedSpaceWarning(UserWarning):
     """Coordinates of models whose axes are unrelated are being compared."""
 

@@ -1,0 +1,150 @@
+"""Chunks of representations as our stores have them: plain numbers and their checksum.
+
+Zarr's own pipeline copies each chunk several times; a chunk is written here at the cost of its
+bytes and one pass for the checksum. Any Zarr library reads the result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from xconverge.kernels.rows import Array
+from xconverge.places import Files, Place
+
+Index = tuple[int, ...]
+CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
+
+
+def checksum(data: Array, before: int = 0) -> int:
+    """The crc32c of an array's bytes, or of what had the checksum ``before`` and these."""
+    import google_crc32c
+
+    flat = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+    return int(google_crc32c.extend(before, flat))
+
+
+class DamagedError(Exception):
+    """A chunk is not what was written."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How an array is cut into chunks, each a file ``c/0/1/2`` of its numbers and a checksum."""
+
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any]) -> Layout | None:
+        """The layout that Zarr metadata tell of, or None where chunks are encoded otherwise."""
+        grid = metadata.get("chunk_grid", {})
+        keys = metadata.get("chunk_key_encoding", {})
+        codecs = [
+            {key: value for key, value in codec.items() if value}
+            for codec in metadata.get("codecs", [])
+        ]
+        if (
+            grid.get("name") != "regular"
+            or keys.get("name") != "default"
+            or keys.get("configuration", {}).get("separator", "/") != "/"
+            or codecs != CODECS
+            or not str(metadata.get("data_type")).startswith("float")
+        ):
+            return None
+        return cls(
+            tuple(metadata["shape"]),
+            tuple(grid["configuration"]["chunk_shape"]),
+            np.dtype(metadata["data_type"]).newbyteorder("<"),
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of a chunk, without its checksum."""
+        return math.prod(self.chunks) * self.dtype.itemsize
+
+    def indices(self, region: Sequence[slice] | None = None) -> Iterator[Index]:
+        """All chunks, or those that a region touches, in order."""
+        spans = [
+            range(size)[part]
+            for size, part in zip(
+                self.shape, region or [slice(None)] * len(self.shape), strict=True
+            )
+        ]
+        yield from product(
+            *(
+                range(span.start // step, -(-span.stop // step)) if len(span) else ()
+                for span, step in zip(spans, self.chunks, strict=True)
+            )
+        )
+
+    def _everything(self) -> list[slice]:
+        return [slice(None)] * len(self.shape)
+
+    def region(self, index: Index) -> tuple[slice, ...]:
+        """Where a chunk lies in the array."""
+        return tuple(
+            slice(i * step, min((i + 1) * step, size))
+            for i, step, size in zip(index, self.chunks, self.shape, strict=True)
+        )
+
+    def encode(self, block: Array) -> tuple[Array, bytes]:
+        """The bytes of a chunk, filled up with NaN, and its checksum."""
+        whole = np.asarray(block, self.dtype, order="C")
+        if whole.shape != self.chunks:
+            whole = np.full(self.chunks, np.nan, self.dtype)
+            whole[tuple(map(slice, block.shape))] = block
+        data = whole.reshape(-1).view(np.uint8)
+        return data, checksum(data).to_bytes(4, "little")
+
+    def decode(self, data: Array) -> Array:
+        """The numbers of a chunk."""
+        if data.size != self.nbytes + 4:
+            raise DamagedError(f"it has {data.size} bytes in place of {self.nbytes + 4}")
+        if checksum(data[:-4]).to_bytes(4, "little") != data[-4:].tobytes():
+            raise DamagedError("its checksum is not that of its bytes")
+        return data[:-4].view(self.dtype).reshape(self.chunks)
+
+
+def key(index: Index) -> str:
+    """Where a chunk lies below its array."""
+    return "/".join(["c", *map(str, index)])
+
+
+@dataclass(frozen=True)
+class ChunkWriter:
+    """Where ``dask.array.store`` puts whole chunks: ``[region] = block``.
+
+    Parameters
+    ----------
+    place : Files
+        Of the array.
+    layout : Layout
+        Of the array.
+    first : tuple of int
+        The chunk at which the blocks start.
+    """
+
+    place: Files
+    layout: Layout
+    first: Index
+
+    def __setitem__(self, region: tuple[slice, ...], block: Array) -> None:
+        """Write a block that is one chunk."""
+        index = tuple(
+            first + part.start // step
+            for first, part, step in zip(self.first, region, self.layout.chunks, strict=True)
+        )
+        self.place.put(key(index), *self.layout.encode(block))
+
+
+def read_chunk(place: Place, layout: Layout, index: Index) -> Array:
+    """A chunk, cut to the array; FileNotFoundError or DamagedError where it is not as written."""
+    part = tuple(slice(0, s.stop - s.start) for s in layout.region(index))
+    return layout.decode(place.read(key(index)))[part]

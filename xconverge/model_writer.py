@@ -1,0 +1,610 @@
+"""Writing one model batch by batch, as it is extracted, so that a crash costs one batch."""
+
+from __future__ import annotations
+
+import errno
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import dask.array as da
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from xconverge import groups
+from xconverge.begun import INCOMPLETE, Begun, begun_at, begun_models, folder_name, shared
+from xconverge.chunk_files import Index, Layout, key
+from xconverge.chunks import recommend_chunks
+from xconverge.kernels.rows import Array
+from xconverge.places import Files, StorePath, place_of
+from xconverge.schema import SchemaError, check_labels, check_text, join_labels, listing
+from xconverge.storable import DIMS, NAME, modality_of, storable, storable_set
+from xconverge.store import Options, ensure_store, names_of
+
+NARROWEST = 1024
+"""Chunk rows are no longer than those of a model of this width: wider models share them."""
+
+
+class ModelWriter(AbstractContextManager["ModelWriter"]):
+    """Write one model into a store, batch by batch, in any order.
+
+    Parameters
+    ----------
+    path : str, path or URL
+        The store, which is made if missing.
+    modality : str
+        Name of the modality.
+    model : str
+        Name of the model.
+    stimuli : sequence of str, or DataArray
+        Labels of all stimuli; those of the modality where it exists, in any order. A DataArray
+        with a ``stimulus`` dim brings its stimulus coordinates along.
+    n_features : int
+        Width of the model.
+    dtype : dtype, optional
+        What floats are stored as, and rounded to; default that of the modality, ``float32`` for a
+        new one, into which half precision fits and double does not.
+    coords : mapping, optional
+        One value for each model coordinate of the modality (network, layer, family …).
+    restart : bool
+        Drop what an earlier start has left of this model.
+    storage_options : dict, optional
+        Credentials and settings for a URL, as fsspec takes them; never written anywhere.
+
+    Attributes
+    ----------
+    pending : list of str
+        Stimuli that are not written yet, in the order of the store.
+
+    Raises
+    ------
+    FileExistsError
+        Another process, or another writer of this one, writes the model.
+    SchemaError
+        Labels, widths, dtype or coordinates that are not those of the modality, or of an earlier
+        start.
+
+    Warns
+    -----
+    RuntimeWarning
+        Rows that an earlier start left were damaged: their stimuli are pending again. On leaving
+        the ``with`` block without an error while stimuli are pending.
+
+    Notes
+    -----
+    What `write` has returned from outlives the process. The model joins its modality in one step,
+    when the ``with`` block ends and nothing is pending; before that, `open_representations` leaves
+    it out. A second start with the same arguments goes on where the first one ended; for a model
+    that is complete it has nothing pending. Memory: one batch and one chunk row (12 MiB, more for
+    models wider than the first of their modality). Several processes may write different models.
+
+    A power cut can take what the operating system had not written yet; checksums tell.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from xconverge import ModelWriter, open_representations
+    >>> path = tempfile.mkdtemp() + "/study.zarr"
+    >>> with ModelWriter(path, "vision", "vit", ["cat", "dog", "emu"], 4) as w:
+    ...     w.write(["emu", "cat"], np.ones((2, 4)))
+    ...     print(w.pending)
+    ...     w.write(["dog"], np.zeros((1, 4)))
+    ['dog']
+    >>> open_representations(path, "vision").sel(model="vit", stimulus="dog").values
+    array([0., 0., 0., 0.], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        path: StorePath,
+        modality: str,
+        model: str,
+        stimuli: Sequence[str] | xr.DataArray,
+        n_features: int,
+        *,
+        dtype: Any = None,
+        coords: Mapping[str, Any] | None = None,
+        restart: bool = False,
+        storage_options: Options | None = None,
+    ) -> None:
+        root = place_of(path, storage_options)
+        if not isinstance(root, Files):
+            raise TypeError(
+                f"ModelWriter writes to a path or a URL, got a {type(path).__name__}; write a "
+                "finished model into it by append_models"
+            )
+        asked = _Asked(
+            _name(model), _labelled(stimuli), _width(model, n_features), _float(dtype), coords or {}
+        )
+        self._root, self._asked = root, asked
+        self._modality = modality_of(xr.DataArray(), modality)
+        self._folder = root / INCOMPLETE / self._modality
+        self._place = self._folder / folder_name(asked.model)
+        self._held = ExitStack()
+        self._begun: Begun | None = None
+        ensure_store(root)
+        doing = f"model {asked.model!r} of {modality!r} in {root}"
+        with root.lock(f"starting {doing}"):
+            self._held.enter_context((self._place / NAME).lock(f"writing {doing}", patience=0))
+            try:
+                self._start(restart)
+            except BaseException:
+                self._held.close()
+                raise
+        self._open = True
+
+    def __repr__(self) -> str:
+        """Say how far the writer is."""
+        return (
+            f"<ModelWriter {self._asked.model!r} of {self._modality!r} in {self._root}: "
+            f"{np.count_nonzero(self._done)} of {len(self._done)} stimuli written>"
+        )
+
+    @property
+    def pending(self) -> list[str]:
+        """Stimuli that are not written yet, in the order of the store."""
+        return list(self._stimuli[~self._done])
+
+    def write(self, stimuli: Sequence[str], batch: Any) -> None:
+        """Write the vectors of some stimuli.
+
+        Parameters
+        ----------
+        stimuli : sequence of str
+            Their labels, each still pending.
+        batch : array or torch tensor
+            (stimulus, feature), on any device, of any float (bfloat16 too) or of integers. A row
+            of NaN only is a stimulus that the model cannot represent.
+
+        Raises
+        ------
+        SchemaError
+            Labels that are unknown, written already or there twice; another shape; NaN inside a
+            row, or infinity; numbers that the store's dtype would round. Nothing is then written.
+        OSError
+            The disk is full: what was written stays, and the rest of the batch is pending.
+        """
+        if not self._open:
+            raise ValueError("this ModelWriter is closed; start another one")
+        positions = self._positions(stimuli)
+        values = self._values(batch, positions)
+        if np.any(np.diff(positions) < 0):
+            order = np.argsort(positions)
+            positions, values = positions[order], values[order]
+        if not len(positions):
+            return
+        assert self._begun is not None
+        parts = self._begun.parts
+        values = parts.padded(values)
+        chunk_rows = positions // parts.step
+        cuts = np.flatnonzero(np.diff(chunk_rows)) + 1
+        with self._on_a_full_disk():
+            for here in np.split(np.arange(len(positions)), cuts):
+                block = values[here[0] : here[-1] + 1]
+                self._keep(int(chunk_rows[here[0]]), positions[here], block)
+
+    def _keep(self, i: int, positions: Array, block: Array) -> None:
+        """Keep rows of one chunk row, and make its chunks once it is full."""
+        assert self._begun is not None
+        parts = self._begun.parts
+        here = slice(i * parts.step, i * parts.step + parts.size(i))
+        if len(positions) == parts.size(i):
+            parts.put(i, block)
+            self._done[here] = True
+            return
+        parts.add(i, positions - here.start, block)
+        self._done[positions] = True
+        if self._done[here].all():
+            parts.finish(i)
+
+    def close(self) -> None:
+        """Add the model to its modality if nothing is pending, and let others write it."""
+        if not self._open:
+            return
+        self._open = False
+        with self._held:
+            if self._begun is not None and self._done.all():
+                with self._on_a_full_disk(), self._root.lock(f"adding {self._asked.model!r}"):
+                    self._complete(self._begun)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the writer; after an error the model stays incomplete."""
+        if error is not None:
+            self._open = False
+            self._held.close()
+            return
+        self.close()
+        pending = self.pending
+        if pending:
+            warnings.warn(
+                f"model {self._asked.model!r} is not complete and stays out of "
+                f"{self._modality!r}: {listing(pending)} pending; start ModelWriter again to "
+                "write them",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+    # Starting
+
+    def _start(self, restart: bool) -> None:
+        """Find what is there of the model, or make a place for it."""
+        asked = self._asked
+        existing = None
+        if self._modality in names_of(self._root):
+            existing = groups.open_array(self._root, self._modality)
+            self._check_modality(existing)
+            if asked.model in existing.indexes["model"]:
+                self._check_complete(existing)
+                self._clear()
+                self._stimuli = existing.indexes["stimulus"]
+                self._done = np.ones(len(self._stimuli), bool)
+                return
+        common = self._common(existing)
+        self._stimuli = common.indexes["stimulus"]
+        self._check_coords(existing)
+        if restart:
+            self._clear()
+        begun = begun_at(self._place, self._stimuli)
+        if begun is None:
+            self._clear()
+            begun = self._new(common)
+        else:
+            self._check_begun(begun)
+        self._done, whole = begun.written()
+        if not whole:
+            warnings.warn(
+                f"rows of model {asked.model!r} that an earlier start left are damaged; their "
+                "stimuli are pending again",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        self._begun = begun
+
+    def _check_modality(self, existing: xr.DataArray) -> None:
+        here = f"modality {self._modality!r} in {self._root}"
+        if set(existing.dims) != {"model", "stimulus", "feature"}:
+            raise SchemaError(
+                f"{here} has the dims {list(existing.dims)}; ModelWriter writes "
+                "(stimulus, feature). Use append_models"
+            )
+        if existing.attrs.get("space"):
+            raise SchemaError(
+                f"{here} holds coordinates of a shared space, which new features are not; choose "
+                "another modality"
+            )
+
+    def _check_complete(self, existing: xr.DataArray) -> None:
+        """The model that is there is the one that is asked for."""
+        asked = self._asked
+        _same_labels(existing["stimulus"], asked.labels)
+        there = existing.sel(model=asked.model)
+        width = int(there.coords.get("n_features", there.sizes["feature"]))
+        if width != asked.n_features:
+            raise SchemaError(
+                f"model {asked.model!r} is complete and has {width} features, not "
+                f"{asked.n_features}; give the new one another name"
+            )
+
+    def _common(self, existing: xr.DataArray | None) -> xr.Dataset:
+        """What all models that are begun share, from the modality, from them, or from here."""
+        folder, asked = self._folder, self._asked
+        if existing is not None:
+            stimuli = existing.coords.to_dataset().drop_dims("model", errors="ignore")
+        else:
+            stimuli = asked.labels.coords.to_dataset()
+        if folder.is_group():
+            common = shared(folder)
+            if existing is not None and not common.indexes["stimulus"].equals(
+                existing.indexes["stimulus"]
+            ):
+                others = [one.model for one in begun_models(self._root, self._modality)]
+                raise SchemaError(
+                    f"models {listing(others)} were begun for other stimuli than those that "
+                    f"{self._modality!r} has now; delete {folder}, or choose another modality"
+                )
+        else:
+            dtype = existing.dtype if existing is not None else asked.dtype or np.dtype("f4")
+            sizes = {"model": 1, "stimulus": stimuli.sizes["stimulus"]}
+            common = storable(stimuli).assign_attrs(
+                dtype=np.dtype(dtype).name, chunks=self._steps(sizes, np.dtype(dtype))
+            )
+            if not (self._root / INCOMPLETE).is_group():
+                groups.new_group(self._root / INCOMPLETE)
+            for name, data in groups.files_of(common).items():
+                folder.put(name, data)
+            common = shared(folder)
+        _same_labels(common["stimulus"], asked.labels)
+        if asked.dtype is not None and asked.dtype.name != common.attrs["dtype"]:
+            raise SchemaError(
+                f"modality {self._modality!r} is stored as {common.attrs['dtype']}, and dtype is "
+                f"{asked.dtype.name}; leave dtype out, or choose another modality"
+            )
+        return common
+
+    def _steps(self, sizes: Mapping[str, int], dtype: np.dtype[Any]) -> list[int]:
+        """Stimuli and features of a chunk: those of the modality, or what suits the width."""
+        layout = self._layout_of_modality()
+        if layout is not None:
+            return list(layout.chunks[1:])
+        shape = (sizes["stimulus"], max(self._asked.n_features, NARROWEST))
+        blank = xr.DataArray(
+            np.broadcast_to(np.empty((), dtype), shape), dims=("stimulus", "feature")
+        )
+        return [recommend_chunks(blank)["stimulus"], self._asked.n_features]
+
+    def _layout_of_modality(self) -> Layout | None:
+        """How the modality is cut, where its chunks are ours and have the usual order of dims."""
+        stored = (self._root / self._modality).metadata(f"{NAME}/zarr.json")
+        if not stored or list(stored.get("dimension_names", ())) != [
+            "model",
+            "stimulus",
+            "feature",
+        ]:
+            return None
+        layout = Layout.of(stored)
+        return layout if layout is not None and layout.chunks[0] == 1 else None
+
+    def _check_coords(self, existing: xr.DataArray | None) -> None:
+        """Every model of a modality has the same coordinates."""
+        mine = set(self._asked.coords)
+        if existing is not None:
+            theirs = {str(name) for name, c in existing.coords.items() if "model" in c.dims}
+        else:
+            begun = begun_models(self._root, self._modality)
+            others = [one for one in begun if one.model != self._asked.model]
+            theirs = set(others[0].coords) if others else mine
+        theirs -= {"model", "n_features"}
+        if mine != theirs:
+            raise SchemaError(
+                f"models of {self._modality!r} have the coordinates "
+                f"{listing(sorted(theirs)) or 'none'}, and coords gives "
+                f"{listing(sorted(mine)) or 'none'}; give one value for each"
+            )
+
+    def _new(self, common: xr.Dataset) -> Begun:
+        """Make the group of the model; its metadata are the last, and make it one."""
+        asked = self._asked
+        rows, piece = common.attrs["chunks"]
+        shape = (len(self._stimuli), asked.n_features)
+        blank = da.zeros(shape, common.attrs["dtype"], chunks=(rows, piece))
+        attrs = {
+            "xconverge_model": asked.model,
+            "n_features": asked.n_features,
+            "coords": dict(asked.coords),
+        }
+        dataset = xr.Dataset({NAME: (("stimulus", "feature"), blank)}, attrs=attrs)
+        encoding = {NAME: {**groups.vectors(), "chunks": (rows, piece)}}
+        for name, data in groups.files_of(storable(dataset), encoding).items():
+            self._place.put(name, data)
+        begun = begun_at(self._place, self._stimuli)
+        assert begun is not None
+        return begun
+
+    def _check_begun(self, begun: Begun) -> None:
+        asked = self._asked
+        for what, was, now in (
+            ("n_features", begun.n_features, asked.n_features),
+            ("coords", dict(begun.coords), dict(asked.coords)),
+        ):
+            if was != now:
+                raise SchemaError(
+                    f"model {asked.model!r} was begun with {what} {was!r}, not {now!r}; go on with "
+                    "that, or drop what was written by restart=True"
+                )
+
+    def _clear(self) -> None:
+        """Drop what is there of the model, but its lock."""
+        self._place.remove("zarr.json")
+        for name in self._place.names(NAME):
+            if not name.startswith("."):
+                self._place.remove(f"{NAME}/{name}")
+
+    # Writing
+
+    def _positions(self, stimuli: Sequence[str]) -> Array:
+        """Positions of labels that are pending."""
+        who = f"model {self._asked.model!r}"
+        if isinstance(stimuli, str):
+            raise SchemaError(
+                f"{who}: stimuli must be a sequence of labels, got the text {stimuli!r}"
+            )
+        labels = pd.Index(np.asarray(stimuli, dtype=object).ravel(), dtype=object)
+        twice = labels[labels.duplicated()].unique()
+        if len(twice):
+            raise SchemaError(f"{who}: the batch has {listing(twice)} more than once")
+        positions = np.asarray(self._stimuli.get_indexer(labels))
+        unknown = labels[positions < 0]
+        if len(unknown):
+            raise SchemaError(
+                f"{who}: {listing(unknown)} not among its {len(self._stimuli)} stimuli "
+                f"({listing(self._stimuli, 3)}); labels are text and must match exactly"
+            )
+        done = labels[self._done[positions]]
+        if len(done):
+            raise SchemaError(
+                f"{who}: {listing(done)} written already; write what ModelWriter.pending lists"
+            )
+        return positions
+
+    def _values(self, batch: Any, positions: Array) -> Array:
+        """The batch as numbers of the store."""
+        who = f"model {self._asked.model!r}"
+        assert self._begun is not None or not len(positions)
+        values = _numbers(batch, who)
+        shape = (len(positions), self._asked.n_features)
+        if values.shape != shape:
+            raise SchemaError(
+                f"{who}: the batch has the shape {values.shape}, and {shape} was needed "
+                "(stimuli of this batch, n_features)"
+            )
+        if self._begun is None:
+            return values
+        dtype = self._begun.layout.dtype
+        rounds = values.dtype.kind == "f" and not np.can_cast(values.dtype, dtype)
+        if rounds and self._asked.dtype is None:
+            raise SchemaError(
+                f"{who}: the batch is {values.dtype} and is stored as {dtype.name}, which would "
+                f"lose digits; if they may go, give ModelWriter dtype={dtype.name!r}, or for a new "
+                f"modality dtype={values.dtype.name!r}"
+            )
+        with np.errstate(over="ignore"):
+            stored = values.astype(dtype, copy=False)
+        _check_rows(stored, values, self._stimuli[positions], who)
+        return stored
+
+    @contextmanager
+    def _on_a_full_disk(self) -> Iterator[None]:
+        """Say what is kept when the disk is full."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise OSError(
+                error.errno,
+                f"no space left while writing model {self._asked.model!r}: "
+                f"{np.count_nonzero(self._done)} of {len(self._done)} stimuli are kept; free some "
+                "space and start ModelWriter again",
+            ) from error
+
+    # Completing
+
+    def _complete(self, begun: Begun) -> None:
+        """Add the model to its modality."""
+        for i in range(begun.n_chunk_rows()):
+            if not begun.has_chunks(i):
+                begun.parts.finish(i)
+        array = begun.lazy()
+        if self._modality in names_of(self._root):
+            old = groups.open_array(self._root, self._modality)
+            same = {name: c for name, c in old.coords.items() if "model" not in c.dims}
+            layout = self._layout_of_modality()
+            fits = layout is not None and (layout.chunks[1:], layout.dtype) == (
+                begun.layout.chunks,
+                begun.layout.dtype,
+            )
+            fill = self._link if fits else None
+            groups.grow(self._root, self._modality, array.assign_coords(same), fill)
+        else:
+            array = array.assign_coords(shared(self._folder).coords)
+            array = storable_set(array.assign_attrs(modality=self._modality), DIMS)
+            target = self._root / self._modality
+            groups.check_free(target, overwrite=False)
+            with groups.staged(target, self._root) as stage:
+                groups.write_array(stage, array, (1, *begun.layout.chunks), self._link)
+        self._tidy()
+
+    def _link(self, target: Files, layout: Layout, first: Index) -> None:
+        """Take the chunks over as they are."""
+        assert self._begun is not None
+        for index in self._begun.layout.indices():
+            target.take_over(self._begun.place / NAME, key(index), key((first[0], *index)))
+
+    def _tidy(self) -> None:
+        """Remove what only models that are begun need."""
+        self._place.remove()
+        coords = {"zarr.json", *map(str, shared(self._folder).variables)}
+        if coords.issuperset(self._folder.names()):
+            self._folder.remove()
+        if (self._root / INCOMPLETE).names() == ["zarr.json"]:
+            (self._root / INCOMPLETE).remove()
+
+
+class _Asked(NamedTuple):
+    """What a writer was asked for."""
+
+    model: str
+    labels: xr.DataArray
+    n_features: int
+    dtype: np.dtype[Any] | None
+    coords: Mapping[str, Any]
+
+
+def _name(model: object) -> str:
+    if not isinstance(model, str) or not model:
+        raise SchemaError(f"model must be text that is not empty, got {model!r}")
+    return model
+
+
+def _labelled(stimuli: Any) -> xr.DataArray:
+    """Stimuli with their labels and coordinates."""
+    if isinstance(stimuli, xr.DataArray) and "stimulus" in stimuli.dims:
+        kept = [name for name, c in stimuli.coords.items() if set(c.dims) <= {"stimulus"}]
+        coords = {name: stimuli.coords[name] for name in kept}
+        size = stimuli.sizes["stimulus"]
+    else:
+        labels = np.empty(len(stimuli), dtype=object)
+        labels[:] = list(stimuli)
+        coords, size = {"stimulus": ("stimulus", labels)}, len(labels)
+    array = xr.DataArray(np.zeros(size), coords, ("stimulus",))
+    check_labels(array, "stimulus", what="stimuli")
+    check_text(array, "stimulus", what="stimuli")
+    return array
+
+
+def _width(model: object, n_features: int) -> int:
+    if not isinstance(n_features, int | np.integer) or n_features < 1:
+        raise SchemaError(
+            f"model {model!r}: n_features must be a whole number from 1 on, got {n_features!r}"
+        )
+    return int(n_features)
+
+
+def _float(dtype: Any) -> np.dtype[Any] | None:
+    if dtype is None:
+        return None
+    found: np.dtype[Any] = np.dtype(dtype)
+    if found not in (np.float16, np.float32, np.float64):
+        raise SchemaError(f"dtype must be float16, float32 or float64, got {found}")
+    return found
+
+
+def _same_labels(there: xr.DataArray, given: xr.DataArray) -> None:
+    names = ("the store", "stimuli")
+    there = xr.DataArray(np.zeros(there.size), {"stimulus": there["stimulus"]}, ("stimulus",))
+    join_labels(there, given, "stimulus", "exact", names)
+
+
+def _numbers(batch: Any, who: str) -> Array:
+    """A batch as a NumPy array; torch tensors come from any device, bfloat16 as float32."""
+    if hasattr(batch, "detach") and hasattr(batch, "cpu"):
+        batch = batch.detach().cpu()
+        if "bfloat16" in str(batch.dtype):
+            batch = batch.float()
+        batch = batch.numpy()
+    values = np.asarray(batch)
+    if values.dtype.name == "bfloat16":
+        values = values.astype(np.float32)
+    if values.dtype.kind not in "fiub":
+        raise SchemaError(f"{who}: the batch must hold real numbers, got dtype {values.dtype}")
+    return values
+
+
+def _check_rows(stored: Array, values: Array, labels: pd.Index, who: str) -> None:
+    """Rows are finite, or NaN throughout."""
+    flat = stored.reshape(-1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        # one fast pass; it overflows for huge numbers, which are then looked at one by one
+        if np.isfinite(np.vdot(flat, flat)):
+            return
+    nan = np.isnan(stored)
+    for what, rows in (
+        ("NaN inside a row", nan.any(1) & ~nan.all(1)),
+        ("infinity", np.isinf(values).any(1)),
+        (f"numbers too large for {stored.dtype}", (np.isinf(stored) & np.isfinite(values)).any(1)),
+    ):
+        if rows.any():
+            where = listing(labels[np.flatnonzero(rows)])
+            raise SchemaError(
+                f"{who} has {what}: stimulus {where}. A stimulus that the model cannot represent "
+                "is a row of NaN only"
+            )
