@@ -9,6 +9,7 @@ from xconverge.inference.calibration import calibrate, calibrate_rsa
 from xconverge.inference.exact import overlap_p_value
 from xconverge.inference.intervals import confidence_interval
 from xconverge.inference.reliability import alignment_reliability, reliability
+from xconverge.integrity import validate_store
 from xconverge.interop.csv import write_selection
 from xconverge.measures.alignment import alignment
 from xconverge.measures.dispersion import dispersion
@@ -96,6 +97,7 @@ __all__ = [
     "transform",
     "unit_rows",
     "validate",
+    "validate_store",
     "write_neighbors",
     "write_rdms",
     "write_representations",

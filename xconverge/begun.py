@@ -139,7 +139,7 @@ def shared(folder: Place) -> xr.Dataset:
 def begun_at(place: Files, stimuli: pd.Index) -> Begun | None:
     """The model that was begun in a group, if one was."""
     attrs = (place.metadata() or {}).get("attributes", {})
-    stored = place.metadata(f"{NAME}/zarr.json")
+    stored = (place / NAME).metadata()
     layout = Layout.of(stored) if stored else None
     if layout is None or "xconverge_model" not in attrs:
         return None

@@ -10,8 +10,9 @@ from pathlib import Path
 import xarray as xr
 
 from xconverge import __version__
-from xconverge.schema import SchemaError, listing, validate
-from xconverge.store import modalities, open_representations, open_store
+from xconverge.integrity import damage, modality_faults
+from xconverge.schema import SchemaError, listing
+from xconverge.store import existing, modalities, names_of, open_representations, open_store
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,10 +49,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(run=_demo)
     info = commands.add_parser("info", help="say what a store holds")
-    info.add_argument("store", type=Path)
+    info.add_argument("store")
     info.set_defaults(run=_info)
     check = commands.add_parser("validate", help="check every value and label of a store")
-    check.add_argument("store", type=Path)
+    check.add_argument("store")
+    check.add_argument(
+        "--deep", action="store_true", help="read every chunk, and list all that are damaged"
+    )
     check.set_defaults(run=_validate)
     return parser
 
@@ -91,19 +95,24 @@ def _summary(name: str, reps: xr.DataArray) -> str:
 
 
 def _validate(options: argparse.Namespace) -> int:
-    names = modalities(options.store)
+    root = existing(options.store, None)
+    names = names_of(root)
     if not names:
         raise SchemaError(f"{options.store} holds no representations; nothing to validate")
-    faulty = 0
+    damaged = damage(root) if options.deep else []
+    for fault in damaged:
+        print(f"DAMAGED: {fault}")
+    faulty = bool(damaged)
     for name in names:
-        try:
-            reps = validate(open_representations(options.store, name))
-        except SchemaError as error:
-            faulty += 1
-            print(f"{name}: FAULTY\n  " + str(error).replace("\n", "\n  "))
+        faults = modality_faults(root, name)
+        faulty |= bool(faults)
+        if faults:
+            print(f"{name}: FAULTY")
+            print("\n".join(f"  {fault}" for fault in faults))
         else:
-            print(f"{name}: good, {reps.sizes['model']} models, {reps.sizes['stimulus']} stimuli")
-    return int(faulty > 0)
+            sizes = open_representations(options.store, name).sizes
+            print(f"{name}: good, {sizes['model']} models, {sizes['stimulus']} stimuli")
+    return int(faulty)
 
 
 if __name__ == "__main__":

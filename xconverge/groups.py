@@ -114,7 +114,7 @@ def quiet() -> Iterator[None]:
 
 def open_group(place: Place, chunks: Any = {}) -> xr.Dataset:  # noqa: B006
     """A group: all variables lazy, but labels."""
-    with quiet(), _damage_of(place, "its labels or metadata"):
+    with quiet(), damage_of(place, "its labels or metadata"):
         dataset: xr.Dataset = xr.open_zarr(
             place.store, group=place.inside or None, chunks=chunks, **READ
         )
@@ -122,7 +122,7 @@ def open_group(place: Place, chunks: Any = {}) -> xr.Dataset:  # noqa: B006
 
 
 @contextmanager
-def _damage_of(place: Place, what: str) -> Iterator[None]:
+def damage_of(place: Place, what: str) -> Iterator[None]:
     """Whatever a library says of files that are not as they were written."""
     try:
         yield
@@ -160,18 +160,19 @@ def _array_of(place: Place) -> xr.DataArray:
 
 def reader(place: Place, variable: xr.Variable) -> ChunkReader:
     """What reads the chunks of the representations."""
-    metadata = place.metadata(f"{NAME}/zarr.json") or {}
-    return ChunkReader(place, NAME, variable, Layout.of(metadata), _is_whole(place))
+    metadata = (place / NAME).metadata() or {}
+    return ChunkReader(place, NAME, variable, Layout.of(metadata), is_whole(place))
 
 
-def _is_whole(place: Place) -> bool:
+def is_whole(place: Place) -> bool:
+    """Whether every chunk of a group was written, so that a missing one is damage."""
     attrs = (place.metadata() or {}).get("attributes", {})
     return bool(WHOLE.items() <= attrs.items())
 
 
 def readable(dataset: xr.Dataset, place: Place) -> xr.Dataset:
     """Coordinates in memory, text as objects; no encoding, which a slice would take along."""
-    whole = _is_whole(place)
+    whole = is_whole(place)
     loaded = {
         name: _in_memory(str(name), variable, place, whole)
         for name, variable in dataset.coords.variables.items()
@@ -183,7 +184,7 @@ def _in_memory(name: str, variable: xr.Variable, place: Place, whole: bool) -> x
     if whole:
         check_chunks(place, name)
     with (
-        _damage_of(place, f"the coordinate {name!r}"),
+        damage_of(place, f"the coordinate {name!r}"),
         dask.config.set(scheduler="synchronous"),
     ):
         loaded: xr.Variable = variable.compute()
@@ -192,20 +193,21 @@ def _in_memory(name: str, variable: xr.Variable, place: Place, whole: bool) -> x
 
 def check_chunks(place: Place, name: str) -> None:
     """Every chunk of a variable is there; Zarr would read 0 or empty text where one is not."""
-    for chunk in chunk_keys(place.metadata(f"{name}/zarr.json") or {}):
-        if not place.exists(f"{name}/{chunk}"):
-            raise DamagedStoreError(
-                f"{place}: chunk {chunk} of {name!r} is missing. Bring the file back from a copy"
-            )
+    layout = (place / name).metadata() or {}
+    grid = layout.get("chunk_grid", {}).get("configuration", {}).get("chunk_shape")
+    if grid is not None:
+        for index in np.ndindex(
+            *(-(-n // step) for n, step in zip(layout["shape"], grid, strict=True))
+        ):
+            check_chunk(place, name, index)
 
 
-def chunk_keys(metadata: Mapping[str, Any]) -> list[str]:
-    """Keys of the chunks of an array that our stores hold."""
-    grid = metadata.get("chunk_grid", {}).get("configuration", {}).get("chunk_shape")
-    if grid is None:
-        return []
-    counts = [-(-size // step) for size, step in zip(metadata["shape"], grid, strict=True)]
-    return [key(index) for index in np.ndindex(*counts)]
+def check_chunk(place: Place, name: str, index: Index) -> None:
+    """A chunk of a variable is there."""
+    if not (place / name).exists(key(index)):
+        raise DamagedStoreError(
+            f"{place}: chunk {key(index)} of {name!r} is missing. Bring the file back from a copy"
+        )
 
 
 def readable_group(dataset: xr.Dataset, place: Place) -> xr.Dataset:
@@ -368,7 +370,7 @@ def grow(root: Place, modality: str, new: xr.DataArray, fill: Fill | None = None
         _grow_inside(place, changed, blocks, shape, region)
         validate(_array_of(place)[region])
         return
-    metadata = {**(place.metadata(f"{NAME}/zarr.json") or {}), "shape": list(shape)}
+    metadata = {**((place / NAME).metadata() or {}), "shape": list(shape)}
     attrs = metadata["attributes"] = dict(metadata.get("attributes", {}))
     named = str(attrs.get("coordinates", "")).split()
     # where xarray looks up which variables are coordinates

@@ -118,7 +118,11 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
                 "finished model into it by append_models"
             )
         asked = _Asked(
-            _name(model), _labelled(stimuli), _width(model, n_features), _float(dtype), coords or {}
+            _name(model),
+            _labelled(stimuli),
+            _width(model, n_features),
+            _float(dtype),
+            _scalars(coords or {}),
         )
         self._root, self._asked = root, asked
         self._modality = modality_of(xr.DataArray(), modality)
@@ -248,15 +252,15 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
                 self._stimuli = existing.indexes["stimulus"]
                 self._done = np.ones(len(self._stimuli), bool)
                 return
-        common = self._common(existing)
-        self._stimuli = common.indexes["stimulus"]
+        self._common = self._shared(existing)
+        self._stimuli = self._common.indexes["stimulus"]
         self._check_coords(existing)
         if restart:
             self._clear()
         begun = begun_at(self._place, self._stimuli)
         if begun is None:
             self._clear()
-            begun = self._new(common)
+            begun = self._new(self._common)
         else:
             self._check_begun(begun)
         self._done, whole = begun.written()
@@ -294,7 +298,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
                 f"{asked.n_features}; give the new one another name"
             )
 
-    def _common(self, existing: xr.DataArray | None) -> xr.Dataset:
+    def _shared(self, existing: xr.DataArray | None) -> xr.Dataset:
         """What all models that are begun share, from the modality, from them, or from here."""
         folder, asked = self._folder, self._asked
         if existing is not None:
@@ -343,7 +347,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
 
     def _layout_of_modality(self) -> Layout | None:
         """How the modality is cut, where its chunks are ours and have the usual order of dims."""
-        stored = (self._root / self._modality).metadata(f"{NAME}/zarr.json")
+        stored = (self._root / self._modality / NAME).metadata()
         if not stored or list(stored.get("dimension_names", ())) != [
             "model",
             "stimulus",
@@ -375,7 +379,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         asked = self._asked
         rows, piece = common.attrs["chunks"]
         shape = (len(self._stimuli), asked.n_features)
-        blank = da.zeros(shape, common.attrs["dtype"], chunks=(rows, piece))
+        blank = da.zeros(shape, dtype=common.attrs["dtype"], chunks=(rows, piece))
         attrs = {
             "xconverge_model": asked.model,
             "n_features": asked.n_features,
@@ -483,19 +487,16 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         for i in range(begun.n_chunk_rows()):
             if not begun.has_chunks(i):
                 begun.parts.finish(i)
-        array = begun.lazy()
+        array = begun.lazy().assign_coords(self._common.coords)
         if self._modality in names_of(self._root):
-            old = groups.open_array(self._root, self._modality)
-            same = {name: c for name, c in old.coords.items() if "model" not in c.dims}
             layout = self._layout_of_modality()
             fits = layout is not None and (layout.chunks[1:], layout.dtype) == (
                 begun.layout.chunks,
                 begun.layout.dtype,
             )
             fill = self._link if fits else None
-            groups.grow(self._root, self._modality, array.assign_coords(same), fill)
+            groups.grow(self._root, self._modality, array, fill)
         else:
-            array = array.assign_coords(shared(self._folder).coords)
             array = storable_set(array.assign_attrs(modality=self._modality), DIMS)
             target = self._root / self._modality
             groups.check_free(target, overwrite=False)
@@ -512,7 +513,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
     def _tidy(self) -> None:
         """Remove what only models that are begun need."""
         self._place.remove()
-        coords = {"zarr.json", *map(str, shared(self._folder).variables)}
+        coords = {"zarr.json", *map(str, self._common.variables)}
         if coords.issuperset(self._folder.names()):
             self._folder.remove()
         if (self._root / INCOMPLETE).names() == ["zarr.json"]:
@@ -568,6 +569,24 @@ def _float(dtype: Any) -> np.dtype[Any] | None:
     return found
 
 
+def _scalars(coords: Mapping[str, Any]) -> dict[str, Any]:
+    """Model coordinates as JSON has them."""
+    plain = {name: v.item() if isinstance(v, np.generic) else v for name, v in coords.items()}
+    wrong = [
+        str(name)
+        for name, value in plain.items()
+        if not isinstance(name, str)
+        or name in (*DIMS, "n_features", "complete", NAME)
+        or not isinstance(value, str | bool | int | float)
+    ]
+    if wrong:
+        raise SchemaError(
+            f"coords must give one text, number or bool for each model coordinate, and "
+            f"{listing(wrong)} does not, or has a name that the store needs"
+        )
+    return plain
+
+
 def _same_labels(there: xr.DataArray, given: xr.DataArray) -> None:
     names = ("the store", "stimuli")
     there = xr.DataArray(np.zeros(there.size), {"stimulus": there["stimulus"]}, ("stimulus",))
@@ -591,10 +610,9 @@ def _numbers(batch: Any, who: str) -> Array:
 
 def _check_rows(stored: Array, values: Array, labels: pd.Index, who: str) -> None:
     """Rows are finite, or NaN throughout."""
-    flat = stored.reshape(-1)
     with np.errstate(over="ignore", invalid="ignore"):
-        # one fast pass; it overflows for huge numbers, which are then looked at one by one
-        if np.isfinite(np.vdot(flat, flat)):
+        # one fast pass; huge numbers may overflow, and are then looked at one by one
+        if np.isfinite(np.add.reduce(stored, axis=None, dtype=np.result_type(stored, np.float32))):
             return
     nan = np.isnan(stored)
     for what, rows in (

@@ -17,7 +17,6 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import numpy as np
@@ -80,10 +79,10 @@ class Place(ABC):
     def names(self, key: str = "") -> list[str]:
         """What lies directly below a key, sorted; nothing where there is none."""
 
-    def metadata(self, key: str = "zarr.json") -> dict[str, Any] | None:
+    def metadata(self) -> dict[str, Any] | None:
         """Metadata of a group or an array, or None where there is none that can be read."""
         try:
-            found = json.loads(self.read(key).tobytes())
+            found = json.loads(self.read("zarr.json").tobytes())
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
         return found if isinstance(found, dict) else None
@@ -195,7 +194,7 @@ class Bucket(Files):
         import fsspec
 
         self.url, self.options = url, options
-        scheme = urlsplit(url).scheme
+        scheme = url.partition("://")[0]
         try:
             # what another process writes must be seen
             self.files, self.root = fsspec.core.url_to_fs(url, use_listings_cache=False, **options)
@@ -221,8 +220,9 @@ class Bucket(Files):
         return Bucket(f"{self.url}/{name}", self.options)
 
     def __str__(self) -> str:
-        parts = urlsplit(self.url)
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+        scheme, _, rest = self.url.partition("://")
+        bucket, slash, path = rest.partition("?")[0].partition("/")
+        return f"{scheme}://{bucket.rpartition('@')[2]}{slash}{path}"
 
     def _key(self, key: str) -> str:
         return f"{self.root}/{key}".rstrip("/")

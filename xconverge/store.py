@@ -191,7 +191,7 @@ def append_models(
     """
     array = storable_set(reps, (model, stimulus, feature))
     modality = modality_of(array, modality)
-    root = _existing(path, storage_options)
+    root = existing(path, storage_options)
     with root.lock(f"adding to {root}") if isinstance(root, Files) else nullcontext():
         if modality not in names_of(root):
             open_representations(path, modality, storage_options=storage_options)
@@ -244,7 +244,7 @@ def open_representations(
     array([1., 1., 1.])
     """
     choose("incomplete", incomplete, ["skip", "include", "error"])
-    root = _existing(path, storage_options)
+    root = existing(path, storage_options)
     there = modality in names_of(root)
     array = groups.open_array(root, modality) if there else None
     if incomplete != "skip" or array is None:
@@ -297,7 +297,7 @@ def open_store(path: StorePath, *, storage_options: Options | None = None) -> xr
     >>> open_store(path).attrs["xconverge_schema"]
     1
     """
-    root = _existing(path, storage_options)
+    root = existing(path, storage_options)
     for name in names_of(root):
         groups.finish_commit(root, root / name)
     with groups.quiet():
@@ -404,7 +404,7 @@ def write_neighbors(
     """
     if not isinstance(graph, xr.DataArray) or not is_graph(graph):
         raise SchemaError("write_neighbors needs what neighbor_graph returns")
-    _write_beside(_existing(path, storage_options), GRAPHS, graph, overwrite)
+    _write_beside(existing(path, storage_options), GRAPHS, graph, overwrite)
 
 
 def open_neighbors(
@@ -435,7 +435,7 @@ def open_neighbors(
     --------
     See `write_neighbors`.
     """
-    root = _existing(path, storage_options)
+    root = existing(path, storage_options)
     return _open_beside(root, GRAPHS, modality, "neighbour graph", "write_neighbors")
 
 
@@ -518,7 +518,7 @@ def open_rdms(
     --------
     See `write_rdms`.
     """
-    root = _existing(path, storage_options)
+    root = existing(path, storage_options)
     return _open_beside(root, RDMS, modality, "RDMs", "write_rdms")
 
 
@@ -566,7 +566,7 @@ def modalities(path: StorePath, *, storage_options: Options | None = None) -> li
     >>> modalities(create_store(tempfile.mkdtemp() + "/study.zarr"))
     []
     """
-    return names_of(_existing(path, storage_options))
+    return names_of(existing(path, storage_options))
 
 
 # What the store's own files have in common
@@ -590,7 +590,8 @@ def _check_root(root: Place) -> None:
         groups.check_free(root, overwrite=False)
 
 
-def _existing(path: StorePath, storage_options: Options | None) -> Place:
+def existing(path: StorePath, storage_options: Options | None) -> Place:
+    """The place of a store that is there."""
     root = place_of(path, storage_options)
     if not root.is_group():
         if root.exists() or (isinstance(root, Folder) and root.path.exists()):
