@@ -1,4 +1,4 @@
-"""The command line: ``xconverge demo``, ``info`` and ``validate``."""
+"""The command line: ``xconverge demo``, ``info``, ``validate`` and ``import``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import xarray as xr
 
 from xconverge import __version__
+from xconverge.cli_import import add_import
 from xconverge.schema import SchemaError, listing, validate
 from xconverge.store import modalities, open_representations, open_store
 
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("validate", help="check every value and label of a store")
     check.add_argument("store", type=Path)
     check.set_defaults(run=_validate)
+    add_import(commands)
     return parser
 
 
