@@ -10,13 +10,15 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
 import xconverge as xc
 from tests.helpers import make_reps, no_compute
+from xconverge.interop._mat import read_mat
 from xconverge.schema import SchemaError
 
 X = np.arange(12.0).reshape(4, 3) / 7
@@ -647,6 +649,58 @@ def test_thingsvision_mat_is_joined_on_names(tmp_path, parts):
         savemat(folder / name, {key: rows[key] for key in here})
     same(xc.read_thingsvision(folder), X, names, "alexnet")
     same(xc.read_thingsvision(folder, list("wxyz")), X, list("wxyz"), "alexnet")
+
+
+@given(
+    dtype=st.sampled_from(
+        ["f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "?", ">f8", ">i4"]
+    ),
+    packed=st.booleans(),
+    width=st.integers(1, 40),
+)
+def test_mat_is_what_scipy_reads(tmp_path, dtype, packed, width):
+    values = (np.arange(4 * width) % 100).reshape(4, width).astype(dtype)
+    path = tmp_path / "features.mat"
+    savemat(path, {"ü": values[0], "features": values, "c": values[:, :, None]},
+            do_compression=packed)  # fmt: skip
+    arrays = read_mat(path, "<")
+    expected = {k: v for k, v in loadmat(path).items() if not k.startswith("__")}
+    assert list(arrays) == list(expected)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(arrays[name], array)
+        assert arrays[name].dtype == array.dtype or dtype == "?"
+
+
+@pytest.mark.parametrize(
+    ("value", "match"),
+    [
+        ("text", "'features' is text, not numbers"),
+        ({"a": 1}, "'features' is a struct"),
+        (np.array(["a", 1], dtype=object), "'features' is cells"),
+        (np.ones((2, 2), complex), "complex"),
+        (np.array([[2**60]]), "beyond"),
+        (scipy.sparse.eye_array(3), "sparse"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_thingsvision_mat_of_other_kinds(tmp_path, value, match, packed):
+    folder = folder_of(tmp_path)
+    savemat(folder / "features.mat", {"features": value}, do_compression=packed)
+    with pytest.raises(SchemaError, match=match):
+        xc.read_thingsvision(folder)
+    savemat(folder / "features.mat", {"features": X}, format="4")
+    with pytest.raises(SchemaError, match="no MATLAB file of version 5 or later"):
+        xc.read_thingsvision(folder)
+
+
+def test_thingsvision_mat_that_fills_the_memory(tmp_path, monkeypatch):
+    folder = folder_of(tmp_path)
+    savemat(folder / "features.mat", {"features": np.zeros((4, 10_000))}, do_compression=True)
+    assert (folder / "features.mat").stat().st_size < 1000
+    assert xc.read_thingsvision(folder).shape == (1, 4, 10_000)
+    monkeypatch.setattr("xconverge.interop._sets.free_bytes", lambda: 300_000)
+    with pytest.raises(SchemaError, match="GiB of memory are free"):
+        xc.read_thingsvision(folder)
 
 
 def test_thingsvision_mat_that_lost_an_image(tmp_path):

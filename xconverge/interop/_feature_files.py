@@ -12,6 +12,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 
+from xconverge.interop._mat import read_mat
 from xconverge.interop._npy import NPY, map_npy
 from xconverge.interop._reading import reading
 from xconverge.interop._rows import lazy_rows
@@ -20,10 +21,8 @@ from xconverge.interop._tensors import check_tensor, import_torch, load, numpy_o
 from xconverge.schema import SchemaError, listing
 
 IMAGE = re.compile(r"\.(eps|jpe?g|png|tiff?)$", re.IGNORECASE)
-NUMERIC = {
-    "double", "single", "logical",
-    "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
-}  # fmt: skip
+MAT5, MAT73 = b"\1\0", b"\2\0"
+"""Versions of MATLAB files: 5 to 7.2, and 7.3, which is HDF5."""
 
 
 def open_features(file: Path, names: Sequence[str]) -> Any:
@@ -124,44 +123,26 @@ def _hdf5_rows(path: Path, part: str, key: Any) -> Array:
         return np.asarray(opened[part][key])
 
 
-def _variables(file: Path) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Names, shapes and classes of the variables of a MATLAB file before version 7.3."""
-    from scipy import io
-
-    with reading(file, "a MATLAB file") as path, warnings.catch_warnings():
-        warnings.simplefilter("error")
-        found = io.whosmat(path)
-        variables = {name: (tuple(map(int, shape)), str(kind)) for name, shape, kind in found}
-        if len(variables) < len(found):
-            raise SchemaError(f"{path} has several variables of one name")
-        return variables
-
-
 def _mat(file: Path, names: Sequence[str]) -> Array:
-    from scipy import io
-
-    with reading(file, "a MATLAB file of features") as path, warnings.catch_warnings():
-        warnings.simplefilter("error")
-        if path.read_bytes()[:512].find(b"MATLAB 7.3") >= 0:
+    with reading(file, "a MATLAB file of features") as path:
+        with path.open("rb") as opened:
+            head = opened.read(128)
+        order = {b"IM": "<", b"MI": ">"}.get(head[126:])
+        version = head[124:126] if order == ">" else head[125:123:-1]
+        if order is None or 0 in head[:4] or version not in (MAT5, MAT73):
+            raise SchemaError(f"{path} is no MATLAB file of version 5 or later")
+        if version == MAT73:
             return _mat73(path)
-        variables = _variables(path)
-        other = {kind for _, kind in variables.values()} - NUMERIC
-        if other or not variables:
-            raise SchemaError(f"{path} holds {listing(sorted(other)) or 'nothing'}, not numbers")
-        check_memory(
-            sum(8 * int(np.prod(s, dtype=float)) for s, _ in variables.values()), str(path)
-        )
-        arrays = io.loadmat(path)
-        if list(variables) == ["features"]:
-            return floats(arrays["features"], str(path))
-        keys = _keys(variables, names[: len(variables)], path)
-        rows = [floats(arrays[key], f"{path}: {key!r}") for key in keys]
+        arrays = {name: floats(a, f"{path}: {name!r}") for name, a in read_mat(path, order).items()}
+        if list(arrays) == ["features"]:
+            return arrays["features"]
+        rows = [arrays[key] for key in _keys(list(arrays), names[: len(arrays)], path)]
         if all(row.ndim == 2 and len(row) == 1 for row in rows):
             rows = [row[0] for row in rows]
         return np.stack(rows)
 
 
-def _keys(variables: dict[str, Any], names: Sequence[str], path: Path) -> list[str]:
+def _keys(variables: list[str], names: Sequence[str], path: Path) -> list[str]:
     """The variable of every image, by its name with or without the extension."""
     keys = [name if name in variables else IMAGE.sub("", name) for name in names]
     lacking = [name for name, key in zip(names, keys, strict=True) if key not in variables]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -32,8 +34,12 @@ def load(path: Path, torch: Any) -> Any:
         with archive(path) as opened:
             if any(info.compress_type != zipfile.ZIP_STORED for info in opened.infolist()):
                 raise SchemaError(f"{path} is a compressed archive, which PyTorch never writes")
+    # the old format is read from memory: in a file, a damaged length would be made room for
+    source = path if mapped else io.BytesIO(path.read_bytes())
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")
+            return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         raise SchemaError(
             f"{path} holds Python objects other than tensors, or is damaged: only unpickling could "
