@@ -200,6 +200,12 @@ def test_damaged_headers(tmp_path, content, match):
             reader(tmp_path / name, ["a"])
 
 
+def test_npy_of_python_2(tmp_path):
+    text = "{'descr':'<f8','fortran_order':False,'shape':(4L,3L),}".ljust(117) + "\n"
+    (tmp_path / "m.npy").write_bytes(header(text) + X.tobytes())
+    same(xc.read_npy(tmp_path / "m.npy", IDS), X, IDS)
+
+
 def test_a_file_that_is_not_there_or_a_folder(tmp_path):
     for reader in (xc.read_npy, xc.read_npz, xc.read_csv, xc.read_parquet):
         with pytest.raises(FileNotFoundError, match="there is no file"):

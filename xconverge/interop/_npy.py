@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 import dask.array as da
 import numpy as np
@@ -38,7 +39,9 @@ def read_header(file: IO[bytes], what: str) -> Header:
             f"{what} is of version {version} of the .npy format; of those, 1.0 and 2.0 hold numbers"
         )
     try:
-        shape, fortran, dtype = read(file)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Reading `.npy` or `.npz` file required additional")
+            shape, fortran, dtype = read(file)
     except MemoryError as error:
         raise SchemaError(f"the header of {what} is damaged: {error}") from error
     if any(size < 0 for size in shape):
@@ -66,4 +69,7 @@ def map_npy(path: Path) -> da.Array:
 
 
 def _mapped(path: Path, part: None, key: Any) -> Array:
-    return np.array(np.lib.format.open_memmap(path, mode="r")[key])
+    with path.open("rb") as file:
+        header = read_header(file, str(path))
+    order: Literal["F", "C"] = "F" if header.fortran else "C"
+    return np.array(np.memmap(path, header.dtype, "r", header.start, header.shape, order)[key])
