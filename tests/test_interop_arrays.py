@@ -2,6 +2,7 @@
 
 import io
 import json
+import pickle
 import struct
 import sys
 import warnings
@@ -157,6 +158,15 @@ def test_npy_stays_on_disk(tmp_path):
     np.save(tmp_path / "m.npy", X + 1)
     with pytest.raises(SchemaError, match="has changed since it was opened"):
         reps.compute()
+
+
+@pytest.mark.parametrize("kind", ["npy", "hdf5"])
+def test_lazy_files_travel_to_other_processes(tmp_path, kind):
+    folder = folder_of(tmp_path)
+    write_whole(folder, kind, X)
+    reps = pickle.loads(pickle.dumps(xc.read_thingsvision(folder)))
+    assert len(pickle.dumps(reps)) < 10_000
+    same(reps, X, IDS, "alexnet")
 
 
 def test_large_npy_is_read_in_blocks(tmp_path, monkeypatch):
