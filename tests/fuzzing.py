@@ -240,23 +240,19 @@ def valid(reps: Any) -> None:
     xc.validate(reps)
 
 
-def others(name: str, folder: Path) -> list[bytes | None]:
-    """Good files of all other kinds, which have the wrong name now; None is a folder."""
-    contents: list[bytes | None] = [None]
-    for other, (_, make) in GOOD.items():
-        if other != name:
-            place = folder / f"other {other}"
-            place.mkdir()
-            contents.append(make(place).damaged.read_bytes())
-            shutil.rmtree(place)
+def good_files() -> dict[str, bytes]:
+    """The file of every good source: with the name of another kind, a wrong one."""
+    contents = {}
+    for name, (_, make) in GOOD.items():
+        with tempfile.TemporaryDirectory() as folder:
+            contents[name] = make(Path(folder)).damaged.read_bytes()
     return contents
 
 
-def fuzz(name: str, count: int, seed: int | None, log: Path) -> None:
+def fuzz(name: str, wrong: list[bytes | None], count: int, seed: int | None, log: Path) -> None:
     """Damage a source ``count`` times; before each try the log holds what is being tried."""
     kind, make = GOOD[name]
     folder = Path(tempfile.mkdtemp())
-    wrong = others(name, folder)
     good = make(folder)
     content = good.damaged.read_bytes()
     check(kind, good)
@@ -292,14 +288,18 @@ def fuzz(name: str, count: int, seed: int | None, log: Path) -> None:
     shutil.rmtree(folder)
 
 
-def in_own_process(name: str, count: int, seed: int | None, folder: Path) -> str:
+def in_own_process(
+    name: str, files: dict[str, bytes], count: int, seed: int | None, folder: Path
+) -> str:
     """What was found, or nothing; a crash and a hang are findings too."""
     log, said = folder / "tried", folder / "said"
     said.write_text("")
+    other = [content for kind, content in files.items() if kind != name]
+    wrong = [None, b"", *other[: max(2, count // 8)]]
     child = os.fork()
     if not child:
         try:
-            fuzz(name, count, seed, log)
+            fuzz(name, wrong, count, seed, log)
         except BaseException:
             said.write_text(traceback.format_exc()[-3000:])
             os._exit(1)
@@ -328,7 +328,8 @@ def main() -> None:
         if find_spec(module.split(".")[0]) is not None:
             __import__(module)
     names = options.names or list(GOOD)
-    found = {name: in_own_process(name, options.count, options.seed, keep) for name in names}
+    files = good_files()
+    found = {n: in_own_process(n, files, options.count, options.seed, keep) for n in names}
     print(json.dumps(found, indent=1))
     sys.exit(any(found.values()))
 
