@@ -10,7 +10,11 @@ from xconverge.inference.exact import overlap_p_value
 from xconverge.inference.intervals import confidence_interval
 from xconverge.inference.reliability import alignment_reliability, reliability
 from xconverge.integrity import validate_store
+from xconverge.interop.arrays import read_npy, read_npz, write_npz
 from xconverge.interop.csv import write_selection
+from xconverge.interop.frames import read_csv, read_parquet
+from xconverge.interop.platonic import read_platonic
+from xconverge.interop.thingsvision import read_thingsvision
 from xconverge.measures.alignment import alignment
 from xconverge.measures.dispersion import dispersion
 from xconverge.measures.graph import neighbor_graph
@@ -84,6 +88,12 @@ __all__ = [
     "pca",
     "pool_curve",
     "rdm",
+    "read_csv",
+    "read_npy",
+    "read_npz",
+    "read_parquet",
+    "read_platonic",
+    "read_thingsvision",
     "recommend_chunks",
     "reliability",
     "residual_component",
@@ -99,6 +109,7 @@ __all__ = [
     "validate",
     "validate_store",
     "write_neighbors",
+    "write_npz",
     "write_rdms",
     "write_representations",
     "write_selection",

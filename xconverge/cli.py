@@ -1,4 +1,4 @@
-"""The command line: ``xconverge demo``, ``info`` and ``validate``."""
+"""The command line: ``xconverge demo``, ``info``, ``validate`` and ``import``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import xarray as xr
 
 from xconverge import __version__
+from xconverge.cli_import import add_import
 from xconverge.integrity import damage, modality_faults
 from xconverge.schema import SchemaError, listing
 from xconverge.store import existing, modalities, names_of, open_representations, open_store
@@ -57,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         "--deep", action="store_true", help="read every chunk, and list all that are damaged"
     )
     check.set_defaults(run=_validate)
+    add_import(commands)
     return parser
 
 

@@ -6,12 +6,12 @@ import os
 import warnings
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from xconverge.interop._writing import writing
 from xconverge.schema import SchemaError, listing
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -78,9 +78,6 @@ def write_selection(
     1,cat,0.1,1,"1st lowest of 2 by dispersion, 0.1"
     <BLANKLINE>
     """
-    path = Path(path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} is there already; overwrite=True replaces it")
     columns = _columns(selection, stimulus)
     risky = [
         f"{name}: {value}"
@@ -95,14 +92,12 @@ def write_selection(
             RuntimeWarning,
             stacklevel=2,
         )
-    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
-    try:
-        with part.open("x", encoding="utf-8", newline="") as file:
-            pd.DataFrame(columns).to_csv(file, index=False, lineterminator="\r\n")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
+    with (
+        writing(path, overwrite=overwrite) as part,
+        part.open("x", encoding="utf-8", newline="") as file,
+    ):
+        pd.DataFrame(columns).to_csv(file, index=False, lineterminator="\r\n")
+    return Path(path)
 
 
 def _columns(selection: xr.Dataset, stimulus: str) -> dict[str, Any]:

@@ -1,0 +1,31 @@
+"""What every writer of a file shares: the file appears when it is whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Path]:
+    """A file to fill, which takes the place of ``path`` if nothing went wrong.
+
+    Parameters
+    ----------
+    path : path
+        The file; its folder must be there.
+    overwrite : bool
+        Replace a file that is there.
+    """
+    target = Path(path)
+    if target.exists() and not overwrite:
+        raise FileExistsError(f"{target} is there already; overwrite=True replaces it")
+    part = target.with_name(f".{uuid4().hex}.part")
+    try:
+        yield part
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,139 @@
+"""The table of everything that ``xconverge import`` reads: a new kind is one row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Option:
+    """A keyword of a reader, as ``--its-name`` on the command line.
+
+    Parameters
+    ----------
+    text : str
+        What it says, in one sentence.
+    takes : {"text", "texts", "numbers", "switch"}
+        One text; several; several whole numbers; or nothing, which makes it True.
+    """
+
+    text: str
+    takes: Literal["text", "texts", "numbers", "switch"] = "text"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What one kind of source is, and who reads it.
+
+    Parameters
+    ----------
+    reader : str
+        ``module:function``, loaded when it is needed.
+    text : str
+        What the source is, in one sentence.
+    options : dict of str to Option
+        The keywords of the reader that the command line takes.
+    gives : {"representations", "rdms"}
+        What the reader returns.
+    """
+
+    reader: str
+    text: str
+    options: dict[str, Option]
+    gives: Literal["representations", "rdms"] = "representations"
+
+    def load(self) -> Any:
+        """The reader."""
+        module, function = self.reader.split(":")
+        return getattr(import_module(module), function)
+
+
+MODEL = {"model": Option("name of the model; default that of the file or folder")}
+IDS = {"ids": Option("text file with one id a line, UTF-8")}
+COLUMN = {
+    "ids": Option("column with the ids, or text file with one id a line, UTF-8"),
+    "features": Option("columns that are features; default all but the ids", "texts"),
+}
+
+KINDS: dict[str, Kind] = {
+    "npy": Kind(
+        "xconverge.interop.arrays:read_npy",
+        "a NumPy array (stimuli, features) of one model",
+        {**IDS, **MODEL},
+    ),
+    "npz": Kind(
+        "xconverge.interop.arrays:read_npz",
+        "a NumPy archive: an array a model, or what write_npz wrote",
+        {**IDS, **MODEL},
+    ),
+    "csv": Kind(
+        "xconverge.interop.frames:read_csv",
+        "a CSV table, one row a stimulus, of one model",
+        {**COLUMN, "delimiter": Option("what stands between two cells; default a comma"), **MODEL},
+    ),
+    "parquet": Kind(
+        "xconverge.interop.frames:read_parquet",
+        "a Parquet table, one row a stimulus, of one model",
+        {**COLUMN, **MODEL},
+    ),
+    "thingsvision": Kind(
+        "xconverge.interop.thingsvision:read_thingsvision",
+        "a folder of features that thingsvision wrote, or a folder of those",
+        {
+            "ids": Option("text file with one id a line, UTF-8; default file_names.txt"),
+            "flatten": Option("make one vector of maps or tokens", "switch"),
+            "strip_folder": Option("take folders away from the file names", "switch"),
+            "strip_extension": Option("take the extension away from the file names", "switch"),
+            **MODEL,
+        },
+    ),
+    "platonic": Kind(
+        "xconverge.interop.platonic:read_platonic",
+        "a .pt feature file of platonic-rep, or a folder of them; each layer is a model",
+        {
+            **IDS,
+            "layers": Option("layers to read, from 0; -1 is the last; default all", "numbers"),
+            "pattern": Option("files of the folder to read; default '*.pt'"),
+            **MODEL,
+        },
+    ),
+    "brainio": Kind(
+        "xconverge.interop.brainio:read_brainio",
+        "a netCDF assembly of BrainIO",
+        {
+            "variable": Option("variable to read"),
+            "region": Option("region to read"),
+            "repetitions": Option("what to do with repetitions of a stimulus"),
+            "stimulus_id": Option("coordinate with the ids of the stimuli"),
+            **MODEL,
+        },
+    ),
+    "rsatoolbox": Kind(
+        "xconverge.interop.rsatoolbox:read_rsatoolbox_dataset",
+        "a Dataset that rsatoolbox saved",
+        {"stimulus": Option("descriptor with the ids of the stimuli"), **MODEL},
+    ),
+    "rsatoolbox-rdms": Kind(
+        "xconverge.interop.rsatoolbox:read_rsatoolbox_rdms",
+        "RDMs that rsatoolbox saved",
+        {},
+        "rdms",
+    ),
+    "allen": Kind(
+        "xconverge.interop.allen:read_allen",
+        "responses of the Allen Brain Observatory, as xarray writes them",
+        {},
+    ),
+    "netcdf": Kind(
+        "xconverge.interop.xarray:read_netcdf",
+        "a netCDF file of xarray",
+        {
+            "variable": Option("variable to read"),
+            "model_dim": Option("dim of the models"),
+            "stimulus_dim": Option("dim of the stimuli"),
+            "feature_dim": Option("dim of the features"),
+        },
+    ),
+}
