@@ -9,7 +9,19 @@ from xconverge.inference.calibration import calibrate, calibrate_rsa
 from xconverge.inference.exact import overlap_p_value
 from xconverge.inference.intervals import confidence_interval
 from xconverge.inference.reliability import alignment_reliability, reliability
+from xconverge.interop.allen import from_allen, read_allen
+from xconverge.interop.brainio import from_brainio, read_brainio
 from xconverge.interop.csv import write_selection
+from xconverge.interop.rsatoolbox import (
+    from_rsatoolbox_dataset,
+    from_rsatoolbox_rdms,
+    read_rsatoolbox_dataset,
+    read_rsatoolbox_rdms,
+    to_rsatoolbox_dataset,
+    to_rsatoolbox_rdms,
+)
+from xconverge.interop.tables import from_long, to_long
+from xconverge.interop.xarray import from_xarray, read_netcdf, write_netcdf
 from xconverge.measures.alignment import alignment
 from xconverge.measures.dispersion import dispersion
 from xconverge.measures.graph import neighbor_graph
@@ -64,6 +76,12 @@ __all__ = [
     "dispersion",
     "dispersion_bins",
     "exclude_high_dispersion",
+    "from_allen",
+    "from_brainio",
+    "from_long",
+    "from_rsatoolbox_dataset",
+    "from_rsatoolbox_rdms",
+    "from_xarray",
     "leave_out_modulation",
     "local_density",
     "modulation",
@@ -77,6 +95,11 @@ __all__ = [
     "pca",
     "pool_curve",
     "rdm",
+    "read_allen",
+    "read_brainio",
+    "read_netcdf",
+    "read_rsatoolbox_dataset",
+    "read_rsatoolbox_rdms",
     "recommend_chunks",
     "reliability",
     "residual_component",
@@ -87,10 +110,14 @@ __all__ = [
     "stack_models",
     "stimulus_norm",
     "subset_contrast",
+    "to_long",
+    "to_rsatoolbox_dataset",
+    "to_rsatoolbox_rdms",
     "transform",
     "unit_rows",
     "validate",
     "write_neighbors",
+    "write_netcdf",
     "write_representations",
     "write_selection",
     "write_study",

@@ -35,7 +35,9 @@ def one_variable(
             f"{what} has no variable {name!r}; it has {listing(data.data_vars) or 'none'}"
         )
     dims = data[name].dims
-    about = [n for n, v in data.data_vars.items() if n != name and v.ndim == 1 and v.dims[0] in dims]
+    about = [
+        n for n, v in data.data_vars.items() if n != name and v.ndim == 1 and v.dims[0] in dims
+    ]
     return data.set_coords(about)[name]
 
 
@@ -130,7 +132,7 @@ def text_labels(values: Any, what: str) -> Any:
 
 def joined_text(array: xr.DataArray, names: str | Sequence[str], dim: str, what: str) -> Any:
     """Text of one coordinate on ``dim``, or of several with ``/`` between: ``monkey1/IT``."""
-    names = [names] if isinstance(names, str) else list(names)
+    names = [free_name(array, name) for name in ([names] if isinstance(names, str) else names)]
     there = on_dim(array, dim)
     lacking = [name for name in names if name not in there]
     if lacking or not names:
@@ -155,6 +157,11 @@ def free_our_names(array: xr.DataArray, keep: Iterable[str] = ()) -> xr.DataArra
     """Coordinates that have one of our names are called ``source_model`` and so on."""
     taken = [n for n in OURS if n in array.coords and n not in {*keep, *array.dims}]
     return array.rename({name: f"source_{name}" for name in taken})
+
+
+def free_name(array: xr.DataArray, name: str) -> str:
+    """What `free_our_names` calls this coordinate."""
+    return f"source_{name}" if name in OURS and f"source_{name}" in array.coords else name
 
 
 def rename_dim(array: xr.DataArray, old: str, new: str) -> xr.DataArray:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from importlib import import_module, resources
 from pathlib import Path
+from typing import Any
 
 from xconverge.schema import SchemaError
 
@@ -19,15 +20,12 @@ SLOWEST = 5e6
 """Seconds to start and read a small file; bytes a second of a large one."""
 
 
-def needs(*names: str) -> None:
-    """Import optional libraries, or say what to install."""
-    for name in names:
-        try:
-            import_module(name)
-        except ImportError as error:
-            raise ImportError(
-                f"this file needs {name}: pip install 'xconverge[interop]'"
-            ) from error
+def needs(name: str, install: str = "'xconverge[interop]'") -> Any:
+    """Import an optional library, or say what to install."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ImportError(f"this needs {name}: pip install {install}") from error
 
 
 def is_hdf5(file: Path) -> bool:
@@ -65,7 +63,9 @@ def check_hdf5(file: Path) -> None:
             f"{file} is damaged: it crashed the process that read it (signal {-run.returncode})"
         )
     if run.returncode:
-        said = run.stdout.decode("utf-8", "replace").strip() or run.stderr.decode("utf-8", "replace")
+        said = run.stdout.decode("utf-8", "replace").strip() or run.stderr.decode(
+            "utf-8", "replace"
+        )
         raise SchemaError(
             f"{file} cannot be read as HDF5: {said[-300:]}. It may be damaged, or of another kind"
         )

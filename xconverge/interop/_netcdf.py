@@ -12,11 +12,11 @@ from xconverge.schema import SchemaError
 
 def load_netcdf(file: Path) -> xr.Dataset:
     """All of a file, in memory; durations stay numbers unless xarray wrote them as durations."""
-    options = {"decode_timedelta": xr.coders.CFTimedeltaCoder(decode_via_units=False)}
+    durations = xr.coders.CFTimedeltaCoder(decode_via_units=False)
     with file.open("rb") as handle:
         start = handle.read(4)
     if start in (b"CDF\x01", b"CDF\x02"):
-        with xr.open_dataset(file, engine="scipy", mmap=False, **options) as data:
+        with xr.open_dataset(file, engine="scipy", mmap=False, decode_timedelta=durations) as data:
             return data.load()
     if not is_hdf5(file):
         raise SchemaError(
@@ -25,5 +25,5 @@ def load_netcdf(file: Path) -> xr.Dataset:
         )
     needs("h5netcdf")
     check_hdf5(file)
-    with xr.open_dataset(file, engine="h5netcdf", **options) as data:
+    with xr.open_dataset(file, engine="h5netcdf", decode_timedelta=durations) as data:
         return data.load()

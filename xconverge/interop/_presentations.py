@@ -94,9 +94,7 @@ def _numbers(array: xr.DataArray, name: str, dim: str) -> Any:
     return array.coords[name].values
 
 
-def _kept(
-    array: xr.DataArray, dim: str, codes: Any, counts: Any, numbers: Any
-) -> xr.DataArray:
+def _kept(array: xr.DataArray, dim: str, codes: Any, counts: Any, numbers: Any) -> xr.DataArray:
     """(stimulus, repetition, …): NaN where a stimulus has fewer presentations than others."""
     labels = None
     if numbers is not None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge.interop._flat import joined_text, rename_dim
+from xconverge.interop._flat import free_name, joined_text, rename_dim
 from xconverge.schema import SchemaError, listing, validate, widths
 from xconverge.stack import stack_models
 
@@ -35,7 +35,7 @@ def models_of(
     if model is not None:
         raise ValueError("model= names the only model and by= makes several; give one of them")
     numbers, names = pd.factorize(joined_text(array, by, dim, "by"))
-    by = [by] if isinstance(by, str) else list(by)
+    by = [free_name(array, key) for key in ([by] if isinstance(by, str) else by)]
     models = {}
     for i, name in enumerate(names):
         part = array.isel({dim: np.flatnonzero(numbers == i)})

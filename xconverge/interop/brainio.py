@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -11,6 +12,7 @@ import xarray as xr
 from xconverge.interop._flat import (
     as_text,
     flat,
+    free_name,
     free_our_names,
     on_dim,
     one_variable,
@@ -233,12 +235,12 @@ def _in_region(
     return array.isel({feature: np.flatnonzero(np.isin(there.astype(str), wanted))})
 
 
-def _stimulus_ids(array: xr.DataArray, name: str | None) -> np.ndarray:
+def _stimulus_ids(array: xr.DataArray, name: str | None) -> Any:
     """The stimulus of each presentation, as text."""
     there = on_dim(array, PRESENTATION)
-    if name is not None:
-        name = f"source_{name}" if f"source_{name}" in there else name
-    found = [name] if name is not None else [known for known in IDS if known in there]
+    found = (
+        [free_name(array, name)] if name is not None else [known for known in IDS if known in there]
+    )
     if not found or found[0] not in there:
         raise SchemaError(
             f"assembly has no {listing(found) or ' and no '.join(map(repr, IDS))} on "
