@@ -19,7 +19,10 @@ OURS = ("model", "stimulus", "feature", "representation", "n_features", "n_repet
 def one_variable(
     data: object, variable: str | None, known: Sequence[str], what: str
 ) -> xr.DataArray:
-    """The array of a Dataset that holds the data; its one-dimensional variables are coordinates."""
+    """The array of a Dataset that holds the data, with the attrs of both.
+
+    One-dimensional variables beside it are coordinates.
+    """
     if isinstance(data, xr.DataArray):
         if variable is not None and data.name != variable:
             raise SchemaError(
@@ -38,7 +41,8 @@ def one_variable(
     about = [
         n for n, v in data.data_vars.items() if n != name and v.ndim == 1 and v.dims[0] in dims
     ]
-    return data.set_coords(about)[name]
+    array = data.set_coords(about)[name]
+    return array.assign_attrs({**data.attrs, **array.attrs})
 
 
 def _the_variable(data: xr.Dataset, known: Sequence[str], what: str) -> Hashable:
@@ -89,6 +93,8 @@ def decoded(values: Any, what: str) -> Any:
         new = [v if gone else as_text(v, what) for v, gone in zip(flat, missing, strict=True)]
         texts = np.empty(len(new), object)
         texts[:] = new
+        if not all(issubclass(kind, bytes | str) for kind in kinds):
+            _check_as_many(flat, texts, what)
         return texts.reshape(values.shape)
     return flat.infer_objects().to_numpy().reshape(values.shape)
 
@@ -116,18 +122,21 @@ def as_text(value: Any, what: str) -> str:
 
 
 def text_labels(values: Any, what: str) -> Any:
-    """Labels as text; two that differ stay different."""
-    values = np.asarray(values)
+    """Labels as text, none of them missing; two that differ stay different."""
+    values = decoded(values, what)
     labels = np.empty(values.size, object)
     labels[:] = [as_text(value, what) for value in values.ravel()]
-    if values.dtype.kind == "O":
-        before, after = (pd.Series(v, dtype=object).nunique() for v in (values.ravel(), labels))
-        if before != after:
-            raise SchemaError(
-                f"{what} has {before} labels that are {after} as text (1 and '1', say); make them "
-                "text that differs"
-            )
     return labels
+
+
+def _check_as_many(values: Any, texts: Any, what: str) -> None:
+    """Numbers among text do not take the name of another label."""
+    before, after = (pd.Series(v, dtype=object).nunique() for v in (values, texts))
+    if before != after:
+        raise SchemaError(
+            f"{what} has {before} labels that are {after} as text (1 and '1', say); make them "
+            "text that differs"
+        )
 
 
 def joined_text(array: xr.DataArray, names: str | Sequence[str], dim: str, what: str) -> Any:

@@ -188,8 +188,7 @@ def read_brainio(
         data = load_netcdf(file)
         if model is None and by is None and not isinstance(region, str):
             array = one_variable(data, variable, VARIABLES, str(file))
-            attrs = plain_attrs({**data.attrs, **array.attrs})
-            model = str(attrs.get("identifier") or file.stem)
+            model = str(plain_attrs(array.attrs).get("identifier") or file.stem)
         return from_brainio(
             data,
             region=region,

@@ -235,7 +235,6 @@ def read_netcdf(
     with reading(path, "netCDF") as file:
         data = _with_json_attrs(load_netcdf(file))
         array = one_variable(data, variable, (NAME,), str(file))
-        array.attrs = {**data.attrs, **array.attrs}
         unnamed = array.name is None or str(array.name).startswith("__xarray")
         if model is None and not {"model"} & {*array.dims, *array.coords} and unnamed:
             model = file.stem
