@@ -256,8 +256,8 @@ def test_what_is_ambiguous_is_refused():
         xc.from_brainio(array.values)
     with pytest.raises(xc.SchemaError, match="'stimulus_id' has missing labels"):
         xc.from_brainio(array.assign_coords(stimulus_id=("presentation", [1, 2, 3, 4, np.nan])))
+    ids = np.array([1, "1", 1, "1", 1], dtype=object)
     with pytest.raises(xc.SchemaError, match="2 labels that are 1 as text"):
-        ids = np.array([1, "1", 1, "1", 1], dtype=object)
         xc.from_brainio(array.assign_coords(stimulus_id=("presentation", ids)), repetitions="mean")
 
 

@@ -16,6 +16,7 @@ from xconverge.interop._hdf5 import check_hdf5, is_hdf5, needs
 from xconverge.interop._presentations import Repetitions, by_stimulus
 from xconverge.interop._reading import reading
 from xconverge.interop._sets import checked, stacked
+from xconverge.kernels.rdm import triangle
 from xconverge.schema import (
     SchemaError,
     check_dims,
@@ -485,6 +486,7 @@ def to_rsatoolbox_rdms(
 
     Notes
     -----
+    Above the diagonal nothing changes; below, the last digit may, as only one half is kept.
     ``rdms.save(path)`` writes HDF5, which `read_rsatoolbox_rdms` reads. Text that is not ASCII is
     an array of objects, which ``save`` can write where it refuses numpy's text; rsatoolbox itself
     reads it back as bytes.
@@ -512,16 +514,17 @@ def to_rsatoolbox_rdms(
     array = array.transpose(model, stimulus, second).sel(
         {second: array.indexes[stimulus].rename(second)}
     )
-    values = array.values
-    if not np.array_equal(values, values.swapaxes(-1, -2), equal_nan=True):
-        raise SchemaError("rdm is not symmetric: the distance of two stimuli is that of both ways")
-    upper = np.triu_indices(values.shape[-1], 1)
+    try:
+        vectors = np.stack([triangle(matrix, ranked=False) for matrix in array.values])
+    except ValueError as error:
+        raise SchemaError(f"rdm: {error}") from error
     tables = [
         _descriptors({n: c for n, c in array.coords.items() if c.dims == (dim,)}, {dim: name})
         for dim, name in ((model, "model"), (stimulus, "stimulus"))
     ]
     whole = {key: array.attrs[key] for key in ("modality",) if key in array.attrs}
-    return rsatoolbox.RDMs(values[:, *upper], array.attrs.get("metric"), whole, *tables)
+    vectors = vectors.astype(array.dtype if array.dtype.kind == "f" else np.float64)
+    return rsatoolbox.RDMs(vectors, array.attrs.get("metric"), whole, *tables)
 
 
 def read_rsatoolbox_rdms(

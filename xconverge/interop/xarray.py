@@ -103,8 +103,8 @@ def from_xarray(
         )
     models = model or "model"
     if model is None and "model" not in plain.dims:
-        there = plain.coords.get("model")
-        name = there.item() if there is not None and not there.dims else plain.name
+        there = "model" in plain.coords and not plain.coords["model"].dims
+        name = plain.coords["model"].item() if there else plain.name
         plain = plain.drop_vars("model", errors="ignore")
         model = None if name is None else str(name)
         if model is None:
@@ -116,13 +116,12 @@ def from_xarray(
         raise SchemaError(f"model={models!r} is a dim of stimuli or features")
     if models not in plain.dims:
         models, plain = "model", _of_one_model(plain, str(model))
-    labels = plain.coords.get(stimulus)
-    if labels is None:
+    if stimulus not in plain.coords:
         raise SchemaError(
             f"array has no labels on {dim!r}; give them with .assign_coords({dim}=[…]), or name "
             "the coordinate that labels the stimuli"
         )
-    stimuli = text_labels(labels.values, repr(stimulus))
+    stimuli = text_labels(plain.coords[stimulus].values, repr(stimulus))
     names = text_labels(_labels(plain, models), repr(models))
     plain = free_our_names(plain, keep=("n_features", "n_repetitions"))
     plain = _without_index(_without_index(plain, models, drop=True), dim, drop=dim == stimulus)
