@@ -192,3 +192,5 @@ def test_a_multi_index_is_refused():
     reps = make_reps(2, 3, 2).set_index(stimulus=["category", "caption"])
     with pytest.raises(xc.SchemaError, match="MultiIndex"):
         xc.to_long(reps)
+    with pytest.raises(xc.SchemaError, match="of its own name, 'feature'"):
+        xc.to_long(make_reps(2, 3, 2).rename("feature"))

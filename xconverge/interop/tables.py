@@ -72,6 +72,8 @@ def to_long(
     """
     if isinstance(data, xr.DataArray):
         name = str(data.name or "value")
+        if name in data.coords or name in data.dims:
+            raise SchemaError(f"data has a coordinate or dim of its own name, {name!r}; .rename it")
         dataset = read_coordinates(data).to_dataset(name=name)
     elif isinstance(data, xr.Dataset):
         name, dataset = "", data

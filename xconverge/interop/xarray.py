@@ -158,14 +158,9 @@ def _without_index(array: xr.DataArray, dim: str, drop: bool) -> xr.DataArray:
     """Labels of a dim out of the way of the new ones; kept as a coordinate unless ``drop``."""
     if drop or dim not in array.coords:
         return array.drop_vars(dim, errors="ignore")
-    labels = array.coords[dim]
-    kept = f"source_{dim}" if dim in ("model", "stimulus") else None
-    array = array.drop_vars(dim)
-    return (
-        array.assign_coords({kept: (dim, labels.values)})
-        if kept
-        else array.assign_coords({f"{dim}_label": (dim, labels.values)})
-    )
+    labels = array.coords[dim].values
+    kept = f"source_{dim}" if dim in ("model", "stimulus") else f"{dim}_label"
+    return array.drop_vars(dim).assign_coords({kept: (dim, labels)})
 
 
 def _one_feature_dim(array: xr.DataArray, features: Sequence[str]) -> xr.DataArray:
