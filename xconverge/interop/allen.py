@@ -20,7 +20,7 @@ from xconverge.interop._flat import (
 from xconverge.interop._netcdf import load_netcdf
 from xconverge.interop._presentations import Repetitions, by_stimulus
 from xconverge.interop._reading import reading
-from xconverge.interop._sets import checked, models_of, stacked
+from xconverge.interop._stacked import checked, models_of, stacked
 from xconverge.schema import SchemaError, listing
 
 VARIABLES = ("spike_counts",)

@@ -15,7 +15,7 @@ from xconverge.interop._flat import decoded, free_our_names, text_labels
 from xconverge.interop._hdf5 import check_hdf5, is_hdf5, needs
 from xconverge.interop._presentations import Repetitions, by_stimulus
 from xconverge.interop._reading import reading
-from xconverge.interop._sets import checked, stacked
+from xconverge.interop._stacked import checked, stacked
 from xconverge.kernels.rdm import triangle
 from xconverge.schema import (
     SchemaError,

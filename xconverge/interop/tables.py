@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.interop._flat import decoded, plain_attrs, text_labels
-from xconverge.interop._sets import checked
+from xconverge.interop._stacked import checked
 from xconverge.schema import (
     SchemaError,
     check_representations,

@@ -22,7 +22,7 @@ from xconverge.interop._flat import (
 from xconverge.interop._hdf5 import needs
 from xconverge.interop._netcdf import load_netcdf
 from xconverge.interop._reading import reading
-from xconverge.interop._sets import checked
+from xconverge.interop._stacked import checked
 from xconverge.schema import SchemaError, check_representations, check_text, listing
 from xconverge.storable import NAME, storable, storable_set
 
