@@ -10,11 +10,23 @@ from xconverge.inference.exact import overlap_p_value
 from xconverge.inference.intervals import confidence_interval
 from xconverge.inference.reliability import alignment_reliability, reliability
 from xconverge.integrity import validate_store
+from xconverge.interop.allen import from_allen, read_allen
 from xconverge.interop.arrays import read_npy, read_npz, write_npz
+from xconverge.interop.brainio import from_brainio, read_brainio
 from xconverge.interop.csv import write_selection
 from xconverge.interop.frames import read_csv, read_parquet
 from xconverge.interop.platonic import read_platonic
+from xconverge.interop.rsatoolbox import (
+    from_rsatoolbox_dataset,
+    from_rsatoolbox_rdms,
+    read_rsatoolbox_dataset,
+    read_rsatoolbox_rdms,
+    to_rsatoolbox_dataset,
+    to_rsatoolbox_rdms,
+)
+from xconverge.interop.tables import from_long, to_long
 from xconverge.interop.thingsvision import read_thingsvision
+from xconverge.interop.xarray import from_xarray, read_netcdf, write_netcdf
 from xconverge.measures.alignment import alignment
 from xconverge.measures.dispersion import dispersion
 from xconverge.measures.graph import neighbor_graph
@@ -74,6 +86,12 @@ __all__ = [
     "dispersion",
     "dispersion_bins",
     "exclude_high_dispersion",
+    "from_allen",
+    "from_brainio",
+    "from_long",
+    "from_rsatoolbox_dataset",
+    "from_rsatoolbox_rdms",
+    "from_xarray",
     "leave_out_modulation",
     "local_density",
     "modulation",
@@ -88,11 +106,16 @@ __all__ = [
     "pca",
     "pool_curve",
     "rdm",
+    "read_allen",
+    "read_brainio",
     "read_csv",
+    "read_netcdf",
     "read_npy",
     "read_npz",
     "read_parquet",
     "read_platonic",
+    "read_rsatoolbox_dataset",
+    "read_rsatoolbox_rdms",
     "read_thingsvision",
     "recommend_chunks",
     "reliability",
@@ -104,11 +127,15 @@ __all__ = [
     "stack_models",
     "stimulus_norm",
     "subset_contrast",
+    "to_long",
+    "to_rsatoolbox_dataset",
+    "to_rsatoolbox_rdms",
     "transform",
     "unit_rows",
     "validate",
     "validate_store",
     "write_neighbors",
+    "write_netcdf",
     "write_npz",
     "write_rdms",
     "write_representations",

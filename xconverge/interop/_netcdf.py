@@ -1,0 +1,29 @@
+"""NetCDF files in memory: netCDF4 (HDF5) by h5netcdf, classic netCDF 3 by scipy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import xarray as xr
+
+from xconverge.interop._hdf5 import check_hdf5, is_hdf5, needs
+from xconverge.schema import SchemaError
+
+
+def load_netcdf(file: Path) -> xr.Dataset:
+    """All of a file, in memory; durations stay numbers unless xarray wrote them as durations."""
+    durations = xr.coders.CFTimedeltaCoder(decode_via_units=False)
+    with file.open("rb") as handle:
+        start = handle.read(4)
+    if start in (b"CDF\x01", b"CDF\x02"):
+        with xr.open_dataset(file, engine="scipy", mmap=False, decode_timedelta=durations) as data:
+            return data.load()
+    if not is_hdf5(file):
+        raise SchemaError(
+            f"{file} is no netCDF file: it starts with {start!r}, not with 'CDF' or the signature "
+            "of HDF5"
+        )
+    needs("h5netcdf")
+    check_hdf5(file)
+    with xr.open_dataset(file, engine="h5netcdf", decode_timedelta=durations) as data:
+        return data.load()
