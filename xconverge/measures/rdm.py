@@ -24,8 +24,8 @@ from xconverge.schema import (
     describe,
     feature_dim,
     join_labels,
-    listing,
     on_side,
+    square_rdm,
     take,
     widths,
 )
@@ -340,20 +340,6 @@ def join_rdms(
         take(b, second, b.indexes[stimulus]),
         dropped,
     )
-
-
-def square_rdm(array: xr.DataArray, what: str, stimulus: str) -> xr.DataArray:
-    """An RDM with the same labels on both dims, columns in the order of the rows."""
-    second = f"{stimulus}_2"
-    array = check_dims(array, stimulus, second, what=what)
-    check_labels(array, stimulus, second, what=what)
-    rows, columns = array.indexes[stimulus], array.indexes[second]
-    if len(rows) != len(columns) or not rows.isin(columns).all():
-        raise SchemaError(
-            f"{what} must have the same labels on {stimulus!r} and {second!r}; "
-            f"only among the rows: {listing(rows[~rows.isin(columns)])}"
-        )
-    return take(array, second, rows)
 
 
 _RDM_COST = "n² d, one matrix product; the result is n²"

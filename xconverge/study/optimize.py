@@ -15,7 +15,7 @@ from xconverge._resources import check_memory
 from xconverge.kernels import swaps
 from xconverge.kernels.rdm import triangle
 from xconverge.kernels.rows import METRICS, Array, working_dtype
-from xconverge.measures.rdm import prepared_rows, square_rdm
+from xconverge.measures.rdm import prepared_rows
 from xconverge.schema import (
     Dims,
     SchemaError,
@@ -28,6 +28,7 @@ from xconverge.schema import (
     feature_dim,
     group_numbers,
     listing,
+    square_rdm,
     widths,
 )
 from xconverge.study.constraints import (
