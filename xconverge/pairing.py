@@ -395,7 +395,7 @@ def _relabelled(
     if not groups.repeated:
         result, coords = bare, columns
     else:
-        _check_merging(array, what, repeat, stimulus, feature, dims)
+        _check_merging(array, groups, what, repeat, feature, dims)
         if repeat is None:
             result = _merged(bare, groups, dims, feature)
             coords = {
@@ -423,13 +423,14 @@ def _relabelled(
 
 def _check_merging(
     array: xr.DataArray,
+    groups: _Groups,
     what: str,
     repeat: str | None,
-    stimulus: str,
     feature: str,
     dims: Sequence[str],
 ) -> None:
     """Refuse what cannot be merged or kept, before anything is computed."""
+    stimulus = dims[0]
     if is_graph(array):
         raise SchemaError(
             f"{what} is a neighbour graph, which holds positions, and several of its rows are of "
@@ -442,15 +443,33 @@ def _check_merging(
                 f"{what} has {repeat!r} already, which repeats='keep' adds; .rename it"
             )
         return
-    plain = feature_dim(array, feature) not in array.dims and len(dims) == 1
-    label = array.attrs.get("kind") == "label" or array.dtype.kind not in "fiu"
-    if label or (plain and array.dtype.kind in "iu"):
+    if _is_label(array, feature, dims) and not _is_constant(array, groups, stimulus):
         raise SchemaError(
             f"{what} ({array.name or 'unnamed'}, {array.dtype}) holds labels or whole numbers, and "
-            f"several of its rows are of one value: a mean of labels means nothing. Make the "
-            "labels after pairing (dispersion_bins of paired dispersion), or, if these are "
-            "amounts, use .astype(float)"
+            "they are not known to be the same in all rows of one value: a mean of labels means "
+            "nothing. Make them after pairing (dispersion_bins of paired dispersion); if they are "
+            "amounts, use .astype(float); if they are lazy, .compute() them first"
         )
+
+
+def _is_label(array: xr.DataArray, feature: str, dims: Sequence[str]) -> bool:
+    """Whether a mean of values would mean nothing: names, bins, other whole numbers."""
+    if array.attrs.get("kind") == "label":
+        return True
+    single = len(dims) == 1 and _vector_dim(array, feature) is None
+    return array.dtype.kind not in "fiub" or (single and array.dtype.kind in "iub")
+
+
+def _is_constant(array: xr.DataArray, groups: _Groups, stimulus: str) -> bool:
+    """Whether values in memory are the same in all rows of every group."""
+    plain = array.chunks is None and f"{stimulus}_2" not in array.dims
+    return plain and _constant(array.variable.transpose(stimulus, ...), groups)
+
+
+def _vector_dim(array: xr.DataArray, feature: str) -> str | None:
+    """The dim of vectors, None where an array holds single values."""
+    names = (feature, feature_dim(array, "feature"))
+    return next((name for name in names if name in array.dims), None)
 
 
 def _merged(
@@ -458,6 +477,8 @@ def _merged(
 ) -> xr.DataArray:
     """Means over the rows of every group."""
     stimulus = dims[0]
+    if _is_label(array, feature, dims):
+        return array.isel({stimulus: groups.firsts})
     dtype = working_dtype(array.dtype)
     if len(dims) == 2:
         result: xr.DataArray = apply(
@@ -472,12 +493,10 @@ def _merged(
             kind=dtype,
         )
         return result.rename(_group=dims[0], _group_2=dims[1])
-    feature = feature_dim(array, feature)
-    vectors = feature in array.dims
-    rows = array.transpose(..., stimulus, *([feature] if vectors else []))
-    data = rows.data if vectors else rows.data[..., None]
-    means = _means(data, groups, dtype)
-    return xr.DataArray(means if vectors else means[..., 0], dims=rows.dims, coords=array.coords)
+    vector = _vector_dim(array, feature)
+    rows = array.transpose(..., stimulus, *([vector] if vector else []))
+    means = _means(rows.data if vector else rows.data[..., None], groups, dtype)
+    return xr.DataArray(means if vector else means[..., 0], dims=rows.dims, coords=array.coords)
 
 
 def _means(rows: Any, groups: _Groups, dtype: Any) -> Any:

@@ -14,6 +14,7 @@ from xconverge.kernels import rdm as kernels
 from xconverge.kernels.rdm import Distance
 from xconverge.kernels.rows import METRICS, working_dtype
 from xconverge.measures.table import Measure, Part, Recipe
+from xconverge.pairing import PairOn, Repeats, paired, told_of
 from xconverge.schema import (
     Dims,
     Join,
@@ -135,6 +136,8 @@ def rsa(
     *,
     nuisance: xr.DataArray | Sequence[xr.DataArray] = (),
     join: Join = "exact",
+    pair_on: PairOn | None = None,
+    repeats: Repeats = "mean",
     model: str = "model",
     stimulus: str = "stimulus",
 ) -> xr.DataArray:
@@ -153,6 +156,12 @@ def rsa(
         label: for ``spearman`` and ``pearson``, the partial correlation given all of them.
     join : {"exact", "inner"}
         Refuse differing sets of stimuli, or keep those in both (and in every nuisance).
+    pair_on : str or (str, str), optional
+        To pair by a stimulus coordinate instead of the labels, as ``pair`` does; two names are
+        those of ``rdm_a`` and of ``rdm_b``.
+    repeats : {"mean", "keep"}
+        Rows of one value of ``pair_on``: averaged, or each kept along a dim ``repeat``.
+        A nuisance carries the labels of its side, or those of the pairing; it is averaged.
     model, stimulus : str
         Names of the dims.
 
@@ -185,6 +194,9 @@ def rsa(
     >>> rsa(rdm(reps), rdm(reps)).values.round(6).tolist()
     [[1.0, 1.0], [1.0, 1.0]]
     """
+    rdm_a, rdm_b, nuisance = paired(
+        pair_on, repeats, stimulus, "", rdm_a=rdm_a, rdm_b=rdm_b, nuisance=nuisance
+    )
     choose("method", method, METHODS)
     a, b, controls, dropped = join_controls(rdm_a, rdm_b, nuisance, method, join, stimulus)
     how = METHODS[method].function
@@ -197,7 +209,12 @@ def rsa(
         core=[["_pair"], ["_pair"], ["_nuisance", "_pair"]][: 3 if given else 2],
     )
     return describe(
-        result, "rsa", metric=method, n_nuisance=len(controls) or None, n_dropped=dropped
+        result,
+        "rsa",
+        metric=method,
+        n_nuisance=len(controls) or None,
+        n_dropped=dropped,
+        **told_of(pair_on, repeats),
     )
 
 
