@@ -9,7 +9,7 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xconverge as xc
@@ -93,6 +93,7 @@ def study(n=30, each=2, seed=0, fewer=0):
 # --- the mean ----------------------------------------------------------------------------------
 
 
+@settings(max_examples=12)
 @given(captions(), st.data())
 def test_means_are_those_of_plain_loops(reps, data):
     rows = rows_of(reps, "image_id")
@@ -116,6 +117,7 @@ def test_means_are_those_of_plain_loops(reps, data):
     xr.testing.assert_identical(other.sel(stimulus=whole.stimulus), whole)
 
 
+@settings(max_examples=12)
 @given(captions(extra={"layer": 2}), st.data())
 def test_values_per_stimulus_are_averaged_one_by_one(reps, data):
     values = reps.isel(feature=0, drop=True).astype(np.float64).rename("dispersion")
@@ -128,6 +130,7 @@ def test_values_per_stimulus_are_averaged_one_by_one(reps, data):
     xr.testing.assert_identical(pair(lazy, values, "image_id")[0].compute(), found)
 
 
+@settings(max_examples=12)
 @given(captions(), st.booleans(), st.integers(0, 9))
 def test_distances_are_means_over_all_pairs_of_captions(reps, lazy, seed):
     rdms = xc.rdm(reps.astype(np.float64), "euclidean")
@@ -200,6 +203,7 @@ def test_no_task_holds_more_than_a_chunk_or_an_image():
 # --- keep --------------------------------------------------------------------------------------
 
 
+@settings(max_examples=12)
 @given(captions(), st.data())
 def test_kept_rows_are_the_rth_of_every_image(reps, data):
     rows = rows_of(reps, "image_id")
@@ -593,3 +597,150 @@ def test_keep_is_mapped_over_or_refused(name):
     else:
         with pytest.raises(ValueError, match=rf"{name} maps over no further dim.*xconverge.pair"):
             CALLS[name](images, texts, pair_on="image_id", repeats="keep")
+
+
+# --- what rides along --------------------------------------------------------------------------
+
+
+def test_a_third_array_has_the_labels_of_its_side_or_those_of_the_pairing():
+    images, texts = study()
+    by_caption = xc.dispersion(texts, "rdm")
+    by_image = pair(by_caption, images, "image_id")[0]
+    bare = by_caption.reset_coords(drop=True)
+    calls = [
+        xc.binned_rsa(images, texts, by, n_permutations=9, rng=0, pair_on="image_id")
+        for by in (by_caption, bare, shuffled(bare), by_image, by_image.reset_coords(drop=True))
+    ]
+    for one in calls[1:]:
+        xr.testing.assert_allclose(one, calls[0])
+    a, b = pair(images, texts, "image_id")
+    direct = xc.binned_rsa(a, b, by_image, n_permutations=9, rng=0)
+    xr.testing.assert_allclose(direct.drop_attrs(), calls[0].drop_attrs())
+
+
+def test_labels_that_mean_two_things_are_refused():
+    images, texts = study()
+    numbers = [str(i) for i in range(30)]
+    images = images.assign_coords(stimulus=numbers)
+    texts = texts.assign_coords(
+        stimulus=[str(i) for i in range(texts.sizes["stimulus"])],
+        image_id=("stimulus", [i.split()[1] for i in texts.image_id.values]),
+    )
+    by = xc.dispersion(images, "rdm").reset_coords(drop=True)
+    with pytest.raises(SchemaError, match="by can be paired in several ways.*'image_id'"):
+        xc.binned_rsa(images, texts, by, pair_on="image_id")
+    named = by.assign_coords(image_id=("stimulus", numbers))
+    found = xc.binned_rsa(images, texts, named, n_permutations=0, pair_on="image_id")
+    a, b = pair(images, texts, "image_id")
+    expected = xc.binned_rsa(a, b, by, n_permutations=0)
+    np.testing.assert_array_equal(found["rsa"], expected["rsa"])
+
+
+def test_labels_that_no_side_knows_are_left_to_the_join():
+    images, texts = study()
+    by = xc.dispersion(texts, "rdm").reset_coords(drop=True)
+    some = by.assign_coords(
+        stimulus=np.where(np.arange(by.size) == 3, "elsewhere", by.stimulus.values)
+    )
+    with pytest.raises(SchemaError, match="missing from reps: 'elsewhere'"):
+        xc.binned_rsa(images, texts, some, pair_on="image_id")
+    found = xc.binned_rsa(images, texts, some, n_permutations=0, pair_on="image_id", join="inner")
+    assert found["rsa"].attrs["n_dropped"] == 1
+
+
+def test_strata_that_are_the_same_in_all_captions_ride_along():
+    images, texts = study()
+    kind = np.array([f"kind {int(i.split()[1]) % 2}" for i in texts.image_id.values], object)
+    by_caption = xr.DataArray(
+        kind, dims="stimulus", coords={"stimulus": texts.stimulus.values}, name="kind"
+    )
+    by_name = texts.assign_coords(kind=("stimulus", kind))
+    calls = [
+        xc.calibrate(images, side, k=3, n_permutations=9, rng=0, strata=s, pair_on="image_id")
+        for side, s in ((texts, by_caption), (by_name, "kind"))
+    ]
+    xr.testing.assert_allclose(*calls)
+    by_caption[0] = "another"
+    with pytest.raises(SchemaError, match=r"strata \(kind, object\).*mean of labels"):
+        xc.calibrate(images, texts, k=3, strata=by_caption, pair_on="image_id")
+
+
+def test_nuisances_and_covariates_are_averaged():
+    images, texts = study()
+    words = xc.rdm(texts.isel(model=[0])).isel(model=0, drop=True)
+    texts = texts.isel(model=[1, 2])
+    b, c = (pair(images, one, "image_id")[1] for one in (texts, words))
+    found = xc.rsa(xc.rdm(images), xc.rdm(texts), nuisance=[words], pair_on="image_id")
+    distances = pair(images, xc.rdm(texts), "image_id")[1]
+    np.testing.assert_allclose(found, xc.rsa(xc.rdm(images), distances, nuisance=c))
+    density = xc.local_density(texts, 3).mean("model")
+    score = xc.alignment(images, b, k=3).reset_coords(drop=True)
+    spread = xc.dispersion(texts, "rdm")
+    found = xc.modulation(spread, score, covariates=[density], n_permutations=9, rng=0,
+        pair_on="image_id")  # fmt: skip
+    one, other = (pair(part, images, "image_id")[0] for part in (spread, density))
+    expected = xc.modulation(one, score, covariates=[other], n_permutations=9, rng=0)
+    np.testing.assert_allclose(found["correlation"], expected["correlation"])
+
+
+def test_captions_of_an_image_go_or_stay_together():
+    images, texts = study()
+    spread = xc.dispersion(images, "rdm")
+    kept = xc.exclude_high_dispersion(texts, spread, 0.2, pair_on="image_id")
+    left = set(xc.exclude_high_dispersion(images, spread, 0.2).stimulus.values)
+    expected = [s for s, i in zip(texts.stimulus.values, texts.image_id.values, strict=True)
+                if i in left]  # fmt: skip
+    assert kept.stimulus.values.tolist() == expected
+    assert kept.attrs["n_excluded"] == 6
+    assert kept.attrs["pair_on"] == "image_id"
+    by_caption = xc.dispersion(texts, "rdm")
+    fewer = xc.exclude_high_dispersion(images.to_dataset(name="x"), by_caption, 0.2,
+        pair_on="image_id")["x"]  # fmt: skip
+    mean = pair(images, by_caption, "image_id")[1]
+    assert set(fewer.stimulus.values) == set(mean.stimulus.values[np.argsort(mean.values)][:24])
+    both = xc.exclude_high_dispersion(xc.rdm(texts), spread, 0.2, pair_on="image_id")
+    assert both.stimulus.values.tolist() == both.stimulus_2.values.tolist() == expected
+
+
+# --- lazy and untouched ------------------------------------------------------------------------
+
+
+def test_calls_with_pair_on_stay_lazy(raising_scheduler):
+    images, texts = (side.chunk(model=1, stimulus=7, feature=5) for side in study(fewer=8))
+    lazily = [
+        xc.alignment(images, texts, k=3, pair_on="image_id"),
+        xc.alignment(images, texts, k=3, pair_on="image_id", repeats="keep"),
+        xc.rsa(xc.rdm(images), xc.rdm(texts), pair_on="image_id"),
+        xc.modulation(
+            xc.dispersion(texts, "rdm"), xc.alignment(images, images, k=3), pair_on="image_id"
+        )["correlation"],
+    ]
+    assert all(one.chunks is not None for one in lazily)
+
+
+def test_inputs_are_not_modified():
+    images, texts = (read_only(side) for side in study())
+    before = images.copy(deep=True), texts.copy(deep=True)
+    pair(images, texts, "image_id")
+    pair(images, texts, "image_id", repeats="keep")
+    pair(xc.rdm(images), read_only(xc.rdm(texts)), "image_id")
+    for one, other in zip((images, texts), before, strict=True):
+        xr.testing.assert_identical(one, other)
+
+
+def test_coordinates_of_an_opened_store(tmp_path):
+    images, texts = study()
+    for modality, reps in (("vision", images), ("language", texts)):
+        xc.write_representations(tmp_path / "a.zarr", reps, modality=modality)
+    a, b = (xc.open_representations(tmp_path / "a.zarr", name) for name in ("vision", "language"))
+    found = xc.alignment(a, b, k=3, pair_on="image_id")
+    xr.testing.assert_allclose(
+        found.compute().drop_attrs().reset_coords(drop=True),
+        xc.alignment(images, texts, k=3, pair_on="image_id").drop_attrs().reset_coords(drop=True),
+    )
+    kept = pair(a, b, "image_id", repeats="keep")[1].rename("kept")
+    kept.drop_encoding().to_dataset().to_zarr(tmp_path / "b.zarr", consolidated=False)
+    study_ = xc.analyze(tmp_path / "a.zarr", pair_on="image_id", k=3, n_bins=2, n_permutations=9,
+        n_components=3, rng=0)  # fmt: skip
+    xc.write_study(tmp_path / "c.zarr", study_)
+    assert xc.open_store(tmp_path / "c.zarr").attrs["pair_on"] == "image_id"

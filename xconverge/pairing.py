@@ -22,6 +22,7 @@ from xconverge.schema import (
     describe,
     feature_dim,
     is_graph,
+    kind_of,
     listing,
     natural_rank,
     on_side,
@@ -253,7 +254,7 @@ def _find(sides: Sequence[_Side], one_name: bool, stimulus: str) -> None:
         )
     for side in lacking:
         side.name = stimulus
-    kinds = {side.what: _kind(side.array.coords[side.name].values) for side in sides}
+    kinds = {side.what: kind_of(_objects(side.array.coords[side.name])) for side in sides}
     if "text" in kinds.values() and set(kinds.values()) != {"text"}:
         wrong = next(side for side in sides if kinds[side.what] != "text")
         right = next(side for side in sides if kinds[side.what] == "text")
@@ -272,12 +273,8 @@ def _coordinates(array: xr.DataArray, stimulus: str) -> list[str]:
     return [str(name) for name in array.coords if _has(array, str(name), stimulus)]
 
 
-def _kind(values: Array) -> str:
-    """``text``, or the type of the first value that is none."""
-    for value in np.asarray(values, dtype=object):
-        if not isinstance(value, str) and not pd.isna(value):
-            return "int" if isinstance(value, int | np.integer) else type(value).__name__
-    return "text"
+def _objects(coord: xr.DataArray) -> Array:
+    return np.asarray(coord.values, dtype=object)
 
 
 def _as_text(name: str, stimulus: str) -> str:
@@ -286,7 +283,7 @@ def _as_text(name: str, stimulus: str) -> str:
 
 def _text(array: xr.DataArray, what: str, name: str, stimulus: str) -> Array:
     """Values (stimulus) of a coordinate that are text like labels."""
-    values = np.asarray(array.coords[name].values, dtype=object)
+    values = _objects(array.coords[name])
     labels = array.indexes[stimulus]
     none = np.asarray(pd.isna(values))
     if none.any():
@@ -294,7 +291,7 @@ def _text(array: xr.DataArray, what: str, name: str, stimulus: str) -> Array:
             f"{what} has no {name!r} for {stimulus} {listing(labels[none])}; fill it in, or leave "
             f"these out with .isel({stimulus}=….{name}.notnull().values)"
         )
-    if (kind := _kind(values)) != "text":
+    if (kind := kind_of(values)) != "text":
         raise SchemaError(
             f"pairing needs text, and {what} has {kind} values in {name!r} "
             f"({listing(values, 3)}); {_as_text(name, stimulus)}"

@@ -516,32 +516,40 @@ def join_labels(
             f"missing from {names[1]}: {listing(left[~left.isin(right)]) or 'none'}; "
             f"missing from {names[0]}: {listing(right[~right.isin(left)]) or 'none'}. "
             f"{_nearly(left, right, dim, names)}"
-            'Use join="inner" to keep those in both'
+            + ('Use join="inner" to keep those in both' if len(common) else UNLIKE)
         )
     if not len(common):
         raise SchemaError(
             f"{names[0]} and {names[1]} share no label on {dim!r}: {names[0]} has "
             f"{listing(left, 3)}; {names[1]} has {listing(right, 3)}. "
-            f"{_nearly(left, right, dim, names) or _unlike(dim)}".rstrip()
+            f"{_nearly(left, right, dim, names)}{UNLIKE}"
         )
     return take(a, dim, common), take(b, dim, common), len(left) + len(right) - 2 * len(common)
 
 
-def _unlike(dim: str) -> str:
-    return (
-        f"Were they named alike? If a coordinate on {dim!r} holds the labels of the other side, "
-        "name it with pair_on='…'"
-    )
+def kind_of(values: Iterable[Any]) -> str:
+    """``text``, or the type of the first value that is neither text nor missing."""
+    for value in values:
+        if not isinstance(value, str) and not pd.isna(value):
+            kinds = {np.integer: "int", np.floating: "float"}
+            return next((kinds[k] for k in kinds if isinstance(value, k)), type(value).__name__)
+    return "text"
+
+
+UNLIKE = (
+    "Were they named alike? Stimuli whose labels are those of a coordinate on the other side are "
+    "paired with pair_on='…'"
+)
 
 
 def _nearly(left: pd.Index, right: pd.Index, dim: str, names: tuple[str, str]) -> str:
     """What labels that only one side has differ in, where that is next to nothing."""
-    kinds = [type(index[0]).__name__ for index in (left, right)]
     text = [all(isinstance(label, str) for label in index) for index in (left, right)]
     if text[0] != text[1]:
         number = text.index(False)
+        kind = kind_of((left, right)[number])
         return (
-            f"{names[number]} has {kinds[number]} labels, {names[1 - number]} has text, and "
+            f"{names[number]} has {kind} labels, {names[1 - number]} has text, and "
             f"1 is not '1': make them text with .assign_coords({dim}=….{dim}.astype(str)). "
         )
     if not all(text):
