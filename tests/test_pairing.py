@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -480,6 +481,11 @@ def test_no_function_of_two_inputs_forgets_pair_on(name):
     assert name in CALLS
 
 
+def test_the_list_of_calls_is_whole():
+    found = {name for name in FUNCTIONS if two_labelled_inputs(name)}
+    assert found == set(CALLS) | set(NOT_PAIRED)
+
+
 def sized(f, **fixed):
     def call(*arrays, **kwargs):
         return f(*arrays, **fixed, **kwargs)
@@ -744,3 +750,11 @@ def test_coordinates_of_an_opened_store(tmp_path):
         n_components=3, rng=0)  # fmt: skip
     xc.write_study(tmp_path / "c.zarr", study_)
     assert xc.open_store(tmp_path / "c.zarr").attrs["pair_on"] == "image_id"
+
+
+def test_the_snippets_of_the_docs_run():
+    page = (Path(xc.__file__).parents[1] / "docs" / "data-model.md").read_text("utf-8")
+    section = page.split("## Pairing by another coordinate")[1].split("\n## ")[0]
+    snippets = [part.split("```")[0] for part in section.split("```python\n")[1:]]
+    assert len(snippets) == 2
+    exec(compile("\n".join(snippets), "data-model.md", "exec"), {})

@@ -85,8 +85,9 @@ def pair(
     -----
     ``mean``: over the rows that are there (a NaN row was never seen), in double, the result in at
     least single precision; NaN where none is. In an RDM the distance of two images is the mean
-    over all pairs of their captions, and zero on the diagonal. A task holds the rows of one chunk,
-    or of one value where they are more; of RDMs, one RDM.
+    over all pairs of their captions, and zero on the diagonal. A task holds as many rows as a chunk
+    has, or those of one value where they are more; of RDMs, one RDM. Rows that belong together but
+    lie far apart are gathered from many chunks: store captions in the order of their images.
 
     ``keep``: the r-th row of every value, in the natural order of the labels, so that the order
     of rows changes nothing; NaN, as if never seen, where a value has fewer. Measures map over
@@ -132,7 +133,7 @@ def paired(pair_on: PairOn | None, repeats: str, stimulus: str, feature: str, **
     told = told_of(pair_on, repeats)
     both = list(arrays)[:2]
     sides = [
-        _Side(what, array, name, stimulus)
+        _Side(what, array, name, stimulus, repeats == "keep")
         for key, name in zip(both, names, strict=True)
         for what, array in _flat(key, arrays[key])
     ]
@@ -150,7 +151,7 @@ def paired(pair_on: PairOn | None, repeats: str, stimulus: str, feature: str, **
         if stimulus not in array.dims or stimulus not in array.indexes:
             return array
         array = read_coordinates(array)
-        groups = _groups(array, _values_of(array, what, names, sides, stimulus), stimulus)
+        groups = _groups(array, _values_of(array, what, names, sides, stimulus), stimulus, False)
         return _relabelled(array, groups, what, None, stimulus, feature)
 
     return tuple(_each(key, given, ride) for key, given in arrays.items())
@@ -180,7 +181,9 @@ def row_values(
 ) -> pd.Index:
     """The value by which each row of ``array`` is paired with ``other``."""
     names = (pair_on, pair_on) if isinstance(pair_on, str) else pair_on
-    sides = [_Side(*side, stimulus) for side in zip(what, (array, other), names, strict=True)]
+    sides = [
+        _Side(*side, stimulus, False) for side in zip(what, (array, other), names, strict=True)
+    ]
     _find(sides, isinstance(pair_on, str), stimulus)
     return pd.Index(sides[0].values)
 
@@ -207,20 +210,24 @@ class _Groups(NamedTuple):
         return np.asarray(self.order[np.cumsum(self.counts) - self.counts])
 
 
-def _groups(array: xr.DataArray, values: Array, stimulus: str) -> _Groups:
+def _groups(array: xr.DataArray, values: Array, stimulus: str, natural: bool) -> _Groups:
+    """Groups in order of appearance; inside, rows in an order that follows their labels."""
     numbers, labels = pd.factorize(np.asarray(values, dtype=object))
     counts = np.bincount(numbers, minlength=len(labels))
     order = np.arange(len(numbers))
     if (counts > 1).any():
-        order = np.lexsort((natural_rank(array.indexes[stimulus]), numbers))
+        names = array.indexes[stimulus]
+        text = [str(name) for name in names]
+        rank = natural_rank(names) if natural else np.argsort(np.argsort(np.array(text, object)))
+        order = np.lexsort((rank, numbers))
     return _Groups(np.asarray(labels, dtype=object), order, counts)
 
 
 class _Side:
     """One of the arrays that are paired, and the coordinate that pairs it."""
 
-    def __init__(self, what: str, array: Any, name: str, stimulus: str) -> None:
-        self.what, self.name, self.stimulus = what, name, stimulus
+    def __init__(self, what: str, array: Any, name: str, stimulus: str, natural: bool) -> None:
+        self.what, self.name, self.stimulus, self.natural = what, name, stimulus, natural
         self.array = check_dims(array, stimulus, what=what)
         check_labels(self.array, stimulus, what=what)
         self.old = self.array.indexes[stimulus]
@@ -229,10 +236,10 @@ class _Side:
     def has(self) -> bool:
         return _has(self.array, self.name, self.stimulus)
 
-    def read(self, stimulus: str) -> None:
+    def read(self) -> None:
         """Find the values, text that is not empty, one a row."""
-        self.values = _text(self.array, self.what, self.name, stimulus)
-        self.groups = _groups(self.array, self.values, stimulus)
+        self.values = _text(self.array, self.what, self.name, self.stimulus)
+        self.groups = _groups(self.array, self.values, self.stimulus, self.natural)
 
 
 def _has(array: xr.DataArray, name: str, stimulus: str) -> bool:
@@ -265,7 +272,7 @@ def _find(sides: Sequence[_Side], one_name: bool, stimulus: str) -> None:
             f"'1': {_as_text(wrong.name, stimulus)}"
         )
     for side in sides:
-        side.read(stimulus)
+        side.read()
 
 
 def _coordinates(array: xr.DataArray, stimulus: str) -> list[str]:
@@ -503,7 +510,9 @@ def _means(rows: Any, groups: _Groups, dtype: Any) -> Any:
         rows = np.take(rows, groups.order, axis)
         return group_means(rows, np.isnan(rows).all(-1), groups.numbers, dtype)
     ends = np.cumsum(groups.counts)
-    rows = rows.shuffle([part.tolist() for part in np.split(groups.order, ends[:-1])], axis)
+    size = -(-rows.shape[axis] // rows.numblocks[axis])
+    cuts = ends[:-1][np.diff((ends - 1) // size) > 0]
+    rows = rows.shuffle([part.tolist() for part in np.split(groups.order, cuts)], axis)
     chunks = rows.chunks[axis]
     sizes = np.diff(np.searchsorted(ends, np.cumsum(chunks)) + 1, prepend=0)
     dims = tuple(range(rows.ndim))
