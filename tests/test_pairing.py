@@ -445,7 +445,6 @@ def test_graphs_hold_positions():
 
 NOT_PAIRED = {
     "stack_models": "stacks the models of one set, which has one kind of ids; pair() comes before",
-    "append_models": "a store holds one kind of ids, compared exactly",
     "write_neighbors": "a graph belongs to the very set in the store",
     "transform": "space and reps are joined on models and features, not on stimuli",
     "exclude_high_dispersion": "has pair_on, but keeps the rows of the array: nothing to average",
