@@ -392,7 +392,7 @@ def test_a_coordinate_that_nobody_has():
         pair(images.assign_coords(model_family="x"), texts, "model_family")
 
 
-@pytest.mark.parametrize("on", ["", ("a",), ("a", ""), 3, ("a", "b", "c")])
+@pytest.mark.parametrize("on", [None, "", ("a",), ("a", ""), 3, ("a", "b", "c")])
 def test_pair_on_is_one_name_or_two(on):
     with pytest.raises((ValueError, TypeError)):
         pair(make_reps(), make_reps(), on)

@@ -111,7 +111,7 @@ def pair(
     >>> alignment(images, captions, k=3, pair_on="image_id").equals(alignment(a, b, k=3))
     True
     """
-    a, b = paired(on, repeats, stimulus, feature, a=a, b=b)
+    a, b = paired("" if on is None else on, repeats, stimulus, feature, a=a, b=b)
     return a, b
 
 
