@@ -37,6 +37,7 @@ from xconverge.measures.rdm import noise_ceiling, rdm, rsa
 from xconverge.measures.residuals import residual_component
 from xconverge.measures.shared_space import shared_space, transform
 from xconverge.model_writer import ModelWriter
+from xconverge.pairing import pair
 from xconverge.schema import DamagedStoreError, SchemaError, UnalignedSpaceWarning, validate
 from xconverge.stack import stack_models
 from xconverge.store import (
@@ -103,6 +104,7 @@ __all__ = [
     "open_store",
     "optimize_stimuli",
     "overlap_p_value",
+    "pair",
     "pca",
     "pool_curve",
     "rdm",

@@ -64,7 +64,7 @@ def named_rows(kernel: Callable[..., Any], *args: Any, what: str, **kwargs: Any)
     except TooFewError as error:
         raise SchemaError(
             f"{what}, model {listing(np.atleast_1d(models))}: {error}; ask for fewer neighbours, "
-            "or leave the model out"
+            "or leave out the model (of kept repeats, those that few stimuli have)"
         ) from error
     except ValueError as error:
         if isinstance(error, SchemaError) or "model" not in what:

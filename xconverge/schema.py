@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import unicodedata
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -60,6 +61,7 @@ VARIABLES: dict[str, Variable] = {
     ),
     "n_features": Variable("model", "count", "features", "leading features that are real"),
     "n_models": Variable("stimulus", "count", "models", "models that saw the stimulus"),
+    "n_repeats": Variable("stimulus", "count", "rows", "rows that were averaged"),
     "dispersion": Variable(
         "stimulus", "distance", "1", "how differently the models represent the stimulus"
     ),
@@ -253,8 +255,44 @@ def describe(array: xr.DataArray, name: str, **parameters: Any) -> xr.DataArray:
 def listing(labels: Iterable[object], limit: int = 5) -> str:
     """A few labels and how many there are: ``'a', 'b', … (12 in all)``."""
     labels = list(labels)
-    shown = ", ".join(repr(str(label)) for label in labels[:limit])
-    return shown if len(labels) <= limit else f"{shown}, … ({len(labels)} in all)"
+    few = ", ".join(shown(label) for label in labels[:limit])
+    return few if len(labels) <= limit else f"{few}, … ({len(labels)} in all)"
+
+
+LONGEST = 80
+"""Characters of a label that an error shows whole."""
+
+
+def shown(label: object) -> str:
+    """A label in quotes; of a long one the beginning, the end and its length."""
+    text = str(label)
+    if len(text) <= LONGEST:
+        return repr(text)
+    return f"{text[: LONGEST // 2]!r}…{text[-LONGEST // 4 :]!r} ({len(text):,} characters)"
+
+
+def bare(label: str) -> str:
+    """The label without what nobody sees: its Unicode form, and spaces around it."""
+    return label.strip() if label.isascii() else unicodedata.normalize("NFC", label).strip()
+
+
+def apart(one: str, other: str) -> str:
+    """Two labels so that one sees how they differ."""
+    hidden = unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
+    return " and ".join(shown(ascii(name)[1:-1] if hidden else name) for name in (one, other))
+
+
+def check_twins(labels: Iterable[str], what: str) -> None:
+    """No two labels differ only in what nobody sees."""
+    first: dict[str, str] = {}
+    pairs = [(first.setdefault(bare(label), label), label) for label in labels]
+    same = [apart(*pair) for pair in pairs if pair[0] != pair[1]]
+    if same:
+        raise SchemaError(
+            f"{what} that differ only in their Unicode form or in spaces around them: "
+            f"{'; '.join(same[:5])}{f'; … ({len(same)} in all)' if len(same) > 5 else ''}. "
+            "Are they one? Then give them one name, else names that one can tell apart"
+        )
 
 
 def choose(name: str, value: object, choices: Iterable[str]) -> None:
@@ -481,20 +519,95 @@ def join_labels(
             f"{names[0]} has {len(left)}, {names[1]} has {len(right)}, {len(common)} are in both; "
             f"missing from {names[1]}: {listing(left[~left.isin(right)]) or 'none'}; "
             f"missing from {names[0]}: {listing(right[~right.isin(left)]) or 'none'}. "
-            'Use join="inner" to keep those in both'
+            f"{_nearly(left, right, dim, names)}"
+            + ('Use join="inner" to keep those in both' if len(common) else UNLIKE)
         )
     if not len(common):
         raise SchemaError(
             f"{names[0]} and {names[1]} share no label on {dim!r}: {names[0]} has "
-            f"{listing(left, 3)}; {names[1]} has {listing(right, 3)}. Were they named alike?"
+            f"{listing(left, 3)}; {names[1]} has {listing(right, 3)}. "
+            f"{_nearly(left, right, dim, names)}{UNLIKE}"
         )
     return take(a, dim, common), take(b, dim, common), len(left) + len(right) - 2 * len(common)
+
+
+def kind_of(values: Iterable[Any]) -> str:
+    """``text``, or the type of the first value that is neither text nor missing."""
+    for value in values:
+        if not isinstance(value, str) and not pd.isna(value):
+            kinds = {np.integer: "int", np.floating: "float"}
+            return next((kinds[k] for k in kinds if isinstance(value, k)), type(value).__name__)
+    return "text"
+
+
+UNLIKE = (
+    "Were they named alike? Stimuli whose labels are those of a coordinate on the other side are "
+    "paired with pair_on='…'"
+)
+
+
+def _nearly(left: pd.Index, right: pd.Index, dim: str, names: tuple[str, str]) -> str:
+    """What labels that only one side has differ in, where that is next to nothing."""
+    text = [all(isinstance(label, str) for label in index) for index in (left, right)]
+    if text[0] != text[1]:
+        number = text.index(False)
+        kind = kind_of((left, right)[number])
+        return (
+            f"{names[number]} has {kind} labels, {names[1 - number]} has text, and "
+            f"1 is not '1': make them text with .assign_coords({dim}=….{dim}.astype(str)). "
+        )
+    if not all(text):
+        return ""
+    others = {_folded(label): label for label in right[~right.isin(left)]}
+    lone = left[~left.isin(right)]
+    pairs = [(label, others[key]) for label in lone if (key := _folded(label)) in others]
+    if not pairs:
+        return ""
+    ways = {
+        "case": any(bare(one) != bare(other) for one, other in pairs),
+        "spaces around them": any(_spaced(one) != _spaced(other) for one, other in pairs),
+        "their Unicode form": any(
+            unicodedata.normalize("NFC", part.strip()) != part.strip()
+            for pair in pairs
+            for part in pair
+        ),
+    }
+    named = "; ".join(apart(*pair) for pair in pairs[:3])
+    return (
+        f"{len(pairs)} of them differ only in {' and '.join(k for k, v in ways.items() if v)}: "
+        f"{named}. Labels are compared exactly; rename those of one side, with "
+        f".assign_coords({dim}=[unicodedata.normalize('NFC', s).strip() for s in ….{dim}.values])"
+        f"{' and .casefold()' if ways['case'] else ''} say. "
+    )
+
+
+def _folded(label: str) -> str:
+    return unicodedata.normalize("NFC", bare(label).casefold())
+
+
+def _spaced(label: str) -> tuple[int, int]:
+    """How many spaces are before and after the label."""
+    return len(label) - len(label.lstrip()), len(label) - len(label.rstrip())
 
 
 def take(array: xr.DataArray, dim: str, labels: pd.Index) -> xr.DataArray:
     """These labels of a dim, in this order; untouched where nothing changes."""
     index = array.indexes[dim]
     return array if index.equals(labels) else array.isel({dim: index.get_indexer(labels)})
+
+
+def square_rdm(array: xr.DataArray, what: str, stimulus: str) -> xr.DataArray:
+    """An RDM with the same labels on both dims, columns in the order of the rows."""
+    second = f"{stimulus}_2"
+    array = check_dims(array, stimulus, second, what=what)
+    check_labels(array, stimulus, second, what=what)
+    rows, columns = array.indexes[stimulus], array.indexes[second]
+    if len(rows) != len(columns) or not rows.isin(columns).all():
+        raise SchemaError(
+            f"{what} must have the same labels on {stimulus!r} and {second!r}; "
+            f"only among the rows: {listing(rows[~rows.isin(columns)])}"
+        )
+    return take(array, second, rows)
 
 
 def on_side(array: xr.DataArray, dim: str, side: str) -> xr.DataArray:
@@ -573,7 +686,7 @@ def _faults(*checks: Callable[[], object]) -> list[str]:
 
 
 def check_text(array: xr.DataArray, dim: str, what: str = "reps") -> None:
-    """The labels of a dim are text that is not empty."""
+    """The labels of a dim are text, not empty, and all look different."""
     if dim not in array.indexes:
         return
     labels = array.indexes[dim]
@@ -585,6 +698,7 @@ def check_text(array: xr.DataArray, dim: str, what: str = "reps") -> None:
         )
     if any(not label for label in labels):
         raise SchemaError(f"{what} has an empty label on {dim!r}; every {dim} needs a name")
+    check_twins(labels, f"{what} has labels on {dim!r}")
 
 
 def _faulty_values(array: xr.DataArray, model: str, stimulus: str, feature: str) -> list[str]:

@@ -24,6 +24,7 @@ from xconverge.measures.alignment import (
 from xconverge.measures.draws import DRAW, seen, strata_name, strata_of, summarized
 from xconverge.measures.layers import maximum, networks
 from xconverge.measures.rdm import METHODS, join_controls, rsa_null
+from xconverge.pairing import PairOn, Repeats, paired, told_of
 from xconverge.schema import Dims, Join, choose, describe, listing
 
 Rng = np.random.Generator | int | None
@@ -41,6 +42,8 @@ def calibrate(
     k: int = 10,
     rdm_metric: str = "correlation",
     join: Join = "exact",
+    pair_on: PairOn | None = None,
+    repeats: Repeats = "mean",
     network: str = "network",
     progress: Progress | None = None,
     rng: Rng = None,
@@ -66,8 +69,9 @@ def calibrate(
         permutation, which is the same for all layers.
     strata : str or DataArray, optional
         A stimulus coordinate (category …) or values (stimulus): labels are permuted only inside
-        its values, for a null that keeps what the strata explain.
-    k, rdm_metric, join, network, model, stimulus, feature
+        its values, for a null that keeps what the strata explain. With ``pair_on`` they carry the
+        labels of their side, or those of the pairing.
+    k, rdm_metric, join, pair_on, repeats, network, model, stimulus, feature
         As in ``alignment``.
     progress : callable, optional
         Called with the permutations done and their number; by default a line on the terminal
@@ -130,6 +134,7 @@ def calibrate(
     >>> bool((table["corrected"] < table["alignment"]).all())
     True
     """
+    a, b, strata = paired(pair_on, repeats, stimulus, feature, a=a, b=b, strata=strata)
     if layers is not None:
         choose("layers", layers, ["max"])
     seed = int(np.random.default_rng(rng).integers(2**63))
@@ -159,7 +164,7 @@ def calibrate(
         "metric": metric, "kind": measure.kind, "n_permutations": done, "alpha": alpha,
         "layers": layers, "strata": strata_name(strata), "n_dropped": dropped,
         "modality_a": a.attrs.get("modality"), "modality_b": b.attrs.get("modality"),
-        **plain(own),
+        **plain(own), **told_of(pair_on, repeats),
     }  # fmt: skip
     exact = None if layers or strata is not None else null.chance
     return _table(draws, "alignment", exact, best_of(measure), dims, null.least, parameters)
@@ -175,6 +180,8 @@ def calibrate_rsa(
     nuisance: xr.DataArray | Sequence[xr.DataArray] = (),
     strata: str | xr.DataArray | None = None,
     join: Join = "exact",
+    pair_on: PairOn | None = None,
+    repeats: Repeats = "mean",
     progress: Progress | None = None,
     rng: Rng = None,
     model: str = "model",
@@ -192,7 +199,7 @@ def calibrate_rsa(
         Permutations of the labels of ``rdm_b``, rows and columns together.
     alpha, strata, progress, rng
         As in ``calibrate``.
-    nuisance, join, model, stimulus
+    nuisance, join, pair_on, repeats, model, stimulus
         As in ``rsa``.
 
     Returns
@@ -228,6 +235,9 @@ def calibrate_rsa(
     >>> float(table["p_value"].item()), float(table["chance"].item())
     (0.01, 0.0)
     """
+    rdm_a, rdm_b, nuisance, strata = paired(
+        pair_on, repeats, stimulus, "", rdm_a=rdm_a, rdm_b=rdm_b, nuisance=nuisance, strata=strata
+    )
     choose("method", method, METHODS)
     seed = int(np.random.default_rng(rng).integers(2**63))
     a, b, controls, dropped = join_controls(rdm_a, rdm_b, nuisance, method, join, stimulus)
@@ -254,7 +264,7 @@ def calibrate_rsa(
     )
     parameters = {
         "metric": method, "n_permutations": done, "alpha": alpha, "strata": strata_name(strata),
-        "n_nuisance": len(controls) or None, "n_dropped": dropped,
+        "n_nuisance": len(controls) or None, "n_dropped": dropped, **told_of(pair_on, repeats),
     }  # fmt: skip
     exact = None if strata is not None else null.chance
     return _table(draws, "rsa", exact, 1.0, dims, null.least, parameters).squeeze(absent)

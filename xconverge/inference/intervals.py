@@ -16,6 +16,7 @@ from xconverge.kernels.permutations import resamples
 from xconverge.measures.alignment import MEASURES, common_stimuli, own_options, plain, sides
 from xconverge.measures.by_neighbors import local_variances
 from xconverge.measures.draws import DRAW, seen
+from xconverge.pairing import PairOn, Repeats, paired, told_of
 from xconverge.schema import Dims, Join, SchemaError, choose, describe, listing
 
 LEAST_STIMULI = 10
@@ -34,6 +35,8 @@ def confidence_interval(
     k: int = 10,
     rdm_metric: str = "correlation",
     join: Join = "exact",
+    pair_on: PairOn | None = None,
+    repeats: Repeats = "mean",
     progress: Progress | None = None,
     rng: np.random.Generator | int | None = None,
     model: str = "model",
@@ -66,7 +69,7 @@ def confidence_interval(
         Coverage asked for.
     n_resamples : int
         Draws of stimuli, and of models.
-    k, rdm_metric, join, model, stimulus, feature
+    k, rdm_metric, join, pair_on, repeats, model, stimulus, feature
         As in ``alignment``.
     progress : callable, optional
         As in ``calibrate``.
@@ -120,6 +123,7 @@ def confidence_interval(
     >>> bool(((found["lower"] < found["estimate"]) & (found["estimate"] < found["upper"])).all())
     True
     """
+    a, b = paired(pair_on, repeats, stimulus, feature, a=a, b=b)
     how = _checked(metric, over, resample, fraction, level, n_resamples)
     seed = int(np.random.default_rng(rng).integers(2**63))
     own = own_options(metric, options, k=k, rdm_metric=rdm_metric, rng=seed)
@@ -156,7 +160,7 @@ def confidence_interval(
         tables[""] = (estimate, variance.where(enough), counts - 1)
     parameters = {
         "metric": metric, "over": over, "resample": how, "fraction": share, "level": level,
-        "n_resamples": done, "n_dropped": dropped, **plain(own),
+        "n_resamples": done, "n_dropped": dropped, **plain(own), **told_of(pair_on, repeats),
     }  # fmt: skip
     return xr.Dataset(
         {

@@ -12,6 +12,7 @@ from xconverge.kernels import halves as kernels
 from xconverge.measures.alignment import MEASURES as SCORES
 from xconverge.measures.alignment import alignment, own_options, plain, sides
 from xconverge.measures.dispersion import MEASURES, dispersion
+from xconverge.pairing import PairOn, Repeats, paired, told_of
 from xconverge.schema import (
     Join,
     check_representations,
@@ -166,6 +167,8 @@ def alignment_reliability(
     k: int = 10,
     rdm_metric: str = "correlation",
     join: Join = "exact",
+    pair_on: PairOn | None = None,
+    repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
     model: str = "model",
     stimulus: str = "stimulus",
@@ -187,7 +190,7 @@ def alignment_reliability(
         with the neighbours and RDM rows of all stimuli, and averaged over each half.
     level : float
         Share of the splits between ``lower`` and ``upper``.
-    k, rdm_metric, join, model, stimulus, feature
+    k, rdm_metric, join, pair_on, repeats, model, stimulus, feature
         As in ``alignment``.
     rng : Generator, int or None
         Source of the splits, which follow the labels of the stimuli, and of folds.
@@ -232,6 +235,7 @@ def alignment_reliability(
     >>> bool(found["lower"] <= found["reliability"] <= found["upper"] <= 1)
     True
     """
+    a, b = paired(pair_on, repeats, stimulus, feature, a=a, b=b)
     _check(n_splits, level)
     choose("pool", pool, ["all", "half"])
     seed = int(np.random.default_rng(rng).integers(2**63))
@@ -283,6 +287,7 @@ def alignment_reliability(
             "level": level,
             "n_dropped": dropped,
             **plain(own),
+            **told_of(pair_on, repeats),
         },
     )
 

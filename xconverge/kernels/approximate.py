@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xconverge.kernels.neighbors import TooFewError, nearest_among
+from xconverge.kernels.neighbors import TooFewError, nearest_among, warn_none
 from xconverge.kernels.rows import METRICS, Array, Blocks, directed
 
 PROBES = 32
@@ -47,6 +47,9 @@ def nearest(
     mixed = np.random.default_rng(seed).permutation(n)
     cells = max(1, min(int(4 * np.sqrt(n)), n // 40))
     sample, seen = _some(rows, width, np.sort(mixed[: TRAINED * cells]))
+    if not seen.any():
+        warn_none(k)
+        return np.full((n, k), -1, np.int64), np.nan
     if seen.sum() <= k:
         raise TooFewError(f"k={k} needs at least {k + 1} stimuli, it saw {seen.sum()}")
     library, width = faiss(), int(width)

@@ -136,6 +136,8 @@ def linear_cka(
     """CKA of two models, from centred rows and their own HSIC, over the stimuli both saw."""
     seen_x, seen_y = ~np.isnan(x[:, 0]), ~np.isnan(y[:, 0])
     common = seen_x & seen_y
+    if common.sum() < 4:
+        return normalized(np.nan, np.nan, np.nan)
     x, y = x[:, :width_x], y[:, :width_y]
     if not common.all():
         x, y = x[common], y[common]
@@ -145,8 +147,6 @@ def linear_cka(
         if common.sum() < seen_y.sum():
             y = y - y.mean(0)
             own_y = _own(y, debiased)
-    if len(x) < 4:
-        return normalized(np.nan, np.nan, np.nan)
     return normalized(hsic(linear_sums(x, y, debiased), len(x), debiased), own_x, own_y)
 
 

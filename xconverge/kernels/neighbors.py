@@ -5,6 +5,8 @@ A list holds positions (n, k), nearest first; -1 throughout for a stimulus the m
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 from xconverge.kernels.rows import METRICS, Array, Blocks, directed, prepare, working_dtype
@@ -17,6 +19,15 @@ GRID = 1.5 * 2.0**12
 
 class TooFewError(ValueError):
     """Fewer rows than neighbours asked for."""
+
+
+def warn_none(k: int) -> None:
+    """Say that a model has no neighbours because it saw nothing."""
+    warnings.warn(
+        f"k={k} neighbours need at least {k + 1} stimuli, and a model saw none: NaN",
+        RuntimeWarning,
+        stacklevel=3,
+    )
 
 
 def nearest(x: Array, width: int, rank: Array, k: int) -> tuple[Array, Array, Array]:
@@ -47,6 +58,9 @@ def nearest(x: Array, width: int, rank: Array, k: int) -> tuple[Array, Array, Ar
     """
     rows, seen = prepare(x, width, METRICS["cosine"])
     n = len(rows)
+    if not seen.any():
+        warn_none(k)
+        return np.full((n, k), -1, np.int64), np.full((n, k), np.nan), np.full(n, np.nan)
     if seen.sum() <= k:
         raise TooFewError(f"k={k} needs at least {k + 1} stimuli, it saw {seen.sum()}")
     by_rank = np.argsort(rank)
@@ -109,6 +123,9 @@ def nearest_among(
         best = np.lexsort((rank[found], -cosines))[:, :k]
         found = np.take_along_axis(found, best, 1)
         cosines = np.take_along_axis(cosines, best, 1)
+    if not count:
+        warn_none(k)
+        return np.empty((0, k), np.int64), np.empty((0, k)), np.empty(0)
     if count <= k:
         raise TooFewError(f"k={k} needs at least {k + 1} stimuli, it saw {count}")
     return found, cosines, queries @ (total / count)

@@ -150,7 +150,8 @@ def axes(rows: Blocks, width: int, n_components: int) -> Array:
             mean = values.mean(0)
             values -= mean
             scale = np.abs(values).max() or 1.0
-        found = principal_axes(values / scale, n_components)
+        none = np.empty((width, 0))
+        found = principal_axes(values / scale, n_components) if len(values) else none
     else:
         total = scatter(np.empty((0, width)))
         for values in _seen_rows(rows, width):

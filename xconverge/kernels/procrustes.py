@@ -211,7 +211,8 @@ def angle(x: Array, width_x: int, y: Array, width_y: int) -> float:
     x, y = (
         np.asarray(rows[common, :width], np.float64) for rows, width in ((x, width_x), (y, width_y))
     )
-    x, y = x - x.mean(0), y - y.mean(0)
+    if common.any():
+        x, y = x - x.mean(0), y - y.mean(0)
     size = np.linalg.norm(x), np.linalg.norm(y)
     if common.sum() < 2 or not all(size):
         warnings.warn(

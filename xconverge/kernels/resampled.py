@@ -20,6 +20,8 @@ from xconverge.kernels.rows import Array
 def long_lists(x: Array, width: int, rank: Array, k: int) -> tuple[Array, Array, Array]:
     """What ``nearest`` gives, with -1 and NaN where a model saw fewer than k other stimuli."""
     there = min(k, int((~np.isnan(x[:, 0])).sum()) - 1)
+    if there < 0:
+        return nearest(x, width, rank, k)
     if there < 1:
         raise TooFewError(f"it saw {there + 1} stimuli, neighbours need at least 2")
     positions, cosines, mean = nearest(x, width, rank, there)

@@ -16,6 +16,7 @@ from xconverge.measures.draws import blocks_of, draw, joined, seen, summarized
 from xconverge.measures.graph import standing_for
 from xconverge.measures.layers import ALPHA, maximum, networks, on_halves
 from xconverge.measures.table import Measure
+from xconverge.pairing import PairOn, Repeats, paired, told_of
 from xconverge.schema import (
     Dims,
     Join,
@@ -44,6 +45,8 @@ def alignment(
     k: int = 10,
     rdm_metric: str = "correlation",
     join: Join = "exact",
+    pair_on: PairOn | None = None,
+    repeats: Repeats = "mean",
     neighbors: Literal["exact", "approximate"] = "exact",
     layers: Literal["half", "max"] | None = None,
     network: str = "network",
@@ -74,6 +77,11 @@ def alignment(
     join : {"exact", "inner"}
         Refuse differing sets of stimuli, or keep those in both; how many were dropped is in
         ``attrs["n_dropped"]``.
+    pair_on : str or (str, str), optional
+        To pair by a stimulus coordinate instead of the labels, as ``pair`` does; two names are
+        those of ``a`` and of ``b``.
+    repeats : {"mean", "keep"}
+        Rows of one value of ``pair_on``: averaged, or each kept along a dim ``repeat``.
     neighbors : {"exact", "approximate"}
         How neighbours are searched, for the measures of neighbour lists (all of those but
         ``cknna``): among all stimuli, or by the index of ``neighbor_graph``, whose recall is in the
@@ -152,6 +160,7 @@ def alignment(
     >>> alignment(reps, 2 * reps + 1, "cka").values.round(6).tolist()
     [[1.0]]
     """
+    a, b = paired(pair_on, repeats, stimulus, feature, a=a, b=b)
     seed = int(np.random.default_rng(rng).integers(2**63))
     options = own_options(metric, options, k=k, rdm_metric=rdm_metric, rng=seed)
     measure = MEASURES[metric]
@@ -205,6 +214,7 @@ def alignment(
             "layers": layers,
             "neighbors": None if neighbors == "exact" else neighbors,
             "n_dropped": dropped,
+            **told_of(pair_on, repeats),
             **result.attrs,
         },
     )

@@ -14,6 +14,7 @@ from xconverge.kernels import rdm as kernels
 from xconverge.kernels.rdm import Distance
 from xconverge.kernels.rows import METRICS, working_dtype
 from xconverge.measures.table import Measure, Part, Recipe
+from xconverge.pairing import PairOn, Repeats, paired, told_of
 from xconverge.schema import (
     Dims,
     Join,
@@ -24,8 +25,8 @@ from xconverge.schema import (
     describe,
     feature_dim,
     join_labels,
-    listing,
     on_side,
+    square_rdm,
     take,
     widths,
 )
@@ -135,6 +136,8 @@ def rsa(
     *,
     nuisance: xr.DataArray | Sequence[xr.DataArray] = (),
     join: Join = "exact",
+    pair_on: PairOn | None = None,
+    repeats: Repeats = "mean",
     model: str = "model",
     stimulus: str = "stimulus",
 ) -> xr.DataArray:
@@ -153,6 +156,12 @@ def rsa(
         label: for ``spearman`` and ``pearson``, the partial correlation given all of them.
     join : {"exact", "inner"}
         Refuse differing sets of stimuli, or keep those in both (and in every nuisance).
+    pair_on : str or (str, str), optional
+        To pair by a stimulus coordinate instead of the labels, as ``pair`` does; two names are
+        those of ``rdm_a`` and of ``rdm_b``.
+    repeats : {"mean", "keep"}
+        Rows of one value of ``pair_on``: averaged, or each kept along a dim ``repeat``.
+        A nuisance carries the labels of its side, or those of the pairing; it is averaged.
     model, stimulus : str
         Names of the dims.
 
@@ -185,6 +194,9 @@ def rsa(
     >>> rsa(rdm(reps), rdm(reps)).values.round(6).tolist()
     [[1.0, 1.0], [1.0, 1.0]]
     """
+    rdm_a, rdm_b, nuisance = paired(
+        pair_on, repeats, stimulus, "", rdm_a=rdm_a, rdm_b=rdm_b, nuisance=nuisance
+    )
     choose("method", method, METHODS)
     a, b, controls, dropped = join_controls(rdm_a, rdm_b, nuisance, method, join, stimulus)
     how = METHODS[method].function
@@ -197,7 +209,12 @@ def rsa(
         core=[["_pair"], ["_pair"], ["_nuisance", "_pair"]][: 3 if given else 2],
     )
     return describe(
-        result, "rsa", metric=method, n_nuisance=len(controls) or None, n_dropped=dropped
+        result,
+        "rsa",
+        metric=method,
+        n_nuisance=len(controls) or None,
+        n_dropped=dropped,
+        **told_of(pair_on, repeats),
     )
 
 
@@ -340,20 +357,6 @@ def join_rdms(
         take(b, second, b.indexes[stimulus]),
         dropped,
     )
-
-
-def square_rdm(array: xr.DataArray, what: str, stimulus: str) -> xr.DataArray:
-    """An RDM with the same labels on both dims, columns in the order of the rows."""
-    second = f"{stimulus}_2"
-    array = check_dims(array, stimulus, second, what=what)
-    check_labels(array, stimulus, second, what=what)
-    rows, columns = array.indexes[stimulus], array.indexes[second]
-    if len(rows) != len(columns) or not rows.isin(columns).all():
-        raise SchemaError(
-            f"{what} must have the same labels on {stimulus!r} and {second!r}; "
-            f"only among the rows: {listing(rows[~rows.isin(columns)])}"
-        )
-    return take(array, second, rows)
 
 
 _RDM_COST = "n² d, one matrix product; the result is n²"

@@ -14,6 +14,7 @@ from xconverge.measures.dispersion import dispersion
 from xconverge.measures.neighbors import local_density
 from xconverge.measures.rdm import rdm, rsa
 from xconverge.measures.shared_space import shared_space
+from xconverge.pairing import PairOn, Repeats, paired, refuse_keep, told_of
 from xconverge.schema import Join, SchemaError, check_representations, join_labels, listing
 from xconverge.store import modalities, open_representations
 from xconverge.study.binned_rsa import binned_rsa
@@ -36,6 +37,8 @@ def analyze(
     rsa_bins: int = 3,
     n_permutations: int = 1000,
     join: Join = "exact",
+    pair_on: PairOn | None = None,
+    repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
     progress: Callable[[str], None] = lambda step: None,
 ) -> xr.DataTree:
@@ -62,6 +65,12 @@ def analyze(
         Permutations of stimulus labels behind every p-value.
     join : {"exact", "inner"}
         Refuse modalities whose stimuli differ, or keep those in both.
+    pair_on : str or (str, str), optional
+        To pair the two modalities by a stimulus coordinate instead of the labels, as ``pair``
+        does; two names are those of ``modality`` and of ``other``. The target carries the labels
+        of one, those of the pairing, or has the coordinate too.
+    repeats : {"mean", "keep"}
+        Rows of one value of ``pair_on`` are averaged; ``"keep"`` is refused, see ``pair``.
     rng : Generator, int or None
         Source of all permutations.
     progress : callable
@@ -102,8 +111,10 @@ def analyze(
     >>> bool(study["modulation/correlation_of_mean"].sel(measure="consensus", control="none") < 0)
     True
     """
+    refuse_keep(repeats, "analyze")
     rng = np.random.default_rng(rng)
     a, b, names = _two_sides(source, modality, other)
+    a, b, target = paired(pair_on, repeats, "stimulus", "feature", a=a, b=b, target=target)
     a, b, dropped = join_labels(a, b, "stimulus", join, names)
     quarter = max(1, a.sizes["stimulus"] // 4)
     progress(f"shared space of {a.sizes['model']} {names[0]} models")
@@ -145,7 +156,7 @@ def analyze(
     study = xr.DataTree.from_dict(groups, name="study")
     study.attrs = {
         "modality": names[0], "other": names[1], "k": k, "n_bins": n_bins,
-        "n_permutations": n_permutations, "n_dropped": dropped,
+        "n_permutations": n_permutations, "n_dropped": dropped, **told_of(pair_on, repeats),
         "xconverge_version": agreement.attrs["xconverge_version"],
     }  # fmt: skip
     return study

@@ -9,6 +9,7 @@ from xconverge._apply import apply
 from xconverge.kernels.bins import contrast_test
 from xconverge.measures.draws import strata_name, strata_of
 from xconverge.measures.rdm import METHODS
+from xconverge.pairing import PairOn, Repeats, paired, told_of
 from xconverge.schema import Join, choose, describe, natural_rank
 from xconverge.study.binned_rsa import Average, rdms_by_bin
 from xconverge.study.modulation import Tail
@@ -27,6 +28,8 @@ def binned_rsa_contrast(
     n_permutations: int = 1000,
     tail: Tail = "two-sided",
     join: Join = "exact",
+    pair_on: PairOn | None = None,
+    repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
     model: str = "model",
     stimulus: str = "stimulus",
@@ -36,11 +39,11 @@ def binned_rsa_contrast(
 
     Parameters
     ----------
-    reps, target, by, n_bins, average, metric, method, join
+    reps, target, by, n_bins, average, metric, method, join, pair_on, repeats
         As in ``binned_rsa``.
     strata : str or DataArray, optional
         A stimulus coordinate (category …) or values (stimulus): bins are permuted only inside its
-        values.
+        values. With ``pair_on`` they carry the labels of their side, or those of the pairing.
     n_permutations : int
         Permutations of which stimulus is in which bin, the same for all pairs.
     tail : {"two-sided", "greater", "less"}
@@ -88,6 +91,9 @@ def binned_rsa_contrast(
     >>> bool(found["trend"] < 0), float(found["trend_p_value"]) <= 0.05
     (True, True)
     """
+    reps, target, by, strata = paired(
+        pair_on, repeats, stimulus, feature, reps=reps, target=target, by=by, strata=strata
+    )
     choose("tail", tail, ["two-sided", "greater", "less"])
     if n_permutations < 0 or n_bins < 2:
         raise ValueError(f"n_permutations={n_permutations}, n_bins={n_bins}: at least 0 and 2")
@@ -118,7 +124,7 @@ def binned_rsa_contrast(
     parameters = {
         "metric": method, "rdm_metric": metric, "average": average or "none", "n_bins": n_bins,
         "n_permutations": n_permutations, "tail": tail, "strata": strata_name(strata),
-        "n_dropped": dropped,
+        "n_dropped": dropped, **told_of(pair_on, repeats),
     }  # fmt: skip
     return xr.Dataset(
         {

@@ -10,6 +10,7 @@ import xarray as xr
 from xconverge._apply import apply
 from xconverge.kernels.moved import mantel
 from xconverge.measures.rdm import METHODS, join_rdms, rdm
+from xconverge.pairing import PairOn, Repeats, paired, told_of
 from xconverge.schema import (
     Dims,
     Join,
@@ -38,6 +39,8 @@ def binned_rsa(
     method: str = "spearman",
     n_permutations: int = 1000,
     join: Join = "exact",
+    pair_on: PairOn | None = None,
+    repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
     model: str = "model",
     stimulus: str = "stimulus",
@@ -67,6 +70,12 @@ def binned_rsa(
         Permutations of the stimulus labels inside the bin, 0 for none.
     join : {"exact", "inner"}
         Refuse differing sets of stimuli, or keep those that all three have.
+    pair_on : str or (str, str), optional
+        To pair by a stimulus coordinate instead of the labels, as ``pair`` does; two names are
+        those of ``reps`` and of ``target``.
+    repeats : {"mean", "keep"}
+        Rows of one value of ``pair_on``: averaged, or each kept along a dim ``repeat``.
+        ``by`` carries the labels of one side, or those of the pairing; it is averaged.
     rng : Generator, int or None
         Source of the permutations; the same ones serve all RDMs of a bin.
     model, stimulus, feature : str
@@ -105,6 +114,7 @@ def binned_rsa(
     >>> result["rsa"].values.round(6).tolist(), result["n_stimuli"].values.tolist()
     ([1.0, 1.0], [6, 6])
     """
+    reps, target, by = paired(pair_on, repeats, stimulus, feature, reps=reps, target=target, by=by)
     sides = rdms_by_bin(
         reps, target, by, n_bins, average, metric, method, join, (model, stimulus, feature)
     )
@@ -133,6 +143,7 @@ def binned_rsa(
     parameters = {
         "metric": method, "rdm_metric": metric, "average": average or "none",
         "n_permutations": n_permutations, "n_dropped": dropped,
+        **told_of(pair_on, repeats),
     }  # fmt: skip
     for name in ("rsa", "p_value"):
         result[name] = describe(result[name], name, **parameters)

@@ -12,8 +12,7 @@ import xarray as xr
 from xconverge.kernels import subsets as kernels
 from xconverge.kernels.rows import Array, working_dtype
 from xconverge.measures.draws import per_label
-from xconverge.measures.rdm import square_rdm
-from xconverge.schema import SchemaError, check_only, listing, natural_rank
+from xconverge.schema import SchemaError, check_only, listing, natural_rank, square_rdm
 
 Quotas = int | Mapping[Any, int]
 Labels = xr.Dataset | xr.DataArray | Iterable[str]

@@ -15,6 +15,7 @@ from xconverge.kernels.permutations import as_extreme, corrected
 from xconverge.kernels.rows import Array
 from xconverge.measures.alignment import alignment, sides
 from xconverge.measures.draws import strata_of
+from xconverge.pairing import PairOn, Repeats, paired, refuse_keep, told_of
 from xconverge.schema import Join, check_only, describe, join_labels, natural_rank
 
 ENDS = ("low", "high")
@@ -34,6 +35,8 @@ def subset_contrast(
     k: int = 10,
     level: float = 0.95,
     join: Join = "exact",
+    pair_on: PairOn | None = None,
+    repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
     model: str = "model",
     stimulus: str = "stimulus",
@@ -65,6 +68,13 @@ def subset_contrast(
         Share of random subsets between ``random_lower`` and ``random_upper``.
     join : {"exact", "inner"}
         Refuse differing sets of stimuli, or keep those that all have.
+    pair_on : str or (str, str), optional
+        To pair by a stimulus coordinate instead of the labels, as ``pair`` does; two names are
+        those of ``a`` and of ``b``.
+    repeats : {"mean", "keep"}
+        Rows of one value of ``pair_on`` are averaged; ``"keep"`` is refused, see ``pair``.
+        Dispersion, ``match`` and ``groups`` carry the labels of their side, or those of the
+        pairing.
     rng : Generator, int or None
         Source of the subsets, which follow labels.
     model, stimulus, feature : str
@@ -116,6 +126,11 @@ def subset_contrast(
     ...     pool="full"))
     True
     """
+    refuse_keep(repeats, "subset_contrast")
+    a, b, dispersion, match, groups = paired(
+        pair_on, repeats, stimulus, feature,
+        a=a, b=b, dispersion=dispersion, match=match, groups=groups,
+    )  # fmt: skip
     if size < 1 or n_random < 1 or match_bins < 1:
         raise ValueError(f"size={size}, n_random={n_random}, match_bins={match_bins}: at least 1")
     dims = (model, stimulus, feature)
@@ -156,7 +171,7 @@ def subset_contrast(
     parameters = {
         "metric": "mutual_knn", "k": k, "size": size, "n_random": n_random,
         "match_bins": match_bins if len(controls) > 1 else None, "n_dropped": dropped + more,
-        "dispersion_metric": dispersion.attrs.get("metric"),
+        "dispersion_metric": dispersion.attrs.get("metric"), **told_of(pair_on, repeats),
     }  # fmt: skip
     return _described(table, list(controls), chances, level, parameters)
 

@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.measures.draws import per_label
+from xconverge.pairing import PairOn, paired, row_values, told_of
 from xconverge.schema import (
     Join,
     SchemaError,
@@ -32,6 +33,7 @@ def exclude_high_dispersion(
     groups: str | xr.DataArray | None = None,
     missing: Literal["error", "keep", "drop"] = "error",
     join: Join = "exact",
+    pair_on: PairOn | None = None,
     stimulus: str = "stimulus",
 ) -> Data:
     """Leave out the stimuli of highest dispersion.
@@ -51,6 +53,11 @@ def exclude_high_dispersion(
         Stimuli without a finite dispersion: refuse them, by name, keep or drop them.
     join : {"exact", "inner"}
         Refuse differing sets of stimuli, or keep those in both.
+    pair_on : str or (str, str), optional
+        To pair by a stimulus coordinate instead of the labels, as ``pair`` does; two names are
+        those of ``array`` and of ``dispersion``. Rows of one value, the captions of an image, have
+        one dispersion (the mean of its rows) and go or stay together; the result has the rows and
+        labels of ``array``. Groups carry the labels of their side, or those of the pairing.
     stimulus : str
         Name of the dim.
 
@@ -95,9 +102,15 @@ def exclude_high_dispersion(
     both = [dim for dim in (stimulus, f"{stimulus}_2") if dim in array.dims]
     for dim in both:
         check_labels(array[dim], dim, what="array")
-    labels, spread, dropped = join_labels(
-        array[stimulus], spread, stimulus, join, ("array", "dispersion")
-    )
+    rows, names = array.indexes[stimulus], array[stimulus]
+    if pair_on is not None:
+        carrier = xr.DataArray(np.zeros(len(rows)), dims=stimulus, coords=names.coords)
+        rows = row_values(carrier, spread, pair_on, ("array", "dispersion"), stimulus)
+        carrier, spread, groups = paired(
+            pair_on, "mean", stimulus, "", array=carrier, dispersion=spread, groups=groups
+        )
+        names = carrier[stimulus]
+    labels, spread, dropped = join_labels(names, spread, stimulus, join, ("array", "dispersion"))
     values = spread.values.astype(np.float64)
     finite = np.isfinite(values)
     if missing == "error" and not finite.all():
@@ -132,7 +145,7 @@ def exclude_high_dispersion(
             stacklevel=2,
         )
     keep = ~out if missing == "keep" else ~out & finite
-    kept = labels.indexes[stimulus][keep]
+    kept = array.indexes[stimulus][rows.isin(labels.indexes[stimulus][keep])]
     result = array.isel({dim: np.flatnonzero(array.indexes[dim].isin(kept)) for dim in both})
     told = {
         "n_excluded": int(out.sum()),
@@ -140,5 +153,6 @@ def exclude_high_dispersion(
         "excluded_from": next(iter(edges.values()), None) if groups is None else edges,
         "n_without_dispersion": int((~finite).sum()),
         "n_dropped": dropped,
+        "pair_on": told_of(pair_on, "mean").get("pair_on"),
     }
     return result.assign_attrs({key: value for key, value in told.items() if value is not None})

@@ -15,6 +15,7 @@ from xconverge.measures.draws import strata_of
 from xconverge.measures.neighbors import local_density
 from xconverge.measures.norms import stimulus_norm
 from xconverge.measures.shared_space import shared_space
+from xconverge.pairing import PairOn, Repeats, paired, told_of
 from xconverge.schema import (
     Join,
     SchemaError,
@@ -44,6 +45,8 @@ def leave_out_modulation(
     n_permutations: int = 10_000,
     tail: Tail = "two-sided",
     join: Join = "exact",
+    pair_on: PairOn | None = None,
+    repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
     model: str = "model",
     stimulus: str = "stimulus",
@@ -73,8 +76,11 @@ def leave_out_modulation(
         Of the shared space; by default 64, or a quarter of the stimuli if that is fewer.
     strata, n_bins, n_permutations, tail, rng
         As in ``modulation``.
-    join, model, stimulus, feature
-        As in ``alignment``.
+    join, pair_on, model, stimulus, feature
+        As in ``alignment``. A nuisance and strata carry the labels of their side, or those of the
+        pairing.
+    repeats : {"mean", "keep"}
+        As in ``alignment``; rows of ``b`` can be kept, rows of ``a`` only averaged.
 
     Returns
     -------
@@ -108,6 +114,9 @@ def leave_out_modulation(
     >>> table["correlation"].dims, bool(table["mean_correlation"] < 0)
     (('model_a', 'model_b'), True)
     """
+    a, b, nuisance, strata = paired(
+        pair_on, repeats, stimulus, feature, a=a, b=b, nuisance=nuisance, strata=strata
+    )
     choose("measure", measure, MEASURES)
     names = [one for one in nuisance if isinstance(one, str)]
     for name in names:
@@ -143,7 +152,7 @@ def leave_out_modulation(
         stimulus=stimulus,
     )
     for value in result.data_vars.values():
-        value.attrs["n_dropped"] = dropped
+        value.attrs |= {"n_dropped": dropped, **told_of(pair_on, repeats)}
     return result
 
 

@@ -18,6 +18,7 @@ from xconverge.measures.alignment import alignment
 from xconverge.measures.dispersion import MEASURES
 from xconverge.measures.layers import networks
 from xconverge.measures.rdm import METHODS, join_rdms, make_rdm
+from xconverge.pairing import PairOn, Repeats, paired, refuse_keep, told_of
 from xconverge.schema import (
     Dims,
     Join,
@@ -61,6 +62,8 @@ def select_models(
     n_draws: int = 10_000,
     n_splits: int = 20,
     join: Join = "exact",
+    pair_on: PairOn | None = None,
+    repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
     network: str = "network",
     subject: str = "subject",
@@ -112,6 +115,13 @@ def select_models(
         Random halves of the stimuli on which layers, and the best model, are chosen.
     join : {"exact", "inner"}
         Refuse differing sets of stimuli, or keep those that all have.
+    pair_on : str or (str, str), optional
+        To pair by a stimulus coordinate instead of the labels, as ``pair`` does; two names are
+        those of ``reps`` and of ``target``.
+    repeats : {"mean", "keep"}
+        Rows of one value of ``pair_on`` are averaged; ``"keep"`` is refused, see ``pair``.
+        ``by`` and ``other`` carry the labels of one side, or those of the pairing, or have the
+        coordinate too.
     rng : Generator, int or None
         Source of permutations, draws and halves, which follow labels.
     network, subject, model, stimulus, feature : str
@@ -179,6 +189,10 @@ def select_models(
     >>> bool(low > high)
     True
     """
+    refuse_keep(repeats, "select_models")
+    reps, target, by, other = paired(
+        pair_on, repeats, stimulus, feature, reps=reps, target=target, by=by, other=other
+    )
     _check(measure, method, over, n_bins, level, n_permutations, n_draws, n_splits)
     dims = (model, stimulus, feature_dim(reps, feature))
     named: dict[str, Any] = {"model": model, "stimulus": stimulus, "feature": dims[2]}
@@ -237,7 +251,7 @@ def select_models(
         "metric": method, "rdm_metric": metric, "over": over, "level": level,
         "n_permutations": n_permutations, "n_splits": n_splits, "n_dropped": dropped + more,
         "n_subjects": target.sizes[subject], "dispersion_metric": by.attrs.get("metric"),
-        "dispersion_without": by.attrs.get("leave_out"),
+        "dispersion_without": by.attrs.get("leave_out"), **told_of(pair_on, repeats),
     }  # fmt: skip
     table = xr.Dataset(dict(_described(parts, members, level, stimulus, parameters)))
     table = table.rename(_network=model, _network_2=f"{model}_2").assign_coords(

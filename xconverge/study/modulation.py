@@ -12,6 +12,7 @@ from xconverge._apply import apply
 from xconverge.kernels.ranks import bin_means, quantile_bins, rank_correlations
 from xconverge.kernels.rows import Array
 from xconverge.measures.draws import strata_name, strata_of
+from xconverge.pairing import PairOn, Repeats, paired, told_of
 from xconverge.schema import (
     Join,
     SchemaError,
@@ -40,6 +41,8 @@ def modulation(
     n_permutations: int = 10_000,
     tail: Tail = "two-sided",
     join: Join = "exact",
+    pair_on: PairOn | None = None,
+    repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
     model: str = "model",
     stimulus: str = "stimulus",
@@ -69,6 +72,13 @@ def modulation(
         Which null correlations count as extreme.
     join : {"exact", "inner"}
         Refuse differing sets of stimuli, or keep those that all have.
+    pair_on : str or (str, str), optional
+        To pair by a stimulus coordinate instead of the labels, as ``pair`` does; two names are
+        those of ``dispersion`` and of ``alignment``.
+    repeats : {"mean", "keep"}
+        Rows of one value of ``pair_on``: averaged, or each kept along a dim ``repeat``.
+        Rows of dispersion can only be averaged. Covariates and strata carry the labels of their
+        side, or those of the pairing.
     rng : Generator, int or None
         Source of the permutations; the same one gives the same p-values, whatever the chunking.
     model, stimulus : str
@@ -107,6 +117,10 @@ def modulation(
     >>> round(float(result["correlation"]), 6), float(result["p_value"]) < 0.01
     (-1.0, True)
     """
+    dispersion, alignment, covariates, strata = paired(
+        pair_on, repeats, stimulus, "",
+        dispersion=dispersion, alignment=alignment, covariates=covariates, strata=strata,
+    )  # fmt: skip
     choose("tail", tail, ["two-sided", "greater", "less"])
     if n_permutations < 0 or n_bins < 2:
         raise ValueError(f"n_permutations={n_permutations}, n_bins={n_bins}: at least 0 and 2")
@@ -133,7 +147,7 @@ def modulation(
         "n_covariates": len(covariates), "n_dropped": dropped, "strata": strata_name(strata),
         "dispersion_metric": dispersion.attrs.get("metric"),
         "dispersion_without": dispersion.attrs.get("leave_out"),
-        "alignment_metric": alignment.attrs.get("metric"),
+        "alignment_metric": alignment.attrs.get("metric"), **told_of(pair_on, repeats),
     }  # fmt: skip
     lead = [side] if own else []
     tables = {}

@@ -15,7 +15,8 @@ from xconverge._resources import check_memory
 from xconverge.kernels import swaps
 from xconverge.kernels.rdm import triangle
 from xconverge.kernels.rows import METRICS, Array, working_dtype
-from xconverge.measures.rdm import prepared_rows, square_rdm
+from xconverge.measures.rdm import prepared_rows
+from xconverge.pairing import PairOn, Repeats, paired, refuse_keep, told_of
 from xconverge.schema import (
     Dims,
     SchemaError,
@@ -28,6 +29,7 @@ from xconverge.schema import (
     feature_dim,
     group_numbers,
     listing,
+    square_rdm,
     widths,
 )
 from xconverge.study.constraints import (
@@ -64,6 +66,8 @@ def optimize_stimuli(
     distances: xr.DataArray | None = None,
     min_distance: float | None = None,
     leave_out: str | None = None,
+    pair_on: PairOn | None = None,
+    repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
     model: str = "model",
     stimulus: str = "stimulus",
@@ -97,6 +101,13 @@ def optimize_stimuli(
     leave_out : str, optional
         ``"model"``, or a model coordinate (``family`` …): the whole search is made again without
         each of its groups.
+    pair_on : str or (str, str), optional
+        To pair by a stimulus coordinate instead of the labels, as ``pair`` does; two names are
+        those of ``reps`` and of ``distances``.
+    repeats : {"mean", "keep"}
+        Rows of one value of ``pair_on`` are averaged; ``"keep"`` is refused, see ``pair``.
+        The result, ``start`` and quotas are of the values of the pairing; ``match`` and ``groups``
+        carry these, the labels of one side, or the coordinate too.
     rng : Generator, int or None
         Source of random sets, which follow labels.
     model, stimulus, feature : str
@@ -162,6 +173,11 @@ def optimize_stimuli(
     >>> bool(chosen["noise"].mean() < vision["noise"].mean())
     True
     """
+    refuse_keep(repeats, "optimize_stimuli")
+    reps, distances, match, groups = paired(
+        pair_on, repeats, stimulus, feature,
+        reps=reps, distances=distances, match=match, groups=groups,
+    )  # fmt: skip
     choose("agreement", agreement, SIGNS)
     choose("metric", metric, METRICS)
     if n < 3:
@@ -201,6 +217,7 @@ def optimize_stimuli(
         "metric": reps.attrs.get("metric") if square else metric,
         "modality": reps.attrs.get("modality"),
         "which": agreement,
+        **told_of(pair_on, repeats),
     }
     members, table = _scored(source, best, drawn, SIGNS[agreement], order, pool, found)
     if np.isnan(table["agreement"]):

@@ -11,6 +11,7 @@ from xconverge.inference.inside import scores_inside
 from xconverge.kernels.permutations import corrected
 from xconverge.kernels.subsets import disjoint_pairs
 from xconverge.measures.alignment import sides
+from xconverge.pairing import PairOn, Repeats, paired, refuse_keep, told_of
 from xconverge.schema import Join, describe, natural_rank
 
 
@@ -22,6 +23,8 @@ def pool_curve(
     k: int = 10,
     n_repeats: int = 20,
     join: Join = "exact",
+    pair_on: PairOn | None = None,
+    repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
     model: str = "model",
     stimulus: str = "stimulus",
@@ -39,8 +42,10 @@ def pool_curve(
         Neighbours; at fixed k/n the same share of a smaller pool, at least 1.
     n_repeats : int
         Random pools of every size.
-    join, model, stimulus, feature
+    join, pair_on, model, stimulus, feature
         As in ``alignment``.
+    repeats : {"mean", "keep"}
+        Rows of one value of ``pair_on`` are averaged; ``"keep"`` is refused, see ``pair``.
     rng : Generator, int or None
         Source of the pools, which follow labels.
 
@@ -71,6 +76,8 @@ def pool_curve(
     >>> curve["k"].sel(neighbors="fixed_share").values.tolist()
     [1, 2, 5]
     """
+    refuse_keep(repeats, "pool_curve")
+    a, b = paired(pair_on, repeats, stimulus, feature, a=a, b=b)
     dims = (model, stimulus, feature)
     a, b, dropped = sides(a, b, dims, join)
     n = a.sizes[stimulus]
@@ -98,7 +105,9 @@ def pool_curve(
     score = score.transpose("pool_size", "neighbors", f"{model}_a", f"{model}_b", ...)
     chance = xr.DataArray(shares / (np.array(sizes)[:, None] - 1), dims=("pool_size", "neighbors"))
     level = chance.broadcast_like(score).transpose(*score.dims)
-    parameters = {"metric": "mutual_knn", "n_repeats": n_repeats, "n_dropped": dropped}
+    parameters = {"metric": "mutual_knn", "n_repeats": n_repeats, "n_dropped": dropped} | told_of(
+        pair_on, repeats
+    )
     return xr.Dataset(
         {
             "alignment": describe(score, "alignment", **parameters),

@@ -10,6 +10,7 @@ import xarray as xr
 from xconverge._apply import apply
 from xconverge.kernels import prediction as kernels
 from xconverge.kernels.ranks import quantile_bins
+from xconverge.pairing import PairOn, Repeats, paired, refuse_keep, told_of
 from xconverge.schema import (
     Join,
     check_dims,
@@ -37,6 +38,8 @@ def cross_modal_prediction(
     n_permutations: int = 1000,
     level: float = 0.95,
     join: Join = "exact",
+    pair_on: PairOn | None = None,
+    repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
     model: str = "model",
     stimulus: str = "stimulus",
@@ -62,6 +65,11 @@ def cross_modal_prediction(
         Share of the draws of models between ``gain_lower`` and ``gain_upper``.
     join : {"exact", "inner"}
         Refuse stimuli that differ between agreement and dispersion, or keep those in both.
+    pair_on : str or (str, str), optional
+        To pair by a stimulus coordinate instead of the labels, as ``pair`` does; two names are
+        those of ``agreement`` and of ``dispersion``.
+    repeats : {"mean", "keep"}
+        Rows of one value of ``pair_on`` are averaged; ``"keep"`` is refused, see ``pair``.
     rng : Generator, int or None
         Source of permutations and draws, which follow labels.
     model, stimulus : str
@@ -107,6 +115,10 @@ def cross_modal_prediction(
     >>> float(found["correlation"].sel(subset="all").round(6))
     1.0
     """
+    refuse_keep(repeats, "cross_modal_prediction")
+    agreement, dispersion = paired(
+        pair_on, repeats, stimulus, "", agreement=agreement, dispersion=dispersion
+    )
     if n_bins < 1 or n_permutations < 0 or not 0 < level < 1:
         raise ValueError(
             f"n_bins={n_bins} must be at least 1, n_permutations={n_permutations} at least 0 and "
@@ -167,7 +179,7 @@ def cross_modal_prediction(
         "metric": "spearman", "n_permutations": n_permutations, "level": level,
         "n_models": len(score), "n_dropped": dropped,
         "dispersion_metric": dispersion.attrs.get("metric"),
-        "dispersion_without": dispersion.attrs.get("leave_out"),
+        "dispersion_without": dispersion.attrs.get("leave_out"), **told_of(pair_on, repeats),
     }  # fmt: skip
     table = {name: describe(one, name, **parameters) for name, one in zip(OUT, parts, strict=True)}
     predictor = describe(means.transpose(model, SUBSET), "agreement_by_subset", **parameters)

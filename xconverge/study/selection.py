@@ -11,6 +11,7 @@ import xarray as xr
 
 from xconverge.kernels.rows import Array
 from xconverge.kernels.subsets import pick
+from xconverge.pairing import PairOn, Repeats, paired, refuse_keep, told_of
 from xconverge.schema import (
     Join,
     SchemaError,
@@ -41,6 +42,8 @@ def select_stimuli(
     min_distance: float | None = None,
     without: xr.DataArray | None = None,
     join: Join = "exact",
+    pair_on: PairOn | None = None,
+    repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
     model: str = "model",
     stimulus: str = "stimulus",
@@ -80,6 +83,13 @@ def select_stimuli(
         gives them. The selection is made again with each.
     join : {"exact", "inner"}
         Refuse criteria or ``without`` with differing stimuli, or keep those in all.
+    pair_on : str or (str, str), optional
+        To pair by a stimulus coordinate instead of the labels, as ``pair`` does; two names are
+        those of ``by`` and of ``distances``.
+    repeats : {"mean", "keep"}
+        Rows of one value of ``pair_on`` are averaged; ``"keep"`` is refused, see ``pair``.
+        The result, ``match_to`` and quotas are of the values of the pairing; ``without``, ``match``
+        and ``groups`` carry these, the labels of one side, or the coordinate too.
     rng : Generator, int or None
         Source of random draws, which follow labels.
     model, stimulus : str
@@ -124,6 +134,11 @@ def select_stimuli(
     >>> chosen["reason"].values[1]
     "2nd highest of 4 by dispersion, 0.5; kind 'vehicle': 1 of 1"
     """
+    refuse_keep(repeats, "select_stimuli")
+    by, distances, without, match, groups = paired(
+        pair_on, repeats, stimulus, "",
+        by=by, distances=distances, without=without, match=match, groups=groups,
+    )  # fmt: skip
     choose("which", which, WHICH)
     criteria, dropped = _criteria(by, join, stimulus)
     drawn = which in ("random", "matched")
@@ -161,7 +176,7 @@ def select_stimuli(
         result = result.assign(stability_of(members, again, without[model], stimulus))
     result.attrs = {
         "which": which, "n": n, "n_eligible": int((found.number >= 0).sum()),
-        "n_dropped": dropped, **said(rules),
+        "n_dropped": dropped, **said(rules), **told_of(pair_on, repeats),
     }  # fmt: skip
     return result
 
