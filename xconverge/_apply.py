@@ -87,6 +87,9 @@ def one_chunk(array: xr.DataArray, dims: Sequence[str]) -> xr.DataArray:
         len(array.variable.chunksizes.get(dim, ())) <= 1 for dim in dims
     ):
         return array
+    if array.dtype.hasobject:
+        # handles on blocks have no size; xarray's own .chunk would compute one, looking for dates
+        return array.copy(data=array.data.rechunk({array.get_axis_num(dim): -1 for dim in dims}))
     wanted = tuple(-1 if dim in dims else "auto" for dim in array.dims)
     limited = da.core.normalize_chunks(
         wanted, shape=array.shape, limit=CHUNK_BYTES, dtype=array.dtype

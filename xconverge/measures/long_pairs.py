@@ -8,7 +8,7 @@ from typing import Any
 
 import xarray as xr
 
-from xconverge._apply import CURE, apply
+from xconverge._apply import CURE, apply, one_chunk
 from xconverge._resources import SMALL, check_memory
 from xconverge._stream import ROW, are_many, handles, is_long, on_stimuli
 from xconverge.kernels import long as kernels
@@ -113,7 +113,7 @@ def linear_predictivity(
     )
     them = f"{model}_b"
     targets = [
-        part.chunk({them: -1})
+        one_chunk(part, [them])
         if them in part.dims
         else part.expand_dims({them: b.indexes[model].values})
         for part in targets

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import xarray as xr
 
-from xconverge._apply import apply
+from xconverge._apply import apply, one_chunk
 from xconverge._resources import check_memory
 from xconverge._stream import ROW, over_queries
 from xconverge.kernels import tiles as kernels
@@ -43,7 +43,7 @@ class Side(NamedTuple):
         ]
         return [
             self._replace(
-                parts=[part.isel({self.dim: some}).chunk({self.dim: -1}) for part in bare]
+                parts=[one_chunk(part.isel({self.dim: some}), [self.dim]) for part in bare]
             )
             for some in split(slice(0, bare[0].sizes[self.dim]), size)
         ]
