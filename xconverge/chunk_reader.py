@@ -1,4 +1,4 @@
-"""Reading representations chunk by chunk; damage is told with the labels of what it hit."""
+"""Reading arrays of a store chunk by chunk; damage is told with the labels of what it hit."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from xconverge.places import Place
 from xconverge.schema import DamagedStoreError, listing
 
 FOUND_BY = (
-    "Write this model again, or bring the file back from a copy; "
+    "Write it again, or bring the file back from a copy; "
     "`xconverge validate STORE --deep` lists every such chunk"
 )
 
 
 class ChunkReader:
-    """What ``dask.array.from_array`` reads the chunks of a modality by.
+    """What ``dask.array.from_array`` reads the chunks of a variable by.
 
     Parameters
     ----------
@@ -62,6 +62,8 @@ class ChunkReader:
 
     def __getitem__(self, selection: Any) -> Array:
         """Read a selection: slices, integers, or a list along one dim."""
+        if not self.ndim:
+            return self.read(())
         spans, rests = zip(*map(_span, selection, self.shape), strict=True)
         block = self.read(spans)
         for axis in reversed(range(self.ndim)):
@@ -107,6 +109,10 @@ class ChunkReader:
 
     def _decoded(self, region: tuple[slice, ...]) -> Array:
         assert self.variable is not None
+        if self.whole:
+            for index in Layout(self.shape, self.chunks, self.dtype).indices(region):
+                if not (self.place / self.name).exists(key(index)):
+                    raise self._damaged(region, f"chunk {key(index)} is missing")
         try:
             return np.asarray(self.variable[region].values)
         except OSError:
@@ -121,7 +127,8 @@ class ChunkReader:
             for dim, part in zip(self.dims, region, strict=True)
             if dim != "feature"
         ]
-        return DamagedStoreError(f"{self.place}, {', '.join(where)}: {why}. {FOUND_BY}")
+        what = ", ".join([f"{self.name!r} of {self.place}", *where])
+        return DamagedStoreError(f"{what}: {why}. {FOUND_BY}")
 
     def _labels(self, dim: str) -> Array:
         """Labels of a dim, or its positions where they cannot be read."""
@@ -134,18 +141,20 @@ class ChunkReader:
             return np.arange(self.shape[self.dims.index(dim)])
 
     def _is_padding(self, region: tuple[slice, ...]) -> bool:
-        """Whether a box lies beyond the real features of its models."""
+        """Whether a box lies beyond the real features of its models, as far as one can read."""
         import zarr
 
+        parts = dict(zip(self.dims, region, strict=True))
         try:
             group = zarr.open_group(self.place.store, path=self.place.inside or None, mode="r")
-            real = group["n_features"]
+            real: Any = group["n_features"]
+            inside = real[tuple(parts[name] for name in real.metadata.dimension_names)]
         except KeyError:
             return False
-        names: Any = real.metadata.dimension_names  # type: ignore[union-attr]
-        parts = dict(zip(self.dims, region, strict=True))
-        inside = np.asarray(real[tuple(parts[name] for name in names)])  # type: ignore[index]
-        return bool(np.all(inside <= parts["feature"].start))
+        except Exception:
+            # damage of its own, which is told when coordinates are read
+            return True
+        return bool(np.all(np.asarray(inside) <= parts["feature"].start))
 
 
 def _span(part: Any, size: int) -> tuple[slice, Any]:

@@ -112,12 +112,19 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def open_group(place: Place, chunks: Any = {}) -> xr.Dataset:  # noqa: B006
-    """A group: all variables lazy, but labels."""
+def open_group(place: Place) -> xr.Dataset:
+    """A group as xarray opens it: all lazy, but labels."""
     with quiet(), damage_of(place, "its labels or metadata"):
         dataset: xr.Dataset = xr.open_zarr(
-            place.store, group=place.inside or None, chunks=chunks, **READ
+            place.store, group=place.inside or None, chunks=None, **READ
         )
+    for name in set(place.names()) - set(map(str, dataset.variables)):
+        # Zarr passes over what it cannot read
+        if (place / name).exists("zarr.json") and not (place / name).is_group():
+            raise DamagedStoreError(
+                f"{place}: the metadata of {name!r} cannot be read. Bring {name}/zarr.json back "
+                "from a copy"
+            )
     return dataset
 
 
@@ -153,15 +160,7 @@ def open_array(root: Place, modality: str) -> xr.DataArray:
 
 
 def _array_of(place: Place) -> xr.DataArray:
-    dataset = open_group(place, chunks=None)[[NAME]]
-    array = readable(dataset, place)[NAME]
-    return array.copy(data=reader(place, dataset.variables[NAME]).lazy())
-
-
-def reader(place: Place, variable: xr.Variable) -> ChunkReader:
-    """What reads the chunks of the representations."""
-    metadata = (place / NAME).metadata() or {}
-    return ChunkReader(place, NAME, variable, Layout.of(metadata), is_whole(place))
+    return readable(open_group(place)[[NAME]], place)[NAME]
 
 
 def is_whole(place: Place) -> bool:
@@ -171,13 +170,21 @@ def is_whole(place: Place) -> bool:
 
 
 def readable(dataset: xr.Dataset, place: Place) -> xr.Dataset:
-    """Coordinates in memory, text as objects; no encoding, which a slice would take along."""
+    """A group as it was given to us: data lazy, coordinates in memory, nothing of its files.
+
+    Text coordinates are objects; there is no encoding, which a slice would take along.
+    """
     whole = is_whole(place)
-    loaded = {
-        name: _in_memory(str(name), variable, place, whole)
-        for name, variable in dataset.coords.variables.items()
-    }
-    return dataset.assign_coords(loaded).drop_encoding()
+    data, coords = {}, {}
+    for name, variable in dataset.variables.items():
+        if name in dataset.coords:
+            coords[name] = _in_memory(str(name), variable, place, whole)
+        else:
+            layout = Layout.of((place / str(name)).metadata() or {}) if name == NAME else None
+            reader = ChunkReader(place, str(name), variable, layout, whole)
+            data[name] = xr.Variable(variable.dims, reader.lazy(), variable.attrs)
+    attrs = {key: value for key, value in dataset.attrs.items() if key not in WHOLE}
+    return xr.Dataset(data, coords, attrs).drop_encoding()
 
 
 def _in_memory(name: str, variable: xr.Variable, place: Place, whole: bool) -> xr.Variable:
@@ -208,16 +215,6 @@ def check_chunk(place: Place, name: str, index: Index) -> None:
         raise DamagedStoreError(
             f"{place}: chunk {key(index)} of {name!r} is missing. Bring the file back from a copy"
         )
-
-
-def readable_group(dataset: xr.Dataset, place: Place) -> xr.Dataset:
-    """A group as it was given to us: coordinates in memory, without what its files need."""
-    if NAME in dataset.data_vars:
-        lazy = reader(place, open_group(place, chunks=None).variables[NAME]).lazy()
-        dataset = dataset.assign({NAME: dataset[NAME].copy(data=lazy)})
-    read = readable(dataset, place)
-    read.attrs = {key: value for key, value in read.attrs.items() if key not in WHOLE}
-    return read
 
 
 # Making

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xconverge import groups
-from xconverge.begun import INCOMPLETE, begun_models
+from xconverge.begun import INCOMPLETE, Begun, begun_models
 from xconverge.chunk_files import Layout
 from xconverge.chunk_reader import ChunkReader
 from xconverge.places import Place, StorePath
@@ -78,15 +78,19 @@ def modality_faults(root: Place, name: str) -> list[str]:
 def damage(root: Place) -> list[str]:
     """Every chunk of a store that is missing or is not what was written."""
     found = [fault for place in _groups(root) for fault in _damage_of_group(root, place)]
-    for name in (root / INCOMPLETE).names():
-        for begun in begun_models(root, name):
-            _, whole = begun.written()
-            if not whole:
-                found.append(
-                    f"{begun.place}, model {begun.model!r}: rows that wait for their chunks are "
-                    "damaged; start ModelWriter again, which has them pending"
-                )
+    if not found:
+        for name in (root / INCOMPLETE).names():
+            found += _damage_of_rows(begun_models(root, name))
     return found
+
+
+def _damage_of_rows(begun: list[Begun]) -> list[str]:
+    return [
+        f"{one.place}, model {one.model!r}: rows that wait for their chunks are damaged; start "
+        "ModelWriter again, which has them pending"
+        for one in begun
+        if not one.written()[1]
+    ]
 
 
 def _groups(place: Place) -> Iterator[Place]:

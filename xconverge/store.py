@@ -302,13 +302,13 @@ def open_store(path: StorePath, *, storage_options: Options | None = None) -> xr
         groups.finish_commit(root, root / name)
     with groups.quiet():
         tree = xr.open_datatree(
-            root.store, group=root.inside or None, engine="zarr", chunks={}, **groups.READ
+            root.store, group=root.inside or None, engine="zarr", chunks=None, **groups.READ
         )
     nodes = {}
     for node in tree.subtree:
         if node.path.split("/")[1] != INCOMPLETE:
             place = root / node.path.strip("/") if node.path != "/" else root
-            nodes[node.path] = groups.readable_group(node.to_dataset(inherit=False), place)
+            nodes[node.path] = groups.readable(node.to_dataset(inherit=False), place)
     return xr.DataTree.from_dict(nodes)
 
 
