@@ -363,15 +363,15 @@ def grow(root: Place, modality: str, new: xr.DataArray, fill: Fill | None = None
     blocks = new.drop_vars(new.coords).pad(feature=(0, width - new.sizes["feature"]))
     blocks = blocks.chunk(dict(zip(old.dims, steps, strict=True)))
     region = tuple(slice(n_old, None) if dim == "model" else slice(None) for dim in old.dims)
+    metadata = {**((place / NAME).metadata() or {}), "shape": list(shape)}
+    # where xarray looks up which variables are coordinates
+    attrs = metadata.setdefault("attributes", {})
+    named = str(attrs.get("coordinates", "")).split()
+    attrs["coordinates"] = " ".join(dict.fromkeys([*named, "n_features"]))
     if not isinstance(place, Files):
-        _grow_inside(place, changed, blocks, shape, region)
+        _grow_inside(place, changed, blocks, metadata, region)
         validate(_array_of(place)[region])
         return
-    metadata = {**((place / NAME).metadata() or {}), "shape": list(shape)}
-    attrs = metadata["attributes"] = dict(metadata.get("attributes", {}))
-    named = str(attrs.get("coordinates", "")).split()
-    # where xarray looks up which variables are coordinates
-    attrs["coordinates"] = " ".join(dict.fromkeys([*named, "n_features"]))
     layout = Layout.of(metadata)
     target = None if layout else _beyond(place, shape)
     try:
@@ -428,7 +428,7 @@ def _grow_inside(
     place: Place,
     changed: xr.Dataset,
     blocks: xr.DataArray,
-    shape: tuple[int, ...],
+    metadata: Mapping[str, Any],
     region: tuple[slice, ...],
 ) -> None:
     """In a transaction, where the order does not matter."""
@@ -436,11 +436,13 @@ def _grow_inside(
 
     group = zarr.open_group(place.store, path=place.inside, mode="r+")
     stored = _stored(place, "r+")
-    stored.resize(shape)
+    stored.resize(tuple(metadata["shape"]))
+    stored.attrs.update(metadata["attributes"])
     for name in map(str, changed.variables):
         if name in group:
             del group[name]
-    to_zarr(changed.assign_attrs(group.attrs.asdict()), place, mode="a")
+    attrs = {key: value for key, value in group.attrs.items() if key != "coordinates"}
+    to_zarr(changed.assign_attrs(attrs), place, mode="a")
     _store_in(stored, blocks, region)
 
 

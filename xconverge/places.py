@@ -194,7 +194,12 @@ class Bucket(Files):
         import fsspec
 
         self.url, self.options = url, options
-        scheme = url.partition("://")[0]
+        scheme, _, rest = url.partition("://")
+        if "@" in rest.partition("/")[0]:
+            raise ValueError(
+                f"the URL of {self} holds credentials; give them by storage_options, or where the "
+                "service's own tools look for them"
+            )
         try:
             # what another process writes must be seen
             self.files, self.root = fsspec.core.url_to_fs(url, use_listings_cache=False, **options)
@@ -317,12 +322,12 @@ class Inside(Place):
             sync(self.store.delete(self._key(key)))
 
     def exists(self, key: str = "") -> bool:
-        return bool(self.names(key)) or self._has(key)
-
-    def _has(self, key: str) -> bool:
         from zarr.core.sync import sync
 
-        return bool(self._key(key)) and bool(sync(self.store.exists(self._key(key))))
+        parts = self._key(key).split("/")
+        if parts[-1] == "zarr.json" or "c" in parts:
+            return bool(sync(self.store.exists(self._key(key))))
+        return bool(self.names(key))
 
     def names(self, key: str = "") -> list[str]:
         from zarr.core.sync import sync
