@@ -79,9 +79,9 @@ def features_of(
     def features(pixels: np.ndarray) -> dict[str, torch.Tensor]:
         batch = torch.from_numpy(pixels).to(options.device)
         autocast = torch.autocast(batch.device.type, dtype, enabled=dtype is not None)
-        with recorded(module, options.layers, options.pool, len(batch)) as seen:
-            with torch.inference_mode(), autocast:
-                module(batch)
+        record = recorded(module, options.layers, options.pool, len(batch))
+        with torch.inference_mode(), autocast, record as seen:
+            module(batch)
         silent = sorted(set(options.layers) - set(seen))
         if silent:
             raise ValueError(f"layers {silent} are not called in a forward pass; name others")

@@ -52,7 +52,7 @@ class Images:
             raise FileNotFoundError(f"no images ({', '.join(sorted(ENDINGS))}) in {where}")
 
     def read(self, label: str) -> np.ndarray:
-        """One image as (3, size, size): upright, on white, its middle square, (RGB - mean) / std."""
+        """An image as (3, size, size): upright, on white, the middle square, (RGB - mean) / std."""
         try:
             image = Image.open(io.BytesIO(self.files.cat_file(self.paths[label])))
             image = ImageOps.exif_transpose(image).convert("RGBA")
