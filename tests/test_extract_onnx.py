@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 from PIL import Image
 
 import xconverge as xc
@@ -98,6 +100,17 @@ def test_two_networks_share_a_modality(found: dict[str, Any], folder: Path, tmp_
     assert reps.model.values.tolist() == ["small cnn head", "again head", "again relu3"]
     assert reps.n_features.values.tolist() == [64, 64, 128]
     np.testing.assert_array_equal(reps[0], reps[1])
+
+
+def test_from_an_archive_into_an_object_store(
+    found: dict[str, Any], folder: Path, tmp_path: Path
+) -> None:
+    archive = shutil.make_archive(str(tmp_path / "photos"), "zip", folder)
+    stores = {"a": tmp_path / "a.zarr", "b": f"memory://{tmp_path.name}/b.zarr"}
+    for store, images in zip(stores.values(), (folder, f"zip://::{archive}"), strict=True):
+        found["main"]([*SHORT, "--images", str(images), "--store", str(store)])
+    a, b = (xc.open_representations(store, "vision") for store in stores.values())
+    xr.testing.assert_identical(a.load(), b.load())
 
 
 def test_the_shipped_emoji(found: dict[str, Any]) -> None:
