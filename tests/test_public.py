@@ -93,6 +93,7 @@ def test_the_readmes_example_runs():
         ("selection.md", 9),
         ("model-selection.md", 2),
         ("interop.md", 3),
+        ("extraction.md", 1),
     ],
 )
 def test_the_snippets_of_a_page_run(name, count):
