@@ -15,6 +15,7 @@ PARTS = {
     "alignment": ("over the blocked product", 11),
     "inference": ("in statistics", 6),
     "store": ("over import xarray", 35),
+    "writing": ("over tofile", 6),
     "scaling": ("over the bare product", 13),
     "workers": ("one worker over two", 3),
     "graphs": ("tasks", 12),

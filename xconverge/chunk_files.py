@@ -117,31 +117,53 @@ def key(index: Index) -> str:
     return "/".join(["c", *map(str, index)])
 
 
-@dataclass(frozen=True)
-class ChunkWriter:
-    """Where ``dask.array.store`` puts whole chunks: ``[region] = block``.
+def write_chunk(
+    block: Array,
+    place: Files,
+    layout: Layout,
+    first: Index,
+    real: Array | None,
+    axes: tuple[int, int],
+    block_id: Index,
+) -> Array:
+    """Write a block that is one chunk, and tell whether its values are surely good.
 
     Parameters
     ----------
-    place : Files
-        Of the array.
-    layout : Layout
+    block : array
+        The values.
+    place, layout : Files, Layout
         Of the array.
     first : tuple of int
         The chunk at which the blocks start.
+    real : array or None
+        Width of each model of the blocks, where that is all that it depends on.
+    axes : (int, int)
+        Those of models and of features.
+    block_id : tuple of int
+        Number of the block.
+
+    Returns
+    -------
+    array
+        One bool: real features are finite and padding is NaN. Else the values must be looked at.
     """
+    index = tuple(start + number for start, number in zip(first, block_id, strict=True))
+    place.put(key(index), *layout.encode(block))
+    good = False
+    if real is not None:
+        model, feature = axes
+        rows = np.moveaxis(block, feature, -1)
+        width = max(int(real[block_id[model]]) - index[feature] * layout.chunks[feature], 0)
+        good = is_finite(rows[..., :width]) and bool(np.isnan(rows[..., width:]).all())
+    return np.full((1,) * block.ndim, good)
 
-    place: Files
-    layout: Layout
-    first: Index
 
-    def __setitem__(self, region: tuple[slice, ...], block: Array) -> None:
-        """Write a block that is one chunk."""
-        index = tuple(
-            first + part.start // step
-            for first, part, step in zip(self.first, region, self.layout.chunks, strict=True)
-        )
-        self.place.put(key(index), *self.layout.encode(block))
+def is_finite(values: Array) -> bool:
+    """Whether all is finite, in one fast pass; the sum of huge numbers may overflow and say no."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        dtype = np.result_type(values, np.float32)
+        return bool(np.isfinite(np.add.reduce(values, axis=None, dtype=dtype)))
 
 
 def read_chunk(place: Place, layout: Layout, index: Index) -> Array:

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 import dask
@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge.chunk_files import ChunkWriter, Index, Layout, checksum, key
+from xconverge.chunk_files import Index, Layout, checksum, key, write_chunk
 from xconverge.chunk_reader import ChunkReader
 from xconverge.places import Bucket, Files, Folder, Inside, Place
 from xconverge.schema import (
@@ -49,8 +49,8 @@ COMMIT = f"{NAME}/.commit"
 # What can follow what along a coordinate; all else is a number
 KINDS = {"O": "text", "T": "text", "U": "text", "b": "bool", "M": "time", "m": "duration"}
 
-Fill = Callable[[Files, Layout, Index], None]
-"""Writes the chunks of an array, from this one on."""
+Fill = Callable[[Files, Layout, Index], bool]
+"""Writes the chunks of an array, from this one on; whether its values are surely good."""
 
 
 # How things are stored. Zarr takes a third of the time of importing everything, and is loaded late
@@ -332,16 +332,28 @@ def write_array(
         place.put(name, data)
     layout = Layout.of(json.loads(files[f"{NAME}/zarr.json"]))
     assert layout is not None
-    (fill or _blocks(array))(place / NAME, layout, (0,) * array.ndim)
-    if fill is None:
+    if not (fill or _blocks(array, widths(array)))(place / NAME, layout, (0,) * array.ndim):
         validate(_array_of(place))
 
 
-def _blocks(array: xr.DataArray) -> Fill:
+def _blocks(array: xr.DataArray, real: xr.DataArray) -> Fill:
     """Fill with the blocks of a lazy array, computed once."""
+    n_models = array.sizes["model"]
+    by_model = set(real.dims) <= {"model"}
 
-    def fill(place: Files, layout: Layout, first: Index) -> None:
-        da.store(array.data, cast(Any, ChunkWriter(place, layout, first)), lock=False)
+    def fill(place: Files, layout: Layout, first: Index) -> bool:
+        written = array.data.map_blocks(
+            write_chunk,
+            place=place,
+            layout=layout,
+            first=first,
+            real=np.broadcast_to(real.values, n_models) if by_model else None,
+            axes=(array.get_axis_num("model"), array.get_axis_num("feature")),
+            dtype=bool,
+            chunks=tuple((1,) * len(sizes) for sizes in array.data.chunks),
+            meta=np.empty((0,) * array.ndim, bool),
+        )
+        return bool(written.all().compute())
 
     return fill
 
@@ -374,16 +386,17 @@ def grow(root: Place, modality: str, new: xr.DataArray, fill: Fill | None = None
         return
     layout = Layout.of(metadata)
     target = None if layout else _beyond(place, shape)
+    good = False
     try:
         if layout is None:
             _store_in(target, blocks, region)
             data = da.from_array(target, chunks=steps)
         else:
             first = tuple(n_old if dim == "model" else 0 for dim in old.dims)
-            (fill or _blocks(blocks))(place / NAME, layout, first)
+            good = (fill or _blocks(blocks, widths(new)))(place / NAME, layout, first)
             variable = xr.Variable(old.dims, np.broadcast_to(np.empty((), old.dtype), shape))
             data = ChunkReader(place, NAME, variable, layout, whole=True).lazy()
-        if fill is None:
+        if not good:
             validate(xr.DataArray(data, coords.coords, old.dims)[region])
     except BaseException:
         key_of = target.metadata.encode_chunk_key if target is not None else key

@@ -16,7 +16,7 @@ import xarray as xr
 
 from xconverge import groups
 from xconverge.begun import INCOMPLETE, Begun, begun_at, begun_models, folder_name, shared
-from xconverge.chunk_files import Index, Layout, key
+from xconverge.chunk_files import Index, Layout, is_finite, key
 from xconverge.chunks import recommend_chunks
 from xconverge.kernels.rows import Array
 from xconverge.places import Files, StorePath, place_of
@@ -80,6 +80,9 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
     it out. A second start with the same arguments goes on where the first one ended; for a model
     that is complete it has nothing pending. Memory: one batch and one chunk row (12 MiB, more for
     models wider than the first of their modality). Several processes may write different models.
+    Models join a modality in the order in which their writers are closed; an ``ExitStack`` closes
+    the last first. A chunk is as wide as the first model that is begun, and narrower models are
+    padded to it: features of very different widths belong into modalities of their own.
 
     A power cut can take what the operating system had not written yet; checksums tell.
 
@@ -138,6 +141,8 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
                 self._start(restart)
             except BaseException:
                 self._held.close()
+                if not self._place.is_group():
+                    self._tidy()
                 raise
         self._open = True
 
@@ -211,9 +216,11 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
             return
         self._open = False
         with self._held:
-            if self._begun is not None and self._done.all():
+            if self._done.all():
                 with self._on_a_full_disk(), self._root.lock(f"adding {self._asked.model!r}"):
-                    self._complete(self._begun)
+                    if self._begun is not None:
+                        self._complete(self._begun)
+                    self._tidy()
 
     def __exit__(
         self,
@@ -296,6 +303,12 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
             raise SchemaError(
                 f"model {asked.model!r} is complete and has {width} features, not "
                 f"{asked.n_features}; give the new one another name"
+            )
+        other = {name: there.coords[name].item() for name in asked.coords if name in there.coords}
+        if other != asked.coords:
+            raise SchemaError(
+                f"model {asked.model!r} is complete and has the coordinates {other}, not "
+                f"{asked.coords}; give the new one another name"
             )
 
     def _shared(self, existing: xr.DataArray | None) -> xr.Dataset:
@@ -502,21 +515,22 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
             groups.check_free(target, overwrite=False)
             with groups.staged(target, self._root) as stage:
                 groups.write_array(stage, array, (1, *begun.layout.chunks), self._link)
-        self._tidy()
 
-    def _link(self, target: Files, layout: Layout, first: Index) -> None:
-        """Take the chunks over as they are."""
+    def _link(self, target: Files, layout: Layout, first: Index) -> bool:
+        """Take the chunks over as they are; their values were checked batch by batch."""
         assert self._begun is not None
         for index in self._begun.layout.indices():
             target.take_over(self._begun.place / NAME, key(index), key((first[0], *index)))
+        return True
 
     def _tidy(self) -> None:
         """Remove what only models that are begun need."""
         self._place.remove()
-        coords = {"zarr.json", *map(str, self._common.variables)}
-        if coords.issuperset(self._folder.names()):
+        names = [name for name in self._folder.names() if name != "zarr.json"]
+        kinds = [((self._folder / name).metadata() or {}).get("node_type") for name in names]
+        if set(kinds) <= {"array"}:
             self._folder.remove()
-        if (self._root / INCOMPLETE).names() == ["zarr.json"]:
+        if set((self._root / INCOMPLETE).names()) <= {"zarr.json"}:
             (self._root / INCOMPLETE).remove()
 
 
@@ -610,10 +624,8 @@ def _numbers(batch: Any, who: str) -> Array:
 
 def _check_rows(stored: Array, values: Array, labels: pd.Index, who: str) -> None:
     """Rows are finite, or NaN throughout."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        # one fast pass; huge numbers may overflow, and are then looked at one by one
-        if np.isfinite(np.add.reduce(stored, axis=None, dtype=np.result_type(stored, np.float32))):
-            return
+    if is_finite(stored):
+        return
     nan = np.isnan(stored)
     for what, rows in (
         ("NaN inside a row", nan.any(1) & ~nan.all(1)),

@@ -21,6 +21,7 @@ from tests.benchmarks import (
     bench_selection,
     bench_store,
     bench_workers,
+    bench_writing,
 )
 from tests.benchmarks.table import Table, printed, record, recorded
 
@@ -29,6 +30,7 @@ PARTS: dict[str, Callable[[bool, Path], Table]] = {
     "alignment": bench_alignment.measure,
     "inference": bench_inference.measure,
     "store": bench_store.measure,
+    "writing": bench_writing.measure,
     "scaling": bench_scaling.measure,
     "workers": bench_workers.measure,
     "graphs": bench_graphs.measure,
