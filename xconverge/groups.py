@@ -320,7 +320,9 @@ def write_array(
     fill: Fill | None = None,
 ) -> None:
     """Write representations as a group, and check their values."""
-    array = array.copy(data=array.chunk(dict(zip(array.dims, chunks, strict=True))).data)
+    sizes = dict(zip(array.dims, chunks, strict=True))
+    # a name of its own: dask would hash the values to make one
+    array = array.copy(data=array.chunk(sizes, token=uuid4().hex).data)
     encoding = {NAME: {**vectors(), "chunks": chunks}}
     dataset = array.to_dataset(name=NAME)
     if not isinstance(place, Files):
@@ -373,7 +375,7 @@ def grow(root: Place, modality: str, new: xr.DataArray, fill: Fill | None = None
     grown = {**old.sizes, "model": coords.sizes["model"], "feature": width}
     shape = tuple(grown[dim] for dim in old.dims)
     blocks = new.drop_vars(new.coords).pad(feature=(0, width - new.sizes["feature"]))
-    blocks = blocks.chunk(dict(zip(old.dims, steps, strict=True)))
+    blocks = blocks.chunk(dict(zip(old.dims, steps, strict=True)), token=uuid4().hex)
     region = tuple(slice(n_old, None) if dim == "model" else slice(None) for dim in old.dims)
     metadata = {**((place / NAME).metadata() or {}), "shape": list(shape)}
     # where xarray looks up which variables are coordinates

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import xarray as xr
 import zarr
 from zarr.codecs import Crc32cCodec
 
@@ -33,9 +34,8 @@ def by_zarr(path: Path, values: Values, pipe: str) -> None:
         array[:] = values[None]
 
 
-def at_once(path: Path, values: Values, ids: list[str]) -> None:
+def at_once(path: Path, values: Values, reps: xr.DataArray) -> None:
     """``write_representations`` of one model."""
-    reps = xc.stack_models({"model": values}, stimuli=ids)
     xc.write_representations(path, reps, modality="vision")
 
 
@@ -55,6 +55,7 @@ def writing(folder: Path, stimuli: int, features: int, repeats: int) -> Table:
     rng = np.random.default_rng(0)
     values = rng.standard_normal((stimuli, features), dtype=np.float32)
     ids = [f"s{i}" for i in range(stimuli)]
+    reps = xc.stack_models({"model": values}, stimuli=ids)
     path, raw = folder / "study.zarr", folder / "raw.bin"
 
     def fresh(call: Callable[..., None], *args: object) -> None:
@@ -63,19 +64,18 @@ def writing(folder: Path, stimuli: int, features: int, repeats: int) -> Table:
     def splits(size: int, rows: np.ndarray) -> list[np.ndarray]:
         return np.split(rows, range(size, stimuli, size))
 
-    straight, mixed = np.arange(stimuli), rng.permutation(stimuli)
     small = max(1, min(256, stimuli // 4))
+    straight = splits(small, np.arange(stimuli))
+    mixed = splits(small, rng.permutation(stimuli))
     calls: dict[str, Callable[[], object]] = {
         "numpy.tofile": lambda: values.tofile(raw),
         **{f"zarr's array, pipeline {pipe}": partial(fresh, by_zarr, pipe) for pipe in PIPELINES},
-        "write_representations": partial(fresh, at_once, ids),
-        "ModelWriter, one batch": partial(fresh, in_batches, ids, [straight]),
+        "write_representations": partial(fresh, at_once, reps),
+        "ModelWriter, one batch": partial(fresh, in_batches, ids, [np.arange(stimuli)]),
         f"ModelWriter, batches of {small}": partial(
             fresh, in_batches, ids, splits(small, straight)
         ),
-        f"ModelWriter, batches of {small} in random order": partial(
-            fresh, in_batches, ids, splits(small, mixed)
-        ),
+        f"ModelWriter, batches of {small} in random order": partial(fresh, in_batches, ids, mixed),
     }
     seconds = dict.fromkeys(calls, float("inf"))
     for _ in range(repeats):
