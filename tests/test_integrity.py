@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -348,3 +349,12 @@ def test_checksums_are_those_that_zarr_checks(path: Path) -> None:
         zarr.open_array(path, path="vision/representation")[0]
     codecs = zarr.open_array(path, path="vision/caption").metadata.codecs
     assert codecs[-1].to_dict()["name"] == "crc32c"
+
+
+def test_the_table_of_faults_names_tests_that_exist() -> None:
+    root = Path(__file__).parents[1]
+    page = (root / "docs" / "faults.md").read_text("utf-8")
+    tests = "".join(file.read_text("utf-8") for file in (root / "tests").glob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", page))
+    assert len(named) > 20
+    assert [name for name in sorted(named) if f"def {name}(" not in tests] == []
