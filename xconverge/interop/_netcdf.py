@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import xarray as xr
 
-from xconverge.interop._hdf5 import check_hdf5, is_hdf5, needs
+from xconverge.interop._hdf5 import check_hdf5, is_hdf5
+from xconverge.interop._needs import needs
+from xconverge.interop._sets import check_memory
 from xconverge.schema import SchemaError
 
 
@@ -16,14 +19,17 @@ def load_netcdf(file: Path) -> xr.Dataset:
     with file.open("rb") as handle:
         start = handle.read(4)
     if start in (b"CDF\x01", b"CDF\x02"):
-        with xr.open_dataset(file, engine="scipy", mmap=False, decode_timedelta=durations) as data:
+        # from memory: of a file, scipy would make room for any length that a damaged one claims
+        check_memory(2 * file.stat().st_size, str(file))
+        content = BytesIO(file.read_bytes())
+        with xr.open_dataset(content, engine="scipy", decode_timedelta=durations) as data:
             return data.load()
     if not is_hdf5(file):
         raise SchemaError(
             f"{file} is no netCDF file: it starts with {start!r}, not with 'CDF' or the signature "
             "of HDF5"
         )
-    needs("h5netcdf")
+    needs("h5netcdf", "netCDF4")
     check_hdf5(file)
     with xr.open_dataset(file, engine="h5netcdf", decode_timedelta=durations) as data:
         return data.load()
