@@ -31,5 +31,8 @@ def load_netcdf(file: Path) -> xr.Dataset:
         )
     needs("h5netcdf", "netCDF4")
     check_hdf5(file)
-    with xr.open_dataset(file, engine="h5netcdf", decode_timedelta=durations) as data:
+    # dims without a name are those of other HDF5; readers refuse them for want of labels
+    with xr.open_dataset(
+        file, engine="h5netcdf", phony_dims="sort", decode_timedelta=durations
+    ) as data:
         return data.load()
