@@ -7,9 +7,16 @@ import xarray as xr
 
 import xconverge as xc
 from tests.helpers import make_reps, no_compute
+from xconverge.interop import _hdf5
 
 h5py = pytest.importorskip("h5py")
 pytest.importorskip("h5netcdf")
+
+
+@pytest.fixture(autouse=True)
+def unguarded(monkeypatch):
+    """HDF5 files are good here, and are read at once; test_interop_hdf5.py has the others."""
+    monkeypatch.setattr(_hdf5, "check_hdf5", lambda file: None)
 
 
 def activations():
@@ -188,7 +195,7 @@ def test_what_netcdf_cannot_hold_is_refused(tmp_path):
 
 
 def test_any_text_is_a_label(tmp_path):
-    code_points = [c for c in range(1, 0x110000, 97) if not 0xD800 <= c < 0xE000]
+    code_points = [c for c in range(1, 0x110000, 997) if not 0xD800 <= c < 0xE000]
     labels = [
         *map(chr, code_points),
         " a ",

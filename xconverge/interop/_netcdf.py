@@ -7,7 +7,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from xconverge.interop._hdf5 import check_hdf5, is_hdf5
+from xconverge.interop import _hdf5
 from xconverge.interop._needs import needs
 from xconverge.interop._sets import check_memory
 from xconverge.schema import SchemaError
@@ -24,13 +24,13 @@ def load_netcdf(file: Path) -> xr.Dataset:
         content = BytesIO(file.read_bytes())
         with xr.open_dataset(content, engine="scipy", decode_timedelta=durations) as data:
             return data.load()
-    if not is_hdf5(file):
+    if not _hdf5.is_hdf5(file):
         raise SchemaError(
             f"{file} is no netCDF file: it starts with {start!r}, not with 'CDF' or the signature "
             "of HDF5"
         )
     needs("h5netcdf", "netCDF4")
-    check_hdf5(file)
+    _hdf5.check_hdf5(file)
     # dims without a name are those of other HDF5; readers refuse them for want of labels
     with xr.open_dataset(
         file, engine="h5netcdf", phony_dims="sort", decode_timedelta=durations
