@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -158,3 +159,22 @@ def test_what_to_install_is_said(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "rsatoolbox.rdm", None)
     with pytest.raises(ImportError, match="pip install rsatoolbox"):
         xc.to_rsatoolbox_rdms(xc.rdm(make_reps(2, 4, 3)))
+
+
+@pytest.mark.parametrize("damage", ["length", "dims"])
+def test_damage_of_netcdf_3(tmp_path, damage):
+    """A length of 2 GB for which scipy made room, and a dim that is there twice."""
+    path = tmp_path / "d.nc"
+    assembly(n_stimuli=3, repeats=1).rename("data").to_netcdf(path, engine="scipy")
+    content = path.read_bytes()
+    if damage == "length":
+        content = content[:4] + content
+    else:
+        at = content.rindex(b"data\0\0\0\2") + 8
+        content = content[: at + 4] + content[at : at + 4] + content[at + 8 :]
+    path.write_bytes(content)
+    tracemalloc.start()
+    said = outcome(xc.read_brainio, path)
+    assert tracemalloc.get_traced_memory()[1] < 5e7
+    tracemalloc.stop()
+    assert "d.nc cannot be read as a BrainIO assembly in netCDF" in said
