@@ -172,7 +172,6 @@ def test_the_modality_that_the_source_says(run):
 
 
 def test_repetitions_regions_and_variables(run):
-    pytest.importorskip("h5netcdf")
     array = assembly(n_stimuli=3, repeats=2)
     array.rename("rates").to_dataset().assign(other=array).to_netcdf("a.nc", engine="scipy")
     command = ["brainio", "a.nc", "s.zarr", "--modality", "brain", "--variable", "rates"]
@@ -196,7 +195,6 @@ def test_repetitions_regions_and_variables(run):
 
 
 def test_rdms_of_rsatoolbox(run):
-    pytest.importorskip("rsatoolbox")
     rdms = xc.rdm(make_reps(2, 4, 3), "correlation").assign_attrs(modality="brain")
     half = xc.from_rsatoolbox_rdms(xc.to_rsatoolbox_rdms(rdms))
     xc.to_rsatoolbox_rdms(rdms).save("r.hdf5")
@@ -214,8 +212,6 @@ def test_rdms_of_rsatoolbox(run):
 
 def test_a_set_with_everything_through_every_format(run):
     """What is written here, imported by the command, is what was written."""
-    pytest.importorskip("rsatoolbox")
-    pytest.importorskip("h5netcdf")
     reps = make_reps(2, 5, [3, 4]).assign_attrs(modality="vision", note={"ü": [1]})
     xc.write_npz("m.npz", reps)
     xc.write_netcdf("m.nc", reps)
