@@ -14,6 +14,7 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import traceback
@@ -33,6 +34,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import xconverge as xc
+from xconverge.interop import _hdf5, _hdf5_probe
 from xconverge.interop.kinds import KINDS
 from xconverge.schema import check_text
 
@@ -40,6 +42,9 @@ DOCUMENTED = (xc.SchemaError, FileNotFoundError, ImportError)
 MEMORY = 2**29
 """Bytes that reading a small file may take beyond what the imports have taken."""
 SECONDS = 20
+PROBE_SECONDS = 3
+"""What a process that reads HDF5 first may take of them."""
+READ = "nothing, it was read"
 IDS = ["cät", "dog", "007", "NA"]
 X = np.arange(20.0).reshape(4, 5)[:, :3] / 7
 
@@ -142,6 +147,87 @@ def _platonic(**keywords: Any) -> Callable[[Path], Good]:
     return make
 
 
+def _trials() -> xr.DataArray:
+    """Two presentations of each stimulus."""
+    return xr.DataArray(
+        np.arange(24.0).reshape(8, 3) / 7,
+        dims=("presentation", "neuroid"),
+        coords={
+            "stimulus_id": ("presentation", IDS * 2),
+            "trial": ("presentation", np.arange(8)),
+            "region": ("neuroid", ["IT", "V4", "IT"]),
+            "depth": ("neuroid", [0.5, 1.5, 2.5]),
+        },
+        name="data",
+        attrs={"identifier": "lab.Ü"},
+    )
+
+
+def _brainio(engine: str) -> Callable[[Path], Good]:
+    def make(folder: Path) -> Good:
+        _trials().to_netcdf(folder / "m.nc", engine=engine)
+        return Good(folder / "m.nc", folder / "m.nc", {"by": "region", "repetitions": "mean"})
+
+    return make
+
+
+def _allen(engine: str) -> Callable[[Path], Good]:
+    def make(folder: Path) -> Good:
+        counts = xr.DataArray(
+            np.arange(24).reshape(4, 2, 3),
+            dims=("stimulus_presentation_id", "time_relative_to_stimulus_onset", "unit_id"),
+            coords={
+                "stimulus_presentation_id": [54, 51, 58, 53],
+                "time_relative_to_stimulus_onset": [0.005, 0.015],
+                "unit_id": [9, 7, 8],
+                "frame": ("stimulus_presentation_id", [4.0, 0.0, 4.0, 1.0]),
+            },
+            name="spike_counts",
+        )
+        counts.to_netcdf(folder / "m.nc", engine=engine)
+        keywords = {"stimulus": "frame", "repetitions": "keep"}
+        return Good(folder / "m.nc", folder / "m.nc", keywords)
+
+    return make
+
+
+def _maps(folder: Path) -> Good:
+    array = xr.DataArray(
+        np.arange(24, dtype="f4").reshape(4, 3, 2),
+        dims=("image", "channel", "x"),
+        coords={"image": IDS, "channel": ["r", "g", "b"], "day": ("image", np.arange(4))},
+        name="conv1",
+    )
+    array.to_netcdf(folder / "m.nc", engine="scipy")
+    keywords = {"stimulus": "image", "feature": ["channel", "x"]}
+    return Good(folder / "m.nc", folder / "m.nc", keywords)
+
+
+def _our_netcdf(folder: Path) -> Good:
+    reps = xc.stack_models({"a": X, "b": X[:, :2]}, stimuli=IDS).assign_attrs(note={"ü": [1]})
+    reps = reps.assign_coords(day=("stimulus", np.arange(4).astype("M8[D]").astype("M8[ns]")))
+    xc.write_netcdf(folder / "m.nc", reps)
+    return Good(folder / "m.nc", folder / "m.nc", {})
+
+
+def _rsatoolbox(make: Callable[[xr.DataArray], Any]) -> Callable[[Path], Good]:
+    def save(folder: Path) -> Good:
+        reps = xc.stack_models({"ä": X}, stimuli=IDS, modality="vision")
+        make(reps.assign_coords(unit=("feature", [7, 8, 9]))).save(folder / "m.hdf5")
+        return Good(folder / "m.hdf5", folder / "m.hdf5", {})
+
+    return save
+
+
+def _save_mat73(path: Path) -> None:
+    import h5py
+
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file.create_dataset("features", data=X.T)
+    with path.open("r+b") as raw:
+        raw.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
+
+
 GOOD: dict[str, tuple[str, Callable[[Path], Good]]] = {
     "npy": ("npy", _npy),
     "npz": ("npz", _npz),
@@ -165,7 +251,22 @@ GOOD: dict[str, tuple[str, Callable[[Path], Good]]] = {
         _things("features.mat", _save_mat(do_compression=True)),
     ),
     "thingsvision mat of images": ("thingsvision", _things("features.mat", _save_mat_names)),
+    "thingsvision mat 7.3": ("thingsvision", _things("features.mat", _save_mat73)),
+    "brainio": ("brainio", _brainio("h5netcdf")),
+    "brainio netcdf 3": ("brainio", _brainio("scipy")),
+    "allen": ("allen", _allen("h5netcdf")),
+    "allen netcdf 3": ("allen", _allen("scipy")),
+    "netcdf 3": ("netcdf", _maps),
+    "netcdf of ours": ("netcdf", _our_netcdf),
 }
+if find_spec("rsatoolbox") is not None:
+    GOOD |= {
+        "rsatoolbox": ("rsatoolbox", _rsatoolbox(xc.to_rsatoolbox_dataset)),
+        "rsatoolbox-rdms": (
+            "rsatoolbox-rdms",
+            _rsatoolbox(lambda reps: xc.to_rsatoolbox_rdms(xc.rdm(reps, "euclidean"))),
+        ),
+    }
 if find_spec("torch") is not None:
     GOOD |= {
         "thingsvision pt": ("thingsvision", _things("features.pt", _save_pt)),
@@ -211,22 +312,23 @@ def damages(good: bytes) -> st.SearchStrategy[bytes]:
     )
 
 
-def check(kind: str, good: Good) -> None:
-    """Read a source that may be damaged; an AssertionError says what is wrong."""
+def check(kind: str, good: Good) -> str:
+    """What a reader says of a source that may be damaged; an AssertionError is a finding."""
     with warnings.catch_warnings(record=True) as caught, dask.config.set(scheduler="synchronous"):
         warnings.simplefilter("always")
         try:
-            reps = KINDS[kind].load()(good.source, **good.keywords)
-            valid(reps)
-            reps.compute()
+            array = KINDS[kind].load()(good.source, **good.keywords)
+            VALID[KINDS[kind].gives](array)
+            array.compute()
         except DOCUMENTED as documented:
             said = str(documented)
         except BaseException as error:
             raise AssertionError(f"{type(error).__name__}: {error}") from error
         else:
-            said = "nothing, it was read"
+            said = READ
     assert said.strip(), "an error without a word"
     assert not caught, f"warned: {[str(warning.message) for warning in caught]}"
+    return said
 
 
 def valid(reps: Any) -> None:
@@ -238,6 +340,42 @@ def valid(reps: Any) -> None:
         check_text(reps, dim)
         assert reps.indexes[dim].is_unique
     xc.validate(reps)
+
+
+def valid_rdms(rdms: Any) -> None:
+    """RDMs with a label for each model and stimulus, in one order, and symmetric."""
+    assert rdms.dims == ("model", "stimulus", "stimulus_2")
+    for dim in ("model", "stimulus"):
+        check_text(rdms, dim)
+        assert rdms.indexes[dim].is_unique
+    assert rdms.indexes["stimulus"].equals(rdms.indexes["stimulus_2"])
+    np.testing.assert_array_equal(rdms, rdms.values.swapaxes(1, 2))
+
+
+VALID = {"representations": valid, "rdms": valid_rdms}
+
+
+def forked(command: list[str], *, timeout: float, **_: Any) -> subprocess.CompletedProcess[bytes]:
+    """`subprocess.run` of the HDF5 probe without the start of Python: a copy of this process."""
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        signal.alarm(int(timeout))
+        code = 0
+        try:
+            _hdf5_probe.main(command[-1])
+        except Exception as error:
+            os.write(write, f"{type(error).__name__}: {error}".encode()[:4000])
+            code = 1
+        os._exit(code)
+    os.close(write)
+    with open(read, "rb") as pipe:
+        said = pipe.read()
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code == -signal.SIGALRM:
+        raise subprocess.TimeoutExpired(command, timeout)
+    return subprocess.CompletedProcess(command, code, said, b"")
 
 
 def good_files() -> dict[str, bytes]:
@@ -255,8 +393,10 @@ def fuzz(name: str, wrong: list[bytes | None], count: int, seed: int | None, log
     folder = Path(tempfile.mkdtemp())
     good = make(folder)
     content = good.damaged.read_bytes()
-    check(kind, good)
-    valid(KINDS[kind].load()(good.source, **good.keywords))
+    _hdf5.PATIENCE = PROBE_SECONDS
+    setattr(_hdf5.subprocess, "run", forked)  # noqa: B010
+    said = check(kind, good)
+    assert said == READ, said
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
 
@@ -327,6 +467,8 @@ def main() -> None:
     for module in ("h5py", "h5netcdf", "pyarrow.parquet", "scipy.io", "torch"):
         if find_spec(module.split(".")[0]) is not None:
             __import__(module)
+    # what hypothesis learns of this package on its first run, every process has
+    settings(max_examples=200, database=None)(given(damages(b"warm"))(lambda damaged: None))()
     names = options.names or list(GOOD)
     files = good_files()
     found = {n: in_own_process(n, files, options.count, options.seed, keep) for n in names}

@@ -459,11 +459,3 @@ def test_presentations_that_nobody_can_name_are_refused():
         xc.from_allen(array, presentations=both)
     with pytest.raises(xc.SchemaError, match="as coordinates: 'unit_id'"):
         xc.from_allen(array, stimulus="frame", units=units.assign(unit_id=1))
-
-
-def test_the_snippets_of_the_page_run():
-    pytest.importorskip("rsatoolbox")
-    page = (Path(__file__).parents[1] / "docs" / "interop-labelled.md").read_text("utf-8")
-    snippets = [part.split("```")[0] for part in page.split("```python\n")[1:]]
-    assert len(snippets) == 4
-    exec(compile("\n".join(snippets), "interop-labelled.md", "exec"), {})

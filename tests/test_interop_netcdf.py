@@ -1,23 +1,22 @@
-"""Any labelled array by its dims, netCDF both ways, and damaged or hostile files."""
-
-import subprocess
-import sys
-import time
+"""Any labelled array by its dims, and netCDF both ways."""
 
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import xconverge as xc
 from tests.helpers import make_reps, no_compute
-from tests.test_interop_labelled import DATA, assembly
 from xconverge.interop import _hdf5
 
 h5py = pytest.importorskip("h5py")
 pytest.importorskip("h5netcdf")
+
+
+@pytest.fixture(autouse=True)
+def unguarded(monkeypatch):
+    """HDF5 files are good here, and are read at once; test_interop_hdf5.py has the others."""
+    monkeypatch.setattr(_hdf5, "check_hdf5", lambda file: None)
 
 
 def activations():
@@ -195,147 +194,20 @@ def test_what_netcdf_cannot_hold_is_refused(tmp_path):
     assert xc.read_netcdf(path).sizes["model"] == 1
 
 
-@settings(max_examples=5)
-@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1),
-                min_size=2, max_size=4, unique=True))  # fmt: skip
-def test_any_text_is_a_label(tmp_path, labels):
+def test_any_text_is_a_label(tmp_path):
+    code_points = [c for c in range(1, 0x110000, 997) if not 0xD800 <= c < 0xE000]
+    labels = [
+        *map(chr, code_points),
+        " a ",
+        "a\n",
+        "a\r\n",
+        "é",
+        "e\u0301",
+        "007",
+        "nan",
+        "é" * 9000,
+    ]
+    labels = list(dict.fromkeys(labels))
     reps = xc.stack_models({"é": np.ones((len(labels), 2))}, stimuli=labels)
-    path = xc.write_netcdf(tmp_path / "r.nc", reps, overwrite=True)
+    path = xc.write_netcdf(tmp_path / "r.nc", reps)
     assert xc.read_netcdf(path).stimulus.values.tolist() == labels
-
-
-# Damaged and hostile files
-
-
-def outcome(read, path):
-    """What reading gives: ``"read"``, or the SchemaError's text."""
-    try:
-        read(path)
-    except xc.SchemaError as error:
-        return str(error)
-    return "read"
-
-
-@pytest.mark.parametrize("engine", ["h5netcdf", "scipy"])
-def test_damaged_files_are_errors_that_say_so(tmp_path, engine):
-    good = tmp_path / "good.nc"
-    if engine == "scipy":
-        assembly(n_stimuli=3, repeats=1).rename("data").to_netcdf(good, engine=engine)
-    else:
-        good = DATA / "assy_test_package_assembly.nc"
-    content = good.read_bytes()
-    rng = np.random.default_rng(0)
-    found = []
-    for number in range(12 if engine == "h5netcdf" else 60):
-        damaged = bytearray(content)
-        if number % 4 == 0:
-            del damaged[rng.integers(len(damaged)) :]
-        for at in rng.integers(0, len(damaged) or 1, 20):
-            if len(damaged):
-                damaged[at] = rng.integers(256)
-        path = tmp_path / "damaged.nc"
-        path.write_bytes(damaged)
-        found.append(outcome(xc.read_brainio, path))
-    assert sum(text != "read" for text in found) > len(found) // 4
-    assert all("damaged.nc" in t or "assembly" in t or t == "read" or "reps" in t for t in found)
-
-
-def test_damage_that_makes_the_c_library_hang(tmp_path, monkeypatch):
-    """One byte of a node of a B-tree; in-process reading went on for ever with HDF5 2.0.0."""
-    monkeypatch.setattr(_hdf5, "PATIENCE", 3.0)
-    damaged = bytearray((DATA / "assy_test_package_assembly.nc").read_bytes())
-    damaged[2304] = 18
-    (tmp_path / "d.nc").write_bytes(damaged)
-    start = time.monotonic()
-    said = outcome(xc.read_brainio, tmp_path / "d.nc")
-    assert time.monotonic() - start < 60
-    assert "damaged" in said
-
-
-def test_a_reader_that_crashes_or_hangs_is_a_damaged_file(tmp_path, monkeypatch):
-    path = tmp_path / "x.h5"
-    path.write_bytes(_hdf5.MAGIC)
-    run = subprocess.run
-
-    def instead(code):
-        def start(command, **options):
-            return run([sys.executable, "-c", code], **options)
-
-        monkeypatch.setattr(subprocess, "run", start)
-
-    instead("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
-    assert "crashed the process that read it (signal 11)" in outcome(_hdf5.check_hdf5, path)
-    monkeypatch.setattr(_hdf5, "PATIENCE", 0.5)
-    instead("import time; time.sleep(30)")
-    assert "not read within" in outcome(_hdf5.check_hdf5, path)
-
-
-def hostile(kind, path, secret):
-    with h5py.File(path, "w") as file:
-        if kind == "ExternalLink":
-            file["data"] = h5py.ExternalLink(str(secret), "/data")
-        elif kind == "SoftLink":
-            file["data"] = h5py.SoftLink("/elsewhere")
-        elif kind == "external data":
-            file.create_dataset("data", (2, 2), "u1", external=[(str(secret), 0, 4)])
-        elif kind == "virtual":
-            layout = h5py.VirtualLayout((2, 2), "f8")
-            layout[:] = h5py.VirtualSource(str(secret), "data", (2, 2))
-            file.create_virtual_dataset("data", layout)
-        elif kind == "huge":
-            file.create_dataset("data", (10**6, 10**6), "f8", chunks=(1, 10**6))
-        else:
-            group = file
-            for _ in range(40):
-                group = group.create_group("g")
-
-
-@pytest.mark.parametrize(
-    ("kind", "said"),
-    [
-        ("ExternalLink", "is a ExternalLink"),
-        ("SoftLink", "is a SoftLink"),
-        ("external data", "keeps its data in other files"),
-        ("virtual", "keeps its data in other files"),
-        ("huge", "claims 8000000000000 bytes"),
-        ("deep", "nested more than 32 deep"),
-    ],
-)
-def test_files_that_point_elsewhere_or_claim_too_much(tmp_path, kind, said):
-    secret = tmp_path / "secret.h5"
-    with h5py.File(secret, "w") as file:
-        file["data"] = np.ones((2, 2))
-    hostile(kind, tmp_path / "evil.h5", secret)
-    for read in (xc.read_netcdf, xc.read_rsatoolbox_dataset):
-        assert said in outcome(read, tmp_path / "evil.h5")
-
-
-@pytest.mark.parametrize(
-    "read",
-    [
-        xc.read_brainio, xc.read_netcdf, xc.read_allen,
-        xc.read_rsatoolbox_dataset, xc.read_rsatoolbox_rdms,
-    ],
-)  # fmt: skip
-def test_files_that_are_something_else(tmp_path, read):
-    with pytest.raises(FileNotFoundError, match="there is no file"):
-        read(tmp_path / "none.nc")
-    for content in (b"", b"CD", b"PK\x03\x04 zip", b"\x89HDF", b"CDF\x01", b"CDF\x05" + bytes(50)):
-        path = tmp_path / "x.nc"
-        path.write_bytes(content)
-        assert "x.nc" in outcome(read, path)
-    with h5py.File(tmp_path / "h.h5", "w") as file:
-        file["numbers"] = np.ones(3)
-    assert "h.h5" in outcome(read, tmp_path / "h.h5")
-
-
-def test_what_to_install_is_said(tmp_path, monkeypatch):
-    path = DATA / "assy_test_TestMe.nc"
-    monkeypatch.setitem(sys.modules, "h5netcdf", None)
-    with pytest.raises(ImportError, match=r"needs h5netcdf: pip install 'xconverge\[interop\]'"):
-        xc.read_brainio(path)
-    with pytest.raises(ImportError, match="h5netcdf"):
-        xc.write_netcdf(tmp_path / "r.nc", make_reps(2, 3, 2))
-    monkeypatch.setitem(sys.modules, "rsatoolbox.rdm", None)
-    with pytest.raises(ImportError, match="pip install rsatoolbox"):
-        xc.to_rsatoolbox_rdms(xc.rdm(make_reps(2, 4, 3)))

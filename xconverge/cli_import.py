@@ -9,6 +9,7 @@ from typing import Any
 from xconverge import store
 from xconverge.interop.kinds import KINDS, Kind, Option
 from xconverge.schema import SchemaError
+from xconverge.storable import modality_of
 
 SHAPES: dict[str, dict[str, Any]] = {
     "text": {"metavar": "TEXT"},
@@ -35,7 +36,9 @@ def add_import(commands: Any) -> None:
 def _add_kind(parser: argparse.ArgumentParser, kind: Kind) -> None:
     parser.add_argument("source", type=Path, metavar="SOURCE", help="the file or folder to read")
     parser.add_argument("store", type=Path, metavar="STORE", help="the store; made if missing")
-    parser.add_argument("--modality", required=True, metavar="NAME", help="its name in the store")
+    parser.add_argument(
+        "--modality", metavar="NAME", help="its name in the store; default what the source says"
+    )
     for name, option in kind.options.items():
         _add_option(parser, name, option)
     exists = parser.add_mutually_exclusive_group()
@@ -48,7 +51,8 @@ def _add_kind(parser: argparse.ArgumentParser, kind: Kind) -> None:
 
 def _add_option(parser: argparse.ArgumentParser, name: str, option: Option) -> None:
     flag = f"--{name.replace('_', '-')}"
-    parser.add_argument(flag, dest=name, help=option.text, **SHAPES[option.takes])
+    shape = {"choices": option.choices} if option.choices else SHAPES[option.takes]
+    parser.add_argument(flag, dest=name, help=option.text, **shape)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -58,6 +62,7 @@ def run(options: argparse.Namespace) -> int:
     keywords = {name: value for name, value in given.items() if value is not None}
     try:
         result = kind.load()(options.source, **keywords)
+        options.modality = _modality(options, result)
         WRITE[kind.gives](options, result)
     except (SchemaError, FileNotFoundError, FileExistsError, ImportError):
         raise
@@ -66,6 +71,13 @@ def run(options: argparse.Namespace) -> int:
     sizes = ", ".join(f"{size} {dim}" for dim, size in result.sizes.items())
     print(f"{options.store}: {options.modality} has {sizes} from {options.source}")
     return 0
+
+
+def _modality(options: argparse.Namespace, result: Any) -> str:
+    """The name in the store, as given, or as the source says."""
+    if options.modality is None and "modality" not in result.attrs:
+        raise SchemaError(f"{options.source} does not say its modality; name it with --modality")
+    return modality_of(result, options.modality)
 
 
 def _write_representations(options: argparse.Namespace, reps: Any) -> None:
@@ -84,8 +96,7 @@ def _write_representations(options: argparse.Namespace, reps: Any) -> None:
 
 
 def _write_rdms(options: argparse.Namespace, rdms: Any) -> None:
-    write: Any = getattr(store, "write_rdms")  # noqa: B009
-    write(options.store, rdms, modality=options.modality, overwrite=options.overwrite)
+    store.write_rdms(options.store, rdms, modality=options.modality, overwrite=options.overwrite)
 
 
 WRITE = {"representations": _write_representations, "rdms": _write_rdms}

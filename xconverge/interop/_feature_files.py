@@ -12,7 +12,9 @@ from typing import Any
 import dask.array as da
 import numpy as np
 
+from xconverge.interop._hdf5 import open_hdf5
 from xconverge.interop._mat import read_mat
+from xconverge.interop._needs import needs
 from xconverge.interop._npy import NPY, map_npy
 from xconverge.interop._reading import reading
 from xconverge.interop._rows import lazy_rows
@@ -64,19 +66,8 @@ def _txt(file: Path, names: Sequence[str]) -> Array:
         return array
 
 
-def _h5py() -> Any:
-    try:
-        import h5py
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            "HDF5 files need h5py, which is not installed: pip install 'xconverge[interop]'"
-        ) from error
-    return h5py
-
-
 def _hdf5(file: Path, names: Sequence[str]) -> da.Array:
-    h5py = _h5py()
-    with reading(file, "an HDF5 file of features") as path, h5py.File(path, "r") as opened:
+    with reading(file, "an HDF5 file of features") as path, open_hdf5(path) as opened:
         keys = list(opened)
         known = {re.fullmatch(r"features(_\d+)?", key) is not None for key in keys}
         if known != {True}:
@@ -90,18 +81,16 @@ def _hdf5(file: Path, names: Sequence[str]) -> da.Array:
             raise SchemaError(
                 f"parts of the features in {path} are missing: it has {listing(keys)}"
             )
-        arrays = [_dataset(opened, key, path, h5py) for key in keys]
+        arrays = [_dataset(opened, key, path) for key in keys]
         if len({array.shape[1:] for array in arrays}) > 1:
             raise SchemaError(f"parts of the features in {path} differ in shape")
         return arrays[0] if len(arrays) == 1 else da.concatenate(arrays)
 
 
-def _dataset(opened: Any, key: str, path: Path, h5py: Any) -> da.Array:
-    link = opened.get(key, getlink=True)
-    dataset = opened[key] if isinstance(link, h5py.HardLink) else None
-    what = f"{path}: {key!r}"
-    if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
-        raise SchemaError(f"{what} must be an array in the file itself, not a group or a link")
+def _dataset(opened: Any, key: str, path: Path) -> da.Array:
+    dataset, what = opened[key], f"{path}: {key!r}"
+    if not isinstance(dataset, needs("h5py", "HDF5").Dataset):
+        raise SchemaError(f"{what} must be an array, not a group")
     if not dataset.shape or not dataset.size:
         raise SchemaError(f"{what} must be an array (stimuli, features), got {dataset.shape}")
     if not _written(dataset):
@@ -119,7 +108,7 @@ def _written(dataset: Any) -> bool:
 
 
 def _hdf5_rows(path: Path, part: str, key: Any) -> Array:
-    with _h5py().File(path, "r") as opened:
+    with needs("h5py", "HDF5").File(path, "r") as opened:
         return np.asarray(opened[part][key])
 
 
@@ -159,11 +148,10 @@ def _keys(variables: list[str], names: Sequence[str], path: Path) -> list[str]:
 
 def _mat73(path: Path) -> Array:
     """MATLAB 7.3 files are HDF5, with the dims in reverse order."""
-    h5py = _h5py()
-    with h5py.File(path, "r") as opened:
+    with open_hdf5(path) as opened:
         if "features" not in opened:
             raise SchemaError(f"{path} must hold 'features'; it has {listing(opened)}")
-        lazy = _dataset(opened, "features", path, h5py)
+        lazy = _dataset(opened, "features", path)
     check_memory(int(lazy.nbytes), str(path))
     array: Array = lazy.compute(scheduler="synchronous")
     return array.T

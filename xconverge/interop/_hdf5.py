@@ -8,24 +8,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib import import_module, resources
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from xconverge.interop._needs import needs
 from xconverge.schema import SchemaError
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 PATIENCE = 20.0
 SLOWEST = 5e6
 """Seconds to start and read a small file; bytes a second of a large one."""
-
-
-def needs(name: str, install: str = "'xconverge[interop]'") -> Any:
-    """Import an optional library, or say what to install."""
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise ImportError(f"this needs {name}: pip install {install}") from error
 
 
 def is_hdf5(file: Path) -> bool:
@@ -43,7 +38,11 @@ def is_hdf5(file: Path) -> bool:
 
 def check_hdf5(file: Path) -> None:
     """Refuse a file that the C library of HDF5 cannot read to its end."""
-    needs("h5py")
+    needs("h5py", "HDF5")
+    if not is_hdf5(file):
+        with file.open("rb") as handle:
+            start = handle.read(4)
+        raise SchemaError(f"{file} is no HDF5 file: it starts with {start!r}")
     code = resources.files("xconverge.interop").joinpath("_hdf5_probe.py").read_text("utf-8")
     seconds = PATIENCE + file.stat().st_size / SLOWEST
     try:
@@ -69,3 +68,11 @@ def check_hdf5(file: Path) -> None:
         raise SchemaError(
             f"{file} cannot be read as HDF5: {said[-300:]}. It may be damaged, or of another kind"
         )
+
+
+@contextmanager
+def open_hdf5(file: Path) -> Iterator[Any]:
+    """A file of HDF5 that another process has read to its end."""
+    check_hdf5(file)
+    with needs("h5py", "HDF5").File(file, "r") as opened:
+        yield opened

@@ -1,4 +1,4 @@
-"""Read a whole HDF5 file, in a process of its own: ``python -P -c <this file> PATH SECONDS``.
+"""Read a whole HDF5 file, in a process of its own: ``python -P -c <this file> PATH``.
 
 What it prints is the fault; exit code 0 means that every byte that matters could be read. It
 imports h5py alone, and nothing of this package.

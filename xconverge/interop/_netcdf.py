@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
+import warnings
+from io import BytesIO
 from pathlib import Path
 
 import xarray as xr
 
-from xconverge.interop._hdf5 import check_hdf5, is_hdf5, needs
+from xconverge.interop import _hdf5
+from xconverge.interop._needs import needs
+from xconverge.interop._sets import check_memory
 from xconverge.schema import SchemaError
+
+DURATIONS = xr.coders.CFTimedeltaCoder(decode_via_units=False)
 
 
 def load_netcdf(file: Path) -> xr.Dataset:
     """All of a file, in memory; durations stay numbers unless xarray wrote them as durations."""
-    durations = xr.coders.CFTimedeltaCoder(decode_via_units=False)
     with file.open("rb") as handle:
         start = handle.read(4)
-    if start in (b"CDF\x01", b"CDF\x02"):
-        with xr.open_dataset(file, engine="scipy", mmap=False, decode_timedelta=durations) as data:
-            return data.load()
-    if not is_hdf5(file):
+    classic = start in (b"CDF\x01", b"CDF\x02")
+    if not classic and not _hdf5.is_hdf5(file):
         raise SchemaError(
             f"{file} is no netCDF file: it starts with {start!r}, not with 'CDF' or the signature "
             "of HDF5"
         )
-    needs("h5netcdf")
-    check_hdf5(file)
-    with xr.open_dataset(file, engine="h5netcdf", decode_timedelta=durations) as data:
-        return data.load()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Duplicate dimension names", UserWarning)
+        with _opened_classic(file) if classic else _opened_hdf5(file) as data:
+            return data.load()
+
+
+def _opened_classic(file: Path) -> xr.Dataset:
+    # from memory: of a file, scipy would make room for any length that a damaged one claims
+    check_memory(2 * file.stat().st_size, str(file))
+    content = BytesIO(file.read_bytes())
+    return xr.open_dataset(content, engine="scipy", decode_timedelta=DURATIONS)
+
+
+def _opened_hdf5(file: Path) -> xr.Dataset:
+    needs("h5netcdf", "netCDF4")
+    _hdf5.check_hdf5(file)
+    # dims without a name are those of other HDF5; readers refuse them for want of labels
+    return xr.open_dataset(file, engine="h5netcdf", phony_dims="sort", decode_timedelta=DURATIONS)

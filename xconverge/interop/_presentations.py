@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from xconverge._apply import one_chunk
+from xconverge.interop._sets import float_array
 from xconverge.schema import SchemaError, choose, listing
 
 Repetitions = Literal["error", "mean", "keep"]
@@ -56,8 +57,7 @@ def by_stimulus(
             f"{listing(times)}; choose repetitions='mean' (their average) or 'keep' (a dim "
             "'repetition')"
         )
-    kind = array.dtype if array.dtype.kind == "f" else np.dtype(np.float64)
-    bare = array.astype(kind).drop_vars(
+    bare = float_array(array, what).drop_vars(
         [name for name, coord in array.coords.items() if presentation in coord.dims]
     )
     if repetitions == "keep":

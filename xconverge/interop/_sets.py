@@ -13,9 +13,11 @@ import xarray as xr
 
 from xconverge._resources import free_bytes
 from xconverge.chunks import recommend_chunks
+from xconverge.interop._labels import exact_labels
 from xconverge.interop._reading import reading
-from xconverge.schema import SchemaError, check_text, listing, validate
+from xconverge.schema import SchemaError, check_text, listing, validate, widths
 from xconverge.stack import stack_models
+from xconverge.storable import NAME
 
 Array = np.ndarray[Any, Any]
 Ids = Sequence[object] | str | os.PathLike[str]
@@ -34,22 +36,6 @@ REFUSED = {
     "M": "holds dates, not numbers",
     "m": "holds durations; save them as numbers",
 }
-
-
-def text_labels(values: Sequence[object], what: str) -> list[str]:
-    """Labels as text: text as it is, whole numbers in their plain decimal form."""
-    labels = []
-    for number, value in enumerate(values, 1):
-        if isinstance(value, str):
-            labels.append(str(value))
-        elif isinstance(value, int | np.integer) and not isinstance(value, bool):
-            labels.append(str(int(value)))
-        else:
-            raise SchemaError(
-                f"{what} must be text or whole numbers; number {number} is "
-                f"{value!r} ({type(value).__name__}). Make the ids text as they are meant"
-            )
-    return labels
 
 
 def ids_of_file(path: str | os.PathLike[str]) -> list[str]:
@@ -75,7 +61,7 @@ def ids_of(ids: Ids | None, source: Path, how: str = "") -> list[str]:
         )
     if isinstance(ids, str | os.PathLike):
         return ids_of_file(ids)
-    return text_labels(list(ids), "ids")
+    return exact_labels(list(ids), "ids")
 
 
 def check_numbers(dtype: Any, what: str) -> None:
@@ -145,13 +131,69 @@ def representation_set(
     )
     for dim in ("model", "stimulus"):
         check_text(reps, dim, what=str(source))
-    return reps if lazy else checked(reps.compute(scheduler="synchronous"), source)
+    return checked(reps if lazy else reps.compute(scheduler="synchronous"), source)
 
 
-def checked(reps: xr.DataArray, source: Path) -> xr.DataArray:
-    """A set in memory, validated block by block."""
-    try:
-        validate(reps.chunk(recommend_chunks(reps)))
-    except SchemaError as error:
-        raise SchemaError(f"{source}: {error}") from None
+def checked(reps: xr.DataArray, what: object) -> xr.DataArray:
+    """The set as floats; one in memory is validated, block by block."""
+    reps = float_array(reps, str(what)).rename(NAME)
+    if reps.chunks is None:
+        try:
+            validate(reps.chunk(recommend_chunks(reps)))
+        except SchemaError as error:
+            _check_whole(reps, what)
+            raise SchemaError(f"{what}: {error}") from None
     return reps
+
+
+def float_array(array: xr.DataArray, what: str) -> xr.DataArray:
+    """As `floats`, of an array that may be lazy."""
+    check_numbers(array.dtype, what)
+    if array.dtype.kind == "f":
+        return array
+    result: xr.DataArray = xr.apply_ufunc(
+        floats,
+        array,
+        kwargs={"what": what},
+        dask="parallelized",
+        output_dtypes=[np.float64],
+        keep_attrs=True,
+    )
+    return result
+
+
+def _check_whole(set_: xr.DataArray, what: object) -> None:
+    """No vector lacks a few of its features: it is whole, or missing."""
+    n_features = widths(set_).broadcast_like(set_["model"])
+    real = xr.DataArray(np.arange(set_.sizes["feature"]), dims="feature") < n_features
+    gone = set_.isnull() & real
+    some = gone & ~(gone | ~real).all("feature")
+    if not some.any():
+        return
+    faults = []
+    for name in set_.indexes["model"]:
+        here = some.sel(model=name)
+        if not here.any():
+            continue
+        features = here.any([dim for dim in here.dims if dim != "feature"]).values
+        stimuli = here.any([dim for dim in here.dims if dim != "stimulus"]).values
+        faults.append(
+            f"model {name!r}, {features.sum()} of {int(n_features.sel(model=name))} features: "
+            f"{listing(_feature_names(set_, name)[features])}; stimuli "
+            f"{listing(set_.indexes['stimulus'][stimuli])}"
+        )
+    raise SchemaError(
+        f"{what} has rows of which some features are NaN and others are not: "
+        f"{'. '.join(faults[:5])}. A vector is whole or missing: leave these features or these "
+        "stimuli out, or average the repetitions in which the features were recorded"
+    )
+
+
+def _feature_names(set_: xr.DataArray, model: str) -> Any:
+    """What the features are called: the first coordinate of theirs that is unique, or positions."""
+    for coord in set_.coords.values():
+        if "feature" in coord.dims and set(coord.dims) <= {"model", "feature"}:
+            values = coord.sel(model=model).values if "model" in coord.dims else coord.values
+            if len(set(values)) == len(values):
+                return values
+    return np.arange(set_.sizes["feature"])

@@ -10,7 +10,9 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.interop._flat import free_name, joined_text, rename_dim
-from xconverge.schema import SchemaError, listing, validate, widths
+from xconverge.interop._labels import missing_value
+from xconverge.interop._sets import checked
+from xconverge.schema import SchemaError
 from xconverge.stack import stack_models
 
 
@@ -91,66 +93,14 @@ def _of_features(coords: Sequence[xr.DataArray], width: int) -> xr.Variable:
 
 def _together(values: Sequence[Any], width: int = 1) -> Any:
     """Rows of one kind, each padded to ``width``."""
-    if all(v.dtype.kind in "biuf" for v in values):
+    kinds = {v.dtype.kind for v in values}
+    if kinds <= set("biuf") or kinds in ({"M"}, {"m"}):
         dtype = np.result_type(*values)
-        ragged = any(len(v) < width for v in values)
-        dtype = dtype if dtype.kind == "f" or not ragged else np.dtype(np.float64)
-        fill: Any = np.nan if dtype.kind == "f" else 0
-    elif all(v.dtype.kind == "M" for v in values):
-        dtype, fill = np.result_type(*values), np.datetime64("NaT")
-    elif all(v.dtype.kind == "m" for v in values):
-        dtype, fill = np.result_type(*values), np.timedelta64("NaT")
+        if dtype.kind in "biu" and any(len(v) < width for v in values):
+            dtype = np.dtype(np.float64)
     else:
-        dtype, fill = np.dtype(object), ""
-    rows = np.full((len(values), width), fill, dtype)
+        dtype = np.dtype(object)
+    rows = np.full((len(values), width), missing_value(dtype), dtype)
     for row, value in zip(rows, values, strict=True):
         row[: len(value)] = value
     return rows
-
-
-def checked(set_: xr.DataArray, what: str) -> xr.DataArray:
-    """The set, named; its values are checked where they are in memory."""
-    if set_.dtype.kind != "f":
-        set_ = set_.astype(np.float64)
-    set_ = set_.rename("representation")
-    if set_.chunks is None:
-        check_whole(set_, what)
-        validate(set_)
-    return set_
-
-
-def check_whole(set_: xr.DataArray, what: str) -> None:
-    """No vector lacks a few of its features: it is whole, or missing."""
-    n_features = widths(set_).broadcast_like(set_["model"])
-    real = xr.DataArray(np.arange(set_.sizes["feature"]), dims="feature") < n_features
-    gone = set_.isnull() & real
-    some = gone & ~(gone | ~real).all("feature")
-    if not some.any():
-        return
-    faults = []
-    for name in set_.indexes["model"]:
-        here = some.sel(model=name)
-        if not here.any():
-            continue
-        features = here.any([dim for dim in here.dims if dim != "feature"]).values
-        stimuli = here.any([dim for dim in here.dims if dim != "stimulus"]).values
-        faults.append(
-            f"model {name!r}, {features.sum()} of {int(n_features.sel(model=name))} features: "
-            f"{listing(_feature_names(set_, name)[features])}; stimuli "
-            f"{listing(set_.indexes['stimulus'][stimuli])}"
-        )
-    raise SchemaError(
-        f"{what} has rows of which some features are NaN and others are not: "
-        f"{'. '.join(faults[:5])}. A vector is whole or missing: leave these features or these "
-        "stimuli out, or average the repetitions in which the features were recorded"
-    )
-
-
-def _feature_names(set_: xr.DataArray, model: str) -> Any:
-    """What the features are called: the first coordinate of theirs that is unique, or positions."""
-    for coord in set_.coords.values():
-        if "feature" in coord.dims and set(coord.dims) <= {"model", "feature"}:
-            values = coord.sel(model=model).values if "model" in coord.dims else coord.values
-            if len(set(values)) == len(values):
-                return values
-    return np.arange(set_.sizes["feature"])

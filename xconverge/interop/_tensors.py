@@ -10,21 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from xconverge.interop._archives import archive
+from xconverge.interop._needs import needs
 from xconverge.interop._sets import Array
 from xconverge.schema import SchemaError
 
 
 def import_torch(call: str) -> Any:
     """PyTorch, or an error that says how to install it."""
-    try:
-        import torch
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise ImportError(
-            f"{call} needs PyTorch, which is not installed: pip install 'xconverge[torch]'"
-        ) from error
-    return torch
+    return needs("torch", call, "'xconverge[torch]'")
 
 
 def load(path: Path, torch: Any) -> Any:

@@ -10,17 +10,17 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.interop._flat import (
-    decoded,
     flat,
     free_our_names,
     joined_text,
     on_dim,
     one_variable,
 )
+from xconverge.interop._labels import decoded
 from xconverge.interop._netcdf import load_netcdf
 from xconverge.interop._presentations import Repetitions, by_stimulus
 from xconverge.interop._reading import reading
-from xconverge.interop._stacked import checked, models_of, stacked
+from xconverge.interop._stacked import models_of, stacked
 from xconverge.schema import SchemaError, listing
 
 VARIABLES = ("spike_counts",)
@@ -116,9 +116,7 @@ def from_allen(
         model = str(plain.name)
     ids = joined_text(plain, _stimulus(plain, stimulus, presentation), presentation, "stimulus")
     plain = by_stimulus(plain, presentation, ids, repetitions, "array")
-    return checked(
-        stacked(models_of(plain, unit, model, by, "array"), modality, what="array"), "array"
-    )
+    return stacked(models_of(plain, unit, model, by, "array"), modality, what="array")
 
 
 def read_allen(

@@ -10,19 +10,18 @@ import numpy as np
 import xarray as xr
 
 from xconverge.interop._flat import (
-    as_text,
     flat,
     free_name,
     free_our_names,
     on_dim,
     one_variable,
     plain_attrs,
-    text_labels,
 )
+from xconverge.interop._labels import as_text, text_labels
 from xconverge.interop._netcdf import load_netcdf
 from xconverge.interop._presentations import Repetitions, by_stimulus
 from xconverge.interop._reading import reading
-from xconverge.interop._stacked import checked, models_of, stacked
+from xconverge.interop._stacked import models_of, stacked
 from xconverge.schema import SchemaError, listing
 
 VARIABLES = ("data", "__xarray_dataarray_variable__")
@@ -59,7 +58,7 @@ def from_brainio(
         Coordinate that says which stimulus a presentation showed; default ``stimulus_id``, or
         the older ``image_id``.
     model : str, optional
-        Name of the only model; default the region if there is one, then
+        Name of the only model; default the region if it is a single one, then
         ``attrs["identifier"]``.
     by : str or sequence of str, optional
         Coordinate of the neuroids that makes the models, one of each value: ``"region"``,
@@ -123,12 +122,11 @@ def from_brainio(
     feature = _feature_dim(array)
     array = _in_region(array, region, feature)
     if model is None and by is None:
-        identifier = array.attrs.get("identifier")
-        model = region if isinstance(region, str) else identifier or None
+        model = _only(region) or array.attrs.get("identifier") or None
     ids = _stimulus_ids(array, stimulus_id)
     array = by_stimulus(array, PRESENTATION, ids, repetitions, "assembly")
     models = models_of(_with_time_bins(array), feature, model, by, "assembly")
-    return checked(stacked(models, modality, what="assembly"), "assembly")
+    return stacked(models, modality, what="assembly")
 
 
 def read_brainio(
@@ -151,7 +149,7 @@ def read_brainio(
     region, repetitions, stimulus_id, by, modality, variable
         As in `from_brainio`.
     model : str, optional
-        Name of the only model; default the region if there is one, then the file's
+        Name of the only model; default the region if it is a single one, then the file's
         ``identifier``, then the name of the file.
 
     Returns
@@ -186,7 +184,7 @@ def read_brainio(
     """
     with reading(path, "a BrainIO assembly in netCDF") as file:
         data = load_netcdf(file)
-        if model is None and by is None and not isinstance(region, str):
+        if model is None and by is None and _only(region) is None:
             array = one_variable(data, variable, VARIABLES, str(file))
             model = str(plain_attrs(array.attrs).get("identifier") or file.stem)
         return from_brainio(
@@ -210,6 +208,12 @@ def _feature_dim(array: xr.DataArray) -> str:
             "takes dims of any name"
         )
     return found[0]
+
+
+def _only(region: str | Sequence[str] | None) -> str | None:
+    """The region, if it is a single one."""
+    names = [region] if isinstance(region, str) else list(region or [])
+    return names[0] if len(names) == 1 else None
 
 
 def _in_region(

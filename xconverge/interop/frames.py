@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xconverge.interop._labels import exact_labels
+from xconverge.interop._needs import needs
 from xconverge.interop._reading import reading
 from xconverge.interop._sets import (
     Array,
@@ -22,7 +24,6 @@ from xconverge.interop._sets import (
     floats,
     ids_of,
     representation_set,
-    text_labels,
 )
 from xconverge.schema import SchemaError, listing
 
@@ -159,12 +160,7 @@ def read_parquet(
     >>> read_parquet(path, "image").sel(model="vit", stimulus="dog").values.tolist()
     [2.0, 3.0]
     """
-    try:
-        import pyarrow.parquet as pq
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            "read_parquet needs pyarrow, which is not installed: pip install 'xconverge[interop]'"
-        ) from error
+    pq = needs("pyarrow.parquet", "read_parquet")
     with reading(source, "a Parquet table") as path, pq.ParquetFile(path) as file:
         names = list(file.schema_arrow.names)
         index = _pandas_index(file.schema_arrow)
@@ -335,7 +331,7 @@ def _columns(
         stop = at + batch.num_rows
         here = [f"row {number}" for number in range(at + 1, stop + 1)]
         if column is not None:
-            here = text_labels(_ids(batch.column(column), path, column), f"{path}: ids {column!r}")
+            here = exact_labels(_ids(batch.column(column), path, column), f"{path}: ids {column!r}")
         block = values[at:stop]
         for i, name in enumerate(chosen):
             block[:, i] = _values(batch.column(name), f"{path}: column {name!r}")

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
 
+from xconverge.interop._presentations import CHOICES
+
 
 @dataclass(frozen=True)
 class Option:
@@ -17,10 +19,13 @@ class Option:
         What it says, in one sentence.
     takes : {"text", "texts", "numbers", "switch"}
         One text; several; several whole numbers; or nothing, which makes it True.
+    choices : tuple of str, optional
+        The only texts that it may be.
     """
 
     text: str
     takes: Literal["text", "texts", "numbers", "switch"] = "text"
+    choices: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,14 @@ IDS = {"ids": Option("text file with one id a line, UTF-8")}
 COLUMN = {
     "ids": Option("column with the ids, or text file with one id a line, UTF-8"),
     "features": Option("columns that are features; default all but the ids", "texts"),
+}
+
+VARIABLE = {"variable": Option("variable of the file to read; default the only one that fits")}
+SHOWN = {
+    "repetitions": Option(
+        "several presentations of a stimulus: an error (the default), their mean, or kept apart",
+        choices=CHOICES,
+    )
 }
 
 KINDS: dict[str, Kind] = {
@@ -101,39 +114,58 @@ KINDS: dict[str, Kind] = {
     ),
     "brainio": Kind(
         "xconverge.interop.brainio:read_brainio",
-        "a netCDF assembly of BrainIO",
+        "a netCDF assembly of Brain-Score or BrainIO",
         {
-            "variable": Option("variable to read"),
-            "region": Option("region to read"),
-            "repetitions": Option("what to do with repetitions of a stimulus"),
-            "stimulus_id": Option("coordinate with the ids of the stimuli"),
-            **MODEL,
+            **VARIABLE,
+            "region": Option("regions to read; default all", "texts"),
+            **SHOWN,
+            "stimulus_id": Option(
+                "coordinate with the ids of the stimuli; default stimulus_id, or image_id"
+            ),
+            "by": Option("coordinates of the neuroids that make the models", "texts"),
+            "model": Option("name of the only model; default the region, or the identifier"),
         },
     ),
     "rsatoolbox": Kind(
         "xconverge.interop.rsatoolbox:read_rsatoolbox_dataset",
-        "a Dataset that rsatoolbox saved",
-        {"stimulus": Option("descriptor with the ids of the stimuli"), **MODEL},
+        "a Dataset or TemporalDataset that rsatoolbox saved as HDF5",
+        {
+            "stimulus": Option("observation descriptor with the ids; default stimulus"),
+            **SHOWN,
+            "time": Option("name of the dim that the time becomes; default time"),
+            "model": Option("name of the model; default the descriptor model, then the file's"),
+        },
     ),
     "rsatoolbox-rdms": Kind(
         "xconverge.interop.rsatoolbox:read_rsatoolbox_rdms",
-        "RDMs that rsatoolbox saved",
-        {},
+        "RDMs that rsatoolbox saved as HDF5",
+        {
+            "stimulus": Option("pattern descriptor with the ids of the stimuli; default stimulus"),
+            "model": Option("RDM descriptor that names the models, or index; default model"),
+        },
         "rdms",
     ),
     "allen": Kind(
         "xconverge.interop.allen:read_allen",
-        "responses of the Allen Brain Observatory, as xarray writes them",
-        {},
+        "spike counts of AllenSDK in netCDF, with coordinates that say what was shown",
+        {
+            **VARIABLE,
+            "stimulus": Option("coordinates that say which stimulus was shown", "texts"),
+            **SHOWN,
+            "by": Option("coordinates of the units that make the models", "texts"),
+            "presentation": Option("dim of the presentations; default stimulus_presentation_id"),
+            "unit": Option("dim of the units; default unit_id"),
+            "model": Option("name of the only model; default that of the variable"),
+        },
     ),
     "netcdf": Kind(
         "xconverge.interop.xarray:read_netcdf",
-        "a netCDF file of xarray",
+        "any netCDF file, or what write_netcdf wrote",
         {
-            "variable": Option("variable to read"),
-            "model_dim": Option("dim of the models"),
-            "stimulus_dim": Option("dim of the stimuli"),
-            "feature_dim": Option("dim of the features"),
+            **VARIABLE,
+            "stimulus": Option("dim of the stimuli, or coordinate with their ids"),
+            "feature": Option("dims of the features; default feature", "texts"),
+            "model": Option("dim of the models, or name of the only one"),
         },
     ),
 }

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xconverge.interop._flat import decoded, free_our_names, text_labels
-from xconverge.interop._hdf5 import check_hdf5, is_hdf5, needs
+from xconverge.interop._flat import free_our_names
+from xconverge.interop._hdf5 import is_hdf5, open_hdf5
+from xconverge.interop._labels import decoded, text_labels
+from xconverge.interop._needs import needs
 from xconverge.interop._presentations import Repetitions, by_stimulus
 from xconverge.interop._reading import reading
-from xconverge.interop._stacked import checked, stacked
+from xconverge.interop._stacked import stacked
 from xconverge.kernels.rdm import triangle
 from xconverge.schema import (
     SchemaError,
@@ -110,7 +112,7 @@ def from_rsatoolbox_dataset(
     modality = modality or next(
         (a.attrs["modality"] for a in models.values() if "modality" in a.attrs), None
     )
-    return checked(stacked(models, modality, what="dataset", join="outer"), "dataset")
+    return stacked(models, modality, what="dataset", join="outer")
 
 
 def _dataset_array(dataset: Any, time: str) -> xr.DataArray:
@@ -241,7 +243,7 @@ def to_rsatoolbox_dataset(
     >>> from_rsatoolbox_dataset(to_rsatoolbox_dataset(reps)).identical(reps)
     True
     """
-    data = needs("rsatoolbox.data.dataset", "rsatoolbox")
+    data = needs("rsatoolbox.data.dataset", "to_rsatoolbox_dataset", "rsatoolbox")
     if model in getattr(reps, "dims", ()):
         reps = check_representations(reps, model, stimulus, feature)
     else:
@@ -501,7 +503,7 @@ def to_rsatoolbox_rdms(
     >>> from_rsatoolbox_rdms(rdms).identical(rdm(reps, "sqeuclidean"))
     True
     """
-    rsatoolbox = needs("rsatoolbox.rdm", "rsatoolbox")
+    rsatoolbox = needs("rsatoolbox.rdm", "to_rsatoolbox_rdms", "rsatoolbox")
     second = f"{stimulus}_2"
     array = check_dims(rdm, stimulus, second, what="rdm")
     check_labels(array, stimulus, second, what="rdm")
@@ -593,18 +595,16 @@ def _load(file: Path) -> dict[str, Any]:
                 f"{file} is a pickle, which can run any program when it is read, and is not read "
                 "here. If you trust it, load it with rsatoolbox and .save(…, file_type='hdf5')"
             )
-        raise SchemaError(f"{file} is no HDF5 file: it starts with {start!r}")
-    check_hdf5(file)
-    h5py: Any = needs("h5py")
-    with h5py.File(file, "r") as handle:
-        return _group(handle, h5py)
+    with open_hdf5(file) as handle:
+        return _group(handle)
 
 
-def _group(group: Any, h5py: Any) -> dict[str, Any]:
+def _group(group: Any) -> dict[str, Any]:
+    h5py = needs("h5py", "HDF5")
     found: dict[str, Any] = {}
     for key, item in group.items():
         if isinstance(item, h5py.Group):
-            found[key] = _group(item, h5py)
+            found[key] = _group(item)
         elif item.shape is not None:
             found[key] = item[()]
     for key in group.attrs:

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge.interop._flat import decoded, plain_attrs, text_labels
-from xconverge.interop._stacked import checked
+from xconverge.interop._flat import plain_attrs
+from xconverge.interop._labels import decoded, missing_value, text_labels
+from xconverge.interop._sets import checked
 from xconverge.schema import (
     SchemaError,
     check_representations,
@@ -333,8 +334,5 @@ def _filled(values: Any, first: Any) -> Any:
         return found
     if found.dtype.kind in "biu":
         found = found.astype(np.float64)
-    fill: Any = {"f": np.nan, "M": np.datetime64("NaT"), "m": np.timedelta64("NaT")}.get(
-        found.dtype.kind, ""
-    )
-    found[first < 0] = fill
+    found[first < 0] = missing_value(found.dtype)
     return found

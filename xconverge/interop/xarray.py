@@ -7,7 +7,6 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import xarray as xr
@@ -17,12 +16,13 @@ from xconverge.interop._flat import (
     free_our_names,
     one_variable,
     rename_dim,
-    text_labels,
 )
-from xconverge.interop._hdf5 import needs
+from xconverge.interop._labels import text_labels
+from xconverge.interop._needs import needs
 from xconverge.interop._netcdf import load_netcdf
 from xconverge.interop._reading import reading
-from xconverge.interop._stacked import checked
+from xconverge.interop._sets import checked
+from xconverge.interop._writing import writing
 from xconverge.schema import SchemaError, check_representations, check_text, listing
 from xconverge.storable import NAME, storable, storable_set
 
@@ -285,18 +285,10 @@ def write_netcdf(
     >>> read_netcdf(path).identical(reps)
     True
     """
-    needs("h5netcdf")
-    path = Path(path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} is there already; overwrite=True replaces it")
-    dataset = _for_netcdf(data)
-    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
-    try:
-        dataset.to_netcdf(part, engine="h5netcdf", format="NETCDF4")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
+    needs("h5netcdf", "netCDF4")
+    with writing(path, overwrite=overwrite) as part:
+        _for_netcdf(data).to_netcdf(part, engine="h5netcdf", format="NETCDF4")
+    return Path(path)
 
 
 def _for_netcdf(data: xr.DataArray | xr.Dataset) -> xr.Dataset:
