@@ -279,6 +279,8 @@ def open_store(path: StorePath, *, storage_options: Options | None = None) -> xr
     ----------
     path : str, path or zarr Store
         The store.
+    storage_options : dict, optional
+        Credentials and settings for a URL, as fsspec takes them; never written anywhere.
 
     Returns
     -------
@@ -549,6 +551,8 @@ def modalities(path: StorePath, *, storage_options: Options | None = None) -> li
     ----------
     path : str, path or zarr Store
         The store.
+    storage_options : dict, optional
+        Credentials and settings for a URL, as fsspec takes them; never written anywhere.
 
     Returns
     -------
