@@ -263,6 +263,7 @@ def test_rows_that_the_model_cannot_represent(path: Path) -> None:
         ({"stimuli": ["a", ""]}, "empty label"),
         ({"stimuli": [1, 2]}, "text labels"),
         ({"modality": "a/b"}, "without '/'"),
+        ({"modality": "rdms"}, "'rdms' is a name that the store needs"),
         ({"coords": {"layer": [1, 2]}}, "coords"),
         ({"coords": {"model": "x"}}, "coords"),
     ],
@@ -272,6 +273,13 @@ def test_bad_starts_are_refused(path: Path, options: dict[str, Any], said: str) 
     with pytest.raises(SchemaError, match=said):
         ModelWriter(path, **{**given, "n_features": 2, **options})
     assert not path.exists() or not (path / INCOMPLETE).exists()
+
+
+def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("all of it")
+    with pytest.raises(FileExistsError, match="not a Zarr format 3 group"):
+        writer(tmp_path)
+    assert os.listdir(tmp_path) == ["thesis.tex"]
 
 
 def test_a_writer_is_for_one_model_of_known_stimuli(path: Path) -> None:

@@ -104,6 +104,14 @@ def test_everything_that_a_folder_can(bucket: tuple[str, dict[str, Any] | None])
     write_study(url + "-results", results, storage_options=options)
     saved = open_store(url + "-results", storage_options=options)
     assert saved["a/b/rsa"].values.tolist() == [0.5, 0.25]
+    write_study(
+        url + "-results",
+        results.map_over_datasets(lambda d: 2 * d),
+        overwrite=True,
+        storage_options=options,
+    )
+    saved = open_store(url + "-results", storage_options=options)
+    assert saved["a/b/rsa"].values.tolist() == [1.0, 0.5]
     plain = xr.open_zarr(url, group="vision", consolidated=False, storage_options=options)
     xr.testing.assert_equal(plain["representation"].compute(), doubled.compute())
 

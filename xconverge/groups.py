@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -45,6 +46,8 @@ READ: dict[str, Any] = {
     "decode_timedelta": xr.coders.CFTimedeltaCoder(decode_via_units=False),
 }
 COMMIT = f"{NAME}/.commit"
+OF_A_GROUP = re.compile(r"([^/\\.][^/\\]*/)?(zarr\.json|c(/\d+)*)")
+"""What a commit may write: metadata and chunks of the group, and nothing outside of it."""
 
 # What can follow what along a coordinate; all else is a number
 KINDS = {"O": "text", "T": "text", "U": "text", "b": "bool", "M": "time", "m": "duration"}
@@ -304,11 +307,11 @@ def _staged_keys(target: Bucket, root: Bucket) -> Iterator[Bucket]:
             yield stage
         if target.metadata() != before:
             raise FileExistsError(f"{target} was changed by someone else meanwhile; run this again")
-        keys = stage.keys()
-        if before is not None:
-            target.remove()
-        for key in sorted(keys, key="zarr.json".__eq__):
-            target.take_over(stage, key, key)
+        for name in target.names():
+            if not str(stage).endswith(f"/{name}"):
+                target.remove(name)
+        for name in sorted(stage.keys(), key="zarr.json".__eq__):
+            target.take_over(stage, name, name)
     finally:
         stage.remove()
 
@@ -366,6 +369,7 @@ def _blocks(array: xr.DataArray, real: xr.DataArray) -> Fill:
 def grow(root: Place, modality: str, new: xr.DataArray, fill: Fill | None = None) -> None:
     """Add models to a modality; the caller holds the lock of the root."""
     place = root / modality
+    carry_out(place)
     old = open_array(root, modality)
     new = _fitting(old, new)
     coords = _grown_coords(old, new)
@@ -395,6 +399,10 @@ def grow(root: Place, modality: str, new: xr.DataArray, fill: Fill | None = None
             data = da.from_array(target, chunks=steps)
         else:
             first = tuple(n_old if dim == "model" else 0 for dim in old.dims)
+            if first[0]:
+                # what a writer that died has left there
+                for number in range(n_old, shape[0]):
+                    place.remove(f"{NAME}/c/{number}")
             good = (fill or _blocks(blocks, widths(new)))(place / NAME, layout, first)
             variable = xr.Variable(old.dims, np.broadcast_to(np.empty((), old.dtype), shape))
             data = ChunkReader(place, NAME, variable, layout, whole=True).lazy()
@@ -466,16 +474,22 @@ def commit(place: Files, files: Mapping[str, bytes]) -> None:
     listed = {key: base64.b64encode(data).decode() for key, data in files.items()}
     text = json.dumps(listed).encode()
     place.put(COMMIT, text, b"\n%d" % checksum(np.frombuffer(text, np.uint8)))
-    _carry_out(place)
+    carry_out(place)
 
 
-def _carry_out(place: Files) -> None:
+def carry_out(place: Place) -> None:
+    """Carry out a commit, if there is one; the caller holds the lock of the root."""
+    if not isinstance(place, Files) or not place.exists(COMMIT):
+        return
     text, _, crc = place.read(COMMIT).tobytes().rpartition(b"\n")
-    if int(crc) != checksum(np.frombuffer(text, np.uint8)):
+    files: dict[str, str] = {}
+    if crc.isdigit() and int(crc) == checksum(np.frombuffer(text, np.uint8)):
+        files = json.loads(text)
+    if not files or not all(OF_A_GROUP.fullmatch(name) for name in files):
         raise DamagedStoreError(
             f"{place / COMMIT} is damaged; delete it if the modality opens without it"
         )
-    for name, data in json.loads(text).items():
+    for name, data in files.items():
         place.put(name, base64.b64decode(data))
     place.remove(COMMIT)
 
@@ -490,8 +504,7 @@ def finish_commit(root: Place, place: Place) -> bytes | None:
     if place.exists(COMMIT):
         try:
             with root.lock(f"writing {place}"):
-                if place.exists(COMMIT):
-                    _carry_out(place)
+                carry_out(place)
         except PermissionError as error:
             raise PermissionError(
                 f"{place} was interrupted while models were added, and cannot be finished without "

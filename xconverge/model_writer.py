@@ -250,6 +250,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         """Find what is there of the model, or make a place for it."""
         asked = self._asked
         existing = None
+        groups.carry_out(self._root / self._modality)
         if self._modality in names_of(self._root):
             existing = groups.open_array(self._root, self._modality)
             self._check_modality(existing)

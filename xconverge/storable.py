@@ -20,6 +20,8 @@ from xconverge.schema import (
 )
 
 NAME = "representation"
+TAKEN = ("incomplete_models", "neighbor_graphs", "rdms")
+"""Groups of a store that hold something else."""
 DIMS: Dims = ("model", "stimulus", "feature")
 TEXT = np.dtypes.StringDType()
 """A Zarr ``string``; numpy's ``<U`` has no stable Zarr format."""
@@ -31,6 +33,8 @@ RESERVED_FOR_TIMES = ("units", "calendar", "dtype")
 def modality_of(array: xr.DataArray, modality: str | None) -> str:
     """Name of the group: as given, or that of the attrs."""
     name = array.attrs.get("modality") if modality is None else modality
+    if name in TAKEN:
+        raise SchemaError(f"modality {name!r} is a name that the store needs; choose another")
     if not isinstance(name, str) or not re.fullmatch(r"(?![.]|__)[^/\\]+", name):
         raise SchemaError(
             f"modality= names a group of the store: text without '/', that does not start with "

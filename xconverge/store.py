@@ -583,9 +583,12 @@ def names_of(root: Place) -> list[str]:
 
 
 def ensure_store(root: Place) -> None:
-    """Make the store where there is none, whoever is first."""
+    """Make the store where there is none, whoever is first; not among files of others."""
+    others = [name for name in root.names() if not name.startswith(".")]
     if root.is_group():
         return
+    if others:
+        groups.check_free(root, overwrite=False)
     groups.new_group(root, _store_attrs())
 
 
