@@ -222,13 +222,14 @@ def _extract(url: str, options: dict[str, Any], models: list[str]) -> None:
                 w.write([stimulus], np.full((1, 2), number, "f4"))
 
 
+@pytest.mark.slow
 def test_processes_write_models_into_a_bucket_at_once(s3: dict[str, Any]) -> None:
     fsspec.filesystem("s3", **s3).call_s3("create_bucket", Bucket="many")
     url = "s3://many/study.zarr"
     context = multiprocessing.get_context("spawn")
-    names = [f"m{i}" for i in range(6)]
+    names = [f"m{i}" for i in range(4)]
     processes = [
-        context.Process(target=_extract, args=(url, s3, part)) for part in (names[:3], names[3:])
+        context.Process(target=_extract, args=(url, s3, part)) for part in (names[:2], names[2:])
     ]
     for process in processes:
         process.start()
@@ -241,6 +242,7 @@ def test_processes_write_models_into_a_bucket_at_once(s3: dict[str, Any]) -> Non
     validate_store(url, deep=True, storage_options=s3)
 
 
+@pytest.mark.slow
 def test_a_bucket_is_read_by_a_cluster(s3: dict[str, Any]) -> None:
     from distributed import Client, LocalCluster
 
