@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -371,30 +372,28 @@ def test_a_warning_when_stimuli_stay_pending(path: Path) -> None:
         w.write(STIMULI[49:], VALUES[49:])
 
 
-SCRIPT = """
-import sys, pytest
-from tests.test_model_writer import VALUES, fill, shrink, writer
-shrink(pytest.MonkeyPatch())
-path, seed, names = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
-import numpy as np
-from tests.test_model_writer import STIMULI
-for name in names:
-    with writer(path, name) as w:
-        todo = np.random.default_rng(seed).permutation(w.pending)
-        print("start", name, len(todo), flush=True)
-        for start in range(0, len(todo), 4):
-            part = list(todo[start:start + 4])
-            w.write(part, VALUES[[STIMULI.index(s) for s in part]])
-            print("wrote", name, *[STIMULI.index(s) for s in part], flush=True)
-    print("done", name, flush=True)
-"""
+FORKS = multiprocessing.get_context("forkserver")
+"""Processes of their own, forked from one that has imported everything."""
 
 
-def start(path: Path, seed: int, *names: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", SCRIPT, str(path), str(seed), *names]
-    root = str(Path(__file__).parents[1])
-    env = {**os.environ, "PYTHONPATH": root}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
+def extract(path: Path, seed: int, names: list[str], told: Connection) -> None:
+    """Write models in small batches, and tell what ``write`` has returned from."""
+    shrink(pytest.MonkeyPatch())
+    for name in names:
+        with writer(path, name) as w:
+            todo = np.random.default_rng(seed).permutation([STIMULI.index(s) for s in w.pending])
+            for part in np.split(todo, range(4, len(todo), 4)):
+                fill(w, part.tolist())
+                told.send((name, part.tolist()))
+
+
+def start(path: Path, seed: int, names: list[str]) -> tuple[Any, Connection]:
+    FORKS.set_forkserver_preload(["tests.test_model_writer"])
+    reading, writing = FORKS.Pipe(duplex=False)
+    process = FORKS.Process(target=extract, args=(path, seed, names, writing))
+    process.start()
+    writing.close()
+    return process, reading
 
 
 def kill_often(path: Path, times: int) -> int:
@@ -404,26 +403,26 @@ def kill_often(path: Path, times: int) -> int:
     killed, seed = 0, 0
     while killed < times:
         seed += 1
-        process = start(path, seed, *"abc")
-        assert process.stdout is not None
-        lines = 0
+        process, said = start(path, seed, list("abc"))
         stop_after = moments.randrange(0, 16)
-        for line in process.stdout:
-            word, name, *rest = line.split()
-            if word == "wrote":
-                told[name].update(map(int, rest))
-                lines += 1
-            if lines > stop_after:
-                time.sleep(moments.random() * 0.01)
-                break
-        process.send_signal(signal.SIGKILL)
-        more, _ = process.communicate()
-        for line in more.splitlines():
-            if line.startswith("wrote") and line.endswith(tuple("0123456789")):
-                told[line.split()[1]].update(map(int, line.split()[2:]))
-        killed += process.returncode == -signal.SIGKILL
+        heard = 0
+        if moments.random() < 0.25:
+            # at any moment, while it starts too
+            time.sleep(moments.random() * 0.4)
+            process.kill()
+        try:
+            while True:
+                name, part = said.recv()
+                told[name].update(part)
+                heard += 1
+                if heard == stop_after + 1:
+                    time.sleep(moments.random() * 0.01)
+                    process.kill()
+        except EOFError:
+            process.join()
+        killed += process.exitcode == -signal.SIGKILL
         check_after_kill(path, told)
-        if process.returncode == 0:
+        if process.exitcode == 0:
             # all complete: begin anew
             told = {name: set() for name in "abc"}
             shutil.rmtree(path)
@@ -458,10 +457,13 @@ def test_writers_killed_fifty_times_lose_no_batch(path: Path) -> None:
 
 def test_two_processes_write_sixteen_models_at_once(path: Path) -> None:
     names = [f"model {i}" for i in range(16)]
-    processes = [start(path, 1, *names[:8]), start(path, 2, *names[8:])]
-    for process in processes:
-        process.communicate()
-        assert process.returncode == 0
+    running = [start(path, 1, names[:8]), start(path, 2, names[8:])]
+    for process, said in running:
+        with contextlib.suppress(EOFError):
+            while True:
+                said.recv()
+        process.join()
+        assert process.exitcode == 0
     reps = open_representations(path, "vision", incomplete="error")
     assert sorted(reps.indexes["model"]) == sorted(names)
     for name in names:
