@@ -204,8 +204,20 @@ def test_dtypes(path: Path) -> None:
         with pytest.raises(SchemaError, match=r"float64 .* float32.* lose digits.*dtype='float32'"):
             w.write(STIMULI[1:2], np.ones((1, 2)))
         w.write(STIMULI[1:2], np.ones((1, 2), np.int64))
+    for dtype, stored in (("f2", "f4"), ("f8", "f8"), ("i8", "f8"), ("?", "f4")):
+        with ModelWriter(path, f"first {dtype}", "a", STIMULI[:2], 2) as w:
+            w.write(STIMULI[:2], np.ones((2, 2), dtype))
+        assert open_representations(path, f"first {dtype}").dtype == stored
+    with ModelWriter(path, "single", "b", STIMULI[:2], 2) as w:
+        # settled by the modality
+        w.write(STIMULI[:2], np.ones((2, 2), "f2"))
+    assert open_representations(path, "single").dtype == np.float32
+    nothing = ModelWriter(path, "empty", "a", STIMULI[:2], 2)
+    assert nothing.pending == STIMULI[:2]
+    nothing.close()
+    assert not (path / INCOMPLETE).exists()
     with pytest.raises(SchemaError, match="stored as float32, and dtype is float64"):
-        ModelWriter(path, "single", "b", STIMULI[:2], 2, dtype="float64")
+        ModelWriter(path, "single", "c", STIMULI[:2], 2, dtype="float64")
     with pytest.raises(SchemaError, match="float16, float32 or float64, got int8"):
         ModelWriter(path, "other", "b", STIMULI[:2], 2, dtype="int8")
 

@@ -45,8 +45,8 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
     n_features : int
         Width of the model.
     dtype : dtype, optional
-        What floats are stored as, and rounded to; default that of the modality, ``float32`` for a
-        new one, into which half precision fits and double does not.
+        What floats are stored as, and rounded to; default that of the modality. A new one takes
+        that of the first batch, at least ``float32``. Digits are lost only where it is given.
     coords : mapping, optional
         One value for each model coordinate of the modality (network, layer, family …).
     restart : bool
@@ -98,7 +98,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
     ...     w.write(["dog"], np.zeros((1, 4)))
     ['dog']
     >>> open_representations(path, "vision").sel(model="vit", stimulus="dog").values
-    array([0., 0., 0., 0.], dtype=float32)
+    array([0., 0., 0., 0.])
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         with root.lock(f"starting {doing}"):
             self._held.enter_context((self._place / NAME).lock(f"writing {doing}", patience=0))
             try:
-                self._start(restart)
+                self._start(restart, asked.dtype)
             except BaseException:
                 self._held.close()
                 if not self._place.is_group():
@@ -179,8 +179,12 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         """
         if not self._open:
             raise ValueError("this ModelWriter is closed; start another one")
+        values = _numbers(batch, f"model {self._asked.model!r}")
+        if self._begun is None and self.pending:
+            with self._root.lock(f"starting model {self._asked.model!r}"):
+                self._start(False, np.result_type(values.dtype, np.float32))
         positions = self._positions(stimuli)
-        values = self._values(batch, positions)
+        values = self._values(values, positions)
         if np.any(np.diff(positions) < 0):
             order = np.argsort(positions)
             positions, values = positions[order], values[order]
@@ -216,7 +220,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
             return
         self._open = False
         with self._held:
-            if self._done.all():
+            if self._begun is None or self._done.all():
                 with self._on_a_full_disk(), self._root.lock(f"adding {self._asked.model!r}"):
                     if self._begun is not None:
                         self._complete(self._begun)
@@ -229,11 +233,13 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         trace: TracebackType | None,
     ) -> None:
         """Close the writer; after an error the model stays incomplete."""
-        if error is not None:
+        if error is not None and self._begun is not None:
             self._open = False
             self._held.close()
             return
         self.close()
+        if error is not None:
+            return
         pending = self.pending
         if pending:
             warnings.warn(
@@ -246,8 +252,8 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
 
     # Starting
 
-    def _start(self, restart: bool) -> None:
-        """Find what is there of the model, or make a place for it."""
+    def _start(self, restart: bool, dtype: np.dtype[Any] | None) -> None:
+        """Find what is there of the model, or make a place for it as soon as its dtype is known."""
         asked = self._asked
         existing = None
         groups.carry_out(self._root / self._modality)
@@ -260,7 +266,11 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
                 self._stimuli = existing.indexes["stimulus"]
                 self._done = np.ones(len(self._stimuli), bool)
                 return
-        self._common = self._shared(existing)
+        if existing is None and dtype is None and not self._folder.is_group():
+            self._stimuli = asked.labels.indexes["stimulus"]
+            self._done = np.zeros(len(self._stimuli), bool)
+            return
+        self._common = self._shared(existing, dtype)
         self._stimuli = self._common.indexes["stimulus"]
         self._check_coords(existing)
         if restart:
@@ -312,7 +322,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
                 f"{asked.coords}; give the new one another name"
             )
 
-    def _shared(self, existing: xr.DataArray | None) -> xr.Dataset:
+    def _shared(self, existing: xr.DataArray | None, dtype: np.dtype[Any] | None) -> xr.Dataset:
         """What all models that are begun share, from the modality, from them, or from here."""
         folder, asked = self._folder, self._asked
         if existing is not None:
@@ -330,7 +340,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
                     f"{self._modality!r} has now; delete {folder}, or choose another modality"
                 )
         else:
-            dtype = existing.dtype if existing is not None else asked.dtype or np.dtype("f4")
+            dtype = existing.dtype if existing is not None else dtype
             sizes = {"model": 1, "stimulus": stimuli.sizes["stimulus"]}
             common = storable(stimuli).assign_attrs(
                 dtype=np.dtype(dtype).name, chunks=self._steps(sizes, np.dtype(dtype))
@@ -453,11 +463,9 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
             )
         return positions
 
-    def _values(self, batch: Any, positions: Array) -> Array:
-        """The batch as numbers of the store."""
+    def _values(self, values: Array, positions: Array) -> Array:
+        """The batch in the dtype of the store."""
         who = f"model {self._asked.model!r}"
-        assert self._begun is not None or not len(positions)
-        values = _numbers(batch, who)
         shape = (len(positions), self._asked.n_features)
         if values.shape != shape:
             raise SchemaError(

@@ -116,6 +116,7 @@ def write_representations(
     Examples
     --------
     >>> import tempfile
+    >>> import numpy as np
     >>> from xconverge.stack import stack_models
     >>> path = tempfile.mkdtemp() + "/study.zarr"
     >>> reps = stack_models({"a": np.ones((2, 3))}, stimuli=["cat", "dog"])
@@ -180,6 +181,7 @@ def append_models(
     Examples
     --------
     >>> import tempfile
+    >>> import numpy as np
     >>> from xconverge.stack import stack_models
     >>> path = tempfile.mkdtemp() + "/study.zarr"
     >>> reps = stack_models({"a": np.ones((2, 3))}, stimuli=["cat", "dog"], modality="vision")
@@ -236,6 +238,7 @@ def open_representations(
     Examples
     --------
     >>> import tempfile
+    >>> import numpy as np
     >>> from xconverge.stack import stack_models
     >>> path = tempfile.mkdtemp() + "/study.zarr"
     >>> reps = stack_models({"a": np.ones((2, 3))}, stimuli=["cat", "dog"])
@@ -396,6 +399,7 @@ def write_neighbors(
     Examples
     --------
     >>> import tempfile
+    >>> import numpy as np
     >>> from xconverge import neighbor_graph, stack_models
     >>> path = tempfile.mkdtemp() + "/study.zarr"
     >>> reps = stack_models({"a": np.eye(4)}, stimuli=list("wxyz"), modality="vision")
@@ -474,6 +478,7 @@ def write_rdms(
     Examples
     --------
     >>> import tempfile
+    >>> import numpy as np
     >>> from xconverge import rdm, stack_models
     >>> reps = stack_models({"a": np.eye(4)}, stimuli=list("wxyz"))
     >>> path = tempfile.mkdtemp() + "/study.zarr"

@@ -72,9 +72,7 @@ def writing(folder: Path, stimuli: int, features: int, repeats: int) -> Table:
         **{f"zarr's array, pipeline {pipe}": partial(fresh, by_zarr, pipe) for pipe in PIPELINES},
         "write_representations": partial(fresh, at_once, reps),
         "ModelWriter, one batch": partial(fresh, in_batches, ids, [np.arange(stimuli)]),
-        f"ModelWriter, batches of {small}": partial(
-            fresh, in_batches, ids, splits(small, straight)
-        ),
+        f"ModelWriter, batches of {small}": partial(fresh, in_batches, ids, straight),
         f"ModelWriter, batches of {small} in random order": partial(fresh, in_batches, ids, mixed),
     }
     seconds = dict.fromkeys(calls, float("inf"))
