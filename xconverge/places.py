@@ -120,7 +120,13 @@ class Folder(Files):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.store = str(path)
+
+    @property
+    def store(self) -> Any:
+        # newer Zarr reads a text as a URL, of which "?" ends the path
+        from zarr.storage import LocalStore
+
+        return LocalStore(self.path)
 
     def __truediv__(self, name: str) -> Folder:
         return Folder(self.path / name)
