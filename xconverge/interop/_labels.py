@@ -86,5 +86,6 @@ def _check_as_many(values: Any, texts: Any, what: str) -> None:
 def missing_value(dtype: Any) -> Any:
     """What fills a place that has no value: NaN, NaT, or empty text; 0 for whole numbers."""
     kind = np.dtype(dtype).kind
-    known = {"f": np.nan, "M": np.datetime64("NaT"), "m": np.timedelta64("NaT")}
-    return known.get(kind, 0 if kind in "biu" else "")
+    if kind in "mM":
+        return np.array("NaT", dtype)
+    return np.nan if kind == "f" else 0 if kind in "biu" else ""
