@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -299,3 +300,20 @@ def test_a_width_of_zero_is_refused_by_name():
         validate(make_reps().isel(feature=slice(0)))
     with pytest.raises(SchemaError, match="model 'b' has no features"):
         xc.stack_models({"a": np.ones((2, 3)), "b": np.ones((2, 0))}, stimuli=["x", "y"])
+
+
+def test_labels_and_attrs_are_data_and_escaped_in_html(tmp_path: Path) -> None:
+    hostile = "<script>alert(1)</script>{0.__class__}"
+    reps = xc.stack_models(
+        {hostile: np.ones((2, 3))}, stimuli=[f"{hostile} a", "__import__('os')"], modality="v"
+    )
+    reps = reps.assign_coords(caption=("stimulus", ["<img src=x onerror=1>", hostile]))
+    reps.attrs["note"] = hostile
+    xc.write_representations(tmp_path / "s.zarr", reps)
+    opened = xc.open_representations(tmp_path / "s.zarr", "v")
+    assert opened.indexes["stimulus"].tolist() == reps.indexes["stimulus"].tolist()
+    assert opened.attrs["note"] == hostile
+    for html in (opened._repr_html_(), xc.open_store(tmp_path / "s.zarr")._repr_html_()):
+        assert "&lt;script&gt;" in html
+        assert "<script>alert" not in html
+        assert "<img src=x" not in html
