@@ -241,9 +241,7 @@ def test_a_commit_that_was_interrupted_is_carried_out(
         assert open_representations(path, "vision").sizes["model"] == 3
 
 
-@pytest.mark.parametrize(
-    "name", ["../../escaped", "/tmp/escaped", "a/../../x", "c/../../x", ".x/c"]
-)
+@pytest.mark.parametrize("name", ["../../escaped", "/escaped", "a/../../x", "c/../../x", ".x/c"])
 def test_a_commit_writes_nothing_outside_of_its_group(path: Path, name: str) -> None:
     from xconverge.chunk_files import checksum
 

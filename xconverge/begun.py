@@ -82,11 +82,10 @@ class Begun:
 
     def lazy(self) -> xr.DataArray:
         """The model as it is: (model, stimulus, feature), pending stimuli NaN."""
-        variable = xr.Variable(
-            ("stimulus", "feature"),
-            np.broadcast_to(np.empty((), self.layout.dtype), self.layout.shape),
-        )
-        data = BegunReader(self, variable).lazy()
+        dims = ("stimulus", "feature")
+        reader = BegunReader.of_layout(self.place, NAME, dims, self.layout, whole=False)
+        reader.parts = self.parts
+        data = reader.lazy()
         return xr.DataArray(
             data[None],
             {
@@ -103,20 +102,18 @@ class Begun:
 class BegunReader(ChunkReader):
     """Reads the chunks of a model that was begun, and the rows that wait for theirs."""
 
-    def __init__(self, begun: Begun, variable: xr.Variable) -> None:
-        super().__init__(begun.place, NAME, variable, begun.layout, whole=False)
-        self.begun = begun
+    parts: Parts
 
     def chunk(self, index: Index) -> Array:
         """One chunk, NaN where stimuli are pending."""
         array = self.place / NAME
         if not array.exists(key(index)):
             i, p = index
-            rows, values, _ = self.begun.parts.read(i)
-            block = np.full(self.begun.layout.chunks, np.nan, self.dtype)
+            rows, values, _ = self.parts.read(i)
+            block = np.full(self.chunks, np.nan, self.dtype)
             block[rows] = values[:, p * block.shape[1] : (p + 1) * block.shape[1]]
             if not array.exists(key(index)):
-                part = tuple(slice(0, s.stop - s.start) for s in self.begun.layout.region(index))
+                part = tuple(slice(0, s.stop - s.start) for s in self.parts.layout.region(index))
                 return block[part]
         return super().chunk(index)
 

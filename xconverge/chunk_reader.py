@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Hashable, Sequence
+from typing import Any, Self
 from uuid import uuid4
 
 import dask.array as da
@@ -48,6 +49,14 @@ class ChunkReader:
         self.ndim = variable.ndim
         preferred = variable.encoding.get("preferred_chunks", variable.sizes)
         self.chunks = layout.chunks if layout else tuple(preferred[dim] for dim in self.dims)
+
+    @classmethod
+    def of_layout(
+        cls, place: Place, name: str, dims: Sequence[Hashable], layout: Layout, whole: bool
+    ) -> Self:
+        """A reader of chunks that are encoded as ours; nothing is opened."""
+        blank = np.broadcast_to(np.empty((), layout.dtype), layout.shape)
+        return cls(place, name, xr.Variable(dims, blank), layout, whole)
 
     def lazy(self) -> da.Array:
         """The array, in its own chunks."""

@@ -203,13 +203,16 @@ def _in_memory(name: str, variable: xr.Variable, place: Place, whole: bool) -> x
 
 def check_chunks(place: Place, name: str) -> None:
     """Every chunk of a variable is there; Zarr would read 0 or empty text where one is not."""
-    layout = (place / name).metadata() or {}
-    grid = layout.get("chunk_grid", {}).get("configuration", {}).get("chunk_shape")
-    if grid is not None:
-        for index in np.ndindex(
-            *(-(-n // step) for n, step in zip(layout["shape"], grid, strict=True))
-        ):
-            check_chunk(place, name, index)
+    for index in chunk_indices((place / name).metadata() or {}):
+        check_chunk(place, name, index)
+
+
+def chunk_indices(metadata: Mapping[str, Any]) -> Iterator[Index]:
+    """The chunks of an array, in order; none where the grid is not a regular one."""
+    steps = metadata.get("chunk_grid", {}).get("configuration", {}).get("chunk_shape")
+    if steps is not None:
+        sizes = zip(metadata["shape"], steps, strict=True)
+        yield from np.ndindex(*(-(-size // step) for size, step in sizes))
 
 
 def check_chunk(place: Place, name: str, index: Index) -> None:
@@ -404,8 +407,7 @@ def grow(root: Place, modality: str, new: xr.DataArray, fill: Fill | None = None
                 for number in range(n_old, shape[0]):
                     place.remove(f"{NAME}/c/{number}")
             good = (fill or _blocks(blocks, widths(new)))(place / NAME, layout, first)
-            variable = xr.Variable(old.dims, np.broadcast_to(np.empty((), old.dtype), shape))
-            data = ChunkReader(place, NAME, variable, layout, whole=True).lazy()
+            data = ChunkReader.of_layout(place, NAME, old.dims, layout, whole=True).lazy()
         if not good:
             validate(xr.DataArray(data, coords.coords, old.dims)[region])
     except BaseException:

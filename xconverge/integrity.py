@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-import xarray as xr
-
 from xconverge import groups
 from xconverge.begun import INCOMPLETE, Begun, begun_models
 from xconverge.chunk_files import Layout
@@ -51,6 +48,7 @@ def validate_store(
     Examples
     --------
     >>> import tempfile
+    >>> import numpy as np
     >>> from xconverge import stack_models, write_representations
     >>> path = tempfile.mkdtemp() + "/study.zarr"
     >>> reps = stack_models({"a": np.ones((2, 3))}, stimuli=["cat", "dog"])
@@ -112,12 +110,12 @@ def _damage_of_group(root: Place, place: Place) -> Iterator[str]:
             f"dim_{i}" for i in range(len(metadata["shape"]))
         ]
         if name == NAME and layout is not None:
-            variable = xr.Variable(dims, np.broadcast_to(np.empty((), layout.dtype), layout.shape))
             whole = groups.is_whole(place) and not pending
-            reader = ChunkReader(place, name, variable, layout, whole)
+            reader = ChunkReader.of_layout(place, name, dims, layout, whole)
             yield from _told(reader.chunk, layout.indices())
         else:
-            yield from _told(_Checked(place, name, metadata, pending), _indices(metadata))
+            checked = _Checked(place, name, metadata, pending)
+            yield from _told(checked, groups.chunk_indices(metadata))
 
 
 def _told(read: Callable[[Any], object], indices: Any) -> Iterator[str]:
@@ -129,23 +127,14 @@ def _told(read: Callable[[Any], object], indices: Any) -> Iterator[str]:
             yield str(error)
 
 
-def _steps(metadata: dict[str, Any]) -> list[int]:
-    grid: list[int] = metadata["chunk_grid"]["configuration"]["chunk_shape"]
-    return grid
-
-
-def _indices(metadata: dict[str, Any]) -> Iterator[tuple[int, ...]]:
-    sizes = zip(metadata["shape"], _steps(metadata), strict=True)
-    return iter(np.ndindex(*(-(-size // step) for size, step in sizes)))
-
-
 class _Checked:
     """Reads chunks of a variable by Zarr, and says which one fails."""
 
     def __init__(self, place: Place, name: str, metadata: dict[str, Any], pending: bool) -> None:
         import zarr
 
-        self.place, self.name, self.steps = place, name, _steps(metadata)
+        self.place, self.name = place, name
+        self.steps: list[int] = metadata["chunk_grid"]["configuration"]["chunk_shape"]
         path = f"{place.inside}/{name}".lstrip("/")
         self.array = zarr.open_array(place.store, path=path, mode="r")
         self.whole = groups.is_whole(place) and not pending
