@@ -123,7 +123,11 @@ def begun_models(root: Place, modality: str) -> list[Begun]:
     folder = root / INCOMPLETE / modality
     if not isinstance(folder, Files) or not folder.is_group():
         return []
-    stimuli = shared(folder).indexes["stimulus"]
+    return begun_in(folder, shared(folder).indexes["stimulus"])
+
+
+def begun_in(folder: Files, stimuli: pd.Index) -> list[Begun]:
+    """All models that were begun in the group of a modality."""
     found = [one for name in folder.names() if (one := begun_at(folder / name, stimuli))]
     return sorted(found, key=lambda one: one.model)
 

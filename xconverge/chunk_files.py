@@ -14,19 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from xconverge.checksums import checksum
 from xconverge.kernels.rows import Array
 from xconverge.places import Files, Place
 
 Index = tuple[int, ...]
 CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
-
-
-def checksum(data: Array, before: int = 0) -> int:
-    """The crc32c of an array's bytes, or of what had the checksum ``before`` and these."""
-    import google_crc32c
-
-    flat = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
-    return int(google_crc32c.extend(before, flat))
 
 
 class DamagedError(Exception):

@@ -25,7 +25,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge.chunk_files import Index, Layout, checksum, key, write_chunk
+from xconverge.checksums import checksum
+from xconverge.chunk_files import Index, Layout, key, write_chunk
 from xconverge.chunk_reader import ChunkReader
 from xconverge.places import Bucket, Files, Folder, Inside, Place
 from xconverge.schema import (
@@ -198,7 +199,12 @@ def _in_memory(name: str, variable: xr.Variable, place: Place, whole: bool) -> x
         dask.config.set(scheduler="synchronous"),
     ):
         loaded: xr.Variable = variable.compute()
-    return loaded.astype(object) if loaded.dtype.kind == "T" else loaded
+    return with_objects(loaded)
+
+
+def with_objects(variable: xr.Variable) -> xr.Variable:
+    """Text as Python objects, as xarray's users have it."""
+    return variable.astype(object) if variable.dtype.kind == "T" else variable
 
 
 def check_chunks(place: Place, name: str) -> None:

@@ -15,10 +15,19 @@ import pandas as pd
 import xarray as xr
 
 from xconverge import groups
-from xconverge.begun import INCOMPLETE, Begun, begun_at, begun_models, folder_name, shared
+from xconverge.begun import (
+    INCOMPLETE,
+    Begun,
+    begun_at,
+    begun_in,
+    begun_models,
+    folder_name,
+    shared,
+)
 from xconverge.chunk_files import Index, Layout, is_finite, key
 from xconverge.chunks import recommend_chunks
 from xconverge.kernels.rows import Array
+from xconverge.parts import runs
 from xconverge.places import Files, StorePath, place_of
 from xconverge.schema import SchemaError, check_labels, check_text, join_labels, listing
 from xconverge.storable import DIMS, NAME, modality_of, storable, storable_set
@@ -185,20 +194,18 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
                 self._start(False, np.result_type(values.dtype, np.float32))
         positions = self._positions(stimuli)
         values = self._values(values, positions)
-        if np.any(np.diff(positions) < 0):
-            order = np.argsort(positions)
-            positions, values = positions[order], values[order]
         if not len(positions):
             return
         assert self._begun is not None
         parts = self._begun.parts
         values = parts.padded(values)
-        chunk_rows = positions // parts.step
+        order = np.argsort(positions, kind="stable")
+        chunk_rows = positions[order] // parts.step
         cuts = np.flatnonzero(np.diff(chunk_rows)) + 1
         with self._on_a_full_disk():
-            for here in np.split(np.arange(len(positions)), cuts):
-                block = values[here[0] : here[-1] + 1]
-                self._keep(int(chunk_rows[here[0]]), positions[here], block)
+            for here, i in zip(np.split(order, cuts), chunk_rows[[0, *cuts]], strict=True):
+                block = values[here[0] : here[-1] + 1] if len(runs(here)) == 1 else values[here]
+                self._keep(int(i), positions[here], block)
 
     def _keep(self, i: int, positions: Array, block: Array) -> None:
         """Keep rows of one chunk row, and make its chunks once it is full."""
@@ -342,14 +349,17 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         else:
             dtype = existing.dtype if existing is not None else dtype
             sizes = {"model": 1, "stimulus": stimuli.sizes["stimulus"]}
-            common = storable(stimuli).assign_attrs(
+            stored = storable(stimuli).assign_attrs(
                 dtype=np.dtype(dtype).name, chunks=self._steps(sizes, np.dtype(dtype))
             )
             if not (self._root / INCOMPLETE).is_group():
                 groups.new_group(self._root / INCOMPLETE)
-            for name, data in groups.files_of(common).items():
+            for name, data in groups.files_of(stored).items():
                 folder.put(name, data)
-            common = shared(folder)
+            coords = stored.coords.variables
+            common = stored.assign_coords(
+                {name: groups.with_objects(coord) for name, coord in coords.items()}
+            )
         _same_labels(common["stimulus"], asked.labels)
         if asked.dtype is not None and asked.dtype.name != common.attrs["dtype"]:
             raise SchemaError(
@@ -387,7 +397,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         if existing is not None:
             theirs = {str(name) for name, c in existing.coords.items() if "model" in c.dims}
         else:
-            begun = begun_models(self._root, self._modality)
+            begun = begun_in(self._folder, self._stimuli)
             others = [one for one in begun if one.model != self._asked.model]
             theirs = set(others[0].coords) if others else mine
         theirs -= {"model", "n_features"}

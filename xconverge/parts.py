@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
 
-from xconverge.chunk_files import Layout, checksum, key
+from xconverge.checksums import checksum, joined, row_checksums
+from xconverge.chunk_files import Layout, key
 from xconverge.kernels.rows import Array
 from xconverge.places import Bucket, Files, Folder
 
@@ -61,8 +64,7 @@ class Parts(ABC):
     def put(self, i: int, values: Array) -> None:
         """Put the chunks of a chunk row that is there as a whole."""
         for p in range(self.n_pieces):
-            part = values[:, p * self.piece : (p + 1) * self.piece]
-            self.place.put(key((i, p)), *self.layout.encode(part))
+            self.place.put(key((i, p)), *self.layout.encode(self._of_piece(values, p)))
 
     def size(self, i: int) -> int:
         """Number of stimuli of a chunk row."""
@@ -75,71 +77,61 @@ class Parts(ABC):
             return rows
         return np.pad(rows, ((0, 0), (0, self.width - rows.shape[1])), constant_values=np.nan)
 
+    def _of_piece(self, values: Array, p: int) -> Array:
+        """Columns that lie in one chunk."""
+        return values[:, p * self.piece : (p + 1) * self.piece]
+
 
 class FolderParts(Parts):
-    """Rows in files that become chunks; the log has a record of each batch of rows."""
+    """Rows in files that become chunks; a log says which rows are there, and their checksums."""
 
     def __init__(self, place: Folder, layout: Layout) -> None:
         super().__init__(place, layout)
         self.chunks = place.path
         self.folder = place.path / "parts"
         self.row_bytes = self.piece * layout.dtype.itemsize
-        self.log_sizes: dict[int, int] = {}
-        self.running: dict[int, tuple[int, list[int]]] = {}
-        """Of chunk rows that grow in order: the next row, and the checksum of each piece so far."""
+        self.entry = np.dtype([("row", "<u4"), ("checksums", "<u4", (self.n_pieces,))])
 
     def add(self, i: int, rows: Array, values: Array) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        entries = np.empty(len(rows), self.entry)
+        entries["row"] = rows
         for p in range(self.n_pieces):
-            with _open(self._part(i, p)) as file:
-                for run in _runs(rows):
-                    file.seek(int(rows[run.start]) * self.row_bytes)
-                    file.write(_bytes(self._of_piece(values[run], p)))
-        if i not in self.log_sizes:
-            self._records(i)
-        done, crcs = self.running.pop(i, (0, [0] * self.n_pieces))
-        if rows[0] == done and len(_runs(rows)) == 1 and (done or not self.log_sizes[i]):
-            crcs = [checksum(self._of_piece(values, p), crc) for p, crc in enumerate(crcs)]
-            self.running[i] = done + len(rows), crcs
+            piece = self._of_piece(values, p)
+            entries["checksums"][:, p] = row_checksums(piece)
+            with _opened(self._part(i, p)) as file:
+                for run in runs(rows):
+                    _write(file, piece[run], int(rows[run.start]) * self.row_bytes)
         # what is not in the log does not count
-        body = np.array([len(rows), *rows, checksum(values)], np.uint32)
-        record = np.append(body, np.uint32(checksum(body)))
-        with _open(self._log(i)) as file:
-            file.truncate(self.log_sizes[i])
-            file.seek(self.log_sizes[i])
-            file.write(_bytes(record))
-        self.log_sizes[i] += record.nbytes
+        with _opened(self._log(i)) as file:
+            size = os.fstat(file).st_size
+            _write(file, entries, size - size % self.entry.itemsize)
 
     def read(self, i: int) -> tuple[Array, Array, bool]:
-        found = [(rows, self._values(i, rows), crc) for rows, crc in self._records(i)]
-        good = [(rows, values) for rows, values, crc in found if checksum(values) == crc]
-        empty = np.empty(0, np.int64), np.empty((0, self.width), self.layout.dtype)
-        rows, values = (np.concatenate(side) for side in zip(empty, *good, strict=True))
-        return rows, values, len(good) == len(found)
+        rows, checksums = self._logged(i)
+        values = np.full((len(rows), self.width), np.nan, self.layout.dtype)
+        good = np.ones(len(rows), bool)
+        for p in range(self.n_pieces):
+            piece = self._of_piece(values, p)
+            piece[:] = self._piece(i, p, rows)
+            good &= row_checksums(piece) == checksums[:, p]
+        return rows[good], values[good], bool(good.all())
 
     def finish(self, i: int) -> None:
-        size, dtype = self.size(i), self.layout.dtype
-        done, crcs = self.running.pop(i, (0, []))
-        padding = np.full((self.step - size, self.piece), np.nan, dtype)
+        _, checksums = self._logged(i)
+        padding = np.full((self.step - self.size(i), self.piece), np.nan, self.layout.dtype)
         for p in range(self.n_pieces):
             part, chunk = self._part(i, p), self.chunks / key((i, p))
             if not part.exists():
                 continue
-            with _open(part) as file:
-                file.seek(size * self.row_bytes)
-                file.write(_bytes(padding))
-                file.flush()
-                if done == size:
-                    crc = checksum(padding, crcs[p])
-                else:
-                    crc = checksum(np.fromfile(part, np.uint8, self.layout.nbytes))
-                file.truncate(self.layout.nbytes)
-                file.seek(self.layout.nbytes)
-                file.write(crc.to_bytes(4, "little"))
+            crc = joined(np.append(checksums[:, p], row_checksums(padding)), self.row_bytes)
+            with _opened(part) as file:
+                _write(file, padding, self.size(i) * self.row_bytes)
+                os.ftruncate(file, self.layout.nbytes)
+                _write(file, np.array(crc, "<u4"), self.layout.nbytes)
             chunk.parent.mkdir(parents=True, exist_ok=True)
             part.replace(chunk)
         self._log(i).unlink(missing_ok=True)
-        self.log_sizes.pop(i, None)
 
     def _part(self, i: int, p: int) -> Path:
         return self.folder / f"{i}.{p}"
@@ -147,42 +139,23 @@ class FolderParts(Parts):
     def _log(self, i: int) -> Path:
         return self.folder / f"{i}.log"
 
-    def _of_piece(self, values: Array, p: int) -> Array:
-        return values[:, p * self.piece : (p + 1) * self.piece]
-
-    def _records(self, i: int) -> list[tuple[Array, int]]:
-        """Rows and checksum of each batch; what follows a record that is not whole is cut off."""
+    def _logged(self, i: int) -> tuple[Array, Array]:
+        """Rows in order, and the checksums that they had when they were written last."""
         log = self._log(i)
-        words = np.fromfile(log, np.uint32) if log.exists() else np.empty(0, np.uint32)
-        records, at = [], 0
-        while at < words.size:
-            end = at + int(words[at]) + 3
-            if end > words.size or words[end - 1] != checksum(words[at : end - 1]):
-                break
-            records.append((words[at + 1 : end - 2].astype(np.int64), int(words[end - 2])))
-            at = end
-        self.log_sizes[i] = at * words.itemsize
-        return records
+        entries = np.fromfile(log if log.exists() else os.devnull, self.entry)[::-1]
+        rows, last = np.unique(entries["row"], return_index=True)
+        last = last[rows < self.size(i)]
+        return entries["row"][last].astype(np.int64), entries["checksums"][last]
 
-    def _values(self, i: int, rows: Array) -> Array:
-        values = np.empty((len(rows), self.width), self.layout.dtype)
-        for p in range(self.n_pieces):
-            part = self._part(i, p)
-            if not part.exists():
-                part = self.chunks / key((i, p))
-            if not part.exists():
-                values[:] = np.nan
-                break
-            for run in _runs(rows):
-                start = int(rows[run.start]) * self.row_bytes
-                block = np.fromfile(
-                    part, self.layout.dtype, (run.stop - run.start) * self.piece, offset=start
-                )
-                into = self._of_piece(values[run], p)
-                into[: block.size // self.piece] = block[
-                    : block.size // self.piece * self.piece
-                ].reshape(-1, self.piece)
-        return values
+    def _piece(self, i: int, p: int, rows: Array) -> Array:
+        """Rows of one piece, NaN where its file ends before them."""
+        part = self._part(i, p)
+        if not part.exists():
+            part = self.chunks / key((i, p))
+        there = np.fromfile(part if part.exists() else os.devnull, np.uint8, self.layout.nbytes)
+        whole = np.full((self.step, self.piece), np.nan, self.layout.dtype)
+        whole.reshape(-1).view(np.uint8)[: there.size] = there
+        return whole[rows]
 
 
 class BucketParts(Parts):
@@ -222,10 +195,23 @@ class BucketParts(Parts):
         return rows, data[head:-4].view(self.layout.dtype).reshape(count, self.width)
 
 
-def _open(path: Path) -> BinaryIO:
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
     """A file to change in place, made where it is not there."""
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
-    return os.fdopen(os.open(path, flags, 0o666), "r+b")
+    file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def _write(file: int, values: Array, at: int) -> None:
+    """Write all of an array at a place of a file."""
+    rest = _bytes(values)
+    while len(rest):
+        os.lseek(file, at, os.SEEK_SET)
+        done = os.write(file, rest)
+        rest, at = rest[done:], at + done
 
 
 def _bytes(values: Array) -> memoryview:
@@ -233,7 +219,7 @@ def _bytes(values: Array) -> memoryview:
     return memoryview(flat)
 
 
-def _runs(rows: Array) -> list[slice]:
+def runs(rows: Array) -> list[slice]:
     """Stretches of consecutive rows."""
     cuts = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
     return [slice(*cut) for cut in pairwise(cuts)]

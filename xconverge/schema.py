@@ -285,7 +285,8 @@ def apart(one: str, other: str) -> str:
 def check_twins(labels: Iterable[str], what: str) -> None:
     """No two labels differ only in what nobody sees."""
     labels = list(labels)
-    if all(bare(label) == label for label in labels):
+    text = "\n".join(labels)
+    if list(map(str.strip, labels)) == labels and unicodedata.is_normalized("NFC", text):
         return
     first: dict[str, str] = {}
     pairs = [(first.setdefault(bare(label), label), label) for label in labels]
@@ -692,14 +693,14 @@ def check_text(array: xr.DataArray, dim: str, what: str = "reps") -> None:
     """The labels of a dim are text, not empty, and all look different."""
     if dim not in array.indexes:
         return
-    labels = array.indexes[dim]
-    other = [label for label in labels if not isinstance(label, str)]
-    if other:
+    labels = array.indexes[dim].tolist()
+    if not all(issubclass(kind, str) for kind in set(map(type, labels))):
+        other = [label for label in labels if not isinstance(label, str)]
         raise SchemaError(
             f"{what} needs text labels on {dim!r}, got {type(other[0]).__name__} for "
             f"{listing(other)}; use .assign_coords({dim}={dim}_labels.astype(str))"
         )
-    if any(not label for label in labels):
+    if not all(labels):
         raise SchemaError(f"{what} has an empty label on {dim!r}; every {dim} needs a name")
     check_twins(labels, f"{what} has labels on {dim!r}")
 

@@ -99,17 +99,18 @@ def _storable_values(name: str, variable: xr.Variable, dataset: xr.Dataset, wher
             ".astype(float) or .astype(str)"
         )
     values = np.asarray(variable.values)
+    kinds = set(map(type, values.ravel().tolist()))
+    if all(issubclass(kind, str) for kind in kinds):
+        return values.astype(TEXT)
     flat = pd.Series(values.ravel(), dtype=object)
     missing = flat.isna().to_numpy()
-    kinds = {type(value) for value in flat[~missing]}
+    kinds = set(map(type, flat[~missing]))
     if all(issubclass(kind, str) for kind in kinds):
-        if missing.any():
-            raise SchemaError(
-                f"{where}{name!r} is text and is missing for "
-                f"{labels_where(missing.reshape(values.shape), variable, dataset)}; "
-                f"fill it first, with .assign_coords({name}=….fillna('')) for example"
-            )
-        return values.astype(TEXT)
+        raise SchemaError(
+            f"{where}{name!r} is text and is missing for "
+            f"{labels_where(missing.reshape(values.shape), variable, dataset)}; "
+            f"fill it first, with .assign_coords({name}=….fillna('')) for example"
+        )
     typed = flat.infer_objects().to_numpy()
     if typed.dtype.kind in "biufcMm":
         return typed.reshape(values.shape)

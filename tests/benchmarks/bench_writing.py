@@ -39,15 +39,14 @@ def at_once(path: Path, values: Values, reps: xr.DataArray) -> None:
     xc.write_representations(path, reps, modality="vision")
 
 
-def in_batches(path: Path, values: Values, ids: list[str], order: list[np.ndarray]) -> None:
+Batches = list[tuple[list[str], Values]]
+
+
+def in_batches(path: Path, values: Values, ids: list[str], batches: Batches) -> None:
     """``ModelWriter`` with these batches."""
     with xc.ModelWriter(path, "vision", "model", ids, values.shape[1]) as w:
-        for batch in order:
-            first, last = int(batch[0]), int(batch[-1])
-            if last - first == len(batch) - 1:
-                w.write(ids[first : last + 1], values[first : last + 1])
-            else:
-                w.write([ids[i] for i in batch], values[batch])
+        for labels, batch in batches:
+            w.write(labels, batch)
 
 
 def writing(folder: Path, stimuli: int, features: int, repeats: int) -> Table:
@@ -61,17 +60,19 @@ def writing(folder: Path, stimuli: int, features: int, repeats: int) -> Table:
     def fresh(call: Callable[..., None], *args: object) -> None:
         call(path, values, *args)
 
-    def splits(size: int, rows: np.ndarray) -> list[np.ndarray]:
-        return np.split(rows, range(size, stimuli, size))
+    def batches(size: int, order: list[int]) -> Batches:
+        parts = [order[start : start + size] for start in range(0, stimuli, size)]
+        return [([ids[i] for i in part], values[part]) for part in parts]
 
     small = max(1, min(256, stimuli // 4))
-    straight = splits(small, np.arange(stimuli))
-    mixed = splits(small, rng.permutation(stimuli))
+    whole = [(ids, values)]
+    straight = batches(small, list(range(stimuli)))
+    mixed = batches(small, rng.permutation(stimuli).tolist())
     calls: dict[str, Callable[[], object]] = {
         "numpy.tofile": lambda: values.tofile(raw),
         **{f"zarr's array, pipeline {pipe}": partial(fresh, by_zarr, pipe) for pipe in PIPELINES},
         "write_representations": partial(fresh, at_once, reps),
-        "ModelWriter, one batch": partial(fresh, in_batches, ids, [np.arange(stimuli)]),
+        "ModelWriter, one batch": partial(fresh, in_batches, ids, whole),
         f"ModelWriter, batches of {small}": partial(fresh, in_batches, ids, straight),
         f"ModelWriter, batches of {small} in random order": partial(fresh, in_batches, ids, mixed),
     }
