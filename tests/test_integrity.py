@@ -203,7 +203,7 @@ def test_rows_that_wait_are_checked_too(path: Path) -> None:
 def test_a_commit_that_was_interrupted_is_carried_out(
     path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int
 ) -> None:
-    from xconverge import groups
+    from xconverge.commits import COMMIT
     from xconverge.places import Folder
 
     third = stack_models({"c": np.ones((10, 7))}, stimuli=STIMULI, modality="vision")
@@ -233,7 +233,7 @@ def test_a_commit_that_was_interrupted_is_carried_out(
     committed = stop_after > 0
     assert reps.indexes["model"].tolist() == ["a", "b", *(["c"] if committed else [])]
     assert reps.n_features.values.tolist() == [3, 5, *([7] if committed else [])]
-    assert not (path / "vision" / groups.COMMIT).exists()
+    assert not (path / "vision" / COMMIT).exists()
     plain = xr.open_zarr(path, group="vision", consolidated=False).isel(model=del_last)
     assert plain.sizes["model"] == reps.sizes["model"]
     validate_store(path, deep=True)
@@ -244,7 +244,7 @@ def test_a_commit_that_was_interrupted_is_carried_out(
 
 @pytest.mark.parametrize("name", ["../../escaped", "/escaped", "a/../../x", "c/../../x", ".x/c"])
 def test_a_commit_writes_nothing_outside_of_its_group(path: Path, name: str) -> None:
-    from xconverge.chunk_files import checksum
+    from xconverge.checksums import checksum
 
     text = json.dumps({name: base64.b64encode(b"x").decode()}).encode()
     crc = checksum(np.frombuffer(text, np.uint8))

@@ -30,28 +30,34 @@ def joined(crcs: Array, size: int) -> int:
     That of two pieces is a linear map of the first, over bits, plus the second: neighbours are
     joined to pieces of twice the size until one is left.
     """
-    shift = _shift(size)
+    doublings = 0
     while len(crcs) > 1:
         # nothing before the first has the checksum 0, which the map leaves 0
         pairs = np.append(np.zeros(len(crcs) % 2, np.uint32), crcs).reshape(-1, 2)
-        crcs = _mapped(shift, pairs[:, 0]) ^ pairs[:, 1]
-        shift = _mapped(shift, shift)
+        crcs = _followed(pairs[:, 0], _shift(size, doublings)) ^ pairs[:, 1]
+        doublings += 1
     return int(crcs[0])
 
 
-@lru_cache
-def _shift(size: int) -> Array:
-    """What becomes of each bit of a checksum when ``size`` bytes follow (32)."""
+@lru_cache(maxsize=256)
+def _shift(size: int, doublings: int) -> Array:
+    """What each byte of a checksum becomes when ``size * 2**doublings`` bytes follow (4, 256)."""
+    bytes_ = np.arange(256, dtype=np.uint32) << np.arange(0, 32, 8, dtype=np.uint32)[:, None]
+    if doublings:
+        half = _shift(size, doublings - 1)
+        return _followed(_followed(bytes_, half), half)
     zeros = np.zeros(size, np.uint8)
-    return np.array([checksum(zeros, 1 << bit) for bit in range(32)], np.uint32) ^ np.uint32(
-        checksum(zeros)
-    )
+    bits = [checksum(zeros, 1 << bit) ^ checksum(zeros) for bit in range(32)]
+    set_ = bytes_[..., None] >> np.arange(32, dtype=np.uint32) & np.uint32(1)
+    shift: Array = np.bitwise_xor.reduce(set_ * np.array(bits, np.uint32), axis=-1)
+    return shift
 
 
-def _mapped(shift: Array, crcs: Array) -> Array:
-    bits = crcs[:, None] >> np.arange(32, dtype=np.uint32) & np.uint32(1)
-    mapped: Array = np.bitwise_xor.reduce(bits * shift, axis=1)
-    return mapped
+def _followed(crcs: Array, shift: Array) -> Array:
+    """Checksums after the bytes of which ``shift`` tells."""
+    parts = [table[crcs >> np.uint32(8 * i) & np.uint32(255)] for i, table in enumerate(shift)]
+    followed: Array = np.bitwise_xor.reduce(parts)
+    return followed
 
 
 def _bytes(data: Array) -> Array:

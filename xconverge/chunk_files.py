@@ -57,6 +57,21 @@ class Layout:
             np.dtype(metadata["data_type"]).newbyteorder("<"),
         )
 
+    def metadata(self, dims: Sequence[str]) -> dict[str, Any]:
+        """What a Zarr library needs to read such an array."""
+        return {
+            "zarr_format": 3,
+            "node_type": "array",
+            "shape": self.shape,
+            "data_type": self.dtype.name,
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": self.chunks}},
+            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+            "fill_value": "NaN",
+            "codecs": CODECS,
+            "attributes": {},
+            "dimension_names": dims,
+        }
+
     @property
     def nbytes(self) -> int:
         """Bytes of a chunk, without its checksum."""

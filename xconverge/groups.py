@@ -1,43 +1,25 @@
-"""Groups of a store: how they are read, made, grown and replaced, and what an interruption leaves.
-
-A new group is built aside and takes its place when it is whole and its values are checked. A group
-that grows gets its chunks first, beyond its shape, where nobody looks. Then everything else that
-changes is written down in one file, the commit, and from there to its places; whoever finds a
-commit carries it out before reading on.
-"""
+"""Groups of a store: how they are stored, read and made."""
 
 from __future__ import annotations
 
-import base64
 import json
-import re
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import dask
 import dask.array as da
 import numpy as np
-import pandas as pd
 import xarray as xr
 
-from xconverge.checksums import checksum
 from xconverge.chunk_files import Index, Layout, key, write_chunk
 from xconverge.chunk_reader import ChunkReader
-from xconverge.places import Bucket, Files, Folder, Inside, Place
-from xconverge.schema import (
-    DamagedStoreError,
-    SchemaError,
-    join_labels,
-    listing,
-    validate,
-    widths,
-)
-from xconverge.storable import NAME, labels_where, storable
+from xconverge.commits import finish_commit
+from xconverge.places import Files, Inside, Place
+from xconverge.schema import DamagedStoreError, SchemaError, validate, widths
+from xconverge.storable import NAME
 
 WHOLE: dict[str, Any] = {"xconverge_layout": 2}
 """Attrs of a group of which every chunk is written and has a checksum: a missing one is damage."""
@@ -46,13 +28,6 @@ READ: dict[str, Any] = {
     "consolidated": False,
     "decode_timedelta": xr.coders.CFTimedeltaCoder(decode_via_units=False),
 }
-COMMIT = f"{NAME}/.commit"
-OF_A_GROUP = re.compile(r"([^/\\.][^/\\]*/)?(zarr\.json|c(/\d+)*)")
-"""What a commit may write: metadata and chunks of the group, and nothing outside of it."""
-
-# What can follow what along a coordinate; all else is a number
-KINDS = {"O": "text", "T": "text", "U": "text", "b": "bool", "M": "time", "m": "duration"}
-
 Fill = Callable[[Files, Layout, Index], bool]
 """Writes the chunks of an array, from this one on; whether its values are surely good."""
 
@@ -152,7 +127,7 @@ def open_array(root: Place, modality: str) -> xr.DataArray:
     for _ in range(100):
         before = finish_commit(root, place)
         try:
-            array = _array_of(place)
+            array = array_of(place)
         except ValueError:
             # read while someone committed
             if finish_commit(root, place) == before:
@@ -163,7 +138,8 @@ def open_array(root: Place, modality: str) -> xr.DataArray:
     raise FileExistsError(f"{place} is being written again and again; open it later")
 
 
-def _array_of(place: Place) -> xr.DataArray:
+def array_of(place: Place) -> xr.DataArray:
+    """What `open_array` opens, whatever happens meanwhile."""
     return readable(open_group(place)[[NAME]], place)[NAME]
 
 
@@ -238,91 +214,16 @@ def new_group(place: Place, attrs: Mapping[str, Any] | None = None) -> None:
 
     if isinstance(place, Files):
         metadata = {"zarr_format": 3, "node_type": "group", "attributes": dict(attrs or {})}
-        place.put("zarr.json", _json(metadata))
+        place.put("zarr.json", to_json(metadata))
     else:
         zarr.create_group(
             place.store, path=place.inside, zarr_format=3, attributes=dict(attrs or {})
         )
 
 
-def check_free(place: Place, overwrite: bool) -> None:
-    """Nothing is there, or a group that may be replaced."""
-    if not place.exists():
-        return
-    if not place.is_group():
-        raise FileExistsError(
-            f"{place} exists and is not a Zarr format 3 group, so it is left alone; "
-            "choose another path"
-        )
-    if not overwrite:
-        raise FileExistsError(
-            f"{place} exists already; choose another name, or replace it with all it holds by "
-            "overwrite=True (append_models adds models to a modality)"
-        )
-
-
-@contextmanager
-def staged(target: Place, root: Place) -> Iterator[Place]:
-    """A place to fill, which becomes ``target`` if nothing went wrong."""
-    if isinstance(target, Folder) and isinstance(root, Folder):
-        with _staged_folder(target, root) as stage:
-            yield stage
-    elif isinstance(target, Bucket) and isinstance(root, Bucket):
-        with _staged_keys(target, root) as stage:
-            yield stage
-    else:
-        # a transaction: what it holds counts when its owner commits it
-        if target.exists():
-            target.remove()
-        with quiet():
-            yield target
-
-
-@contextmanager
-def _staged_folder(target: Folder, root: Folder) -> Iterator[Folder]:
-    root.path.parent.mkdir(parents=True, exist_ok=True)
-    before = _state(target.path)
-    with tempfile.TemporaryDirectory(
-        prefix=f".{root.path.name}-", dir=root.path.parent, ignore_cleanup_errors=True
-    ) as scratch:
-        new, old = Path(scratch, "new"), Path(scratch, "old")
-        with quiet():
-            yield Folder(new)
-        if _state(target.path) != before:
-            raise FileExistsError(f"{target} was changed by someone else meanwhile; run this again")
-        try:
-            if target.path.exists():
-                target.path.rename(old)
-            new.rename(target.path)
-        finally:
-            if old.exists() and not target.path.exists():
-                old.rename(target.path)
-
-
-def _state(folder: Path) -> tuple[int, int] | None:
-    if not folder.exists():
-        return None
-    stat = folder.stat()
-    return stat.st_ino, stat.st_mtime_ns
-
-
-@contextmanager
-def _staged_keys(target: Bucket, root: Bucket) -> Iterator[Bucket]:
-    """Where nothing can be renamed: the group's own metadata are set last, and make it one."""
-    stage = root / f".{uuid4().hex}"
-    before = target.metadata()
-    try:
-        with quiet():
-            yield stage
-        if target.metadata() != before:
-            raise FileExistsError(f"{target} was changed by someone else meanwhile; run this again")
-        for name in target.names():
-            if not str(stage).endswith(f"/{name}"):
-                target.remove(name)
-        for name in sorted(stage.keys(), key="zarr.json".__eq__):
-            target.take_over(stage, name, name)
-    finally:
-        stage.remove()
+def to_json(metadata: Mapping[str, Any]) -> bytes:
+    """Metadata as ``zarr.json`` has them."""
+    return json.dumps(metadata, indent=2).encode()
 
 
 def write_array(
@@ -332,25 +233,41 @@ def write_array(
     fill: Fill | None = None,
 ) -> None:
     """Write representations as a group, and check their values."""
-    sizes = dict(zip(array.dims, chunks, strict=True))
-    # a name of its own: dask would hash the values to make one
-    array = array.copy(data=array.chunk(sizes, token=uuid4().hex).data)
+    array = in_chunks(array, chunks)
     encoding = {NAME: {**vectors(), "chunks": chunks}}
-    dataset = array.to_dataset(name=NAME)
     if not isinstance(place, Files):
-        to_zarr(dataset, place, encoding=encoding, mode="w-")
-        validate(_array_of(place))
+        to_zarr(array.to_dataset(name=NAME), place, encoding=encoding, mode="w-")
+        validate(array_of(place))
         return
-    files = files_of(dataset, encoding)
+    blank = array.copy(data=unwritten(array.shape, array.dtype))
+    files = files_of(blank.to_dataset(name=NAME), encoding)
     for name, data in files.items():
         place.put(name, data)
     layout = Layout.of(json.loads(files[f"{NAME}/zarr.json"]))
     assert layout is not None
-    if not (fill or _blocks(array, widths(array)))(place / NAME, layout, (0,) * array.ndim):
-        validate(_array_of(place))
+    if not (fill or by_blocks(array, widths(array)))(place / NAME, layout, (0,) * array.ndim):
+        validate(array_of(place))
 
 
-def _blocks(array: xr.DataArray, real: xr.DataArray) -> Fill:
+def unwritten(shape: tuple[int, ...], dtype: Any) -> da.Array:
+    """Data of an array of which only the metadata are to be written."""
+    blank: da.Array = da.zeros(shape, dtype=dtype, chunks=shape)
+    return blank
+
+
+def in_chunks(array: xr.DataArray, chunks: tuple[int, ...]) -> xr.DataArray:
+    """The array in dask chunks; of one in memory, views, where dask would copy all of it."""
+    name = f"{NAME}-{uuid4().hex}"
+    if array.chunks is not None:
+        return array.chunk(dict(zip(array.dims, chunks, strict=True)), token=name)
+    layout = Layout(array.shape, chunks, array.dtype)
+    blocks = {(name, *index): array.values[layout.region(index)] for index in layout.indices()}
+    sizes = da.core.normalize_chunks(chunks, array.shape)
+    data = da.Array(blocks, name, sizes, meta=np.empty((0,) * array.ndim, array.dtype))
+    return array.copy(data=data)
+
+
+def by_blocks(array: xr.DataArray, real: xr.DataArray) -> Fill:
     """Fill with the blocks of a lazy array, computed once."""
     n_models = array.sizes["model"]
     by_model = set(real.dims) <= {"model"}
@@ -370,280 +287,3 @@ def _blocks(array: xr.DataArray, real: xr.DataArray) -> Fill:
         return bool(written.all().compute())
 
     return fill
-
-
-# Growing
-
-
-def grow(root: Place, modality: str, new: xr.DataArray, fill: Fill | None = None) -> None:
-    """Add models to a modality; the caller holds the lock of the root."""
-    place = root / modality
-    carry_out(place)
-    old = open_array(root, modality)
-    new = _fitting(old, new)
-    coords = _grown_coords(old, new)
-    changed = coords.drop_vars([n for n, c in coords.variables.items() if "model" not in c.dims])
-    n_old, width = old.sizes["model"], max(old.sizes["feature"], new.sizes["feature"])
-    steps = _check_growth(place, old, width)
-    grown = {**old.sizes, "model": coords.sizes["model"], "feature": width}
-    shape = tuple(grown[dim] for dim in old.dims)
-    blocks = new.drop_vars(new.coords).pad(feature=(0, width - new.sizes["feature"]))
-    blocks = blocks.chunk(dict(zip(old.dims, steps, strict=True)), token=uuid4().hex)
-    region = tuple(slice(n_old, None) if dim == "model" else slice(None) for dim in old.dims)
-    metadata = {**((place / NAME).metadata() or {}), "shape": list(shape)}
-    # where xarray looks up which variables are coordinates
-    attrs = metadata.setdefault("attributes", {})
-    named = str(attrs.get("coordinates", "")).split()
-    attrs["coordinates"] = " ".join(dict.fromkeys([*named, "n_features"]))
-    if not isinstance(place, Files):
-        _grow_inside(place, changed, blocks, metadata, region)
-        validate(_array_of(place)[region])
-        return
-    layout = Layout.of(metadata)
-    target = None if layout else _beyond(place, shape)
-    good = False
-    try:
-        if layout is None:
-            _store_in(target, blocks, region)
-            data = da.from_array(target, chunks=steps)
-        else:
-            first = tuple(n_old if dim == "model" else 0 for dim in old.dims)
-            if first[0]:
-                # what a writer that died has left there
-                for number in range(n_old, shape[0]):
-                    place.remove(f"{NAME}/c/{number}")
-            good = (fill or _blocks(blocks, widths(new)))(place / NAME, layout, first)
-            data = ChunkReader.of_layout(place, NAME, old.dims, layout, whole=True).lazy()
-        if not good:
-            validate(xr.DataArray(data, coords.coords, old.dims)[region])
-    except BaseException:
-        key_of = target.metadata.encode_chunk_key if target is not None else key
-        for index in Layout(shape, steps, old.dtype).indices(region):
-            place.remove(f"{NAME}/{key_of(index)}")
-        raise
-    commit(place, {**_coordinate_files(place, changed), f"{NAME}/zarr.json": _json(metadata)})
-
-
-def _coordinate_files(place: Place, changed: xr.Dataset) -> dict[str, bytes]:
-    """Files of coordinates that grow; ``n_features`` first, without which padding is data."""
-    files = files_of(changed)
-    del files["zarr.json"]
-    group = place.metadata() or {}
-    if group.pop("consolidated_metadata", None):
-        files["zarr.json"] = _json(group)
-    order = sorted(files, key=lambda key: not key.startswith("n_features/"))
-    return {key: files[key] for key in order}
-
-
-def _json(metadata: Mapping[str, Any]) -> bytes:
-    return json.dumps(metadata, indent=2).encode()
-
-
-def _store_in(target: Any, blocks: xr.DataArray, region: tuple[slice, ...]) -> None:
-    import zarr
-
-    with zarr.config.set({"array.write_empty_chunks": True}):
-        da.store(blocks.data, target, regions=region, lock=False)
-
-
-def _beyond(place: Place, shape: tuple[int, ...]) -> Any:
-    """The array of representations as it will be; only what we hold of it knows of its growth."""
-    import zarr
-
-    array = _stored(place, "r+")
-    inner = zarr.AsyncArray(array.metadata.update_shape(shape), array.store_path)
-    return zarr.Array(inner)
-
-
-def _grow_inside(
-    place: Place,
-    changed: xr.Dataset,
-    blocks: xr.DataArray,
-    metadata: Mapping[str, Any],
-    region: tuple[slice, ...],
-) -> None:
-    """In a transaction, where the order does not matter."""
-    import zarr
-
-    group = zarr.open_group(place.store, path=place.inside, mode="r+")
-    stored = _stored(place, "r+")
-    stored.resize(tuple(metadata["shape"]))
-    stored.attrs.update(metadata["attributes"])
-    for name in map(str, changed.variables):
-        if name in group:
-            del group[name]
-    attrs = {key: value for key, value in group.attrs.items() if key != "coordinates"}
-    to_zarr(changed.assign_attrs(attrs), place, mode="a")
-    _store_in(stored, blocks, region)
-
-
-def commit(place: Files, files: Mapping[str, bytes]) -> None:
-    """Change small files of a group together; the caller holds the lock of the root."""
-    listed = {key: base64.b64encode(data).decode() for key, data in files.items()}
-    text = json.dumps(listed).encode()
-    place.put(COMMIT, text, b"\n%d" % checksum(np.frombuffer(text, np.uint8)))
-    carry_out(place)
-
-
-def carry_out(place: Place) -> None:
-    """Carry out a commit, if there is one; the caller holds the lock of the root."""
-    if not isinstance(place, Files) or not place.exists(COMMIT):
-        return
-    text, _, crc = place.read(COMMIT).tobytes().rpartition(b"\n")
-    files: dict[str, str] = {}
-    if crc.isdigit() and int(crc) == checksum(np.frombuffer(text, np.uint8)):
-        files = json.loads(text)
-    if not files or not all(OF_A_GROUP.fullmatch(name) for name in files):
-        raise DamagedStoreError(
-            f"{place / COMMIT} is damaged; delete it if the modality opens without it"
-        )
-    for name, data in files.items():
-        place.put(name, base64.b64decode(data))
-    place.remove(COMMIT)
-
-
-def finish_commit(root: Place, place: Place) -> bytes | None:
-    """Carry out a commit that someone left behind, and tell the state of the group.
-
-    The state is the metadata of the representations, which a commit changes last.
-    """
-    if not isinstance(place, Files) or not isinstance(root, Files):
-        return None
-    if place.exists(COMMIT):
-        try:
-            with root.lock(f"writing {place}"):
-                carry_out(place)
-        except PermissionError as error:
-            raise PermissionError(
-                f"{place} was interrupted while models were added, and cannot be finished without "
-                "the right to write; open it once as its owner"
-            ) from error
-    try:
-        return place.read(f"{NAME}/zarr.json").tobytes()
-    except FileNotFoundError:
-        return None
-
-
-def _stored(place: Place, mode: Any) -> Any:
-    """The array of representations as Zarr has it."""
-    import zarr
-
-    return zarr.open_array(place.store, path=f"{place.inside}/{NAME}".lstrip("/"), mode=mode)
-
-
-# What may grow
-def _fitting(old: xr.DataArray, new: xr.DataArray) -> xr.DataArray:
-    """New models in the dims, the order of labels and the dtype of the store."""
-    if set(old.dims) != set(new.dims):
-        raise SchemaError(f"the store has the dims {list(old.dims)}, reps has {list(new.dims)}")
-    there = new.indexes["model"].intersection(old.indexes["model"])
-    if len(there):
-        raise SchemaError(
-            f"the store has models of these names already: {listing(there)}; rename them, or write "
-            "all models anew with write_representations(overwrite=True)"
-        )
-    if not np.can_cast(new.dtype, old.dtype):
-        raise SchemaError(
-            f"the store holds {old.dtype} and reps {new.dtype}, which would lose digits; if they "
-            f"may go, append reps.astype({old.dtype.name!r})"
-        )
-    if old.attrs.get("space") != new.attrs.get("space"):
-        raise SchemaError(
-            f"attrs['space'] is {old.attrs.get('space')!r} in the store and "
-            f"{new.attrs.get('space')!r} in reps; only models of one space go together"
-        )
-    for dim in old.dims:
-        if dim in ("model", "feature"):
-            continue
-        if dim in old.indexes or dim in new.indexes:
-            new = _joined(old, new, str(dim))
-        elif old.sizes[dim] != new.sizes[dim]:
-            raise SchemaError(
-                f"{dim!r} has {old.sizes[dim]} positions in the store and {new.sizes[dim]} in reps"
-            )
-    return new.transpose(*old.dims).astype(old.dtype)
-
-
-def _joined(old: xr.DataArray, new: xr.DataArray, dim: str) -> xr.DataArray:
-    try:
-        return join_labels(old, new, dim, "exact", ("the store", "reps"))[1]
-    except SchemaError as error:
-        said = str(error).removesuffix(' Use join="inner" to keep those in both')
-        raise SchemaError(
-            f"{said} Append what the store has, or write another modality with "
-            "write_representations"
-        ) from None
-
-
-def _grown_coords(old: xr.DataArray, new: xr.DataArray) -> xr.Dataset:
-    """The coordinates of both, ``n_features`` among them: joined on ``model``, equal elsewhere."""
-    sides = [
-        side.coords.to_dataset().assign_coords(n_features=real.broadcast_like(side["model"]))
-        for side, real in ((s.transpose(*old.dims), widths(s)) for s in (old, new))
-    ]
-    ours, theirs = (set(map(str, side.variables)) for side in sides)
-    if ours != theirs:
-        raise SchemaError(
-            "reps must have the coordinates of the store; "
-            f"missing from reps: {listing(sorted(ours - theirs)) or 'none'}; "
-            f"not in the store: {listing(sorted(theirs - ours)) or 'none'}. "
-            "Use .assign_coords or .drop_vars"
-        )
-    for name in ours - {"model", "n_features"}:
-        _check_coordinate(name, sides[0], sides[1])
-    return storable(
-        xr.concat(
-            sides,
-            "model",
-            data_vars="minimal",
-            coords="minimal",
-            compat="override",
-            join="override",
-            combine_attrs="override",
-        )
-    )
-
-
-def _check_coordinate(name: str, old: xr.Dataset, new: xr.Dataset) -> None:
-    """A coordinate of new models is of the store's kind and, off ``model``, has its values."""
-    before, after = old.variables[name], new.variables[name]
-    kinds = [KINDS.get(variable.dtype.kind, "number") for variable in (before, after)]
-    if kinds[0] != kinds[1] or before.dims != after.dims:
-        raise SchemaError(
-            f"coordinate {name!r} is {kinds[0]} over {list(before.dims)} in the store and "
-            f"{kinds[1]} over {list(after.dims)} in reps; make it alike, or .drop_vars it"
-        )
-    if {**before.sizes, "model": 0} != {**after.sizes, "model": 0}:
-        raise SchemaError(
-            f"coordinate {name!r} over {list(before.dims)} has the shape {before.shape} in the "
-            f"store and {after.shape} in reps, and cannot grow; .drop_vars it on both sides"
-        )
-    if "model" in before.dims:
-        return
-    differ = (before.values != after.values) & ~(pd.isna(before.values) & pd.isna(after.values))
-    if np.any(differ):
-        raise SchemaError(
-            f"coordinate {name!r} contradicts that of the store at "
-            f"{labels_where(differ, before, old)}; correct it, or rename it"
-        )
-
-
-def _check_growth(place: Place, old: xr.DataArray, width: int) -> tuple[int, ...]:
-    """The blocks to write, if the array on disk can grow by whole ones."""
-    array = _stored(place, "r")
-    steps = array.shards or array.chunks
-    anew = "open it and write it anew with write_representations(overwrite=True)"
-    wider = width > old.sizes["feature"]
-    if steps[old.get_axis_num("model")] != 1:
-        raise SchemaError(f"{place} was not written by xconverge: its chunks mix models; {anew}")
-    if wider and not np.isnan(array.fill_value):
-        raise SchemaError(f"{place} would pad with {array.fill_value}, where NaN is meant; {anew}")
-    growing = {"model", "feature"} if wider else {"model"}
-    others = {n: v for n, v in open_group(place).data_vars.items() if n != NAME}
-    stuck = [name for name, variable in others.items() if growing & set(variable.dims)]
-    if stuck:
-        raise SchemaError(
-            f"{place} also holds {listing(stuck)} over {sorted(growing)}, which reps lacks; "
-            "move it out of the group"
-        )
-    return tuple(steps)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import cached_property
+from itertools import repeat
 from types import TracebackType
 from typing import Any, NamedTuple
 
-import dask.array as da
 import numpy as np
 import pandas as pd
 import xarray as xr
+from dask.system import CPU_COUNT
 
 from xconverge import groups
 from xconverge.begun import (
@@ -26,15 +28,20 @@ from xconverge.begun import (
 )
 from xconverge.chunk_files import Index, Layout, is_finite, key
 from xconverge.chunks import recommend_chunks
+from xconverge.commits import carry_out
+from xconverge.growth import grow
 from xconverge.kernels.rows import Array
 from xconverge.parts import runs
-from xconverge.places import Files, StorePath, place_of
+from xconverge.places import FULL, Files, StorePath, place_of
 from xconverge.schema import SchemaError, check_labels, check_text, join_labels, listing
+from xconverge.staging import check_free, staged
 from xconverge.storable import DIMS, NAME, modality_of, storable, storable_set
 from xconverge.store import Options, ensure_store, names_of
 
 NARROWEST = 1024
 """Chunk rows are no longer than those of a model of this width: wider models share them."""
+THREADS = min(4, CPU_COUNT)
+"""Chunk rows of a batch that are written at once."""
 
 
 class ModelWriter(AbstractContextManager["ModelWriter"]):
@@ -87,11 +94,12 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
     What `write` has returned from outlives the process. The model joins its modality in one step,
     when the ``with`` block ends and nothing is pending; before that, `open_representations` leaves
     it out. A second start with the same arguments goes on where the first one ended; for a model
-    that is complete it has nothing pending. Memory: one batch and one chunk row (12 MiB, more for
-    models wider than the first of their modality). Several processes may write different models.
-    Models join a modality in the order in which their writers are closed; an ``ExitStack`` closes
-    the last first. A chunk is as wide as the first model that is begun, and narrower models are
-    padded to it: features of very different widths belong into modalities of their own.
+    that is complete it has nothing pending. Memory: one batch, and at most four chunk rows (12 MiB
+    each, more for models wider than the first of their modality). Several processes may write
+    different models. Models join a modality in the order in which their writers are closed; an
+    ``ExitStack`` closes the last first. A chunk is as wide as the first model that is begun, and
+    narrower models are padded to it: features of very different widths belong into modalities of
+    their own.
 
     A power cut can take what the operating system had not written yet; checksums tell.
 
@@ -202,10 +210,19 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         order = np.argsort(positions, kind="stable")
         chunk_rows = positions[order] // parts.step
         cuts = np.flatnonzero(np.diff(chunk_rows)) + 1
+
+        def keep(here: Array) -> None:
+            block = values[here[0] : here[-1] + 1] if len(runs(here)) == 1 else values[here]
+            self._keep(int(positions[here[0]]) // parts.step, positions[here], block)
+
+        each = np.split(order, cuts)
+        at_once = len(cuts) and values.nbytes >= parts.worth_a_thread * len(each)
         with self._on_a_full_disk():
-            for here, i in zip(np.split(order, cuts), chunk_rows[[0, *cuts]], strict=True):
-                block = values[here[0] : here[-1] + 1] if len(runs(here)) == 1 else values[here]
-                self._keep(int(i), positions[here], block)
+            if at_once:
+                with ThreadPoolExecutor(THREADS) as pool:
+                    list(pool.map(keep, each))
+            else:
+                list(map(keep, each))
 
     def _keep(self, i: int, positions: Array, block: Array) -> None:
         """Keep rows of one chunk row, and make its chunks once it is full."""
@@ -263,7 +280,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         """Find what is there of the model, or make a place for it as soon as its dtype is known."""
         asked = self._asked
         existing = None
-        groups.carry_out(self._root / self._modality)
+        carry_out(self._root / self._modality)
         if self._modality in names_of(self._root):
             existing = groups.open_array(self._root, self._modality)
             self._check_modality(existing)
@@ -411,18 +428,16 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
     def _new(self, common: xr.Dataset) -> Begun:
         """Make the group of the model; its metadata are the last, and make it one."""
         asked = self._asked
-        rows, piece = common.attrs["chunks"]
         shape = (len(self._stimuli), asked.n_features)
-        blank = da.zeros(shape, dtype=common.attrs["dtype"], chunks=(rows, piece))
+        layout = Layout(shape, tuple(common.attrs["chunks"]), np.dtype(common.attrs["dtype"]))
+        metadata = layout.metadata(("stimulus", "feature"))
+        (self._place / NAME).put("zarr.json", groups.to_json(metadata))
         attrs = {
             "xconverge_model": asked.model,
             "n_features": asked.n_features,
             "coords": dict(asked.coords),
         }
-        dataset = xr.Dataset({NAME: (("stimulus", "feature"), blank)}, attrs=attrs)
-        encoding = {NAME: {**groups.vectors(), "chunks": (rows, piece)}}
-        for name, data in groups.files_of(storable(dataset), encoding).items():
-            self._place.put(name, data)
+        groups.new_group(self._place, attrs)
         begun = begun_at(self._place, self._stimuli)
         assert begun is not None
         return begun
@@ -455,23 +470,29 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
             raise SchemaError(
                 f"{who}: stimuli must be a sequence of labels, got the text {stimuli!r}"
             )
-        labels = pd.Index(np.asarray(stimuli, dtype=object).ravel(), dtype=object)
-        twice = labels[labels.duplicated()].unique()
-        if len(twice):
+        labels = np.asarray(stimuli, dtype=object).ravel()
+        found = map(self._position.get, labels.tolist(), repeat(-1))
+        positions = np.fromiter(found, np.int64, len(labels))
+        if len(set(labels.tolist())) < len(labels):
+            twice = pd.Index(labels, dtype=object)
+            twice = twice[twice.duplicated()].unique()
             raise SchemaError(f"{who}: the batch has {listing(twice)} more than once")
-        positions = np.asarray(self._stimuli.get_indexer(labels))
-        unknown = labels[positions < 0]
-        if len(unknown):
+        if (positions < 0).any():
             raise SchemaError(
-                f"{who}: {listing(unknown)} not among its {len(self._stimuli)} stimuli "
-                f"({listing(self._stimuli, 3)}); labels are text and must match exactly"
+                f"{who}: {listing(labels[positions < 0])} not among its {len(self._stimuli)} "
+                f"stimuli ({listing(self._stimuli, 3)}); labels are text and must match exactly"
             )
-        done = labels[self._done[positions]]
-        if len(done):
+        if self._done[positions].any():
             raise SchemaError(
-                f"{who}: {listing(done)} written already; write what ModelWriter.pending lists"
+                f"{who}: {listing(labels[self._done[positions]])} written already; write what "
+                "ModelWriter.pending lists"
             )
         return positions
+
+    @cached_property
+    def _position(self) -> dict[str, int]:
+        labels = self._stimuli.tolist()
+        return dict(zip(labels, range(len(labels)), strict=True))
 
     def _values(self, values: Array, positions: Array) -> Array:
         """The batch in the dtype of the store."""
@@ -494,7 +515,8 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
             )
         with np.errstate(over="ignore"):
             stored = values.astype(dtype, copy=False)
-        _check_rows(stored, values, self._stimuli[positions], who)
+        if not is_finite(stored):
+            _check_rows(stored, values, self._stimuli[positions], who)
         return stored
 
     @contextmanager
@@ -503,7 +525,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         try:
             yield
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno not in FULL:
                 raise
             raise OSError(
                 error.errno,
@@ -527,12 +549,12 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
                 begun.layout.dtype,
             )
             fill = self._link if fits else None
-            groups.grow(self._root, self._modality, array, fill)
+            grow(self._root, self._modality, array, fill)
         else:
             array = storable_set(array.assign_attrs(modality=self._modality), DIMS)
             target = self._root / self._modality
-            groups.check_free(target, overwrite=False)
-            with groups.staged(target, self._root) as stage:
+            check_free(target, overwrite=False)
+            with staged(target, self._root) as stage:
                 groups.write_array(stage, array, (1, *begun.layout.chunks), self._link)
 
     def _link(self, target: Files, layout: Layout, first: Index) -> bool:
@@ -643,8 +665,6 @@ def _numbers(batch: Any, who: str) -> Array:
 
 def _check_rows(stored: Array, values: Array, labels: pd.Index, who: str) -> None:
     """Rows are finite, or NaN throughout."""
-    if is_finite(stored):
-        return
     nan = np.isnan(stored)
     for what, rows in (
         ("NaN inside a row", nan.any(1) & ~nan.all(1)),

@@ -21,7 +21,7 @@ import numpy as np
 from xconverge.checksums import checksum, joined, row_checksums
 from xconverge.chunk_files import Layout, key
 from xconverge.kernels.rows import Array
-from xconverge.places import Bucket, Files, Folder
+from xconverge.places import Bucket, Files, Folder, reserve
 
 
 def parts_of(place: Files, layout: Layout) -> Parts:
@@ -42,6 +42,9 @@ class Parts(ABC):
     layout : Layout
         Of the array (stimulus, feature).
     """
+
+    worth_a_thread: int
+    """Bytes of a chunk row that are written faster beside others than after them."""
 
     def __init__(self, place: Files, layout: Layout) -> None:
         self.place, self.layout = place, layout
@@ -85,6 +88,8 @@ class Parts(ABC):
 class FolderParts(Parts):
     """Rows in files that become chunks; a log says which rows are there, and their checksums."""
 
+    worth_a_thread = 2**22
+
     def __init__(self, place: Folder, layout: Layout) -> None:
         super().__init__(place, layout)
         self.chunks = place.path
@@ -93,13 +98,14 @@ class FolderParts(Parts):
         self.entry = np.dtype([("row", "<u4"), ("checksums", "<u4", (self.n_pieces,))])
 
     def add(self, i: int, rows: Array, values: Array) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         entries = np.empty(len(rows), self.entry)
         entries["row"] = rows
         for p in range(self.n_pieces):
             piece = self._of_piece(values, p)
             entries["checksums"][:, p] = row_checksums(piece)
             with _opened(self._part(i, p)) as file:
+                if not os.fstat(file).st_size:
+                    reserve(file, self.layout.nbytes + 4)
                 for run in runs(rows):
                     _write(file, piece[run], int(rows[run.start]) * self.row_bytes)
         # what is not in the log does not count
@@ -127,7 +133,6 @@ class FolderParts(Parts):
             crc = joined(np.append(checksums[:, p], row_checksums(padding)), self.row_bytes)
             with _opened(part) as file:
                 _write(file, padding, self.size(i) * self.row_bytes)
-                os.ftruncate(file, self.layout.nbytes)
                 _write(file, np.array(crc, "<u4"), self.layout.nbytes)
             chunk.parent.mkdir(parents=True, exist_ok=True)
             part.replace(chunk)
@@ -149,6 +154,8 @@ class FolderParts(Parts):
 
     def _piece(self, i: int, p: int, rows: Array) -> Array:
         """Rows of one piece, NaN where its file ends before them."""
+        if not len(rows):
+            return np.empty((0, self.piece), self.layout.dtype)
         part = self._part(i, p)
         if not part.exists():
             part = self.chunks / key((i, p))
@@ -160,6 +167,8 @@ class FolderParts(Parts):
 
 class BucketParts(Parts):
     """Each batch of rows an object: their number, which they are, their values, a checksum."""
+
+    worth_a_thread = 0
 
     def add(self, i: int, rows: Array, values: Array) -> None:
         head = np.array([len(rows), *rows], np.uint32)
@@ -198,7 +207,12 @@ class BucketParts(Parts):
 @contextmanager
 def _opened(path: Path) -> Iterator[int]:
     """A file to change in place, made where it is not there."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+    try:
+        file = os.open(path, flags, 0o666)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, flags, 0o666)
     try:
         yield file
     finally:

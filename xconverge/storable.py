@@ -84,7 +84,10 @@ def storable(dataset: xr.Dataset, where: str = "") -> xr.Dataset:
         )
     return xr.Dataset(
         {name: variable for name, variable in new.items() if name in dataset.data_vars},
-        {name: variable for name, variable in new.items() if name in dataset.coords},
+        xr.Coordinates(
+            {name: variable for name, variable in new.items() if name in dataset.coords},
+            dict(dataset.xindexes),
+        ),
         _storable_attrs(dataset.attrs, f"{where}attrs"),
     )
 

@@ -1,8 +1,8 @@
 """Stores: labelled arrays on disk or in an object store, written and read block by block.
 
 Whatever is written is built aside and takes its place once it is whole and its values are
-checked: an error, an interruption or bad input leaves the store as it was. ``groups.py`` holds
-how; ``model_writer.py`` writes one model batch by batch.
+checked: an error, an interruption or bad input leaves the store as it was. ``groups.py`` and
+``growth.py`` hold how; ``model_writer.py`` writes one model batch by batch.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ import xarray as xr
 from xconverge import groups
 from xconverge.begun import INCOMPLETE, Begun, begun_models, with_begun
 from xconverge.chunks import CHUNK_BYTES, recommend_chunks
+from xconverge.commits import finish_commit
+from xconverge.growth import grow
 from xconverge.places import Files, Folder, Place, StorePath, place_of
 from xconverge.schema import SchemaError, check_dims, check_labels, choose, is_graph, listing
+from xconverge.staging import check_free, staged
 from xconverge.storable import NAME, modality_of, storable, storable_set
 
 SCHEMA = 1
@@ -60,8 +63,8 @@ def create_store(
     'study.zarr'
     """
     root = place_of(path, storage_options)
-    groups.check_free(root, overwrite)
-    with groups.staged(root, root) as stage:
+    check_free(root, overwrite)
+    with staged(root, root) as stage:
         groups.new_group(stage, _store_attrs())
     return root.path if isinstance(root, Folder) else path
 
@@ -129,8 +132,8 @@ def write_representations(
     array.attrs["modality"] = modality
     root = place_of(path, storage_options)
     _check_root(root)
-    groups.check_free(root / modality, overwrite)
-    with groups.staged(root / modality, root) as stage:
+    check_free(root / modality, overwrite)
+    with staged(root / modality, root) as stage:
         groups.write_array(stage, array, _chunks(array))
         ensure_store(root)
 
@@ -197,7 +200,7 @@ def append_models(
     with root.lock(f"adding to {root}") if isinstance(root, Files) else nullcontext():
         if modality not in names_of(root):
             open_representations(path, modality, storage_options=storage_options)
-        groups.grow(root, modality, array)
+        grow(root, modality, array)
 
 
 def open_representations(
@@ -304,7 +307,7 @@ def open_store(path: StorePath, *, storage_options: Options | None = None) -> xr
     """
     root = existing(path, storage_options)
     for name in names_of(root):
-        groups.finish_commit(root, root / name)
+        finish_commit(root, root / name)
     with groups.quiet():
         tree = xr.open_datatree(
             root.store, group=root.inside or None, engine="zarr", chunks=None, **groups.READ
@@ -358,12 +361,12 @@ def write_study(
             "wrap results in one with xarray.DataTree.from_dict({'name': dataset})"
         )
     root = place_of(path, storage_options)
-    groups.check_free(root, overwrite)
+    check_free(root, overwrite)
     nodes = {
         node.path.strip("/"): storable(node.to_dataset(inherit=False), f"{node.path}: ")
         for node in tree.subtree
     }
-    with groups.staged(root, root) as stage:
+    with staged(root, root) as stage:
         for name, dataset in nodes.items():
             groups.to_zarr(_even(dataset), stage / name if name else stage, mode="w-")
 
@@ -532,11 +535,11 @@ def open_rdms(
 def _write_beside(root: Place, kind: str, array: xr.DataArray, overwrite: bool) -> None:
     """Write what belongs to a modality into a group beside the modalities."""
     target = root / kind / modality_of(array, None)
-    groups.check_free(target, overwrite)
+    check_free(target, overwrite)
     if not (root / kind).is_group():
         groups.new_group(root / kind)
     dataset = _even(storable(array.to_dataset(name=array.name)))
-    with groups.staged(target, root) as stage:
+    with staged(target, root) as stage:
         groups.to_zarr(dataset, stage, mode="w-")
 
 
@@ -593,13 +596,13 @@ def ensure_store(root: Place) -> None:
     if root.is_group():
         return
     if others:
-        groups.check_free(root, overwrite=False)
+        check_free(root, overwrite=False)
     groups.new_group(root, _store_attrs())
 
 
 def _check_root(root: Place) -> None:
     if not root.is_group():
-        groups.check_free(root, overwrite=False)
+        check_free(root, overwrite=False)
 
 
 def existing(path: StorePath, storage_options: Options | None) -> Place:
