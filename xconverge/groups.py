@@ -259,11 +259,12 @@ def in_chunks(array: xr.DataArray, chunks: tuple[int, ...]) -> xr.DataArray:
     """The array in dask chunks; of one in memory, views, where dask would copy all of it."""
     name = f"{NAME}-{uuid4().hex}"
     if array.chunks is not None:
-        return array.chunk(dict(zip(array.dims, chunks, strict=True)), token=name)
+        sizes = dict(zip(array.dims, chunks, strict=True))
+        return array.copy(data=array.chunk(sizes, token=name).data)
     layout = Layout(array.shape, chunks, array.dtype)
     blocks = {(name, *index): array.values[layout.region(index)] for index in layout.indices()}
-    sizes = da.core.normalize_chunks(chunks, array.shape)
-    data = da.Array(blocks, name, sizes, meta=np.empty((0,) * array.ndim, array.dtype))
+    cuts = da.core.normalize_chunks(chunks, array.shape)
+    data = da.Array(blocks, name, cuts, meta=np.empty((0,) * array.ndim, array.dtype))
     return array.copy(data=data)
 
 

@@ -86,10 +86,17 @@ def storable(dataset: xr.Dataset, where: str = "") -> xr.Dataset:
         {name: variable for name, variable in new.items() if name in dataset.data_vars},
         xr.Coordinates(
             {name: variable for name, variable in new.items() if name in dataset.coords},
-            dict(dataset.xindexes),
+            {name: _stored_index(index, new[name]) for name, index in dataset.xindexes.items()},
         ),
         _storable_attrs(dataset.attrs, f"{where}attrs"),
     )
+
+
+def _stored_index(index: xr.Index, variable: xr.Variable) -> xr.Index:
+    """The index of a coordinate, which knows as what the labels are stored."""
+    if variable.dtype.kind != "T" or not isinstance(index, xr.indexes.PandasIndex):
+        return index
+    return xr.indexes.PandasIndex(index.index, index.dim, coord_dtype=TEXT)
 
 
 def _storable_values(name: str, variable: xr.Variable, dataset: xr.Dataset, where: str) -> Any:
