@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import json
 import multiprocessing
 import os
 import random
 import shutil
 import signal
+import socket
+import subprocess
+import sys
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -374,6 +379,30 @@ def test_two_writers_of_one_model_are_refused(anywhere: str) -> None:
     first.close()
     writer(anywhere).close()
     check(anywhere, ["vit"])
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
+def test_without_file_locks_a_key_locks(
+    path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    first = writer(path)
+    with pytest.raises(FileExistsError, match=r"If it is no longer running, delete .*locked-by"):
+        writer(path)
+    fill(first, range(50))
+    # what a process of this host has left that is no more
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left = {"host": socket.gethostname(), "pid": gone.pid, "thread": 0, "since": "then"}
+    (path / ".locked-by").write_text(json.dumps(left))
+    first.close()
+    check(path, ["vit"])
+    assert not list(path.rglob(".lock*"))
 
 
 def test_a_warning_when_stimuli_stay_pending(path: Path) -> None:

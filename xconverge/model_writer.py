@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property
 from itertools import repeat
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,10 +33,11 @@ from xconverge.growth import grow
 from xconverge.kernels.rows import Array
 from xconverge.parts import runs
 from xconverge.places import FULL, Files, StorePath, place_of
-from xconverge.schema import SchemaError, check_labels, check_text, join_labels, listing
+from xconverge.schema import SchemaError, listing
 from xconverge.staging import check_free, staged
 from xconverge.storable import DIMS, NAME, modality_of, storable, storable_set
 from xconverge.store import Options, ensure_store, names_of
+from xconverge.writer_inputs import Asked, check_rows, check_same_labels, numbers
 
 NARROWEST = 1024
 """Chunk rows are no longer than those of a model of this width: wider models share them."""
@@ -137,13 +138,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
                 f"ModelWriter writes to a path or a URL, got a {type(path).__name__}; write a "
                 "finished model into it by append_models"
             )
-        asked = _Asked(
-            _name(model),
-            _labelled(stimuli),
-            _width(model, n_features),
-            _float(dtype),
-            _scalars(coords or {}),
-        )
+        asked = Asked.of(model, stimuli, n_features, dtype, coords or {})
         self._root, self._asked = root, asked
         self._modality = modality_of(xr.DataArray(), modality)
         self._folder = root / INCOMPLETE / self._modality
@@ -196,7 +191,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         """
         if not self._open:
             raise ValueError("this ModelWriter is closed; start another one")
-        values = _numbers(batch, f"model {self._asked.model!r}")
+        values = numbers(batch, f"model {self._asked.model!r}")
         if self._begun is None and self.pending:
             with self._root.lock(f"starting model {self._asked.model!r}"):
                 self._start(False, np.result_type(values.dtype, np.float32))
@@ -331,7 +326,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
     def _check_complete(self, existing: xr.DataArray) -> None:
         """The model that is there is the one that is asked for."""
         asked = self._asked
-        _same_labels(existing["stimulus"], asked.labels)
+        check_same_labels(existing["stimulus"], asked.labels)
         there = existing.sel(model=asked.model)
         width = int(there.coords.get("n_features", there.sizes["feature"]))
         if width != asked.n_features:
@@ -377,7 +372,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
             common = stored.assign_coords(
                 {name: groups.with_objects(coord) for name, coord in coords.items()}
             )
-        _same_labels(common["stimulus"], asked.labels)
+        check_same_labels(common["stimulus"], asked.labels)
         if asked.dtype is not None and asked.dtype.name != common.attrs["dtype"]:
             raise SchemaError(
                 f"modality {self._modality!r} is stored as {common.attrs['dtype']}, and dtype is "
@@ -516,7 +511,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         with np.errstate(over="ignore"):
             stored = values.astype(dtype, copy=False)
         if not is_finite(stored):
-            _check_rows(stored, values, self._stimuli[positions], who)
+            check_rows(stored, values, self._stimuli[positions], who)
         return stored
 
     @contextmanager
@@ -573,107 +568,3 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
             self._folder.remove()
         if set((self._root / INCOMPLETE).names()) <= {"zarr.json"}:
             (self._root / INCOMPLETE).remove()
-
-
-class _Asked(NamedTuple):
-    """What a writer was asked for."""
-
-    model: str
-    labels: xr.DataArray
-    n_features: int
-    dtype: np.dtype[Any] | None
-    coords: Mapping[str, Any]
-
-
-def _name(model: object) -> str:
-    if not isinstance(model, str) or not model:
-        raise SchemaError(f"model must be text that is not empty, got {model!r}")
-    return model
-
-
-def _labelled(stimuli: Any) -> xr.DataArray:
-    """Stimuli with their labels and coordinates."""
-    if isinstance(stimuli, xr.DataArray) and "stimulus" in stimuli.dims:
-        kept = [name for name, c in stimuli.coords.items() if set(c.dims) <= {"stimulus"}]
-        coords = {name: stimuli.coords[name] for name in kept}
-        size = stimuli.sizes["stimulus"]
-    else:
-        labels = np.empty(len(stimuli), dtype=object)
-        labels[:] = list(stimuli)
-        coords, size = {"stimulus": ("stimulus", labels)}, len(labels)
-    array = xr.DataArray(np.zeros(size), coords, ("stimulus",))
-    check_labels(array, "stimulus", what="stimuli")
-    check_text(array, "stimulus", what="stimuli")
-    return array
-
-
-def _width(model: object, n_features: int) -> int:
-    if not isinstance(n_features, int | np.integer) or n_features < 1:
-        raise SchemaError(
-            f"model {model!r}: n_features must be a whole number from 1 on, got {n_features!r}"
-        )
-    return int(n_features)
-
-
-def _float(dtype: Any) -> np.dtype[Any] | None:
-    if dtype is None:
-        return None
-    found: np.dtype[Any] = np.dtype(dtype)
-    if found not in (np.float16, np.float32, np.float64):
-        raise SchemaError(f"dtype must be float16, float32 or float64, got {found}")
-    return found
-
-
-def _scalars(coords: Mapping[str, Any]) -> dict[str, Any]:
-    """Model coordinates as JSON has them."""
-    plain = {name: v.item() if isinstance(v, np.generic) else v for name, v in coords.items()}
-    wrong = [
-        str(name)
-        for name, value in plain.items()
-        if not isinstance(name, str)
-        or name in (*DIMS, "n_features", "complete", NAME)
-        or not isinstance(value, str | bool | int | float)
-    ]
-    if wrong:
-        raise SchemaError(
-            f"coords must give one text, number or bool for each model coordinate, and "
-            f"{listing(wrong)} does not, or has a name that the store needs"
-        )
-    return plain
-
-
-def _same_labels(there: xr.DataArray, given: xr.DataArray) -> None:
-    names = ("the store", "stimuli")
-    there = xr.DataArray(np.zeros(there.size), {"stimulus": there["stimulus"]}, ("stimulus",))
-    join_labels(there, given, "stimulus", "exact", names)
-
-
-def _numbers(batch: Any, who: str) -> Array:
-    """A batch as a NumPy array; torch tensors come from any device, bfloat16 as float32."""
-    if hasattr(batch, "detach") and hasattr(batch, "cpu"):
-        batch = batch.detach().cpu()
-        if "bfloat16" in str(batch.dtype):
-            batch = batch.float()
-        batch = batch.numpy()
-    values = np.asarray(batch)
-    if values.dtype.name == "bfloat16":
-        values = values.astype(np.float32)
-    if values.dtype.kind not in "fiub":
-        raise SchemaError(f"{who}: the batch must hold real numbers, got dtype {values.dtype}")
-    return values
-
-
-def _check_rows(stored: Array, values: Array, labels: pd.Index, who: str) -> None:
-    """Rows are finite, or NaN throughout."""
-    nan = np.isnan(stored)
-    for what, rows in (
-        ("NaN inside a row", nan.any(1) & ~nan.all(1)),
-        ("infinity", np.isinf(values).any(1)),
-        (f"numbers too large for {stored.dtype}", (np.isinf(stored) & np.isfinite(values)).any(1)),
-    ):
-        if rows.any():
-            where = listing(labels[np.flatnonzero(rows)])
-            raise SchemaError(
-                f"{who} has {what}: stimulus {where}. A stimulus that the model cannot represent "
-                "is a row of NaN only"
-            )

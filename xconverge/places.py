@@ -9,26 +9,19 @@ import errno
 import json
 import os
 import shutil
-import socket
-import threading
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
-from datetime import UTC, datetime
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
-import psutil
 
 from xconverge.kernels.rows import Array
+from xconverge.locks import PATIENCE, NoFileLocksError, lock_by_key, lock_file
 
-PATIENCE = 600.0
-"""Seconds to wait for somebody else's lock."""
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
-LOCK = ".lock"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 SPACIOUS = 2**20
 """Bytes from which on asking for space pays."""
@@ -116,7 +109,7 @@ class Files(Place):
 
     def lock(self, doing: str, patience: float = PATIENCE) -> AbstractContextManager[None]:
         """Keep others from what is done here; FileExistsError where it stays locked."""
-        return _lock_by_key(self, doing, patience)
+        return lock_by_key(self, doing, patience)
 
 
 class Folder(Files):
@@ -187,12 +180,14 @@ class Folder(Files):
         with path.open("xb") as file:
             file.write(data)
 
-    def lock(self, doing: str, patience: float = PATIENCE) -> AbstractContextManager[None]:
-        try:
-            import fcntl  # noqa: F401
-        except ImportError:
-            return super().lock(doing, patience)
-        return _lock_file(self.path / LOCK, doing, patience)
+    @contextmanager
+    def lock(self, doing: str, patience: float = PATIENCE) -> Iterator[None]:
+        with ExitStack() as held:
+            try:
+                held.enter_context(lock_file(self.path / ".lock", doing, patience))
+            except NoFileLocksError:
+                held.enter_context(super().lock(doing, patience))
+            yield
 
 
 class Bucket(Files):
@@ -358,100 +353,3 @@ def reserve(file: int, size: int) -> None:
     except OSError as error:
         if error.errno in FULL:
             raise
-
-
-# Locks
-
-
-@contextmanager
-def _lock_file(path: Path, doing: str, patience: float) -> Iterator[None]:
-    """Lock a file, which ends with the process, and which is there only as long as the lock."""
-    import fcntl
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + patience
-    while True:
-        with path.open("a+b") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                holder = file.read()
-                if time.monotonic() >= deadline or _is_me(holder):
-                    raise _locked(doing, holder) from None
-                time.sleep(0.01)
-                continue
-            if not (path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))):
-                continue
-            try:
-                file.truncate(0)
-                file.write(_me())
-                file.flush()
-                yield
-            finally:
-                path.unlink(missing_ok=True)
-                fcntl.flock(file, fcntl.LOCK_UN)
-            return
-
-
-@contextmanager
-def _lock_by_key(place: Files, doing: str, patience: float) -> Iterator[None]:
-    """Lock by a key that only one can create, and that a dead process of this host may leave."""
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            place.create(LOCK, _me())
-            break
-        except FileExistsError:
-            try:
-                holder = place.read(LOCK).tobytes()
-            except FileNotFoundError:
-                continue
-            if _is_dead(holder):
-                place.remove(LOCK)
-            elif time.monotonic() >= deadline or _is_me(holder):
-                cure = f" If it is no longer running, delete {place / LOCK}"
-                raise _locked(doing, holder, cure) from None
-            else:
-                time.sleep(0.05)
-    try:
-        yield
-    finally:
-        place.remove(LOCK)
-
-
-def _me() -> bytes:
-    since = datetime.now(UTC).isoformat(timespec="seconds")
-    who = {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "thread": threading.get_ident(),
-        "since": since,
-    }
-    return json.dumps(who).encode()
-
-
-def _is_me(holder: bytes) -> bool:
-    """Whether this very thread holds the lock, which waiting would never change."""
-    try:
-        who, me = json.loads(holder), json.loads(_me())
-        return bool(all(who[part] == me[part] for part in ("host", "pid", "thread")))
-    except (ValueError, KeyError, TypeError):
-        return False
-
-
-def _is_dead(holder: bytes) -> bool:
-    try:
-        who = json.loads(holder)
-        return bool(who["host"] == socket.gethostname() and not psutil.pid_exists(who["pid"]))
-    except (ValueError, KeyError, TypeError):
-        return False
-
-
-def _locked(doing: str, holder: bytes, cure: str = "") -> FileExistsError:
-    try:
-        who = json.loads(holder)
-        by = f"process {who['pid']} on {who['host']}, since {who['since']}"
-    except (ValueError, KeyError, TypeError):
-        by = "another process"
-    return FileExistsError(f"{doing}: {by}, is at it already; wait for it to end.{cure}")

@@ -199,7 +199,7 @@ def append_models(
     root = existing(path, storage_options)
     with root.lock(f"adding to {root}") if isinstance(root, Files) else nullcontext():
         if modality not in names_of(root):
-            open_representations(path, modality, storage_options=storage_options)
+            raise _unknown(root, modality)
         grow(root, modality, array)
 
 
@@ -264,12 +264,16 @@ def open_representations(
                 'them with incomplete="include", or leave them out with incomplete="skip"'
             )
     if array is None:
-        raise SchemaError(
-            f"{root} has no modality {modality!r}; it has {listing(names_of(root)) or 'none'}. "
-            "write_representations adds one"
-        )
+        raise _unknown(root, modality)
     array.attrs["modality"] = modality
     return array
+
+
+def _unknown(root: Place, modality: str) -> SchemaError:
+    return SchemaError(
+        f"{root} has no modality {modality!r}; it has {listing(names_of(root)) or 'none'}. "
+        "write_representations adds one"
+    )
 
 
 def _unfinished(root: Place, modality: str, complete: xr.DataArray | None) -> list[Begun]:
@@ -592,16 +596,15 @@ def names_of(root: Place) -> list[str]:
 
 def ensure_store(root: Place) -> None:
     """Make the store where there is none, whoever is first; not among files of others."""
-    others = [name for name in root.names() if not name.startswith(".")]
-    if root.is_group():
-        return
-    if others:
-        check_free(root, overwrite=False)
-    groups.new_group(root, _store_attrs())
+    _check_root(root)
+    if not root.is_group():
+        groups.new_group(root, _store_attrs())
 
 
 def _check_root(root: Place) -> None:
-    if not root.is_group():
+    """A store is here, or one can be made: hidden files, such as a lock, are in nobody's way."""
+    hidden = [name.startswith(".") for name in root.names()]
+    if not root.is_group() and not (hidden and all(hidden)):
         check_free(root, overwrite=False)
 
 

@@ -65,8 +65,7 @@ def _symmetric_distances(rows: Array, metric: Metric, dtype: Any) -> Array:
     def work(parts: Sequence[slice]) -> None:
         for part in parts:
             block, own = result[part], half[part, None]
-            np.subtract(half, block, out=block)
-            block += own
+            np.subtract(half + own, block, out=block)
             some = np.flatnonzero(block.min(1) < threshold * (own[:, 0] + half.max()))
             i, j = np.nonzero(block[some] < threshold * (own[some] + half))
             near.append(np.stack([some[i] + part.start, j]))
