@@ -123,6 +123,41 @@ def test_batches_and_widths_of_the_modality_change_nothing(
     validate_store(path, deep=True)
 
 
+def test_damage_beside_a_chunk_that_was_made_takes_no_other_row(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model of two chunks a row is killed after the first, and a row of the second is hurt."""
+    with ModelWriter(path, "vision", "first", STIMULI, 3) as w:
+        w.write(STIMULI, VALUES[:, :3])
+    w, replace = writer(path), Path.replace
+
+    def dying(self: Path, target: Path) -> Path:
+        if self.name == "0.1":
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    step = xr.open_zarr(path, group="vision", consolidated=False).representation.chunks[1][0]
+    assert step < 50
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", dying)
+        w.write(STIMULI[: step - 1], VALUES[: step - 1])
+        with pytest.raises(KeyboardInterrupt):
+            w.write(STIMULI[step - 1 : step], VALUES[step - 1 : step])
+    w.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    (part,) = (path / INCOMPLETE).rglob("parts/0.1")
+    data = bytearray(part.read_bytes())
+    data[12 * 4] ^= 1
+    part.write_bytes(data)
+    with pytest.warns(RuntimeWarning, match="damaged"):
+        w = writer(path)
+    assert w.pending == [STIMULI[4], *STIMULI[step:]]
+    fill(w, [4, *range(step, 50)])
+    w.close()
+    reps = open_representations(path, "vision").sel(model="vit")
+    np.testing.assert_array_equal(reps.values, VALUES)
+    validate_store(path, deep=True)
+
+
 def test_models_join_a_modality_in_the_order_in_which_they_are_complete(anywhere: str) -> None:
     a, b = writer(anywhere, "a"), writer(anywhere, "b")
     fill(a, range(25))

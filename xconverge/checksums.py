@@ -13,7 +13,7 @@ def checksum(data: Array, before: int = 0) -> int:
     """The crc32c of an array's bytes, or of what had the checksum ``before`` and these."""
     import google_crc32c
 
-    return int(google_crc32c.extend(before, _bytes(data)))
+    return int(google_crc32c.extend(before, as_bytes(data)))
 
 
 def row_checksums(rows: Array) -> Array:
@@ -60,5 +60,6 @@ def _followed(crcs: Array, shift: Array) -> Array:
     return followed
 
 
-def _bytes(data: Array) -> Array:
+def as_bytes(data: Array) -> Array:
+    """The bytes of an array, row after row."""
     return np.ascontiguousarray(data).reshape(-1).view(np.uint8)

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from xconverge.checksums import checksum, joined, row_checksums
+from xconverge.checksums import as_bytes, checksum, joined, row_checksums
 from xconverge.chunk_files import Layout, key
 from xconverge.kernels.rows import Array
 from xconverge.places import Bucket, Files, Folder, reserve
@@ -103,7 +103,11 @@ class FolderParts(Parts):
         for p in range(self.n_pieces):
             piece = self._of_piece(values, p)
             entries["checksums"][:, p] = row_checksums(piece)
-            with _opened(self._part(i, p)) as file:
+            part, chunk = self._part(i, p), self.chunks / key((i, p))
+            if self.n_pieces > 1 and chunk.exists():
+                # made in a finish that was interrupted, before damage was found in other pieces
+                chunk.replace(part)
+            with _opened(part) as file:
                 if not os.fstat(file).st_size:
                     reserve(file, self.layout.nbytes + 4)
                 for run in runs(rows):
@@ -174,7 +178,7 @@ class BucketParts(Parts):
         head = np.array([len(rows), *rows], np.uint32)
         crc = checksum(values, checksum(head))
         self.place.put(
-            f"parts/{i}/{uuid4().hex}", _bytes(head), _bytes(values), crc.to_bytes(4, "little")
+            f"parts/{i}/{uuid4().hex}", as_bytes(head), as_bytes(values), crc.to_bytes(4, "little")
         )
 
     def read(self, i: int) -> tuple[Array, Array, bool]:
@@ -221,16 +225,11 @@ def _opened(path: Path) -> Iterator[int]:
 
 def _write(file: int, values: Array, at: int) -> None:
     """Write all of an array at a place of a file."""
-    rest = _bytes(values)
+    rest: Any = as_bytes(values)
     while len(rest):
         os.lseek(file, at, os.SEEK_SET)
         done = os.write(file, rest)
         rest, at = rest[done:], at + done
-
-
-def _bytes(values: Array) -> memoryview:
-    flat: Any = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
-    return memoryview(flat)
 
 
 def runs(rows: Array) -> list[slice]:
