@@ -203,8 +203,8 @@ def test_rows_that_wait_are_checked_too(path: Path) -> None:
 def test_a_commit_that_was_interrupted_is_carried_out(
     path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int
 ) -> None:
-    from xconverge.commits import COMMIT
-    from xconverge.places import Folder
+    from xconverge.storage.commits import COMMIT
+    from xconverge.storage.places import Folder
 
     third = stack_models({"c": np.ones((10, 7))}, stimuli=STIMULI, modality="vision")
     third = third.assign_coords(caption=("stimulus", [f"é {s}" for s in STIMULI]), family="net")
@@ -244,7 +244,7 @@ def test_a_commit_that_was_interrupted_is_carried_out(
 
 @pytest.mark.parametrize("name", ["../../escaped", "/escaped", "a/../../x", "c/../../x", ".x/c"])
 def test_a_commit_writes_nothing_outside_of_its_group(path: Path, name: str) -> None:
-    from xconverge.checksums import checksum
+    from xconverge.storage.checksums import checksum
 
     text = json.dumps({name: base64.b64encode(b"x").decode()}).encode()
     crc = checksum(np.frombuffer(text, np.uint8))
@@ -322,8 +322,8 @@ def test_no_space_at_any_write_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int
 ) -> None:
     """The same without the right to mount: the disk is full in the middle of the n-th write."""
-    from xconverge import parts
-    from xconverge.places import Folder
+    from xconverge.storage import parts
+    from xconverge.storage.places import Folder
 
     path = tmp_path / "study.zarr"
     values = np.arange(30, dtype="f4").reshape(10, 3)

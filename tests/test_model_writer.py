@@ -24,9 +24,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xconverge import ModelWriter, model_writer, validate_store
-from xconverge.begun import INCOMPLETE
 from xconverge.schema import SchemaError
 from xconverge.stack import stack_models
+from xconverge.storage.begun import INCOMPLETE
 from xconverge.store import append_models, open_representations, open_store, write_representations
 
 STIMULI = [f"s{i} é 猫" for i in range(50)]

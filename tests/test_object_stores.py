@@ -34,7 +34,7 @@ from xconverge import (
     write_representations,
     write_study,
 )
-from xconverge.places import Bucket, place_of
+from xconverge.storage.places import Bucket, place_of
 from xconverge.store import modalities
 
 KEY, SECRET = "AKIAXCONVERGETEST", "never-to-be-written-anywhere"

@@ -146,9 +146,14 @@ def test_arrows_point_one_way():
         assert not [n for n in imported(path) if n.startswith(above)], path
     for path in sorted((PACKAGE / "inference").glob("*.py")):
         assert not [n for n in imported(path) if n.startswith("xconverge.study")], path
+    files = ("xconverge.interop", "xconverge.storage")
     for layer in ("kernels", "measures", "inference", "study"):
         for path in sorted((PACKAGE / layer).glob("*.py")):
-            assert not [n for n in imported(path) if n.startswith("xconverge.interop")], path
+            assert not [n for n in imported(path) if n.startswith(files)], path
+    below = tuple(f"xconverge.{name}" for name in ("kernels", "schema", "storage"))
+    for path in sorted((PACKAGE / "storage").glob("*.py")):
+        ours = [name for name in imported(path) if name.startswith("xconverge.")]
+        assert all(name.startswith(below) for name in ours), path
     for path in PACKAGE.rglob("*.py"):
         if path.name not in ("cli.py", "demo.py", "__init__.py"):
             faces = ("xconverge.cli", "xconverge.demo", "xconverge.plot")

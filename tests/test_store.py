@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from xconverge import store
 from xconverge.schema import SchemaError
 from xconverge.stack import stack_models
-from xconverge.storable import storable
+from xconverge.storage.storable import storable
 from xconverge.store import (
     append_models,
     create_store,

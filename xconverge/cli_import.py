@@ -9,7 +9,7 @@ from typing import Any
 from xconverge import store
 from xconverge.interop.kinds import KINDS, Kind, Option
 from xconverge.schema import SchemaError
-from xconverge.storable import modality_of
+from xconverge.storage.storable import modality_of
 
 SHAPES: dict[str, dict[str, Any]] = {
     "text": {"metavar": "TEXT"},

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from xconverge import groups
-from xconverge.begun import INCOMPLETE, Begun, begun_models
-from xconverge.chunk_files import Layout
-from xconverge.chunk_reader import ChunkReader
-from xconverge.places import Place, StorePath
 from xconverge.schema import SchemaError, validate
-from xconverge.storable import NAME
+from xconverge.storage import groups
+from xconverge.storage.begun import INCOMPLETE, Begun, begun_models
+from xconverge.storage.chunk_files import Layout
+from xconverge.storage.chunk_reader import ChunkReader
+from xconverge.storage.places import Place, StorePath
+from xconverge.storage.storable import NAME
 from xconverge.store import Options, existing, names_of
 
 

@@ -16,8 +16,11 @@ import pandas as pd
 import xarray as xr
 from dask.system import CPU_COUNT
 
-from xconverge import groups
-from xconverge.begun import (
+from xconverge.chunks import recommend_chunks
+from xconverge.kernels.rows import Array
+from xconverge.schema import SchemaError, listing
+from xconverge.storage import groups
+from xconverge.storage.begun import (
     INCOMPLETE,
     Begun,
     begun_at,
@@ -26,18 +29,15 @@ from xconverge.begun import (
     folder_name,
     shared,
 )
-from xconverge.chunk_files import Index, Layout, is_finite, key
-from xconverge.chunks import recommend_chunks
-from xconverge.commits import carry_out
-from xconverge.growth import grow
-from xconverge.kernels.rows import Array
-from xconverge.parts import runs
-from xconverge.places import FULL, Files, StorePath, place_of
-from xconverge.schema import SchemaError, listing
-from xconverge.staging import check_free, staged
-from xconverge.storable import DIMS, NAME, modality_of, storable, storable_set
+from xconverge.storage.chunk_files import Index, Layout, is_finite, key
+from xconverge.storage.commits import carry_out
+from xconverge.storage.growth import grow
+from xconverge.storage.parts import runs
+from xconverge.storage.places import FULL, Files, StorePath, place_of
+from xconverge.storage.staging import check_free, staged
+from xconverge.storage.storable import DIMS, NAME, modality_of, storable, storable_set
+from xconverge.storage.writer_inputs import Asked, check_rows, check_same_labels, numbers
 from xconverge.store import Options, ensure_store, names_of
-from xconverge.writer_inputs import Asked, check_rows, check_same_labels, numbers
 
 NARROWEST = 1024
 """Chunk rows are no longer than those of a model of this width: wider models share them."""

@@ -1,8 +1,8 @@
 """Stores: labelled arrays on disk or in an object store, written and read block by block.
 
 Whatever is written is built aside and takes its place once it is whole and its values are
-checked: an error, an interruption or bad input leaves the store as it was. ``groups.py`` and
-``growth.py`` hold how; ``model_writer.py`` writes one model batch by batch.
+checked: an error, an interruption or bad input leaves the store as it was. ``storage/`` holds
+how; ``model_writer.py`` writes one model batch by batch.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any, Literal
 
 import xarray as xr
 
-from xconverge import groups
-from xconverge.begun import INCOMPLETE, Begun, begun_models, with_begun
 from xconverge.chunks import CHUNK_BYTES, recommend_chunks
-from xconverge.commits import finish_commit
-from xconverge.growth import grow
-from xconverge.places import Files, Folder, Place, StorePath, place_of
 from xconverge.schema import SchemaError, check_dims, check_labels, choose, is_graph, listing
-from xconverge.staging import check_free, staged
-from xconverge.storable import NAME, modality_of, storable, storable_set
+from xconverge.storage import groups
+from xconverge.storage.begun import INCOMPLETE, Begun, begun_models, with_begun
+from xconverge.storage.commits import finish_commit
+from xconverge.storage.growth import grow
+from xconverge.storage.places import Files, Folder, Place, StorePath, place_of
+from xconverge.storage.staging import check_free, staged
+from xconverge.storage.storable import NAME, modality_of, storable, storable_set
 
 SCHEMA = 1
 GRAPHS = "neighbor_graphs"

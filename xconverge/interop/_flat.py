@@ -11,7 +11,7 @@ import xarray as xr
 
 from xconverge.interop._labels import decoded, text_labels
 from xconverge.schema import SchemaError, listing, read_coordinates
-from xconverge.storable import storable
+from xconverge.storage.storable import storable
 
 OURS = ("model", "stimulus", "feature", "representation", "n_features", "n_repetitions")
 """Names that a representation set has a use for; a foreign coordinate of this name is renamed."""

@@ -17,7 +17,7 @@ from xconverge.interop._labels import exact_labels
 from xconverge.interop._reading import reading
 from xconverge.schema import SchemaError, check_text, listing, validate, widths
 from xconverge.stack import stack_models
-from xconverge.storable import NAME
+from xconverge.storage.storable import NAME
 
 Array = np.ndarray[Any, Any]
 Ids = Sequence[object] | str | os.PathLike[str]

@@ -25,7 +25,7 @@ from xconverge.interop._sets import (
 )
 from xconverge.interop._writing import writing
 from xconverge.schema import SchemaError, listing, validate
-from xconverge.storable import NAME, TEXT, storable_set
+from xconverge.storage.storable import NAME, TEXT, storable_set
 
 HEADER = "xconverge"
 STIMULUS = "stimulus"

@@ -20,7 +20,7 @@ from xconverge.schema import (
     read_coordinates,
     widths,
 )
-from xconverge.storable import NAME
+from xconverge.storage.storable import NAME
 
 ATTRS = "xconverge"
 

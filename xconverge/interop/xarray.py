@@ -24,7 +24,7 @@ from xconverge.interop._reading import reading
 from xconverge.interop._sets import checked
 from xconverge.interop._writing import writing
 from xconverge.schema import SchemaError, check_representations, check_text, listing
-from xconverge.storable import NAME, storable, storable_set
+from xconverge.storage.storable import NAME, storable, storable_set
 
 JSON = "xconverge_json"
 

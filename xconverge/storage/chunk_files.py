@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from xconverge.checksums import checksum
 from xconverge.kernels.rows import Array
-from xconverge.places import Files, Place
+from xconverge.storage.checksums import checksum
+from xconverge.storage.places import Files, Place
 
 Index = tuple[int, ...]
 CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]

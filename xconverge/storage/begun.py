@@ -18,14 +18,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge import groups
-from xconverge.chunk_files import Index, Layout, key
-from xconverge.chunk_reader import ChunkReader
 from xconverge.kernels.rows import Array
-from xconverge.parts import Parts, parts_of
-from xconverge.places import Files, Place
 from xconverge.schema import widths
-from xconverge.storable import NAME
+from xconverge.storage import groups
+from xconverge.storage.chunk_files import Index, Layout, key
+from xconverge.storage.chunk_reader import ChunkReader
+from xconverge.storage.parts import Parts, parts_of
+from xconverge.storage.places import Files, Place
+from xconverge.storage.storable import NAME
 
 INCOMPLETE = "incomplete_models"
 

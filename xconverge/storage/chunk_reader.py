@@ -10,10 +10,10 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
-from xconverge.chunk_files import DamagedError, Index, Layout, key, read_chunk
 from xconverge.kernels.rows import Array
-from xconverge.places import Place
 from xconverge.schema import DamagedStoreError, listing
+from xconverge.storage.chunk_files import DamagedError, Index, Layout, key, read_chunk
+from xconverge.storage.places import Place
 
 FOUND_BY = (
     "Write it again, or bring the file back from a copy; "

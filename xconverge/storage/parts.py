@@ -18,10 +18,10 @@ from uuid import uuid4
 
 import numpy as np
 
-from xconverge.checksums import as_bytes, checksum, joined, row_checksums
-from xconverge.chunk_files import Layout, key
 from xconverge.kernels.rows import Array
-from xconverge.places import Bucket, Files, Folder, reserve
+from xconverge.storage.checksums import as_bytes, checksum, joined, row_checksums
+from xconverge.storage.chunk_files import Layout, key
+from xconverge.storage.places import Bucket, Files, Folder, reserve
 
 
 def parts_of(place: Files, layout: Layout) -> Parts:

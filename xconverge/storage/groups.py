@@ -14,12 +14,12 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
-from xconverge.chunk_files import Index, Layout, key, write_chunk
-from xconverge.chunk_reader import ChunkReader
-from xconverge.commits import finish_commit
-from xconverge.places import Files, Inside, Place
 from xconverge.schema import DamagedStoreError, SchemaError, validate, widths
-from xconverge.storable import NAME
+from xconverge.storage.chunk_files import Index, Layout, key, write_chunk
+from xconverge.storage.chunk_reader import ChunkReader
+from xconverge.storage.commits import finish_commit
+from xconverge.storage.places import Files, Inside, Place
+from xconverge.storage.storable import NAME
 
 WHOLE: dict[str, Any] = {"xconverge_layout": 2}
 """Attrs of a group of which every chunk is written and has a checksum: a missing one is damage."""

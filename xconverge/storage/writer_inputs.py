@@ -11,7 +11,7 @@ import xarray as xr
 
 from xconverge.kernels.rows import Array
 from xconverge.schema import SchemaError, check_labels, check_text, join_labels, listing
-from xconverge.storable import DIMS, NAME
+from xconverge.storage.storable import DIMS, NAME
 
 
 class Asked(NamedTuple):

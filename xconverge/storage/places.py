@@ -19,7 +19,7 @@ from uuid import uuid4
 import numpy as np
 
 from xconverge.kernels.rows import Array
-from xconverge.locks import PATIENCE, NoFileLocksError, lock_by_key, lock_file
+from xconverge.storage.locks import PATIENCE, NoFileLocksError, lock_by_key, lock_file
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from xconverge.checksums import checksum
-from xconverge.places import Files, Place
 from xconverge.schema import DamagedStoreError
-from xconverge.storable import NAME
+from xconverge.storage.checksums import checksum
+from xconverge.storage.places import Files, Place
+from xconverge.storage.storable import NAME
 
 COMMIT = f"{NAME}/.commit"
 OF_A_GROUP = re.compile(r"([^/\\.][^/\\]*/)?(zarr\.json|c(/\d+)*)")

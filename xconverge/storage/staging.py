@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from xconverge.groups import quiet
-from xconverge.places import Bucket, Folder, Place
+from xconverge.storage.groups import quiet
+from xconverge.storage.places import Bucket, Folder, Place
 
 
 def check_free(place: Place, overwrite: bool) -> None:

@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge.chunk_files import Layout, key
-from xconverge.chunk_reader import ChunkReader
-from xconverge.commits import carry_out, commit
-from xconverge.groups import (
+from xconverge.schema import SchemaError, join_labels, listing, validate, widths
+from xconverge.storage.chunk_files import Layout, key
+from xconverge.storage.chunk_reader import ChunkReader
+from xconverge.storage.commits import carry_out, commit
+from xconverge.storage.groups import (
     Fill,
     array_of,
     by_blocks,
@@ -28,9 +29,8 @@ from xconverge.groups import (
     to_json,
     to_zarr,
 )
-from xconverge.places import Files, Place
-from xconverge.schema import SchemaError, join_labels, listing, validate, widths
-from xconverge.storable import NAME, labels_where, storable
+from xconverge.storage.places import Files, Place
+from xconverge.storage.storable import NAME, labels_where, storable
 
 # What can follow what along a coordinate; all else is a number
 KINDS = {"O": "text", "T": "text", "U": "text", "b": "bool", "M": "time", "m": "duration"}
