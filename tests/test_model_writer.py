@@ -140,7 +140,7 @@ def test_damage_beside_a_chunk_that_was_made_takes_no_other_row(
     assert step < 50
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", dying)
-        w.write(STIMULI[: step - 1], VALUES[: step - 1])
+        fill(w, range(step - 1), size=3)
         with pytest.raises(KeyboardInterrupt):
             w.write(STIMULI[step - 1 : step], VALUES[step - 1 : step])
     w.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
@@ -150,7 +150,11 @@ def test_damage_beside_a_chunk_that_was_made_takes_no_other_row(
     part.write_bytes(data)
     with pytest.warns(RuntimeWarning, match="damaged"):
         w = writer(path)
-    assert w.pending == [STIMULI[4], *STIMULI[step:]]
+    hurt = [3, 4, 5]
+    assert w.pending == [STIMULI[i] for i in (*hurt, *range(step, 50))]
+    fill(w, [5, 3], size=1)
+    w.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    w = writer(path)
     fill(w, [4, *range(step, 50)])
     w.close()
     reps = open_representations(path, "vision").sel(model="vit")

@@ -1,4 +1,4 @@
-"""The checksum of chunks, crc32c: of bytes, of rows, and of rows one after another."""
+"""The checksum of chunks, crc32c: of bytes, and of pieces one after another."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ def checksum(data: Array, before: int = 0) -> int:
     return int(google_crc32c.extend(before, as_bytes(data)))
 
 
-def row_checksums(rows: Array) -> Array:
-    """The crc32c of each row of a matrix (rows)."""
-    import google_crc32c
+def joined(crcs: Array, counts: Array, size: int) -> int:
+    """The crc32c of pieces one after another, from that of each and its length (pieces).
 
-    data = np.ascontiguousarray(rows).view(np.uint8)
-    return np.array([*map(google_crc32c.value, data)], np.uint32)
-
-
-def joined(crcs: Array, size: int) -> int:
-    """The crc32c of pieces of ``size`` bytes one after another, from those of each (pieces).
-
-    That of two pieces is a linear map of the first, over bits, plus the second: neighbours are
-    joined to pieces of twice the size until one is left.
+    Lengths are counted in units of ``size`` bytes. The checksum of two pieces is a linear map of
+    the first, over bits, plus the second: neighbours are joined until one is left.
     """
-    doublings = 0
     while len(crcs) > 1:
-        # nothing before the first has the checksum 0, which the map leaves 0
-        pairs = np.append(np.zeros(len(crcs) % 2, np.uint32), crcs).reshape(-1, 2)
-        crcs = _followed(pairs[:, 0], _shift(size, doublings)) ^ pairs[:, 1]
-        doublings += 1
+        if len(crcs) % 2:
+            # the checksum of nothing is 0
+            crcs, counts = np.append(np.uint32(0), crcs), np.append(0, counts)
+        crcs = _followed(crcs[::2], counts[1::2], size) ^ crcs[1::2]
+        counts = counts[::2] + counts[1::2]
     return int(crcs[0])
+
+
+def _followed(crcs: Array, counts: Array, size: int) -> Array:
+    """Of pieces that as many units follow, what that makes of their checksums."""
+    followed = crcs.copy()
+    for bit in range(int(counts.max()).bit_length()):
+        some = counts >> bit & 1 == 1
+        followed[some] = _mapped(_shift(size, bit), followed[some])
+    return followed
 
 
 @lru_cache(maxsize=256)
@@ -45,7 +46,7 @@ def _shift(size: int, doublings: int) -> Array:
     bytes_ = np.arange(256, dtype=np.uint32) << np.arange(0, 32, 8, dtype=np.uint32)[:, None]
     if doublings:
         half = _shift(size, doublings - 1)
-        return _followed(_followed(bytes_, half), half)
+        return _mapped(half, _mapped(half, bytes_))
     zeros = np.zeros(size, np.uint8)
     bits = [checksum(zeros, 1 << bit) ^ checksum(zeros) for bit in range(32)]
     set_ = bytes_[..., None] >> np.arange(32, dtype=np.uint32) & np.uint32(1)
@@ -53,11 +54,10 @@ def _shift(size: int, doublings: int) -> Array:
     return shift
 
 
-def _followed(crcs: Array, shift: Array) -> Array:
-    """Checksums after the bytes of which ``shift`` tells."""
+def _mapped(shift: Array, crcs: Array) -> Array:
     parts = [table[crcs >> np.uint32(8 * i) & np.uint32(255)] for i, table in enumerate(shift)]
-    followed: Array = np.bitwise_xor.reduce(parts)
-    return followed
+    mapped: Array = np.bitwise_xor.reduce(parts)
+    return mapped
 
 
 def as_bytes(data: Array) -> Array:

@@ -19,7 +19,7 @@ from uuid import uuid4
 import numpy as np
 
 from xconverge.kernels.rows import Array
-from xconverge.storage.checksums import as_bytes, checksum, joined, row_checksums
+from xconverge.storage.checksums import as_bytes, checksum, joined
 from xconverge.storage.chunk_files import Layout, key
 from xconverge.storage.places import Bucket, Files, Folder, reserve
 
@@ -95,22 +95,26 @@ class FolderParts(Parts):
         self.chunks = place.path
         self.folder = place.path / "parts"
         self.row_bytes = self.piece * layout.dtype.itemsize
-        self.entry = np.dtype([("row", "<u4"), ("checksums", "<u4", (self.n_pieces,))])
+        self.entry = np.dtype(
+            [("first", "<u4"), ("count", "<u4"), ("checksums", "<u4", (self.n_pieces,))]
+        )
 
     def add(self, i: int, rows: Array, values: Array) -> None:
-        entries = np.empty(len(rows), self.entry)
-        entries["row"] = rows
+        each = runs(rows)
+        entries = np.zeros(len(each), self.entry)
+        entries["first"] = rows[[run.start for run in each]]
+        entries["count"] = [run.stop - run.start for run in each]
         for p in range(self.n_pieces):
-            piece = self._of_piece(values, p)
-            entries["checksums"][:, p] = row_checksums(piece)
             part, chunk = self._part(i, p), self.chunks / key((i, p))
             if self.n_pieces > 1 and chunk.exists():
                 # made in a finish that was interrupted, before damage was found in other pieces
                 chunk.replace(part)
+            piece = self._of_piece(values, p)
             with _opened(part) as file:
                 if not os.fstat(file).st_size:
                     reserve(file, self.layout.nbytes + 4)
-                for run in runs(rows):
+                for number, run in enumerate(each):
+                    entries["checksums"][number, p] = checksum(piece[run])
                     _write(file, piece[run], int(rows[run.start]) * self.row_bytes)
         # what is not in the log does not count
         with _opened(self._log(i)) as file:
@@ -118,23 +122,31 @@ class FolderParts(Parts):
             _write(file, entries, size - size % self.entry.itemsize)
 
     def read(self, i: int) -> tuple[Array, Array, bool]:
-        rows, checksums = self._logged(i)
-        values = np.full((len(rows), self.width), np.nan, self.layout.dtype)
-        good = np.ones(len(rows), bool)
-        for p in range(self.n_pieces):
-            piece = self._of_piece(values, p)
-            piece[:] = self._piece(i, p, rows)
-            good &= row_checksums(piece) == checksums[:, p]
-        return rows[good], values[good], bool(good.all())
+        logged = self._logged(i)
+        pieces = [self._piece(i, p) for p in range(self.n_pieces) if len(logged)]
+        rows = [np.empty(0, np.int64)]
+        for entry in logged:
+            first, last = int(entry["first"]), int(entry["first"]) + int(entry["count"])
+            run = slice(first, last)
+            if [checksum(piece[run]) for piece in pieces] == entry["checksums"].tolist():
+                rows.append(np.arange(first, last))
+        there = np.concatenate(rows)
+        values = [piece[there] for piece in pieces] or [
+            np.empty((0, self.width), self.layout.dtype)
+        ]
+        return there, np.concatenate(values, axis=1), len(rows) == len(logged) + 1
 
     def finish(self, i: int) -> None:
-        _, checksums = self._logged(i)
-        padding = np.full((self.step - self.size(i), self.piece), np.nan, self.layout.dtype)
+        logged = self._logged(i)
+        counts = np.append(logged["count"].astype(np.int64), self.step - self.size(i))
+        assert counts.sum() == self.step
+        padding = np.full((counts[-1], self.piece), np.nan, self.layout.dtype)
         for p in range(self.n_pieces):
             part, chunk = self._part(i, p), self.chunks / key((i, p))
             if not part.exists():
                 continue
-            crc = joined(np.append(checksums[:, p], row_checksums(padding)), self.row_bytes)
+            checksums = np.append(logged["checksums"][:, p], np.uint32(checksum(padding)))
+            crc = joined(checksums, counts, self.row_bytes)
             with _opened(part) as file:
                 _write(file, padding, self.size(i) * self.row_bytes)
                 _write(file, np.array(crc, "<u4"), self.layout.nbytes)
@@ -148,25 +160,29 @@ class FolderParts(Parts):
     def _log(self, i: int) -> Path:
         return self.folder / f"{i}.log"
 
-    def _logged(self, i: int) -> tuple[Array, Array]:
-        """Rows in order, and the checksums that they had when they were written last."""
+    def _logged(self, i: int) -> Array:
+        """Runs of rows, in order; one of which rows were written again is gone."""
         log = self._log(i)
-        entries = np.fromfile(log if log.exists() else os.devnull, self.entry)[::-1]
-        rows, last = np.unique(entries["row"], return_index=True)
-        last = last[rows < self.size(i)]
-        return entries["row"][last].astype(np.int64), entries["checksums"][last]
+        entries = np.fromfile(log if log.exists() else os.devnull, self.entry)
+        taken, kept = np.zeros(self.size(i), bool), []
+        for number in reversed(range(len(entries))):
+            first, count = int(entries["first"][number]), int(entries["count"][number])
+            run = slice(first, first + count)
+            if count and run.stop <= len(taken) and not taken[run].any():
+                taken[run] = True
+                kept.append(number)
+        ordered: Array = np.sort(entries[kept], order="first")
+        return ordered
 
-    def _piece(self, i: int, p: int, rows: Array) -> Array:
-        """Rows of one piece, NaN where its file ends before them."""
-        if not len(rows):
-            return np.empty((0, self.piece), self.layout.dtype)
+    def _piece(self, i: int, p: int) -> Array:
+        """All rows of one piece, NaN where its file ends before them."""
         part = self._part(i, p)
         if not part.exists():
             part = self.chunks / key((i, p))
         there = np.fromfile(part if part.exists() else os.devnull, np.uint8, self.layout.nbytes)
         whole = np.full((self.step, self.piece), np.nan, self.layout.dtype)
         whole.reshape(-1).view(np.uint8)[: there.size] = there
-        return whole[rows]
+        return whole
 
 
 class BucketParts(Parts):
