@@ -7,7 +7,7 @@ from typing import Any
 
 from xconverge.schema import SchemaError, validate
 from xconverge.storage import groups
-from xconverge.storage.begun import INCOMPLETE, Begun, begun_models
+from xconverge.storage.begun import FLAT, INCOMPLETE, Begun, begun_models
 from xconverge.storage.chunk_files import Layout
 from xconverge.storage.chunk_reader import ChunkReader
 from xconverge.storage.places import Place, StorePath
@@ -105,7 +105,7 @@ def _damage_of_group(root: Place, place: Place) -> Iterator[str]:
         metadata = (place / name).metadata() or {}
         if metadata.get("node_type") != "array":
             continue
-        layout = Layout.of(metadata)
+        layout = Layout.of(metadata, FLAT if pending else "/")
         dims = metadata.get("dimension_names") or [
             f"dim_{i}" for i in range(len(metadata["shape"]))
         ]

@@ -21,6 +21,7 @@ from xconverge.kernels.rows import Array
 from xconverge.schema import SchemaError, listing
 from xconverge.storage import groups
 from xconverge.storage.begun import (
+    FLAT,
     INCOMPLETE,
     Begun,
     begun_at,
@@ -29,7 +30,7 @@ from xconverge.storage.begun import (
     folder_name,
     shared,
 )
-from xconverge.storage.chunk_files import Index, Layout, is_finite, key
+from xconverge.storage.chunk_files import Index, Layout, is_finite
 from xconverge.storage.commits import carry_out
 from xconverge.storage.growth import grow
 from xconverge.storage.parts import runs
@@ -424,7 +425,8 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         """Make the group of the model; its metadata are the last, and make it one."""
         asked = self._asked
         shape = (len(self._stimuli), asked.n_features)
-        layout = Layout(shape, tuple(common.attrs["chunks"]), np.dtype(common.attrs["dtype"]))
+        chunks, dtype = tuple(common.attrs["chunks"]), np.dtype(common.attrs["dtype"])
+        layout = Layout(shape, chunks, dtype, FLAT)
         metadata = layout.metadata(("stimulus", "feature"))
         (self._place / NAME).put("zarr.json", groups.to_json(metadata))
         attrs = {
@@ -555,8 +557,11 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
     def _link(self, target: Files, layout: Layout, first: Index) -> bool:
         """Take the chunks over as they are; their values were checked batch by batch."""
         assert self._begun is not None
-        for index in self._begun.layout.indices():
-            target.take_over(self._begun.place / NAME, key(index), key((first[0], *index)))
+        begun = self._begun.layout
+        for index in begun.indices():
+            target.take_over(
+                self._begun.place / NAME, begun.key(index), layout.key((first[0], *index))
+            )
         return True
 
     def _tidy(self) -> None:

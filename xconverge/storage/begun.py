@@ -21,13 +21,15 @@ import xarray as xr
 from xconverge.kernels.rows import Array
 from xconverge.schema import widths
 from xconverge.storage import groups
-from xconverge.storage.chunk_files import Index, Layout, key
+from xconverge.storage.chunk_files import Index, Layout
 from xconverge.storage.chunk_reader import ChunkReader
 from xconverge.storage.parts import Parts, parts_of
 from xconverge.storage.places import Files, Place
 from xconverge.storage.storable import NAME
 
 INCOMPLETE = "incomplete_models"
+FLAT = "."
+"""Between the numbers of a chunk: all lie in one folder, and none is made for each of them."""
 
 
 def folder_name(model: str) -> str:
@@ -59,7 +61,7 @@ class Begun:
     def has_chunks(self, i: int) -> bool:
         """Whether a chunk row is complete."""
         array = self.place / NAME
-        return all(array.exists(key((i, p))) for p in range(self.parts.n_pieces))
+        return all(array.exists(self.layout.key((i, p))) for p in range(self.parts.n_pieces))
 
     def written(self) -> tuple[Array, bool]:
         """Which stimuli are there (stimulus), and whether all that was kept is as written."""
@@ -107,12 +109,12 @@ class BegunReader(ChunkReader):
     def chunk(self, index: Index) -> Array:
         """One chunk, NaN where stimuli are pending."""
         array = self.place / NAME
-        if not array.exists(key(index)):
+        if not array.exists(self.parts.layout.key(index)):
             i, p = index
             rows, values, _ = self.parts.read(i)
             block = np.full(self.chunks, np.nan, self.dtype)
             block[rows] = values[:, p * block.shape[1] : (p + 1) * block.shape[1]]
-            if not array.exists(key(index)):
+            if not array.exists(self.parts.layout.key(index)):
                 part = tuple(slice(0, s.stop - s.start) for s in self.parts.layout.region(index))
                 return block[part]
         return super().chunk(index)
@@ -141,7 +143,7 @@ def begun_at(place: Files, stimuli: pd.Index) -> Begun | None:
     """The model that was begun in a group, if one was."""
     attrs = (place.metadata() or {}).get("attributes", {})
     stored = (place / NAME).metadata()
-    layout = Layout.of(stored) if stored else None
+    layout = Layout.of(stored, FLAT) if stored else None
     if layout is None or "xconverge_model" not in attrs:
         return None
     return Begun(

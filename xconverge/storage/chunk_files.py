@@ -33,9 +33,10 @@ class Layout:
     shape: tuple[int, ...]
     chunks: tuple[int, ...]
     dtype: np.dtype[Any]
+    separator: str = "/"
 
     @classmethod
-    def of(cls, metadata: Mapping[str, Any]) -> Layout | None:
+    def of(cls, metadata: Mapping[str, Any], separator: str = "/") -> Layout | None:
         """The layout that Zarr metadata tell of, or None where chunks are encoded otherwise."""
         grid = metadata.get("chunk_grid", {})
         keys = metadata.get("chunk_key_encoding", {})
@@ -46,7 +47,7 @@ class Layout:
         if (
             grid.get("name") != "regular"
             or keys.get("name") != "default"
-            or keys.get("configuration", {}).get("separator", "/") != "/"
+            or keys.get("configuration", {}).get("separator", "/") != separator
             or codecs != CODECS
             or not str(metadata.get("data_type")).startswith("float")
         ):
@@ -55,7 +56,12 @@ class Layout:
             tuple(metadata["shape"]),
             tuple(grid["configuration"]["chunk_shape"]),
             np.dtype(metadata["data_type"]).newbyteorder("<"),
+            separator,
         )
+
+    def key(self, index: Index) -> str:
+        """Where a chunk lies below its array."""
+        return key(index, self.separator)
 
     def metadata(self, dims: Sequence[str]) -> dict[str, Any]:
         """What a Zarr library needs to read such an array."""
@@ -65,7 +71,10 @@ class Layout:
             "shape": self.shape,
             "data_type": self.dtype.name,
             "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": self.chunks}},
-            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+            "chunk_key_encoding": {
+                "name": "default",
+                "configuration": {"separator": self.separator},
+            },
             "fill_value": "NaN",
             "codecs": CODECS,
             "attributes": {},
@@ -120,9 +129,9 @@ class Layout:
         return data[:-4].view(self.dtype).reshape(self.chunks)
 
 
-def key(index: Index) -> str:
+def key(index: Index, separator: str = "/") -> str:
     """Where a chunk lies below its array."""
-    return "/".join(["c", *map(str, index)])
+    return separator.join(["c", *map(str, index)])
 
 
 def write_chunk(
@@ -157,7 +166,7 @@ def write_chunk(
         One bool: real features are finite and padding is NaN. Else the values must be looked at.
     """
     index = tuple(start + number for start, number in zip(first, block_id, strict=True))
-    place.put(key(index), *layout.encode(block))
+    place.put(layout.key(index), *layout.encode(block))
     good = False
     if real is not None:
         model, feature = axes
@@ -177,4 +186,4 @@ def is_finite(values: Array) -> bool:
 def read_chunk(place: Place, layout: Layout, index: Index) -> Array:
     """A chunk, cut to the array; FileNotFoundError or DamagedError where it is not as written."""
     part = tuple(slice(0, s.stop - s.start) for s in layout.region(index))
-    return layout.decode(place.read(key(index)))[part]
+    return layout.decode(place.read(layout.key(index)))[part]

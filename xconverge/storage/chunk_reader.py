@@ -12,7 +12,7 @@ import xarray as xr
 
 from xconverge.kernels.rows import Array
 from xconverge.schema import DamagedStoreError, listing
-from xconverge.storage.chunk_files import DamagedError, Index, Layout, key, read_chunk
+from xconverge.storage.chunk_files import DamagedError, Index, Layout, read_chunk
 from xconverge.storage.places import Place
 
 FOUND_BY = (
@@ -110,18 +110,21 @@ class ChunkReader:
         except FileNotFoundError:
             region = self.layout.region(index)
             if self.whole and not self._is_padding(region):
-                raise self._damaged(region, f"chunk {key(index)} is missing") from None
+                raise self._damaged(region, f"chunk {self.layout.key(index)} is missing") from None
             return np.full([part.stop - part.start for part in region], np.nan, self.dtype)
         except DamagedError as error:
             region = self.layout.region(index)
-            raise self._damaged(region, f"chunk {key(index)} is damaged: {error}") from None
+            raise self._damaged(
+                region, f"chunk {self.layout.key(index)} is damaged: {error}"
+            ) from None
 
     def _decoded(self, region: tuple[slice, ...]) -> Array:
         assert self.variable is not None
         if self.whole:
-            for index in Layout(self.shape, self.chunks, self.dtype).indices(region):
-                if not (self.place / self.name).exists(key(index)):
-                    raise self._damaged(region, f"chunk {key(index)} is missing")
+            layout = Layout(self.shape, self.chunks, self.dtype)
+            for index in layout.indices(region):
+                if not (self.place / self.name).exists(layout.key(index)):
+                    raise self._damaged(region, f"chunk {layout.key(index)} is missing")
         try:
             return np.asarray(self.variable[region].values)
         except OSError:

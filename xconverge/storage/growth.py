@@ -15,7 +15,7 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.schema import SchemaError, join_labels, listing, validate, widths
-from xconverge.storage.chunk_files import Layout, key
+from xconverge.storage.chunk_files import Layout
 from xconverge.storage.chunk_reader import ChunkReader
 from xconverge.storage.commits import carry_out, commit
 from xconverge.storage.groups import (
@@ -61,7 +61,7 @@ def grow(root: Place, modality: str, new: xr.DataArray, fill: Fill | None = None
         validate(array_of(place)[region])
         return
     layout = Layout.of(metadata)
-    target = None if layout else _beyond(place, shape)
+    target: Any = None if layout else _beyond(place, shape)
     good = False
     try:
         if layout is None:
@@ -78,7 +78,7 @@ def grow(root: Place, modality: str, new: xr.DataArray, fill: Fill | None = None
         if not good:
             validate(xr.DataArray(data, coords.coords, old.dims)[region])
     except BaseException:
-        key_of = target.metadata.encode_chunk_key if target is not None else key
+        key_of = layout.key if layout else target.metadata.encode_chunk_key
         for index in Layout(shape, steps, old.dtype).indices(region):
             place.remove(f"{NAME}/{key_of(index)}")
         raise

@@ -1,6 +1,6 @@
 """Rows of a model that is being written, until the chunks that they belong to are full.
 
-Chunk row ``i`` holds the stimuli of the chunks ``c/i/*``. In a folder, rows go to their places in
+Chunk row ``i`` holds the stimuli of the chunks ``c.i.*``. In a folder, rows go to their places in
 files that become the chunks, and a log says which rows are whole; in an object store, where
 nothing can be changed in place, each batch is an object until its chunks are put.
 """
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from uuid import uuid4
 
@@ -20,8 +21,11 @@ import numpy as np
 
 from xconverge.kernels.rows import Array
 from xconverge.storage.checksums import as_bytes, checksum, joined
-from xconverge.storage.chunk_files import Layout, key
+from xconverge.storage.chunk_files import Layout
 from xconverge.storage.places import Bucket, Files, Folder, reserve
+
+APPENDING = Lock()
+"""Held by a thread while it adds to the end of a log."""
 
 
 def parts_of(place: Files, layout: Layout) -> Parts:
@@ -67,7 +71,7 @@ class Parts(ABC):
     def put(self, i: int, values: Array) -> None:
         """Put the chunks of a chunk row that is there as a whole."""
         for p in range(self.n_pieces):
-            self.place.put(key((i, p)), *self.layout.encode(self._of_piece(values, p)))
+            self.place.put(self.layout.key((i, p)), *self.layout.encode(self._of_piece(values, p)))
 
     def size(self, i: int) -> int:
         """Number of stimuli of a chunk row."""
@@ -88,12 +92,13 @@ class Parts(ABC):
 class FolderParts(Parts):
     """Rows in files that become chunks; a log says which rows are there, and their checksums."""
 
+    place: Folder
     worth_a_thread = 2**22
 
     def __init__(self, place: Folder, layout: Layout) -> None:
         super().__init__(place, layout)
-        self.chunks = place.path
         self.folder = place.path / "parts"
+        self.log = self.folder / "log"
         self.row_bytes = self.piece * layout.dtype.itemsize
         self.entry = np.dtype(
             [("first", "<u4"), ("count", "<u4"), ("checksums", "<u4", (self.n_pieces,))]
@@ -102,10 +107,10 @@ class FolderParts(Parts):
     def add(self, i: int, rows: Array, values: Array) -> None:
         each = runs(rows)
         entries = np.zeros(len(each), self.entry)
-        entries["first"] = rows[[run.start for run in each]]
+        entries["first"] = i * self.step + rows[[run.start for run in each]]
         entries["count"] = [run.stop - run.start for run in each]
         for p in range(self.n_pieces):
-            part, chunk = self._part(i, p), self.chunks / key((i, p))
+            part, chunk = self._part(i, p), self._chunk(i, p)
             if self.n_pieces > 1 and chunk.exists():
                 # made in a finish that was interrupted, before damage was found in other pieces
                 chunk.replace(part)
@@ -117,7 +122,7 @@ class FolderParts(Parts):
                     entries["checksums"][number, p] = checksum(piece[run])
                     _write(file, piece[run], int(rows[run.start]) * self.row_bytes)
         # what is not in the log does not count
-        with _opened(self._log(i)) as file:
+        with APPENDING, _opened(self.log) as file:
             size = os.fstat(file).st_size
             _write(file, entries, size - size % self.entry.itemsize)
 
@@ -131,10 +136,10 @@ class FolderParts(Parts):
             if [checksum(piece[run]) for piece in pieces] == entry["checksums"].tolist():
                 rows.append(np.arange(first, last))
         there = np.concatenate(rows)
-        values = [piece[there] for piece in pieces] or [
-            np.empty((0, self.width), self.layout.dtype)
-        ]
-        return there, np.concatenate(values, axis=1), len(rows) == len(logged) + 1
+        values = np.empty((len(there), self.width), self.layout.dtype)
+        for p, piece in enumerate(pieces):
+            self._of_piece(values, p)[:] = piece[there]
+        return there, values, len(rows) == len(logged) + 1
 
     def finish(self, i: int) -> None:
         logged = self._logged(i)
@@ -142,7 +147,7 @@ class FolderParts(Parts):
         assert counts.sum() == self.step
         padding = np.full((counts[-1], self.piece), np.nan, self.layout.dtype)
         for p in range(self.n_pieces):
-            part, chunk = self._part(i, p), self.chunks / key((i, p))
+            part, chunk = self._part(i, p), self._chunk(i, p)
             if not part.exists():
                 continue
             checksums = np.append(logged["checksums"][:, p], np.uint32(checksum(padding)))
@@ -150,20 +155,19 @@ class FolderParts(Parts):
             with _opened(part) as file:
                 _write(file, padding, self.size(i) * self.row_bytes)
                 _write(file, np.array(crc, "<u4"), self.layout.nbytes)
-            chunk.parent.mkdir(parents=True, exist_ok=True)
             part.replace(chunk)
-        self._log(i).unlink(missing_ok=True)
 
     def _part(self, i: int, p: int) -> Path:
         return self.folder / f"{i}.{p}"
 
-    def _log(self, i: int) -> Path:
-        return self.folder / f"{i}.log"
+    def _chunk(self, i: int, p: int) -> Path:
+        return self.place.path / self.layout.key((i, p))
 
     def _logged(self, i: int) -> Array:
         """Runs of rows, in order; one of which rows were written again is gone."""
-        log = self._log(i)
-        entries = np.fromfile(log if log.exists() else os.devnull, self.entry)
+        entries = np.fromfile(self.log if self.log.exists() else os.devnull, self.entry)
+        entries = entries[entries["first"] // self.step == i]
+        entries["first"] -= i * self.step
         taken, kept = np.zeros(self.size(i), bool), []
         for number in reversed(range(len(entries))):
             first, count = int(entries["first"][number]), int(entries["count"][number])
@@ -178,7 +182,7 @@ class FolderParts(Parts):
         """All rows of one piece, NaN where its file ends before them."""
         part = self._part(i, p)
         if not part.exists():
-            part = self.chunks / key((i, p))
+            part = self._chunk(i, p)
         there = np.fromfile(part if part.exists() else os.devnull, np.uint8, self.layout.nbytes)
         whole = np.full((self.step, self.piece), np.nan, self.layout.dtype)
         whole.reshape(-1).view(np.uint8)[: there.size] = there
