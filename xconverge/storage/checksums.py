@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -16,48 +17,44 @@ def checksum(data: Array, before: int = 0) -> int:
     return int(google_crc32c.extend(before, as_bytes(data)))
 
 
-def joined(crcs: Array, counts: Array, size: int) -> int:
-    """The crc32c of pieces one after another, from that of each and its length (pieces).
+def joined(crcs: Sequence[int], counts: Sequence[int], size: int) -> int:
+    """The crc32c of pieces one after another, from that of each and its length.
 
-    Lengths are counted in units of ``size`` bytes. The checksum of two pieces is a linear map of
-    the first, over bits, plus the second: neighbours are joined until one is left.
+    Lengths are counted in units of ``size`` bytes. Bytes that follow change a checksum by a linear
+    map over bits, and add their own.
     """
-    while len(crcs) > 1:
-        if len(crcs) % 2:
-            # the checksum of nothing is 0
-            crcs, counts = np.append(np.uint32(0), crcs), np.append(0, counts)
-        crcs = _followed(crcs[::2], counts[1::2], size) ^ crcs[1::2]
-        counts = counts[::2] + counts[1::2]
-    return int(crcs[0])
+    whole = 0
+    for crc, count in zip(crcs, counts, strict=True):
+        for doublings in range(count.bit_length()):
+            if count >> doublings & 1:
+                whole = _mapped(_shift(size, doublings), whole)
+        whole ^= crc
+    return whole
 
 
-def _followed(crcs: Array, counts: Array, size: int) -> Array:
-    """Of pieces that as many units follow, what that makes of their checksums."""
-    followed = crcs.copy()
-    for bit in range(int(counts.max()).bit_length()):
-        some = counts >> bit & 1 == 1
-        followed[some] = _mapped(_shift(size, bit), followed[some])
-    return followed
+Tables = list[list[int]]
+"""What each byte of a checksum becomes."""
 
 
 @lru_cache(maxsize=256)
-def _shift(size: int, doublings: int) -> Array:
-    """What each byte of a checksum becomes when ``size * 2**doublings`` bytes follow (4, 256)."""
-    bytes_ = np.arange(256, dtype=np.uint32) << np.arange(0, 32, 8, dtype=np.uint32)[:, None]
+def _shift(size: int, doublings: int) -> Tables:
+    """The map that ``size * 2**doublings`` bytes make."""
     if doublings:
         half = _shift(size, doublings - 1)
-        return _mapped(half, _mapped(half, bytes_))
-    zeros = np.zeros(size, np.uint8)
-    bits = [checksum(zeros, 1 << bit) ^ checksum(zeros) for bit in range(32)]
-    set_ = bytes_[..., None] >> np.arange(32, dtype=np.uint32) & np.uint32(1)
-    shift: Array = np.bitwise_xor.reduce(set_ * np.array(bits, np.uint32), axis=-1)
-    return shift
+        bits = [_mapped(half, _mapped(half, 1 << bit)) for bit in range(32)]
+    else:
+        zeros = np.zeros(size, np.uint8)
+        bits = [checksum(zeros, 1 << bit) ^ checksum(zeros) for bit in range(32)]
+    tables: Tables = [[0], [0], [0], [0]]
+    for bit, image in enumerate(bits):
+        table = tables[bit // 8]
+        table += [image ^ value for value in table]
+    return tables
 
 
-def _mapped(shift: Array, crcs: Array) -> Array:
-    parts = [table[crcs >> np.uint32(8 * i) & np.uint32(255)] for i, table in enumerate(shift)]
-    mapped: Array = np.bitwise_xor.reduce(parts)
-    return mapped
+def _mapped(shift: Tables, crc: int) -> int:
+    low, second, third, high = shift
+    return low[crc & 255] ^ second[crc >> 8 & 255] ^ third[crc >> 16 & 255] ^ high[crc >> 24]
 
 
 def as_bytes(data: Array) -> Array:

@@ -143,14 +143,14 @@ class FolderParts(Parts):
 
     def finish(self, i: int) -> None:
         logged = self._logged(i)
-        counts = np.append(logged["count"].astype(np.int64), self.step - self.size(i))
-        assert counts.sum() == self.step
+        counts = [*logged["count"].tolist(), self.step - self.size(i)]
+        assert sum(counts) == self.step
         padding = np.full((counts[-1], self.piece), np.nan, self.layout.dtype)
         for p in range(self.n_pieces):
             part, chunk = self._part(i, p), self._chunk(i, p)
             if not part.exists():
                 continue
-            checksums = np.append(logged["checksums"][:, p], np.uint32(checksum(padding)))
+            checksums = [*logged["checksums"][:, p].tolist(), checksum(padding)]
             crc = joined(checksums, counts, self.row_bytes)
             with _opened(part) as file:
                 _write(file, padding, self.size(i) * self.row_bytes)
