@@ -26,5 +26,5 @@ def test_damaged_files_give_documented_errors(tmp_path):
 
 @pytest.mark.slow
 def test_many_damaged_files_give_documented_errors(tmp_path):
-    found = fuzz(tmp_path, "--count", "20", "--seed", "0")
+    found = fuzz(tmp_path, "--count", "40", "--seed", "0")
     assert not any(found.values()), "\n".join(found.values())
