@@ -37,8 +37,8 @@ from xconverge.storage.parts import runs
 from xconverge.storage.places import FULL, Files, StorePath, place_of
 from xconverge.storage.staging import check_free, staged
 from xconverge.storage.storable import DIMS, NAME, modality_of, storable, storable_set
-from xconverge.storage.writer_inputs import Asked, check_rows, check_same_labels, numbers
 from xconverge.store import Options, ensure_store, names_of
+from xconverge.writer_inputs import Asked, check_rows, check_same_labels, numbers
 
 NARROWEST = 1024
 """Chunk rows are no longer than those of a model of this width: wider models share them."""
@@ -293,14 +293,13 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         self._common = self._shared(existing, dtype)
         self._stimuli = self._common.indexes["stimulus"]
         self._check_coords(existing)
-        if restart:
-            self._clear()
-        begun = begun_at(self._place, self._stimuli)
+        begun = None if restart else begun_at(self._place, self._stimuli)
         if begun is None:
             self._clear()
-            begun = self._new(self._common)
-        else:
-            self._check_begun(begun)
+            self._begun = self._new(self._common)
+            self._done = np.zeros(len(self._stimuli), bool)
+            return
+        self._check_begun(begun)
         self._done, whole = begun.written()
         if not whole:
             warnings.warn(
@@ -360,11 +359,9 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
                     f"{self._modality!r} has now; delete {folder}, or choose another modality"
                 )
         else:
-            dtype = existing.dtype if existing is not None else dtype
-            sizes = {"model": 1, "stimulus": stimuli.sizes["stimulus"]}
-            stored = storable(stimuli).assign_attrs(
-                dtype=np.dtype(dtype).name, chunks=self._steps(sizes, np.dtype(dtype))
-            )
+            dtype = np.dtype(existing.dtype if existing is not None else dtype)
+            steps = self._steps(stimuli.sizes["stimulus"], dtype)
+            stored = storable(stimuli).assign_attrs(dtype=dtype.name, chunks=steps)
             if not (self._root / INCOMPLETE).is_group():
                 groups.new_group(self._root / INCOMPLETE)
             for name, data in groups.files_of(stored).items():
@@ -381,12 +378,12 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
             )
         return common
 
-    def _steps(self, sizes: Mapping[str, int], dtype: np.dtype[Any]) -> list[int]:
+    def _steps(self, n_stimuli: int, dtype: np.dtype[Any]) -> list[int]:
         """Stimuli and features of a chunk: those of the modality, or what suits the width."""
         layout = self._layout_of_modality()
         if layout is not None:
             return list(layout.chunks[1:])
-        shape = (sizes["stimulus"], max(self._asked.n_features, NARROWEST))
+        shape = (n_stimuli, max(self._asked.n_features, NARROWEST))
         blank = xr.DataArray(
             np.broadcast_to(np.empty((), dtype), shape), dims=("stimulus", "feature")
         )
@@ -426,7 +423,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         asked = self._asked
         shape = (len(self._stimuli), asked.n_features)
         chunks, dtype = tuple(common.attrs["chunks"]), np.dtype(common.attrs["dtype"])
-        layout = Layout(shape, chunks, dtype, FLAT)
+        layout = Layout(shape, chunks, dtype.newbyteorder("<"), FLAT)
         metadata = layout.metadata(("stimulus", "feature"))
         (self._place / NAME).put("zarr.json", groups.to_json(metadata))
         attrs = {
@@ -435,9 +432,9 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
             "coords": dict(asked.coords),
         }
         groups.new_group(self._place, attrs)
-        begun = begun_at(self._place, self._stimuli)
-        assert begun is not None
-        return begun
+        return Begun(
+            self._place, asked.model, asked.n_features, asked.coords, layout, self._stimuli
+        )
 
     def _check_begun(self, begun: Begun) -> None:
         asked = self._asked
@@ -468,9 +465,9 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
                 f"{who}: stimuli must be a sequence of labels, got the text {stimuli!r}"
             )
         labels = np.asarray(stimuli, dtype=object).ravel()
-        found = map(self._position.get, labels.tolist(), repeat(-1))
-        positions = np.fromiter(found, np.int64, len(labels))
-        if len(set(labels.tolist())) < len(labels):
+        names = labels.tolist()
+        positions = np.fromiter(map(self._position.get, names, repeat(-1)), np.int64, len(names))
+        if len(set(names)) < len(names):
             twice = pd.Index(labels, dtype=object)
             twice = twice[twice.duplicated()].unique()
             raise SchemaError(f"{who}: the batch has {listing(twice)} more than once")

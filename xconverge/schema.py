@@ -689,12 +689,17 @@ def _faults(*checks: Callable[[], object]) -> list[str]:
     return list(found)
 
 
+def are_text(values: Iterable[object]) -> bool:
+    """Whether all values are text; there are many of them, and few types."""
+    return all(issubclass(kind, str) for kind in set(map(type, values)))
+
+
 def check_text(array: xr.DataArray, dim: str, what: str = "reps") -> None:
     """The labels of a dim are text, not empty, and all look different."""
     if dim not in array.indexes:
         return
     labels = array.indexes[dim].tolist()
-    if not all(issubclass(kind, str) for kind in set(map(type, labels))):
+    if not are_text(labels):
         other = [label for label in labels if not isinstance(label, str)]
         raise SchemaError(
             f"{what} needs text labels on {dim!r}, got {type(other[0]).__name__} for "

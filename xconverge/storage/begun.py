@@ -113,7 +113,7 @@ class BegunReader(ChunkReader):
             i, p = index
             rows, values, _ = self.parts.read(i)
             block = np.full(self.chunks, np.nan, self.dtype)
-            block[rows] = values[:, p * block.shape[1] : (p + 1) * block.shape[1]]
+            block[rows] = self.parts.of_piece(values, p)
             if not array.exists(self.parts.layout.key(index)):
                 part = tuple(slice(0, s.stop - s.start) for s in self.parts.layout.region(index))
                 return block[part]

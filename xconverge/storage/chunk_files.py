@@ -101,9 +101,6 @@ class Layout:
             )
         )
 
-    def _everything(self) -> list[slice]:
-        return [slice(None)] * len(self.shape)
-
     def region(self, index: Index) -> tuple[slice, ...]:
         """Where a chunk lies in the array."""
         return tuple(

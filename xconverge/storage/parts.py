@@ -71,7 +71,7 @@ class Parts(ABC):
     def put(self, i: int, values: Array) -> None:
         """Put the chunks of a chunk row that is there as a whole."""
         for p in range(self.n_pieces):
-            self.place.put(self.layout.key((i, p)), *self.layout.encode(self._of_piece(values, p)))
+            self.place.put(self.layout.key((i, p)), *self.layout.encode(self.of_piece(values, p)))
 
     def size(self, i: int) -> int:
         """Number of stimuli of a chunk row."""
@@ -84,7 +84,7 @@ class Parts(ABC):
             return rows
         return np.pad(rows, ((0, 0), (0, self.width - rows.shape[1])), constant_values=np.nan)
 
-    def _of_piece(self, values: Array, p: int) -> Array:
+    def of_piece(self, values: Array, p: int) -> Array:
         """Columns that lie in one chunk."""
         return values[:, p * self.piece : (p + 1) * self.piece]
 
@@ -114,7 +114,7 @@ class FolderParts(Parts):
             if self.n_pieces > 1 and chunk.exists():
                 # made in a finish that was interrupted, before damage was found in other pieces
                 chunk.replace(part)
-            piece = self._of_piece(values, p)
+            piece = self.of_piece(values, p)
             with _opened(part) as file:
                 if not os.fstat(file).st_size:
                     reserve(file, self.layout.nbytes + 4)
@@ -138,7 +138,7 @@ class FolderParts(Parts):
         there = np.concatenate(rows)
         values = np.empty((len(there), self.width), self.layout.dtype)
         for p, piece in enumerate(pieces):
-            self._of_piece(values, p)[:] = piece[there]
+            self.of_piece(values, p)[:] = piece[there]
         return there, values, len(rows) == len(logged) + 1
 
     def finish(self, i: int) -> None:
@@ -169,8 +169,8 @@ class FolderParts(Parts):
         entries = entries[entries["first"] // self.step == i]
         entries["first"] -= i * self.step
         taken, kept = np.zeros(self.size(i), bool), []
-        for number in reversed(range(len(entries))):
-            first, count = int(entries["first"][number]), int(entries["count"][number])
+        bounds = zip(entries["first"].tolist(), entries["count"].tolist(), strict=True)
+        for number, (first, count) in reversed(list(enumerate(bounds))):
             run = slice(first, first + count)
             if count and run.stop <= len(taken) and not taken[run].any():
                 taken[run] = True

@@ -13,6 +13,7 @@ import xarray as xr
 from xconverge.schema import (
     Dims,
     SchemaError,
+    are_text,
     check_representations,
     check_text,
     listing,
@@ -109,13 +110,12 @@ def _storable_values(name: str, variable: xr.Variable, dataset: xr.Dataset, wher
             ".astype(float) or .astype(str)"
         )
     values = np.asarray(variable.values)
-    kinds = set(map(type, values.ravel().tolist()))
-    if all(issubclass(kind, str) for kind in kinds):
+    if are_text(values.ravel().tolist()):
         return values.astype(TEXT)
     flat = pd.Series(values.ravel(), dtype=object)
     missing = flat.isna().to_numpy()
-    kinds = set(map(type, flat[~missing]))
-    if all(issubclass(kind, str) for kind in kinds):
+    there = flat[~missing]
+    if are_text(there):
         raise SchemaError(
             f"{where}{name!r} is text and is missing for "
             f"{labels_where(missing.reshape(values.shape), variable, dataset)}; "
@@ -125,7 +125,7 @@ def _storable_values(name: str, variable: xr.Variable, dataset: xr.Dataset, wher
     if typed.dtype.kind in "biufcMm":
         return typed.reshape(values.shape)
     raise SchemaError(
-        f"{where}{name!r} holds {listing(sorted(kind.__name__ for kind in kinds))}"
+        f"{where}{name!r} holds {listing(sorted({type(value).__name__ for value in there}))}"
         f"{' and missing values' if missing.any() else ''}, which Zarr cannot hold; "
         "make it text with .astype(str), or one kind of number"
     )
