@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from xconverge.engine.measure import INVARIANCES, Measure
 from xconverge.measures import alignment, dispersion, rdm
-from xconverge.measures.table import INVARIANCES, Measure
 
 PAGE = Path(__file__).with_name("measures.md")
 

@@ -14,8 +14,8 @@ from fsspec.core import url_to_fs
 from PIL import Image, ImageOps
 
 import xconverge as xc
-from xconverge.cli import main as xconverge
-from xconverge.demo import shipped
+from xconverge.cli.demo import shipped
+from xconverge.cli.main import main as xconverge
 
 ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 

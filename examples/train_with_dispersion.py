@@ -38,7 +38,7 @@ from torch import nn
 from torch.nn import functional
 
 import xconverge as xc
-from xconverge.demo import shipped
+from xconverge.cli.demo import shipped
 from xconverge.torch import DispersionRegularizer
 
 FROZEN = {

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.helpers import no_compute
-from xconverge import _stream
+from xconverge.engine import blockwise as _stream
 
 settings.register_profile(
     "here",

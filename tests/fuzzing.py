@@ -34,9 +34,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import xconverge as xc
-from xconverge.interop import _hdf5, _hdf5_probe
-from xconverge.interop.kinds import KINDS
-from xconverge.schema import check_text
+from xconverge.cli.formats import KINDS
+from xconverge.io.formats import _hdf5, _hdf5_probe
+from xconverge.labels.checks import check_text
 
 DOCUMENTED = (xc.SchemaError, FileNotFoundError, ImportError)
 MEMORY = 2**29

@@ -8,7 +8,7 @@ from scipy.stats import pearsonr, spearmanr
 import xconverge as xc
 from tests.helpers import make_reps, no_compute, shuffled
 from xconverge.kernels.permutations import permutations
-from xconverge.schema import natural_rank
+from xconverge.labels.joins import natural_rank
 
 NAMES = ["trend", "low_minus_high"]
 

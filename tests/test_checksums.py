@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xconverge.storage.checksums import checksum, joined
+from xconverge.io.zarr.checksums import checksum, joined
 
 
 def test_the_checksum_is_the_one_of_the_standard() -> None:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xconverge.chunks import CHUNK_BYTES, recommend_chunks
-from xconverge.schema import SchemaError
-from xconverge.store import open_representations, write_representations
+from xconverge.engine.chunks import CHUNK_BYTES, recommend_chunks
+from xconverge.io.store import open_representations, write_representations
+from xconverge.labels.messages import SchemaError
 
 
 def lazy(

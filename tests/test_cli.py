@@ -6,7 +6,7 @@ import pytest
 import zarr
 
 import xconverge as xc
-from xconverge.cli import main
+from xconverge.cli.main import main
 from xconverge.testing import planted_study
 
 
@@ -55,7 +55,16 @@ def test_help_lists_the_commands(capsys):
 
 @pytest.mark.slow
 def test_the_demo_runs_and_saves_everything(tmp_path):
-    command = [sys.executable, "-W", "error", "-m", "xconverge.cli", "demo", "--permutations", "50"]
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-m",
+        "xconverge.cli.main",
+        "demo",
+        "--permutations",
+        "50",
+    ]
     run = subprocess.run(
         [*command, "--out", str(tmp_path / "demo")], capture_output=True, text=True, check=False
     )

@@ -12,7 +12,7 @@ import xarray as xr
 
 import xconverge as xc
 from tests.helpers import make_reps
-from xconverge import _stream
+from xconverge.engine import blockwise as _stream
 
 distributed = pytest.importorskip("distributed")
 

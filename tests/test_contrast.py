@@ -7,7 +7,7 @@ import xarray as xr
 import xconverge as xc
 from tests.helpers import make_reps, shuffled
 from xconverge.kernels import subsets
-from xconverge.schema import natural_rank
+from xconverge.labels.joins import natural_rank
 from xconverge.testing import planted_study
 
 

@@ -6,7 +6,7 @@ import xarray as xr
 
 import xconverge as xc
 from tests.helpers import make_reps, no_compute, shuffled
-from xconverge import _resources
+from xconverge.engine import resources as _resources
 
 METRICS = ["mutual_knn", "cycle_knn", "lcs_knn", "edit_distance_knn"]
 

@@ -11,8 +11,8 @@ import xarray as xr
 import xconverge as xc
 from tests.helpers import make_reps
 from tests.test_interop_labelled import assembly
-from xconverge.cli import main
-from xconverge.interop.kinds import KINDS
+from xconverge.cli.formats import KINDS
+from xconverge.cli.main import main
 
 X = np.arange(6.0).reshape(2, 3)
 IDS = ["cät", "007"]

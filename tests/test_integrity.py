@@ -34,8 +34,8 @@ from xconverge import (
     write_rdms,
     write_representations,
 )
-from xconverge.cli import main
-from xconverge.schema import SchemaError
+from xconverge.cli.main import main
+from xconverge.labels.messages import SchemaError
 
 STIMULI = [f"s{i} 猫" for i in range(10)]
 
@@ -44,7 +44,7 @@ STIMULI = [f"s{i} 猫" for i in range(10)]
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two models in chunks of four stimuli, one narrower, and all that can lie beside them."""
     path = tmp_path / "study.zarr"
-    monkeypatch.setattr("xconverge.store.CHUNK_BYTES", 4 * 3 * 8)
+    monkeypatch.setattr("xconverge.io.store.CHUNK_BYTES", 4 * 3 * 8)
     rng = np.random.default_rng(0)
     reps = stack_models({"a": rng.random((10, 3))}, stimuli=STIMULI, modality="vision")
     reps = reps.assign_coords(caption=("stimulus", [f"é {s}" for s in STIMULI]), family="net")
@@ -203,8 +203,8 @@ def test_rows_that_wait_are_checked_too(path: Path) -> None:
 def test_a_commit_that_was_interrupted_is_carried_out(
     path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int
 ) -> None:
-    from xconverge.storage.commits import COMMIT
-    from xconverge.storage.places import Folder
+    from xconverge.io.zarr.backends import Folder
+    from xconverge.io.zarr.journal import COMMIT
 
     third = stack_models({"c": np.ones((10, 7))}, stimuli=STIMULI, modality="vision")
     third = third.assign_coords(caption=("stimulus", [f"é {s}" for s in STIMULI]), family="net")
@@ -244,7 +244,7 @@ def test_a_commit_that_was_interrupted_is_carried_out(
 
 @pytest.mark.parametrize("name", ["../../escaped", "/escaped", "a/../../x", "c/../../x", ".x/c"])
 def test_a_commit_writes_nothing_outside_of_its_group(path: Path, name: str) -> None:
-    from xconverge.storage.checksums import checksum
+    from xconverge.io.zarr.checksums import checksum
 
     text = json.dumps({name: base64.b64encode(b"x").decode()}).encode()
     crc = checksum(np.frombuffer(text, np.uint8))
@@ -326,8 +326,8 @@ def test_no_space_at_any_write_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int
 ) -> None:
     """The same without the right to mount: the disk is full in the middle of the n-th write."""
-    from xconverge.storage import parts
-    from xconverge.storage.places import Folder
+    from xconverge.io.zarr import pending_rows as parts
+    from xconverge.io.zarr.backends import Folder
 
     path = tmp_path / "study.zarr"
     values = np.arange(30, dtype="f4").reshape(10, 3)

@@ -19,9 +19,9 @@ from scipy.io import loadmat, savemat
 
 import xconverge as xc
 from tests.helpers import make_reps, no_compute
-from xconverge.interop import _hdf5
-from xconverge.interop._mat import read_mat
-from xconverge.schema import SchemaError
+from xconverge.io.formats import _hdf5
+from xconverge.io.formats._mat import read_mat
+from xconverge.labels.messages import SchemaError
 
 X = np.arange(12.0).reshape(4, 3) / 7
 IDS = ["007", "NA", "größe/ü.jpg", "日本"]
@@ -177,7 +177,7 @@ def test_lazy_files_travel_to_other_processes(tmp_path, kind):
 
 
 def test_large_npy_is_read_in_blocks(tmp_path, monkeypatch):
-    from xconverge.interop import _rows
+    from xconverge.io.formats import _rows
 
     monkeypatch.setattr(_rows, "BLOCK_BYTES", 2 * 3 * 8)
     np.save(tmp_path / "m.npy", X)
@@ -300,7 +300,7 @@ def test_archives_that_lie(tmp_path, monkeypatch):
     write(("m.npy", zeros))
     assert path.stat().st_size < len(zeros) / 500
     assert xc.read_npz(path, IDS).shape == (1, 4, 500_000)
-    monkeypatch.setattr("xconverge.interop._sets.free_bytes", lambda: len(zeros) - 1)
+    monkeypatch.setattr("xconverge.io.formats._sets.free_bytes", lambda: len(zeros) - 1)
     with pytest.raises(SchemaError, match="GiB of memory are free"):
         xc.read_npz(path, IDS)
 
@@ -576,7 +576,7 @@ def test_parquet_is_refused(tmp_path, monkeypatch):
     with pytest.raises(SchemaError, match="several columns of one name: 'a'"):
         xc.read_parquet(path, "id")
     pq.write_table(pa.table({"id": ["x", "y"], "a": [1.0, 2.0]}), path)
-    monkeypatch.setattr("xconverge.interop._sets.free_bytes", lambda: 15)
+    monkeypatch.setattr("xconverge.io.formats._sets.free_bytes", lambda: 15)
     with pytest.raises(SchemaError, match="of memory are free"):
         xc.read_parquet(path, "id")
 
@@ -722,7 +722,7 @@ def test_thingsvision_mat_that_fills_the_memory(tmp_path, monkeypatch):
     savemat(folder / "features.mat", {"features": np.zeros((4, 10_000))}, do_compression=True)
     assert (folder / "features.mat").stat().st_size < 1000
     assert xc.read_thingsvision(folder).shape == (1, 4, 10_000)
-    monkeypatch.setattr("xconverge.interop._sets.free_bytes", lambda: 300_000)
+    monkeypatch.setattr("xconverge.io.formats._sets.free_bytes", lambda: 300_000)
     with pytest.raises(SchemaError, match="GiB of memory are free"):
         xc.read_thingsvision(folder)
 

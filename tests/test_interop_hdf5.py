@@ -11,7 +11,7 @@ import pytest
 import xconverge as xc
 from tests.helpers import make_reps
 from tests.test_interop_labelled import DATA, assembly
-from xconverge.interop import _hdf5
+from xconverge.io.formats import _hdf5
 
 h5py = pytest.importorskip("h5py")
 pytest.importorskip("h5netcdf")

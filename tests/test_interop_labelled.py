@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import xconverge as xc
 from tests.helpers import no_compute, shuffled
-from xconverge.interop._presentations import trial_means
+from xconverge.io.formats._presentations import trial_means
 
 h5py = pytest.importorskip("h5py")
 pytest.importorskip("h5netcdf")

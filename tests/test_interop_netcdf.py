@@ -7,8 +7,8 @@ import xarray as xr
 
 import xconverge as xc
 from tests.helpers import make_reps, no_compute
-from xconverge.interop import _hdf5
-from xconverge.schema import bare
+from xconverge.io.formats import _hdf5
+from xconverge.labels.messages import bare
 
 h5py = pytest.importorskip("h5py")
 pytest.importorskip("h5netcdf")

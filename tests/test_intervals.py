@@ -9,12 +9,12 @@ from scipy.stats import spearmanr, t
 
 import xconverge as xc
 from tests.helpers import DIMS, make_reps, shuffled
+from xconverge.engine.resampling import blocks_of, draw, joined, seen
 from xconverge.kernels import intervals, resampled
 from xconverge.kernels import neighbors as lists
 from xconverge.kernels import permutations as kernels
+from xconverge.labels.messages import SchemaError
 from xconverge.measures.alignment import MEASURES, own_options, sides
-from xconverge.measures.draws import blocks_of, draw, joined, seen
-from xconverge.schema import SchemaError
 
 NEIGHBORS = ["mutual_knn", "cycle_knn", "lcs_knn", "edit_distance_knn"]
 
@@ -87,7 +87,7 @@ def drawn(metric, a, b, fraction, **options):
     blocks = draw(
         recipe, seen(a, DIMS), seen(b, DIMS), DIMS, blocks_of(9, lazy=False), 3, draws=resample
     )
-    from xconverge.schema import natural_rank
+    from xconverge.labels.joins import natural_rank
 
     counts = resample(natural_rank(a.indexes["stimulus"]), 3, 0, np.zeros(a.sizes["stimulus"]))
     return joined(blocks, 9), counts, a, b, own

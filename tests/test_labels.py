@@ -12,7 +12,9 @@ import xarray as xr
 import xconverge as xc
 from tests.helpers import make_reps
 from xconverge import SchemaError, validate
-from xconverge.schema import check_text, join_labels, listing, shown
+from xconverge.labels.checks import check_text
+from xconverge.labels.joins import join_labels
+from xconverge.labels.messages import listing, shown
 
 NFC, NFD = "caf\u00e9", "cafe\u0301"
 

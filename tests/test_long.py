@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 import xconverge as xc
 from tests.helpers import chunked, make_reps, no_compute
-from xconverge import _apply, _resources, _stream
+from xconverge.engine import apply as _apply
+from xconverge.engine import blockwise as _stream
+from xconverge.engine import resources as _resources
 
 pytestmark = pytest.mark.usefixtures("everything_is_long")
 

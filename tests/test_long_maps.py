@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 import xconverge as xc
 from tests.helpers import chunked, make_reps, no_compute
 from tests.test_long_space import Counting
-from xconverge import _resources, _stream
+from xconverge.engine import blockwise as _stream
+from xconverge.engine import resources as _resources
 from xconverge.kernels import canonical, long_maps, ridge
-from xconverge.kernels.rows import column_means
+from xconverge.kernels.vectors import column_means
 from xconverge.measures import by_maps, long_pairs
 
 pytestmark = pytest.mark.usefixtures("everything_is_long")

@@ -14,12 +14,12 @@ from sklearn.linear_model import Ridge
 import xconverge as xc
 from tests import oracles
 from tests.helpers import chunked, make_reps, no_compute, read_only, shuffled
+from xconverge.engine.folds import fold_numbers
+from xconverge.engine.measure import INVARIANCES
 from xconverge.kernels.ridge import PENALTIES
 from xconverge.measures import dispersion
 from xconverge.measures.alignment import MEASURES
-from xconverge.measures.folds import fold_numbers
 from xconverge.measures.rdm import DISTANCES, METHODS
-from xconverge.measures.table import INVARIANCES
 
 PAIRS = [name for name, row in MEASURES.items() if row.per == "model pair"]
 K = 3

@@ -8,8 +8,8 @@ import xarray as xr
 
 import xconverge as xc
 from tests.helpers import make_reps, shuffled
-from xconverge.demo import shipped
-from xconverge.kernels import ranking as kernels
+from xconverge.cli.demo import shipped
+from xconverge.kernels import model_comparison as kernels
 from xconverge.kernels.rdm import METHODS
 
 UPPER = np.triu_indices

@@ -23,11 +23,17 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xconverge import ModelWriter, model_writer, validate_store
-from xconverge.schema import SchemaError
-from xconverge.stack import stack_models
-from xconverge.storage.begun import INCOMPLETE
-from xconverge.store import append_models, open_representations, open_store, write_representations
+from xconverge import ModelWriter, validate_store
+from xconverge.io import writer as model_writer
+from xconverge.io.store import (
+    append_models,
+    open_representations,
+    open_store,
+    write_representations,
+)
+from xconverge.io.zarr.incomplete import INCOMPLETE
+from xconverge.labels.messages import SchemaError
+from xconverge.labels.stack import stack_models
 
 STIMULI = [f"s{i} é 猫" for i in range(50)]
 WIDTH = 6
@@ -55,7 +61,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def shrink(patch: Any) -> None:
     patch.setattr(model_writer, "NARROWEST", 1)
-    patch.setattr("xconverge.chunks.CHUNK_BYTES", 7 * WIDTH * 4 + 1)
+    patch.setattr("xconverge.engine.chunks.CHUNK_BYTES", 7 * WIDTH * 4 + 1)
 
 
 def writer(path: Any, model: str = "vit", **options: Any) -> ModelWriter:

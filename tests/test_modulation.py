@@ -11,7 +11,8 @@ import xconverge as xc
 from tests.helpers import make_reps, no_compute, shuffled
 from xconverge.kernels.permutations import permutations
 from xconverge.kernels.ranks import rank_correlations
-from xconverge.schema import SchemaError, natural_rank
+from xconverge.labels.joins import natural_rank
+from xconverge.labels.messages import SchemaError
 
 STIMULI = [f"s{i}" for i in range(20)]
 

@@ -34,8 +34,8 @@ from xconverge import (
     write_representations,
     write_study,
 )
-from xconverge.storage.places import Bucket, place_of
-from xconverge.store import modalities
+from xconverge.io.store import modalities
+from xconverge.io.zarr.backends import Bucket, place_of
 
 KEY, SECRET = "AKIAXCONVERGETEST", "never-to-be-written-anywhere"
 STIMULI = ["cat", "é", "猫"]

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 import xconverge as xc
 from tests.helpers import chunked, make_reps, read_only, shuffled
-from xconverge import _resources
-from xconverge.demo import shipped
-from xconverge.kernels import swaps
-from xconverge.kernels.rows import METRICS, prepare
+from xconverge.cli.demo import shipped
+from xconverge.engine import resources as _resources
+from xconverge.kernels import set_search as swaps
+from xconverge.kernels.vectors import METRICS, prepare
 
 ALONE = {"n_restarts": 0, "n_perturbations": 0}
 

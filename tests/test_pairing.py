@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 import xconverge as xc
 from tests.helpers import chunked, make_reps, no_compute, read_only, shuffled
 from xconverge import SchemaError, pair
-from xconverge.kernels.rows import working_dtype
-from xconverge.schema import natural_rank
+from xconverge.kernels.vectors import working_dtype
+from xconverge.labels.joins import natural_rank
 from xconverge.testing import planted_study
 
 # --- plain loops -------------------------------------------------------------------------------

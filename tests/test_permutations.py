@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 import xconverge as xc
 from tests.helpers import DIMS, chunked, make_reps, shuffled
-from xconverge.inference import run as runs
+from xconverge.engine import progress as runs
+from xconverge.engine.resampling import blocks_of, draw, joined, seen
 from xconverge.kernels import permutations as kernels
 from xconverge.kernels.graphs import Lookup, graph
+from xconverge.labels.joins import natural_rank
+from xconverge.labels.messages import SchemaError
 from xconverge.measures.alignment import MEASURES, own_options, sides
-from xconverge.measures.draws import blocks_of, draw, joined, seen
-from xconverge.schema import SchemaError, natural_rank
 
 OPTIONS = {
     "mutual_knn": {"k": 4}, "cycle_knn": {"k": 3}, "lcs_knn": {"k": 4},

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import xconverge as xc
 from tests.helpers import chunked, make_reps, no_compute, read_only
-from xconverge import _stream
+from xconverge.engine import blockwise as _stream
 
 WIDTHS = [5, 3, 6]
 CALLS = {

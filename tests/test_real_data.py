@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 import xconverge as xc
-from xconverge.demo import shipped
+from xconverge.cli.demo import shipped
 
 NEURAL = [
     "vit_s14_saliency",

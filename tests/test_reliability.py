@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 
 import xconverge as xc
 from tests.helpers import make_reps, no_compute, shuffled
-from xconverge.kernels.halves import halves, spearman_brown
+from xconverge.kernels.split_half import halves, spearman_brown
 from xconverge.testing import planted_study
 
 NAMES = ["half_correlation", "reliability", "lower", "upper"]

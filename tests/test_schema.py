@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from tests.helpers import chunked, make_reps, no_compute, read_only, shuffled
 from xconverge import SchemaError, dispersion, stack_models, validate
-from xconverge.schema import join_labels, listing, natural_rank, widths
+from xconverge.labels.checks import widths
+from xconverge.labels.joins import join_labels, natural_rank
+from xconverge.labels.messages import listing
 
 
 def labelled(values, labels, **coords):

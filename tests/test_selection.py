@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 import xconverge as xc
 from tests.helpers import make_reps, shuffled
 from xconverge.kernels import subsets
-from xconverge.schema import natural_rank
-from xconverge.study.selection import ordinal
+from xconverge.labels.joins import natural_rank
+from xconverge.study.selection.stimuli import ordinal
 
 
 def values(n=30, seed=0, **coords):

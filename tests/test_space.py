@@ -7,7 +7,7 @@ from scipy.linalg import orthogonal_procrustes
 
 import xconverge as xc
 from tests.helpers import make_reps, no_compute, shuffled
-from xconverge.measures.folds import fold_numbers
+from xconverge.engine.folds import fold_numbers
 
 
 def rotation(rng, width):

@@ -18,11 +18,8 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xconverge import store
-from xconverge.schema import SchemaError
-from xconverge.stack import stack_models
-from xconverge.storage.storable import storable
-from xconverge.store import (
+from xconverge.io import store
+from xconverge.io.store import (
     append_models,
     create_store,
     modalities,
@@ -31,6 +28,9 @@ from xconverge.store import (
     write_representations,
     write_study,
 )
+from xconverge.io.zarr.encoding import storable
+from xconverge.labels.messages import SchemaError
+from xconverge.labels.stack import stack_models
 
 STIMULI = ["s1", "s2", "s3", "s4", "s5"]
 

@@ -4,19 +4,19 @@ from importlib.metadata import version as _version
 
 __version__ = _version("xconverge")
 
-from xconverge.chunks import recommend_chunks
+from xconverge.engine.chunks import recommend_chunks
+from xconverge.engine.pair import pair
 from xconverge.inference.calibration import calibrate, calibrate_rsa
 from xconverge.inference.exact import overlap_p_value
 from xconverge.inference.intervals import confidence_interval
 from xconverge.inference.reliability import alignment_reliability, reliability
-from xconverge.integrity import validate_store
-from xconverge.interop.allen import from_allen, read_allen
-from xconverge.interop.arrays import read_npy, read_npz, write_npz
-from xconverge.interop.brainio import from_brainio, read_brainio
-from xconverge.interop.csv import write_selection
-from xconverge.interop.frames import read_csv, read_parquet
-from xconverge.interop.platonic import read_platonic
-from xconverge.interop.rsatoolbox import (
+from xconverge.io.formats.allen import from_allen, read_allen
+from xconverge.io.formats.arrays import read_npy, read_npz, write_npz
+from xconverge.io.formats.brainio import from_brainio, read_brainio
+from xconverge.io.formats.csv import write_selection
+from xconverge.io.formats.frames import read_csv, read_parquet
+from xconverge.io.formats.platonic import read_platonic
+from xconverge.io.formats.rsatoolbox import (
     from_rsatoolbox_dataset,
     from_rsatoolbox_rdms,
     read_rsatoolbox_dataset,
@@ -24,23 +24,10 @@ from xconverge.interop.rsatoolbox import (
     to_rsatoolbox_dataset,
     to_rsatoolbox_rdms,
 )
-from xconverge.interop.tables import from_long, to_long
-from xconverge.interop.thingsvision import read_thingsvision
-from xconverge.interop.xarray import from_xarray, read_netcdf, write_netcdf
-from xconverge.measures.alignment import alignment
-from xconverge.measures.dispersion import dispersion
-from xconverge.measures.graph import neighbor_graph
-from xconverge.measures.neighbors import local_density
-from xconverge.measures.norms import stimulus_norm
-from xconverge.measures.preprocess import center, clamp, pca, unit_rows, zscore
-from xconverge.measures.rdm import noise_ceiling, rdm, rsa
-from xconverge.measures.residuals import residual_component
-from xconverge.measures.shared_space import shared_space, transform
-from xconverge.model_writer import ModelWriter
-from xconverge.pairing import pair
-from xconverge.schema import DamagedStoreError, SchemaError, UnalignedSpaceWarning, validate
-from xconverge.stack import stack_models
-from xconverge.store import (
+from xconverge.io.formats.tables import from_long, to_long
+from xconverge.io.formats.thingsvision import read_thingsvision
+from xconverge.io.formats.xarray import from_xarray, read_netcdf, write_netcdf
+from xconverge.io.store import (
     append_models,
     create_store,
     open_neighbors,
@@ -52,6 +39,20 @@ from xconverge.store import (
     write_representations,
     write_study,
 )
+from xconverge.io.validate import validate_store
+from xconverge.io.writer import ModelWriter
+from xconverge.labels.checks import validate
+from xconverge.labels.messages import DamagedStoreError, SchemaError, UnalignedSpaceWarning
+from xconverge.labels.stack import stack_models
+from xconverge.measures.alignment import alignment
+from xconverge.measures.dispersion import dispersion
+from xconverge.measures.graph import neighbor_graph
+from xconverge.measures.neighbors import local_density
+from xconverge.measures.norms import stimulus_norm
+from xconverge.measures.preprocess import center, clamp, pca, unit_rows, zscore
+from xconverge.measures.rdm import noise_ceiling, rdm, rsa
+from xconverge.measures.residuals import residual_component
+from xconverge.measures.shared_space import shared_space, transform
 from xconverge.study.analysis import analyze
 from xconverge.study.bin_contrast import binned_rsa_contrast
 from xconverge.study.binned_rsa import binned_rsa
@@ -59,12 +60,12 @@ from xconverge.study.bins import dispersion_bins
 from xconverge.study.contrast import subset_contrast
 from xconverge.study.curate import exclude_high_dispersion
 from xconverge.study.leave_out import leave_out_modulation
-from xconverge.study.model_selection import select_models
 from xconverge.study.modulation import modulation
-from xconverge.study.optimize import optimize_stimuli
 from xconverge.study.pool import pool_curve
-from xconverge.study.prediction import cross_modal_prediction
-from xconverge.study.selection import select_stimuli
+from xconverge.study.selection.models import select_models
+from xconverge.study.selection.optimize import optimize_stimuli
+from xconverge.study.selection.prediction import cross_modal_prediction
+from xconverge.study.selection.stimuli import select_stimuli
 
 __all__ = [
     "DamagedStoreError",

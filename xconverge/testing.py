@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xconverge.stack import stack_models
+from xconverge.labels.stack import stack_models
 
 
 def planted_study(

@@ -11,7 +11,7 @@ import xarray as xr
 
 import xconverge as xc
 from tests.benchmarks.table import Figure, Table
-from xconverge.demo import shipped
+from xconverge.cli.demo import shipped
 
 
 def models(stimuli: int, features: int, seed: int) -> xr.DataArray:

@@ -11,8 +11,8 @@ import xarray as xr
 
 import xconverge as xc
 from tests.benchmarks.table import Figure, Table
-from xconverge.demo import shipped
-from xconverge.kernels.swaps import correlations
+from xconverge.cli.demo import shipped
+from xconverge.kernels.set_search import correlations
 
 
 def models(n_models: int, stimuli: int, features: int) -> xr.DataArray:

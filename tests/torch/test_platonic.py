@@ -9,9 +9,9 @@ torch = pytest.importorskip("torch")
 
 import xconverge as xc  # noqa: E402
 from tests.helpers import no_compute  # noqa: E402
-from xconverge.cli import main  # noqa: E402
-from xconverge.interop import platonic  # noqa: E402
-from xconverge.schema import SchemaError  # noqa: E402
+from xconverge.cli.main import main  # noqa: E402
+from xconverge.io.formats import platonic  # noqa: E402
+from xconverge.labels.checks import SchemaError  # noqa: E402
 
 IDS = [f"wit ü{i}" for i in range(6)]
 

@@ -10,9 +10,15 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from xconverge._apply import apply
-from xconverge.inference.run import Progress, Report, run
+from xconverge.engine.apply import apply
+from xconverge.engine.pair import PairOn, Repeats, paired, told_of
+from xconverge.engine.progress import Progress, Report, run
+from xconverge.engine.resampling import DRAW, seen, strata_name, strata_of, summarized
 from xconverge.kernels import permutations as kernels
+from xconverge.labels.checks import Dims
+from xconverge.labels.joins import Join
+from xconverge.labels.messages import choose, listing
+from xconverge.labels.variables import describe
 from xconverge.measures.alignment import (
     MEASURES,
     best_of,
@@ -21,11 +27,8 @@ from xconverge.measures.alignment import (
     plain,
     sides,
 )
-from xconverge.measures.draws import DRAW, seen, strata_name, strata_of, summarized
 from xconverge.measures.layers import maximum, networks
 from xconverge.measures.rdm import METHODS, join_controls, rsa_null
-from xconverge.pairing import PairOn, Repeats, paired, told_of
-from xconverge.schema import Dims, Join, choose, describe, listing
 
 Rng = np.random.Generator | int | None
 

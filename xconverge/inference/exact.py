@@ -6,9 +6,11 @@ import warnings
 
 import xarray as xr
 
-from xconverge._apply import apply
+from xconverge.engine.apply import apply
 from xconverge.kernels.permutations import overlap_tail
-from xconverge.schema import SchemaError, check_dims, describe
+from xconverge.labels.checks import check_dims
+from xconverge.labels.messages import SchemaError
+from xconverge.labels.variables import describe
 
 
 def overlap_p_value(agreement: xr.DataArray, *, stimulus: str = "stimulus") -> xr.DataArray:

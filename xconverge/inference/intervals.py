@@ -9,15 +9,18 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from xconverge._apply import apply
-from xconverge.inference.run import Progress, Report, run
+from xconverge.engine.apply import apply
+from xconverge.engine.pair import PairOn, Repeats, paired, told_of
+from xconverge.engine.progress import Progress, Report, run
+from xconverge.engine.resampling import DRAW, seen
 from xconverge.kernels import intervals as kernels
 from xconverge.kernels.permutations import resamples
+from xconverge.labels.checks import Dims
+from xconverge.labels.joins import Join
+from xconverge.labels.messages import SchemaError, choose, listing
+from xconverge.labels.variables import describe
 from xconverge.measures.alignment import MEASURES, common_stimuli, own_options, plain, sides
 from xconverge.measures.by_neighbors import local_variances
-from xconverge.measures.draws import DRAW, seen
-from xconverge.pairing import PairOn, Repeats, paired, told_of
-from xconverge.schema import Dims, Join, SchemaError, choose, describe, listing
 
 LEAST_STIMULI = 10
 

@@ -7,21 +7,16 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from xconverge._apply import apply
-from xconverge.kernels import halves as kernels
+from xconverge.engine.apply import apply
+from xconverge.engine.pair import PairOn, Repeats, paired, told_of
+from xconverge.kernels import split_half as kernels
+from xconverge.labels.checks import check_representations, check_shared, feature_dim
+from xconverge.labels.joins import Join, natural_rank
+from xconverge.labels.messages import choose
+from xconverge.labels.variables import describe
 from xconverge.measures.alignment import MEASURES as SCORES
 from xconverge.measures.alignment import alignment, own_options, plain, sides
 from xconverge.measures.dispersion import MEASURES, dispersion
-from xconverge.pairing import PairOn, Repeats, paired, told_of
-from xconverge.schema import (
-    Join,
-    check_representations,
-    check_shared,
-    choose,
-    describe,
-    feature_dim,
-    natural_rank,
-)
 
 SPLIT = "_split"
 NAMES = ("half_correlation", "reliability", "lower", "upper")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xconverge.kernels.neighbors import TooFewError, nearest_among, warn_none
-from xconverge.kernels.rows import METRICS, Array, Blocks, directed
+from xconverge.kernels.vectors import METRICS, Array, Blocks, directed
 
 PROBES = 32
 """Cells searched for each row, unless said otherwise."""

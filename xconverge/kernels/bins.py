@@ -8,7 +8,7 @@ import numpy as np
 
 from xconverge.kernels.permutations import as_extreme, run_of
 from xconverge.kernels.rdm import Method, compare, ranks
-from xconverge.kernels.rows import Array
+from xconverge.kernels.vectors import Array
 
 
 def in_bins(a: Array, b: Array, bins: Array, n_bins: int, method: Method) -> Array:

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from xconverge.kernels.procrustes import leading, principal_axes
-from xconverge.kernels.products import Scatter, scatter
-from xconverge.kernels.rows import Array, column_means, present
+from xconverge.kernels.sums import Scatter, scatter
+from xconverge.kernels.vectors import Array, column_means, present
 
 STILL = 1e-24
 """Variance of held-out scores, against that of the fitted ones, that is only rounding."""

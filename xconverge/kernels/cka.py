@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy
 
-from xconverge.kernels.rows import METRICS, Array, padded, prepare, present, working_dtype
+from xconverge.kernels.vectors import METRICS, Array, padded, prepare, present, working_dtype
 
 BLOCK_BYTES = 2**25
 SAMPLE = 2048

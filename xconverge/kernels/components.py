@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 
-from xconverge.kernels.rows import Array
+from xconverge.kernels.vectors import Array
 
 
 def first_component(x: Array) -> tuple[Array, float]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from xconverge.kernels.cka import Sums, hsic, normalized, own_cknna
 from xconverge.kernels.neighbors import common_subsequence, edit_similarity
-from xconverge.kernels.rows import Array
+from xconverge.kernels.vectors import Array
 
 LEAST_TABLE = 2**20
 PAIRS_AT_ONCE = 2**17

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from xconverge.kernels.rows import Array
+from xconverge.kernels.vectors import Array
 
 
 def group_means(x: Array, missing: Array, numbers: Array, kind: Any) -> Array:

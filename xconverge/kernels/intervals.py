@@ -9,7 +9,7 @@ import numpy as np
 import scipy
 
 from xconverge.kernels.graphs import mutual_edges
-from xconverge.kernels.rows import Array
+from xconverge.kernels.vectors import Array
 
 
 def subsample_factor(n: Array, fraction: float | None) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xconverge.kernels.rows import Array
+from xconverge.kernels.vectors import Array
 
 
 def best(scores: Array, of_a: Array, of_b: Array) -> tuple[Array, Array]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xconverge.kernels.cka import Sums, hsic, normalized
-from xconverge.kernels.rows import (
+from xconverge.kernels.vectors import (
     Array,
     Blocks,
     chosen,

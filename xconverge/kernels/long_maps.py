@@ -9,9 +9,9 @@ import numpy as np
 
 from xconverge.kernels.canonical import directions, fit_and_score, mean_correlation
 from xconverge.kernels.long import Moments, sized
-from xconverge.kernels.products import merged, scatter, scatters
 from xconverge.kernels.ridge import FoldSums, FromSums, Scores, by_pattern, fold_sums, nested
-from xconverge.kernels.rows import Array, Blocks, together
+from xconverge.kernels.sums import merged, scatter, scatters
+from xconverge.kernels.vectors import Array, Blocks, together
 
 TARGET_BYTES = 2**28
 """Cross-products of a source with several targets that are kept at a time."""

@@ -13,7 +13,7 @@ import numpy as np
 from xconverge.kernels.cka import Sums, centered_sides, gaussian, hsic, normalized
 from xconverge.kernels.permutations import run_of, summary
 from xconverge.kernels.rdm import Method, similarity, tau_a, triangle
-from xconverge.kernels.rows import Array
+from xconverge.kernels.vectors import Array
 
 BLOCK_BYTES = 2**20
 FLOPS_PER_GATHER = 50

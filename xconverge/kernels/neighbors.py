@@ -9,7 +9,7 @@ import warnings
 
 import numpy as np
 
-from xconverge.kernels.rows import METRICS, Array, Blocks, directed, prepare, working_dtype
+from xconverge.kernels.vectors import METRICS, Array, Blocks, directed, prepare, working_dtype
 
 BLOCK_BYTES = 2**25
 GROUP = 64

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import scipy
 
-from xconverge.kernels.rows import Array
+from xconverge.kernels.vectors import Array
 
 BLOCK = 250
 """Permutations drawn from one seed; a run is made of blocks, in any order and on any worker."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from xconverge.kernels.permutations import as_extreme, run_of
 from xconverge.kernels.rdm import ranks
-from xconverge.kernels.rows import Array
+from xconverge.kernels.vectors import Array
 
 LEAST = 4
 """Models that a correlation over them needs."""

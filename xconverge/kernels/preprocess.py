@@ -10,8 +10,8 @@ from numpy.typing import DTypeLike
 
 from xconverge.kernels.long import moments
 from xconverge.kernels.procrustes import leading, principal_axes
-from xconverge.kernels.products import merged, scatter
-from xconverge.kernels.rows import (
+from xconverge.kernels.sums import merged, scatter
+from xconverge.kernels.vectors import (
     METRICS,
     Array,
     Blocks,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy
 
-from xconverge.kernels.rows import Array, present
+from xconverge.kernels.vectors import Array, present
 
 MOMENTUM = 0.3
 """Share of the consensus's last step that is added to it: 3 to 4 times fewer passes."""

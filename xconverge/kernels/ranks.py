@@ -9,7 +9,7 @@ import numpy as np
 
 from xconverge.kernels.permutations import BLOCK, as_extreme, n_blocks, permutations
 from xconverge.kernels.rdm import ranks, similarity, standardize
-from xconverge.kernels.rows import Array
+from xconverge.kernels.vectors import Array
 
 
 def quantile_bins(values: Array, n_bins: int) -> tuple[Array, Array]:

@@ -10,7 +10,7 @@ import numpy as np
 import scipy
 
 from xconverge.kernels.blocks import over_blocks
-from xconverge.kernels.rows import (
+from xconverge.kernels.vectors import (
     METRICS,
     Array,
     Metric,

@@ -12,7 +12,7 @@ import numpy as np
 from xconverge.kernels.canonical import mean_canonical_correlation
 from xconverge.kernels.procrustes import angle
 from xconverge.kernels.ridge import held_out_scores
-from xconverge.kernels.rows import Array
+from xconverge.kernels.vectors import Array
 
 TARGET_BYTES = 2**27
 

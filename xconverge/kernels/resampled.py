@@ -14,7 +14,7 @@ import numpy as np
 from xconverge.kernels.cka import Sums, centered_sides, cknna, gaussian, hsic, normalized
 from xconverge.kernels.neighbors import TooFewError, nearest
 from xconverge.kernels.rdm import Method, compare, ranks
-from xconverge.kernels.rows import Array
+from xconverge.kernels.vectors import Array
 
 
 def long_lists(x: Array, width: int, rank: Array, k: int) -> tuple[Array, Array, Array]:

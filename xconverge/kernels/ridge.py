@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xconverge.kernels.rows import Array, column_means
+from xconverge.kernels.vectors import Array, column_means
 
 PENALTIES = 10.0 ** np.arange(-8, 5)
 """Shares of the mean eigenvalue of the source's covariance."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from xconverge.kernels.neighbors import nearest, overlap
-from xconverge.kernels.rows import Array
+from xconverge.kernels.vectors import Array
 
 
 def extremes(values: Array, rank: Array, size: int) -> tuple[Array, Array]:

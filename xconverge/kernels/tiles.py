@@ -18,7 +18,7 @@ from xconverge.kernels.blocks import split
 from xconverge.kernels.cka import SAMPLE, Sums, hsic, median_distance, normalized
 from xconverge.kernels.long import moments
 from xconverge.kernels.rdm import warn_undefined
-from xconverge.kernels.rows import METRICS, Array, Blocks, Metric, directed, square_distances
+from xconverge.kernels.vectors import METRICS, Array, Blocks, Metric, directed, square_distances
 
 TASK_BYTES = 2**29
 """What a task over a tile holds: 3/8 of it rows that ask, 3/8 a block of each model, 1/4 distances.

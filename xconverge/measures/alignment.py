@@ -9,25 +9,18 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from xconverge._apply import apply
-from xconverge.kernels.rows import Array
+from xconverge.engine.apply import apply
+from xconverge.engine.measure import Measure
+from xconverge.engine.pair import PairOn, Repeats, paired, told_of
+from xconverge.engine.resampling import blocks_of, draw, joined, seen, summarized
+from xconverge.kernels.vectors import Array
+from xconverge.labels.checks import Dims, check_representations, feature_dim
+from xconverge.labels.joins import Join, join_labels, on_side
+from xconverge.labels.messages import choose, listing
+from xconverge.labels.variables import describe
 from xconverge.measures import by_kernels, by_maps, by_neighbors, by_rdm
-from xconverge.measures.draws import blocks_of, draw, joined, seen, summarized
 from xconverge.measures.graph import standing_for
 from xconverge.measures.layers import ALPHA, maximum, networks, on_halves
-from xconverge.measures.table import Measure
-from xconverge.pairing import PairOn, Repeats, paired, told_of
-from xconverge.schema import (
-    Dims,
-    Join,
-    check_representations,
-    choose,
-    describe,
-    feature_dim,
-    join_labels,
-    listing,
-    on_side,
-)
 
 MEASURES: dict[str, Measure] = {
     **by_neighbors.MEASURES,

@@ -8,13 +8,15 @@ from dataclasses import replace
 
 import xarray as xr
 
-from xconverge._apply import apply
+from xconverge.engine.apply import apply
+from xconverge.engine.measure import Measure, Part, Recipe
 from xconverge.kernels import cka as kernels
 from xconverge.kernels import moved, resampled
-from xconverge.kernels.rows import working_dtype
+from xconverge.kernels.vectors import working_dtype
+from xconverge.labels.checks import Dims, widths
+from xconverge.labels.joins import natural_rank, on_side
+from xconverge.labels.messages import choose, listing
 from xconverge.measures import long_pairs
-from xconverge.measures.table import Measure, Part, Recipe
-from xconverge.schema import Dims, choose, listing, natural_rank, on_side, widths
 
 
 def cka(

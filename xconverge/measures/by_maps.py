@@ -7,17 +7,19 @@ import warnings
 import numpy as np
 import xarray as xr
 
-from xconverge._apply import apply
+from xconverge.engine.apply import apply
+from xconverge.engine.folds import fold_numbers
+from xconverge.engine.measure import Measure, Recipe
 from xconverge.kernels import refitted
 from xconverge.kernels.canonical import leading_scores, mean_canonical_correlation
 from xconverge.kernels.procrustes import angle
 from xconverge.kernels.ridge import held_out_scores
+from xconverge.labels.checks import Dims, widths
+from xconverge.labels.joins import on_side
+from xconverge.labels.messages import choose
 from xconverge.measures import long_pairs
 from xconverge.measures.by_kernels import linear_parts, warn_if_wider
-from xconverge.measures.folds import fold_numbers
 from xconverge.measures.rdm import prepared_rows
-from xconverge.measures.table import Measure, Recipe
-from xconverge.schema import Dims, choose, on_side, widths
 
 Rng = np.random.Generator | int | None
 

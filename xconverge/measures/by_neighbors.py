@@ -8,14 +8,15 @@ from functools import partial
 import numpy as np
 import xarray as xr
 
-from xconverge._apply import apply
+from xconverge.engine.apply import apply
+from xconverge.engine.measure import Measure, Recipe
 from xconverge.kernels import graphs, intervals, resampled
 from xconverge.kernels import neighbors as kernels
 from xconverge.kernels.cka import cknna as cknna_kernel
-from xconverge.kernels.rows import Array
+from xconverge.kernels.vectors import Array
+from xconverge.labels.checks import Dims, check_features
+from xconverge.labels.joins import on_side
 from xconverge.measures.neighbors import NEIGHBOR, check_k, neighbor_lists
-from xconverge.measures.table import Measure, Recipe
-from xconverge.schema import Dims, check_features, on_side
 
 
 def _compare(

@@ -7,16 +7,18 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
-from xconverge._apply import apply
-from xconverge._stream import by_rows
+from xconverge.engine.apply import apply
+from xconverge.engine.blockwise import by_rows
+from xconverge.engine.measure import Measure, Part, Recipe
 from xconverge.kernels import moved, resampled
 from xconverge.kernels.rdm import row_correlations
-from xconverge.kernels.rows import METRICS, row_cosines
+from xconverge.kernels.vectors import METRICS, row_cosines
+from xconverge.labels.checks import Dims, check_shared, widths
+from xconverge.labels.joins import on_side
+from xconverge.labels.messages import SchemaError, choose
 from xconverge.measures import long_pairs
 from xconverge.measures.rdm import DISTANCES, METHODS, make_rdm, prepared_rows, rsa_null
 from xconverge.measures.rdm import rsa as compare_rdms
-from xconverge.measures.table import Measure, Part, Recipe
-from xconverge.schema import Dims, SchemaError, check_shared, choose, on_side, widths
 
 
 def rdm(

@@ -9,29 +9,27 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge._apply import Merging, apply, over_models
-from xconverge.kernels import spread
+from xconverge.engine.apply import Merging, apply, over_models
+from xconverge.engine.measure import Measure
+from xconverge.kernels import dispersion as spread
 from xconverge.kernels.neighbors import mean_overlap, overlap
 from xconverge.kernels.rdm import row_correlations
-from xconverge.kernels.rows import METRICS, Metric
+from xconverge.kernels.vectors import METRICS, Metric
+from xconverge.labels.checks import (
+    Dims,
+    check_representations,
+    check_shared,
+    feature_dim,
+    group_numbers,
+    model_groups,
+    widths,
+)
+from xconverge.labels.joins import on_side
+from xconverge.labels.messages import SchemaError, choose, listing
+from xconverge.labels.variables import describe
 from xconverge.measures import long_pairs
 from xconverge.measures.neighbors import NEIGHBOR, check_k, neighbor_lists
 from xconverge.measures.rdm import prepared_rows
-from xconverge.measures.table import Measure
-from xconverge.schema import (
-    Dims,
-    SchemaError,
-    check_representations,
-    check_shared,
-    choose,
-    describe,
-    feature_dim,
-    group_numbers,
-    listing,
-    model_groups,
-    on_side,
-    widths,
-)
 
 SQUARED = ["cosine", "correlation", "sqeuclidean"]
 

@@ -10,9 +10,9 @@ import numpy as np
 import xarray as xr
 from dask.base import compute
 
-from xconverge._apply import apply, named_rows
-from xconverge._resources import check_memory, workers
-from xconverge._stream import handles, spans
+from xconverge.engine.apply import apply, named_rows
+from xconverge.engine.blockwise import handles, spans
+from xconverge.engine.resources import check_memory, workers
 from xconverge.kernels.procrustes import (
     Frame,
     Solution,
@@ -23,9 +23,10 @@ from xconverge.kernels.procrustes import (
     spectral_start,
     virtual_rows,
 )
-from xconverge.kernels.products import cross_products, frames
-from xconverge.kernels.rows import Array
-from xconverge.schema import Dims, natural_rank, widths
+from xconverge.kernels.sums import cross_products, frames
+from xconverge.kernels.vectors import Array
+from xconverge.labels.checks import Dims, widths
+from xconverge.labels.joins import natural_rank
 
 LOADED_BYTES = 2**30
 """A lazy set of up to this size, in double precision, is loaded and fitted in memory."""

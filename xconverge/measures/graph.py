@@ -7,22 +7,22 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xconverge._apply import apply
-from xconverge._resources import check_memory
-from xconverge._stream import handles
+from xconverge.engine.apply import apply
+from xconverge.engine.blockwise import handles
+from xconverge.engine.resources import check_memory
 from xconverge.kernels import approximate
-from xconverge.measures.neighbors import NEIGHBOR, check_k, neighbor_lists
-from xconverge.schema import (
+from xconverge.labels.checks import (
     NEIGHBOR_DIM,
     Dims,
     check_features,
     check_representations,
-    choose,
-    describe,
     is_graph,
-    natural_rank,
     widths,
 )
+from xconverge.labels.joins import natural_rank
+from xconverge.labels.messages import choose
+from xconverge.labels.variables import describe
+from xconverge.measures.neighbors import NEIGHBOR, check_k, neighbor_lists
 
 
 def neighbor_graph(

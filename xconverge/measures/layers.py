@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge._apply import apply
+from xconverge.engine.apply import apply
+from xconverge.engine.resampling import DRAW
 from xconverge.kernels import layers as kernels
-from xconverge.measures.draws import DRAW
-from xconverge.schema import Dims, SchemaError, group_numbers, natural_rank
+from xconverge.labels.checks import Dims, group_numbers
+from xconverge.labels.joins import natural_rank
+from xconverge.labels.messages import SchemaError
 
 Score = Callable[[xr.DataArray, xr.DataArray], xr.DataArray]
 ALPHA = 0.05

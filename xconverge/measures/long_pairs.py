@@ -8,14 +8,15 @@ from typing import Any
 
 import xarray as xr
 
-from xconverge._apply import CURE, apply, one_chunk
-from xconverge._resources import SMALL, check_memory
-from xconverge._stream import ROW, are_many, handles, is_long, on_stimuli
+from xconverge.engine.apply import CURE, apply, one_chunk
+from xconverge.engine.blockwise import ROW, are_many, handles, is_long, on_stimuli
+from xconverge.engine.resources import SMALL, check_memory
 from xconverge.kernels import long as kernels
 from xconverge.kernels import long_maps
 from xconverge.kernels import tiles as tile_kernels
+from xconverge.labels.checks import Dims, widths
+from xconverge.labels.joins import natural_rank, on_side
 from xconverge.measures.tiles import Side, over_tiles
-from xconverge.schema import Dims, natural_rank, on_side, widths
 
 
 def are_long(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> bool:

@@ -7,20 +7,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import xarray as xr
 
-from xconverge._apply import apply
-from xconverge._stream import ROW, handles, is_long, on_stimuli, over_queries
+from xconverge.engine.apply import apply
+from xconverge.engine.blockwise import ROW, handles, is_long, on_stimuli, over_queries
 from xconverge.kernels.neighbors import from_graph, nearest, nearest_of
-from xconverge.kernels.rows import Array
-from xconverge.schema import (
-    Dims,
-    SchemaError,
-    check_features,
-    check_representations,
-    describe,
-    is_graph,
-    natural_rank,
-    widths,
-)
+from xconverge.kernels.vectors import Array
+from xconverge.labels.checks import Dims, check_features, check_representations, is_graph, widths
+from xconverge.labels.joins import natural_rank
+from xconverge.labels.messages import SchemaError
+from xconverge.labels.variables import describe
 
 NEIGHBOR = "_neighbor"
 

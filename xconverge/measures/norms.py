@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import xarray as xr
 
-from xconverge._apply import apply
-from xconverge._stream import by_rows
-from xconverge.kernels.rows import row_norms
-from xconverge.schema import check_representations, describe, feature_dim, widths
+from xconverge.engine.apply import apply
+from xconverge.engine.blockwise import by_rows
+from xconverge.kernels.vectors import row_norms
+from xconverge.labels.checks import check_representations, feature_dim, widths
+from xconverge.labels.variables import describe
 
 
 def stimulus_norm(

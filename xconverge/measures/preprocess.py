@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xconverge._apply import apply
-from xconverge._stream import by_rows, handles, is_long
+from xconverge.engine.apply import apply
+from xconverge.engine.blockwise import by_rows, handles, is_long
 from xconverge.kernels import preprocess as kernels
-from xconverge.kernels.rows import working_dtype
-from xconverge.schema import Dims, check_representations, feature_dim, widths
+from xconverge.kernels.vectors import working_dtype
+from xconverge.labels.checks import Dims, check_representations, feature_dim, widths
 
 OUT, FITTED, FITTED_FEATURE = "_out", "_fitted", "_fitted_feature"
 

@@ -8,28 +8,17 @@ from functools import partial
 import numpy as np
 import xarray as xr
 
-from xconverge._apply import apply
+from xconverge.engine.apply import apply
+from xconverge.engine.measure import Measure, Part, Recipe
+from xconverge.engine.pair import PairOn, Repeats, paired, told_of
 from xconverge.kernels import moved
 from xconverge.kernels import rdm as kernels
 from xconverge.kernels.rdm import Distance
-from xconverge.kernels.rows import METRICS, working_dtype
-from xconverge.measures.table import Measure, Part, Recipe
-from xconverge.pairing import PairOn, Repeats, paired, told_of
-from xconverge.schema import (
-    Dims,
-    Join,
-    SchemaError,
-    check_dims,
-    check_labels,
-    choose,
-    describe,
-    feature_dim,
-    join_labels,
-    on_side,
-    square_rdm,
-    take,
-    widths,
-)
+from xconverge.kernels.vectors import METRICS, working_dtype
+from xconverge.labels.checks import Dims, check_dims, check_labels, feature_dim, widths
+from xconverge.labels.joins import Join, join_labels, on_side, square_rdm, take
+from xconverge.labels.messages import SchemaError, choose
+from xconverge.labels.variables import describe
 
 TOO_MANY_PAIRS = (
     "fewer stimuli (.isel); or what needs no RDM: alignment(metric='rsa', method='pearson') or "

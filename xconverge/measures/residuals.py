@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from xconverge._apply import apply
+from xconverge.engine.apply import apply
 from xconverge.kernels.components import first_component
-from xconverge.schema import SchemaError, check_only, describe, listing
+from xconverge.labels.checks import check_only
+from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.variables import describe
 
 
 def residual_component(

@@ -9,22 +9,15 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge._apply import apply
-from xconverge._stream import by_rows
+from xconverge.engine.apply import apply
+from xconverge.engine.blockwise import by_rows
+from xconverge.engine.folds import fold_numbers
 from xconverge.kernels.procrustes import placed
-from xconverge.kernels.rows import Array
+from xconverge.kernels.vectors import Array
+from xconverge.labels.checks import Dims, check_representations, model_groups, widths
+from xconverge.labels.messages import SchemaError, choose, listing
+from xconverge.labels.variables import describe
 from xconverge.measures.fits import Fit, Options, fits
-from xconverge.measures.folds import fold_numbers
-from xconverge.schema import (
-    Dims,
-    SchemaError,
-    check_representations,
-    choose,
-    describe,
-    listing,
-    model_groups,
-    widths,
-)
 
 COMPONENT = "component"
 FIT = "_fit"

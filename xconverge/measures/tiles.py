@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 import xarray as xr
 
-from xconverge._apply import apply, one_chunk
-from xconverge._resources import check_memory
-from xconverge._stream import ROW, over_queries
+from xconverge.engine.apply import apply, one_chunk
+from xconverge.engine.blockwise import ROW, over_queries
+from xconverge.engine.resources import check_memory
 from xconverge.kernels import tiles as kernels
 from xconverge.kernels.blocks import split
-from xconverge.schema import Dims, on_side
+from xconverge.labels.checks import Dims
+from xconverge.labels.joins import on_side
 
 
 class Side(NamedTuple):

@@ -9,14 +9,16 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from xconverge.engine.pair import PairOn, Repeats, paired, refuse_keep, told_of
+from xconverge.io.store import modalities, open_representations
+from xconverge.labels.checks import check_representations
+from xconverge.labels.joins import Join, join_labels
+from xconverge.labels.messages import SchemaError, listing
 from xconverge.measures.alignment import alignment
 from xconverge.measures.dispersion import dispersion
 from xconverge.measures.neighbors import local_density
 from xconverge.measures.rdm import rdm, rsa
 from xconverge.measures.shared_space import shared_space
-from xconverge.pairing import PairOn, Repeats, paired, refuse_keep, told_of
-from xconverge.schema import Join, SchemaError, check_representations, join_labels, listing
-from xconverge.store import modalities, open_representations
 from xconverge.study.binned_rsa import binned_rsa
 from xconverge.study.leave_out import leave_out_modulation
 from xconverge.study.modulation import modulation

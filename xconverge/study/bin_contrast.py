@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from xconverge._apply import apply
+from xconverge.engine.apply import apply
+from xconverge.engine.pair import PairOn, Repeats, paired, told_of
+from xconverge.engine.resampling import strata_name, strata_of
 from xconverge.kernels.bins import contrast_test
-from xconverge.measures.draws import strata_name, strata_of
+from xconverge.labels.joins import Join, natural_rank
+from xconverge.labels.messages import choose
+from xconverge.labels.variables import describe
 from xconverge.measures.rdm import METHODS
-from xconverge.pairing import PairOn, Repeats, paired, told_of
-from xconverge.schema import Join, choose, describe, natural_rank
 from xconverge.study.binned_rsa import Average, rdms_by_bin
 from xconverge.study.modulation import Tail
 

@@ -7,22 +7,14 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
-from xconverge._apply import apply
+from xconverge.engine.apply import apply
+from xconverge.engine.pair import PairOn, Repeats, paired, told_of
 from xconverge.kernels.moved import mantel
+from xconverge.labels.checks import Dims, check_representations, check_shared, feature_dim
+from xconverge.labels.joins import Join, join_labels, natural_rank, on_side
+from xconverge.labels.messages import choose
+from xconverge.labels.variables import describe
 from xconverge.measures.rdm import METHODS, join_rdms, rdm
-from xconverge.pairing import PairOn, Repeats, paired, told_of
-from xconverge.schema import (
-    Dims,
-    Join,
-    check_representations,
-    check_shared,
-    choose,
-    describe,
-    feature_dim,
-    join_labels,
-    natural_rank,
-    on_side,
-)
 from xconverge.study.bins import dispersion_bins
 
 Average = Literal["rdm", "representation"]

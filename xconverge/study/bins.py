@@ -6,7 +6,8 @@ import numpy as np
 import xarray as xr
 
 from xconverge.kernels.ranks import quantile_bins
-from xconverge.schema import check_only, describe
+from xconverge.labels.checks import check_only
+from xconverge.labels.variables import describe
 
 
 def dispersion_bins(

@@ -9,14 +9,16 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge.inference.inside import scores_inside
+from xconverge.engine.pair import PairOn, Repeats, paired, refuse_keep, told_of
+from xconverge.engine.resampling import strata_of
 from xconverge.kernels import subsets as kernels
 from xconverge.kernels.permutations import as_extreme, corrected
-from xconverge.kernels.rows import Array
+from xconverge.kernels.vectors import Array
+from xconverge.labels.checks import check_only
+from xconverge.labels.joins import Join, join_labels, natural_rank
+from xconverge.labels.variables import describe
 from xconverge.measures.alignment import alignment, sides
-from xconverge.measures.draws import strata_of
-from xconverge.pairing import PairOn, Repeats, paired, refuse_keep, told_of
-from xconverge.schema import Join, check_only, describe, join_labels, natural_rank
+from xconverge.study.subset_scores import scores_inside
 
 ENDS = ("low", "high")
 POOLS = ("full", "inside")

@@ -9,18 +9,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge.measures.draws import per_label
-from xconverge.pairing import PairOn, paired, row_values, told_of
-from xconverge.schema import (
-    Join,
-    SchemaError,
-    check_labels,
-    check_only,
-    choose,
-    join_labels,
-    listing,
-    natural_rank,
-)
+from xconverge.engine.pair import PairOn, paired, row_values, told_of
+from xconverge.engine.resampling import per_label
+from xconverge.labels.checks import check_labels, check_only
+from xconverge.labels.joins import Join, join_labels, natural_rank
+from xconverge.labels.messages import SchemaError, choose, listing
 
 Data = TypeVar("Data", xr.DataArray, xr.Dataset)
 

@@ -9,22 +9,16 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from xconverge.engine.pair import PairOn, Repeats, paired, told_of
+from xconverge.engine.resampling import strata_of
+from xconverge.labels.checks import check_representations, group_numbers
+from xconverge.labels.joins import Join, join_labels
+from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.measures.alignment import alignment
 from xconverge.measures.dispersion import MEASURES, dispersion
-from xconverge.measures.draws import strata_of
 from xconverge.measures.neighbors import local_density
 from xconverge.measures.norms import stimulus_norm
 from xconverge.measures.shared_space import shared_space
-from xconverge.pairing import PairOn, Repeats, paired, told_of
-from xconverge.schema import (
-    Join,
-    SchemaError,
-    check_representations,
-    choose,
-    group_numbers,
-    join_labels,
-    listing,
-)
 from xconverge.study.modulation import Tail, modulation
 
 NUISANCES = ("local_density", "norm")

@@ -8,25 +8,15 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
-from xconverge._apply import apply
+from xconverge.engine.apply import apply
+from xconverge.engine.pair import PairOn, Repeats, paired, told_of
+from xconverge.engine.resampling import strata_name, strata_of
 from xconverge.kernels.ranks import bin_means, quantile_bins, rank_correlations
-from xconverge.kernels.rows import Array
-from xconverge.measures.draws import strata_name, strata_of
-from xconverge.pairing import PairOn, Repeats, paired, told_of
-from xconverge.schema import (
-    Join,
-    SchemaError,
-    check_dims,
-    check_labels,
-    check_only,
-    choose,
-    describe,
-    join_labels,
-    listing,
-    natural_rank,
-    on_side,
-    take,
-)
+from xconverge.kernels.vectors import Array
+from xconverge.labels.checks import check_dims, check_labels, check_only
+from xconverge.labels.joins import Join, join_labels, natural_rank, on_side, take
+from xconverge.labels.messages import SchemaError, choose, listing
+from xconverge.labels.variables import describe
 
 Tail = Literal["two-sided", "greater", "less"]
 

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from xconverge.inference.inside import scores_inside
+from xconverge.engine.pair import PairOn, Repeats, paired, refuse_keep, told_of
 from xconverge.kernels.permutations import corrected
 from xconverge.kernels.subsets import disjoint_pairs
+from xconverge.labels.joins import Join, natural_rank
+from xconverge.labels.variables import describe
 from xconverge.measures.alignment import sides
-from xconverge.pairing import PairOn, Repeats, paired, refuse_keep, told_of
-from xconverge.schema import Join, describe, natural_rank
+from xconverge.study.subset_scores import scores_inside
 
 
 def pool_curve(

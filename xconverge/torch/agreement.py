@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from xconverge.kernels.cka import Sums, gathered, hsic, normalized
+from xconverge.labels.messages import choose
 from xconverge.measures.neighbors import check_k
-from xconverge.schema import choose
 from xconverge.torch.neighbors import memberships
 from xconverge.torch.rows import checked, full_precision, same_stimuli
 

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from xconverge.kernels.rows import METRICS
+from xconverge.kernels.vectors import METRICS
 from xconverge.torch.rows import directed
 
 MAX_STEPS = 200

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xconverge.kernels.procrustes import align, reduce, spectral_start
-from xconverge.kernels.rows import Array
+from xconverge.kernels.vectors import Array
 
 
 def aligned(several: list[Tensor], tolerance: float, max_iterations: int) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xconverge.schema import choose
+from xconverge.labels.messages import choose
 from xconverge.torch.spread import METRIC_NAMES, dispersion
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from xconverge.kernels.rows import Metric
-from xconverge.schema import listing
+from xconverge.kernels.vectors import Metric
+from xconverge.labels.messages import listing
 
 
 def encoders(x: Tensor | Sequence[Tensor]) -> list[Tensor]:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from xconverge.kernels.rows import METRICS
-from xconverge.kernels.spread import mean_distance, square_gaps
+from xconverge.kernels.dispersion import mean_distance, square_gaps
+from xconverge.kernels.vectors import METRICS
+from xconverge.labels.messages import choose
 from xconverge.measures.neighbors import check_k
-from xconverge.schema import choose
 from xconverge.torch.neighbors import memberships
 from xconverge.torch.procrustes import aligned
 from xconverge.torch.rows import directed, encoders, full_precision

@@ -1,0 +1,5 @@
+"""``python -m xconverge.cli``."""
+
+from xconverge.cli.main import main
+
+main()

@@ -1,0 +1,171 @@
+"""The table of everything that ``xconverge import`` reads: a new kind is one row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal
+
+from xconverge.io.formats._presentations import CHOICES
+
+
+@dataclass(frozen=True)
+class Option:
+    """A keyword of a reader, as ``--its-name`` on the command line.
+
+    Parameters
+    ----------
+    text : str
+        What it says, in one sentence.
+    takes : {"text", "texts", "numbers", "switch"}
+        One text; several; several whole numbers; or nothing, which makes it True.
+    choices : tuple of str, optional
+        The only texts that it may be.
+    """
+
+    text: str
+    takes: Literal["text", "texts", "numbers", "switch"] = "text"
+    choices: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What one kind of source is, and who reads it.
+
+    Parameters
+    ----------
+    reader : str
+        ``module:function``, loaded when it is needed.
+    text : str
+        What the source is, in one sentence.
+    options : dict of str to Option
+        The keywords of the reader that the command line takes.
+    gives : {"representations", "rdms"}
+        What the reader returns.
+    """
+
+    reader: str
+    text: str
+    options: dict[str, Option]
+    gives: Literal["representations", "rdms"] = "representations"
+
+    def load(self) -> Any:
+        """The reader."""
+        module, function = self.reader.split(":")
+        return getattr(import_module(module), function)
+
+
+MODEL = {"model": Option("name of the model; default that of the file or folder")}
+IDS = {"ids": Option("text file with one id a line, UTF-8")}
+COLUMN = {
+    "ids": Option("column with the ids, or text file with one id a line, UTF-8"),
+    "features": Option("columns that are features; default all but the ids", "texts"),
+}
+
+VARIABLE = {"variable": Option("variable of the file to read; default the only one that fits")}
+SHOWN = {
+    "repetitions": Option(
+        "several presentations of a stimulus: an error (the default), their mean, or kept apart",
+        choices=CHOICES,
+    )
+}
+
+KINDS: dict[str, Kind] = {
+    "npy": Kind(
+        "xconverge.io.formats.arrays:read_npy",
+        "a NumPy array (stimuli, features) of one model",
+        {**IDS, **MODEL},
+    ),
+    "npz": Kind(
+        "xconverge.io.formats.arrays:read_npz",
+        "a NumPy archive: an array a model, or what write_npz wrote",
+        {**IDS, **MODEL},
+    ),
+    "csv": Kind(
+        "xconverge.io.formats.frames:read_csv",
+        "a CSV table, one row a stimulus, of one model",
+        {**COLUMN, "delimiter": Option("what stands between two cells; default a comma"), **MODEL},
+    ),
+    "parquet": Kind(
+        "xconverge.io.formats.frames:read_parquet",
+        "a Parquet table, one row a stimulus, of one model",
+        {**COLUMN, **MODEL},
+    ),
+    "thingsvision": Kind(
+        "xconverge.io.formats.thingsvision:read_thingsvision",
+        "a folder of features that thingsvision wrote, or a folder of those",
+        {
+            "ids": Option("text file with one id a line, UTF-8; default file_names.txt"),
+            "flatten": Option("make one vector of maps or tokens", "switch"),
+            "strip_folder": Option("take folders away from the file names", "switch"),
+            "strip_extension": Option("take the extension away from the file names", "switch"),
+            **MODEL,
+        },
+    ),
+    "platonic": Kind(
+        "xconverge.io.formats.platonic:read_platonic",
+        "a .pt feature file of platonic-rep, or a folder of them; each layer is a model",
+        {
+            **IDS,
+            "layers": Option("layers to read, from 0; -1 is the last; default all", "numbers"),
+            "pattern": Option("files of the folder to read; default '*.pt'"),
+            **MODEL,
+        },
+    ),
+    "brainio": Kind(
+        "xconverge.io.formats.brainio:read_brainio",
+        "a netCDF assembly of Brain-Score or BrainIO",
+        {
+            **VARIABLE,
+            "region": Option("regions to read; default all", "texts"),
+            **SHOWN,
+            "stimulus_id": Option(
+                "coordinate with the ids of the stimuli; default stimulus_id, or image_id"
+            ),
+            "by": Option("coordinates of the neuroids that make the models", "texts"),
+            "model": Option("name of the only model; default the region, or the identifier"),
+        },
+    ),
+    "rsatoolbox": Kind(
+        "xconverge.io.formats.rsatoolbox:read_rsatoolbox_dataset",
+        "a Dataset or TemporalDataset that rsatoolbox saved as HDF5",
+        {
+            "stimulus": Option("observation descriptor with the ids; default stimulus"),
+            **SHOWN,
+            "time": Option("name of the dim that the time becomes; default time"),
+            "model": Option("name of the model; default the descriptor model, then the file's"),
+        },
+    ),
+    "rsatoolbox-rdms": Kind(
+        "xconverge.io.formats.rsatoolbox:read_rsatoolbox_rdms",
+        "RDMs that rsatoolbox saved as HDF5",
+        {
+            "stimulus": Option("pattern descriptor with the ids of the stimuli; default stimulus"),
+            "model": Option("RDM descriptor that names the models, or index; default model"),
+        },
+        "rdms",
+    ),
+    "allen": Kind(
+        "xconverge.io.formats.allen:read_allen",
+        "spike counts of AllenSDK in netCDF, with coordinates that say what was shown",
+        {
+            **VARIABLE,
+            "stimulus": Option("coordinates that say which stimulus was shown", "texts"),
+            **SHOWN,
+            "by": Option("coordinates of the units that make the models", "texts"),
+            "presentation": Option("dim of the presentations; default stimulus_presentation_id"),
+            "unit": Option("dim of the units; default unit_id"),
+            "model": Option("name of the only model; default that of the variable"),
+        },
+    ),
+    "netcdf": Kind(
+        "xconverge.io.formats.xarray:read_netcdf",
+        "any netCDF file, or what write_netcdf wrote",
+        {
+            **VARIABLE,
+            "stimulus": Option("dim of the stimuli, or coordinate with their ids"),
+            "feature": Option("dims of the features; default feature", "texts"),
+            "model": Option("dim of the models, or name of the only one"),
+        },
+    ),
+}

@@ -1,0 +1,121 @@
+"""The command line: ``xconverge demo``, ``info``, ``validate`` and ``import``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import xarray as xr
+
+from xconverge import __version__
+from xconverge.cli.import_ import add_import
+from xconverge.io.store import existing, modalities, names_of, open_representations, open_store
+from xconverge.io.validate import damage, modality_faults
+from xconverge.labels.messages import SchemaError, listing
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code is 0, or 1 where something is wrong with the data."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except (SchemaError, FileNotFoundError, FileExistsError, ImportError) as error:
+        print(f"xconverge {options.command}: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="xconverge",
+        description="Dispersion, alignment and RSA of many models and brains, on labelled arrays.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    demo = commands.add_parser("demo", help="run a whole study on real data that is shipped")
+    demo.add_argument(
+        "--out",
+        type=Path,
+        default=Path("xconverge-demo"),
+        help="folder for the store, the results and the figures (default: %(default)s); "
+        "a demo that lies there is replaced",
+    )
+    demo.add_argument(
+        "--permutations",
+        type=int,
+        default=10_000,
+        help="permutations behind each p-value (default: %(default)s)",
+    )
+    demo.set_defaults(run=_demo)
+    info = commands.add_parser("info", help="say what a store holds")
+    info.add_argument("store")
+    info.set_defaults(run=_info)
+    check = commands.add_parser("validate", help="check every value and label of a store")
+    check.add_argument("store")
+    check.add_argument(
+        "--deep", action="store_true", help="read every chunk, and list all that are damaged"
+    )
+    check.set_defaults(run=_validate)
+    add_import(commands)
+    return parser
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from xconverge.cli.demo import run
+
+    run(options.out, options.permutations)
+    return 0
+
+
+def _info(options: argparse.Namespace) -> int:
+    names = modalities(options.store)
+    print(f"{options.store}: {len(names)} modalities")
+    for name in names:
+        print()
+        print(_summary(name, open_representations(options.store, name)))
+    tree = open_store(options.store)
+    others = [node.path for node in tree.subtree if node.data_vars and node.name not in names]
+    if others:
+        print(f"\nOther groups: {', '.join(others)}")
+    return 0
+
+
+def _summary(name: str, reps: xr.DataArray) -> str:
+    sizes = ", ".join(f"{size} {dim}" for dim, size in reps.sizes.items())
+    lines = [f"{name}: {sizes}; {reps.dtype}, {reps.nbytes / 2**20:.1f} MiB unpacked"]
+    for dim in ("model", "stimulus"):
+        extra = [str(key) for key, coord in reps.coords.items() if coord.dims == (dim,)]
+        extra.remove(dim)
+        lines.append(f"  {dim}: {listing(reps.indexes[dim])}")
+        if extra:
+            lines.append(f"    with {', '.join(extra)}")
+    if "n_features" in reps.coords:
+        lines.append(f"  features of each model: {listing(reps['n_features'].values)}")
+    return "\n".join(lines)
+
+
+def _validate(options: argparse.Namespace) -> int:
+    root = existing(options.store, None)
+    names = names_of(root)
+    if not names:
+        raise SchemaError(f"{options.store} holds no representations; nothing to validate")
+    damaged = damage(root) if options.deep else []
+    for fault in damaged:
+        print(f"DAMAGED: {fault}")
+    faulty = bool(damaged)
+    for name in names:
+        faults = modality_faults(root, name)
+        faulty |= bool(faults)
+        if faults:
+            print(f"{name}: FAULTY")
+            print("\n".join(f"  {fault}" for fault in faults))
+        else:
+            sizes = open_representations(options.store, name).sizes
+            print(f"{name}: good, {sizes['model']} models, {sizes['stimulus']} stimuli")
+    return int(faulty)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

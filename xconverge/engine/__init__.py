@@ -1,0 +1,1 @@
+"""Where labels meet arrays: dims, chunks, blocks, pairs of inputs, draws, resources."""

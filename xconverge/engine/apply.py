@@ -1,0 +1,392 @@
+"""The one place where labels meet kernels: dims, chunks, labels in errors.
+
+Two routes. ``apply`` runs a kernel that needs whole dims: they are made one chunk here, in the
+open. ``over_models`` reduces models of any chunking by states that merge, and rechunks none.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+
+from xconverge.engine.resources import SMALL, calm_blas, check_memory
+from xconverge.kernels.neighbors import TooFewError
+from xconverge.kernels.vectors import Array, RowError
+from xconverge.labels.checks import Dims
+from xconverge.labels.messages import SchemaError, listing
+
+CHUNK_BYTES = "128MiB"
+
+CURE = "fewer stimuli (.isel), fewer features (xconverge.pca), or workers with more memory"
+
+CURES = {
+    "NaN or infinity inside a row": (
+        "a stimulus that the model never saw is a row of NaN only; where the model is narrower "
+        "than the array, n_features says how many leading features are real"
+    ),
+    "a zero vector, for which this metric is undefined": (
+        "drop these stimuli, set these rows to NaN so that they count as missing, or use a metric "
+        "without directions"
+    ),
+    "a constant vector, for which this metric is undefined": (
+        "drop these stimuli, set these rows to NaN so that they count as missing, or use another "
+        "metric"
+    ),
+}
+
+
+def named_rows(kernel: Callable[..., Any], *args: Any, what: str, **kwargs: Any) -> Any:
+    """Call a kernel on ``args`` but the last two: the labels of its models and its stimuli.
+
+    A fault that the kernel knows by position is raised again with the labels.
+    """
+    *arrays, models, stimuli = args
+    try:
+        return kernel(*arrays, **kwargs)
+    except RowError as error:
+        faults = []
+        for number, name in enumerate(np.atleast_1d(models)):
+            mine = error.where[:, -2] == number if error.where.shape[1] > 1 else slice(None)
+            positions = np.unique(error.where[mine, -1])
+            if len(positions):
+                faults.append(f"model {str(name)!r}, stimulus {listing(stimuli[positions])}")
+        raise SchemaError(
+            f"{what} has {error.reason}: {'; '.join(faults[:5])}"
+            f"{f'; and in {len(faults) - 5} more models' if len(faults) > 5 else ''}. "
+            f"{CURES[error.reason]}"
+        ) from error
+    except TooFewError as error:
+        raise SchemaError(
+            f"{what}, model {listing(np.atleast_1d(models))}: {error}; ask for fewer neighbours, "
+            "or leave out the model (of kept repeats, those that few stimuli have)"
+        ) from error
+    except ValueError as error:
+        if isinstance(error, SchemaError) or "model" not in what:
+            raise
+        raise SchemaError(f"{what} {listing(np.atleast_1d(models))}: {error}") from error
+
+
+def label_array(array: xr.DataArray, dim: str) -> xr.Variable:
+    """The labels of a dim as data, to travel with the blocks; one empty name if there is none."""
+    if dim in array.dims:
+        labels: xr.Variable = array.coords[dim].variable.to_base_variable()
+        return labels
+    name = array.coords[dim].item() if dim in array.coords else ""
+    return xr.Variable((), np.asarray(str(name), dtype=object))
+
+
+def one_chunk(array: xr.DataArray, dims: Sequence[str]) -> xr.DataArray:
+    """Make each of these dims one chunk, the others small enough for blocks of 128 MiB."""
+    if array.chunks is None or all(
+        len(array.variable.chunksizes.get(dim, ())) <= 1 for dim in dims
+    ):
+        return array
+    if array.dtype.hasobject:
+        # handles on blocks have no size; xarray's own .chunk would compute one, looking for dates
+        return array.copy(data=array.data.rechunk({array.get_axis_num(dim): -1 for dim in dims}))
+    wanted = tuple(-1 if dim in dims else "auto" for dim in array.dims)
+    limited = da.core.normalize_chunks(
+        wanted, shape=array.shape, limit=CHUNK_BYTES, dtype=array.dtype
+    )
+    chunks = tuple(
+        new if dim in dims else min(max(old), max(new))
+        for dim, old, new in zip(array.dims, array.chunks, limited, strict=True)
+    )
+    return array.copy(data=array.data.rechunk(chunks))
+
+
+def apply(
+    kernel: Callable[..., Any],
+    *arrays: xr.DataArray,
+    core: Sequence[Sequence[str]],
+    out: Sequence[Sequence[str]] = ((),),
+    sizes: Mapping[str, int] | None = None,
+    dtypes: Sequence[Any] = (np.float64,),
+    labels: tuple[str, str] | None = None,
+    named: xr.DataArray | None = None,
+    what: str = "reps",
+    cure: str = CURE,
+    **kwargs: Any,
+) -> Any:
+    """Run a kernel over labelled arrays, mapped over every dim that is not a core dim.
+
+    Parameters
+    ----------
+    kernel : callable
+        Takes the core arrays and ``kwargs``, returns an array or a tuple of them.
+    *arrays : DataArray
+        Inputs; a lazy one makes the result lazy.
+    core, out : sequences of dims
+        Core dims of each input and of each output.
+    sizes : mapping, optional
+        Sizes of output dims that no input has.
+    dtypes : sequence
+        Of the outputs.
+    labels : (model, stimulus), optional
+        Dims whose labels name the faulty rows in an error.
+    named : DataArray, optional
+        What has these labels; by default the first array.
+    what : str
+        What it is called in an error.
+    cure : str
+        What to do where a task does not fit into memory.
+    """
+    inputs: list[Any] = [one_chunk(array, dims) for array, dims in zip(arrays, core, strict=True)]
+    core = [list(dims) for dims in core]
+    if labels is not None:
+        kernel = partial(named_rows, kernel, what=what)
+        first = inputs[0]
+        for dim in labels:
+            names = label_array(first if named is None else named, dim)
+            whole = dim in core[0] or dim not in first.dims
+            if first.chunks is not None and names.dims:
+                chunks = names.shape if whole else first.variable.chunksizes[dim]
+                names = names.astype(object).chunk({dim: chunks})
+            inputs.append(names)
+            core = [*core, [dim] if whole and names.dims else []]
+    variables = [array if isinstance(array, xr.Variable) else array.variable for array in inputs]
+    _check_task(variables, out, sizes or {}, dtypes, cure)
+    kernel = partial(_calmly, kernel)
+    with warnings.catch_warnings():
+        # every pair of models is a task of its own, which is what was asked for
+        warnings.simplefilter("ignore", da.PerformanceWarning)
+        return xr.apply_ufunc(
+            kernel,
+            *inputs,
+            kwargs=kwargs,
+            input_core_dims=core,
+            output_core_dims=[list(dims) for dims in out],
+            vectorize=True,
+            dask="parallelized",
+            output_dtypes=list(dtypes),
+            dask_gufunc_kwargs={"output_sizes": _new(sizes or {}, inputs, out)},
+            keep_attrs=False,
+            join="exact",
+        )
+
+
+def _new(
+    sizes: Mapping[str, int], inputs: Sequence[Any], out: Sequence[Sequence[str]]
+) -> dict[str, int]:
+    """Sizes of the output dims that no input has."""
+    known = {dim for array in inputs for dim in array.dims}
+    return {dim: sizes[dim] for dims in out for dim in dims if dim in sizes and dim not in known}
+
+
+def _calmly(kernel: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    with calm_blas():
+        return kernel(*args, **kwargs)
+
+
+def _check_task(
+    inputs: Sequence[xr.Variable],
+    out: Sequence[Sequence[str]],
+    sizes: Mapping[str, int],
+    dtypes: Sequence[Any],
+    cure: str,
+) -> None:
+    """Refuse tasks that do not fit: what is read, twice that in double, and what comes out."""
+    lazy = any(array.chunks is not None for array in inputs)
+    length: dict[Any, int] = dict(sizes)
+    whole = length.copy()
+    need = 0.0
+    for array in inputs:
+        for dim, size in array.sizes.items():
+            whole[dim] = size
+            longest = max(array.chunksizes.get(dim, (size,)))
+            length[dim] = min(longest, length.get(dim, size))
+        if array.chunks is not None and array.dtype.kind == "f":
+            need += math.prod(map(max, array.chunks)) * (array.dtype.itemsize + 16)
+    for dims, dtype in zip(out, dtypes, strict=True):
+        need += math.prod(whole[dim] for dim in dims) * np.dtype(dtype).itemsize
+    if need > SMALL:
+        read = " × ".join(f"{dim} {size:,}" for dim, size in length.items() if size > 1)
+        tasks = math.prod(-(-whole[dim] // max(length[dim], 1)) for dim in length) if lazy else 1
+        check_memory(need, tasks, f"A task over {read}", cure)
+
+
+class Merging(NamedTuple):
+    """How blocks of models merge.
+
+    ``leaf`` makes a state of one block (model, stimulus, feature), ``merge`` one state of
+    several, ``finish`` the result (…, stimulus) of the state of all models.
+    """
+
+    leaf: Callable[[Array], Any]
+    merge: Callable[[Sequence[Any]], Any]
+    finish: Callable[[Any], Array]
+
+
+def over_models(
+    array: xr.DataArray,
+    dims: Dims,
+    kernel: Callable[[Array], Array],
+    merging: Merging | None,
+    out: Mapping[str, int],
+    what: str = "reps",
+) -> xr.DataArray:
+    """Reduce ``array`` (…, model, stimulus, feature) over model and feature, stimuli in blocks.
+
+    Parameters
+    ----------
+    array : DataArray
+        In memory, or lazy with any chunks: feature is made one chunk; model is left as it is
+        where blocks of models merge.
+    dims : (model, stimulus, feature)
+    kernel : callable
+        Result (…, stimulus) of a block that holds all models.
+    merging : Merging or None
+        How blocks of models merge; None where they do not, and model is made one chunk.
+    out : mapping of dim to size
+        Dims of the result before stimulus; they come last.
+    what : str
+        What the array is called in an error.
+
+    Returns
+    -------
+    DataArray
+        (…, stimulus, *out)
+    """
+    model, stimulus, feature = dims
+    array = one_chunk(array, [feature] if merging else [model, feature])
+    array = array.transpose(..., model, stimulus, feature)
+    if merging is None or array.chunks is None or len(array.variable.chunksizes[model]) == 1:
+        merging = Merging(kernel, _only, np.asarray)
+    reduced: xr.DataArray = xr.apply_ufunc(
+        partial(
+            _merge_blocks,
+            leaf=partial(_leaves, leaf=merging.leaf, what=what),
+            merge=partial(_merged, merge=merging.merge),
+            finish=merging.finish,
+            sizes=tuple(out.values()),
+        ),
+        array,
+        label_array(array, model),
+        label_array(array, stimulus),
+        input_core_dims=[[model, stimulus, feature], [model], [stimulus]],
+        output_core_dims=[[stimulus, *out]],
+        dask="allowed",
+        keep_attrs=False,
+    )
+    return reduced
+
+
+def _only(states: Sequence[Any]) -> Any:
+    (state,) = states
+    return state
+
+
+def _merge_blocks(
+    x: Any,
+    models: Array,
+    stimuli: Array,
+    *,
+    leaf: Callable[..., Array],
+    merge: Callable[[Any], Array],
+    finish: Callable[[Any], Array],
+    sizes: tuple[int, ...],
+) -> Any:
+    outputs = partial(_outputs, merge=merge, finish=finish)
+    result: Any
+    if isinstance(x, da.Array):
+        result = _tree(x, models, stimuli, leaf, merge, outputs, int(np.prod(sizes)))
+    else:
+        result = outputs([leaf(x, models, stimuli)]).swapaxes(-2, -1)
+    return result.reshape(*result.shape[:-1], *sizes)
+
+
+def _tree(
+    x: da.Array,
+    models: Array,
+    stimuli: Array,
+    leaf: Callable[..., Array],
+    merge: Callable[[Any], Array],
+    outputs: Callable[[Any], Array],
+    n_outputs: int,
+) -> da.Array:
+    """States of all blocks, merged over models in a tree."""
+    extra = tuple(range(x.ndim - 3))
+    m, s, f = range(x.ndim - 3, x.ndim)
+    meta = np.empty((0,) * (x.ndim - 1))
+    states = da.blockwise(
+        partial(_of_block, leaf=leaf), (*extra, m, s),
+        x, (*extra, m, s, f),
+        da.from_array(np.asarray(models, dtype=object), chunks=(x.chunks[m],)), (m,),
+        da.from_array(np.asarray(stimuli, dtype=object), chunks=(x.chunks[s],)), (s,),
+        concatenate=False, dtype=np.float64, meta=meta,
+    )  # fmt: skip
+    result: da.Array = da.reduction(
+        states,
+        chunk=_as_it_is,
+        combine=partial(_for_dask, function=merge),
+        aggregate=partial(_for_dask, function=outputs),
+        axis=m,
+        keepdims=True,
+        output_size=n_outputs,
+        concatenate=False,
+        split_every=8,
+        dtype=np.float64,
+        meta=meta,
+    )
+    swapped: da.Array = result.swapaxes(m, -1)
+    return swapped
+
+
+def _of_block(
+    blocks: Sequence[Array], models: Array, stimuli: Array, *, leaf: Callable[..., Array]
+) -> Array:
+    """The one block along the features; joining even one would copy it."""
+    (block,) = blocks
+    return leaf(block, models, stimuli)
+
+
+def _leaves(
+    x: Array, models: Array, stimuli: Array, *, leaf: Callable[[Array], Any], what: str
+) -> Array:
+    """States of a block, one for each position along its extra dims."""
+    states = np.empty(x.shape[:-3], dtype=object)
+    for position in np.ndindex(states.shape):
+        states[position] = named_rows(leaf, x[position], models, stimuli, what=what)
+    return states
+
+
+def _as_it_is(states: Array, axis: Any, keepdims: bool) -> Array:
+    return states
+
+
+def _for_dask(blocks: Any, axis: Any, keepdims: bool, *, function: Callable[[Any], Array]) -> Array:
+    return function(blocks)
+
+
+def _merged(blocks: Any, *, merge: Callable[[Sequence[Any]], Any]) -> Array:
+    """One state from those of several blocks, for each position along extra dims."""
+    blocks = _flat(blocks)
+    if len(blocks) == 1:
+        return np.asarray(blocks[0])
+    merged = np.empty(blocks[0].shape, dtype=object)
+    for position in np.ndindex(merged.shape):
+        merged[position] = merge([block[position] for block in blocks])
+    return merged
+
+
+def _outputs(
+    blocks: Any, *, merge: Callable[[Any], Array], finish: Callable[[Any], Array]
+) -> Array:
+    """Results (…, output, stimulus) of the merged states."""
+    states = merge(blocks)
+    results = np.stack([finish(state) for state in states.ravel()])
+    return np.asarray(results.reshape(*states.shape, -1, results.shape[-1]))
+
+
+def _flat(blocks: Any) -> list[Array]:
+    """Blocks of a nested list, as dask hands them to a reduction."""
+    if not isinstance(blocks, list):
+        return [blocks]
+    return [block for nested in blocks for block in _flat(nested)]

@@ -1,0 +1,72 @@
+"""The one rule for chunks: those of our stores, and those that our calls read fastest."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import xarray as xr
+
+from xconverge.labels.messages import SchemaError
+
+CHUNK_BYTES = 12 * 2**20
+
+
+def recommend_chunks(
+    reps: xr.DataArray,
+    *,
+    memory: int | None = None,
+    stimulus: str = "stimulus",
+    feature: str = "feature",
+) -> dict[Hashable, int]:
+    """Chunks in which our calls read representations fastest; those that our stores have.
+
+    Parameters
+    ----------
+    reps : DataArray
+        (stimulus, feature), with model and extra dims where there are any; only its sizes and
+        its dtype are looked at.
+    memory : int, optional
+        The most bytes of a chunk; default 12 MiB. A chunk holds at least one stimulus.
+    stimulus, feature : str
+        Names of the dims.
+
+    Returns
+    -------
+    dict
+        Size of the chunks along each dim, for ``reps.chunk``.
+
+    Raises
+    ------
+    SchemaError
+        The stimulus or the feature dim is missing.
+    ValueError
+        ``memory`` is not positive.
+
+    Notes
+    -----
+    One model: models are added and picked one by one, and results of models merge. All features:
+    every measure needs whole rows. As many stimuli as fit, in chunks of even size: chunks of
+    3 MiB read slower, 12 and 24 MiB alike, and 12 take less memory.
+    ``tests/benchmarks/bench_store.py`` measures it.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> values = da.zeros((20, 100_000, 768), dtype="float32")
+    >>> reps = xr.DataArray(values, dims=("model", "stimulus", "feature"))
+    >>> recommend_chunks(reps)
+    {'model': 1, 'stimulus': 4000, 'feature': 768}
+    >>> reps.chunk(recommend_chunks(reps)).data.chunksize
+    (1, 4000, 768)
+    """
+    for dim in (stimulus, feature):
+        if dim not in reps.dims:
+            raise SchemaError(f"reps has no dim {dim!r}, its dims are {list(reps.dims)}; name it")
+    limit = CHUNK_BYTES if memory is None else memory
+    if limit <= 0:
+        raise ValueError(f"memory must be a positive number of bytes, got {memory!r}")
+    rows, width = reps.sizes[stimulus], reps.sizes[feature]
+    row_bytes = max(1, width * reps.dtype.itemsize)
+    pieces = max(1, -(-rows // max(1, limit // row_bytes)))
+    size = dict.fromkeys(reps.dims, 1)
+    return {**size, stimulus: -(-rows // pieces), feature: width}

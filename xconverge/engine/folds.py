@@ -1,0 +1,46 @@
+"""Which stimuli are held out together."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from xconverge.labels.joins import natural_rank
+from xconverge.labels.messages import SchemaError, listing
+
+
+def fold_numbers(
+    reps: xr.DataArray,
+    folds: int,
+    stimulus: str,
+    groups: str | None = None,
+    rng: np.random.Generator | int | None = 0,
+) -> xr.DataArray:
+    """Number of the fold (stimulus) that holds out each stimulus; it follows the labels alone.
+
+    Stimuli with the same value of the coordinate ``groups`` are held out together; the largest
+    groups are dealt first, each to the fold that has the fewest stimuli so far.
+    """
+    labels = reps.indexes[stimulus]
+    if groups is None:
+        members = natural_rank(labels)
+    else:
+        if groups not in reps.coords or reps.coords[groups].dims != (stimulus,):
+            there = [str(n) for n, c in reps.coords.items() if c.dims == (stimulus,)]
+            raise SchemaError(
+                f"groups={groups!r} must be a coordinate on {stimulus!r}; there is {listing(there)}"
+            )
+        _, members = np.unique(reps.coords[groups].values.astype(str), return_inverse=True)
+    count = int(members.max()) + 1
+    if not 2 <= folds <= count:
+        raise ValueError(
+            f"folds={folds} must be between 2 and {count}, the number of "
+            f"{'stimuli' if groups is None else f'groups in {groups!r}'}"
+        )
+    sizes = np.bincount(members)
+    mixed = np.random.default_rng(rng).permutation(count)
+    fold_of, filled = np.empty(count, np.int64), np.zeros(folds, np.int64)
+    for group in mixed[np.argsort(-sizes[mixed], kind="stable")]:
+        fold_of[group] = filled.argmin()
+        filled[fold_of[group]] += sizes[group]
+    return xr.DataArray(fold_of[members], dims=stimulus)

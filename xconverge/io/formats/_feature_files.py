@@ -1,0 +1,167 @@
+"""Features in one file of any kind: NumPy, PyTorch, text, MATLAB, HDF5."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+
+from xconverge.io.formats._hdf5 import open_hdf5
+from xconverge.io.formats._mat import read_mat
+from xconverge.io.formats._needs import needs
+from xconverge.io.formats._npy import NPY, map_npy
+from xconverge.io.formats._reading import reading
+from xconverge.io.formats._rows import lazy_rows
+from xconverge.io.formats._sets import Array, check_memory, check_numbers, floats
+from xconverge.io.formats._tensors import check_tensor, import_torch, load, numpy_of
+from xconverge.labels.messages import SchemaError, listing
+
+IMAGE = re.compile(r"\.(eps|jpe?g|png|tiff?)$", re.IGNORECASE)
+MAT5, MAT73 = b"\1\0", b"\2\0"
+"""Versions of MATLAB files: 5 to 7.2, and 7.3, which is HDF5."""
+
+
+def open_features(file: Path, names: Sequence[str]) -> Any:
+    """The array (stimuli, …) of a file: lazy, or in memory where a format has no parts.
+
+    ``names`` are those of the images, from the first row of this file on; a MATLAB file may have
+    one variable an image.
+    """
+    array = OPEN[file.suffix](file, names)
+    if array.ndim < 2:
+        raise SchemaError(f"{file} has the shape {array.shape}; (stimuli, features) is needed")
+    return array
+
+
+def _npy(file: Path, names: Sequence[str]) -> da.Array:
+    with reading(file, NPY) as path:
+        return map_npy(path)
+
+
+def _pt(file: Path, names: Sequence[str]) -> da.Array:
+    torch = import_torch("features.pt")
+    with reading(file, "a tensor in a .pt file") as path:
+        tensor = check_tensor(load(path, torch), str(path), torch)
+        if not tensor.ndim:
+            raise SchemaError(f"{path} holds a single number")
+        dtype = numpy_of(tensor[:0], torch).dtype
+        return lazy_rows(_pt_rows, path, None, tuple(tensor.shape), dtype, "a tensor")
+
+
+def _pt_rows(path: Path, part: None, key: Any) -> Array:
+    torch = import_torch("features.pt")
+    return np.array(numpy_of(check_tensor(load(path, torch), str(path), torch), torch)[key])
+
+
+def _txt(file: Path, names: Sequence[str]) -> Array:
+    with reading(file, "a table of numpy.savetxt") as path, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        array: Array = np.loadtxt(path, ndmin=2, encoding="utf-8")
+        return array
+
+
+def _hdf5(file: Path, names: Sequence[str]) -> da.Array:
+    with reading(file, "an HDF5 file of features") as path, open_hdf5(path) as opened:
+        keys = list(opened)
+        known = {re.fullmatch(r"features(_\d+)?", key) is not None for key in keys}
+        if known != {True}:
+            raise SchemaError(
+                f"{path} must hold the dataset 'features', or its parts 'features_01' …; it has "
+                f"{listing(keys) or 'none'}"
+            )
+        keys.sort(key=lambda key: int(key.removeprefix("features_") if "_" in key else 0))
+        expected = [f"features_{i:02d}" for i in range(1, len(keys) + 1)]
+        if keys not in (["features"], expected):
+            raise SchemaError(
+                f"parts of the features in {path} are missing: it has {listing(keys)}"
+            )
+        arrays = [_dataset(opened, key, path) for key in keys]
+        if len({array.shape[1:] for array in arrays}) > 1:
+            raise SchemaError(f"parts of the features in {path} differ in shape")
+        return arrays[0] if len(arrays) == 1 else da.concatenate(arrays)
+
+
+def _dataset(opened: Any, key: str, path: Path) -> da.Array:
+    dataset, what = opened[key], f"{path}: {key!r}"
+    if not isinstance(dataset, needs("h5py", "HDF5").Dataset):
+        raise SchemaError(f"{what} must be an array, not a group")
+    if not dataset.shape or not dataset.size:
+        raise SchemaError(f"{what} must be an array (stimuli, features), got {dataset.shape}")
+    if not _written(dataset):
+        raise SchemaError(f"{what} was never written in parts, which would read as 0")
+    check_numbers(dataset.dtype, what)
+    return lazy_rows(_hdf5_rows, path, key, dataset.shape, dataset.dtype, "an HDF5 file")
+
+
+def _written(dataset: Any) -> bool:
+    """Whether all of the array is in the file."""
+    if dataset.chunks is None:
+        return bool(dataset.id.get_storage_size() >= dataset.nbytes)
+    blocks = [-(-size // step) for size, step in zip(dataset.shape, dataset.chunks, strict=True)]
+    return bool(dataset.id.get_num_chunks() == math.prod(blocks))
+
+
+def _hdf5_rows(path: Path, part: str, key: Any) -> Array:
+    with needs("h5py", "HDF5").File(path, "r") as opened:
+        return np.asarray(opened[part][key])
+
+
+def _mat(file: Path, names: Sequence[str]) -> Array:
+    with reading(file, "a MATLAB file of features") as path:
+        with path.open("rb") as opened:
+            head = opened.read(128)
+        order = {b"IM": "<", b"MI": ">"}.get(head[126:])
+        version = head[124:126] if order == ">" else head[125:123:-1]
+        if order is None or 0 in head[:4] or version not in (MAT5, MAT73):
+            raise SchemaError(f"{path} is no MATLAB file of version 5 or later")
+        if version == MAT73:
+            return _mat73(path)
+        arrays = {name: floats(a, f"{path}: {name!r}") for name, a in read_mat(path, order).items()}
+        if list(arrays) == ["features"]:
+            return arrays["features"]
+        rows = [arrays[key] for key in _keys(list(arrays), names[: len(arrays)], path)]
+        if all(row.ndim == 2 and len(row) == 1 for row in rows):
+            rows = [row[0] for row in rows]
+        return np.stack(rows)
+
+
+def _keys(variables: list[str], names: Sequence[str], path: Path) -> list[str]:
+    """The variable of every image, by its name with or without the extension."""
+    keys = [name if name in variables else IMAGE.sub("", name) for name in names]
+    lacking = [name for name, key in zip(names, keys, strict=True) if key not in variables]
+    unknown = sorted(set(variables) - set(keys))
+    if lacking or unknown or len(set(keys)) < len(keys):
+        raise SchemaError(
+            f"{path} has one variable an image, and {len(variables)} variables for {len(names)} "
+            f"images; without a variable: {listing(lacking) or 'none'}; without an image: "
+            f"{listing(unknown) or 'none'}. MATLAB files cannot hold images that differ only in "
+            "their extension, or whose names begin with an underscore"
+        )
+    return keys
+
+
+def _mat73(path: Path) -> Array:
+    """MATLAB 7.3 files are HDF5, with the dims in reverse order."""
+    with open_hdf5(path) as opened:
+        if "features" not in opened:
+            raise SchemaError(f"{path} must hold 'features'; it has {listing(opened)}")
+        lazy = _dataset(opened, "features", path)
+    check_memory(int(lazy.nbytes), str(path))
+    array: Array = lazy.compute(scheduler="synchronous")
+    return array.T
+
+
+OPEN: dict[str, Callable[[Path, Sequence[str]], Any]] = {
+    ".npy": _npy,
+    ".pt": _pt,
+    ".txt": _txt,
+    ".mat": _mat,
+    ".hdf5": _hdf5,
+    ".h5": _hdf5,
+}

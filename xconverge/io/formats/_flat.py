@@ -1,0 +1,144 @@
+"""Foreign arrays as plain ones: one variable, flat coordinates, text as text, attrs as data."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from xconverge.io.formats._labels import decoded, text_labels
+from xconverge.io.zarr.encoding import storable
+from xconverge.labels.checks import read_coordinates
+from xconverge.labels.messages import SchemaError, listing
+
+OURS = ("model", "stimulus", "feature", "representation", "n_features", "n_repetitions")
+"""Names that a representation set has a use for; a foreign coordinate of this name is renamed."""
+
+
+def one_variable(
+    data: object, variable: str | None, known: Sequence[str], what: str
+) -> xr.DataArray:
+    """The array of a Dataset that holds the data, with the attrs of both.
+
+    One-dimensional variables beside it are coordinates.
+    """
+    if isinstance(data, xr.DataArray):
+        if variable is not None and data.name != variable:
+            raise SchemaError(
+                f"{what} is one array, named {data.name!r}; variable={variable!r} chooses among "
+                "those of a Dataset"
+            )
+        return data
+    if not isinstance(data, xr.Dataset):
+        raise TypeError(f"{what} must be an xarray.DataArray or Dataset, got {type(data).__name__}")
+    name = variable if variable is not None else _the_variable(data, known, what)
+    if name not in data.data_vars:
+        raise SchemaError(
+            f"{what} has no variable {name!r}; it has {listing(data.data_vars) or 'none'}"
+        )
+    dims = data[name].dims
+    about = [
+        n for n, v in data.data_vars.items() if n != name and v.ndim == 1 and v.dims[0] in dims
+    ]
+    array = data.set_coords(about)[name]
+    return array.assign_attrs({**data.attrs, **array.attrs})
+
+
+def _the_variable(data: xr.Dataset, known: Sequence[str], what: str) -> Hashable:
+    wide = [name for name, array in data.data_vars.items() if array.ndim > 1]
+    named = [name for name in wide if name in known]
+    for found in (named, wide):
+        if len(found) == 1:
+            return found[0]
+    variables = ", ".join(f"{n!r} {tuple(map(str, v.dims))}" for n, v in data.data_vars.items())
+    raise SchemaError(
+        f"{what} needs one variable of two or more dims, or variable='…' that names it; there is "
+        f"{variables or 'none'}"
+    )
+
+
+def flat(array: xr.DataArray) -> xr.DataArray:
+    """A plain DataArray: no MultiIndex, no subclass, no encoding, coordinates in memory."""
+    coords = {}
+    for name, coord in array.coords.items():
+        if isinstance(array.indexes.get(name), pd.MultiIndex) and name in array.dims:
+            continue
+        variable = coord.variable.to_base_variable()
+        coords[name] = xr.Variable(variable.dims, variable.data, variable.attrs)
+    data = array.variable.to_base_variable()
+    plain = xr.DataArray(data.data, dims=data.dims, coords=coords, name=array.name)
+    plain = read_coordinates(plain)
+    texts = {}
+    for name, coord in plain.coords.items():
+        values = np.asarray(coord.values)
+        if values.dtype.kind not in "biufcMm":
+            texts[name] = (coord.dims, decoded(values, repr(name)), plain_attrs(coord.attrs))
+    plain = plain.assign_coords(texts)
+    for coord in plain.coords.values():
+        coord.attrs = plain_attrs(coord.attrs)
+    plain.attrs = plain_attrs(array.attrs)
+    return plain
+
+
+def joined_text(array: xr.DataArray, names: str | Sequence[str], dim: str, what: str) -> Any:
+    """Text of one coordinate on ``dim``, or of several with ``/`` between: ``monkey1/IT``."""
+    names = [free_name(array, name) for name in ([names] if isinstance(names, str) else names)]
+    there = on_dim(array, dim)
+    lacking = [name for name in names if name not in there]
+    if lacking or not names:
+        raise SchemaError(
+            f"{what} must name coordinates on {dim!r}, and {listing(lacking) or 'none'} is not "
+            f"one; there is {listing(there, 30) or 'none'}"
+        )
+    parts = [text_labels(array.coords[name].values, f"{name!r}") for name in names]
+    joined = np.empty(len(parts[0]), object)
+    joined[:] = ["/".join(part) for part in zip(*parts, strict=True)]
+    if len(parts) > 1 and len(set(joined)) < len(set(zip(*parts, strict=True))):
+        raise SchemaError(f"{what}={names} gives different values the same name, as they hold '/'")
+    return joined
+
+
+def on_dim(array: xr.DataArray, dim: str) -> list[str]:
+    """Names of the coordinates of a dim."""
+    return [str(name) for name, coord in array.coords.items() if coord.dims == (dim,)]
+
+
+def free_our_names(array: xr.DataArray, keep: Iterable[str] = ()) -> xr.DataArray:
+    """Coordinates that have one of our names are called ``source_model`` and so on."""
+    taken = [n for n in OURS if n in array.coords and n not in {*keep, *array.dims}]
+    return array.rename({name: f"source_{name}" for name in taken})
+
+
+def free_name(array: xr.DataArray, name: str) -> str:
+    """What `free_our_names` calls this coordinate."""
+    return f"source_{name}" if name in OURS and f"source_{name}" in array.coords else name
+
+
+def rename_dim(array: xr.DataArray, old: str, new: str) -> xr.DataArray:
+    """Another name for a dim; its labels stay, as a coordinate that is no index."""
+    labels = array.coords[old].variable.to_base_variable() if old in array.coords else None
+    array = array.drop_vars(old, errors="ignore")
+    if old != new:
+        if new in array.dims:
+            raise SchemaError(f"there is a dim {new!r} beside {old!r}; .rename it first")
+        array = array.rename({old: new})
+    if labels is None:
+        return array
+    name = old if old != new else f"{new}_label"
+    return array.assign_coords({name: (new, labels.values, labels.attrs)})
+
+
+def plain_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+    """The attrs that are text, numbers, booleans, None, or lists and dicts of them."""
+    kept: dict[str, Any] = {}
+    for key, value in attrs.items():
+        if isinstance(value, bytes):
+            value = value.decode("utf-8", errors="replace")
+        try:
+            kept.update(storable(xr.Dataset(attrs={key: value})).attrs)
+        except SchemaError:
+            continue
+    return {key: value for key, value in kept.items() if isinstance(key, str)}

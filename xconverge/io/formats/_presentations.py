@@ -1,0 +1,156 @@
+"""Presentations become stimuli: several of one stimulus are refused, averaged or kept apart."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from xconverge.engine.apply import one_chunk
+from xconverge.io.formats._sets import float_array
+from xconverge.labels.messages import SchemaError, choose, listing
+
+Repetitions = Literal["error", "mean", "keep"]
+CHOICES = ("error", "mean", "keep")
+
+
+def by_stimulus(
+    array: xr.DataArray,
+    presentation: str,
+    labels: Any,
+    repetitions: Repetitions,
+    what: str,
+    number: str = "repetition",
+) -> xr.DataArray:
+    """The array with ``stimulus`` in place of ``presentation``, in order of appearance.
+
+    Parameters
+    ----------
+    array : DataArray
+        (presentation, …), in memory or lazy, with flat coordinates.
+    presentation : str
+        Name of the dim.
+    labels : array of str
+        The stimulus of each presentation.
+    repetitions : {"error", "mean", "keep"}
+        What to do with several presentations of one stimulus.
+    what : str
+        What the array is called in an error.
+    number : str
+        Coordinate that numbers the presentations of a stimulus.
+    """
+    choose("repetitions", repetitions, CHOICES)
+    taken = {"stimulus", *(["repetition"] if repetitions == "keep" else [])} & set(array.dims)
+    if taken:
+        raise SchemaError(f"{what} has another dim {listing(taken)}; .rename it first")
+    codes, stimuli = pd.factorize(labels)
+    if not len(stimuli):
+        raise SchemaError(f"{what} is empty: {presentation!r} has size 0")
+    counts = np.bincount(codes)
+    if repetitions == "error" and counts.max() > 1:
+        several = np.flatnonzero(counts > 1)
+        times = [f"{stimuli[i]} ({counts[i]} times)" for i in several]
+        raise SchemaError(
+            f"{what} presents {len(several)} of {len(stimuli)} stimuli several times: "
+            f"{listing(times)}; choose repetitions='mean' (their average) or 'keep' (a dim "
+            "'repetition')"
+        )
+    bare = float_array(array, what).drop_vars(
+        [name for name, coord in array.coords.items() if presentation in coord.dims]
+    )
+    if repetitions == "keep":
+        result = _kept(bare, presentation, codes, counts, _numbers(array, number, presentation))
+    elif repetitions == "mean":
+        result = _averaged(bare, presentation, codes, len(stimuli))
+    else:
+        result = bare.rename({presentation: "stimulus"})
+    coords = _of_stimuli(array, presentation, codes)
+    if repetitions == "keep":
+        coords.pop(number, None)
+    if repetitions != "error":
+        coords["n_repetitions"] = xr.Variable("stimulus", counts.astype(np.int64))
+    result = result.assign_coords({**coords, "stimulus": np.asarray(stimuli, dtype=object)})
+    result.attrs = dict(array.attrs)
+    return result
+
+
+def _of_stimuli(array: xr.DataArray, dim: str, codes: Any) -> dict[str, xr.Variable]:
+    """Coordinates that have one value in all presentations of a stimulus."""
+    _, first = np.unique(codes, return_index=True)
+    kept = {}
+    for name, coord in array.coords.items():
+        if coord.dims != (dim,):
+            continue
+        values = coord.values
+        kinds = pd.factorize(values)[0]
+        if (kinds == kinds[first][codes]).all():
+            kept[str(name)] = xr.Variable("stimulus", values[first], coord.attrs)
+    return kept
+
+
+def _numbers(array: xr.DataArray, name: str, dim: str) -> Any:
+    """Which repetition each presentation is, as the coordinate says; None if it does not."""
+    if name not in array.coords or array.coords[name].dims != (dim,):
+        return None
+    return array.coords[name].values
+
+
+def _kept(array: xr.DataArray, dim: str, codes: Any, counts: Any, numbers: Any) -> xr.DataArray:
+    """(stimulus, repetition, …): NaN where a stimulus has fewer presentations than others."""
+    labels = None
+    if numbers is not None:
+        place, labels = pd.factorize(numbers, sort=True)
+        pairs = pd.MultiIndex.from_arrays([codes, place])
+        if (place < 0).any() or not pairs.is_unique:
+            labels = None
+    if labels is None:
+        place = pd.Series(codes).groupby(codes).cumcount().to_numpy()
+        labels = np.arange(counts.max())
+    where = np.full((len(counts), len(labels)), -1)
+    where[codes, place] = np.arange(len(codes))
+    layers = []
+    for column in where.T:
+        there = xr.DataArray(column >= 0, dims="stimulus")
+        rows = array.isel({dim: np.maximum(column, 0)}).rename({dim: "stimulus"})
+        layers.append(rows if there.all() else rows.where(there))
+    index = pd.Index(labels, name="repetition")
+    return xr.concat(layers, index, coords="minimal", compat="override", join="exact")
+
+
+def _averaged(array: xr.DataArray, dim: str, codes: Any, n_stimuli: int) -> xr.DataArray:
+    """Mean over the presentations of each stimulus in which the value is there."""
+    array = one_chunk(array, [dim])
+    dtype = np.result_type(array.dtype, np.float32)
+    result: xr.DataArray = xr.apply_ufunc(
+        trial_means,
+        array,
+        input_core_dims=[[dim]],
+        output_core_dims=[["stimulus"]],
+        kwargs={"codes": codes, "n_stimuli": n_stimuli, "dtype": dtype},
+        dask="parallelized",
+        output_dtypes=[dtype],
+        dask_gufunc_kwargs={"output_sizes": {"stimulus": n_stimuli}},
+        keep_attrs=False,
+    )
+    return result
+
+
+def trial_means(x: Any, *, codes: Any, n_stimuli: int, dtype: Any) -> Any:
+    """Means (…, stimulus) of trials (…, presentation), NaN left out.
+
+    Values are sorted before they are added, so that no order of the trials changes a digit.
+    """
+    means = np.empty((*x.shape[:-1], n_stimuli), dtype)
+    order = np.argsort(codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes, minlength=n_stimuli))
+    for i, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+        trials = np.sort(x[..., order[start:end]].astype(np.float64), axis=-1)
+        there = ~np.isnan(trials)
+        with np.errstate(invalid="ignore"):
+            total = np.where(there, trials, 0.0).sum(-1)
+        total = np.where(np.isinf(trials).any(-1), np.inf, total)
+        n = there.sum(-1)
+        means[..., i] = np.where(n > 0, total / np.maximum(n, 1), np.nan)
+    return means

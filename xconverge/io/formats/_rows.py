@@ -1,0 +1,72 @@
+"""Rows of arrays that stay on disk until they are computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+
+from xconverge.io.formats._reading import reading
+from xconverge.io.formats._sets import Array, check_memory, float_dtype, floats
+from xconverge.labels.messages import SchemaError
+
+BLOCK_BYTES = 2**26
+"""A task reads about this much."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """An array in a file, as floats; every task opens the file anew, wherever it runs.
+
+    ``read(path, part, key)`` gives the rows of ``key`` of the array that ``part`` names.
+    """
+
+    read: Callable[[Path, Any, Any], Array]
+    path: Path
+    part: Any
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    what: str
+    stamp: tuple[int, int]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __getitem__(self, key: Any) -> Array:
+        with reading(self.path, self.what) as path:
+            if _stamp(path) != self.stamp:
+                raise SchemaError(f"{path} has changed since it was opened; read it again")
+            return floats(self.read(path, self.part, key), str(path))
+
+
+def lazy_rows(
+    read: Callable[[Path, Any, Any], Array],
+    path: Path,
+    part: Any,
+    shape: tuple[int, ...],
+    dtype: Any,
+    what: str,
+) -> da.Array:
+    """A dask array of the rows of a file, whose shape and dtype are known and good."""
+    path = path.absolute()
+    dtype = float_dtype(dtype)
+    rows = Rows(read, path, part, tuple(map(int, shape)), dtype, what, _stamp(path))
+    row = max(1, math.prod(shape[1:]) * dtype.itemsize)
+    step = max(1, BLOCK_BYTES // row)
+    if row > BLOCK_BYTES:
+        check_memory(row, f"a row of {path}")
+    chunks = (step, *(-1 for _ in shape[1:]))
+    meta = np.empty((0,) * len(shape), dtype)
+    array: da.Array = da.from_array(rows, chunks, meta=meta, inline_array=True)
+    return array
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_size

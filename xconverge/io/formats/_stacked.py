@@ -1,0 +1,106 @@
+"""Arrays of single models become one representation set, with all that is known of features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from xconverge.io.formats._flat import free_name, joined_text, rename_dim
+from xconverge.io.formats._labels import missing_value
+from xconverge.io.formats._sets import checked
+from xconverge.labels.messages import SchemaError
+from xconverge.labels.stack import stack_models
+
+
+def models_of(
+    array: xr.DataArray,
+    dim: str,
+    model: str | None,
+    by: str | Sequence[str] | None,
+    what: str,
+) -> dict[str, xr.DataArray]:
+    """One array (stimulus, feature, …) for the model, or for each value of coordinates on ``dim``.
+
+    Models are in order of appearance, the features of each in the order of the array.
+    """
+    if by is None:
+        if model is None:
+            raise SchemaError(
+                f"{what} does not say what it is called; name it with model='…', or make a model "
+                f"of each value of a coordinate on {dim!r} with by='…'"
+            )
+        return {str(model): rename_dim(array, dim, "feature")}
+    if model is not None:
+        raise ValueError("model= names the only model and by= makes several; give one of them")
+    numbers, names = pd.factorize(joined_text(array, by, dim, "by"))
+    by = [free_name(array, key) for key in ([by] if isinstance(by, str) else by)]
+    models = {}
+    for i, name in enumerate(names):
+        part = array.isel({dim: np.flatnonzero(numbers == i)})
+        shared = {key: part.coords[key].values[0] for key in by}
+        models[str(name)] = rename_dim(part.drop_vars(by).assign_coords(shared), dim, "feature")
+    return models
+
+
+def stacked(
+    models: Mapping[str, xr.DataArray],
+    modality: str | None,
+    *,
+    what: str,
+    join: Literal["exact", "outer"] = "exact",
+) -> xr.DataArray:
+    """A representation set (model, stimulus, feature, …) of arrays (stimulus, feature, …).
+
+    Coordinates on ``feature`` stay there if all models have the same; those with one value in
+    each model go to ``model``; others are over (model, feature), padded with NaN or ``""``.
+    """
+    set_ = stack_models(models, join=join, modality=modality)
+    arrays = list(models.values())
+    if len(set(set_.n_features.values)) == 1 and "n_features" not in arrays[0].coords:
+        set_ = set_.drop_vars("n_features")
+    first = arrays[0]
+    about = {
+        name: coord.variable
+        for name, coord in first.coords.items()
+        if coord.dims and not {"stimulus", "feature"} & set(coord.dims) and name not in set_.coords
+    }
+    names = [
+        name
+        for name, coord in first.coords.items()
+        if coord.dims == ("feature",)
+        and all(name in a.coords and a.coords[name].dims == ("feature",) for a in arrays)
+    ]
+    width = set_.sizes["feature"]
+    about.update({name: _of_features([a.coords[name] for a in arrays], width) for name in names})
+    set_ = set_.assign_coords(about).transpose("model", "stimulus", "feature", ...)
+    return checked(set_, what)
+
+
+def _of_features(coords: Sequence[xr.DataArray], width: int) -> xr.Variable:
+    """One coordinate of the features of every model."""
+    values = [coord.values for coord in coords]
+    attrs = coords[0].attrs
+    if all(pd.Index(v).equals(pd.Index(values[0])) for v in values):
+        return xr.Variable("feature", values[0], attrs)
+    if all(len(pd.unique(pd.Series(v))) == 1 for v in values):
+        return xr.Variable("model", _together([v[:1] for v in values])[:, 0], attrs)
+    return xr.Variable(("model", "feature"), _together(values, width), attrs)
+
+
+def _together(values: Sequence[Any], width: int = 1) -> Any:
+    """Rows of one kind, each padded to ``width``."""
+    kinds = {v.dtype.kind for v in values}
+    if kinds <= set("biuf") or kinds in ({"M"}, {"m"}):
+        dtype = np.result_type(*values)
+        if dtype.kind in "biu" and any(len(v) < width for v in values):
+            dtype = np.dtype(np.float64)
+    else:
+        dtype = np.dtype(object)
+    rows = np.full((len(values), width), missing_value(dtype), dtype)
+    for row, value in zip(rows, values, strict=True):
+        row[: len(value)] = value
+    return rows

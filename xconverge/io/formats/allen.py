@@ -1,0 +1,234 @@
+"""Spike counts as AllenSDK gives them: stimulus presentation × time × unit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from xconverge.io.formats._flat import (
+    flat,
+    free_our_names,
+    joined_text,
+    on_dim,
+    one_variable,
+)
+from xconverge.io.formats._labels import decoded
+from xconverge.io.formats._netcdf import load_netcdf
+from xconverge.io.formats._presentations import Repetitions, by_stimulus
+from xconverge.io.formats._reading import reading
+from xconverge.io.formats._stacked import models_of, stacked
+from xconverge.labels.messages import SchemaError, listing
+
+VARIABLES = ("spike_counts",)
+STIMULI = ("stimulus", "stimulus_id", "stimulus_condition_id")
+
+
+def from_allen(
+    array: xr.DataArray | xr.Dataset,
+    *,
+    stimulus: str | Sequence[str] | None = None,
+    presentations: pd.DataFrame | None = None,
+    units: pd.DataFrame | None = None,
+    repetitions: Repetitions = "error",
+    model: str | None = None,
+    by: str | Sequence[str] | None = None,
+    modality: str | None = None,
+    variable: str | None = None,
+    presentation: str = "stimulus_presentation_id",
+    unit: str = "unit_id",
+) -> xr.DataArray:
+    """Make a representation set of responses to presentations, as AllenSDK lays them out.
+
+    Parameters
+    ----------
+    array : DataArray or Dataset
+        (``stimulus_presentation_id``, ``time_relative_to_stimulus_onset``, ``unit_id``), as
+        ``session.presentationwise_spike_counts`` returns it; other dims, or no time, are
+        allowed. May be lazy.
+    stimulus : str or sequence of str, optional
+        Column of ``presentations``, or coordinate of the array, that says which stimulus was
+        shown (``"frame"`` for natural scenes, ``"stimulus_condition_id"``); of several, the
+        stimulus is each combination: ``natural_scenes/12``. Default: the one of ``stimulus``,
+        ``stimulus_id``, ``stimulus_condition_id`` that is there.
+    presentations : DataFrame, optional
+        ``session.stimulus_presentations``: its index holds the presentation ids.
+    units : DataFrame, optional
+        ``session.units``: its index holds the unit ids.
+    repetitions : {"error", "mean", "keep"}
+        What to do with several presentations of one stimulus, as in `from_brainio`.
+    model : str, optional
+        Name of the only model; default the array's name (``spike_counts``).
+    by : str or sequence of str, optional
+        Column of ``units``, or coordinate of the units, that makes the models, one of each value:
+        ``"ecephys_structure_acronym"``.
+    modality : str, optional
+        Goes into ``attrs["modality"]``.
+    variable : str, optional
+        Variable of a Dataset that holds the data; default ``spike_counts``, or the only one with
+        several dims.
+    presentation, unit : str
+        Names of the dims.
+
+    Returns
+    -------
+    DataArray
+        ``representation`` (model, stimulus, feature, time_relative_to_stimulus_onset), with
+        ``n_repetitions`` (stimulus) for ``mean`` and ``keep``. Lazy if ``array`` is.
+
+    Raises
+    ------
+    SchemaError
+        Presentations or units that the tables do not have, or have twice; no stimulus, or several
+        that could be meant; repeated stimuli under ``"error"``.
+
+    Notes
+    -----
+    Presentation ids alone do not say what was shown. Tables are joined on ids, never by position.
+    Columns that have one value in all presentations of a stimulus become coordinates of it, those
+    of units coordinates of ``feature`` (of ``model``, where all units of each model agree). For
+    repetitions, ids as text and models by value, the rules are those of `from_brainio`.
+
+    Examples
+    --------
+    >>> counts = xr.DataArray(
+    ...     [[[1, 0]], [[2, 4]], [[3, 0]]], name="spike_counts",
+    ...     dims=("stimulus_presentation_id", "time_relative_to_stimulus_onset", "unit_id"),
+    ...     coords={"stimulus_presentation_id": [51, 52, 53], "unit_id": [9, 7]})
+    >>> table = pd.DataFrame({"frame": [4.0, 0.0, 4.0]}, index=[51, 52, 53])
+    >>> reps = from_allen(counts, stimulus="frame", presentations=table, repetitions="mean")
+    >>> reps.sel(model="spike_counts", stimulus="4").values.tolist()
+    [[2.0], [0.0]]
+    """
+    plain = flat(one_variable(array, variable, VARIABLES, "array"))
+    lacking = [dim for dim in (presentation, unit) if dim not in plain.dims]
+    if lacking:
+        raise SchemaError(
+            f"array needs the dims {presentation!r} and {unit!r}, and has "
+            f"{list(map(str, plain.dims))}; name yours with presentation='…', unit='…'"
+        )
+    plain = _with_table(plain, presentation, presentations, "presentations")
+    plain = free_our_names(_with_table(plain, unit, units, "units"), keep=())
+    if model is None and by is None and plain.name is not None:
+        model = str(plain.name)
+    ids = joined_text(plain, _stimulus(plain, stimulus, presentation), presentation, "stimulus")
+    plain = by_stimulus(plain, presentation, ids, repetitions, "array")
+    return stacked(models_of(plain, unit, model, by, "array"), modality, what="array")
+
+
+def read_allen(
+    path: str | os.PathLike[str],
+    *,
+    stimulus: str | Sequence[str] | None = None,
+    presentations: pd.DataFrame | None = None,
+    units: pd.DataFrame | None = None,
+    repetitions: Repetitions = "error",
+    model: str | None = None,
+    by: str | Sequence[str] | None = None,
+    modality: str | None = None,
+    variable: str | None = None,
+    presentation: str = "stimulus_presentation_id",
+    unit: str = "unit_id",
+) -> xr.DataArray:
+    """Read a netCDF file of responses to presentations, as AllenSDK lays them out.
+
+    Parameters
+    ----------
+    path : path
+        A netCDF file: netCDF4, or classic netCDF 3.
+    stimulus, presentations, units, repetitions, model, by, modality, variable, presentation, unit
+        As in `from_allen`.
+
+    Returns
+    -------
+    DataArray
+        As `from_allen` makes it, in memory.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ImportError
+        h5netcdf is not installed.
+    SchemaError
+        The file is damaged or of another kind, or what `from_allen` refuses.
+
+    Notes
+    -----
+    Nothing in the file is run. A file of HDF5 is first read by a process of its own, which a
+    damaged file may crash or hang in place of yours. Links to other files are refused.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = tempfile.mkdtemp() + "/counts.nc"
+    >>> xr.DataArray(
+    ...     [[1.0, 0.0], [2.0, 4.0]], dims=("stimulus_presentation_id", "unit_id"),
+    ...     coords={"stimulus_presentation_id": [51, 52], "unit_id": [9, 7],
+    ...             "stimulus_id": ("stimulus_presentation_id", [3, 1])},
+    ...     name="spike_counts").to_netcdf(path, engine="scipy")
+    >>> read_allen(path).sel(stimulus="1").values.tolist()
+    [[2.0, 4.0]]
+    """
+    with reading(path, "spike counts in netCDF") as file:
+        return from_allen(
+            one_variable(load_netcdf(file), variable, VARIABLES, str(file)),
+            stimulus=stimulus,
+            presentations=presentations,
+            units=units,
+            repetitions=repetitions,
+            model=model,
+            by=by,
+            modality=modality,
+            presentation=presentation,
+            unit=unit,
+        )
+
+
+def _with_table(
+    array: xr.DataArray, dim: str, table: pd.DataFrame | None, what: str
+) -> xr.DataArray:
+    """The columns of a table as coordinates, joined on the labels of the dim."""
+    if table is None:
+        return array
+    if dim not in array.coords:
+        raise SchemaError(f"array has no ids on {dim!r} to look up in {what}=")
+    ids = array.indexes[dim]
+    if not table.index.is_unique:
+        raise SchemaError(
+            f"{what} has ids twice: {listing(table.index[table.index.duplicated()].unique())}"
+        )
+    lacking = ids[~ids.isin(table.index)]
+    if len(lacking):
+        raise SchemaError(
+            f"{what} lacks {len(lacking)} of {len(ids)} ids on {dim!r}: {listing(lacking)}; is it "
+            "the table of this session, with the ids as its index?"
+        )
+    rows = table.loc[ids]
+    twice = [str(name) for name in rows.columns if str(name) in array.coords or name == dim]
+    if twice:
+        raise SchemaError(
+            f"{what} has columns that the array has as coordinates: {listing(twice)}; drop one"
+        )
+    columns = {str(k): (dim, decoded(np.asarray(rows[k]), repr(k))) for k in rows.columns}
+    return array.assign_coords(columns)
+
+
+def _stimulus(
+    array: xr.DataArray, stimulus: str | Sequence[str] | None, dim: str
+) -> str | Sequence[str]:
+    """What names the stimulus: as given, or the only known name that is there."""
+    if stimulus is not None:
+        return stimulus
+    there = on_dim(array, dim)
+    found = [name for name in ("source_stimulus", *STIMULI) if name in there]
+    if len(found) != 1:
+        raise SchemaError(
+            f"{'several' if found else 'no'} coordinates say which stimulus was shown; name it "
+            f"with stimulus='…', a coordinate on {dim!r} or a column of presentations=: there is "
+            f"{listing([name for name in there if name != dim], 30) or 'none'}"
+        )
+    return found[0]

@@ -1,0 +1,278 @@
+"""Assemblies of Brain-Score and BrainIO: presentation × neuroid, metadata on each dim."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xconverge.io.formats._flat import (
+    flat,
+    free_name,
+    free_our_names,
+    on_dim,
+    one_variable,
+    plain_attrs,
+)
+from xconverge.io.formats._labels import as_text, text_labels
+from xconverge.io.formats._netcdf import load_netcdf
+from xconverge.io.formats._presentations import Repetitions, by_stimulus
+from xconverge.io.formats._reading import reading
+from xconverge.io.formats._stacked import models_of, stacked
+from xconverge.labels.messages import SchemaError, listing
+
+VARIABLES = ("data", "__xarray_dataarray_variable__")
+PRESENTATION = "presentation"
+FEATURES = ("neuroid", "choice")
+IDS = ("stimulus_id", "image_id")
+
+
+def from_brainio(
+    assembly: xr.DataArray | xr.Dataset,
+    *,
+    region: str | Sequence[str] | None = None,
+    repetitions: Repetitions = "error",
+    stimulus_id: str | None = None,
+    model: str | None = None,
+    by: str | Sequence[str] | None = None,
+    modality: str | None = None,
+    variable: str | None = None,
+) -> xr.DataArray:
+    """Make a representation set of a BrainIO assembly.
+
+    Parameters
+    ----------
+    assembly : DataArray or Dataset
+        (presentation, neuroid) or (presentation, choice), and any further dims such as
+        ``time_bin``; metadata as flat coordinates or as the levels of a MultiIndex. May be lazy.
+    region : str or sequence of str, optional
+        Only the neuroids whose coordinate ``region`` has this value, or one of these.
+    repetitions : {"error", "mean", "keep"}
+        What to do with several presentations of one stimulus: refuse them; average them, each
+        neuroid over the presentations in which it was recorded; or keep them apart, on the dim
+        ``repetition``.
+    stimulus_id : str, optional
+        Coordinate that says which stimulus a presentation showed; default ``stimulus_id``, or
+        the older ``image_id``.
+    model : str, optional
+        Name of the only model; default the region if it is a single one, then
+        ``attrs["identifier"]``.
+    by : str or sequence of str, optional
+        Coordinate of the neuroids that makes the models, one of each value: ``"region"``,
+        ``"animal"``, ``"layer"``; of several coordinates, one of each combination:
+        ``monkey1/IT``.
+    modality : str, optional
+        Goes into ``attrs["modality"]``.
+    variable : str, optional
+        Variable of a Dataset that holds the data; default ``data``,
+        ``__xarray_dataarray_variable__``, or the only one with several dims.
+
+    Returns
+    -------
+    DataArray
+        ``representation`` (model, stimulus, feature, …): stimuli in order of appearance, features
+        in the order of the neuroids. Lazy if ``assembly`` is; ``mean`` then holds all
+        presentations of a block of neuroids at once. ``mean`` and ``keep`` add ``n_repetitions``
+        (stimulus), the number of presentations.
+
+    Raises
+    ------
+    SchemaError
+        Missing or ambiguous dims, ids or variables; an unknown region; repeated stimuli under
+        ``"error"``; a stimulus for which some neuroids of a model have no value and others do.
+
+    Notes
+    -----
+    The layout is BrainIO's (github.com/brain-score/brainio, docs/SPECIFICATION.md).
+
+    *Ids* become text: 12 and 12.0 are ``"12"``. *Stimuli*: a coordinate of presentations is kept
+    if all presentations of a stimulus agree on it, and left out otherwise. *Neuroids*: with one
+    model, or if all models have the same, their coordinates are on ``feature``; with several, a
+    coordinate with one value in each model goes to ``model`` and the others are over (model,
+    feature), padded with NaN or ``""``. *Time*: ``time_bin`` has the labels ``"70-170"`` and the
+    coordinates ``time_bin_start`` and ``time_bin_end``. A coordinate with a name of ours
+    (``model``, ``stimulus`` …) is called ``source_model`` and so on. Attributes that are not
+    plain data (the stimulus set, say) are left out.
+
+    *NaN*: a neuroid that was not recorded in a presentation does not count in its mean. What has
+    no value in any presentation of a stimulus is NaN; a model's row must then be NaN throughout,
+    and the stimulus is missing for the model. A row with gaps is an error that names neuroids and
+    stimuli; of a lazy assembly it comes when the values are read.
+
+    *Repetitions kept apart* are labelled by the coordinate ``repetition`` if it differs between
+    the presentations of every stimulus, else 0, 1, … in order of appearance. Means do not depend
+    on the order of presentations, to the last digit.
+
+    Examples
+    --------
+    >>> assembly = xr.DataArray(
+    ...     [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], dims=("presentation", "neuroid"),
+    ...     coords={"stimulus_id": ("presentation", ["cat", "dog", "cat"]),
+    ...             "region": ("neuroid", ["V4", "IT"])})
+    >>> reps = from_brainio(assembly, region="IT", repetitions="mean")
+    >>> reps.sel(model="IT").squeeze().to_series().to_dict()
+    {'cat': 4.0, 'dog': 4.0}
+    >>> from_brainio(assembly, by="region", repetitions="keep").sizes["repetition"]
+    2
+    """
+    array = free_our_names(flat(one_variable(assembly, variable, VARIABLES, "assembly")))
+    feature = _feature_dim(array)
+    array = _in_region(array, region, feature)
+    if model is None and by is None:
+        model = _only(region) or array.attrs.get("identifier") or None
+    ids = _stimulus_ids(array, stimulus_id)
+    array = by_stimulus(array, PRESENTATION, ids, repetitions, "assembly")
+    models = models_of(_with_time_bins(array), feature, model, by, "assembly")
+    return stacked(models, modality, what="assembly")
+
+
+def read_brainio(
+    path: str | os.PathLike[str],
+    *,
+    region: str | Sequence[str] | None = None,
+    repetitions: Repetitions = "error",
+    stimulus_id: str | None = None,
+    model: str | None = None,
+    by: str | Sequence[str] | None = None,
+    modality: str | None = None,
+    variable: str | None = None,
+) -> xr.DataArray:
+    """Read a netCDF file of Brain-Score or BrainIO as a representation set.
+
+    Parameters
+    ----------
+    path : path
+        A netCDF file: netCDF4, or classic netCDF 3.
+    region, repetitions, stimulus_id, by, modality, variable
+        As in `from_brainio`.
+    model : str, optional
+        Name of the only model; default the region if it is a single one, then the file's
+        ``identifier``, then the name of the file.
+
+    Returns
+    -------
+    DataArray
+        As `from_brainio` makes it, in memory. For a file larger than that, open it with
+        ``xarray.open_dataset(path, chunks={})`` and give it to `from_brainio`.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ImportError
+        h5netcdf is not installed.
+    SchemaError
+        The file is damaged or of another kind, or what `from_brainio` refuses.
+
+    Notes
+    -----
+    Nothing in the file is run. A file of HDF5 is first read by a process of its own, which a
+    damaged file may crash or hang in place of yours. Links to other files are refused.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = tempfile.mkdtemp() + "/recording.nc"
+    >>> xr.DataArray(
+    ...     [[1.0, 2.0], [3.0, 4.0]], dims=("presentation", "neuroid"), name="data",
+    ...     coords={"image_id": ("presentation", ["cat", "dog"])}).to_netcdf(path, engine="scipy")
+    >>> read_brainio(path).sel(stimulus="dog").values.tolist()
+    [[3.0, 4.0]]
+    """
+    with reading(path, "a BrainIO assembly in netCDF") as file:
+        data = load_netcdf(file)
+        if model is None and by is None and _only(region) is None:
+            array = one_variable(data, variable, VARIABLES, str(file))
+            model = str(plain_attrs(array.attrs).get("identifier") or file.stem)
+        return from_brainio(
+            data,
+            region=region,
+            repetitions=repetitions,
+            stimulus_id=stimulus_id,
+            model=model,
+            by=by,
+            modality=modality,
+            variable=variable,
+        )
+
+
+def _feature_dim(array: xr.DataArray) -> str:
+    found = [dim for dim in FEATURES if dim in array.dims]
+    if PRESENTATION not in array.dims or len(found) != 1:
+        raise SchemaError(
+            f"assembly needs the dim {PRESENTATION!r} and one of {listing(FEATURES)}, and has "
+            f"{list(map(str, array.dims))}; .rename them, or use xconverge.from_xarray, which "
+            "takes dims of any name"
+        )
+    return found[0]
+
+
+def _only(region: str | Sequence[str] | None) -> str | None:
+    """The region, if it is a single one."""
+    names = [region] if isinstance(region, str) else list(region or [])
+    return names[0] if len(names) == 1 else None
+
+
+def _in_region(
+    array: xr.DataArray, region: str | Sequence[str] | None, feature: str
+) -> xr.DataArray:
+    """The neuroids of these regions."""
+    if region is None:
+        return array
+    if "region" not in array.coords or array.coords["region"].dims != (feature,):
+        raise SchemaError(
+            f"region={region!r} needs a coordinate 'region' on {feature!r}; there is "
+            f"{listing(on_dim(array, feature), 30) or 'none'}"
+        )
+    there = text_labels(array.coords["region"].values, "'region'")
+    wanted = [region] if isinstance(region, str) else list(map(str, region))
+    unknown = [name for name in wanted if name not in there]
+    if unknown or not wanted:
+        raise SchemaError(
+            f"assembly has no region {listing(unknown) or 'of an empty list'}; it has "
+            f"{listing(sorted(set(there)), 30)}"
+        )
+    return array.isel({feature: np.flatnonzero(np.isin(there.astype(str), wanted))})
+
+
+def _stimulus_ids(array: xr.DataArray, name: str | None) -> Any:
+    """The stimulus of each presentation, as text."""
+    there = on_dim(array, PRESENTATION)
+    found = (
+        [free_name(array, name)] if name is not None else [known for known in IDS if known in there]
+    )
+    if not found or found[0] not in there:
+        raise SchemaError(
+            f"assembly has no {listing(found) or ' and no '.join(map(repr, IDS))} on "
+            f"{PRESENTATION!r}; name the coordinate that says which stimulus was shown with "
+            f"stimulus_id='…': there is {listing(there, 30) or 'none'}"
+        )
+    labels = [text_labels(array.coords[key].values, repr(key)) for key in found]
+    if len(labels) > 1 and (labels[0] != labels[1]).any():
+        at = int(np.flatnonzero(labels[0] != labels[1])[0])
+        raise SchemaError(
+            f"assembly has both {found[0]!r} and {found[1]!r}, and they differ: "
+            f"{labels[0][at]!r} and {labels[1][at]!r} at one presentation; choose with "
+            f"stimulus_id={found[0]!r} or {found[1]!r}"
+        )
+    return labels[0]
+
+
+def _with_time_bins(array: xr.DataArray) -> xr.DataArray:
+    """Time bins with a text label each, ``70-170``, unless they have labels."""
+    ends = ("time_bin_start", "time_bin_end")
+    if (
+        "time_bin" not in array.dims
+        or "time_bin" in array.coords
+        or not all(name in on_dim(array, "time_bin") for name in ends)
+    ):
+        return array
+    start, end = (array.coords[name].values for name in ends)
+    labels = np.empty(len(start), object)
+    labels[:] = [
+        f"{as_text(a, ends[0])}-{as_text(b, ends[1])}" for a, b in zip(start, end, strict=True)
+    ]
+    return array.assign_coords(time_bin=labels)

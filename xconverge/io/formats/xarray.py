@@ -1,0 +1,348 @@
+"""Any labelled array by the names of its dims, and netCDF files that bring back what went in."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xconverge.io.formats._flat import (
+    flat,
+    free_our_names,
+    one_variable,
+    rename_dim,
+)
+from xconverge.io.formats._labels import text_labels
+from xconverge.io.formats._needs import needs
+from xconverge.io.formats._netcdf import load_netcdf
+from xconverge.io.formats._reading import reading
+from xconverge.io.formats._sets import checked
+from xconverge.io.formats._writing import writing
+from xconverge.io.zarr.encoding import NAME, storable, storable_set
+from xconverge.labels.checks import check_representations, check_text
+from xconverge.labels.messages import SchemaError, listing
+
+JSON = "xconverge_json"
+
+
+def from_xarray(
+    array: xr.DataArray | xr.Dataset,
+    *,
+    model: str | None = None,
+    stimulus: str = "stimulus",
+    feature: str | Sequence[str] = "feature",
+    variable: str | None = None,
+    modality: str | None = None,
+) -> xr.DataArray:
+    """Make a representation set of any labelled array, by naming its dims.
+
+    Parameters
+    ----------
+    array : DataArray or Dataset
+        With a dim of stimuli, one or more dims of features, perhaps one of models, and any
+        others, which stay. May be lazy.
+    model : str, optional
+        The dim of models; where the array has no dim of that name, the name of its only model.
+        Default: the dim ``model``, else the scalar coordinate ``model``, else the array's name.
+    stimulus : str
+        The dim of stimuli, or a coordinate on it that labels them.
+    feature : str or sequence of str
+        The dim of features, or several to be flattened, the last one fastest.
+    variable : str, optional
+        Variable of a Dataset that holds the data; default ``representation``, or the only one
+        with several dims.
+    modality : str, optional
+        Goes into ``attrs["modality"]``.
+
+    Returns
+    -------
+    DataArray
+        ``representation`` (model, stimulus, feature, …), the dims in the order of ``array``; lazy
+        if it is.
+
+    Raises
+    ------
+    SchemaError
+        Dims that are not there; labels missing, or several times the same; what `validate`
+        refuses (said when the values are read, where they are lazy).
+
+    Notes
+    -----
+    Labels of models and stimuli become text, numbers in plain decimal form: 12 and 12.0 are
+    ``"12"``. Labels of features stay, as coordinates. A MultiIndex becomes flat coordinates, of
+    which ``stimulus=`` can name one. A coordinate with a name of ours that means something else
+    is called ``source_model`` and so on. Attributes that are not plain data are left out.
+
+    Examples
+    --------
+    >>> activations = xr.DataArray(
+    ...     np.arange(12.0).reshape(2, 3, 2), dims=("image", "channel", "x"), name="conv1",
+    ...     coords={"image": [7, 8], "channel": ["r", "g", "b"]})
+    >>> reps = from_xarray(activations, stimulus="image", feature=["channel", "x"])
+    >>> dict(reps.sizes), reps.sel(model="conv1", stimulus="8").values.tolist()
+    ({'model': 1, 'stimulus': 2, 'feature': 6}, [6.0, 7.0, 8.0, 9.0, 10.0, 11.0])
+    >>> reps.channel.values.tolist()
+    ['r', 'r', 'g', 'g', 'b', 'b']
+    """
+    chosen = one_variable(array, variable, (NAME,), "array")
+    plain = flat(chosen)
+    features = [feature] if isinstance(feature, str) else list(feature)
+    dim = stimulus
+    if dim not in plain.dims and dim in plain.coords and plain.coords[dim].ndim == 1:
+        dim = str(plain.coords[dim].dims[0])
+    lacking = [name for name in (dim, *features) if name not in plain.dims]
+    if lacking or not features or len({dim, *features}) < 1 + len(features):
+        raise SchemaError(
+            f"array has the dims {list(map(str, plain.dims))}, and {listing(lacking) or 'none'} "
+            f"of stimulus={stimulus!r}, feature={feature!r} is not among them; name one dim, or "
+            "a coordinate, of stimuli and others of features"
+        )
+    models = model or "model"
+    if model is None and "model" not in plain.dims:
+        there = "model" in plain.coords and not plain.coords["model"].dims
+        name = plain.coords["model"].item() if there else plain.name
+        plain = plain.drop_vars("model", errors="ignore")
+        model = None if name is None else str(name)
+        if model is None:
+            raise SchemaError(
+                "array has no dim 'model', and does not say what its model is called: name the "
+                "dim, or the model, with model='…'"
+            )
+    if models in (dim, *features):
+        raise SchemaError(f"model={models!r} is a dim of stimuli or features")
+    if models not in plain.dims:
+        models, plain = "model", _of_one_model(plain, str(model))
+    if stimulus not in plain.coords:
+        raise SchemaError(
+            f"array has no labels on {dim!r}; give them with .assign_coords({dim}=[…]), or name "
+            "the coordinate that labels the stimuli"
+        )
+    stimuli = text_labels(plain.coords[stimulus].values, repr(stimulus))
+    names = text_labels(_labels(plain, models), repr(models))
+    plain = free_our_names(plain, keep=("n_features", "n_repetitions"))
+    plain = _without_index(_without_index(plain, models, drop=True), dim, drop=dim == stimulus)
+    plain = _one_feature_dim(plain, features)
+    for old, new in ((models, "model"), (dim, "stimulus")):
+        plain = rename_dim(plain, old, new) if old != new else plain
+    plain = plain.assign_coords(model=names, stimulus=stimuli).rename(NAME)
+    if modality is not None:
+        plain.attrs["modality"] = modality
+    check_representations(plain, "model", "stimulus", "feature", what="array")
+    check_text(plain, "model", "array")
+    check_text(plain, "stimulus", "array")
+    return checked(plain, "array")
+
+
+def _of_one_model(array: xr.DataArray, name: str) -> xr.DataArray:
+    if "model" in array.coords or "model" in array.dims:
+        raise SchemaError(
+            f"array has something else named 'model', and no dim {name!r}; name its dim of models, "
+            "or .rename what is called 'model'"
+        )
+    return array.expand_dims(model=np.asarray([name], dtype=object))
+
+
+def _labels(array: xr.DataArray, dim: str) -> Any:
+    if dim not in array.coords:
+        raise SchemaError(
+            f"array has no labels on {dim!r}; give them with .assign_coords({dim}=[…])"
+        )
+    return array.coords[dim].values
+
+
+def _without_index(array: xr.DataArray, dim: str, drop: bool) -> xr.DataArray:
+    """Labels of a dim out of the way of the new ones; kept as a coordinate unless ``drop``."""
+    if drop or dim not in array.coords:
+        return array.drop_vars(dim, errors="ignore")
+    labels = array.coords[dim].values
+    kept = f"source_{dim}" if dim in ("model", "stimulus") else f"{dim}_label"
+    return array.drop_vars(dim).assign_coords({kept: (dim, labels)})
+
+
+def _one_feature_dim(array: xr.DataArray, features: Sequence[str]) -> xr.DataArray:
+    """Several dims flattened to ``feature``, their labels kept as coordinates."""
+    if len(features) == 1:
+        return rename_dim(array, features[0], "feature")
+    new = array.stack(_feature=list(features), create_index=False)
+    place = min(array.dims.index(dim) for dim in features)
+    dims = [dim for dim in array.dims if dim not in features]
+    dims.insert(place, "_feature")
+    new = new.transpose(*dims)
+    if "feature" in new.coords:
+        new = new.rename(feature="feature_label")
+    return new.rename(_feature="feature")
+
+
+def read_netcdf(
+    path: str | os.PathLike[str],
+    *,
+    model: str | None = None,
+    stimulus: str = "stimulus",
+    feature: str | Sequence[str] = "feature",
+    variable: str | None = None,
+    modality: str | None = None,
+) -> xr.DataArray:
+    """Read a netCDF file as a representation set, by naming its dims.
+
+    Parameters
+    ----------
+    path : path
+        netCDF4, as `write_netcdf` or any other program writes it, or classic netCDF 3.
+    model, stimulus, feature, variable, modality
+        As in `from_xarray`; an array with no dim of models and no name of its own is the model
+        of the file's name.
+
+    Returns
+    -------
+    DataArray
+        ``representation``, in memory. What `write_netcdf` wrote comes back identical. For a file
+        larger than memory, open it with ``xarray.open_dataset(path, chunks={})`` and give it to
+        `from_xarray`.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ImportError
+        h5netcdf is not installed.
+    SchemaError
+        The file is damaged or of another kind, or what `from_xarray` refuses.
+
+    Notes
+    -----
+    Nothing in the file is run. A file of HDF5 is first read by a process of its own, which a
+    damaged file may crash or hang in place of yours. Links to other files are refused.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = tempfile.mkdtemp() + "/layer.nc"
+    >>> xr.DataArray([[1.0, 2.0]], dims=("image", "unit"), coords={"image": ["cat"]},
+    ...              name="layer4").to_netcdf(path, engine="scipy")
+    >>> read_netcdf(path, stimulus="image", feature="unit").sel(model="layer4").values.tolist()
+    [[1.0, 2.0]]
+    """
+    with reading(path, "netCDF") as file:
+        data = _with_json_attrs(load_netcdf(file))
+        array = one_variable(data, variable, (NAME,), str(file))
+        unnamed = array.name is None or str(array.name).startswith("__xarray")
+        if model is None and not {"model"} & {*array.dims, *array.coords} and unnamed:
+            model = file.stem
+        return from_xarray(
+            array, model=model, stimulus=stimulus, feature=feature, modality=modality
+        )
+
+
+def write_netcdf(
+    path: str | os.PathLike[str],
+    data: xr.DataArray | xr.Dataset,
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write a representation set, or a Dataset of results, as a netCDF4 file.
+
+    Parameters
+    ----------
+    path : path
+        The file; it appears when it is whole.
+    data : DataArray or Dataset
+        A representation set, for `read_netcdf`; or any array or Dataset, for
+        ``xarray.open_dataset``. Lazy ones are computed, block by block.
+    overwrite : bool
+        Replace a file that is there.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    FileExistsError
+        The file is there.
+    ImportError
+        h5netcdf is not installed.
+    SchemaError
+        Missing text, complex numbers, or names and attributes that netCDF cannot hold.
+
+    Notes
+    -----
+    Text is written as netCDF strings in UTF-8; half precision, which netCDF lacks, as float32.
+    Attributes that are text or numbers are netCDF attributes; booleans, None, lists and dicts,
+    for which netCDF has no place, are JSON in the attribute ``xconverge_json``, and
+    `read_netcdf` puts them back.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from xconverge import stack_models
+    >>> reps = stack_models({"a": np.ones((2, 3)), "b": np.ones((2, 5))}, stimuli=["cat", "dög"])
+    >>> path = write_netcdf(tempfile.mkdtemp() + "/reps.nc", reps)
+    >>> read_netcdf(path).identical(reps)
+    True
+    """
+    needs("h5netcdf", "netCDF4")
+    with writing(path, overwrite=overwrite) as part:
+        _for_netcdf(data).to_netcdf(part, engine="h5netcdf", format="NETCDF4")
+    return Path(path)
+
+
+def _for_netcdf(data: xr.DataArray | xr.Dataset) -> xr.Dataset:
+    """Text as objects, no encoding but fill values that fill nothing, attrs that netCDF has."""
+    if isinstance(data, xr.DataArray):
+        if {"model", "stimulus", "feature"} <= set(data.dims):
+            dataset = storable_set(data, ("model", "stimulus", "feature")).to_dataset(name=NAME)
+        else:
+            dataset = storable(data.to_dataset(name=data.name or "data"))
+    elif isinstance(data, xr.Dataset):
+        dataset = storable(data)
+    else:
+        raise TypeError(f"data must be an xarray.DataArray or Dataset, got {type(data).__name__}")
+    new = {}
+    for name, variable in dataset.variables.items():
+        kind = variable.dtype.kind
+        if kind == "c":
+            raise SchemaError(f"{name!r} is complex, which netCDF cannot hold; write .real, .imag")
+        values = variable.data
+        if kind in "TUO":
+            values = np.asarray(variable.values).astype(object)
+            if any("\0" in text for text in values.ravel()):
+                raise SchemaError(f"{name!r} has text with the character NUL, which ends a text")
+        elif variable.dtype == np.float16:
+            values = values.astype(np.float32)
+        where = f"{name}.attrs"
+        new[name] = xr.Variable(variable.dims, values, _netcdf_attrs(variable.attrs, where))
+        if kind == "f":
+            new[name].encoding = {"_FillValue": None}
+    return xr.Dataset(
+        {name: variable for name, variable in new.items() if name in dataset.data_vars},
+        {name: variable for name, variable in new.items() if name in dataset.coords},
+        _netcdf_attrs(dataset.attrs, "attrs"),
+    )
+
+
+def _netcdf_attrs(attrs: Mapping[Any, Any], where: str) -> dict[str, Any]:
+    """Text and numbers as they are, all else as JSON in one attribute."""
+    plain: dict[str, Any] = {}
+    other: dict[str, Any] = {}
+    for key, value in attrs.items():
+        if not isinstance(key, str) or "\0" in f"{key}{value}":
+            raise SchemaError(f"{where} has {key!r}, which netCDF cannot hold: NUL, or no text")
+        small = type(value) is int and abs(value) < 2**63
+        (plain if small or type(value) in (str, float) else other)[key] = value
+    return {**plain, JSON: json.dumps(other)} if other else plain
+
+
+def _with_json_attrs(data: xr.Dataset) -> xr.Dataset:
+    """The attrs as they were before `write_netcdf`."""
+    items: list[Any] = [data, *data.variables.values()]
+    for item in items:
+        attrs = {k: v.item() if isinstance(v, np.generic) else v for k, v in item.attrs.items()}
+        item.attrs = {**attrs, **json.loads(attrs.pop(JSON, "{}"))}
+        item.attrs.pop(JSON, None)
+    return data

@@ -1,0 +1,161 @@
+"""What Zarr can hold: text as strings, attrs as JSON, nothing that comes back as another number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from xconverge.labels.checks import Dims, are_text, check_representations, check_text, widths
+from xconverge.labels.messages import SchemaError, listing
+
+NAME = "representation"
+TAKEN = ("incomplete_models", "neighbor_graphs", "rdms")
+"""Groups of a store that hold something else."""
+DIMS: Dims = ("model", "stimulus", "feature")
+TEXT = np.dtypes.StringDType()
+"""A Zarr ``string``; numpy's ``<U`` has no stable Zarr format."""
+RESERVED = ("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "coordinates")
+"""xarray gives these attrs a meaning of its own, and would change the numbers by it."""
+RESERVED_FOR_TIMES = ("units", "calendar", "dtype")
+
+
+def modality_of(array: xr.DataArray, modality: str | None) -> str:
+    """Name of the group: as given, or that of the attrs."""
+    name = array.attrs.get("modality") if modality is None else modality
+    if name in TAKEN:
+        raise SchemaError(f"modality {name!r} is a name that the store needs; choose another")
+    if not isinstance(name, str) or not re.fullmatch(r"(?![.]|__)[^/\\]+", name):
+        raise SchemaError(
+            f"modality= names a group of the store: text without '/', that does not start with "
+            f"'.' or '__'; got {name!r}"
+        )
+    return name
+
+
+def storable_set(reps: xr.DataArray, dims: Dims) -> xr.DataArray:
+    """The representation set with the dims of the store, checked but for its values."""
+    array = check_representations(reps, *dims)
+    for dim in dims[:2]:
+        check_text(array, dim)
+    widths(array, dims[2])
+    names = {old: new for old, new in zip(dims, DIMS, strict=True) if old != new}
+    taken = [
+        name
+        for name in (*names.values(), NAME)
+        if name not in names and (name in array.coords or name in array.dims)
+    ]
+    if taken:
+        raise SchemaError(
+            f"reps has a coordinate or dim named {listing(taken)}, a name that the store needs; "
+            ".rename it, or drop it"
+        )
+    if array.dtype.kind != "f":
+        array = array.astype(np.result_type(array.dtype, np.float16))
+    return storable(array.rename(names).to_dataset(name=NAME))[NAME]
+
+
+def storable(dataset: xr.Dataset, where: str = "") -> xr.Dataset:
+    """Text as Zarr strings, attrs as JSON, no encoding; what cannot be so is refused by name."""
+    for name, index in dataset.xindexes.items():
+        if isinstance(index, xr.indexes.PandasMultiIndex):
+            raise SchemaError(
+                f"{where}{name!r} belongs to a MultiIndex, which Zarr cannot hold; use "
+                f".reset_index({index.dim!r}) first"
+            )
+    new = {}
+    for name, variable in dataset.variables.items():
+        if not isinstance(name, str) or "/" in name:
+            raise SchemaError(f"{where}names must be text without '/', got {name!r}; .rename it")
+        new[name] = xr.Variable(
+            variable.dims,
+            _storable_values(name, variable, dataset, where),
+            _storable_attrs(variable.attrs, f"{where}{name}.attrs", variable.dtype.kind in "Mm"),
+        )
+    return xr.Dataset(
+        {name: variable for name, variable in new.items() if name in dataset.data_vars},
+        xr.Coordinates(
+            {name: variable for name, variable in new.items() if name in dataset.coords},
+            {name: _stored_index(index, new[name]) for name, index in dataset.xindexes.items()},
+        ),
+        _storable_attrs(dataset.attrs, f"{where}attrs"),
+    )
+
+
+def _stored_index(index: xr.Index, variable: xr.Variable) -> xr.Index:
+    """The index of a coordinate, which knows as what the labels are stored."""
+    if variable.dtype.kind != "T" or not isinstance(index, xr.indexes.PandasIndex):
+        return index
+    return xr.indexes.PandasIndex(index.index, index.dim, coord_dtype=TEXT)
+
+
+def _storable_values(name: str, variable: xr.Variable, dataset: xr.Dataset, where: str) -> Any:
+    dtype = variable.dtype
+    if isinstance(dtype, np.dtype) and dtype.kind in "biufcMm" and dtype.char not in "gG":
+        return variable.data
+    if isinstance(dtype, np.dtype) and dtype.kind not in "OUT":
+        raise SchemaError(
+            f"{where}{name!r} has the dtype {dtype}, which Zarr cannot hold; "
+            ".astype(float) or .astype(str)"
+        )
+    values = np.asarray(variable.values)
+    if are_text(values.ravel().tolist()):
+        return values.astype(TEXT)
+    flat = pd.Series(values.ravel(), dtype=object)
+    missing = flat.isna().to_numpy()
+    there = flat[~missing]
+    if are_text(there):
+        raise SchemaError(
+            f"{where}{name!r} is text and is missing for "
+            f"{labels_where(missing.reshape(values.shape), variable, dataset)}; "
+            f"fill it first, with .assign_coords({name}=….fillna('')) for example"
+        )
+    typed = flat.infer_objects().to_numpy()
+    if typed.dtype.kind in "biufcMm":
+        return typed.reshape(values.shape)
+    raise SchemaError(
+        f"{where}{name!r} holds {listing(sorted({type(value).__name__ for value in there}))}"
+        f"{' and missing values' if missing.any() else ''}, which Zarr cannot hold; "
+        "make it text with .astype(str), or one kind of number"
+    )
+
+
+def labels_where(mask: Any, variable: xr.Variable, dataset: xr.Dataset) -> str:
+    """The labels at which a mask over a variable is true: ``stimulus 'cat', 'dog'``."""
+    if not variable.dims:
+        return "its one value"
+    where = {str(d): np.unique(at) for d, at in zip(variable.dims, np.nonzero(mask), strict=True)}
+    return "; ".join(
+        f"{dim} {listing(dataset.indexes[dim][at] if dim in dataset.indexes else at)}"
+        for dim, at in where.items()
+    )
+
+
+def _storable_attrs(attrs: Mapping[Any, Any], where: str, times: bool = False) -> dict[str, Any]:
+    reserved = [key for key in (*RESERVED, *(RESERVED_FOR_TIMES if times else ())) if key in attrs]
+    if reserved:
+        raise SchemaError(
+            f"{where} has {listing(reserved)}, which xarray would act upon when the store is read; "
+            "rename the attribute, or drop it"
+        )
+    return dict(_plain(attrs, where))
+
+
+def _plain(value: Any, where: str) -> Any:
+    """The value as JSON has it: numpy scalars as numbers, arrays and tuples as lists."""
+    if isinstance(value, np.generic | np.ndarray) and value.dtype.kind in "biufUTO":
+        value = value.tolist()
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(item, where) for item in value]
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _plain(item, f"{where}[{key!r}]") for key, item in value.items()}
+    raise SchemaError(
+        f"{where} holds {str(value)[:60]!r} ({type(value).__name__}), which Zarr cannot hold; make "
+        "it text, a number, a list, or a dict with text keys, or drop it"
+    )

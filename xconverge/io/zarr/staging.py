@@ -1,0 +1,92 @@
+"""A group is built aside, and takes its place when it is whole and its values are checked."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from xconverge.io.zarr.backends import Bucket, Folder, Place
+from xconverge.io.zarr.groups import quiet
+
+
+def check_free(place: Place, overwrite: bool) -> None:
+    """Nothing is there, or a group that may be replaced."""
+    if not place.exists():
+        return
+    if not place.is_group():
+        raise FileExistsError(
+            f"{place} exists and is not a Zarr format 3 group, so it is left alone; "
+            "choose another path"
+        )
+    if not overwrite:
+        raise FileExistsError(
+            f"{place} exists already; choose another name, or replace it with all it holds by "
+            "overwrite=True (append_models adds models to a modality)"
+        )
+
+
+@contextmanager
+def staged(target: Place, root: Place) -> Iterator[Place]:
+    """A place to fill, which becomes ``target`` if nothing went wrong."""
+    if isinstance(target, Folder) and isinstance(root, Folder):
+        with _staged_folder(target, root) as stage:
+            yield stage
+    elif isinstance(target, Bucket) and isinstance(root, Bucket):
+        with _staged_keys(target, root) as stage:
+            yield stage
+    else:
+        # a transaction: what it holds counts when its owner commits it
+        if target.exists():
+            target.remove()
+        with quiet():
+            yield target
+
+
+@contextmanager
+def _staged_folder(target: Folder, root: Folder) -> Iterator[Folder]:
+    root.path.parent.mkdir(parents=True, exist_ok=True)
+    before = _state(target.path)
+    with tempfile.TemporaryDirectory(
+        prefix=f".{root.path.name}-", dir=root.path.parent, ignore_cleanup_errors=True
+    ) as scratch:
+        new, old = Path(scratch, "new"), Path(scratch, "old")
+        with quiet():
+            yield Folder(new)
+        if _state(target.path) != before:
+            raise FileExistsError(f"{target} was changed by someone else meanwhile; run this again")
+        try:
+            if target.path.exists():
+                target.path.rename(old)
+            new.rename(target.path)
+        finally:
+            if old.exists() and not target.path.exists():
+                old.rename(target.path)
+
+
+def _state(folder: Path) -> tuple[int, int] | None:
+    if not folder.exists():
+        return None
+    stat = folder.stat()
+    return stat.st_ino, stat.st_mtime_ns
+
+
+@contextmanager
+def _staged_keys(target: Bucket, root: Bucket) -> Iterator[Bucket]:
+    """Where nothing can be renamed: the group's own metadata are set last, and make it one."""
+    stage = root / f".{uuid4().hex}"
+    before = target.metadata()
+    try:
+        with quiet():
+            yield stage
+        if target.metadata() != before:
+            raise FileExistsError(f"{target} was changed by someone else meanwhile; run this again")
+        for name in target.names():
+            if not str(stage).endswith(f"/{name}"):
+                target.remove(name)
+        for name in sorted(stage.keys(), key="zarr.json".__eq__):
+            target.take_over(stage, name, name)
+    finally:
+        stage.remove()

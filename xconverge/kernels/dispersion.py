@@ -1,0 +1,248 @@
+"""Spread of models around their mean, as a state that merges.
+
+``ssd`` is the sum over models of the squared distance to the mean; the mean squared distance of
+a pair of models is ``2 / (count - 1) * ssd``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xconverge.kernels.blocks import over_blocks
+from xconverge.kernels.vectors import METRICS, Array, Metric, counted_from, norms
+
+
+class Spread(NamedTuple):
+    """Models seen (n), their mean (n, f), ssd (n), and sum of their squared norms (n)."""
+
+    models: Array
+    mean: Array
+    ssd: Array
+    square: Array
+
+
+def leaf(x: Array, metric: Metric) -> Spread | Array:
+    """State of the models in one block, from rows ``x`` (model, n, f).
+
+    The rows of a single model stay as they are, checked: their state would be twice their size.
+    """
+    if len(x) > 1:
+        return spread(x, metric)
+    _check_rows(x, metric)
+    return np.asarray(x[0])
+
+
+def _check_rows(x: Array, metric: Metric) -> None:
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        square = np.vecdot(x, x)
+    if not metric.centered and (np.isfinite(square) & (square > 0)).all():
+        return
+
+    def work(parts: Sequence[slice]) -> None:
+        for part in parts:
+            _norms_from(x[:, part].astype(np.float64), part.start, metric)
+
+    over_blocks(work, x.shape[1], len(x) * x.shape[2] * 8)
+
+
+def spread(x: Array | Sequence[Array], metric: Metric) -> Spread:
+    """State of several models, from the rows (n, f) of each."""
+    mean = np.empty(x[0].shape)
+    count, ssd, square = _deviations(x, metric, mean)
+    return Spread(count, mean, ssd, square)
+
+
+def dispersion(x: Array, metric: Metric, name: str) -> Array:
+    """Dispersion, models seen and mean squared norm (3, n) from all models (model, n, f)."""
+    return _summary(*_deviations(x, metric, None), name)
+
+
+def dispersion_of(state: Spread, name: str) -> Array:
+    """Dispersion, models seen and mean squared norm (3, n) from the state of all models."""
+    return _summary(state.models, state.ssd, state.square, name)
+
+
+def _summary(count: Array, ssd: Array, square: Array, name: str) -> Array:
+    if name == "consensus":
+        value = np.sqrt(ssd)
+    else:
+        value = mean_distance(ssd, np.maximum(count, 2), METRICS[name])
+    return np.stack([np.where(count > 1, value, np.nan), count, square / np.maximum(count, 1)])
+
+
+def mean_distance(ssd: Any, count: Any, metric: Metric) -> Any:
+    """Mean distance of a pair of ``count`` models; of arrays of any library, as is ``square_gaps``.
+
+    For the linear metrics, whose distance is a multiple of the squared distance.
+    """
+    return metric.of_square(2 * ssd / (count - 1))
+
+
+def square_gaps(rows: Any, count: Any, seen: Any, xp: Any = np) -> Any:
+    """Sum over models of the squared distance to their mean (n), from rows (model, n, f).
+
+    ``count`` models were seen, missing ones are zero; ``xp`` is the library of the arrays.
+    """
+    gap = rows - rows.sum(0) / count
+    return (xp.linalg.vecdot(gap, gap) * seen).sum(0)
+
+
+def _deviations(
+    x: Array | Sequence[Array], metric: Metric, mean: Array | None
+) -> tuple[Array, Array, Array]:
+    """Models seen, ssd and sum of squared norms (n) of several models; fills ``mean`` if given.
+
+    Closed form in float64: sum of squared norms minus count times the squared norm of the mean;
+    where the two cancel, from the deviations themselves.
+    """
+    models, (n, width) = len(x), x[0].shape
+    norm, seen, inner = np.empty((models, n)), np.ones((models, n), bool), np.empty(n)
+
+    def work(parts: Sequence[slice]) -> None:
+        scratch = np.empty((models, parts[0].stop - parts[0].start, width))
+        for part in parts:
+            rows = scratch[:, : part.stop - part.start]
+            _gather(x, part, rows)
+            norm[:, part], seen[:, part] = _norms_from(rows, part.start, metric)
+            weights = _weights(norm[:, part], seen[:, part], metric)
+            total = np.vecmat(weights.T, rows.swapaxes(0, 1))
+            np.vecdot(total, total, out=inner[part])
+            if mean is not None:
+                mean[part] = total
+
+    over_blocks(work, n, models * width * 8)
+    count = seen.sum(0)
+    square = np.square(norm * _weights(norm, seen, metric) * count).sum(0)
+    ssd = np.where(count > 1, square - count * inner, 0.0)
+    near = np.flatnonzero((count > 1) & (ssd < 1e-4 * square))
+    if near.size:
+        ssd[near] = _ssd_from_deviations(x, near, metric)
+    return count, ssd, square
+
+
+def _gather(x: Array | Sequence[Array], part: slice, rows: Array) -> None:
+    if isinstance(x, np.ndarray):
+        rows[...] = x[:, part]
+        return
+    for row, model in zip(rows, x, strict=True):
+        row[...] = model[part]
+
+
+def _weights(norm: Array, seen: Array, metric: Metric) -> Array:
+    """Weight (model, n) of each row in the mean over models; 0 for a missing one."""
+    if seen.all():
+        return 1 / (norm * len(norm)) if metric.unit else np.full(norm.shape, 1 / len(norm))
+    count = np.where(seen, seen.sum(0), np.inf)
+    return 1 / (np.where(seen, norm, 1) * count) if metric.unit else 1 / count
+
+
+def _ssd_from_deviations(x: Array | Sequence[Array], near: Array, metric: Metric) -> Array:
+    """Sum of squared deviations from the mean (len(near)) of these rows."""
+    ssd = np.empty(len(near))
+
+    def work(parts: Sequence[slice]) -> None:
+        for part in parts:
+            rows = np.stack([model[near[part]] for model in x], dtype=np.float64)
+            norm, seen = _norms_from(rows, 0, metric)
+            if metric.unit:
+                rows /= np.where(seen, norm, 1)[..., None]
+            ssd[part] = square_gaps(rows, np.maximum(seen.sum(0), 1)[:, None], seen)
+
+    over_blocks(work, len(near), len(x) * x[0].shape[1] * 8)
+    return ssd
+
+
+def _norms_from(rows: Array, start: int, metric: Metric) -> tuple[Array, Array]:
+    """Norms of a block, its missing rows set to zero; faulty ones count from the whole's start."""
+    with counted_from(start):
+        norm, seen = norms(rows, metric)
+    if not seen.all():
+        rows[~seen] = 0.0
+        norm[~seen] = 0.0
+    return norm, seen
+
+
+def merge(states: Sequence[Spread | Array], metric: Metric) -> Spread:
+    """State of all the models of several blocks that hold the same stimuli."""
+    rows = [state for state in states if not isinstance(state, Spread)]
+    merged = [state for state in states if isinstance(state, Spread)]
+    return _join([*merged, spread(rows, metric)] if rows else merged)
+
+
+def _join(states: Sequence[Spread]) -> Spread:
+    if len(states) == 1:
+        return states[0]
+    count = np.sum([state.models for state in states], axis=0)
+    share = [state.models / np.maximum(count, 1) for state in states]
+    mean = np.zeros_like(states[0].mean)
+    ssd = np.zeros_like(states[0].ssd)
+
+    def work(parts: Sequence[slice]) -> None:
+        for part in parts:
+            for state, weight in zip(states, share, strict=True):
+                mean[part] += state.mean[part] * weight[part, None]
+            for state in states:
+                gap = state.mean[part] - mean[part]
+                ssd[part] += state.ssd[part] + state.models[part] * np.vecdot(gap, gap)
+
+    over_blocks(work, len(ssd), mean.shape[1] * mean.itemsize * len(states))
+    return Spread(count, mean, ssd, np.sum([state.square for state in states], axis=0))
+
+
+def pair_distances(x: Array, metric: Metric) -> Array:
+    """Distance (model, model, n) of every pair of models, from rows ``x`` (model, n, f)."""
+    models, n, width = x.shape
+    result = np.empty((models, models, n))
+
+    def work(parts: Sequence[slice]) -> None:
+        for part in parts:
+            rows = x[:, part].astype(np.float64)
+            norm, seen = _norms_from(rows, part.start, metric)
+            if metric.unit:
+                rows /= np.where(seen, norm, 1)[..., None]
+            for m in range(models):
+                gap = rows[m:] - rows[m]
+                square = np.where(seen[m:] & seen[m], np.vecdot(gap, gap), np.nan)
+                result[m, m:, part] = result[m:, m, part] = metric.of_square(square)
+
+    over_blocks(work, n, models * width * 8)
+    return result
+
+
+def mean_over_pairs(distances: Array) -> Array:
+    """Mean (n) over the unordered pairs of models that are there; NaN for none."""
+    upper = distances[np.triu_indices(len(distances), 1)]
+    there = ~np.isnan(upper)
+    total, pairs = np.where(there, upper, 0.0).sum(0), there.sum(0)
+    return np.asarray(np.divide(total, pairs, out=np.full(total.shape, np.nan), where=pairs > 0))
+
+
+def without(distances: Array, group: Array, consensus: bool) -> tuple[Array, Array]:
+    """Dispersion (M, n) of the models outside the group of each, and how many these are (M, n).
+
+    From the distances (M, M, n) of every pair: their mean, or for the consensus, of squared
+    distances, the root of their sum over unordered pairs divided by the number of models.
+    """
+    there = ~np.isnan(distances)
+    filled = np.where(there, distances, 0.0)
+    result, count = np.empty(filled.shape[1:]), np.empty(filled.shape[1:], np.int64)
+    for own in np.unique(group):
+        others = np.flatnonzero(group != own)
+        total = filled[np.ix_(others, others)].sum((0, 1)) / 2
+        models = there[others, others].sum(0)
+        parts = models if consensus else models * (models - 1) / 2
+        value = np.divide(total, parts, out=np.full(total.shape, np.nan), where=models > 1)
+        result[group == own] = np.sqrt(value) if consensus else value
+        count[group == own] = models
+    return result, count
+
+
+def mean_pair_distance(x: Array, metric: Metric) -> Array:
+    """Mean pair distance, models seen and mean squared norm (3, n) of ``x`` (model, n, f)."""
+    distances = pair_distances(x, metric)
+    count = (~np.isnan(np.diagonal(distances))).sum(1)
+    square = np.nansum(np.vecdot(x, x, dtype=np.float64), 0) / np.maximum(count, 1)
+    return np.stack([mean_over_pairs(distances), count, square])

@@ -1,0 +1,406 @@
+"""Models ranked by how their RDMs compare with those of a target, inside subsets of stimuli.
+
+A subset is one row of a table of members (network, subset, n). Scores are means over the subjects
+of the target; their variances come from leaving out one stimulus at a time, which costs no more
+than row sums, and from the differences between subjects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy
+
+from xconverge.kernels.moved import products, square, within
+from xconverge.kernels.permutations import alike, as_extreme, max_adjusted, run_of
+from xconverge.kernels.rdm import Method, noise_ceiling, triangle
+from xconverge.kernels.vectors import Array
+
+LEAST, ENOUGH = 3, 10
+"""Stimuli that a score needs, and that a standard error needs."""
+KEPT = 8
+"""Subsets whose ranked targets are kept."""
+
+
+class Table(NamedTuple):
+    """Scores (G, subsets), and what each unit adds to them (units, G, subsets).
+
+    The units are the stimuli and after them the subjects; sums over units of products of what they
+    add are the covariances of the scores. ``layer`` (L) says how often each layer was the one.
+    """
+
+    score: Array
+    influence: Array
+    layer: Array
+
+
+def vector(rdm: Array, method: Method) -> Array:
+    """The triangle of an RDM (m, m) as the comparison wants it; NaN where all are equal."""
+    assert method.vector is not None
+    return method.vector(triangle(rdm, method.ranked))
+
+
+def jackknifed(x: Array, y: Array, method: Method) -> tuple[float, Array]:
+    """Similarity of two squares (m, m) of ``vector``, and without each stimulus (m).
+
+    Ranks are those of all m stimuli, and so is how far ties keep rho-a below 1.
+    """
+    m = len(x)
+    sums = [np.vdot(p, q) / 2 for p, q in ((x, y), (x, x), (y, y))]
+    rows = [np.vecdot(p, q) for p, q in ((x, y), (x, x), (y, y))]
+    cross, xx, yy = (whole - row for whole, row in zip(sums, rows, strict=True))
+    if method.centered:
+        pairs = (m - 1) * (m - 2) / 2
+        sx, sy = (side.sum(1) for side in (x, y))
+        cross, xx, yy = cross - sx * sy / pairs, xx - sx * sx / pairs, yy - sy * sy / pairs
+    size = np.sqrt(np.maximum(xx * yy, 0) / (sums[1] * sums[2]))
+    without = np.divide(cross, size, out=np.full(m, np.nan), where=size > 1e-12)
+    return float(np.clip(sums[0], -1, 1)), without
+
+
+class Scorer:
+    """Compares model RDMs (L, n, n) with target RDMs (S, n, n) inside any stimuli.
+
+    What it last made of the target is kept: many models ask for the same stimuli.
+    """
+
+    def __init__(self, models: Array, targets: Array, method: Method) -> None:
+        self.models, self.targets, self.method = models, targets, method
+        self.kept: dict[bytes, Array] = {}
+
+    def of_model(self, layer: Any, members: Array) -> Array:
+        """Square (m, m) of one model."""
+        return self._square(self.models[layer], np.flatnonzero(members))
+
+    def of_target(self, members: Array) -> Array:
+        """Squares (S, m, m) of the subjects."""
+        key = members.tobytes()
+        if key not in self.kept:
+            while len(self.kept) >= KEPT:
+                del self.kept[next(iter(self.kept))]
+            index = np.flatnonzero(members)
+            self.kept[key] = np.stack([self._square(rdm, index) for rdm in self.targets])
+        return self.kept[key]
+
+    def _square(self, rdm: Array, index: Array) -> Array:
+        return square(vector(rdm[np.ix_(index, index)], self.method), len(index))
+
+    def score(self, layer: Any, members: Array) -> float:
+        """Mean similarity over the subjects; NaN for fewer than 3 stimuli."""
+        if members.sum() < LEAST:
+            return np.nan
+        values = np.tensordot(self.of_target(members), self.of_model(layer, members), 2) / 2
+        return float(np.clip(values, -1, 1).mean())
+
+    def influence(self, layer: Any, members: Array) -> tuple[float, Array, Array]:
+        """Mean similarity, what each stimulus (n) adds to it, and each subject's own (S).
+
+        The first is (m - 1) / √(m (m - 1)) of how far the jackknife's values are from their mean.
+        """
+        count, m = len(self.targets), int(members.sum())
+        added = np.zeros(len(members))
+        if m < LEAST:
+            return np.nan, added + np.nan, np.full(count, np.nan)
+        mine = self.of_model(layer, members)
+        found = [jackknifed(mine, one, self.method) for one in self.of_target(members)]
+        own = np.array([value for value, _ in found])
+        without = np.mean([deleted for _, deleted in found], axis=0)
+        added[members] = np.sqrt((m - 1) / m) * (without.mean() - without)
+        return float(own.mean()), added, own
+
+
+class Way(NamedTuple):
+    """Stimuli (n) to choose on and to score on, and the layer (G) that each network chose."""
+
+    choosing: Array
+    scoring: Array
+    layers: Array
+
+
+def ways(scorer: Scorer, members: Array, owner: Array, halves: Array) -> list[Way]:
+    """Each of the ``halves`` (K, n) in either part; layers are chosen over the first subset.
+
+    Of networks whose members are ``members`` (G, subsets, n); ``owner`` (L) is that of each layer.
+    """
+    return [
+        Way(choosing, scoring, _choose(scorer, members[:, 0] & choosing, owner))
+        for half in halves
+        for choosing, scoring in ((half, ~half), (~half, half))
+    ]
+
+
+def table(scorer: Scorer, members: Array, owner: Array, several: Sequence[Way]) -> Table:
+    """Scores of networks (G, subsets), whose members are ``members`` (G, subsets, n).
+
+    Of several layers the one that was chosen on one part of the stimuli is scored on the other:
+    mean over the ways. Of single ones, over all stimuli.
+    """
+    networks, subsets, n = members.shape
+    count = len(scorer.targets)
+    score = np.zeros((networks, subsets))
+    added = np.zeros((n, networks, subsets))
+    own = np.zeros((count, networks, subsets))
+    often = np.zeros(len(owner))
+    if len(owner) == networks:
+        everything = np.ones(n, bool)
+        several = [Way(everything, everything, np.argsort(owner))]
+    for _, scoring, layers in several:
+        np.add.at(often, layers[layers >= 0], 1 / len(several))
+        for g, s in np.ndindex(networks, subsets):
+            if layers[g] < 0:
+                score[g, s] = np.nan
+                continue
+            value, stimuli, subjects = scorer.influence(layers[g], members[g, s] & scoring)
+            score[g, s] += value / len(several)
+            added[:, g, s] += stimuli / len(several)
+            own[:, g, s] += subjects / len(several)
+    between = (own - own.mean(0)) / np.sqrt(max(count * (count - 1), 1))
+    return Table(score, np.concatenate([added, between]), often)
+
+
+def _choose(scorer: Scorer, members: Array, owner: Array) -> Array:
+    """Layer (G) that scores best among the members (G, n) of its network; -1 where none has."""
+    layers = np.full(len(members), -1)
+    for g, inside in enumerate(members):
+        own = np.flatnonzero(owner == g)
+        if len(own) == 1:
+            layers[g] = own[0]
+            continue
+        values = np.array([scorer.score(layer, inside) for layer in own])
+        if not np.isnan(values).all():
+            layers[g] = own[np.nanargmax(values)]
+    return layers
+
+
+def best_heldout(scorer: Scorer, members: Array, several: Sequence[Way]) -> Array:
+    """Score (subsets), on one half of the stimuli, of what is best on the other; mean over ways.
+
+    The network is chosen inside each subset, its layer over the first one.
+    """
+    networks, subsets, _ = members.shape
+    found = []
+    for choosing, scoring, layers in several:
+        row = np.full(subsets, np.nan)
+        for s in range(subsets):
+            values = np.array(
+                [
+                    scorer.score(layers[g], members[g, s] & choosing) if layers[g] >= 0 else np.nan
+                    for g in range(networks)
+                ]
+            )
+            if not np.isnan(values).all():
+                best = int(np.nanargmax(values))
+                row[s] = scorer.score(layers[best], members[best, s] & scoring)
+        found.append(row)
+    values = np.array(found)
+    return np.where(np.isnan(values).any(0), np.nan, values.mean(0))
+
+
+def p_values(
+    scorer: Scorer,
+    members: Array,
+    owner: Array,
+    halves: Array,
+    rank: Array,
+    n_permutations: int,
+    seed: int,
+) -> tuple[Array, Array]:
+    """P-values (G, subsets) of scores above chance, one by one, and with the best of all (max-T).
+
+    The labels of the target move, alike for all models and subsets. Of layers, inside the halves,
+    and the choice is made again: every split has p-values, and twice their median is one
+    (Meinshausen et al. 2009).
+    """
+    networks, subsets, n = members.shape
+    if not n_permutations:
+        return np.full((networks, subsets), np.nan), np.full((networks, subsets), np.nan)
+    if len(owner) == networks:
+        draws = _null(scorer, members[owner], rank, np.zeros(n, int), n_permutations, seed)
+        return _tested(draws)
+    each = []
+    for half in halves:
+        one, other = (
+            _null(scorer, (members & side)[owner], rank, half.astype(int), n_permutations, seed)
+            for side in (half, ~half)
+        )
+        draws = (_chosen(one, other, owner) + _chosen(other, one, owner)) / 2
+        each.append(_tested(draws))
+    alone, most = np.minimum(1, 2 * np.median(each, axis=0))
+    return alone, most
+
+
+def _null(
+    scorer: Scorer, members: Array, rank: Array, strata: Array, n_permutations: int, seed: int
+) -> Array:
+    """Scores (D, L, subsets) under permuted labels of the target, the observed ones first.
+
+    ``members`` (L, subsets, n); layers with the same members are moved together.
+    """
+    layers, subsets, _ = members.shape
+    draws = np.full((n_permutations + 1, layers, subsets), np.nan)
+    for inside, places in alike(members.reshape(-1, len(rank))):
+        if inside.sum() < LEAST:
+            continue
+        layer, subset = np.divmod(places, subsets)
+        moves = within(run_of(rank, seed, n_permutations, strata, inside), inside)
+        mine = np.stack([scorer.of_model(one, inside) for one in layer])
+        pooled = scorer.of_target(inside).mean(0)
+        draws[:, layer, subset] = products(mine, pooled[None], moves)[:, :, 0] / 2
+    return draws
+
+
+def _chosen(choosing: Array, scoring: Array, owner: Array) -> Array:
+    """Draws (D, G, subsets) of the layer that is best in the same draw of the other half."""
+    result = np.empty((len(scoring), owner.max() + 1, scoring.shape[2]))
+    for g in range(result.shape[1]):
+        own = np.flatnonzero(owner == g)
+        values = choosing[:, own, 0]
+        best = own[np.where(np.isnan(values), -np.inf, values).argmax(1)]
+        result[:, g] = scoring[np.arange(len(scoring)), best]
+    return result
+
+
+def _tested(draws: Array) -> tuple[Array, Array]:
+    """P-values (G, subsets) of draws (D, G, subsets): alone, and against the largest of all G."""
+    one = (1 + as_extreme(draws[1:], draws[0], "greater").sum(0)) / len(draws)
+    one[np.isnan(draws).any(0)] = np.nan
+    most = np.stack([max_adjusted(draws[:, :, s]) for s in range(draws.shape[2])], axis=1)
+    return one, most
+
+
+def errors(influence: Array, members: Array, n_stimuli: int) -> tuple[Array, Array]:
+    """Standard error and degrees of freedom (…) of what the units (units, …) add up to.
+
+    Of stimuli m - 1, ``members`` (…) says how many there are; of subjects S - 1; of both after
+    Satterthwaite. NaN for fewer than 10 stimuli.
+    """
+    by_stimuli = (influence[:n_stimuli] ** 2).sum(0)
+    by_subjects = (influence[n_stimuli:] ** 2).sum(0)
+    subjects = len(influence) - n_stimuli
+    total = by_stimuli + by_subjects
+    inverse = by_stimuli**2 / np.maximum(members - 1, 1) + by_subjects**2 / max(subjects - 1, 1)
+    freedom = np.divide(total**2, inverse, out=np.ones_like(total), where=inverse > 0)
+    return np.where(members < ENOUGH, np.nan, np.sqrt(total)), freedom
+
+
+def comparisons(
+    score: Array, influence: Array, members: Array, rank: Array, seed: int, draws: int
+) -> tuple[Array, Array, Array]:
+    """Differences (G, G) of scores (G), their p-values, and those against the largest of them.
+
+    Student's t for each; all together by draws of what the units add with random normal weights
+    (Chernozhukov et al. 2013), on the normal scale of the single p-values.
+    """
+    difference = score[:, None] - score
+    gap = influence[:, :, None] - influence[:, None]
+    n = len(rank)
+    error, freedom = errors(gap, np.minimum(members[:, None], members), n)
+    undefined = np.isnan(error) | np.isnan(difference)
+    sure = np.where(error > 1e-12, error, np.inf)
+    p = 2 * scipy.special.stdtr(freedom, -np.abs(difference / sure))
+    i, j = np.triu_indices(len(score), 1)
+    tested = ~undefined[i, j]
+    adjusted = np.ones_like(p)
+    if tested.any():
+        i, j = i[tested], j[tested]
+        weights = np.random.default_rng(seed).standard_normal((draws, len(influence)))
+        weights[:, :n] = weights[:, rank]
+        moved = weights @ np.nan_to_num(influence)
+        most = np.abs((moved[:, i] - moved[:, j]) / sure[i, j]).max(1)
+        reached = -scipy.special.ndtri(np.maximum(p[i, j], 1e-300) / 2)
+        above = len(most) - np.searchsorted(np.sort(most), reached - 1e-9)
+        adjusted[i, j] = adjusted[j, i] = (1 + above) / (1 + draws)
+    p[undefined] = adjusted[undefined] = np.nan
+    return difference, p, adjusted
+
+
+def places(score: Array) -> Array:
+    """Place (G) of each score, 1 the largest; equal ones share the better place."""
+    result: Array = scipy.stats.rankdata(-score, method="min", nan_policy="omit")
+    return result
+
+
+def ceilings(scorer: Scorer, members: Array) -> Array:
+    """Lower and upper noise ceiling (2, G, subsets); NaN for a single subject."""
+    result = np.full((2, *members.shape[:2]), np.nan)
+    if len(scorer.targets) < 2:
+        return result
+    _, subsets, n = members.shape
+    for inside, places in alike(members.reshape(-1, n)):
+        if inside.sum() >= LEAST:
+            index = np.flatnonzero(inside)
+            found = noise_ceiling(scorer.targets[:, index[:, None], index], scorer.method)
+            result[:, *np.divmod(places, subsets)] = np.array(found)[:, None]
+    return result
+
+
+def rank_models(
+    models: Array,
+    targets: Array,
+    members: Array,
+    owner: Array,
+    rank: Array,
+    halves: Array,
+    *,
+    method: Method,
+    subjects: bool,
+    level: float,
+    n_permutations: int,
+    n_draws: int,
+    seed: int,
+) -> tuple[Array, ...]:
+    """All that ``select_models`` says.
+
+    Parameters
+    ----------
+    models, targets : arrays (L, n, n) and (S, n, n)
+        RDMs of the layers and of the subjects.
+    members : bool array (G, subsets, n)
+        Stimuli of each subset of each network, the first one all of them.
+    owner : int array (L)
+        Network of each layer.
+    rank : int array (n)
+        Of the labels.
+    halves : bool array (K, n)
+    method : Method
+        One with a vector.
+    subjects : bool
+        Whether errors are over subjects too.
+    level, n_permutations, n_draws, seed
+        Of intervals and tests.
+
+    Returns
+    -------
+    tuple of arrays
+        (G, subsets): score, standard error, lower, upper, p-value, adjusted p-value, lower and
+        upper ceiling; (G, G, subsets): difference, p-value, adjusted p-value; (L): share of the
+        splits in which a layer was the one; (subsets): held-out score of the best.
+    """
+    scorer = Scorer(models, targets, method)
+    several = ways(scorer, members, owner, halves)
+    score, influence, layer = table(scorer, members, owner, several)
+    n = members.shape[2]
+    if not subjects:
+        influence = influence[:n]
+    sizes = members.sum(2)
+    error, freedom = errors(influence, sizes, n)
+    reach = scipy.special.stdtrit(freedom, (1 + level) / 2) * error
+    alone, most = p_values(scorer, members, owner, halves, rank, n_permutations, seed)
+    pairs: Sequence[tuple[Array, Array, Array]] = [
+        comparisons(score[:, s], influence[:, :, s], sizes[:, s], rank, seed, n_draws)
+        for s in range(members.shape[1])
+    ]
+    return (
+        score,
+        error,
+        score - reach,
+        score + reach,
+        alone,
+        most,
+        *ceilings(scorer, members),
+        *(np.stack(part, axis=2) for part in zip(*pairs, strict=True)),
+        layer,
+        best_heldout(scorer, members, several),
+    )

@@ -1,0 +1,120 @@
+"""Halves of models or of stimuli, and how alike what they say is."""
+
+from __future__ import annotations
+
+import warnings
+from itertools import combinations
+from math import comb
+
+import numpy as np
+
+from xconverge.kernels.rdm import ranks, standardize
+from xconverge.kernels.vectors import Array
+
+Summary = tuple[float, float, float, float]
+"""Half correlation, reliability, lower and upper quantile of it."""
+
+
+def halves(rank: Array, seed: int, n_splits: int) -> Array:
+    """First halves (splits, n), True where inside, of n // 2 things; they follow ``rank``.
+
+    Every distinct split once where there are no more than ``n_splits``, else random ones, of which
+    some may come twice.
+    """
+    n = len(rank)
+    size = n // 2
+    if comb(n, size) // (1 + (n % 2 == 0)) <= n_splits:
+        sets = [one for one in combinations(range(n), size) if n % 2 or 0 in one]
+        inside = np.zeros((len(sets), n), bool)
+        for row, members in zip(inside, sets, strict=True):
+            row[list(members)] = True
+    else:
+        inside = np.tile(np.arange(n) < size, (n_splits, 1))
+        inside = np.random.default_rng(seed).permuted(inside, axis=1)
+    return np.asarray(inside[:, rank])
+
+
+def model_halves(
+    distances: Array, rank: Array, seed: int, n_splits: int, level: float, consensus: bool
+) -> Summary:
+    """Reliability of the dispersion (n) that distances (M, M, n) of pairs of models make.
+
+    Mean over the pairs inside a half; for the consensus, of squared distances, the root of their
+    sum divided by the number of models. NaN where a half has no pair.
+    """
+    if len(rank) < 4:
+        _warn(f"reliability needs at least 4 models, 2 in each half, got {len(rank)}: NaN")
+        return np.nan, np.nan, np.nan, np.nan
+    order = np.argsort(rank)
+    i, j = np.triu_indices(len(rank), 1)
+    pairs = distances[order[i], order[j]]
+    there = (~np.isnan(pairs)).astype(np.float64)
+    filled = np.nan_to_num(pairs)
+    seen = (~np.isnan(distances[order, order])).astype(np.float64)
+    found = []
+    for first in halves(np.arange(len(rank)), seed, n_splits):
+        both = np.stack([first, ~first]).astype(np.float64)
+        inside = both[:, i] * both[:, j]
+        total, count = inside @ filled, inside @ there
+        parts = both @ seen if consensus else count
+        value = np.divide(total, parts, out=np.full(total.shape, np.nan), where=count > 0)
+        found.append(rank_correlation(*value))
+    return summary(np.array(found), level, "stimuli")
+
+
+def half_means(scores: Array, first: Array) -> tuple[Array, Array]:
+    """Mean scores (splits, A, B) of both halves, from scores (A, B, n) and halves (splits, n)."""
+    there = ~np.isnan(scores)
+    filled, weight = np.where(there, scores, 0.0), there.astype(np.float64)
+    means = []
+    for half in (first, ~first):
+        inside = half.T.astype(np.float64)
+        total, count = filled @ inside, weight @ inside
+        mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+        means.append(np.moveaxis(mean, -1, 0))
+    return means[0], means[1]
+
+
+def pair_halves(first: Array, second: Array, level: float) -> Summary:
+    """Reliability of the scores (splits, A, B) of model pairs in two halves of the stimuli."""
+    if first[0].size < 3:
+        _warn(f"alignment_reliability needs at least 3 model pairs, got {first[0].size}: NaN")
+        return np.nan, np.nan, np.nan, np.nan
+    sides = zip(first.reshape(len(first), -1), second.reshape(len(second), -1), strict=True)
+    found = np.array([rank_correlation(one, other) for one, other in sides])
+    return summary(found, level, "model pairs")
+
+
+def rank_correlation(u: Array, v: Array) -> float:
+    """Spearman's correlation over what both have; NaN for fewer than 3, or for equal values."""
+    there = ~(np.isnan(u) | np.isnan(v))
+    if there.sum() < 3:
+        return np.nan
+    value = standardize(ranks(u[there])) @ standardize(ranks(v[there]))
+    return float(np.clip(value, -1, 1))
+
+
+def spearman_brown(r: Array) -> Array:
+    """2 r / (1 + r): what the whole has where its halves correlate with r; NaN for r = -1."""
+    return np.asarray(np.divide(2 * r, 1 + r, out=np.full(r.shape, np.nan), where=r > -1 + 1e-12))
+
+
+def summary(r: Array, level: float, what: str) -> Summary:
+    """Mean correlation of the halves, mean Spearman–Brown value, and its quantiles over splits."""
+    whole = spearman_brown(r)
+    defined = ~np.isnan(whole)
+    if not defined.all():
+        _warn(
+            f"{(~defined).sum()} of {len(r)} splits have fewer than 3 {what} in both halves, "
+            "values that are all equal, or opposite orders: they are left out, NaN if no split is "
+            "left"
+        )
+    if not defined.any():
+        return np.nan, np.nan, np.nan, np.nan
+    r, whole = r[defined], whole[defined]
+    lower, upper = np.quantile(whole, [(1 - level) / 2, (1 + level) / 2])
+    return float(r.mean()), float(whole.mean()), float(lower), float(upper)
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=3)

@@ -1,0 +1,1 @@
+"""The data model: variables, checks, joins, and the words of errors."""

@@ -1,0 +1,330 @@
+"""What the data model asks of an input, checked at the door."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import dask.base
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from xconverge.labels.messages import SchemaError, UnalignedSpaceWarning, apart, bare, listing
+
+NEIGHBOR_DIM = "neighbor"
+
+
+Dims = tuple[str, str, str]
+
+
+"""Names of the dims model, stimulus and feature."""
+
+
+def check_twins(labels: Iterable[str], what: str) -> None:
+    """No two labels differ only in what nobody sees."""
+    labels = list(labels)
+    text = "\n".join(labels)
+    if list(map(str.strip, labels)) == labels and unicodedata.is_normalized("NFC", text):
+        return
+    first: dict[str, str] = {}
+    pairs = [(first.setdefault(bare(label), label), label) for label in labels]
+    same = [apart(*pair) for pair in pairs if pair[0] != pair[1]]
+    if same:
+        raise SchemaError(
+            f"{what} that differ only in their Unicode form or in spaces around them: "
+            f"{'; '.join(same[:5])}{f'; … ({len(same)} in all)' if len(same) > 5 else ''}. "
+            "Are they one? Then give them one name, else names that one can tell apart"
+        )
+
+
+def check_dims(array: object, *dims: str, what: str = "reps") -> xr.DataArray:
+    """A DataArray with these dims, whatever else it has; its coordinates are read."""
+    if not isinstance(array, xr.DataArray):
+        raise TypeError(
+            f"{what} must be an xarray.DataArray, got {type(array).__name__}; "
+            "xconverge.stack_models makes one from a dict of arrays"
+        )
+    missing = [dim for dim in dims if dim not in array.dims]
+    if missing:
+        raise SchemaError(
+            f"{what} needs the dims {list(dims)} and has {list(map(str, array.dims))}: "
+            f"{missing} missing; rename the dim, or name yours by keyword ({missing[0]}='…')"
+        )
+    if array.dtype.kind not in "fiub":
+        raise SchemaError(f"{what} must hold real numbers, got dtype {array.dtype}")
+    return read_coordinates(array)
+
+
+def check_labels(array: xr.DataArray, *dims: str, what: str = "reps") -> None:
+    """Every one of these dims has labels, at least one, none of them twice or missing."""
+    for dim in dims:
+        if dim not in array.indexes:
+            raise SchemaError(
+                f"{what} has no labels on {dim!r}; give them with "
+                f".assign_coords({dim}=[…]), results are joined on labels, never on position"
+            )
+        index = array.indexes[dim]
+        if isinstance(index, pd.MultiIndex):
+            raise SchemaError(f"{what} has a MultiIndex on {dim!r}; use .reset_index({dim!r})")
+        if not len(index):
+            raise SchemaError(f"{what} is empty: {dim!r} has no labels")
+        if index.hasnans:
+            raise SchemaError(f"{what} has missing labels on {dim!r}; every {dim} needs a name")
+        if not index.is_unique:
+            twice = index[index.duplicated()].unique()
+            raise SchemaError(
+                f"{what} has duplicate labels on {dim!r}: {listing(twice)}; "
+                f"keep one of each with .drop_duplicates({dim!r}), or average them with "
+                f".groupby({dim!r}).mean()"
+            )
+
+
+def check_only(array: object, *dims: str, what: str) -> xr.DataArray:
+    """A DataArray with labels on these dims, and no other dim."""
+    checked = check_dims(array, *dims, what=what)
+    check_labels(checked, *dims, what=what)
+    if checked.ndim > len(dims):
+        raise SchemaError(
+            f"{what} must have the dim{'s' * (len(dims) > 1)} {' and '.join(map(repr, dims))} "
+            f"alone, got {list(map(str, checked.dims))}; average or select the others first"
+        )
+    return checked
+
+
+def check_representations(
+    reps: object, model: str, stimulus: str, feature: str, what: str = "reps"
+) -> xr.DataArray:
+    """Dims and labels of a representation set; its values are not read."""
+    array = check_dims(reps, model, stimulus, feature, what=what)
+    check_labels(array, model, stimulus, what=what)
+    if not array.sizes[feature]:
+        raise SchemaError(f"{what} is empty: {feature!r} has size 0")
+    return array
+
+
+def feature_dim(reps: object, feature: str) -> str:
+    """The dim of the coordinates: ``component`` of a shared space, ``neighbor`` of a graph."""
+    dims = getattr(reps, "dims", ())
+    if feature == "feature" and "feature" not in dims:
+        return next((dim for dim in ("component", NEIGHBOR_DIM) if dim in dims), feature)
+    return feature
+
+
+def is_graph(reps: xr.DataArray) -> bool:
+    """Whether this is a neighbour graph, in place of a representation set."""
+    return reps.name == "neighbor_graph"
+
+
+def check_features(reps: xr.DataArray, what: str = "reps") -> None:
+    """Vectors, and not a neighbour graph."""
+    if is_graph(reps):
+        raise SchemaError(
+            f"{what} is a neighbour graph, which only measures of neighbour lists take "
+            "(mutual_knn, cycle_knn, lcs_knn, edit_distance_knn, neighborhood); give the "
+            "representations themselves"
+        )
+
+
+def read_coordinates(array: xr.DataArray) -> xr.DataArray:
+    """The array with its coordinates in memory: labels and widths are metadata.
+
+    They are read in the calling thread, unless they live on a cluster; the data is not.
+    """
+    lazy = {name: coord.variable for name, coord in array.coords.items() if coord.chunks}
+    if not lazy:
+        return array
+    cluster = "distributed" in sys.modules and sys.modules["distributed"].client._global_clients
+    (read,) = dask.base.compute(lazy, scheduler=None if cluster else "synchronous")
+    return array.assign_coords(read)
+
+
+def widths(reps: xr.DataArray, feature: str = "feature", what: str = "reps") -> xr.DataArray:
+    """How many leading features are real: ``n_features``, or all of them where it is absent."""
+    check_features(reps, what)
+    full = reps.sizes[feature]
+    if "n_features" not in reps.coords or feature == "component":
+        return xr.DataArray(np.int64(full))
+    coord = reps.coords["n_features"]
+    values = np.asarray(coord.values)
+    wrong = ~((values >= 1) & (values <= full) & (values == np.floor(values)))
+    if wrong.any():
+        who = (
+            listing(coord[coord.dims[0]].values[wrong.reshape(len(wrong), -1).any(1)])
+            if coord.dims and coord.dims[0] in reps.indexes
+            else "this model"
+        )
+        raise SchemaError(
+            f"{what}: n_features must be whole and between 1 and {full} ({feature!r} has {full}); "
+            f"it is {np.unique(values[wrong]).tolist()} for {who}"
+        )
+    return xr.DataArray(
+        values.astype(np.int64), dims=coord.dims, coords={d: reps[d] for d in coord.dims}
+    )
+
+
+def check_shared(reps: xr.DataArray, call: str, model: str, feature: str) -> None:
+    """Models can be compared feature by feature: equally wide, and marked as a shared space."""
+    real = widths(reps, feature)
+    if len(np.unique(real)) > 1:
+        who = reps.indexes[model]
+        raise SchemaError(
+            f"{call} compares features by position, but the models differ in width: n_features "
+            f"is {listing(real.values.ravel())} for {listing(who)}; bring them into one space "
+            "with xconverge.shared_space, or use a basis-free metric"
+        )
+    if reps.attrs.get("space", "shared" if feature == "component" else "") != "shared":
+        warnings.warn(
+            f"{call} compares features by position, and nothing says that the models share their "
+            "axes: networks that agree then look unrelated. Use "
+            "xconverge.shared_space(reps)['aligned'], or a basis-free metric; if the axes are "
+            "shared, set reps.attrs['space'] = 'shared'",
+            UnalignedSpaceWarning,
+            stacklevel=3,
+        )
+
+
+def group_numbers(
+    reps: xr.DataArray, by: str, model: str
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Number (model) of the group of each model, and the values of the model coordinate ``by``.
+
+    Groups are numbered in order of appearance.
+    """
+    if by not in reps.coords or reps.coords[by].dims != (model,):
+        there = [str(n) for n, c in reps.coords.items() if c.dims == (model,) and n != model]
+        raise SchemaError(
+            f"{by!r} must be a coordinate on {model!r} that groups the models; there is "
+            f"{listing(there) or 'none'}"
+        )
+    numbers, values = pd.factorize(np.asarray(reps.coords[by].values, dtype=object))
+    if (numbers < 0).any():
+        raise SchemaError(
+            f"{by!r} is missing for {listing(reps.indexes[model][numbers < 0])}; every model "
+            "needs a group"
+        )
+    return numbers, values
+
+
+def model_groups(reps: xr.DataArray, by: str, model: str) -> dict[Any, np.ndarray[Any, Any]]:
+    """Positions of the models of each group."""
+    numbers, values = group_numbers(reps, by, model)
+    return {value: np.flatnonzero(numbers == i) for i, value in enumerate(values)}
+
+
+def validate(
+    reps: xr.DataArray,
+    *,
+    model: str = "model",
+    stimulus: str = "stimulus",
+    feature: str = "feature",
+) -> xr.DataArray:
+    """Check a representation set against the data model, and return it unchanged.
+
+    Parameters
+    ----------
+    reps : DataArray
+        (model, stimulus, feature), extra dims allowed.
+    model, stimulus, feature : str
+        Names of the dims.
+
+    Returns
+    -------
+    DataArray
+        ``reps`` itself.
+
+    Raises
+    ------
+    SchemaError
+        One error that names every fault: dims or labels missing, empty, not text or not unique;
+        widths out of range; rows with NaN or infinity among their real features (a row that is
+        NaN throughout is a stimulus the model never saw); padding that is not NaN.
+
+    Notes
+    -----
+    Reads the values, block by block, because a fault in them is what it looks for. This is the
+    one check that does: every measure checks the rows that it reads.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xconverge import stack_models
+    >>> reps = stack_models({"a": np.ones((2, 3))}, stimuli=["cat", "dog"])
+    >>> validate(reps) is reps
+    True
+    """
+    array = check_dims(reps, model, stimulus, feature)
+    faults = _faults(
+        lambda: check_labels(array, model),
+        lambda: check_labels(array, stimulus),
+        lambda: check_representations(array, model, stimulus, feature),
+        lambda: widths(array, feature),
+    )
+    values = [] if faults else _faulty_values(array, model, stimulus, feature)
+    text = _faults(lambda: check_text(array, model), lambda: check_text(array, stimulus))
+    faults = [*faults, *text, *values]
+    if faults:
+        raise SchemaError("\n".join(faults))
+    return reps
+
+
+def _faults(*checks: Callable[[], object]) -> list[str]:
+    """What these checks complain about, each complaint once."""
+    found: dict[str, None] = {}
+    for check in checks:
+        try:
+            check()
+        except SchemaError as error:
+            found[str(error)] = None
+    return list(found)
+
+
+def are_text(values: Iterable[object]) -> bool:
+    """Whether all values are text; there are many of them, and few types."""
+    return all(issubclass(kind, str) for kind in set(map(type, values)))
+
+
+def check_text(array: xr.DataArray, dim: str, what: str = "reps") -> None:
+    """The labels of a dim are text, not empty, and all look different."""
+    if dim not in array.indexes:
+        return
+    labels = array.indexes[dim].tolist()
+    if not are_text(labels):
+        other = [label for label in labels if not isinstance(label, str)]
+        raise SchemaError(
+            f"{what} needs text labels on {dim!r}, got {type(other[0]).__name__} for "
+            f"{listing(other)}; use .assign_coords({dim}={dim}_labels.astype(str))"
+        )
+    if not all(labels):
+        raise SchemaError(f"{what} has an empty label on {dim!r}; every {dim} needs a name")
+    check_twins(labels, f"{what} has labels on {dim!r}")
+
+
+def _faulty_values(array: xr.DataArray, model: str, stimulus: str, feature: str) -> list[str]:
+    real = xr.DataArray(np.arange(array.sizes[feature]), dims=feature) < widths(array, feature)
+    missing = array.isnull()
+    counts = xr.Dataset(
+        {
+            "nan": (missing & real).sum(dim=feature),
+            "inf": ((abs(array) == np.inf) & real).sum(dim=feature),
+            "padding": (~missing & ~real).sum(dim=feature),
+            "width": xr.DataArray(widths(array, feature)),
+        }
+    ).compute()
+    extra = [dim for dim in counts["nan"].dims if dim not in (model, stimulus)]
+    kinds = {
+        "NaN inside a row": (counts["nan"] > 0) & (counts["nan"] < counts["width"]),
+        "infinity": counts["inf"] > 0,
+        "values in the padding, beyond n_features": counts["padding"] > 0,
+    }
+    faults = []
+    for kind, mask in kinds.items():
+        for name in array.indexes[model]:
+            here = mask.sel({model: name}).any(extra)
+            if here.any():
+                who = listing(array.indexes[stimulus][here.values])
+                faults.append(f"reps has {kind}: model {name!r}, stimulus {who}")
+    return faults

@@ -1,0 +1,159 @@
+"""Joining on labels, never on position."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from xconverge.labels.checks import check_dims, check_labels
+from xconverge.labels.messages import SchemaError, apart, bare, choose, listing
+
+Join = Literal["exact", "inner"]
+
+
+def natural_rank(labels: Sequence[Hashable] | pd.Index) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Rank of every label in natural order (``s2`` before ``s10``): it does not know positions.
+
+    Examples
+    --------
+    >>> natural_rank(["s10", "s2", "s1"])
+    array([2, 1, 0])
+    """
+    parts = [re.split(r"(\d+)", str(label)) for label in labels]
+    keys = [
+        ([(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in part], str(label))
+        for part, label in zip(parts, labels, strict=True)
+    ]
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    rank = np.empty(len(keys), np.int64)
+    rank[order] = np.arange(len(keys))
+    return rank
+
+
+def join_labels(
+    a: xr.DataArray,
+    b: xr.DataArray,
+    dim: str = "stimulus",
+    join: Join = "exact",
+    names: tuple[str, str] = ("a", "b"),
+) -> tuple[xr.DataArray, xr.DataArray, int]:
+    """Bring two arrays to the same labels, in the order of the first.
+
+    Returns both, and how many labels were dropped (always 0 for ``join="exact"``).
+    """
+    choose("join", join, ["exact", "inner"])
+    check_labels(a, dim, what=names[0])
+    check_labels(b, dim, what=names[1])
+    left, right = a.indexes[dim], b.indexes[dim]
+    if left.equals(right):
+        return a, b, 0
+    common = left[left.isin(right)]
+    if join == "exact" and not len(common) == len(left) == len(right):
+        raise SchemaError(
+            f"{names[0]} and {names[1]} must have the same labels on {dim!r}: "
+            f"{names[0]} has {len(left)}, {names[1]} has {len(right)}, {len(common)} are in both; "
+            f"missing from {names[1]}: {listing(left[~left.isin(right)]) or 'none'}; "
+            f"missing from {names[0]}: {listing(right[~right.isin(left)]) or 'none'}. "
+            f"{_nearly(left, right, dim, names)}"
+            + ('Use join="inner" to keep those in both' if len(common) else UNLIKE)
+        )
+    if not len(common):
+        raise SchemaError(
+            f"{names[0]} and {names[1]} share no label on {dim!r}: {names[0]} has "
+            f"{listing(left, 3)}; {names[1]} has {listing(right, 3)}. "
+            f"{_nearly(left, right, dim, names)}{UNLIKE}"
+        )
+    return take(a, dim, common), take(b, dim, common), len(left) + len(right) - 2 * len(common)
+
+
+def kind_of(values: Iterable[Any]) -> str:
+    """``text``, or the type of the first value that is neither text nor missing."""
+    for value in values:
+        if not isinstance(value, str) and not pd.isna(value):
+            kinds = {np.integer: "int", np.floating: "float"}
+            return next((kinds[k] for k in kinds if isinstance(value, k)), type(value).__name__)
+    return "text"
+
+
+UNLIKE = (
+    "Were they named alike? Stimuli whose labels are those of a coordinate on the other side are "
+    "paired with pair_on='…'"
+)
+
+
+def _nearly(left: pd.Index, right: pd.Index, dim: str, names: tuple[str, str]) -> str:
+    """What labels that only one side has differ in, where that is next to nothing."""
+    text = [all(isinstance(label, str) for label in index) for index in (left, right)]
+    if text[0] != text[1]:
+        number = text.index(False)
+        kind = kind_of((left, right)[number])
+        return (
+            f"{names[number]} has {kind} labels, {names[1 - number]} has text, and "
+            f"1 is not '1': make them text with .assign_coords({dim}=….{dim}.astype(str)). "
+        )
+    if not all(text):
+        return ""
+    others = {_folded(label): label for label in right[~right.isin(left)]}
+    lone = left[~left.isin(right)]
+    pairs = [(label, others[key]) for label in lone if (key := _folded(label)) in others]
+    if not pairs:
+        return ""
+    ways = {
+        "case": any(bare(one) != bare(other) for one, other in pairs),
+        "spaces around them": any(_spaced(one) != _spaced(other) for one, other in pairs),
+        "their Unicode form": any(
+            unicodedata.normalize("NFC", part.strip()) != part.strip()
+            for pair in pairs
+            for part in pair
+        ),
+    }
+    named = "; ".join(apart(*pair) for pair in pairs[:3])
+    return (
+        f"{len(pairs)} of them differ only in {' and '.join(k for k, v in ways.items() if v)}: "
+        f"{named}. Labels are compared exactly; rename those of one side, with "
+        f".assign_coords({dim}=[unicodedata.normalize('NFC', s).strip() for s in ….{dim}.values])"
+        f"{' and .casefold()' if ways['case'] else ''} say. "
+    )
+
+
+def _folded(label: str) -> str:
+    return unicodedata.normalize("NFC", bare(label).casefold())
+
+
+def _spaced(label: str) -> tuple[int, int]:
+    """How many spaces are before and after the label."""
+    return len(label) - len(label.lstrip()), len(label) - len(label.rstrip())
+
+
+def take(array: xr.DataArray, dim: str, labels: pd.Index) -> xr.DataArray:
+    """These labels of a dim, in this order; untouched where nothing changes."""
+    index = array.indexes[dim]
+    return array if index.equals(labels) else array.isel({dim: index.get_indexer(labels)})
+
+
+def square_rdm(array: xr.DataArray, what: str, stimulus: str) -> xr.DataArray:
+    """An RDM with the same labels on both dims, columns in the order of the rows."""
+    second = f"{stimulus}_2"
+    array = check_dims(array, stimulus, second, what=what)
+    check_labels(array, stimulus, second, what=what)
+    rows, columns = array.indexes[stimulus], array.indexes[second]
+    if len(rows) != len(columns) or not rows.isin(columns).all():
+        raise SchemaError(
+            f"{what} must have the same labels on {stimulus!r} and {second!r}; "
+            f"only among the rows: {listing(rows[~rows.isin(columns)])}"
+        )
+    return take(array, second, rows)
+
+
+def on_side(array: xr.DataArray, dim: str, side: str) -> xr.DataArray:
+    """Rename a dim and its coordinates for one side of a result: ``model`` to ``model_a``."""
+    if dim not in array.dims:
+        return array
+    names = {str(n): f"{n}{side}" for n, c in array.coords.items() if c.dims == (dim,)}
+    return array.rename({**names, dim: f"{dim}{side}"})

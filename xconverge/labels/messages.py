@@ -1,0 +1,57 @@
+"""Errors and warnings, and how labels are shown in them."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+
+
+class SchemaError(ValueError):
+    """Data that does not fit the data model; the message says what, where, and what to do."""
+
+
+class DamagedStoreError(SchemaError):
+    """A file of a store is not what was written; the message names the model and the stimuli."""
+
+
+class UnalignedSpaceWarning(UserWarning):
+    """Coordinates of models whose axes are unrelated are being compared."""
+
+
+def listing(labels: Iterable[object], limit: int = 5) -> str:
+    """A few labels and how many there are: ``'a', 'b', … (12 in all)``."""
+    labels = list(labels)
+    few = ", ".join(shown(label) for label in labels[:limit])
+    return few if len(labels) <= limit else f"{few}, … ({len(labels)} in all)"
+
+
+LONGEST = 80
+
+
+"""Characters of a label that an error shows whole."""
+
+
+def shown(label: object) -> str:
+    """A label in quotes; of a long one the beginning, the end and its length."""
+    text = str(label)
+    if len(text) <= LONGEST:
+        return repr(text)
+    return f"{text[: LONGEST // 2]!r}…{text[-LONGEST // 4 :]!r} ({len(text):,} characters)"
+
+
+def bare(label: str) -> str:
+    """The label without what nobody sees: its Unicode form, and spaces around it."""
+    return label.strip() if label.isascii() else unicodedata.normalize("NFC", label).strip()
+
+
+def apart(one: str, other: str) -> str:
+    """Two labels so that one sees how they differ."""
+    hidden = unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
+    return " and ".join(shown(ascii(name)[1:-1] if hidden else name) for name in (one, other))
+
+
+def choose(name: str, value: object, choices: Iterable[str]) -> None:
+    """Refuse an argument that is not one of its choices."""
+    choices = list(choices)
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is not known; choose one of {', '.join(choices)}")

@@ -1,0 +1,1 @@
+"""Choosing stimuli and models."""

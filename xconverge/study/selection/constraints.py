@@ -1,0 +1,260 @@
+"""What a set of chosen stimuli must hold: counts of cells, and distances between its stimuli."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from xconverge.engine.resampling import per_label
+from xconverge.kernels import subsets as kernels
+from xconverge.kernels.vectors import Array, working_dtype
+from xconverge.labels.checks import check_only
+from xconverge.labels.joins import natural_rank, square_rdm
+from xconverge.labels.messages import SchemaError, listing
+
+Quotas = int | Mapping[Any, int]
+Labels = xr.Dataset | xr.DataArray | Iterable[str]
+
+
+class Rules(NamedTuple):
+    """The arguments that say what a set must hold."""
+
+    groups: str | xr.DataArray | None = None
+    quotas: Quotas | None = None
+    match: str | xr.DataArray | Sequence[str | xr.DataArray] = ()
+    match_bins: int = 5
+    match_to: Labels | None = None
+    distances: xr.DataArray | None = None
+    min_distance: float | None = None
+
+
+class Code(NamedTuple):
+    """What stimuli are told apart by: numbers (N), or which of ``names``, -1 for none."""
+
+    label: str
+    values: Array
+    names: list[Any] | None
+
+    def numbers(self, known: Array, n_bins: int) -> Array:
+        """Number (N) of the quantile bin or name of each known stimulus, else -1."""
+        if self.names is None:
+            values = np.where(known, self.values, np.nan)
+            none = ~np.isfinite(values).any()
+            return np.full(len(values), -1) if none else kernels.cells_of(values, n_bins)
+        return np.where(known, self.values, -1)
+
+    def word(self, number: int, n_bins: int) -> str:
+        """What a number means."""
+        if self.names is None:
+            return f"{self.label} bin {number + 1} of {n_bins}"
+        return f"{self.label} {str(self.names[number])!r}"
+
+
+class Pool(NamedTuple):
+    """Stimuli, the natural rank of their labels, what they are matched by, and which are near."""
+
+    labels: pd.Index
+    rank: Array
+    codes: list[Code]
+    near: Array | None
+    placed: Array
+    reference: Array | None
+    rules: Rules
+
+
+class Cells(NamedTuple):
+    """Number (N) of the cell of each stimulus that may be chosen, else -1, and how many of each."""
+
+    number: Array
+    wanted: Array
+    words: list[str]
+
+
+def pool_of(sides: Sequence[xr.DataArray], n: int, rules: Rules, stimulus: str) -> Pool:
+    """The stimuli of the first side with everything that the rules ask about them.
+
+    ``sides`` are arrays whose coordinates the rules may name.
+    """
+    if n < 1 or rules.match_bins < 1:
+        raise ValueError(f"n={n}, match_bins={rules.match_bins}: at least 1")
+    if (rules.distances is None) != (rules.min_distance is None):
+        raise ValueError("distances and min_distance go together")
+    if rules.quotas is not None and (rules.groups is None or rules.match_to is not None):
+        raise ValueError(
+            "quotas count the stimuli of each of groups=…, and match_to says itself how many"
+        )
+    index = sides[0].indexes[stimulus]
+    codes = []
+    if rules.groups is not None:
+        codes.append(_code(per_label(rules.groups, sides, stimulus, "groups"), False))
+    match = [rules.match] if isinstance(rules.match, str | xr.DataArray) else rules.match
+    for one in match:
+        values = per_label(one, sides, stimulus, "match")
+        codes.append(_code(values, values.dtype.kind in "iuf"))
+    near, placed = _near(rules, index, stimulus)
+    reference = None
+    if rules.match_to is not None:
+        reference = positions(rules.match_to, index, n, "match_to", stimulus)
+    return Pool(index, natural_rank(index), codes, near, placed, reference, rules)
+
+
+def _code(values: xr.DataArray, binned: bool) -> Code:
+    """Numbers as they are, or the number of each value in natural order of the values."""
+    label = str(values.name or "group")
+    if binned:
+        return Code(label, values.values.astype(np.float64), None)
+    numbers, names = pd.factorize(np.asarray(values.values, dtype=object))
+    rank = natural_rank(list(names))
+    ordered = [names[i] for i in np.argsort(rank)]
+    return Code(label, np.where(numbers < 0, -1, rank[numbers]), ordered)
+
+
+def labels_of(given: Labels, stimulus: str) -> pd.Index:
+    """Labels of stimuli: of a selection, of an array, or as they are."""
+    if isinstance(given, xr.Dataset | xr.DataArray):
+        if stimulus not in given.indexes:
+            raise SchemaError(f"labels are wanted, and there are none on {stimulus!r}")
+        return given.indexes[stimulus]
+    return pd.Index([given] if isinstance(given, str) else list(given), dtype=object)
+
+
+def positions(given: Labels, index: pd.Index, n: int, what: str, stimulus: str) -> Array:
+    """Positions of these n labels, all different, all in the index."""
+    labels = labels_of(given, stimulus)
+    where = index.get_indexer(labels)
+    if (where < 0).any():
+        raise SchemaError(
+            f"{what} holds stimuli that are not there or cannot be chosen: "
+            f"{listing(labels[where < 0])}"
+        )
+    if len(np.unique(where)) != n or len(where) != n:
+        raise ValueError(
+            f"n={n}: {what} must hold as many different stimuli, it has {len(labels.unique())}"
+        )
+    return np.asarray(where)
+
+
+def _near(rules: Rules, index: pd.Index, stimulus: str) -> tuple[Array | None, Array]:
+    """Which two stimuli are too near, and which stimuli have distances at all."""
+    if rules.distances is None or rules.min_distance is None:
+        return None, np.ones(len(index), bool)
+    square = square_rdm(rules.distances, "distances", stimulus)
+    square = check_only(square, stimulus, f"{stimulus}_2", what="distances")
+    where = square.indexes[stimulus].get_indexer(index)
+    if (where < 0).any():
+        raise SchemaError(
+            f"distances has no stimulus {listing(index[where < 0])}; every stimulus that may be "
+            "chosen needs its distances"
+        )
+    values, there = whole_square(square, "distances", stimulus)
+    near = values < rules.min_distance
+    return (near | near.T)[np.ix_(where, where)], there[where]
+
+
+def whole_square(square: xr.DataArray, what: str, stimulus: str) -> tuple[Array, Array]:
+    """Distances (N, N), and which stimuli have any: those that do have all of them."""
+    values = square.transpose(stimulus, f"{stimulus}_2").values
+    values = values.astype(working_dtype(values.dtype))
+    np.fill_diagonal(values, np.nan)
+    missing = np.isnan(values)
+    there = ~missing.all(1) & ~missing.all(0)
+    holes = missing[np.ix_(there, there)].sum(1) > 1
+    if holes.any() or np.isinf(values).any():
+        raise SchemaError(
+            f"{what} has NaN or infinity between stimuli that have other distances: "
+            f"{listing(square.indexes[stimulus][there][holes])}; a stimulus without distances is "
+            "NaN in all of its row and column"
+        )
+    np.fill_diagonal(values, 0)
+    return values, there
+
+
+def cells(pool: Pool, eligible: Array, n: int) -> Cells:
+    """The cells of the stimuli that may be chosen, and how many of each a set of n has."""
+    known = eligible & pool.placed
+    if pool.reference is not None:
+        known[pool.reference] = True
+    bins = pool.rules.match_bins
+    codes = [code.numbers(known, bins) for code in pool.codes]
+    number = kernels.crossed(np.stack(codes or [np.where(known, 0, -1)]))
+    inside = np.flatnonzero(number >= 0)
+    _, first, number[inside] = np.unique(number[inside], return_index=True, return_inverse=True)
+    count = len(first)
+    words = [
+        ", ".join(
+            code.word(int(numbers[i]), bins)
+            for code, numbers in zip(pool.codes, codes, strict=True)
+        )
+        for i in inside[first]
+    ]
+    wanted = np.zeros(count, np.int64)
+    if pool.reference is not None:
+        lost = number[pool.reference] < 0
+        if lost.any():
+            raise SchemaError(
+                "match_to holds stimuli without a value to match: "
+                f"{listing(pool.labels[pool.reference[lost]])}"
+            )
+        wanted = np.bincount(number[pool.reference], minlength=count)
+        number[pool.reference] = -1
+    number = np.where(eligible & pool.placed, number, -1)
+    there = np.bincount(number[number >= 0], minlength=count)
+    if n > there.sum():
+        raise SchemaError(
+            f"n={n} stimuli are wanted, and {there.sum()} of {len(number)} can be chosen: those "
+            "with a finite value of everything they are chosen, grouped and matched by, and not "
+            "in match_to. Ask for fewer, or drop what has missing values"
+        )
+    if pool.reference is None:
+        wanted = _wanted(pool, number, there, n)
+    short = np.flatnonzero(wanted > there)
+    if len(short):
+        raise SchemaError(
+            "too few stimuli can be chosen in "
+            + "; ".join(
+                f"{words[i] or 'all'}: {wanted[i]} wanted, {there[i]} there" for i in short[:5]
+            )
+            + ". Ask for fewer, for fewer match_bins, or match less"
+        )
+    return Cells(number, wanted, words)
+
+
+def _wanted(pool: Pool, number: Array, there: Array, n: int) -> Array:
+    """Each cell's share of the pool, or of the quota of its group."""
+    if pool.rules.quotas is None:
+        return kernels.apportioned(there, n)
+    group = pool.codes[0]
+    wanted = np.zeros(len(there), np.int64)
+    for one, count in enumerate(_quotas(pool.rules.quotas, group.names or [], n)):
+        mine = np.unique(number[(group.values == one) & (number >= 0)])
+        if count > there[mine].sum():
+            raise SchemaError(
+                f"{group.word(one, 0)}: {count} stimuli are wanted, {there[mine].sum()} can be "
+                "chosen; lower its quota"
+            )
+        wanted[mine] = kernels.apportioned(there[mine], count)
+    return wanted
+
+
+def _quotas(quotas: Quotas, names: list[Any], n: int) -> list[int]:
+    """How many of every group, in their order."""
+    if isinstance(quotas, Mapping):
+        unknown = [name for name in quotas if name not in names]
+        if unknown:
+            raise SchemaError(
+                f"quotas names the groups {listing(unknown)}, which are not there; there is "
+                f"{listing(names)}"
+            )
+        result = [int(quotas.get(name, 0)) for name in names]
+    else:
+        result = [int(quotas)] * len(names)
+    if min(result) < 0 or sum(result) != n:
+        raise ValueError(
+            f"quotas must be counts that sum to n={n}; over {len(names)} groups they sum to "
+            f"{sum(result)}"
+        )
+    return result
