@@ -19,7 +19,6 @@ import xarray as xr
 from xconverge.engine.resources import SMALL, calm_blas, check_memory
 from xconverge.kernels.neighbors import TooFewError
 from xconverge.kernels.vectors import Array, RowError
-from xconverge.labels.checks import Dims
 from xconverge.labels.messages import SchemaError, listing
 
 CHUNK_BYTES = "128MiB"
@@ -226,7 +225,6 @@ class Merging(NamedTuple):
 
 def over_models(
     array: xr.DataArray,
-    dims: Dims,
     kernel: Callable[[Array], Array],
     merging: Merging | None,
     out: Mapping[str, int],
@@ -254,10 +252,9 @@ def over_models(
     DataArray
         (…, stimulus, *out)
     """
-    model, stimulus, feature = dims
-    array = one_chunk(array, [feature] if merging else [model, feature])
-    array = array.transpose(..., model, stimulus, feature)
-    if merging is None or array.chunks is None or len(array.variable.chunksizes[model]) == 1:
+    array = one_chunk(array, ["feature"] if merging else ["model", "feature"])
+    array = array.transpose(..., "model", "stimulus", "feature")
+    if merging is None or array.chunks is None or len(array.variable.chunksizes["model"]) == 1:
         merging = Merging(kernel, _only, np.asarray)
     reduced: xr.DataArray = xr.apply_ufunc(
         partial(
@@ -268,10 +265,10 @@ def over_models(
             sizes=tuple(out.values()),
         ),
         array,
-        label_array(array, model),
-        label_array(array, stimulus),
-        input_core_dims=[[model, stimulus, feature], [model], [stimulus]],
-        output_core_dims=[[stimulus, *out]],
+        label_array(array, "model"),
+        label_array(array, "stimulus"),
+        input_core_dims=[["model", "stimulus", "feature"], ["model"], ["stimulus"]],
+        output_core_dims=[["stimulus", *out]],
         dask="allowed",
         keep_attrs=False,
     )

@@ -18,7 +18,6 @@ import xarray as xr
 from xconverge.engine.resources import SMALL, check_memory
 from xconverge.kernels.blocks import split
 from xconverge.kernels.vectors import Array
-from xconverge.labels.checks import Dims
 
 WHOLE_BYTES = 2**24
 """A model of up to this size is held by one task as it is."""
@@ -60,12 +59,11 @@ def spans(chunks: tuple[int, ...], step: int) -> list[slice]:
     return [slice(*pair) for pair in pairwise([*stops, end])]
 
 
-def is_long(reps: xr.DataArray, dims: Dims) -> bool:
+def is_long(reps: xr.DataArray) -> bool:
     """Whether one model of a lazy set is too large for a task, and longer than wide."""
-    _, stimulus, feature = dims
-    if reps.chunks is None or len(reps.variable.chunksizes[stimulus]) == 1:
+    if reps.chunks is None or len(reps.variable.chunksizes["stimulus"]) == 1:
         return False
-    n, width = reps.sizes[stimulus], reps.sizes[feature]
+    n, width = reps.sizes["stimulus"], reps.sizes["feature"]
     return n > width and n * width * reps.dtype.itemsize > WHOLE_BYTES and not _on_cluster(reps)
 
 
@@ -81,10 +79,9 @@ def _on_cluster(reps: xr.DataArray) -> bool:
     return any("distributed" in type(getattr(v, "value", v)).__module__ for v in values)
 
 
-def handles(reps: xr.DataArray, dims: Dims) -> xr.DataArray:
+def handles(reps: xr.DataArray) -> xr.DataArray:
     """Handles (…, model) of the rows of each model, each a chunk of its own."""
-    _, stimulus, feature = dims
-    array = reps.transpose(..., stimulus, feature)
+    array = reps.transpose(..., "stimulus", "feature")
     if array.chunks is None:
         array = array.chunk()
     _check_blocks(array)
@@ -92,7 +89,7 @@ def handles(reps: xr.DataArray, dims: Dims) -> xr.DataArray:
     for position in np.ndindex(found.shape):
         found[position] = Rows(array.data[position])
     lazy = da.from_array(found, chunks=1, name=f"rows-{dask.base.tokenize(array.data)}")
-    return array.isel({stimulus: 0, feature: 0}, drop=True).copy(data=lazy)
+    return array.isel({"stimulus": 0, "feature": 0}, drop=True).copy(data=lazy)
 
 
 def _check_blocks(array: xr.DataArray) -> None:
@@ -111,20 +108,16 @@ def _check_blocks(array: xr.DataArray) -> None:
 
 
 def over_queries(
-    reps: xr.DataArray,
-    dims: Dims,
-    call: Callable[[slice], Sequence[xr.DataArray]],
-    most: int | None = None,
+    reps: xr.DataArray, call: Callable[[slice], Sequence[xr.DataArray]], most: int | None = None
 ) -> list[xr.DataArray]:
     """Results of ``call`` for every block of stimuli, joined along ``ROW``.
 
     A block is a sixteenth of a model, within bounds, and a task of its own. Where it must not have
     more than ``most`` rows, chunks are split.
     """
-    _, stimulus, feature = dims
-    row = reps.sizes[feature] * reps.dtype.itemsize
-    size = min(max(reps.sizes[stimulus] * row // 16, BLOCK_BYTES), MOST_BYTES)
-    parts = spans(reps.variable.chunksizes[stimulus], max(1, min(size // row, most or size)))
+    row = reps.sizes["feature"] * reps.dtype.itemsize
+    size = min(max(reps.sizes["stimulus"] * row // 16, BLOCK_BYTES), MOST_BYTES)
+    parts = spans(reps.variable.chunksizes["stimulus"], max(1, min(size // row, most or size)))
     if most is not None:
         parts = [piece for part in parts for piece in split(part, most)]
     blocks = [call(part) for part in parts]
@@ -134,21 +127,20 @@ def over_queries(
     ]
 
 
-def on_stimuli(result: xr.DataArray, reps: xr.DataArray, stimulus: str) -> xr.DataArray:
+def on_stimuli(result: xr.DataArray, reps: xr.DataArray) -> xr.DataArray:
     """What is along ``ROW``, with the labels of the stimuli."""
-    return result.rename({ROW: stimulus}).assign_coords(reps[stimulus].coords)
+    return result.rename({ROW: "stimulus"}).assign_coords(reps["stimulus"].coords)
 
 
-def by_rows(reps: xr.DataArray, dims: Dims, call: Callable[[slice], xr.DataArray]) -> xr.DataArray:
+def by_rows(reps: xr.DataArray, call: Callable[[slice], xr.DataArray]) -> xr.DataArray:
     """What ``call`` makes of the rows of every block of stimuli, each for itself."""
-    _, stimulus, feature = dims
     if reps.chunks is None:
         return call(slice(None))
-    step = max(1, BLOCK_BYTES // (reps.sizes[feature] * reps.dtype.itemsize))
-    parts = [call(part) for part in spans(reps.variable.chunksizes[stimulus], step)]
+    step = max(1, BLOCK_BYTES // (reps.sizes["feature"] * reps.dtype.itemsize))
+    parts = [call(part) for part in spans(reps.variable.chunksizes["stimulus"], step)]
     bare = [
-        part.drop_vars([name for name, coord in part.coords.items() if stimulus in coord.dims])
+        part.drop_vars([name for name, coord in part.coords.items() if "stimulus" in coord.dims])
         for part in parts
     ]
-    whole = xr.concat(bare, stimulus, coords="minimal", compat="override", join="exact")
-    return whole.assign_coords(reps[stimulus].coords)
+    whole = xr.concat(bare, "stimulus", coords="minimal", compat="override", join="exact")
+    return whole.assign_coords(reps["stimulus"].coords)

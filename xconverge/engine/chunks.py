@@ -11,13 +11,7 @@ from xconverge.labels.messages import SchemaError
 CHUNK_BYTES = 12 * 2**20
 
 
-def recommend_chunks(
-    reps: xr.DataArray,
-    *,
-    memory: int | None = None,
-    stimulus: str = "stimulus",
-    feature: str = "feature",
-) -> dict[Hashable, int]:
+def recommend_chunks(reps: xr.DataArray, *, memory: int | None = None) -> dict[Hashable, int]:
     """Chunks in which our calls read representations fastest; those that our stores have.
 
     Parameters
@@ -27,8 +21,6 @@ def recommend_chunks(
         its dtype are looked at.
     memory : int, optional
         The most bytes of a chunk; default 12 MiB. A chunk holds at least one stimulus.
-    stimulus, feature : str
-        Names of the dims.
 
     Returns
     -------
@@ -59,14 +51,14 @@ def recommend_chunks(
     >>> reps.chunk(recommend_chunks(reps)).data.chunksize
     (1, 4000, 768)
     """
-    for dim in (stimulus, feature):
+    for dim in ("stimulus", "feature"):
         if dim not in reps.dims:
             raise SchemaError(f"reps has no dim {dim!r}, its dims are {list(reps.dims)}; name it")
     limit = CHUNK_BYTES if memory is None else memory
     if limit <= 0:
         raise ValueError(f"memory must be a positive number of bytes, got {memory!r}")
-    rows, width = reps.sizes[stimulus], reps.sizes[feature]
+    rows, width = reps.sizes["stimulus"], reps.sizes["feature"]
     row_bytes = max(1, width * reps.dtype.itemsize)
     pieces = max(1, -(-rows // max(1, limit // row_bytes)))
     size = dict.fromkeys(reps.dims, 1)
-    return {**size, stimulus: -(-rows // pieces), feature: width}
+    return {**size, "stimulus": -(-rows // pieces), "feature": width}

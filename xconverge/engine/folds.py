@@ -12,7 +12,6 @@ from xconverge.labels.messages import SchemaError, listing
 def fold_numbers(
     reps: xr.DataArray,
     folds: int,
-    stimulus: str,
     groups: str | None = None,
     rng: np.random.Generator | int | None = 0,
 ) -> xr.DataArray:
@@ -21,14 +20,14 @@ def fold_numbers(
     Stimuli with the same value of the coordinate ``groups`` are held out together; the largest
     groups are dealt first, each to the fold that has the fewest stimuli so far.
     """
-    labels = reps.indexes[stimulus]
+    labels = reps.indexes["stimulus"]
     if groups is None:
         members = natural_rank(labels)
     else:
-        if groups not in reps.coords or reps.coords[groups].dims != (stimulus,):
-            there = [str(n) for n, c in reps.coords.items() if c.dims == (stimulus,)]
+        if groups not in reps.coords or reps.coords[groups].dims != ("stimulus",):
+            there = [str(n) for n, c in reps.coords.items() if c.dims == ("stimulus",)]
             raise SchemaError(
-                f"groups={groups!r} must be a coordinate on {stimulus!r}; there is {listing(there)}"
+                f"groups={groups!r} must be a coordinate on 'stimulus'; there is {listing(there)}"
             )
         _, members = np.unique(reps.coords[groups].values.astype(str), return_inverse=True)
     count = int(members.max()) + 1
@@ -43,4 +42,4 @@ def fold_numbers(
     for group in mixed[np.argsort(-sizes[mixed], kind="stable")]:
         fold_of[group] = filled.argmin()
         filled[fold_of[group]] += sizes[group]
-    return xr.DataArray(fold_of[members], dims=stimulus)
+    return xr.DataArray(fold_of[members], dims="stimulus")

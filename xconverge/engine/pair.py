@@ -1,69 +1,84 @@
-"""Pairing by another coordinate: stores whose stimuli carry different ids."""
+"""Inputs that belong together: brought to the same stimuli, and checked once for a call."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from xconverge.engine.apply import apply
 from xconverge.engine.repeats import grouped, relabelled
+from xconverge.engine.resampling import Rng, seed_of
 from xconverge.kernels.vectors import Array
-from xconverge.labels.checks import check_dims, check_labels, check_twins, read_coordinates
-from xconverge.labels.joins import kind_of
+from xconverge.labels.checks import (
+    check_dims,
+    check_labels,
+    check_representations,
+    check_twins,
+    read_coordinates,
+)
+from xconverge.labels.joins import Join, join_all, join_labels, kind_of, natural_rank, on_side
 from xconverge.labels.messages import SchemaError, choose, listing
+from xconverge.labels.variables import describe
 
 PairOn = str | tuple[str, str]
 Repeats = Literal["mean", "keep"]
 REPEAT = "repeat"
+PAIRING = ("pair_on", "repeats", "join", "n_dropped")
 
 
 def pair(
     a: xr.DataArray,
     b: xr.DataArray,
-    on: PairOn,
-    *,
+    *more: xr.DataArray,
+    on: PairOn | None = None,
+    join: Join = "exact",
     repeats: Repeats = "mean",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
-) -> tuple[xr.DataArray, xr.DataArray]:
-    """Give two arrays the same kind of labels: those of a coordinate that pairs their stimuli.
+) -> tuple[xr.DataArray, ...]:
+    """Bring arrays to the same stimuli: the one place where sets are cut and ids translated.
 
-    Every function of two inputs does this first when it is called with ``pair_on=on``.
+    Every function of several inputs wants the same labels in all of them, in any order. Where
+    they have not, this makes them so.
 
     Parameters
     ----------
     a, b : DataArray
-        Anything with stimuli: representation sets, RDMs (both their dims), dispersion,
-        alignment, other values per stimulus.
-    on : str or (str, str)
+        Anything with labels on ``stimulus``: representation sets, RDMs (both their dims),
+        dispersion, alignment, other values per stimulus.
+    *more : DataArray
+        What goes with them: a dispersion, nuisance RDMs, covariates, strata. They carry the labels
+        of either side, or those of ``on``, or have the coordinate too.
+    on : str or (str, str), optional
         Coordinate on ``stimulus`` whose values become the labels. A side that has no such
         coordinate is labelled by them already: images, where captions say their ``image_id``. Two
         names are those of ``a`` and of ``b``, ``"stimulus"`` for the labels themselves.
+    join : {"exact", "inner"}
+        Refuse arrays of other stimuli, or keep those that all have.
     repeats : {"mean", "keep"}
         What becomes of rows with the same value, five captions of one image say: their mean, or
-        each of them, along a new dim ``repeat``.
-    stimulus, feature : str
-        Names of the dims.
+        each of them, along a new dim ``repeat``. Those of ``more`` are averaged.
 
     Returns
     -------
-    (DataArray, DataArray)
-        Both sides, each with its labels in the order in which they appear in it; not yet joined,
-        and lazy where the input is. The old labels are kept as the coordinate ``stimulus_id``
-        where that name is free and they still are one a row. Stimulus coordinates that are the
-        same in all rows of a value stay; with ``mean`` the others go, and ``n_repeats`` says how
-        many rows there were; with ``keep`` they are (repeat, stimulus), text being empty where a
-        stimulus has fewer rows. ``attrs`` say ``pair_on`` and ``repeats``.
+    tuple of DataArray
+        As many as were given, over the same stimuli in the order of ``a``; lazy where the input
+        is. With ``on``, the old labels are kept as the coordinate ``stimulus_id`` where that name
+        is free and they still are one a row. Stimulus coordinates that are the same in all rows of
+        a value stay; with ``mean`` the others go, and ``n_repeats`` says how many rows there were;
+        with ``keep`` they are (repeat, stimulus), text being empty where a stimulus has fewer
+        rows. ``attrs`` say ``pair_on``, ``repeats``, ``join`` and ``n_dropped``, the stimuli that
+        not all have; results copy them.
 
     Raises
     ------
     SchemaError
-        No side has the coordinate; values that are missing, empty, not text, or that only look
-        alike; labels (bins, text) that cannot be averaged; a neighbour graph whose rows would
-        merge.
+        Stimuli that differ (``exact``) or are nowhere the same; no side has the coordinate; values
+        that are missing, empty, not text, or that only look alike; labels (bins, text) that cannot
+        be averaged; a neighbour graph whose rows would merge.
 
     Notes
     -----
@@ -89,127 +104,187 @@ def pair(
     >>> captions = stack_models({"bert": rng.standard_normal((40, 6))},
     ...     stimuli=[f"cap{i}" for i in range(40)])
     >>> captions = captions.assign_coords(image_id=("stimulus", np.repeat(ids, 2)))
-    >>> a, b = pair(images, captions, "image_id")
+    >>> a, b = pair(images, captions, on="image_id")
     >>> b.sizes["stimulus"], b["stimulus"].values[:2].tolist(), b["n_repeats"].values[:2].tolist()
     (20, ['img0', 'img1'], [2, 2])
-    >>> alignment(images, captions, k=3, pair_on="image_id").equals(alignment(a, b, k=3))
-    True
-    """
-    a, b = paired("" if on is None else on, repeats, stimulus, feature, a=a, b=b)
-    return a, b
-
-
-def paired(pair_on: PairOn | None, repeats: str, stimulus: str, feature: str, **arrays: Any) -> Any:
-    """The arrays, relabelled by the coordinate ``pair_on``; as they are where it is None.
-
-    The first two are the sides. The others ride along: values per stimulus or RDMs, labelled as
-    one of the sides was, or with a coordinate of their own; their repeats are averaged. Strings
-    and None stay; sequences and mappings are paired one by one.
+    >>> alignment(a, b, k=3).attrs["pair_on"]
+    'image_id'
     """
     choose("repeats", repeats, ["mean", "keep"])
-    if pair_on is None:
-        if repeats != "mean":
-            raise ValueError(f"repeats={repeats!r} goes with pair_on=…, which says what repeats")
-        return tuple(arrays.values())
-    names = (pair_on, pair_on) if isinstance(pair_on, str) else tuple(pair_on)
+    arrays = {"a": a, "b": b} | {f"more {number}": one for number, one in enumerate(more)}
+    told: dict[str, Any] = {"join": join}
+    if on is not None:
+        arrays = _relabelled(on, repeats, arrays)
+        told |= {"pair_on": on if isinstance(on, str) else list(on), "repeats": repeats}
+    elif repeats != "mean":
+        raise ValueError(f"repeats={repeats!r} goes with on=…, which says what repeats")
+    joined, dropped = join_all(join, **arrays)
+    return tuple(one.assign_attrs(told | {"n_dropped": dropped}) for one in joined)
+
+
+def pairing_attrs(*arrays: xr.DataArray | None) -> dict[str, Any]:
+    """What the attrs of inputs say of how they were paired, for those of a result."""
+    found: dict[str, Any] = {}
+    for array in arrays:
+        if array is not None:
+            found = {k: array.attrs[k] for k in PAIRING if k in array.attrs} | found
+    return found
+
+
+def refuse_repeats(call: str, *arrays: object) -> None:
+    """Refuse rows kept along ``repeat`` for a call that maps over no extra dim."""
+    for array in arrays:
+        kept = [str(d) for d in getattr(array, "dims", ()) if str(d).startswith(REPEAT)]
+        if kept and kept[0] in (REPEAT, f"{REPEAT}_a", f"{REPEAT}_b"):
+            raise SchemaError(
+                f"{call} maps over no further dim, and an input has {kept[0]!r}: call it for each "
+                f".isel({kept[0]}=r), or pair with repeats='mean'"
+            )
+
+
+class Pair:
+    """Two representation sets of one call, made once at its door.
+
+    Both are checked and have the same stimuli in the same order. Stimulus coordinates that
+    contradict each other carry the suffix of their side, since a result has room for both.
+
+    Parameters
+    ----------
+    a, b : DataArray
+        (…, model, stimulus, feature), or neighbour graphs.
+    rng : Generator, int or None
+        Where its seed comes from.
+
+    Attributes
+    ----------
+    seed : int
+        What was given, or drawn; the same seed gives the same digits.
+    stream : int
+        Seed of the draws, made of ``seed``.
+    """
+
+    def __init__(self, a: xr.DataArray, b: xr.DataArray, rng: Rng = None) -> None:
+        one, other = check_representations(a, "a"), check_representations(b, "b")
+        one, other, _ = join_labels(one, other, "stimulus", "exact")
+        self.a, self.b = _both_coordinates(one, other)
+        self.seed, self.stream = seed_of(rng)
+
+    @property
+    def sides(self) -> tuple[tuple[xr.DataArray, str], tuple[xr.DataArray, str]]:
+        """Each side with the letter that its dims end in."""
+        return (self.a, "a"), (self.b, "b")
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """What every result of the pair says of it."""
+        modalities = {f"modality_{w}": side.attrs.get("modality") for side, w in self.sides}
+        return {**modalities, **pairing_attrs(self.a, self.b)}
+
+    @cached_property
+    def rank(self) -> xr.DataArray:
+        """Rank (stimulus) of the labels: what draws and ties follow, and not positions."""
+        return xr.DataArray(natural_rank(self.a.indexes["stimulus"]), dims="stimulus")
+
+    @cached_property
+    def seen(self) -> tuple[xr.DataArray, xr.DataArray]:
+        """Which stimuli (model, stimulus) each side has."""
+        a, b = (side.isel(feature=0).notnull().reset_coords(drop=True) for side, _ in self.sides)
+        return a, b
+
+    def n_stimuli(self) -> xr.DataArray:
+        """How many stimuli both models of each pair saw (model_a, model_b)."""
+        there = [on_side(seen, "model", f"_{w}") for seen, w in zip(self.seen, "ab", strict=True)]
+        count = apply(_count_both, *there, core=[["stimulus"]] * 2, dtypes=[np.int64])
+        return describe(count, "n_stimuli").reset_coords(drop=True)
+
+    def isel(self, stimuli: Any) -> Pair:
+        """The pair over some of its stimuli."""
+        where = {"stimulus": stimuli}
+        return Pair(self.a.isel(where), self.b.isel(where), self.seed)
+
+
+def _count_both(a: Array, b: Array) -> int:
+    return int(np.count_nonzero(a & b))
+
+
+def _both_coordinates(a: xr.DataArray, b: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """Stimulus coordinates that contradict each other get the suffix of their side."""
+    clash = [
+        str(name)
+        for name, coord in a.coords.items()
+        if coord.dims == ("stimulus",)
+        and name in b.coords
+        and not coord.variable.equals(b.coords[name].variable)
+    ]
+    return a.rename({n: f"{n}_a" for n in clash}), b.rename({n: f"{n}_b" for n in clash})
+
+
+def _relabelled(
+    on: PairOn, repeats: str, arrays: Mapping[str, xr.DataArray]
+) -> dict[str, xr.DataArray]:
+    """The arrays, labelled by the coordinate; the first two are the sides, the others ride along.
+
+    Those carry values per stimulus or RDMs, labelled as one of the sides was, or with a coordinate
+    of their own; their repeats are averaged.
+    """
+    names = (on, on) if isinstance(on, str) else tuple(on)
     if len(names) != 2 or not all(isinstance(name, str) and name for name in names):
-        raise ValueError(f"pair_on={pair_on!r} must be the name of a coordinate, or a pair of them")
-    told = told_of(pair_on, repeats)
-    both = list(arrays)[:2]
+        raise ValueError(f"on={on!r} must be the name of a coordinate, or a pair of them")
     sides = [
-        _Side(what, array, name, stimulus, repeats == "keep")
-        for key, name in zip(both, names, strict=True)
-        for what, array in _flat(key, arrays[key])
+        _Side(what, arrays[what], name, repeats == "keep")
+        for what, name in zip(("a", "b"), names, strict=True)
     ]
-    _find(sides, isinstance(pair_on, str), stimulus)
+    _find(sides, isinstance(on, str))
     many = sum(side.groups.repeated for side in sides) > 1
-    done: dict[str, xr.DataArray] = {}
-    for side, end in zip(sides, "ab" if len(sides) == 2 else [""] * len(sides), strict=True):
-        dim = None if repeats == "mean" else f"{REPEAT}_{end}" if many else REPEAT
-        found = relabelled(side.array, side.groups, side.what, dim, stimulus, feature)
-        done[side.what] = found.assign_attrs(told)
-
-    def ride(what: str, array: xr.DataArray) -> xr.DataArray:
-        if what in done:
-            return done[what]
-        if stimulus not in array.dims or stimulus not in array.indexes:
-            return array
-        array = read_coordinates(array)
-        groups = grouped(array, _values_of(array, what, names, sides, stimulus), stimulus, False)
-        return relabelled(array, groups, what, None, stimulus, feature)
-
-    return tuple(_each(key, given, ride) for key, given in arrays.items())
-
-
-def told_of(pair_on: PairOn | None, repeats: str) -> dict[str, Any]:
-    """What attrs say of a pairing."""
-    if pair_on is None:
-        return {}
-    return {
-        "pair_on": pair_on if isinstance(pair_on, str) else list(pair_on),
-        "repeats": repeats,
-    }
-
-
-def refuse_keep(repeats: str, call: str) -> None:
-    """Refuse ``repeats="keep"`` for a call that maps over no extra dim."""
-    if repeats == "keep":
-        raise ValueError(
-            f"{call} maps over no further dim, so repeats='keep' cannot be asked of it: pair with "
-            "xconverge.pair(…, repeats='keep'), and call it for each .isel(repeat=r)"
-        )
-
-
-def row_values(
-    array: xr.DataArray, other: xr.DataArray, pair_on: PairOn, what: tuple[str, str], stimulus: str
-) -> pd.Index:
-    """The value by which each row of ``array`` is paired with ``other``."""
-    names = (pair_on, pair_on) if isinstance(pair_on, str) else pair_on
-    sides = [
-        _Side(*side, stimulus, False) for side in zip(what, (array, other), names, strict=True)
-    ]
-    _find(sides, isinstance(pair_on, str), stimulus)
-    return pd.Index(sides[0].values)
+    found: dict[str, xr.DataArray] = {}
+    for side in sides:
+        dim = None if repeats == "mean" else f"{REPEAT}_{side.what}" if many else REPEAT
+        found[side.what] = relabelled(side.array, side.groups, side.what, dim)
+    for what, array in arrays.items():
+        if what not in found:
+            checked = read_coordinates(array)
+            groups = grouped(checked, _values_of(checked, what, names, sides), False)
+            found[what] = relabelled(checked, groups, what, None)
+    return found
 
 
 class _Side:
     """One of the arrays that are paired, and the coordinate that pairs it."""
 
-    def __init__(self, what: str, array: Any, name: str, stimulus: str, natural: bool) -> None:
-        self.what, self.name, self.stimulus, self.natural = what, name, stimulus, natural
-        self.array = check_dims(array, stimulus, what=what)
-        check_labels(self.array, stimulus, what=what)
-        self.old = self.array.indexes[stimulus]
+    def __init__(self, what: str, array: Any, name: str, natural: bool) -> None:
+        self.what, self.name, self.stimulus, self.natural = what, name, "stimulus", natural
+        self.array = check_dims(array, "stimulus", what=what)
+        check_labels(self.array, "stimulus", what=what)
+        self.old = self.array.indexes["stimulus"]
 
     @property
     def has(self) -> bool:
-        return _has(self.array, self.name, self.stimulus)
+        return _has(self.array, self.name)
 
     def read(self) -> None:
         """Find the values, text that is not empty, one a row."""
-        self.values = _text(self.array, self.what, self.name, self.stimulus)
-        self.groups = grouped(self.array, self.values, self.stimulus, self.natural)
+        self.values = _text(self.array, self.what, self.name)
+        self.groups = grouped(self.array, self.values, self.natural)
 
 
-def _has(array: xr.DataArray, name: str, stimulus: str) -> bool:
-    return name in array.coords and array.coords[name].dims == (stimulus,)
+def _has(array: xr.DataArray, name: str) -> bool:
+    return name in array.coords and array.coords[name].dims == ("stimulus",)
 
 
-def _find(sides: Sequence[_Side], one_name: bool, stimulus: str) -> None:
+def _find(sides: Sequence[_Side], one_name: bool) -> None:
     """Values of every side: of its coordinate, or its labels where another has the coordinate."""
     lacking = [side for side in sides if not side.has]
     if lacking and (not one_name or len(lacking) == len(sides)):
         there = "; ".join(
-            f"{side.what} has {listing(_coordinates(side.array, stimulus)) or 'none'}"
-            for side in sides
+            f"{side.what} has {listing(_coordinates(side.array)) or 'none'}" for side in sides
         )
         raise SchemaError(
             f"pair_on: {' and '.join(dict.fromkeys(repr(side.name) for side in lacking))} must be "
-            f"a coordinate on {stimulus!r} "
+            "a coordinate on 'stimulus' "
             f"{'of at least one side' if one_name else f'of {lacking[0].what}'}; {there}"
         )
     for side in lacking:
-        side.name = stimulus
+        side.name = "stimulus"
     kinds = {side.what: kind_of(_objects(side.array.coords[side.name])) for side in sides}
     if "text" in kinds.values() and set(kinds.values()) != {"text"}:
         wrong = next(side for side in sides if kinds[side.what] != "text")
@@ -218,65 +293,61 @@ def _find(sides: Sequence[_Side], one_name: bool, stimulus: str) -> None:
             f"{wrong.what} has {kinds[wrong.what]} values in {wrong.name!r} "
             f"({listing(wrong.array.coords[wrong.name].values, 3)}), {right.what} has text in "
             f"{right.name!r} ({listing(right.array.coords[right.name].values, 3)}), and 1 is not "
-            f"'1': {_as_text(wrong.name, stimulus)}"
+            f"'1': {_as_text(wrong.name)}"
         )
     for side in sides:
         side.read()
 
 
-def _coordinates(array: xr.DataArray, stimulus: str) -> list[str]:
+def _coordinates(array: xr.DataArray) -> list[str]:
     """Names of the coordinates that have one value a stimulus."""
-    return [str(name) for name in array.coords if _has(array, str(name), stimulus)]
+    return [str(name) for name in array.coords if _has(array, str(name))]
 
 
 def _objects(coord: xr.DataArray) -> Array:
     return np.asarray(coord.values, dtype=object)
 
 
-def _as_text(name: str, stimulus: str) -> str:
-    return f"make it text with .assign_coords({name}=('{stimulus}', ….{name}.values.astype(str)))"
+def _as_text(name: str) -> str:
+    return f"make it text with .assign_coords({name}=('stimulus', ….{name}.values.astype(str)))"
 
 
-def _text(array: xr.DataArray, what: str, name: str, stimulus: str) -> Array:
+def _text(array: xr.DataArray, what: str, name: str) -> Array:
     """Values (stimulus) of a coordinate that are text like labels."""
     values = _objects(array.coords[name])
-    labels = array.indexes[stimulus]
+    labels = array.indexes["stimulus"]
     none = np.asarray(pd.isna(values))
     if none.any():
         raise SchemaError(
-            f"{what} has no {name!r} for {stimulus} {listing(labels[none])}; fill it in, or leave "
-            f"these out with .isel({stimulus}=….{name}.notnull().values)"
+            f"{what} has no {name!r} for stimulus {listing(labels[none])}; fill it in, or leave "
+            f"these out with .isel(stimulus=….{name}.notnull().values)"
         )
     if (kind := kind_of(values)) != "text":
         raise SchemaError(
             f"pairing needs text, and {what} has {kind} values in {name!r} "
-            f"({listing(values, 3)}); {_as_text(name, stimulus)}"
+            f"({listing(values, 3)}); {_as_text(name)}"
         )
     empty = np.array([not value for value in values])
     if empty.any():
         raise SchemaError(
-            f"{what} has an empty {name!r} for {stimulus} {listing(labels[empty])}; fill it in, or "
-            f"leave these out with .isel({stimulus}=….{name}.values != '')"
+            f"{what} has an empty {name!r} for stimulus {listing(labels[empty])}; fill it in, or "
+            f"leave these out with .isel(stimulus=….{name}.values != '')"
         )
     check_twins(dict.fromkeys(values), f"{what} has values in {name!r}")
     return values
 
 
 def _values_of(
-    array: xr.DataArray,
-    what: str,
-    names: tuple[str, ...],
-    sides: Sequence[_Side],
-    stimulus: str,
+    array: xr.DataArray, what: str, names: tuple[str, ...], sides: Sequence[_Side]
 ) -> Array:
     """The value of each row of an array that rides along: its own, or that of a side's row."""
     own = [
-        _text(array, what, name, stimulus)
+        _text(array, what, name)
         for name in dict.fromkeys(names)
-        if name != stimulus and _has(array, name, stimulus)
+        if name != "stimulus" and _has(array, name)
     ]
-    check_labels(array, stimulus, what=what)
-    labels = array.indexes[stimulus]
+    check_labels(array, "stimulus", what=what)
+    labels = array.indexes["stimulus"]
     ways = {tuple(values): values for values in own}
     if not ways:
         plain = np.asarray(labels, dtype=object)
@@ -292,31 +363,8 @@ def _values_of(
     if len(ways) > 1:
         differ = next(i for i, values in enumerate(zip(*ways, strict=True)) if len(set(values)) > 1)
         raise SchemaError(
-            f"{what} can be paired in several ways: its {stimulus} {str(labels[differ])!r} may be "
+            f"{what} can be paired in several ways: its stimulus {str(labels[differ])!r} may be "
             f"{listing(dict.fromkeys(way[differ] for way in ways))}; give it the coordinate "
-            f"{' or '.join(repr(name) for name in names if name != stimulus)}"
+            f"{' or '.join(repr(name) for name in names if name != 'stimulus')}"
         )
     return next(iter(ways.values()))
-
-
-def _flat(key: str, given: Any) -> Iterator[tuple[str, xr.DataArray]]:
-    """Every array in an argument, with what errors call it."""
-    if isinstance(given, Mapping):
-        for name, one in dict(given).items():
-            yield from _flat(f"{key} {name}", one)
-    elif isinstance(given, Sequence) and not isinstance(given, str):
-        for number, one in enumerate(given):
-            yield from _flat(f"{key} {number}", one)
-    elif given is not None:
-        yield key, given
-
-
-def _each(key: str, given: Any, call: Callable[[str, xr.DataArray], xr.DataArray]) -> Any:
-    """An argument with ``call`` made of every array in it."""
-    if isinstance(given, xr.DataArray):
-        return call(key, given)
-    if isinstance(given, Mapping):
-        return {name: _each(f"{key} {name}", one, call) for name, one in dict(given).items()}
-    if isinstance(given, Sequence) and not isinstance(given, str):
-        return [_each(f"{key} {number}", one, call) for number, one in enumerate(given)]
-    return given

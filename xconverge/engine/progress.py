@@ -16,7 +16,6 @@ from xconverge.engine.resampling import PERMUTATIONS, blocks_of, draw, joined
 from xconverge.engine.resources import workers
 from xconverge.kernels.permutations import BLOCK, permutations
 from xconverge.kernels.vectors import Array
-from xconverge.labels.checks import Dims
 
 Progress = Callable[[int, int], None]
 PATIENCE = 5.0
@@ -46,7 +45,6 @@ def run(
     recipe: Recipe,
     seen_a: xr.DataArray,
     seen_b: xr.DataArray,
-    dims: Dims,
     n_draws: int,
     seed: int,
     strata: xr.DataArray | None,
@@ -61,7 +59,7 @@ def run(
     recipe = _computed(recipe)
     seen_a, seen_b = dask.base.compute(seen_a, seen_b)
     blocks = blocks_of(n_draws, lazy=True)
-    scores = draw(recipe, seen_a, seen_b, dims, blocks, seed, strata, draws)
+    scores = draw(recipe, seen_a, seen_b, blocks, seed, strata, draws)
     done = in_blocks(scores, PERMUTATIONS, BLOCK, n_draws, progress)
     finished = min(n_draws, done.sizes[PERMUTATIONS] * BLOCK - 1)
     return joined(done, finished), finished

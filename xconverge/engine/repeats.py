@@ -13,7 +13,7 @@ import xarray as xr
 from xconverge.engine.apply import apply
 from xconverge.kernels.groups import group_distances, group_means
 from xconverge.kernels.vectors import Array, working_dtype
-from xconverge.labels.checks import feature_dim, is_graph
+from xconverge.labels.checks import NEIGHBOR_DIM, is_graph
 from xconverge.labels.joins import natural_rank, on_side, square_rdm
 from xconverge.labels.messages import SchemaError
 from xconverge.labels.variables import describe
@@ -44,54 +44,47 @@ class Groups(NamedTuple):
         return np.asarray(self.order[np.cumsum(self.counts) - self.counts])
 
 
-def grouped(array: xr.DataArray, values: Array, stimulus: str, natural: bool) -> Groups:
+def grouped(array: xr.DataArray, values: Array, natural: bool) -> Groups:
     """Groups in order of appearance; inside, rows in an order that follows their labels."""
     numbers, labels = pd.factorize(np.asarray(values, dtype=object))
     counts = np.bincount(numbers, minlength=len(labels))
     order = np.arange(len(numbers))
     if (counts > 1).any():
-        names = array.indexes[stimulus]
+        names = array.indexes["stimulus"]
         text = [str(name) for name in names]
         rank = natural_rank(names) if natural else np.argsort(np.argsort(np.array(text, object)))
         order = np.lexsort((rank, numbers))
     return Groups(np.asarray(labels, dtype=object), order, counts)
 
 
-def relabelled(
-    array: xr.DataArray,
-    groups: Groups,
-    what: str,
-    repeat: str | None,
-    stimulus: str,
-    feature: str,
-) -> xr.DataArray:
+def relabelled(array: xr.DataArray, groups: Groups, what: str, repeat: str | None) -> xr.DataArray:
     """The array over the values of its groups, merged or, along the dim ``repeat``, kept."""
-    dims = [stimulus]
-    if f"{stimulus}_2" in array.dims:
-        array = square_rdm(array, what, stimulus)
-        dims.append(f"{stimulus}_2")
-    labels, old = np.asarray(array.indexes[stimulus], dtype=object), f"{stimulus}_id"
+    dims = ["stimulus"]
+    if "stimulus_2" in array.dims:
+        array = square_rdm(array, what)
+        dims.append("stimulus_2")
+    labels, old = np.asarray(array.indexes["stimulus"], dtype=object), "stimulus_id"
     same = len(labels) == len(groups.labels) and bool((labels == groups.labels).all())
     if not same and old not in array.coords and old not in array.dims:
-        array = array.assign_coords({old: (stimulus, labels)})
+        array = array.assign_coords({old: ("stimulus", labels)})
     bare = array.drop_vars([n for n, c in array.coords.items() if set(dims) & set(c.dims)])
     columns = {
-        name: coord.variable.to_base_variable().transpose(stimulus, ...)
+        name: coord.variable.to_base_variable().transpose("stimulus", ...)
         for name, coord in array.coords.items()
-        if name != stimulus and stimulus in coord.dims and f"{stimulus}_2" not in coord.dims
+        if name != "stimulus" and "stimulus" in coord.dims and "stimulus_2" not in coord.dims
     }
     if not groups.repeated:
         result, coords = bare, columns
     else:
-        _check_merging(array, groups, what, repeat, feature, dims)
+        _check_merging(array, groups, what, repeat, dims)
         if repeat is None:
-            result = _merged(bare, groups, dims, feature)
+            result = _merged(bare, groups, dims)
             coords = {
                 name: column[groups.firsts]
                 for name, column in columns.items()
                 if _constant(column, groups)
             }
-            counts = describe(xr.DataArray(groups.counts, dims=stimulus), N_REPEATS)
+            counts = describe(xr.DataArray(groups.counts, dims="stimulus"), N_REPEATS)
             coords[N_REPEATS] = counts.variable
         else:
             where = _positions(groups)
@@ -101,24 +94,18 @@ def relabelled(
                 else _spread(column, where, repeat)
                 for name, column in columns.items()
             }  # fmt: skip
-    result = result.transpose(..., *array.dims).assign_coords({stimulus: groups.labels, **coords})
+    result = result.transpose(..., *array.dims).assign_coords({"stimulus": groups.labels, **coords})
     if len(dims) == 2:
-        result = result.assign_coords(on_side(result[stimulus], stimulus, "_2").coords)
+        result = result.assign_coords(on_side(result["stimulus"], "stimulus", "_2").coords)
     result = result.rename(array.name)
     result.attrs = dict(array.attrs)
     return result
 
 
 def _check_merging(
-    array: xr.DataArray,
-    groups: Groups,
-    what: str,
-    repeat: str | None,
-    feature: str,
-    dims: Sequence[str],
+    array: xr.DataArray, groups: Groups, what: str, repeat: str | None, dims: Sequence[str]
 ) -> None:
     """Refuse what cannot be merged or kept, before anything is computed."""
-    stimulus = dims[0]
     if is_graph(array):
         raise SchemaError(
             f"{what} is a neighbour graph, which holds positions, and several of its rows are of "
@@ -131,7 +118,7 @@ def _check_merging(
                 f"{what} has {repeat!r} already, which repeats='keep' adds; .rename it"
             )
         return
-    if _is_label(array, feature, dims) and not _is_constant(array, groups, stimulus):
+    if _is_label(array, dims) and not _is_constant(array, groups):
         raise SchemaError(
             f"{what} ({array.name or 'unnamed'}, {array.dtype}) holds labels or whole numbers, and "
             "they are not known to be the same in all rows of one value: a mean of labels means "
@@ -140,30 +127,29 @@ def _check_merging(
         )
 
 
-def _is_label(array: xr.DataArray, feature: str, dims: Sequence[str]) -> bool:
+def _is_label(array: xr.DataArray, dims: Sequence[str]) -> bool:
     """Whether a mean of values would mean nothing: names, bins, other whole numbers."""
     if array.attrs.get("kind") == "label":
         return True
-    single = len(dims) == 1 and _vector_dim(array, feature) is None
+    single = len(dims) == 1 and _vector_dim(array) is None
     return array.dtype.kind not in "fiub" or (single and array.dtype.kind in "iub")
 
 
-def _is_constant(array: xr.DataArray, groups: Groups, stimulus: str) -> bool:
+def _is_constant(array: xr.DataArray, groups: Groups) -> bool:
     """Whether values in memory are the same in all rows of every group."""
-    plain = array.chunks is None and f"{stimulus}_2" not in array.dims
-    return plain and _constant(array.variable.transpose(stimulus, ...), groups)
+    plain = array.chunks is None and "stimulus_2" not in array.dims
+    return plain and _constant(array.variable.transpose("stimulus", ...), groups)
 
 
-def _vector_dim(array: xr.DataArray, feature: str) -> str | None:
+def _vector_dim(array: xr.DataArray) -> str | None:
     """The dim of vectors, None where an array holds single values."""
-    names = (feature, feature_dim(array, "feature"))
-    return next((name for name in names if name in array.dims), None)
+    return next((d for d in ("feature", "component", NEIGHBOR_DIM) if d in array.dims), None)
 
 
-def _merged(array: xr.DataArray, groups: Groups, dims: Sequence[str], feature: str) -> xr.DataArray:
+def _merged(array: xr.DataArray, groups: Groups, dims: Sequence[str]) -> xr.DataArray:
     """Means over the rows of every group."""
     stimulus = dims[0]
-    if _is_label(array, feature, dims):
+    if _is_label(array, dims):
         return array.isel({stimulus: groups.firsts})
     dtype = working_dtype(array.dtype)
     if len(dims) == 2:
@@ -179,7 +165,7 @@ def _merged(array: xr.DataArray, groups: Groups, dims: Sequence[str], feature: s
             kind=dtype,
         )
         return result.rename(_group=dims[0], _group_2=dims[1])
-    vector = _vector_dim(array, feature)
+    vector = _vector_dim(array)
     rows = array.transpose(..., stimulus, *([vector] if vector else []))
     means = _means(rows.data if vector else rows.data[..., None], groups, dtype)
     return xr.DataArray(means if vector else means[..., 0], dims=rows.dims, coords=array.coords)

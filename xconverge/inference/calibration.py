@@ -11,21 +11,17 @@ import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import apply
-from xconverge.engine.pair import PairOn, Repeats, paired, told_of
+from xconverge.engine.pair import Pair, pairing_attrs
 from xconverge.engine.progress import Progress, Report, run
-from xconverge.engine.resampling import DRAW, seen, strata_name, strata_of, summarized
+from xconverge.engine.resampling import DRAW, seed_of, seen, strata_name, strata_of, summarized
 from xconverge.kernels import permutations as kernels
-from xconverge.labels.checks import Dims
-from xconverge.labels.joins import Join
 from xconverge.labels.messages import choose, listing
 from xconverge.labels.variables import describe
 from xconverge.measures.alignment import (
     MEASURES,
     best_of,
-    common_stimuli,
     own_options,
     plain,
-    sides,
 )
 from xconverge.measures.layers import maximum, networks
 from xconverge.measures.rdm import METHODS, join_controls, rsa_null
@@ -44,15 +40,8 @@ def calibrate(
     strata: str | xr.DataArray | None = None,
     k: int = 10,
     rdm_metric: str = "correlation",
-    join: Join = "exact",
-    pair_on: PairOn | None = None,
-    repeats: Repeats = "mean",
-    network: str = "network",
     progress: Progress | None = None,
     rng: Rng = None,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
     **options: Any,
 ) -> xr.Dataset:
     """Alignment of every model pair against what permuted stimulus labels give.
@@ -74,7 +63,7 @@ def calibrate(
         A stimulus coordinate (category …) or values (stimulus): labels are permuted only inside
         its values, for a null that keeps what the strata explain. With ``pair_on`` they carry the
         labels of their side, or those of the pairing.
-    k, rdm_metric, join, pair_on, repeats, network, model, stimulus, feature
+    k, rdm_metric
         As in ``alignment``.
     progress : callable, optional
         Called with the permutations done and their number; by default a line on the terminal
@@ -137,40 +126,36 @@ def calibrate(
     >>> bool((table["corrected"] < table["alignment"]).all())
     True
     """
-    a, b, strata = paired(pair_on, repeats, stimulus, feature, a=a, b=b, strata=strata)
     if layers is not None:
         choose("layers", layers, ["max"])
-    seed = int(np.random.default_rng(rng).integers(2**63))
+    pair = Pair(a, b, rng)
+    a, b, seed = pair.a, pair.b, pair.stream
     own = own_options(metric, options, k=k, rdm_metric=rdm_metric, rng=seed)
-    dims = (model, stimulus, feature)
-    a, b, dropped = sides(a, b, dims, join)
     if layers:
-        a, b = (networks(side, what, dims, network, "layer") for side, what in ((a, "a"), (b, "b")))
+        a, b = (networks(side, what) for side, what in ((a, "a"), (b, "b")))
     measure = MEASURES[metric]
     assert measure.null is not None
-    null = measure.null(a, b, dims, **own)
+    null = measure.null(a, b, **own)
     draws, done = run(
         null,
-        seen(a, dims),
-        seen(b, dims),
-        dims,
+        seen(a),
+        seen(b),
         _checked(n_permutations, alpha),
         seed,
-        strata_of(strata, (a, b), stimulus),
+        strata_of(strata, (a, b)),
         progress or Report(f"calibrate {metric}"),
     )
-    draws = draws.assign_coords(n_stimuli=common_stimuli(a, b, dims).compute())
+    draws = draws.assign_coords(n_stimuli=pair.n_stimuli().compute())
     if layers:
         sign = -1 if measure.kind == "distance" else 1
-        draws = maximum(draws.drop_vars("n_stimuli"), a, b, sign, dims, network)
+        draws = maximum(draws.drop_vars("n_stimuli"), a, b, sign)
     parameters = {
         "metric": metric, "kind": measure.kind, "n_permutations": done, "alpha": alpha,
-        "layers": layers, "strata": strata_name(strata), "n_dropped": dropped,
-        "modality_a": a.attrs.get("modality"), "modality_b": b.attrs.get("modality"),
-        **plain(own), **told_of(pair_on, repeats),
+        "layers": layers, "strata": strata_name(strata), "seed": pair.seed, **pair.attrs,
+        **plain(own)
     }  # fmt: skip
     exact = None if layers or strata is not None else null.chance
-    return _table(draws, "alignment", exact, best_of(measure), dims, null.least, parameters)
+    return _table(draws, "alignment", exact, best_of(measure), null.least, parameters)
 
 
 def calibrate_rsa(
@@ -182,13 +167,8 @@ def calibrate_rsa(
     alpha: float = 0.05,
     nuisance: xr.DataArray | Sequence[xr.DataArray] = (),
     strata: str | xr.DataArray | None = None,
-    join: Join = "exact",
-    pair_on: PairOn | None = None,
-    repeats: Repeats = "mean",
     progress: Progress | None = None,
     rng: Rng = None,
-    model: str = "model",
-    stimulus: str = "stimulus",
 ) -> xr.Dataset:
     """Similarity of RDMs against what permuted stimulus labels give (Mantel test).
 
@@ -202,7 +182,7 @@ def calibrate_rsa(
         Permutations of the labels of ``rdm_b``, rows and columns together.
     alpha, strata, progress, rng
         As in ``calibrate``.
-    nuisance, join, pair_on, repeats, model, stimulus
+    nuisance
         As in ``rsa``.
 
     Returns
@@ -238,28 +218,25 @@ def calibrate_rsa(
     >>> float(table["p_value"].item()), float(table["chance"].item())
     (0.01, 0.0)
     """
-    rdm_a, rdm_b, nuisance, strata = paired(
-        pair_on, repeats, stimulus, "", rdm_a=rdm_a, rdm_b=rdm_b, nuisance=nuisance, strata=strata
-    )
     choose("method", method, METHODS)
-    seed = int(np.random.default_rng(rng).integers(2**63))
-    a, b, controls, dropped = join_controls(rdm_a, rdm_b, nuisance, method, join, stimulus)
-    groups = strata_of(strata, (a, b), stimulus)
-    absent = [f"{model}{s}" for s, side in (("_a", a), ("_b", b)) if model not in side.dims]
+    told, seed = seed_of(rng)
+    a, b, controls = join_controls(rdm_a, rdm_b, nuisance, method)
+    groups = strata_of(strata, (a, b))
+    absent = [f"model{s}" for s, side in (("_a", a), ("_b", b)) if "model" not in side.dims]
     a, b = (
-        side if model in side.dims else side.drop_vars(model, errors="ignore").expand_dims(model)
+        side
+        if "model" in side.dims
+        else side.drop_vars("model", errors="ignore").expand_dims("model")
         for side in (a, b)
     )
-    dims = (model, stimulus, "")
-    second = f"{stimulus}_2"
-    core = [stimulus, second]
+    second = "stimulus_2"
+    core = ["stimulus", second]
     null = rsa_null([(a, core)], [(b, core)], method, [(control, core) for control in controls])
     there_a, there_b = (side.notnull().any(second).reset_coords(drop=True) for side in (a, b))
     draws, done = run(
         null,
         there_a,
         there_b,
-        dims,
         _checked(n_permutations, alpha),
         seed,
         groups,
@@ -267,10 +244,11 @@ def calibrate_rsa(
     )
     parameters = {
         "metric": method, "n_permutations": done, "alpha": alpha, "strata": strata_name(strata),
-        "n_nuisance": len(controls) or None, "n_dropped": dropped, **told_of(pair_on, repeats),
+        "n_nuisance": len(controls) or None, "seed": told,
+        **pairing_attrs(a, b, *controls),
     }  # fmt: skip
     exact = None if strata is not None else null.chance
-    return _table(draws, "rsa", exact, 1.0, dims, null.least, parameters).squeeze(absent)
+    return _table(draws, "rsa", exact, 1.0, null.least, parameters).squeeze(absent)
 
 
 def _checked(n_permutations: int, alpha: float) -> int:
@@ -286,13 +264,11 @@ def _table(
     name: str,
     exact: xr.DataArray | float | None,
     best: float,
-    dims: Dims,
     least: int,
     parameters: dict[str, Any],
 ) -> xr.Dataset:
     """What the draws say, described; ``exact`` stands for the mean of the draws where given."""
-    model, _, _ = dims
-    pairs = [f"{model}_a", f"{model}_b"]
+    pairs = ["model_a", "model_b"]
     parts = summarized(draws, parameters["alpha"], best)
     score, p_value = parts["score"], parts["p_value"]
     if p_value.isnull().any():

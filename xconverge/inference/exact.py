@@ -13,15 +13,13 @@ from xconverge.labels.messages import SchemaError
 from xconverge.labels.variables import describe
 
 
-def overlap_p_value(agreement: xr.DataArray, *, stimulus: str = "stimulus") -> xr.DataArray:
+def overlap_p_value(agreement: xr.DataArray) -> xr.DataArray:
     """Does a stimulus share more neighbours than chance would give it? Exact, without draws.
 
     Parameters
     ----------
     agreement : DataArray
         (…, stimulus), from ``alignment(metric="mutual_knn")``, whose ``attrs["k"]`` it reads.
-    stimulus : str
-        Name of the dim.
 
     Returns
     -------
@@ -56,14 +54,14 @@ def overlap_p_value(agreement: xr.DataArray, *, stimulus: str = "stimulus") -> x
     >>> p_value.dims, bool((p_value > 0).all() & (p_value <= 1).all())
     (('model_a', 'model_b', 'stimulus'), True)
     """
-    agreement = check_dims(agreement, stimulus, what="agreement")
+    agreement = check_dims(agreement, "stimulus", what="agreement")
     if agreement.attrs.get("metric") != "mutual_knn" or "k" not in agreement.attrs:
         raise SchemaError(
             "overlap_p_value needs what alignment(metric='mutual_knn') returns, with its attrs "
             f"metric and k; got metric={agreement.attrs.get('metric')!r}"
         )
     k = int(agreement.attrs["k"])
-    result = apply(overlap_tail, agreement, core=[[stimulus]], out=[[stimulus]], k=k)
+    result = apply(overlap_tail, agreement, core=[["stimulus"]], out=[["stimulus"]], k=k)
     if agreement.chunks is None and agreement.isnull().any():
         warnings.warn(
             "model pairs that did not both see every stimulus have no exact p-value: NaN. Select "

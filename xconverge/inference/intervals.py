@@ -10,16 +10,14 @@ import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import apply
-from xconverge.engine.pair import PairOn, Repeats, paired, told_of
+from xconverge.engine.pair import Pair
 from xconverge.engine.progress import Progress, Report, run
 from xconverge.engine.resampling import DRAW, seen
 from xconverge.kernels import intervals as kernels
 from xconverge.kernels.permutations import resamples
-from xconverge.labels.checks import Dims
-from xconverge.labels.joins import Join
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe
-from xconverge.measures.alignment import MEASURES, common_stimuli, own_options, plain, sides
+from xconverge.measures.alignment import MEASURES, own_options, plain
 from xconverge.measures.by_neighbors import local_variances
 
 LEAST_STIMULI = 10
@@ -37,14 +35,8 @@ def confidence_interval(
     n_resamples: int = 1000,
     k: int = 10,
     rdm_metric: str = "correlation",
-    join: Join = "exact",
-    pair_on: PairOn | None = None,
-    repeats: Repeats = "mean",
     progress: Progress | None = None,
     rng: np.random.Generator | int | None = None,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
     **options: Any,
 ) -> xr.Dataset:
     """How far alignment would differ with other stimuli, other models, or both.
@@ -72,7 +64,7 @@ def confidence_interval(
         Coverage asked for.
     n_resamples : int
         Draws of stimuli, and of models.
-    k, rdm_metric, join, pair_on, repeats, model, stimulus, feature
+    k, rdm_metric
         As in ``alignment``.
     progress : callable, optional
         As in ``calibrate``.
@@ -126,30 +118,28 @@ def confidence_interval(
     >>> bool(((found["lower"] < found["estimate"]) & (found["estimate"] < found["upper"])).all())
     True
     """
-    a, b = paired(pair_on, repeats, stimulus, feature, a=a, b=b)
     how = _checked(metric, over, resample, fraction, level, n_resamples)
-    seed = int(np.random.default_rng(rng).integers(2**63))
+    pair = Pair(a, b, rng)
+    a, b, seed = pair.a, pair.b, pair.stream
     own = own_options(metric, options, k=k, rdm_metric=rdm_metric, rng=seed)
-    dims = (model, stimulus, feature)
-    a, b, dropped = sides(a, b, dims, join)
-    counts = common_stimuli(a, b, dims).compute()
-    sizes = a.sizes[model], b.sizes[model]
+    counts = pair.n_stimuli().compute()
+    sizes = a.sizes["model"], b.sizes["model"]
     if over != "stimulus" and max(sizes) == 1:
         raise SchemaError(
-            f"over={over!r} needs several models on a side, there are {listing(a.indexes[model])} "
-            f"and {listing(b.indexes[model])}; use over='stimulus'"
+            f"over={over!r} needs several models on a side, there are "
+            f"{listing(a.indexes['model'])} and {listing(b.indexes['model'])}; use over='stimulus'"
         )
     enough = _enough(counts, over, sizes)
-    pairs = [f"{model}_a", f"{model}_b"]
+    pairs = ["model_a", "model_b"]
     share = fraction if how == "subsample" else None
     done = None
     if how == "local":
-        estimate, variance, of_mean = (part.compute() for part in local_variances(a, b, dims, k=k))
+        estimate, variance, of_mean = (part.compute() for part in local_variances(a, b, k=k))
         freedom = counts.min(pairs) - 1
     else:
-        draws, done = _draws(a, b, metric, own, dims, share, n_resamples, seed, progress)
-        scores = MEASURES[metric].function(a, b, dims, **own).compute()
-        estimate = scores.mean(stimulus) if stimulus in scores.dims else scores
+        draws, done = _draws(a, b, metric, own, share, n_resamples, seed, progress)
+        scores = MEASURES[metric].function(a, b, **own).compute()
+        estimate = scores.mean("stimulus") if "stimulus" in scores.dims else scores
         variance = apply(
             partial(kernels.pair_variance, fraction=share),
             draws, counts, core=[[DRAW, *pairs], pairs], out=[pairs],
@@ -163,7 +153,7 @@ def confidence_interval(
         tables[""] = (estimate, variance.where(enough), counts - 1)
     parameters = {
         "metric": metric, "over": over, "resample": how, "fraction": share, "level": level,
-        "n_resamples": done, "n_dropped": dropped, **plain(own), **told_of(pair_on, repeats),
+        "n_resamples": done, "seed": pair.seed if done else None, **plain(own), **pair.attrs,
     }  # fmt: skip
     return xr.Dataset(
         {
@@ -199,7 +189,6 @@ def _draws(
     b: xr.DataArray,
     metric: str,
     options: dict[str, Any],
-    dims: Dims,
     fraction: float | None,
     n_resamples: int,
     seed: int,
@@ -211,10 +200,9 @@ def _draws(
         there = [name for name, row in MEASURES.items() if row.resampled]
         raise ValueError(f"metric={metric!r} has no interval; choose one of {', '.join(there)}")
     return run(
-        resampled(a, b, dims, **options),
-        seen(a, dims),
-        seen(b, dims),
-        dims,
+        resampled(a, b, **options),
+        seen(a),
+        seen(b),
         n_resamples,
         seed,
         None,

@@ -8,14 +8,15 @@ import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import apply
-from xconverge.engine.pair import PairOn, Repeats, paired, told_of
+from xconverge.engine.pair import Pair
+from xconverge.engine.resampling import seed_of
 from xconverge.kernels import split_half as kernels
-from xconverge.labels.checks import check_representations, check_shared, feature_dim
-from xconverge.labels.joins import Join, natural_rank
+from xconverge.labels.checks import check_representations, check_shared
+from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import choose
 from xconverge.labels.variables import describe
 from xconverge.measures.alignment import MEASURES as SCORES
-from xconverge.measures.alignment import alignment, own_options, plain, sides
+from xconverge.measures.alignment import alignment, own_options, plain
 from xconverge.measures.dispersion import MEASURES, dispersion
 
 SPLIT = "_split"
@@ -35,9 +36,6 @@ def reliability(
     k: int = 10,
     rdm_metric: str = "correlation",
     rng: np.random.Generator | int | None = None,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
 ) -> xr.Dataset:
     """Does one half of the models find the same stimuli dispersed as the other half?
 
@@ -58,8 +56,6 @@ def reliability(
         As in ``dispersion``. Neighbours and RDMs are those of all stimuli.
     rng : Generator, int or None
         Source of the splits; they follow the labels of the models, not their order.
-    model, stimulus, feature : str
-        Names of the dims.
 
     Returns
     -------
@@ -110,10 +106,9 @@ def reliability(
     """
     choose("metric", metric, MEASURES)
     _check(n_splits, level)
-    feature = feature_dim(reps, feature)
-    reps = check_representations(reps, model, stimulus, feature)
+    reps = check_representations(reps)
     if not callable(MEASURES[metric].function):
-        check_shared(reps, f"metric={metric!r}", model, feature)
+        check_shared(reps, f"metric={metric!r}")
         reps = reps.assign_attrs(space="shared")
     distances = dispersion(
         reps,
@@ -121,17 +116,14 @@ def reliability(
         pairwise=True,
         k=k,
         rdm_metric=rdm_metric,
-        model=model,
-        stimulus=stimulus,
-        feature=feature,
     )
-    seed = int(np.random.default_rng(rng).integers(2**63))
-    rank = natural_rank(reps.indexes[model])
+    told, seed = seed_of(rng)
+    rank = natural_rank(reps.indexes["model"])
     parts = apply(
         kernels.model_halves,
         distances,
-        xr.DataArray(rank, dims=model),
-        core=[[model, f"{model}_2", stimulus], [model]],
+        xr.DataArray(rank, dims="model"),
+        core=[["model", "model_2", "stimulus"], ["model"]],
         out=[[]] * len(NAMES),
         dtypes=[np.float64] * len(NAMES),
         seed=seed,
@@ -148,6 +140,7 @@ def reliability(
         n_models=len(rank),
         n_splits=len(kernels.halves(rank, seed, n_splits)),
         level=level,
+        seed=told,
     )
 
 
@@ -161,13 +154,7 @@ def alignment_reliability(
     level: float = 0.95,
     k: int = 10,
     rdm_metric: str = "correlation",
-    join: Join = "exact",
-    pair_on: PairOn | None = None,
-    repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
     **options: Any,
 ) -> xr.Dataset:
     """Does one half of the stimuli order the model pairs as the other half does?
@@ -185,7 +172,7 @@ def alignment_reliability(
         with the neighbours and RDM rows of all stimuli, and averaged over each half.
     level : float
         Share of the splits between ``lower`` and ``upper``.
-    k, rdm_metric, join, pair_on, repeats, model, stimulus, feature
+    k, rdm_metric
         As in ``alignment``.
     rng : Generator, int or None
         Source of the splits, which follow the labels of the stimuli, and of folds.
@@ -230,30 +217,28 @@ def alignment_reliability(
     >>> bool(found["lower"] <= found["reliability"] <= found["upper"] <= 1)
     True
     """
-    a, b = paired(pair_on, repeats, stimulus, feature, a=a, b=b)
     _check(n_splits, level)
     choose("pool", pool, ["all", "half"])
-    seed = int(np.random.default_rng(rng).integers(2**63))
+    pair = Pair(a, b, rng)
+    a, b, seed = pair.a, pair.b, pair.stream
     own = own_options(metric, options, k=k, rdm_metric=rdm_metric, rng=seed)
-    a, b, dropped = sides(a, b, (model, stimulus, feature), join)
-    first = kernels.halves(natural_rank(a.indexes[stimulus]), seed, n_splits)
-    pairs = [f"{model}_a", f"{model}_b"]
+    first = kernels.halves(natural_rank(a.indexes["stimulus"]), seed, n_splits)
+    pairs = ["model_a", "model_b"]
     each = SCORES[metric].per == "stimulus"
 
     def scored(chosen: Any) -> xr.DataArray:
-        where = {stimulus: chosen}
+        where = {"stimulus": chosen}
         scores = alignment(
-            a.isel(where), b.isel(where), metric, k=k, rdm_metric=rdm_metric, rng=seed,
-            model=model, stimulus=stimulus, feature=feature, **options,
-        ).reset_coords(drop=True)  # fmt: skip
-        return scores.mean(stimulus) if each and pool == "half" else scores
+            a.isel(where), b.isel(where), metric, k=k, rdm_metric=rdm_metric, rng=seed, **options
+        ).reset_coords(drop=True)
+        return scores.mean("stimulus") if each and pool == "half" else scores
 
     if each and pool == "all":
         both = apply(
             kernels.half_means,
             scored(slice(None)),
-            xr.DataArray(first, dims=(SPLIT, stimulus)),
-            core=[[*pairs, stimulus], [SPLIT, stimulus]],
+            xr.DataArray(first, dims=(SPLIT, "stimulus")),
+            core=[[*pairs, "stimulus"], [SPLIT, "stimulus"]],
             out=[[SPLIT, *pairs]] * 2,
             dtypes=[np.float64] * 2,
         )
@@ -274,15 +259,13 @@ def alignment_reliability(
         parts,
         **{
             "metric": metric,
-            "modality_a": a.attrs.get("modality"),
-            "modality_b": b.attrs.get("modality"),
-            "n_model_pairs": a.sizes[model] * b.sizes[model],
+            "n_model_pairs": a.sizes["model"] * b.sizes["model"],
             "n_splits": len(first),
             "pool": pool if each else None,
             "level": level,
-            "n_dropped": dropped,
+            "seed": pair.seed,
+            **pair.attrs,
             **plain(own),
-            **told_of(pair_on, repeats),
         },
     )
 

@@ -52,7 +52,8 @@ def check_dims(array: object, *dims: str, what: str = "reps") -> xr.DataArray:
     if missing:
         raise SchemaError(
             f"{what} needs the dims {list(dims)} and has {list(map(str, array.dims))}: "
-            f"{missing} missing; rename the dim, or name yours by keyword ({missing[0]}='…')"
+            f"{missing} missing; xconverge.from_xarray(array, {missing[0]}='…') brings in an array "
+            "whose dims have other names"
         )
     if array.dtype.kind not in "fiub":
         raise SchemaError(f"{what} must hold real numbers, got dtype {array.dtype}")
@@ -85,8 +86,8 @@ def check_labels(array: xr.DataArray, *dims: str, what: str = "reps") -> None:
 
 def check_only(array: object, *dims: str, what: str) -> xr.DataArray:
     """A DataArray with labels on these dims, and no other dim."""
-    checked = check_dims(array, *dims, what=what)
-    check_labels(checked, *dims, what=what)
+    checked = check_dims(array, "model", "stimulus", "feature", what=what)
+    check_labels(checked, "model", "stimulus", "feature", what=what)
     if checked.ndim > len(dims):
         raise SchemaError(
             f"{what} must have the dim{'s' * (len(dims) > 1)} {' and '.join(map(repr, dims))} "
@@ -95,23 +96,29 @@ def check_only(array: object, *dims: str, what: str) -> xr.DataArray:
     return checked
 
 
-def check_representations(
-    reps: object, model: str, stimulus: str, feature: str, what: str = "reps"
-) -> xr.DataArray:
-    """Dims and labels of a representation set; its values are not read."""
-    array = check_dims(reps, model, stimulus, feature, what=what)
-    check_labels(array, model, stimulus, what=what)
-    if not array.sizes[feature]:
-        raise SchemaError(f"{what} is empty: {feature!r} has size 0")
+def check_representations(reps: object, what: str = "reps") -> xr.DataArray:
+    """Dims and labels of a representation set; its values are not read.
+
+    The coordinates of a shared space (``component``) and a neighbour graph (``neighbor``) get the
+    dim ``feature``, so that nothing behind this door knows another name.
+    """
+    array = check_dims(as_features(reps), "model", "stimulus", "feature", what=what)
+    check_labels(array, "model", "stimulus", what=what)
+    if not array.sizes["feature"]:
+        raise SchemaError(f"{what} is empty: 'feature' has size 0")
     return array
 
 
-def feature_dim(reps: object, feature: str) -> str:
-    """The dim of the coordinates: ``component`` of a shared space, ``neighbor`` of a graph."""
+def as_features(reps: Any) -> Any:
+    """What lies along ``component`` or ``neighbor``, along ``feature``; spaces are marked."""
     dims = getattr(reps, "dims", ())
-    if feature == "feature" and "feature" not in dims:
-        return next((dim for dim in ("component", NEIGHBOR_DIM) if dim in dims), feature)
-    return feature
+    if "feature" in dims:
+        return reps
+    if "component" in dims:
+        # a space has one width: the padding of raw features means nothing in it
+        bare = reps.rename(component="feature").drop_vars("n_features", errors="ignore")
+        return bare.assign_attrs(space=reps.attrs.get("space", "shared"))
+    return reps.rename({NEIGHBOR_DIM: "feature"}) if NEIGHBOR_DIM in dims else reps
 
 
 def is_graph(reps: xr.DataArray) -> bool:
@@ -142,11 +149,11 @@ def read_coordinates(array: xr.DataArray) -> xr.DataArray:
     return array.assign_coords(read)
 
 
-def widths(reps: xr.DataArray, feature: str = "feature", what: str = "reps") -> xr.DataArray:
+def widths(reps: xr.DataArray, what: str = "reps") -> xr.DataArray:
     """How many leading features are real: ``n_features``, or all of them where it is absent."""
     check_features(reps, what)
-    full = reps.sizes[feature]
-    if "n_features" not in reps.coords or feature == "component":
+    full = reps.sizes["feature"]
+    if "n_features" not in reps.coords:
         return xr.DataArray(np.int64(full))
     coord = reps.coords["n_features"]
     values = np.asarray(coord.values)
@@ -158,7 +165,7 @@ def widths(reps: xr.DataArray, feature: str = "feature", what: str = "reps") -> 
             else "this model"
         )
         raise SchemaError(
-            f"{what}: n_features must be whole and between 1 and {full} ({feature!r} has {full}); "
+            f"{what}: n_features must be whole and between 1 and {full} ('feature' has {full}); "
             f"it is {np.unique(values[wrong]).tolist()} for {who}"
         )
     return xr.DataArray(
@@ -166,17 +173,17 @@ def widths(reps: xr.DataArray, feature: str = "feature", what: str = "reps") -> 
     )
 
 
-def check_shared(reps: xr.DataArray, call: str, model: str, feature: str) -> None:
+def check_shared(reps: xr.DataArray, call: str) -> None:
     """Models can be compared feature by feature: equally wide, and marked as a shared space."""
-    real = widths(reps, feature)
+    real = widths(reps)
     if len(np.unique(real)) > 1:
-        who = reps.indexes[model]
+        who = reps.indexes["model"]
         raise SchemaError(
             f"{call} compares features by position, but the models differ in width: n_features "
             f"is {listing(real.values.ravel())} for {listing(who)}; bring them into one space "
             "with xconverge.shared_space, or use a basis-free metric"
         )
-    if reps.attrs.get("space", "shared" if feature == "component" else "") != "shared":
+    if reps.attrs.get("space") != "shared":
         warnings.warn(
             f"{call} compares features by position, and nothing says that the models share their "
             "axes: networks that agree then look unrelated. Use "
@@ -187,49 +194,39 @@ def check_shared(reps: xr.DataArray, call: str, model: str, feature: str) -> Non
         )
 
 
-def group_numbers(
-    reps: xr.DataArray, by: str, model: str
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def group_numbers(reps: xr.DataArray, by: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Number (model) of the group of each model, and the values of the model coordinate ``by``.
 
     Groups are numbered in order of appearance.
     """
-    if by not in reps.coords or reps.coords[by].dims != (model,):
-        there = [str(n) for n, c in reps.coords.items() if c.dims == (model,) and n != model]
+    if by not in reps.coords or reps.coords[by].dims != ("model",):
+        there = [str(n) for n, c in reps.coords.items() if c.dims == ("model",) and n != "model"]
         raise SchemaError(
-            f"{by!r} must be a coordinate on {model!r} that groups the models; there is "
+            f"{by!r} must be a coordinate on 'model' that groups the models; there is "
             f"{listing(there) or 'none'}"
         )
     numbers, values = pd.factorize(np.asarray(reps.coords[by].values, dtype=object))
     if (numbers < 0).any():
         raise SchemaError(
-            f"{by!r} is missing for {listing(reps.indexes[model][numbers < 0])}; every model "
+            f"{by!r} is missing for {listing(reps.indexes['model'][numbers < 0])}; every model "
             "needs a group"
         )
     return numbers, values
 
 
-def model_groups(reps: xr.DataArray, by: str, model: str) -> dict[Any, np.ndarray[Any, Any]]:
+def model_groups(reps: xr.DataArray, by: str) -> dict[Any, np.ndarray[Any, Any]]:
     """Positions of the models of each group."""
-    numbers, values = group_numbers(reps, by, model)
+    numbers, values = group_numbers(reps, by)
     return {value: np.flatnonzero(numbers == i) for i, value in enumerate(values)}
 
 
-def validate(
-    reps: xr.DataArray,
-    *,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
-) -> xr.DataArray:
+def validate(reps: xr.DataArray) -> xr.DataArray:
     """Check a representation set against the data model, and return it unchanged.
 
     Parameters
     ----------
     reps : DataArray
         (model, stimulus, feature), extra dims allowed.
-    model, stimulus, feature : str
-        Names of the dims.
 
     Returns
     -------
@@ -256,15 +253,15 @@ def validate(
     >>> validate(reps) is reps
     True
     """
-    array = check_dims(reps, model, stimulus, feature)
+    array = check_dims(reps, "model", "stimulus", "feature")
     faults = _faults(
-        lambda: check_labels(array, model),
-        lambda: check_labels(array, stimulus),
-        lambda: check_representations(array, model, stimulus, feature),
-        lambda: widths(array, feature),
+        lambda: check_labels(array, "model"),
+        lambda: check_labels(array, "stimulus"),
+        lambda: check_representations(array),
+        lambda: widths(array),
     )
-    values = [] if faults else _faulty_values(array, model, stimulus, feature)
-    text = _faults(lambda: check_text(array, model), lambda: check_text(array, stimulus))
+    values = [] if faults else _faulty_values(array)
+    text = _faults(lambda: check_text(array, "model"), lambda: check_text(array, "stimulus"))
     faults = [*faults, *text, *values]
     if faults:
         raise SchemaError("\n".join(faults))
@@ -303,18 +300,18 @@ def check_text(array: xr.DataArray, dim: str, what: str = "reps") -> None:
     check_twins(labels, f"{what} has labels on {dim!r}")
 
 
-def _faulty_values(array: xr.DataArray, model: str, stimulus: str, feature: str) -> list[str]:
-    real = xr.DataArray(np.arange(array.sizes[feature]), dims=feature) < widths(array, feature)
+def _faulty_values(array: xr.DataArray) -> list[str]:
+    real = xr.DataArray(np.arange(array.sizes["feature"]), dims="feature") < widths(array)
     missing = array.isnull()
     counts = xr.Dataset(
         {
-            "nan": (missing & real).sum(dim=feature),
-            "inf": ((abs(array) == np.inf) & real).sum(dim=feature),
-            "padding": (~missing & ~real).sum(dim=feature),
-            "width": xr.DataArray(widths(array, feature)),
+            "nan": (missing & real).sum(dim="feature"),
+            "inf": ((abs(array) == np.inf) & real).sum(dim="feature"),
+            "padding": (~missing & ~real).sum(dim="feature"),
+            "width": xr.DataArray(widths(array)),
         }
     ).compute()
-    extra = [dim for dim in counts["nan"].dims if dim not in (model, stimulus)]
+    extra = [dim for dim in counts["nan"].dims if dim not in ("model", "stimulus")]
     kinds = {
         "NaN inside a row": (counts["nan"] > 0) & (counts["nan"] < counts["width"]),
         "infinity": counts["inf"] > 0,
@@ -322,9 +319,9 @@ def _faulty_values(array: xr.DataArray, model: str, stimulus: str, feature: str)
     }
     faults = []
     for kind, mask in kinds.items():
-        for name in array.indexes[model]:
-            here = mask.sel({model: name}).any(extra)
+        for name in array.indexes["model"]:
+            here = mask.sel({"model": name}).any(extra)
             if here.any():
-                who = listing(array.indexes[stimulus][here.values])
+                who = listing(array.indexes["stimulus"][here.values])
                 faults.append(f"reps has {kind}: model {name!r}, stimulus {who}")
     return faults

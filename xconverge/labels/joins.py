@@ -61,7 +61,7 @@ def join_labels(
             f"missing from {names[1]}: {listing(left[~left.isin(right)]) or 'none'}; "
             f"missing from {names[0]}: {listing(right[~right.isin(left)]) or 'none'}. "
             f"{_nearly(left, right, dim, names)}"
-            + ('Use join="inner" to keep those in both' if len(common) else UNLIKE)
+            + ('Keep those in both with xconverge.pair(…, join="inner")' if len(common) else UNLIKE)
         )
     if not len(common):
         raise SchemaError(
@@ -70,6 +70,36 @@ def join_labels(
             f"{_nearly(left, right, dim, names)}{UNLIKE}"
         )
     return take(a, dim, common), take(b, dim, common), len(left) + len(right) - 2 * len(common)
+
+
+def join_all(join: Join, **arrays: xr.DataArray) -> tuple[list[xr.DataArray], int]:
+    """Bring arrays, RDMs among them, to the same stimuli in the order of the first.
+
+    Returns them, and how many stimuli not all of them have (always 0 for ``join="exact"``).
+    """
+    choose("join", join, ["exact", "inner"])
+    names = list(arrays)
+    found = [
+        square_rdm(array, name) if "stimulus_2" in array.dims else array
+        for name, array in arrays.items()
+    ]
+    first = found[0]
+    for name, array in zip(names[1:], found[1:], strict=True):
+        join_labels(first, array, "stimulus", join, (names[0], name))
+    indexes = [array.indexes["stimulus"] for array in found]
+    common = indexes[0]
+    every = common
+    for index in indexes[1:]:
+        common = common[common.isin(index)]
+        every = every.union(index, sort=False)
+    if not len(common):
+        raise SchemaError(f"{', '.join(names)} share no label on 'stimulus'. {UNLIKE}")
+    joined = []
+    for array in found:
+        for dim in ("stimulus", "stimulus_2"):
+            array = take(array, dim, common) if dim in array.dims else array
+        joined.append(array)
+    return joined, len(every) - len(common)
 
 
 def kind_of(values: Iterable[Any]) -> str:
@@ -83,7 +113,7 @@ def kind_of(values: Iterable[Any]) -> str:
 
 UNLIKE = (
     "Were they named alike? Stimuli whose labels are those of a coordinate on the other side are "
-    "paired with pair_on='…'"
+    "paired by xconverge.pair(…, on='…')"
 )
 
 
@@ -137,15 +167,15 @@ def take(array: xr.DataArray, dim: str, labels: pd.Index) -> xr.DataArray:
     return array if index.equals(labels) else array.isel({dim: index.get_indexer(labels)})
 
 
-def square_rdm(array: xr.DataArray, what: str, stimulus: str) -> xr.DataArray:
+def square_rdm(array: xr.DataArray, what: str) -> xr.DataArray:
     """An RDM with the same labels on both dims, columns in the order of the rows."""
-    second = f"{stimulus}_2"
-    array = check_dims(array, stimulus, second, what=what)
-    check_labels(array, stimulus, second, what=what)
-    rows, columns = array.indexes[stimulus], array.indexes[second]
+    second = "stimulus_2"
+    array = check_dims(array, "stimulus", second, what=what)
+    check_labels(array, "stimulus", second, what=what)
+    rows, columns = array.indexes["stimulus"], array.indexes[second]
     if len(rows) != len(columns) or not rows.isin(columns).all():
         raise SchemaError(
-            f"{what} must have the same labels on {stimulus!r} and {second!r}; "
+            f"{what} must have the same labels on 'stimulus' and {second!r}; "
             f"only among the rows: {listing(rows[~rows.isin(columns)])}"
         )
     return take(array, second, rows)

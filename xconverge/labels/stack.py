@@ -20,9 +20,6 @@ def stack_models(
     join: Literal["exact", "inner", "outer"] = "exact",
     stimuli: Sequence[str] | None = None,
     modality: str | None = None,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
 ) -> xr.DataArray:
     """Stack models of different widths into one representation set.
 
@@ -39,8 +36,6 @@ def stack_models(
         Labels of the rows of plain arrays.
     modality : str, optional
         Goes into ``attrs["modality"]``.
-    model, stimulus, feature : str
-        Names of the dims.
 
     Returns
     -------
@@ -64,56 +59,52 @@ def stack_models(
     if not models:
         raise SchemaError("stack_models needs at least one model, got none")
     arrays = {
-        str(name): _one_model(str(name), array, stimuli, stimulus, feature).drop_vars(
-            model, errors="ignore"
-        )
+        str(name): _one_model(str(name), array, stimuli).drop_vars("model", errors="ignore")
         for name, array in models.items()
     }
     names = list(arrays)
     if len(names) != len(models):
         raise SchemaError(f"model names are not unique as text: {listing(models)}")
     first = arrays[names[0]]
-    index = first.indexes[stimulus]
+    index = first.indexes["stimulus"]
     for name in names[1:]:
-        other = arrays[name].indexes[stimulus]
+        other = arrays[name].indexes["stimulus"]
         if join == "exact":
-            join_labels(first, arrays[name], stimulus, "exact", (repr(names[0]), repr(name)))
+            join_labels(first, arrays[name], "stimulus", "exact", (repr(names[0]), repr(name)))
         elif join == "inner":
             index = index[index.isin(other)]
         else:
             index = index.append(other[~other.isin(index)])
     if not len(index):
-        raise SchemaError(f"the models share no label on {stimulus!r}: {listing(names)}")
-    width = max(array.sizes[feature] for array in arrays.values())
+        raise SchemaError(f"the models share no label on 'stimulus': {listing(names)}")
+    width = max(array.sizes["feature"] for array in arrays.values())
     dtype = np.result_type(*(array.dtype for array in arrays.values()))
     dtype = dtype if dtype.kind == "f" else np.dtype(np.float64)
     padded = [
         array.reset_coords(drop=True)
         .astype(dtype)
-        .reindex({stimulus: index})
-        .pad({feature: (0, width - array.sizes[feature])}, constant_values=np.nan)
+        .reindex({"stimulus": index})
+        .pad({"feature": (0, width - array.sizes["feature"])}, constant_values=np.nan)
         for array in arrays.values()
     ]
     along = xr.concat(
         padded,
-        pd.Index(names, name=model, dtype=object),
+        pd.Index(names, name="model", dtype=object),
         join="exact",
         coords="minimal",
         compat="override",
         combine_attrs="drop_conflicts",
-    ).transpose(..., model, stimulus, feature)
-    along = along.assign_coords(_coordinates(arrays, index, model, stimulus))
-    n_features = [array.sizes[feature] for array in arrays.values()]
-    along = along.assign_coords(n_features=(model, np.asarray(n_features, np.int64)))
+    ).transpose(..., "model", "stimulus", "feature")
+    along = along.assign_coords(_coordinates(arrays, index))
+    n_features = [array.sizes["feature"] for array in arrays.values()]
+    along = along.assign_coords(n_features=("model", np.asarray(n_features, np.int64)))
     along = along.rename("representation")
     if modality is not None:
         along.attrs["modality"] = modality
     return along
 
 
-def _one_model(
-    name: str, array: Any, stimuli: Sequence[str] | None, stimulus: str, feature: str
-) -> xr.DataArray:
+def _one_model(name: str, array: Any, stimuli: Sequence[str] | None) -> xr.DataArray:
     what = f"model {name!r}"
     if not isinstance(array, xr.DataArray):
         if stimuli is None:
@@ -126,29 +117,27 @@ def _one_model(
                 f"got {getattr(array, 'shape', type(array).__name__)}"
             )
         labels = np.asarray([str(label) for label in stimuli], dtype=object)
-        array = xr.DataArray(array, dims=(stimulus, feature), coords={stimulus: labels})
-    array = check_dims(array, stimulus, feature, what=what)
-    check_labels(array, stimulus, what=what)
-    if not array.sizes[feature]:
-        raise SchemaError(f"{what} has no features: {feature!r} has size 0")
-    real = slice(int(widths(array, feature, what)))
-    labelled: xr.DataArray = array.isel({feature: real})
-    return labelled.drop_vars(["n_features", feature], errors="ignore")
+        array = xr.DataArray(array, dims=("stimulus", "feature"), coords={"stimulus": labels})
+    array = check_dims(array, "stimulus", "feature", what=what)
+    check_labels(array, "stimulus", what=what)
+    if not array.sizes["feature"]:
+        raise SchemaError(f"{what} has no features: 'feature' has size 0")
+    real = slice(int(widths(array, what)))
+    labelled: xr.DataArray = array.isel({"feature": real})
+    return labelled.drop_vars(["n_features", "feature"], errors="ignore")
 
 
-def _coordinates(
-    arrays: Mapping[str, xr.DataArray], index: pd.Index, model: str, stimulus: str
-) -> dict[str, tuple[str, Any]]:
+def _coordinates(arrays: Mapping[str, xr.DataArray], index: pd.Index) -> dict[str, tuple[str, Any]]:
     """Stimulus coordinates, merged; scalar coordinates, one entry a model."""
     merged: dict[str, tuple[str, Any]] = {}
     for name, array in arrays.items():
         for key, coord in array.coords.items():
-            if key == stimulus or coord.dims != (stimulus,):
+            if key == "stimulus" or coord.dims != ("stimulus",):
                 continue
-            here = pd.Series(coord.values, index=array.indexes[stimulus]).reindex(index)
+            here = pd.Series(coord.values, index=array.indexes["stimulus"]).reindex(index)
             known = merged.get(str(key))
             if known is None:
-                merged[str(key)] = (stimulus, here.to_numpy())
+                merged[str(key)] = ("stimulus", here.to_numpy())
                 continue
             old, new = pd.Series(known[1], index=index), here
             differ = old.notna() & new.notna() & (old != new)
@@ -157,7 +146,7 @@ def _coordinates(
                     f"coordinate {key!r} of model {name!r} contradicts that of the models before "
                     f"it at {listing(index[differ])}; rename one of them"
                 )
-            merged[str(key)] = (stimulus, old.where(old.notna(), new).to_numpy())
+            merged[str(key)] = ("stimulus", old.where(old.notna(), new).to_numpy())
     scalars = sorted({str(k) for a in arrays.values() for k, c in a.coords.items() if not c.dims})
     for key in scalars:
         lacking = [name for name, array in arrays.items() if key not in array.coords]
@@ -165,5 +154,5 @@ def _coordinates(
             raise SchemaError(
                 f"coordinate {key!r} is there for some models but not for {listing(lacking)}"
             )
-        merged[key] = (model, np.asarray([a.coords[key].item() for a in arrays.values()]))
+        merged[key] = ("model", np.asarray([a.coords[key].item() for a in arrays.values()]))
     return merged

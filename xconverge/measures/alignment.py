@@ -9,13 +9,9 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from xconverge.engine.apply import apply
 from xconverge.engine.measure import Measure
-from xconverge.engine.pair import PairOn, Repeats, paired, told_of
+from xconverge.engine.pair import Pair
 from xconverge.engine.resampling import blocks_of, draw, joined, seen, summarized
-from xconverge.kernels.vectors import Array
-from xconverge.labels.checks import Dims, check_representations, feature_dim
-from xconverge.labels.joins import Join, join_labels, on_side
 from xconverge.labels.messages import choose, listing
 from xconverge.labels.variables import describe
 from xconverge.measures import by_kernels, by_maps, by_neighbors, by_rdm
@@ -37,17 +33,10 @@ def alignment(
     *,
     k: int = 10,
     rdm_metric: str = "correlation",
-    join: Join = "exact",
-    pair_on: PairOn | None = None,
-    repeats: Repeats = "mean",
     neighbors: Literal["exact", "approximate"] = "exact",
     layers: Literal["half", "max"] | None = None,
-    network: str = "network",
     n_permutations: int = 200,
-    rng: np.random.Generator | int | None = 0,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
+    rng: np.random.Generator | int | None = None,
     **options: Any,
 ) -> xr.DataArray:
     """How well every model of one modality agrees with every model of another.
@@ -67,14 +56,6 @@ def alignment(
         ``cknna``.
     rdm_metric : {"correlation", "cosine", "euclidean", "sqeuclidean"}
         Distance between stimuli, for ``rdm`` and ``rsa``.
-    join : {"exact", "inner"}
-        Refuse differing sets of stimuli, or keep those in both; how many were dropped is in
-        ``attrs["n_dropped"]``.
-    pair_on : str or (str, str), optional
-        To pair by a stimulus coordinate instead of the labels, as ``pair`` does; two names are
-        those of ``a`` and of ``b``.
-    repeats : {"mean", "keep"}
-        Rows of one value of ``pair_on``: averaged, or each kept along a dim ``repeat``.
     neighbors : {"exact", "approximate"}
         How neighbours are searched, for the measures of neighbour lists (all of those but
         ``cknna``): among all stimuli, or by the index of ``neighbor_graph``, whose recall is in the
@@ -90,9 +71,7 @@ def alignment(
     n_permutations : int
         Of the null of ``layers="max"``.
     rng : Generator, int or None
-        Source of halves, permutations and folds; 0 by default, so that calls agree.
-    model, stimulus, feature : str
-        Names of the dims.
+        Source of halves, permutations and folds; the seed that was used is in ``attrs["seed"]``.
     **options
         Of the metric. ``cknna``: ``centered=False``, True for its published reading instead of
         the coded one. ``cka``: ``kernel="linear"`` or ``"rbf"``, ``debiased=True``, ``sigma=1.0``
@@ -153,12 +132,10 @@ def alignment(
     >>> alignment(reps, 2 * reps + 1, "cka").values.round(6).tolist()
     [[1.0]]
     """
-    a, b = paired(pair_on, repeats, stimulus, feature, a=a, b=b)
-    seed = int(np.random.default_rng(rng).integers(2**63))
-    options = own_options(metric, options, k=k, rdm_metric=rdm_metric, rng=seed)
+    pair = Pair(a, b, rng)
+    a, b = pair.a, pair.b
+    options = own_options(metric, options, k=k, rdm_metric=rdm_metric, rng=pair.stream)
     measure = MEASURES[metric]
-    dims = (model, stimulus, feature)
-    a, b, dropped = sides(a, b, dims, join)
     choose("neighbors", neighbors, ["exact", "approximate"])
     if neighbors != "exact":
         if metric not in OF_LISTS:
@@ -166,27 +143,27 @@ def alignment(
                 f"neighbors={neighbors!r} is for measures of neighbour lists "
                 f"({listing(OF_LISTS)}); metric={metric!r} is none"
             )
-        a, b = (standing_for(side, k, neighbors, dims) for side in (a, b))
-    score = partial(measure.function, dims=dims, **options)
+        a, b = (standing_for(side, k, neighbors) for side in (a, b))
+    score = partial(measure.function, **options)
     sign = -1 if measure.kind == "distance" else 1
     if layers is not None:
         choose("layers", layers, ["half", "max"])
-        a, b = (networks(side, what, dims, network, "layer") for side, what in ((a, "a"), (b, "b")))
+        a, b = (networks(side, what) for side, what in ((a, "a"), (b, "b")))
     if layers == "half":
 
         def per_pair(a: xr.DataArray, b: xr.DataArray) -> xr.DataArray:
             scores: xr.DataArray = score(a, b)
-            return scores.mean(stimulus, keep_attrs=True) if stimulus in scores.dims else scores
+            return scores.mean("stimulus", keep_attrs=True) if "stimulus" in scores.dims else scores
 
-        result = on_halves(a, b, per_pair, sign, dims, network, np.random.default_rng(rng))
+        result = on_halves(a, b, per_pair, sign, np.random.default_rng(rng))
     elif layers == "max":
         if n_permutations < 1:
             raise ValueError(f"n_permutations={n_permutations} must be at least 1")
         assert measure.null is not None
         blocks = blocks_of(n_permutations, lazy=bool(a.chunks or b.chunks))
-        null = measure.null(a, b, dims, **options)
-        draws = joined(draw(null, seen(a, dims), seen(b, dims), dims, blocks, seed), n_permutations)
-        table = summarized(maximum(draws, a, b, sign, dims, network), ALPHA, best_of(measure))
+        null = measure.null(a, b, **options)
+        draws = joined(draw(null, seen(a), seen(b), blocks, pair.stream), n_permutations)
+        table = summarized(maximum(draws, a, b, sign), ALPHA, best_of(measure))
         result = table["score"].assign_coords(
             p_value=table["p_value"], threshold=table["threshold"]
         )
@@ -194,20 +171,17 @@ def alignment(
     else:
         result = score(a, b)
         if measure.per == "model pair":
-            result = result.assign_coords(n_stimuli=common_stimuli(a, b, dims))
-    order = [f"{model}_a", f"{model}_b", *([stimulus] if stimulus in result.dims else [])]
+            result = result.assign_coords(n_stimuli=pair.n_stimuli())
+    order = ["model_a", "model_b", *(["stimulus"] if "stimulus" in result.dims else [])]
     result = describe(
         result.transpose(..., *order),
         "alignment",
         **{
             "metric": metric,
             "kind": measure.kind,
-            "modality_a": a.attrs.get("modality"),
-            "modality_b": b.attrs.get("modality"),
             "layers": layers,
             "neighbors": None if neighbors == "exact" else neighbors,
-            "n_dropped": dropped,
-            **told_of(pair_on, repeats),
+            **pair.attrs,
             **result.attrs,
         },
     )
@@ -215,18 +189,6 @@ def alignment(
 
 
 OF_LISTS = ["mutual_knn", "cycle_knn", "lcs_knn", "edit_distance_knn"]
-
-
-def common_stimuli(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> xr.DataArray:
-    """How many stimuli both models of a pair saw."""
-    model, stimulus, _ = dims
-    there = [on_side(seen(side, dims), model, f"_{what}") for side, what in ((a, "a"), (b, "b"))]
-    count = apply(_count_both, *there, core=[[stimulus]] * 2, dtypes=[np.int64])
-    return describe(count, "n_stimuli").reset_coords(drop=True)
-
-
-def _count_both(a: Array, b: Array) -> int:
-    return int(np.count_nonzero(a & b))
 
 
 def best_of(measure: Measure) -> float:
@@ -243,22 +205,6 @@ def plain(options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def sides(
-    a: xr.DataArray, b: xr.DataArray, dims: Dims, join: Join
-) -> tuple[xr.DataArray, xr.DataArray, int]:
-    """Both sides with the same stimuli, and how many were dropped."""
-    model, stimulus, feature = dims
-    checked: list[xr.DataArray] = []
-    for side, what in ((a, "a"), (b, "b")):
-        dim = feature_dim(side, feature)
-        array = check_representations(side, model, stimulus, dim, what)
-        if dim == "component":
-            array = array.assign_attrs(space="shared").drop_vars("n_features", errors="ignore")
-        checked.append(array.rename({dim: feature}) if dim != feature else array)
-    a, b, dropped = join_labels(checked[0], checked[1], stimulus, join)
-    return *_both_coordinates(a, b, stimulus), dropped
-
-
 def own_options(metric: str, options: dict[str, Any], **shared: Any) -> dict[str, Any]:
     """Options of a metric, and those of the shared arguments that it has; others are an error."""
     choose("metric", metric, MEASURES)
@@ -271,17 +217,3 @@ def own_options(metric: str, options: dict[str, Any], **shared: Any) -> dict[str
             f"{', '.join(mine) or 'none'}"
         )
     return options | {name: value for name, value in shared.items() if name in mine}
-
-
-def _both_coordinates(
-    a: xr.DataArray, b: xr.DataArray, stimulus: str
-) -> tuple[xr.DataArray, xr.DataArray]:
-    """Stimulus coordinates that contradict each other get the suffix of their side."""
-    clash = [
-        str(name)
-        for name, coord in a.coords.items()
-        if coord.dims == (stimulus,)
-        and name in b.coords
-        and not coord.variable.equals(b.coords[name].variable)
-    ]
-    return a.rename({n: f"{n}_a" for n in clash}), b.rename({n: f"{n}_b" for n in clash})

@@ -13,7 +13,7 @@ from xconverge.engine.measure import Measure, Part, Recipe
 from xconverge.kernels import cka as kernels
 from xconverge.kernels import moved, resampled
 from xconverge.kernels.vectors import working_dtype
-from xconverge.labels.checks import Dims, widths
+from xconverge.labels.checks import widths
 from xconverge.labels.joins import natural_rank, on_side
 from xconverge.labels.messages import choose, listing
 from xconverge.measures import long_pairs
@@ -22,7 +22,6 @@ from xconverge.measures import long_pairs
 def cka(
     a: xr.DataArray,
     b: xr.DataArray,
-    dims: Dims,
     *,
     kernel: str = "linear",
     debiased: bool = True,
@@ -31,27 +30,26 @@ def cka(
     """Centred kernel alignment with a linear or an RBF kernel."""
     choose("kernel", kernel, ["linear", "rbf"])
     if not debiased:
-        warn_if_wider(a, b, dims, "metric='cka', debiased=False")
-    long = long_pairs.are_long(a, b, dims)
+        warn_if_wider(a, b, "metric='cka', debiased=False")
+    long = long_pairs.are_long(a, b)
     if kernel == "linear":
-        result = (long_pairs.linear_cka if long else _linear)(a, b, dims, debiased)
+        result = (long_pairs.linear_cka if long else _linear)(a, b, debiased)
     elif sigma > 0:
-        result = (long_pairs.rbf_cka if long else _rbf)(a, b, dims, debiased, sigma)
+        result = (long_pairs.rbf_cka if long else _rbf)(a, b, debiased, sigma)
         result = result.assign_attrs(sigma=float(sigma))
     else:
         raise ValueError(f"sigma={sigma} must be above 0")
     return result.assign_attrs(kernel=kernel, debiased=int(debiased))
 
 
-def warn_if_wider(a: xr.DataArray, b: xr.DataArray, dims: Dims, call: str) -> None:
+def warn_if_wider(a: xr.DataArray, b: xr.DataArray, call: str) -> None:
     """Models of both sides have so many features that any two of them can be mapped together."""
-    model, stimulus, feature = dims
     wide = []
     for side in (a, b):
-        n = side.sizes[stimulus]
-        is_wide, _ = xr.broadcast(widths(side, feature) >= n - 1, side[model])
-        is_wide = is_wide.any([dim for dim in is_wide.dims if dim != model])
-        wide.append(side.indexes[model][is_wide.values])
+        n = side.sizes["stimulus"]
+        is_wide, _ = xr.broadcast(widths(side) >= n - 1, side["model"])
+        is_wide = is_wide.any([dim for dim in is_wide.dims if dim != "model"])
+        wide.append(side.indexes["model"][is_wide.values])
     if all(map(len, wide)):
         warnings.warn(
             f"{call}: as many features as stimuli ({n}) in {listing(wide[0])} and "
@@ -62,124 +60,116 @@ def warn_if_wider(a: xr.DataArray, b: xr.DataArray, dims: Dims, call: str) -> No
         )
 
 
-def _linear(a: xr.DataArray, b: xr.DataArray, dims: Dims, debiased: bool) -> xr.DataArray:
-    model, stimulus, feature = dims
+def _linear(a: xr.DataArray, b: xr.DataArray, debiased: bool) -> xr.DataArray:
     parts: list[xr.DataArray] = []
     core: list[list[str]] = []
     for side, what in ((a, "a"), (b, "b")):
-        rows, real = centered_rows(side, dims, what)
-        own = apply(kernels.own_hsic, rows, real, core=[[stimulus, feature], []], debiased=debiased)
-        inside = f"{feature}_{what}"
+        rows, real = centered_rows(side, what)
+        own = apply(
+            kernels.own_hsic, rows, real, core=[["stimulus", "feature"], []], debiased=debiased
+        )
+        inside = f"feature_{what}"
         parts += [
-            on_side(part, model, f"_{what}") for part in (rows.rename({feature: inside}), real, own)
+            on_side(part, "model", f"_{what}")
+            for part in (rows.rename({"feature": inside}), real, own)
         ]
-        core += [[stimulus, inside], [], []]
+        core += [["stimulus", inside], [], []]
     result: xr.DataArray = apply(kernels.linear_cka, *parts, core=core, debiased=debiased)
     return result
 
 
-def centered_rows(side: xr.DataArray, dims: Dims, what: str) -> tuple[xr.DataArray, xr.DataArray]:
+def centered_rows(side: xr.DataArray, what: str) -> tuple[xr.DataArray, xr.DataArray]:
     """Centred rows of unit scale, once a model, and their width: at most the number of stimuli."""
-    model, stimulus, feature = dims
-    real = widths(side, feature, what)
+    real = widths(side, what)
     rows: xr.DataArray = apply(
         kernels.centered,
         side,
         real,
-        core=[[stimulus, feature], []],
-        out=[[stimulus, feature]],
+        core=[["stimulus", "feature"], []],
+        out=[["stimulus", "feature"]],
         dtypes=[working_dtype(side.dtype)],
-        labels=(model, stimulus),
+        labels=("model", "stimulus"),
         what=what,
     )
-    return rows, real.clip(max=side.sizes[stimulus])
+    return rows, real.clip(max=side.sizes["stimulus"])
 
 
-def _rbf(
-    a: xr.DataArray, b: xr.DataArray, dims: Dims, debiased: bool, sigma: float
-) -> xr.DataArray:
-    model, stimulus, feature = dims
+def _rbf(a: xr.DataArray, b: xr.DataArray, debiased: bool, sigma: float) -> xr.DataArray:
     rows = [
-        on_side(_scaled(side, dims, sigma, what), model, f"_{what}")
+        on_side(_scaled(side, sigma, what), "model", f"_{what}")
         for side, what in ((a, "a"), (b, "b"))
     ]
     result: xr.DataArray = apply(
         kernels.rbf_cka,
         *rows,
-        core=[[f"{model}_{w}", stimulus, f"{feature}_{w}"] for w in ("a", "b")],
-        out=[[f"{model}_a", f"{model}_b"]],
+        core=[[f"model_{w}", "stimulus", f"feature_{w}"] for w in ("a", "b")],
+        out=[["model_a", "model_b"]],
         debiased=debiased,
     )
     return result
 
 
-def _scaled(side: xr.DataArray, dims: Dims, sigma: float, what: str) -> xr.DataArray:
+def _scaled(side: xr.DataArray, sigma: float, what: str) -> xr.DataArray:
     """Rows whose squared distances go into the RBF kernel, once a model."""
-    model, stimulus, feature = dims
     rows: xr.DataArray = apply(
         kernels.scaled,
         side,
-        widths(side, feature, what),
+        widths(side, what),
         xr.DataArray(float(sigma)),
-        xr.DataArray(natural_rank(side.indexes[stimulus]), dims=stimulus),
-        core=[[stimulus, feature], [], [], [stimulus]],
-        out=[[stimulus, feature]],
-        labels=(model, stimulus),
+        xr.DataArray(natural_rank(side.indexes["stimulus"]), dims="stimulus"),
+        core=[["stimulus", "feature"], [], [], ["stimulus"]],
+        out=[["stimulus", "feature"]],
+        labels=("model", "stimulus"),
         what=what,
     )
-    return rows.rename({feature: f"{feature}_{what}"})
+    return rows.rename({"feature": f"feature_{what}"})
 
 
 def _null(
     a: xr.DataArray,
     b: xr.DataArray,
-    dims: Dims,
     *,
     kernel: str = "linear",
     debiased: bool = True,
     sigma: float = 1.0,
 ) -> Recipe:
     choose("kernel", kernel, ["linear", "rbf"])
-    _, stimulus, feature = dims
     options = {"debiased": debiased}
     if kernel == "rbf":
         parts_a, parts_b = (
-            [(_scaled(side, dims, sigma, what), [stimulus, f"{feature}_{what}"])]
+            [(_scaled(side, sigma, what), ["stimulus", f"feature_{what}"])]
             for side, what in ((a, "a"), (b, "b"))
         )
         none = 0.0 if debiased else None
         return Recipe(moved.rbf_cka_null, parts_a, parts_b, chance=none, options=options)
-    linear_a, linear_b = (linear_parts(side, dims, what) for side, what in ((a, "a"), (b, "b")))
-    chance = 0.0 if debiased else _biased_chance(linear_a, linear_b, dims)
+    linear_a, linear_b = (linear_parts(side, what) for side, what in ((a, "a"), (b, "b")))
+    chance = 0.0 if debiased else _biased_chance(linear_a, linear_b)
     return Recipe(moved.linear_cka_null, linear_a, linear_b, chance=chance, options=options)
 
 
 def _resampled(
     a: xr.DataArray,
     b: xr.DataArray,
-    dims: Dims,
     *,
     kernel: str = "linear",
     debiased: bool = True,
     sigma: float = 1.0,
 ) -> Recipe:
-    recipe = _null(a, b, dims, kernel=kernel, debiased=debiased, sigma=sigma)
+    recipe = _null(a, b, kernel=kernel, debiased=debiased, sigma=sigma)
     return replace(recipe, scores=resampled.linear_cka if kernel == "linear" else resampled.rbf_cka)
 
 
-def linear_parts(side: xr.DataArray, dims: Dims, what: str) -> list[Part]:
+def linear_parts(side: xr.DataArray, what: str) -> list[Part]:
     """Centred rows and their widths, as parts of a null."""
-    _, stimulus, feature = dims
-    rows, real = centered_rows(side, dims, what)
-    inside = f"{feature}_{what}"
-    return [(rows.rename({feature: inside}), [stimulus, inside]), (real, [])]
+    rows, real = centered_rows(side, what)
+    inside = f"feature_{what}"
+    return [(rows.rename({"feature": inside}), ["stimulus", inside]), (real, [])]
 
 
-def _biased_chance(a: Sequence[Part], b: Sequence[Part], dims: Dims) -> xr.DataArray:
+def _biased_chance(a: Sequence[Part], b: Sequence[Part]) -> xr.DataArray:
     """Mean of biased linear CKA over all permutations, per pair."""
-    model, _, _ = dims
     parts = [
-        (on_side(array, model, f"_{what}"), core)
+        (on_side(array, "model", f"_{what}"), core)
         for side, what in ((a, "a"), (b, "b"))
         for array, core in side
     ]

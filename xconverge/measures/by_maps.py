@@ -14,7 +14,7 @@ from xconverge.kernels import refitted
 from xconverge.kernels.canonical import leading_scores, mean_canonical_correlation
 from xconverge.kernels.procrustes import angle
 from xconverge.kernels.ridge import held_out_scores
-from xconverge.labels.checks import Dims, widths
+from xconverge.labels.checks import widths
 from xconverge.labels.joins import on_side
 from xconverge.labels.messages import choose
 from xconverge.measures import long_pairs
@@ -25,22 +25,21 @@ Rng = np.random.Generator | int | None
 
 
 def _folds(
-    a: xr.DataArray, b: xr.DataArray, folds: int, stimulus: str, groups: str | None, rng: Rng
+    a: xr.DataArray, b: xr.DataArray, folds: int, groups: str | None, rng: Rng
 ) -> xr.DataArray:
     """Folds of the common stimuli, which have the same order; groups are those of either side."""
-    return fold_numbers(b if groups in b.coords else a, folds, stimulus, groups, rng)
+    return fold_numbers(b if groups in b.coords else a, folds, groups, rng)
 
 
-def procrustes(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> xr.DataArray:
+def procrustes(a: xr.DataArray, b: xr.DataArray) -> xr.DataArray:
     """Angle between centred, scaled models after the best rotation."""
-    model, _, _ = dims
-    warn_if_wider(a, b, dims, "metric='procrustes'")
-    if long_pairs.are_long(a, b, dims):
-        return long_pairs.procrustes(a, b, dims).assign_attrs(units="radian")
+    warn_if_wider(a, b, "metric='procrustes'")
+    if long_pairs.are_long(a, b):
+        return long_pairs.procrustes(a, b).assign_attrs(units="radian")
     parts = [
-        (on_side(array, model, f"_{what}"), core)
+        (on_side(array, "model", f"_{what}"), core)
         for side, what in ((a, "a"), (b, "b"))
-        for array, core in linear_parts(side.astype(np.float64), dims, what)
+        for array, core in linear_parts(side.astype(np.float64), what)
     ]
     result: xr.DataArray = apply(
         angle, *(array for array, _ in parts), core=[core for _, core in parts]
@@ -48,10 +47,10 @@ def procrustes(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> xr.DataArray:
     return result.assign_attrs(units="radian")
 
 
-def _procrustes_null(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> Recipe:
-    warn_if_wider(a, b, dims, "metric='procrustes'")
+def _procrustes_null(a: xr.DataArray, b: xr.DataArray) -> Recipe:
+    warn_if_wider(a, b, "metric='procrustes'")
     parts_a, parts_b = (
-        linear_parts(side.astype(np.float64), dims, what) for side, what in ((a, "a"), (b, "b"))
+        linear_parts(side.astype(np.float64), what) for side, what in ((a, "a"), (b, "b"))
     )
     return Recipe(refitted.procrustes_null, parts_a, parts_b, least=2)
 
@@ -59,7 +58,6 @@ def _procrustes_null(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> Recipe:
 def svcca(
     a: xr.DataArray,
     b: xr.DataArray,
-    dims: Dims,
     *,
     n_components: int = 10,
     folds: int | None = 5,
@@ -67,17 +65,16 @@ def svcca(
     rng: Rng = 0,
 ) -> xr.DataArray:
     """Mean canonical correlation of the leading components."""
-    model, stimulus, _ = dims
-    number = _svcca_folds(a, b, dims, n_components, folds, groups, rng)
-    if long_pairs.have_sums(a, b, dims, folds or 1):
-        result = long_pairs.svcca(a, b, dims, number, n_components)
+    number = _svcca_folds(a, b, n_components, folds, groups, rng)
+    if long_pairs.have_sums(a, b, folds or 1):
+        result = long_pairs.svcca(a, b, number, n_components)
     else:
-        scores = _svcca_scores(a, b, dims, n_components, number)
+        scores = _svcca_scores(a, b, n_components, number)
         result = apply(
             mean_canonical_correlation,
-            *(on_side(s, model, f"_{what}") for s, what in zip(scores, "ab", strict=True)),
+            *(on_side(s, "model", f"_{what}") for s, what in zip(scores, "ab", strict=True)),
             number,
-            core=[["_fold", stimulus, "_score"]] * 2 + [[stimulus]],
+            core=[["_fold", "stimulus", "_score"]] * 2 + [["stimulus"]],
         )
     return result.assign_attrs(n_components=n_components, folds=folds or 0, groups=groups)
 
@@ -85,24 +82,24 @@ def svcca(
 def _svcca_folds(
     a: xr.DataArray,
     b: xr.DataArray,
-    dims: Dims,
     n_components: int,
     folds: int | None,
     groups: str | None,
     rng: Rng,
 ) -> xr.DataArray:
     """The fold of every stimulus, -1 without folds."""
-    _, stimulus, _ = dims
     if n_components < 1:
         raise ValueError(f"n_components={n_components} must be at least 1")
     number = (
-        xr.full_like(a[stimulus], -1, dtype=np.int64).reset_coords(drop=True).drop_vars(stimulus)
+        xr.full_like(a["stimulus"], -1, dtype=np.int64)
+        .reset_coords(drop=True)
+        .drop_vars("stimulus")
         if folds is None
-        else _folds(a, b, folds, stimulus, groups, rng)
+        else _folds(a, b, folds, groups, rng)
     )
-    if folds is None and 2 * n_components >= a.sizes[stimulus]:
+    if folds is None and 2 * n_components >= a.sizes["stimulus"]:
         warnings.warn(
-            f"metric='svcca' without folds: {n_components} components for {a.sizes[stimulus]} "
+            f"metric='svcca' without folds: {n_components} components for {a.sizes['stimulus']} "
             "stimuli; unrelated models then look alike. Give folds, or fewer components",
             RuntimeWarning,
             stacklevel=4,
@@ -111,20 +108,19 @@ def _svcca_folds(
 
 
 def _svcca_scores(
-    a: xr.DataArray, b: xr.DataArray, dims: Dims, n_components: int, number: xr.DataArray
+    a: xr.DataArray, b: xr.DataArray, n_components: int, number: xr.DataArray
 ) -> tuple[xr.DataArray, xr.DataArray]:
     """Scores (model, fold, stimulus, score) of both sides."""
-    model, stimulus, feature = dims
     scores_a, scores_b = (
         apply(
             leading_scores,
             side,
-            widths(side, feature, what),
+            widths(side, what),
             number,
-            core=[[stimulus, feature], [], [stimulus]],
-            out=[["_fold", stimulus, "_score"]],
+            core=[["stimulus", "feature"], [], ["stimulus"]],
+            out=[["_fold", "stimulus", "_score"]],
             sizes={"_fold": max(int(number.max()) + 1, 1), "_score": n_components},
-            labels=(model, stimulus),
+            labels=("model", "stimulus"),
             what=what,
             n_components=n_components,
         )
@@ -136,22 +132,20 @@ def _svcca_scores(
 def _svcca_null(
     a: xr.DataArray,
     b: xr.DataArray,
-    dims: Dims,
     *,
     n_components: int = 10,
     folds: int | None = 5,
     groups: str | None = None,
     rng: Rng = 0,
 ) -> Recipe:
-    _, stimulus, _ = dims
-    number = _svcca_folds(a, b, dims, n_components, folds, groups, rng)
-    scores_a, scores_b = _svcca_scores(a, b, dims, n_components, number)
-    core = ["_fold", stimulus, "_score"]
+    number = _svcca_folds(a, b, n_components, folds, groups, rng)
+    scores_a, scores_b = _svcca_scores(a, b, n_components, number)
+    core = ["_fold", "stimulus", "_score"]
     return Recipe(
         refitted.svcca_null,
         [(scores_a, core)],
         [(scores_b, core)],
-        [(number, [stimulus])],
+        [(number, ["stimulus"])],
         strata=None if folds is None else number,
         least=n_components + 2,
     )
@@ -160,7 +154,6 @@ def _svcca_null(
 def linear_predictivity(
     a: xr.DataArray,
     b: xr.DataArray,
-    dims: Dims,
     *,
     score: str = "r",
     folds: int = 5,
@@ -168,19 +161,24 @@ def linear_predictivity(
     rng: Rng = 0,
 ) -> xr.DataArray:
     """How well ridge regression predicts every model of b from every model of a, held out."""
-    model, stimulus, feature = dims
-    fold = _predictivity_folds(a, b, dims, score, folds, groups, rng)
-    if long_pairs.have_sums(a, b, dims, folds):
-        r, r2 = long_pairs.linear_predictivity(a, b, dims, fold)
+    fold = _predictivity_folds(a, b, score, folds, groups, rng)
+    if long_pairs.have_sums(a, b, folds):
+        r, r2 = long_pairs.linear_predictivity(a, b, fold)
     else:
-        parts_a, parts_b = _predictivity_parts(a, b, dims)
-        side = f"{model}_b"
+        parts_a, parts_b = _predictivity_parts(a, b)
+        side = "model_b"
         r, r2 = apply(
             held_out_scores,
-            *(on_side(part, model, "_a") for part in parts_a),
-            *(on_side(part, model, "_b") for part in parts_b),
+            *(on_side(part, "model", "_a") for part in parts_a),
+            *(on_side(part, "model", "_b") for part in parts_b),
             fold,
-            core=[[stimulus, feature], [], [side, stimulus, f"{feature}_b"], [side], [stimulus]],
+            core=[
+                ["stimulus", "feature"],
+                [],
+                [side, "stimulus", "feature_b"],
+                [side],
+                ["stimulus"],
+            ],
             out=[[side], [side]],
             dtypes=[np.float64, np.float64],
         )
@@ -189,54 +187,43 @@ def linear_predictivity(
 
 
 def _predictivity_folds(
-    a: xr.DataArray,
-    b: xr.DataArray,
-    dims: Dims,
-    score: str,
-    folds: int,
-    groups: str | None,
-    rng: Rng,
+    a: xr.DataArray, b: xr.DataArray, score: str, folds: int, groups: str | None, rng: Rng
 ) -> xr.DataArray:
     """The fold of every stimulus."""
     choose("score", score, ["r", "r2"])
     if folds < 3:
         raise ValueError(f"folds={folds}: nested cross-validation needs at least 3")
-    return _folds(a, b, folds, dims[1], groups, rng)
+    return _folds(a, b, folds, groups, rng)
 
 
 def _predictivity_parts(
-    a: xr.DataArray, b: xr.DataArray, dims: Dims
+    a: xr.DataArray, b: xr.DataArray
 ) -> tuple[list[xr.DataArray], list[xr.DataArray]]:
     """Rows and widths of both sides."""
-    model, _, feature = dims
-    rows_a, rows_b = (
-        prepared_rows(side, dims, "euclidean", what) for side, what in ((a, "a"), (b, "b"))
-    )
-    real_a, real_b = widths(a, feature, "a"), widths(b, feature, "b")
-    if model not in real_b.dims:
-        real_b = real_b.expand_dims({model: b.indexes[model]})
-    rows_b = rows_b.rename({feature: f"{feature}_b"})
+    rows_a, rows_b = (prepared_rows(side, "euclidean", what) for side, what in ((a, "a"), (b, "b")))
+    real_a, real_b = widths(a, "a"), widths(b, "b")
+    if "model" not in real_b.dims:
+        real_b = real_b.expand_dims({"model": b.indexes["model"]})
+    rows_b = rows_b.rename({"feature": "feature_b"})
     return [rows_a, real_a], [rows_b, real_b]
 
 
 def _predictivity_null(
     a: xr.DataArray,
     b: xr.DataArray,
-    dims: Dims,
     *,
     score: str = "r",
     folds: int = 5,
     groups: str | None = None,
     rng: Rng = 0,
 ) -> Recipe:
-    _, stimulus, feature = dims
-    fold = _predictivity_folds(a, b, dims, score, folds, groups, rng)
-    parts_a, parts_b = _predictivity_parts(a, b, dims)
+    fold = _predictivity_folds(a, b, score, folds, groups, rng)
+    parts_a, parts_b = _predictivity_parts(a, b)
     return Recipe(
         refitted.predictivity_null,
-        list(zip(parts_a, [[stimulus, feature], []], strict=True)),
-        list(zip(parts_b, [[stimulus, f"{feature}_b"], []], strict=True)),
-        [(fold, [stimulus])],
+        list(zip(parts_a, [["stimulus", "feature"], []], strict=True)),
+        list(zip(parts_b, [["stimulus", "feature_b"], []], strict=True)),
+        [(fold, ["stimulus"])],
         strata=fold,
         least=6,
         options={"score": score},

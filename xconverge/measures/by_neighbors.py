@@ -14,66 +14,64 @@ from xconverge.kernels import graphs, intervals, resampled
 from xconverge.kernels import neighbors as kernels
 from xconverge.kernels.cka import cknna as cknna_kernel
 from xconverge.kernels.vectors import Array
-from xconverge.labels.checks import Dims, check_features
+from xconverge.labels.checks import check_features
 from xconverge.labels.joins import on_side
 from xconverge.measures.neighbors import NEIGHBOR, check_k, neighbor_lists
 
 
 def _compare(
-    a: xr.DataArray, b: xr.DataArray, dims: Dims, k: int, kernel: Callable[[Array, Array], Array]
+    a: xr.DataArray, b: xr.DataArray, k: int, kernel: Callable[[Array, Array], Array]
 ) -> xr.DataArray:
-    model, stimulus, _ = dims
-    check_k(k, a.sizes[stimulus])
+    check_k(k, a.sizes["stimulus"])
     lists = [
-        on_side(neighbor_lists(side, dims, k, what)[0], model, f"_{what}")
+        on_side(neighbor_lists(side, k, what)[0], "model", f"_{what}")
         for side, what in ((a, "a"), (b, "b"))
     ]
-    result: xr.DataArray = apply(kernel, *lists, core=[[stimulus, NEIGHBOR]] * 2, out=[[stimulus]])
+    result: xr.DataArray = apply(
+        kernel, *lists, core=[["stimulus", NEIGHBOR]] * 2, out=[["stimulus"]]
+    )
     return result
 
 
-def mutual_knn(a: xr.DataArray, b: xr.DataArray, dims: Dims, *, k: int = 10) -> xr.DataArray:
+def mutual_knn(a: xr.DataArray, b: xr.DataArray, *, k: int = 10) -> xr.DataArray:
     """Share of the k neighbours that both have, per stimulus."""
-    result = _compare(a, b, dims, k, kernels.overlap)
-    return result.assign_attrs(k=k, chance=k / (a.sizes[dims[1]] - 1))
+    result = _compare(a, b, k, kernels.overlap)
+    return result.assign_attrs(k=k, chance=k / (a.sizes["stimulus"] - 1))
 
 
-def cycle_knn(a: xr.DataArray, b: xr.DataArray, dims: Dims, *, k: int = 10) -> xr.DataArray:
+def cycle_knn(a: xr.DataArray, b: xr.DataArray, *, k: int = 10) -> xr.DataArray:
     """How often a neighbour in b leads back in a."""
-    result = _compare(a, b, dims, k, kernels.cycle).mean(dims[1])
-    return result.assign_attrs(k=k, chance=1 - (1 - k / (a.sizes[dims[1]] - 1)) ** k)
+    result = _compare(a, b, k, kernels.cycle).mean("stimulus")
+    return result.assign_attrs(k=k, chance=1 - (1 - k / (a.sizes["stimulus"] - 1)) ** k)
 
 
-def lcs_knn(a: xr.DataArray, b: xr.DataArray, dims: Dims, *, k: int = 10) -> xr.DataArray:
+def lcs_knn(a: xr.DataArray, b: xr.DataArray, *, k: int = 10) -> xr.DataArray:
     """Mean length of the longest common subsequence of the ordered lists, as a share of k."""
-    return _compare(a, b, dims, k, kernels.common_subsequence).mean(dims[1]).assign_attrs(k=k)
+    return _compare(a, b, k, kernels.common_subsequence).mean("stimulus").assign_attrs(k=k)
 
 
-def edit_distance_knn(a: xr.DataArray, b: xr.DataArray, dims: Dims, *, k: int = 10) -> xr.DataArray:
+def edit_distance_knn(a: xr.DataArray, b: xr.DataArray, *, k: int = 10) -> xr.DataArray:
     """1 - mean Levenshtein distance of the ordered lists / k."""
-    return _compare(a, b, dims, k, kernels.edit_similarity).mean(dims[1]).assign_attrs(k=k)
+    return _compare(a, b, k, kernels.edit_similarity).mean("stimulus").assign_attrs(k=k)
 
 
-def _check_cknna(k: int, a: xr.DataArray, b: xr.DataArray, stimulus: str) -> None:
+def _check_cknna(k: int, a: xr.DataArray, b: xr.DataArray) -> None:
     check_features(a, "a")
     check_features(b, "b")
     if k < 2:
         raise ValueError(f"cknna needs k of at least 2, got {k}")
-    check_k(k, a.sizes[stimulus])
+    check_k(k, a.sizes["stimulus"])
 
 
-def cknna(
-    a: xr.DataArray, b: xr.DataArray, dims: Dims, *, k: int = 10, centered: bool = False
-) -> xr.DataArray:
+def cknna(a: xr.DataArray, b: xr.DataArray, *, k: int = 10, centered: bool = False) -> xr.DataArray:
     """CKA on common nearest neighbours, as coded by its authors, or as published (centered)."""
-    model, stimulus, _ = dims
-    _check_cknna(k, a, b, stimulus)
+    _check_cknna(k, a, b)
     sides = [
-        on_side(part, model, f"_{what}")
+        on_side(part, "model", f"_{what}")
         for side, what in ((a, "a"), (b, "b"))
-        for part in neighbor_lists(side, dims, k, what)
+        for part in neighbor_lists(side, k, what)
     ]
-    core = [[stimulus, NEIGHBOR], [stimulus, NEIGHBOR], [stimulus]] * 2
+    core = [["stimulus", NEIGHBOR], ["stimulus", NEIGHBOR], ["stimulus"]] * 2
     result: xr.DataArray = apply(cknna_kernel, *sides, core=core, centered=centered)
     return result.assign_attrs(k=k, centered=int(np.bool_(centered)))
 
@@ -81,41 +79,33 @@ def cknna(
 def _null(
     a: xr.DataArray,
     b: xr.DataArray,
-    dims: Dims,
     *,
     k: int = 10,
     scores: Callable[..., Array],
     exact: bool = False,
 ) -> Recipe:
     """The null of what compares neighbour lists; ``exact`` where its mean is k / (n - 1)."""
-    _, stimulus, _ = dims
-    n = a.sizes[stimulus]
+    n = a.sizes["stimulus"]
     check_k(k, n)
     lists_a, lists_b = (
-        [(neighbor_lists(side, dims, k, what)[0], [stimulus, NEIGHBOR])]
+        [(neighbor_lists(side, k, what)[0], ["stimulus", NEIGHBOR])]
         for side, what in ((a, "a"), (b, "b"))
     )
     return Recipe(scores, lists_a, lists_b, chance=k / (n - 1) if exact else None, least=2)
 
 
 def _resampled(
-    a: xr.DataArray,
-    b: xr.DataArray,
-    dims: Dims,
-    *,
-    k: int = 10,
-    scores: Callable[..., Array],
+    a: xr.DataArray, b: xr.DataArray, *, k: int = 10, scores: Callable[..., Array]
 ) -> Recipe:
     """What lists among stimuli drawn again are made of: lists of many more neighbours."""
-    _, stimulus, _ = dims
-    n = a.sizes[stimulus]
+    n = a.sizes["stimulus"]
     check_k(k, n)
     depth = min(n - 1, 8 * k + 40)
-    core = [stimulus, NEIGHBOR]
+    core = ["stimulus", NEIGHBOR]
     parts_a, parts_b = (
         [
             (part, core)
-            for part in neighbor_lists(side, dims, depth, what, search=resampled.long_lists)[:2]
+            for part in neighbor_lists(side, depth, what, search=resampled.long_lists)[:2]
         ]
         for side, what in ((a, "a"), (b, "b"))
     )
@@ -123,11 +113,11 @@ def _resampled(
 
 
 def _cknna_resampled(
-    a: xr.DataArray, b: xr.DataArray, dims: Dims, *, k: int = 10, centered: bool = False
+    a: xr.DataArray, b: xr.DataArray, *, k: int = 10, centered: bool = False
 ) -> Recipe:
     if centered:
         raise ValueError("centered=True has no interval: its means change with every draw")
-    return _resampled(a, b, dims, k=k, scores=resampled.drawn_cknna)
+    return _resampled(a, b, k=k, scores=resampled.drawn_cknna)
 
 
 def _compared(compare: Callable[[Array, Array], Array]) -> Callable[..., Recipe]:
@@ -135,35 +125,31 @@ def _compared(compare: Callable[[Array, Array], Array]) -> Callable[..., Recipe]
 
 
 def local_variances(
-    a: xr.DataArray, b: xr.DataArray, dims: Dims, *, k: int = 10
+    a: xr.DataArray, b: xr.DataArray, *, k: int = 10
 ) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
     """Mean overlap (model_a, model_b), its variance, and that of the mean over pairs ()."""
-    model, stimulus, _ = dims
-    pairs = [f"{model}_a", f"{model}_b"]
+    pairs = ["model_a", "model_b"]
     lists = [
-        on_side(neighbor_lists(side, dims, k, what)[0], model, f"_{what}")
+        on_side(neighbor_lists(side, k, what)[0], "model", f"_{what}")
         for side, what in ((a, "a"), (b, "b"))
     ]
-    shares = apply(kernels.overlap, *lists, core=[[stimulus, NEIGHBOR]] * 2, out=[[stimulus]])
+    shares = apply(kernels.overlap, *lists, core=[["stimulus", NEIGHBOR]] * 2, out=[["stimulus"]])
     variance, of_mean = apply(
         intervals.local_variances,
         shares,
         *lists,
-        core=[[*pairs, stimulus], *([side, stimulus, NEIGHBOR] for side in pairs)],
+        core=[[*pairs, "stimulus"], *([side, "stimulus", NEIGHBOR] for side in pairs)],
         out=[pairs, []],
         dtypes=[np.float64] * 2,
     )
-    return shares.mean(stimulus), variance, of_mean
+    return shares.mean("stimulus"), variance, of_mean
 
 
-def _cknna_null(
-    a: xr.DataArray, b: xr.DataArray, dims: Dims, *, k: int = 10, centered: bool = False
-) -> Recipe:
-    _, stimulus, _ = dims
-    _check_cknna(k, a, b, stimulus)
-    core = [[stimulus, NEIGHBOR], [stimulus, NEIGHBOR], [stimulus]]
+def _cknna_null(a: xr.DataArray, b: xr.DataArray, *, k: int = 10, centered: bool = False) -> Recipe:
+    _check_cknna(k, a, b)
+    core = [["stimulus", NEIGHBOR], ["stimulus", NEIGHBOR], ["stimulus"]]
     parts_a, parts_b = (
-        list(zip(neighbor_lists(side, dims, k, what), core, strict=True))
+        list(zip(neighbor_lists(side, k, what), core, strict=True))
         for side, what in ((a, "a"), (b, "b"))
     )
     return Recipe(graphs.cknna_null, parts_a, parts_b, options={"centered": centered})

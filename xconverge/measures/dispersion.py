@@ -16,10 +16,8 @@ from xconverge.kernels.neighbors import mean_overlap, overlap
 from xconverge.kernels.rdm import row_correlations
 from xconverge.kernels.vectors import METRICS, Metric
 from xconverge.labels.checks import (
-    Dims,
     check_representations,
     check_shared,
-    feature_dim,
     group_numbers,
     model_groups,
     widths,
@@ -45,9 +43,6 @@ def dispersion(
     leave_out: str | None = None,
     k: int = 10,
     rdm_metric: str = "correlation",
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
 ) -> xr.DataArray:
     """How differently the models represent each stimulus.
 
@@ -81,8 +76,6 @@ def dispersion(
         Neighbours, for ``neighborhood``.
     rdm_metric : str
         Distance between stimuli, for ``rdm``.
-    model, stimulus, feature : str
-        Names of the dims.
 
     Returns
     -------
@@ -134,10 +127,11 @@ def dispersion(
     True
     """
     choose("metric", metric, MEASURES)
-    feature = feature_dim(reps, feature)
-    reps = check_representations(reps, model, stimulus, feature)
-    if reps.sizes[model] < 2:
-        raise SchemaError(f"dispersion needs at least 2 models, got {listing(reps.indexes[model])}")
+    reps = check_representations(reps)
+    if reps.sizes["model"] < 2:
+        raise SchemaError(
+            f"dispersion needs at least 2 models, got {listing(reps.indexes['model'])}"
+        )
     if min_models < 2:
         raise ValueError(f"min_models={min_models}: dispersion needs at least 2 models")
     basis_free = callable(MEASURES[metric].function)
@@ -147,11 +141,11 @@ def dispersion(
         raise ValueError("normalize=True does not go with leave_out")
     if by is not None:
         options = {"normalize": normalize, "min_models": min_models, "k": k}
-        names = {"model": model, "stimulus": stimulus, "feature": feature}
+        names = {"model": "model", "stimulus": "stimulus", "feature": "feature"}
         return _by_group(reps, by, metric=metric, rdm_metric=rdm_metric, **options, **names)
     if normalize and (basis_free or pairwise):
         raise ValueError(
-            f"normalize=True divides by the norm of the vectors; it does not go with "
+            "normalize=True divides by the norm of the vectors; it does not go with "
             f"{'pairwise=True' if pairwise else f'metric={metric!r}'}"
         )
     if pairwise and metric == "consensus":
@@ -159,23 +153,22 @@ def dispersion(
             "metric='consensus' measures models against their mean, it has no pairs; "
             "use 'euclidean' for pairs"
         )
-    dims = (model, stimulus, feature)
     if not basis_free:
-        check_shared(reps, f"metric={metric!r}", model, feature)
-        reps = _real(reps, feature)
+        check_shared(reps, f"metric={metric!r}")
+        reps = _real(reps)
     everyone = pairwise or leave_out is not None
     if metric == "neighborhood":
-        check_k(k, reps.sizes[stimulus])
-        result = _neighborhood(reps, dims, k, everyone)
+        check_k(k, reps.sizes["stimulus"])
+        result = _neighborhood(reps, k, everyone)
     elif metric == "rdm":
         choose("rdm_metric", rdm_metric, METRICS)
-        result = _row_disagreement(reps, dims, rdm_metric, everyone)
+        result = _row_disagreement(reps, rdm_metric, everyone)
     elif everyone:
-        result = _pairs(reps, dims, MEASURES[metric].function)
+        result = _pairs(reps, MEASURES[metric].function)
     else:
-        result = _coordinates(reps, dims, metric, normalize)
+        result = _coordinates(reps, metric, normalize)
     if leave_out is not None:
-        result = _without(result, reps, leave_out, dims, metric == "consensus")
+        result = _without(result, reps, leave_out, metric == "consensus")
     if not pairwise:
         result = result.where(result["n_models"] >= min_models)
     return describe(
@@ -193,7 +186,7 @@ def dispersion(
 
 def _by_group(reps: xr.DataArray, by: str, **options: Any) -> xr.DataArray:
     model = options["model"]
-    groups = model_groups(reps, by, model)
+    groups = model_groups(reps, by)
     few = [group for group, members in groups.items() if len(members) < 2]
     if few:
         raise SchemaError(
@@ -215,30 +208,29 @@ def _by_group(reps: xr.DataArray, by: str, **options: Any) -> xr.DataArray:
 
 
 def _without(
-    pairs: xr.DataArray, reps: xr.DataArray, leave_out: str, dims: Dims, consensus: bool
+    pairs: xr.DataArray, reps: xr.DataArray, leave_out: str, consensus: bool
 ) -> xr.DataArray:
-    model, stimulus, _ = dims
-    numbers, groups = group_numbers(reps, leave_out, model)
+    numbers, groups = group_numbers(reps, leave_out)
     if len(groups) < 2:
         raise SchemaError(f"leave_out={leave_out!r} leaves no model: all are of one group")
     value, count = apply(
         partial(spread.without, consensus=consensus),
         pairs,
-        xr.DataArray(numbers, dims=model),
-        core=[[model, f"{model}_2", stimulus], [model]],
-        out=[[model, stimulus]] * 2,
+        xr.DataArray(numbers, dims="model"),
+        core=[["model", "model_2", "stimulus"], ["model"]],
+        out=[["model", "stimulus"]] * 2,
         dtypes=[np.float64, np.int64],
     )
     return _counted(value, count)
 
 
-def _real(reps: xr.DataArray, feature: str) -> xr.DataArray:
+def _real(reps: xr.DataArray) -> xr.DataArray:
     """Without the padding, where all models are equally wide."""
-    width = int(np.max(widths(reps, feature)))
-    return reps if width == reps.sizes[feature] else reps.isel({feature: slice(width)})
+    width = int(np.max(widths(reps)))
+    return reps if width == reps.sizes["feature"] else reps.isel({"feature": slice(width)})
 
 
-def _coordinates(reps: xr.DataArray, dims: Dims, metric: str, normalize: bool) -> xr.DataArray:
+def _coordinates(reps: xr.DataArray, metric: str, normalize: bool) -> xr.DataArray:
     distance: Metric = MEASURES[metric].function
     kernel, merging = partial(spread.mean_pair_distance, metric=distance), None
     if distance.linear:
@@ -248,74 +240,67 @@ def _coordinates(reps: xr.DataArray, dims: Dims, metric: str, normalize: bool) -
             partial(spread.merge, metric=distance),
             partial(spread.dispersion_of, name=metric),
         )
-    outputs: xr.DataArray = over_models(reps, dims, kernel, merging, {"_output": 3})
+    outputs: xr.DataArray = over_models(reps, kernel, merging, {"_output": 3})
     value, count, square = (outputs.isel(_output=i) for i in range(3))
     if normalize:
         value = value / square.where(square > 0) ** (1 if metric in SQUARED else 0.5)
     return _counted(value, count)
 
 
-def _neighborhood(reps: xr.DataArray, dims: Dims, k: int, pairwise: bool) -> xr.DataArray:
-    model, stimulus, _ = dims
-    lists, *_ = neighbor_lists(reps, dims, k)
+def _neighborhood(reps: xr.DataArray, k: int, pairwise: bool) -> xr.DataArray:
+    lists, *_ = neighbor_lists(reps, k)
     if pairwise:
         shared: xr.DataArray = apply(
             overlap,
             lists,
-            on_side(lists, model, "_2"),
-            core=[[stimulus, NEIGHBOR]] * 2,
-            out=[[stimulus]],
+            on_side(lists, "model", "_2"),
+            core=[["stimulus", NEIGHBOR]] * 2,
+            out=[["stimulus"]],
         )
         return 1 - shared
     value, count = apply(
         mean_overlap,
         lists,
-        core=[[model, stimulus, NEIGHBOR]],
-        out=[[stimulus]] * 2,
+        core=[["model", "stimulus", NEIGHBOR]],
+        out=[["stimulus"]] * 2,
         dtypes=[np.float64, np.int64],
     )
     return _counted(1 - value, count)
 
 
-def _pairs(reps: xr.DataArray, dims: Dims, metric: Metric) -> xr.DataArray:
-    model, stimulus, _ = dims
-    second = f"{model}_2"
-    size = reps.sizes[model]
+def _pairs(reps: xr.DataArray, metric: Metric) -> xr.DataArray:
+    second = "model_2"
+    size = reps.sizes["model"]
     pairs = over_models(
-        reps,
-        dims,
-        partial(spread.pair_distances, metric=metric),
-        None,
-        {model: size, second: size},
+        reps, partial(spread.pair_distances, metric=metric), None, {"model": size, second: size}
     )
-    pairs = pairs.transpose(..., model, second, stimulus)
-    return pairs.assign_coords(on_side(reps[model], model, "_2").coords)
+    pairs = pairs.transpose(..., "model", second, "stimulus")
+    return pairs.assign_coords(on_side(reps["model"], "model", "_2").coords)
 
 
-def _row_disagreement(reps: xr.DataArray, dims: Dims, metric: str, pairwise: bool) -> xr.DataArray:
-    model, stimulus, feature = dims
-    second = f"{model}_2"
-    if long_pairs.come_in_tiles(reps, reps, dims):
-        pairs = long_pairs.own_row_correlations(reps, dims, metric)
-        own = xr.DataArray(np.arange(reps.sizes[model]), dims=model)
-        there = pairs.isel({model: own, second: own}).notnull()
+def _row_disagreement(reps: xr.DataArray, metric: str, pairwise: bool) -> xr.DataArray:
+    second = "model_2"
+    if long_pairs.come_in_tiles(reps, reps):
+        pairs = long_pairs.own_row_correlations(reps, metric)
+        own = xr.DataArray(np.arange(reps.sizes["model"]), dims="model")
+        there = pairs.isel({"model": own, second: own}).notnull()
     else:
-        rows = prepared_rows(reps, dims, metric)
-        there = rows.isel({feature: 0}).notnull()
+        rows = prepared_rows(reps, metric)
+        there = rows.isel({"feature": 0}).notnull()
         pairs = apply(
             row_correlations,
             rows,
-            on_side(rows, model, "_2"),
-            core=[[model, stimulus, feature], [second, stimulus, feature]],
-            out=[[model, second, stimulus]],
+            on_side(rows, "model", "_2"),
+            core=[["model", "stimulus", "feature"], [second, "stimulus", "feature"]],
+            out=[["model", second, "stimulus"]],
             metric=metric,
         )
     if pairwise:
         return 1 - pairs
     value = apply(
-        spread.mean_over_pairs, 1 - pairs, core=[[model, second, stimulus]], out=[[stimulus]]
+        spread.mean_over_pairs, 1 - pairs, core=[["model", second, "stimulus"]], out=[["stimulus"]]
     )
-    return _counted(value, there.sum(model))
+    return _counted(value, there.sum("model"))
 
 
 def _counted(value: xr.DataArray, count: xr.DataArray) -> xr.DataArray:

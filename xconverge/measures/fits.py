@@ -25,7 +25,7 @@ from xconverge.kernels.procrustes import (
 )
 from xconverge.kernels.sums import cross_products, frames
 from xconverge.kernels.vectors import Array
-from xconverge.labels.checks import Dims, widths
+from xconverge.labels.checks import widths
 from xconverge.labels.joins import natural_rank
 
 LOADED_BYTES = 2**30
@@ -62,30 +62,26 @@ class Fit(NamedTuple):
 
 
 def fits(
-    reps: xr.DataArray,
-    fold: xr.DataArray | None,
-    options: Options,
-    rng: np.random.Generator,
-    dims: Dims,
+    reps: xr.DataArray, fold: xr.DataArray | None, options: Options, rng: np.random.Generator
 ) -> tuple[xr.DataArray, Array, list[Fit]]:
     """The space of all stimuli, then for each fold that of the others, turned onto the first.
 
     Returns also the representations, loaded if the fit was in memory, and which stimuli each
     model saw (M, n).
     """
-    number = np.zeros(reps.sizes[dims[1]], np.int64) if fold is None else fold.values
-    if _are_long(reps, options, dims):
-        found = _from_products(reps, number, options, rng, dims)
+    number = np.zeros(reps.sizes["stimulus"], np.int64) if fold is None else fold.values
+    if _are_long(reps, options):
+        found = _from_products(reps, number, options, rng)
         if found is not None:
             return reps, *found
-    _check_memory(reps, options, dims)
+    _check_memory(reps, options)
     reps = reps.compute()
-    return reps, *_in_memory(reps, number, options, rng, dims)
+    return reps, *_in_memory(reps, number, options, rng)
 
 
-def _dim(reps: xr.DataArray, n: int, options: Options, dims: Dims) -> int:
+def _dim(reps: xr.DataArray, n: int, options: Options) -> int:
     """Components of a space of ``n`` stimuli."""
-    return min(options.n_components or n, int(widths(reps, dims[2]).max()))
+    return min(options.n_components or n, int(widths(reps).max()))
 
 
 def _held_out(number: Array) -> range:
@@ -93,22 +89,22 @@ def _held_out(number: Array) -> range:
     return range(int(number.max()) + 1 if number.any() else 0)
 
 
-def _are_long(reps: xr.DataArray, options: Options, dims: Dims) -> bool:
+def _are_long(reps: xr.DataArray, options: Options) -> bool:
     """Whether a lazy set is not small, and its cross-products are smaller than its rows."""
-    n_models, n = reps.sizes[dims[0]], reps.sizes[dims[1]]
+    n_models, n = reps.sizes["model"], reps.sizes["stimulus"]
     return (
         reps.chunks is not None
         and reps.size * 8 > LOADED_BYTES
-        and n > 2 * max(n_models * _dim(reps, n, options, dims), reps.sizes[dims[2]])
+        and n > 2 * max(n_models * _dim(reps, n, options), reps.sizes["feature"])
     )
 
 
-def _check_memory(reps: xr.DataArray, options: Options, dims: Dims) -> None:
-    n_models, n = reps.sizes[dims[0]], reps.sizes[dims[1]]
-    rows = n_models * n * _dim(reps, n, options, dims)
+def _check_memory(reps: xr.DataArray, options: Options) -> None:
+    n_models, n = reps.sizes["model"], reps.sizes["stimulus"]
+    rows = n_models * n * _dim(reps, n, options)
     own = 0 if reps.chunks is None else reps.nbytes
     check_memory(
-        own + 32 * rows + 16 * n * reps.sizes[dims[2]],
+        own + 32 * rows + 16 * n * reps.sizes["feature"],
         1,
         f"A shared space of {n_models} models × {n:,} stimuli in memory",
         "fewer n_components, or no missing stimuli: .isel() those that all models saw and "
@@ -117,28 +113,27 @@ def _check_memory(reps: xr.DataArray, options: Options, dims: Dims) -> None:
 
 
 def _in_memory(
-    reps: xr.DataArray, number: Array, options: Options, rng: np.random.Generator, dims: Dims
+    reps: xr.DataArray, number: Array, options: Options, rng: np.random.Generator
 ) -> tuple[Array, list[Fit]]:
     """Stimuli are taken in the order of their labels."""
-    order = np.argsort(natural_rank(reps.indexes[dims[1]]))
+    order = np.argsort(natural_rank(reps.indexes["stimulus"]))
     number = number[order]
-    reps = reps.transpose(*dims).isel({dims[1]: order})
+    reps = reps.transpose("model", "stimulus", "feature").isel({"stimulus": order})
     everything = np.ones(len(order), bool)
-    seen, fit, consensus = _fit_to(reps, everything, options, rng, dims)
+    seen, fit, consensus = _fit_to(reps, everything, options, rng)
     found = [fit]
     for left_out in _held_out(number):
         train = number != left_out
-        _, part, own = _fit_to(reps, train, options, rng, dims)
+        _, part, own = _fit_to(reps, train, options, rng)
         found.append(part.turned(rotation_onto(own[train], consensus[train])))
     return seen[:, np.argsort(order)], found
 
 
 def _fit_to(
-    reps: xr.DataArray, train: Array, options: Options, rng: np.random.Generator, dims: Dims
+    reps: xr.DataArray, train: Array, options: Options, rng: np.random.Generator
 ) -> tuple[Array, Fit, Array]:
     """Which stimuli are there (M, n), the fit to ``train`` (n) of them, its consensus (n, d)."""
-    model, stimulus, feature = dims
-    real = np.broadcast_to(widths(reps, feature), reps.sizes[model])
+    real = np.broadcast_to(widths(reps), reps.sizes["model"])
     models = [
         named_rows(
             reduce,
@@ -146,16 +141,16 @@ def _fit_to(
             int(width),
             train,
             options.n_components,
-            _dim(reps, int(train.sum()), options, dims),
+            _dim(reps, int(train.sum()), options),
             name,
-            reps.indexes[stimulus],
+            reps.indexes["stimulus"],
             what="model",
         )
-        for values, width, name in zip(reps.values, real, reps.indexes[model], strict=True)
+        for values, width, name in zip(reps.values, real, reps.indexes["model"], strict=True)
     ]
     x = np.stack([part.rows for part in models])
     seen = np.stack([part.seen for part in models])
-    solution = _best(x, seen, reps.indexes[model], options, rng)
+    solution = _best(x, seen, reps.indexes["model"], options, rng)
     total = sum(float(np.vdot(rows, rows)) for rows in x)
     return seen, _fit([part.frame for part in models], solution, total), solution.consensus
 
@@ -177,45 +172,44 @@ def _best(
 
 
 def _from_products(
-    reps: xr.DataArray, number: Array, options: Options, rng: np.random.Generator, dims: Dims
+    reps: xr.DataArray, number: Array, options: Options, rng: np.random.Generator
 ) -> tuple[Array, list[Fit]] | None:
     """One pass for the frames of all folds, one for the cross-products of each fit.
 
     None where a model misses a stimulus: cross-products then do not suffice.
     """
-    model, stimulus, feature = dims
-    n_models, dim = reps.sizes[model], _dim(reps, len(number), options, dims)
+    n_models, dim = reps.sizes["model"], _dim(reps, len(number), options)
     trains = [np.ones(len(number), bool), *(number != fold for fold in _held_out(number))]
-    rows, real = handles(reps, dims), widths(reps, feature).broadcast_like(reps[model])
+    rows, real = handles(reps), widths(reps).broadcast_like(reps["model"])
     framing = apply(
         frames,
         rows,
         real,
-        xr.DataArray(number, dims=stimulus),
-        core=[[], [], [stimulus]],
-        out=[[stimulus], ["_fit", feature], ["_fit", feature, "_axis"], ["_fit"]],
+        xr.DataArray(number, dims="stimulus"),
+        core=[[], [], ["stimulus"]],
+        out=[["stimulus"], ["_fit", "feature"], ["_fit", "feature", "_axis"], ["_fit"]],
         sizes={
             "_fit": len(trains),
             "_axis": dim,
-            **{d: reps.sizes[d] for d in (stimulus, feature)},
+            **{d: reps.sizes[d] for d in ("stimulus", "feature")},
         },
         dtypes=[bool, float, float, float],
-        labels=(model, stimulus),
+        labels=("model", "stimulus"),
         named=reps,
         what="model",
         n_components=options.n_components,
         dim=dim,
     )
-    seen, *framed = (part.transpose(model, ...).values for part in compute(*framing))
+    seen, *framed = (part.transpose("model", ...).values for part in compute(*framing))
     if not seen.all():
         return None
     found: list[Fit] = []
-    goal = np.zeros((n_models, reps.sizes[feature], dim))
+    goal = np.zeros((n_models, reps.sizes["feature"], dim))
     for position, train in enumerate(trains):
         models = [Frame(*one) for one in zip(*(f[:, position] for f in framed), strict=True)]
-        gram, onto = _gathered(reps, rows, real, models, train, goal, dims)
+        gram, onto = _gathered(reps, rows, real, models, train, goal)
         x = virtual_rows(gram, n_models)
-        solution = _best(x, np.ones(x.shape[:2], bool), reps.indexes[model], options, rng)
+        solution = _best(x, np.ones(x.shape[:2], bool), reps.indexes["model"], options, rng)
         fit = _fit(models, solution, float(np.trace(gram)))
         if found:
             fit = fit.turned(rotation_onto(solution.rotation.reshape(-1, dim), onto))
@@ -232,15 +226,13 @@ def _gathered(
     models: Sequence[Frame],
     train: Array,
     goal: Array,
-    dims: Dims,
 ) -> tuple[Array, Array]:
     """Cross-products over the stimuli ``train``, a task for each worker."""
-    model, stimulus, feature = dims
     center, basis, scale = (
-        xr.DataArray(np.stack(field), dims=(model, feature, "_axis")[: np.ndim(field[0]) + 1])
+        xr.DataArray(np.stack(field), dims=("model", "feature", "_axis")[: np.ndim(field[0]) + 1])
         for field in zip(*models, strict=True)
     )
-    size = basis.sizes[model] * basis.sizes["_axis"]
+    size = basis.sizes["model"] * basis.sizes["_axis"]
     check_memory(
         32 * size**2,
         workers()[1],
@@ -256,17 +248,17 @@ def _gathered(
             center,
             basis,
             scale,
-            xr.DataArray(train, dims=stimulus),
-            xr.DataArray(goal, dims=(model, feature, "_goal")),
+            xr.DataArray(train, dims="stimulus"),
+            xr.DataArray(goal, dims=("model", "feature", "_goal")),
             core=[
-                [model], [model], [model, feature], [model, feature, "_axis"], [model],
-                [stimulus], [model, feature, "_goal"],
+                ["model"], ["model"], ["model", "feature"], ["model", "feature", "_axis"],
+                ["model"], ["stimulus"], ["model", "feature", "_goal"],
             ],
             out=[["_all", "_all_2"], ["_all", "_goal"]],
             sizes={"_all": size, "_all_2": size},
             dtypes=[float, float],
         )
-        for part in spans(reps.variable.chunksizes[stimulus], step)
+        for part in spans(reps.variable.chunksizes["stimulus"], step)
     ]  # fmt: skip
     (gram, onto), *others = compute(*sums)
     for more_gram, more_onto in others:

@@ -13,7 +13,6 @@ from xconverge.engine.resources import check_memory
 from xconverge.kernels import approximate
 from xconverge.labels.checks import (
     NEIGHBOR_DIM,
-    Dims,
     check_features,
     check_representations,
     is_graph,
@@ -33,9 +32,6 @@ def neighbor_graph(
     n_probes: int | None = None,
     n_checked: int = 1000,
     rng: np.random.Generator | int | None = 0,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
 ) -> xr.DataArray:
     """The k nearest neighbours of each stimulus inside each model, to save and use again.
 
@@ -59,8 +55,6 @@ def neighbor_graph(
         Stimuli whose exact neighbours are searched too, for the recall.
     rng : Generator, int or None
         Chooses these, and the cells.
-    model, stimulus, feature : str
-        Names of the dims.
 
     Returns
     -------
@@ -94,22 +88,21 @@ def neighbor_graph(
     (('model', 'stimulus', 'neighbor'), 1.0)
     """
     choose("neighbors", neighbors, ["exact", "approximate"])
-    reps = check_representations(reps, model, stimulus, feature)
+    reps = check_representations(reps)
     check_features(reps)
-    check_k(k, reps.sizes[stimulus])
-    dims = (model, stimulus, feature)
+    check_k(k, reps.sizes["stimulus"])
     recall = None
     if neighbors == "exact":
-        lists, *_ = neighbor_lists(reps, dims, k)
+        lists, *_ = neighbor_lists(reps, k)
     else:
-        lists, recall = _approximate(reps, dims, k, n_probes, n_checked, rng)
-    order = xr.DataArray(np.arange(reps.sizes[stimulus]), dims=stimulus)
+        lists, recall = _approximate(reps, k, n_probes, n_checked, rng)
+    order = xr.DataArray(np.arange(reps.sizes["stimulus"]), dims="stimulus")
     graph = lists.where(lists >= 0).rename({NEIGHBOR: NEIGHBOR_DIM}).assign_coords(position=order)
     graph = graph.drop_vars("n_features", errors="ignore")
     if recall is not None:
         graph = graph.assign_coords(recall=describe(recall, "recall").reset_coords(drop=True))
     return describe(
-        graph.transpose(..., model, stimulus, NEIGHBOR_DIM),
+        graph.transpose(..., "model", "stimulus", NEIGHBOR_DIM),
         "neighbor_graph",
         metric="cosine",
         k=k,
@@ -118,20 +111,16 @@ def neighbor_graph(
     )
 
 
-def standing_for(reps: xr.DataArray, k: int, neighbors: str, dims: Dims) -> xr.DataArray:
+def standing_for(reps: xr.DataArray, k: int, neighbors: str) -> xr.DataArray:
     """The neighbour graph of ``reps`` with its dims; a graph as it is."""
     if is_graph(reps):
         return reps
-    model, stimulus, feature = dims
-    graph = neighbor_graph(
-        reps, k, neighbors=neighbors, model=model, stimulus=stimulus, feature=feature
-    )
-    return graph.rename({NEIGHBOR_DIM: feature})
+    graph = neighbor_graph(reps, k, neighbors=neighbors)
+    return graph.rename({NEIGHBOR_DIM: "feature"})
 
 
 def _approximate(
     reps: xr.DataArray,
-    dims: Dims,
     k: int,
     n_probes: int | None,
     n_checked: int,
@@ -139,25 +128,24 @@ def _approximate(
 ) -> tuple[xr.DataArray, xr.DataArray]:
     """Lists (model, stimulus, neighbor) from an index, and their recall (model)."""
     approximate.faiss()
-    model, stimulus, feature = dims
-    n, width = reps.sizes[stimulus], reps.sizes[feature]
+    n, width = reps.sizes["stimulus"], reps.sizes["feature"]
     check_memory(
         4.5 * n * width + 16 * n * k,
-        reps.sizes[model],
+        reps.sizes["model"],
         f"An index of {n:,} stimuli × {width:,} features",
         "neighbors='exact', which reads blocks, or fewer features (xconverge.pca)",
     )
     seed = int(np.random.default_rng(rng).integers(2**31 - 1))
     found: Any = apply(
         approximate.nearest,
-        handles(reps, dims),
-        widths(reps, feature),
-        xr.DataArray(natural_rank(reps.indexes[stimulus]), dims=stimulus),
-        core=[[], [], [stimulus]],
-        out=[[stimulus, NEIGHBOR], []],
-        sizes={NEIGHBOR: k, stimulus: reps.sizes[stimulus]},
+        handles(reps),
+        widths(reps),
+        xr.DataArray(natural_rank(reps.indexes["stimulus"]), dims="stimulus"),
+        core=[[], [], ["stimulus"]],
+        out=[["stimulus", NEIGHBOR], []],
+        sizes={NEIGHBOR: k, "stimulus": reps.sizes["stimulus"]},
         dtypes=[np.int64, np.float64],
-        labels=(model, stimulus),
+        labels=("model", "stimulus"),
         named=reps,
         k=k,
         n_probes=n_probes,
@@ -165,7 +153,7 @@ def _approximate(
         seed=seed,
     )
     lists, recall = found
-    lists = lists.assign_coords(reps[stimulus].coords)
+    lists = lists.assign_coords(reps["stimulus"].coords)
     if reps.chunks is None:
         return lists.compute(), recall.compute()
     return lists, recall

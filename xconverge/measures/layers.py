@@ -12,7 +12,7 @@ import xarray as xr
 from xconverge.engine.apply import apply
 from xconverge.engine.resampling import DRAW
 from xconverge.kernels import layers as kernels
-from xconverge.labels.checks import Dims, group_numbers
+from xconverge.labels.checks import group_numbers
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import SchemaError
 
@@ -20,51 +20,43 @@ Score = Callable[[xr.DataArray, xr.DataArray], xr.DataArray]
 ALPHA = 0.05
 
 
-def networks(reps: xr.DataArray, what: str, dims: Dims, network: str, layer: str) -> xr.DataArray:
+def networks(reps: xr.DataArray, what: str) -> xr.DataArray:
     """Every layer a model, with the coordinate ``network``; a dim ``layer`` is stacked."""
-    model, _, _ = dims
-    if layer in reps.dims:
-        labels = reps.coords[layer].values if layer in reps.coords else range(reps.sizes[layer])
-        names = [f"{m} {name}" for m in reps.indexes[model] for name in labels]
-        owners = np.repeat(np.asarray(reps.indexes[model], dtype=object), reps.sizes[layer])
-        flat = reps.stack({"_layer": (model, layer)}, create_index=False)
-        flat = flat.drop_vars([model, layer], errors="ignore").rename({"_layer": model})
+    if "layer" in reps.dims:
+        labels = (
+            reps.coords["layer"].values if "layer" in reps.coords else range(reps.sizes["layer"])
+        )
+        names = [f"{m} {name}" for m in reps.indexes["model"] for name in labels]
+        owners = np.repeat(np.asarray(reps.indexes["model"], dtype=object), reps.sizes["layer"])
+        flat = reps.stack({"_layer": ("model", "layer")}, create_index=False)
+        flat = flat.drop_vars(["model", "layer"], errors="ignore").rename({"_layer": "model"})
         return flat.assign_coords(
-            {model: np.array(names, dtype=object), network: (model, owners)}
-        ).transpose(..., *dims)
-    if network not in reps.coords or reps.coords[network].dims != (model,):
+            {"model": np.array(names, dtype=object), "network": ("model", owners)}
+        ).transpose(..., "model", "stimulus", "feature")
+    if "network" not in reps.coords or reps.coords["network"].dims != ("model",):
         raise SchemaError(
             f"layers=… needs to know which models of {what} are layers of one network: a dim "
-            f"{layer!r}, or a coordinate {network!r} on {model!r}; there is neither"
+            "'layer', or a coordinate 'network' on 'model'; there is neither"
         )
     return reps
 
 
 def on_halves(
-    a: xr.DataArray,
-    b: xr.DataArray,
-    score: Score,
-    sign: int,
-    dims: Dims,
-    network: str,
-    rng: np.random.Generator,
+    a: xr.DataArray, b: xr.DataArray, score: Score, sign: int, rng: np.random.Generator
 ) -> xr.DataArray:
     """Score of the best pair of layers, chosen on one half of the stimuli, scored on the other.
 
     ``sign`` is -1 where the best is the smallest.
     """
-    _, stimulus, _ = dims
-    select, other = _halves(a, b, score, stimulus, rng)
-    result = _over_networks(kernels.chosen, [select, other], [(), ()], (a, b), sign, dims, network)
-    n = a.sizes[stimulus]
+    select, other = _halves(a, b, score, rng)
+    result = _over_networks(kernels.chosen, [select, other], [(), ()], (a, b), sign)
+    n = a.sizes["stimulus"]
     return result.assign_attrs({**other.attrs, "n_chosen_on": n // 2, "n_scored_on": n - n // 2})
 
 
-def maximum(
-    draws: xr.DataArray, a: xr.DataArray, b: xr.DataArray, sign: int, dims: Dims, network: str
-) -> xr.DataArray:
+def maximum(draws: xr.DataArray, a: xr.DataArray, b: xr.DataArray, sign: int) -> xr.DataArray:
     """Draws (draw, model_a, model_b) of the best pair of layers, the observed one first."""
-    return _over_networks(kernels.maxima, [draws], [(DRAW,)], (a, b), sign, dims, network)
+    return _over_networks(kernels.maxima, [draws], [(DRAW,)], (a, b), sign)
 
 
 def _over_networks(
@@ -73,13 +65,10 @@ def _over_networks(
     lead: Sequence[tuple[str, ...]],
     reps: tuple[xr.DataArray, xr.DataArray],
     sign: int,
-    dims: Dims,
-    network: str,
 ) -> xr.DataArray:
     """What a kernel makes of scores of layers: of networks, with the names of their layers."""
-    model, _, _ = dims
-    sides = [f"{model}_a", f"{model}_b"]
-    found = [group_numbers(side, network, model) for side in reps]
+    sides = ["model_a", "model_b"]
+    found = [group_numbers(side, "network") for side in reps]
     outputs = apply(
         kernel,
         *(sign * part for part in scores),
@@ -91,7 +80,7 @@ def _over_networks(
     )
     result, *layers = (part.rename({"_a": sides[0], "_b": sides[1]}) for part in outputs)
     named = {
-        name: _label(part, own.indexes[model])
+        name: _label(part, own.indexes["model"])
         for name, part, own in zip(("layer_a", "layer_b"), layers, reps, strict=True)
     }
     owners = {side: values for side, (_, values) in zip(sides, found, strict=True)}
@@ -100,13 +89,13 @@ def _over_networks(
 
 
 def _halves(
-    a: xr.DataArray, b: xr.DataArray, score: Score, stimulus: str, rng: np.random.Generator
+    a: xr.DataArray, b: xr.DataArray, score: Score, rng: np.random.Generator
 ) -> tuple[xr.DataArray, xr.DataArray]:
     """Scores of all layers on two random halves of the stimuli, which follow the labels."""
-    rank = natural_rank(a.indexes[stimulus])
+    rank = natural_rank(a.indexes["stimulus"])
     first = rng.permutation(len(rank))[rank] < len(rank) // 2
     chosen, scored = (
-        score(a.isel({stimulus: half}), b.isel({stimulus: half})) for half in (first, ~first)
+        score(a.isel({"stimulus": half}), b.isel({"stimulus": half})) for half in (first, ~first)
     )
     return chosen, scored
 

@@ -14,109 +14,102 @@ from xconverge.engine.resources import SMALL, check_memory
 from xconverge.kernels import long as kernels
 from xconverge.kernels import long_maps
 from xconverge.kernels import tiles as tile_kernels
-from xconverge.labels.checks import Dims, widths
+from xconverge.labels.checks import widths
 from xconverge.labels.joins import natural_rank, on_side
 from xconverge.measures.tiles import Side, over_tiles
 
 
-def are_long(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> bool:
+def are_long(a: xr.DataArray, b: xr.DataArray) -> bool:
     """Whether models of either side are too long for one task."""
-    return is_long(a, dims) or is_long(b, dims)
+    return is_long(a) or is_long(b)
 
 
-def come_in_tiles(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> bool:
+def come_in_tiles(a: xr.DataArray, b: xr.DataArray) -> bool:
     """Whether one task cannot hold a long model, or all models of a side."""
-    return are_long(a, b, dims) or are_many(a) or are_many(b)
+    return are_long(a, b) or are_many(a) or are_many(b)
 
 
-def have_sums(a: xr.DataArray, b: xr.DataArray, dims: Dims, folds: int) -> bool:
+def have_sums(a: xr.DataArray, b: xr.DataArray, folds: int) -> bool:
     """Whether models are long, and products of features for every fold smaller than both sides."""
-    _, stimulus, feature = dims
-    return are_long(a, b, dims) and all(
-        side.sizes[stimulus] > folds * side.sizes[feature] for side in (a, b)
+    return are_long(a, b) and all(
+        side.sizes["stimulus"] > folds * side.sizes["feature"] for side in (a, b)
     )
 
 
-def linear_cka(a: xr.DataArray, b: xr.DataArray, dims: Dims, debiased: bool) -> xr.DataArray:
+def linear_cka(a: xr.DataArray, b: xr.DataArray, debiased: bool) -> xr.DataArray:
     """CKA of linear kernels: two passes over each model, one over each pair."""
-    _, stimulus, feature = dims
     parts: list[xr.DataArray] = []
     core: list[list[str]] = []
     for side, what in ((a, "a"), (b, "b")):
-        inside = f"{feature}_{what}"
+        inside = f"feature_{what}"
         own = partial(kernels.own_hsic, debiased=debiased)
-        out = [[inside], [], [stimulus], []]
-        parts += _of_side(side, dims, what, own, out, [float, float, bool, float])
-        core += [[], [], [inside], [], [stimulus], []]
+        out = [[inside], [], ["stimulus"], []]
+        parts += _of_side(side, what, own, out, [float, float, bool, float])
+        core += [[], [], [inside], [], ["stimulus"], []]
     result: xr.DataArray = apply(kernels.linear_cka, *parts, core=core, debiased=debiased)
     return result
 
 
-def procrustes(a: xr.DataArray, b: xr.DataArray, dims: Dims) -> xr.DataArray:
+def procrustes(a: xr.DataArray, b: xr.DataArray) -> xr.DataArray:
     """Angle between models, from their cross-products: one pass over each pair."""
-    _, stimulus, feature = dims
     parts: list[xr.DataArray] = []
     core: list[list[str]] = []
     for side, what in ((a, "a"), (b, "b")):
-        inside = f"{feature}_{what}"
+        inside = f"feature_{what}"
         parts += _of_side(
-            side, dims, what, kernels.moments, [[inside], [], [stimulus]], [float, float, bool]
+            side, what, kernels.moments, [[inside], [], ["stimulus"]], [float, float, bool]
         )
-        core += [[], [], [inside], [], [stimulus]]
+        core += [[], [], [inside], [], ["stimulus"]]
     result: xr.DataArray = apply(kernels.angle, *parts, core=core)
     return result
 
 
 def svcca(
-    a: xr.DataArray, b: xr.DataArray, dims: Dims, number: xr.DataArray, n_components: int
+    a: xr.DataArray, b: xr.DataArray, number: xr.DataArray, n_components: int
 ) -> xr.DataArray:
     """Mean canonical correlation: one pass over each model, one over each pair."""
-    _, stimulus, feature = dims
     n_folds = max(int(number.max()) + 1, 1)
-    _check_products(dims, n_folds, (a, a), (b, b))
+    _check_products(n_folds, (a, a), (b, b))
     parts: list[xr.DataArray] = []
     core: list[list[str]] = []
     for side, what in ((a, "a"), (b, "b")):
-        inside = f"{feature}_{what}"
+        inside = f"feature_{what}"
         parts += _of_side(
             side,
-            dims,
             what,
             partial(long_maps.components, n_components=n_components),
-            [[inside], ["_fold", inside, "_score"], [stimulus]],
+            [[inside], ["_fold", inside, "_score"], ["stimulus"]],
             [float, float, bool],
             number,
             sizes={"_fold": n_folds, "_score": n_components},
         )
-        core += [[], [], [inside], ["_fold", inside, "_score"], [stimulus]]
+        core += [[], [], [inside], ["_fold", inside, "_score"], ["stimulus"]]
     result: xr.DataArray = apply(
-        long_maps.canonical_correlation, *parts, number, core=[*core, [stimulus]]
+        long_maps.canonical_correlation, *parts, number, core=[*core, ["stimulus"]]
     )
     return result
 
 
 def linear_predictivity(
-    a: xr.DataArray, b: xr.DataArray, dims: Dims, fold: xr.DataArray
+    a: xr.DataArray, b: xr.DataArray, fold: xr.DataArray
 ) -> tuple[xr.DataArray, xr.DataArray]:
     """Held-out r and R²: one pass over each model, one over each pair; a task for each source."""
-    model, stimulus, feature = dims
-    _check_products(dims, int(fold.max()) + 1, (a, a), (a, b))
+    _check_products(int(fold.max()) + 1, (a, a), (a, b))
     sources, targets = (
         _of_side(
             side,
-            dims,
             what,
             kernels.moments,
-            [[f"{feature}_{what}"], [], [stimulus]],
+            [[f"feature_{what}"], [], ["stimulus"]],
             [float, float, bool],
         )
         for side, what in ((a, "a"), (b, "b"))
     )
-    them = f"{model}_b"
+    them = "model_b"
     targets = [
         one_chunk(part, [them])
         if them in part.dims
-        else part.expand_dims({them: b.indexes[model].values})
+        else part.expand_dims({them: b.indexes["model"].values})
         for part in targets
     ]
     r, r2 = apply(
@@ -125,9 +118,9 @@ def linear_predictivity(
         *targets,
         fold,
         core=[
-            [], [], [f"{feature}_a"], [], [stimulus],
-            [them], [them], [them, f"{feature}_b"], [them], [them, stimulus],
-            [stimulus],
+            [], [], ["feature_a"], [], ["stimulus"],
+            [them], [them], [them, "feature_b"], [them], [them, "stimulus"],
+            ["stimulus"],
         ],
         out=[[them], [them]],
         dtypes=[float, float],
@@ -135,90 +128,77 @@ def linear_predictivity(
     return r, r2
 
 
-def _check_products(dims: Dims, n_folds: int, *pairs: tuple[xr.DataArray, xr.DataArray]) -> None:
+def _check_products(n_folds: int, *pairs: tuple[xr.DataArray, xr.DataArray]) -> None:
     """Refuse products of features, for every fold and a few more, that do not fit."""
-    model, _, feature = dims
-    sizes = [(x.sizes[feature], y.sizes[feature]) for x, y in pairs]
+    sizes = [(x.sizes["feature"], y.sizes["feature"]) for x, y in pairs]
     need = 8 * (n_folds + 4) * sum(wide * width for wide, width in sizes)
     if need > SMALL:
         features = " and ".join(f"{wide:,} × {width:,}" for wide, width in sizes)
         check_memory(
             need,
-            pairs[0][0].sizes[model],
+            pairs[0][0].sizes["model"],
             f"A task with the products of {features} features by fold",
             CURE,
         )
 
 
-def rbf_cka(
-    a: xr.DataArray, b: xr.DataArray, dims: Dims, debiased: bool, sigma: float
-) -> xr.DataArray:
+def rbf_cka(a: xr.DataArray, b: xr.DataArray, debiased: bool, sigma: float) -> xr.DataArray:
     """CKA of RBF kernels: every kernel is formed once a tile, in blocks."""
-    model, stimulus, _ = dims
     sides = []
     for side, what in ((a, "a"), (b, "b")):
-        rank = xr.DataArray(natural_rank(side.indexes[stimulus]), dims=stimulus)
+        rank = xr.DataArray(natural_rank(side.indexes["stimulus"]), dims="stimulus")
         scale = partial(tile_kernels.rbf_scale, sigma=sigma)
-        found = _of_models(side, dims, what, scale, [[stimulus], []], [bool, float], rank)
-        sides.append(Side(side, model, found, [[], [], [stimulus], []]).ending(f"_{what}"))
+        found = _of_models(side, what, scale, [["stimulus"], []], [bool, float], rank)
+        sides.append(Side(side, "model", found, [[], [], ["stimulus"], []]).ending(f"_{what}"))
     kernel = partial(tile_kernels.rbf_totals, debiased=debiased)
-    sums = over_tiles(kernel, sides, dims, "_sum", n_sums=9).sum(ROW)
+    sums = over_tiles(kernel, sides, "_sum", n_sums=9).sum(ROW)
     result: xr.DataArray = apply(
         partial(tile_kernels.rbf_cka, debiased=debiased), sums, core=[["_sum"]]
     )
     return result
 
 
-def row_correlations(a: xr.DataArray, b: xr.DataArray, dims: Dims, metric: str) -> xr.DataArray:
+def row_correlations(a: xr.DataArray, b: xr.DataArray, metric: str) -> xr.DataArray:
     """Correlation of row i of the two RDMs, per stimulus."""
     kernel = partial(tile_kernels.rdm_correlations, metric=metric)
-    return on_stimuli(over_tiles(kernel, _rdm_sides(a, b, dims, metric), dims, ROW), a, dims[1])
+    return on_stimuli(over_tiles(kernel, _rdm_sides(a, b, metric), ROW), a)
 
 
-def own_row_correlations(reps: xr.DataArray, dims: Dims, metric: str) -> xr.DataArray:
+def own_row_correlations(reps: xr.DataArray, metric: str) -> xr.DataArray:
     """The same for every pair of models of one set: (model, model_2, stimulus)."""
-    side = _rdm_side(reps, dims, metric, "reps")
+    side = _rdm_side(reps, metric, "reps")
     kernel = partial(tile_kernels.rdm_correlations, metric=metric)
-    return on_stimuli(over_tiles(kernel, [side, side.ending("_2")], dims, ROW), reps, dims[1])
+    return on_stimuli(over_tiles(kernel, [side, side.ending("_2")], ROW), reps)
 
 
-def rdm_similarity(
-    a: xr.DataArray, b: xr.DataArray, dims: Dims, metric: str, centered: bool
-) -> xr.DataArray:
+def rdm_similarity(a: xr.DataArray, b: xr.DataArray, metric: str, centered: bool) -> xr.DataArray:
     """Pearson's correlation, or the cosine, of two RDMs that are never formed."""
     kernel = partial(tile_kernels.rdm_totals, metric=metric)
-    sums = over_tiles(kernel, _rdm_sides(a, b, dims, metric), dims, "_sum", n_sums=6).sum(ROW)
+    sums = over_tiles(kernel, _rdm_sides(a, b, metric), "_sum", n_sums=6).sum(ROW)
     result: xr.DataArray = apply(
         partial(tile_kernels.rdm_similarity, centered=centered), sums, core=[["_sum"]]
     )
     return result
 
 
-def _rdm_sides(a: xr.DataArray, b: xr.DataArray, dims: Dims, metric: str) -> list[Side]:
-    return [
-        _rdm_side(side, dims, metric, what).ending(f"_{what}")
-        for side, what in ((a, "a"), (b, "b"))
-    ]
+def _rdm_sides(a: xr.DataArray, b: xr.DataArray, metric: str) -> list[Side]:
+    return [_rdm_side(side, metric, what).ending(f"_{what}") for side, what in ((a, "a"), (b, "b"))]
 
 
-def _rdm_side(reps: xr.DataArray, dims: Dims, metric: str, what: str) -> Side:
-    model, stimulus, _ = dims
+def _rdm_side(reps: xr.DataArray, metric: str, what: str) -> Side:
     there = partial(tile_kernels.there, metric=metric)
-    parts = _of_models(reps, dims, what, there, [[stimulus]], [bool])
-    return Side(reps, model, parts, [[], [], [stimulus]])
+    parts = _of_models(reps, what, there, [["stimulus"]], [bool])
+    return Side(reps, "model", parts, [[], [], ["stimulus"]])
 
 
-def _of_side(
-    side: xr.DataArray, dims: Dims, what: str, *how: Any, **sizes: Any
-) -> list[xr.DataArray]:
+def _of_side(side: xr.DataArray, what: str, *how: Any, **sizes: Any) -> list[xr.DataArray]:
     """What ``_of_models`` gives, for this side of a pair."""
-    parts = _of_models(side, dims, what, *how, **sizes)
-    return [on_side(part, dims[0], f"_{what}") for part in parts]
+    parts = _of_models(side, what, *how, **sizes)
+    return [on_side(part, "model", f"_{what}") for part in parts]
 
 
 def _of_models(
     side: xr.DataArray,
-    dims: Dims,
     what: str,
     kernel: Callable[..., Any],
     out: Sequence[Sequence[str]],
@@ -227,22 +207,21 @@ def _of_models(
     sizes: Mapping[str, int] | None = None,
 ) -> list[xr.DataArray]:
     """Handles and widths of the models of a side, and what a kernel says of each."""
-    model, stimulus, feature = dims
-    rows, real = handles(side, dims), widths(side, feature, what).broadcast_like(side[model])
+    rows, real = handles(side), widths(side, what).broadcast_like(side["model"])
     found = apply(
         kernel,
         rows,
         real,
         *more,
-        core=[[], [], *([stimulus] for _ in more)],
+        core=[[], [], *(["stimulus"] for _ in more)],
         out=out,
         sizes={
-            f"{feature}_{what}": side.sizes[feature],
-            stimulus: side.sizes[stimulus],
+            f"feature_{what}": side.sizes["feature"],
+            "stimulus": side.sizes["stimulus"],
             **(sizes or {}),
         },
         dtypes=dtypes,
-        labels=(model, stimulus),
+        labels=("model", "stimulus"),
         named=side,
         what=what,
     )

@@ -11,7 +11,7 @@ from xconverge.engine.apply import apply
 from xconverge.engine.blockwise import ROW, handles, is_long, on_stimuli, over_queries
 from xconverge.kernels.neighbors import from_graph, nearest, nearest_of
 from xconverge.kernels.vectors import Array
-from xconverge.labels.checks import Dims, check_features, check_representations, is_graph, widths
+from xconverge.labels.checks import check_features, check_representations, is_graph, widths
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import SchemaError
 from xconverge.labels.variables import describe
@@ -30,7 +30,6 @@ def check_k(k: int, n_stimuli: int) -> None:
 
 def neighbor_lists(
     reps: xr.DataArray,
-    dims: Dims,
     k: int,
     what: str = "reps",
     search: Callable[..., tuple[Array, Array, Array]] = nearest,
@@ -42,34 +41,32 @@ def neighbor_lists(
     Ties go to the label that sorts first, so that the order of stimuli changes nothing. ``search``
     is ``nearest``, or ``long_lists``, which takes a k that not every model has.
     """
-    model, stimulus, feature = dims
     if search is nearest and is_graph(reps):
-        return (_of_graph(reps, dims, k, what),) * 3
-    rank = xr.DataArray(natural_rank(reps.indexes[stimulus]), dims=stimulus)
-    if search is nearest and is_long(reps, dims):
-        lists, cosines, mean = _in_blocks(reps, dims, rank, k, what)
+        return (_of_graph(reps, k, what),) * 3
+    rank = xr.DataArray(natural_rank(reps.indexes["stimulus"]), dims="stimulus")
+    if search is nearest and is_long(reps):
+        lists, cosines, mean = _in_blocks(reps, rank, k, what)
         return lists, cosines, mean
     lists, cosines, mean = apply(
         search,
         reps,
-        widths(reps, feature, what),
+        widths(reps, what),
         rank,
-        core=[[stimulus, feature], [], [stimulus]],
-        out=[[stimulus, NEIGHBOR], [stimulus, NEIGHBOR], [stimulus]],
+        core=[["stimulus", "feature"], [], ["stimulus"]],
+        out=[["stimulus", NEIGHBOR], ["stimulus", NEIGHBOR], ["stimulus"]],
         sizes={NEIGHBOR: k},
         dtypes=[np.int64, np.float64, np.float64],
-        labels=(model, stimulus),
+        labels=("model", "stimulus"),
         what=what,
         k=k,
     )
     return lists, cosines, mean
 
 
-def _of_graph(graph: xr.DataArray, dims: Dims, k: int, what: str) -> xr.DataArray:
-    _, stimulus, feature = dims
-    if k > graph.sizes[feature]:
+def _of_graph(graph: xr.DataArray, k: int, what: str) -> xr.DataArray:
+    if k > graph.sizes["feature"]:
         raise SchemaError(
-            f"{what} is a graph of {graph.sizes[feature]} neighbours, k={k} are asked for; make "
+            f"{what} is a graph of {graph.sizes['feature']} neighbours, k={k} are asked for; make "
             "one of more (neighbor_graph)"
         )
     name = next((n for n in ("position", f"position_{what}") if n in graph.coords), None)
@@ -80,8 +77,8 @@ def _of_graph(graph: xr.DataArray, dims: Dims, k: int, what: str) -> xr.DataArra
         from_graph,
         graph.drop_vars(name),
         position,
-        core=[[stimulus, feature], [stimulus]],
-        out=[[stimulus, NEIGHBOR]],
+        core=[["stimulus", "feature"], ["stimulus"]],
+        out=[["stimulus", NEIGHBOR]],
         sizes={NEIGHBOR: k},
         dtypes=[np.int64],
         k=k,
@@ -89,11 +86,8 @@ def _of_graph(graph: xr.DataArray, dims: Dims, k: int, what: str) -> xr.DataArra
     return lists
 
 
-def _in_blocks(
-    reps: xr.DataArray, dims: Dims, rank: xr.DataArray, k: int, what: str
-) -> list[xr.DataArray]:
-    model, stimulus, feature = dims
-    rows, real = handles(reps, dims), widths(reps, feature, what)
+def _in_blocks(reps: xr.DataArray, rank: xr.DataArray, k: int, what: str) -> list[xr.DataArray]:
+    rows, real = handles(reps), widths(reps, what)
 
     def search(part: slice) -> Sequence[xr.DataArray]:
         found: Sequence[xr.DataArray] = apply(
@@ -101,11 +95,11 @@ def _in_blocks(
             rows,
             real,
             rank,
-            core=[[], [], [stimulus]],
+            core=[[], [], ["stimulus"]],
             out=[[ROW, NEIGHBOR], [ROW, NEIGHBOR], [ROW]],
             sizes={NEIGHBOR: k, ROW: part.stop - part.start},
             dtypes=[np.int64, np.float64, np.float64],
-            labels=(model, stimulus),
+            labels=("model", "stimulus"),
             named=reps,
             what=what,
             asking=part,
@@ -113,17 +107,10 @@ def _in_blocks(
         )
         return found
 
-    return [on_stimuli(part, reps, stimulus) for part in over_queries(reps, dims, search)]
+    return [on_stimuli(part, reps) for part in over_queries(reps, search)]
 
 
-def local_density(
-    reps: xr.DataArray,
-    k: int = 10,
-    *,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
-) -> xr.DataArray:
+def local_density(reps: xr.DataArray, k: int = 10) -> xr.DataArray:
     """Mean cosine similarity of each stimulus to its k nearest neighbours, in each model.
 
     Crowded stimuli have low dispersion and high neighbour overlap alike; partial the density out
@@ -135,8 +122,6 @@ def local_density(
         (model, stimulus, feature), raw features of any width.
     k : int
         Neighbours, the stimulus itself excluded.
-    model, stimulus, feature : str
-        Names of the dims.
 
     Returns
     -------
@@ -157,10 +142,10 @@ def local_density(
     >>> local_density(reps, k=2).values.round(6).tolist()
     [[0.0, 0.0, 0.0]]
     """
-    reps = check_representations(reps, model, stimulus, feature)
+    reps = check_representations(reps)
     check_features(reps)
-    check_k(k, reps.sizes[stimulus])
-    _, cosines, _ = neighbor_lists(reps, (model, stimulus, feature), k)
+    check_k(k, reps.sizes["stimulus"])
+    _, cosines, _ = neighbor_lists(reps, k)
     return describe(
         cosines.mean(NEIGHBOR, skipna=False),
         "local_density",

@@ -7,17 +7,11 @@ import xarray as xr
 from xconverge.engine.apply import apply
 from xconverge.engine.blockwise import by_rows
 from xconverge.kernels.vectors import row_norms
-from xconverge.labels.checks import check_representations, feature_dim, widths
+from xconverge.labels.checks import check_representations, widths
 from xconverge.labels.variables import describe
 
 
-def stimulus_norm(
-    reps: xr.DataArray,
-    *,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
-) -> xr.DataArray:
+def stimulus_norm(reps: xr.DataArray) -> xr.DataArray:
     """Euclidean norm of every stimulus's vector, in each model.
 
     Raw dispersion follows it; partial it out of ``modulation`` beside ``local_density``.
@@ -26,8 +20,6 @@ def stimulus_norm(
     ----------
     reps : DataArray
         (model, stimulus, feature), raw features of any width, or a shared space.
-    model, stimulus, feature : str
-        Names of the dims.
 
     Returns
     -------
@@ -48,19 +40,18 @@ def stimulus_norm(
     >>> stimulus_norm(reps).values.tolist()
     [[5.0, 0.0]]
     """
-    feature = feature_dim(reps, feature)
-    reps = check_representations(reps, model, stimulus, feature)
+    reps = check_representations(reps)
 
     def norms(part: slice) -> xr.DataArray:
         found: xr.DataArray = apply(
             row_norms,
-            reps.isel({stimulus: part}),
-            widths(reps, feature),
-            core=[[stimulus, feature], []],
-            out=[[stimulus]],
-            labels=(model, stimulus),
+            reps.isel({"stimulus": part}),
+            widths(reps),
+            core=[["stimulus", "feature"], []],
+            out=[["stimulus"]],
+            labels=("model", "stimulus"),
         )
         return found
 
-    result = by_rows(reps, (model, stimulus, feature), norms)
+    result = by_rows(reps, norms)
     return describe(result, "stimulus_norm", modality=reps.attrs.get("modality"))

@@ -11,7 +11,7 @@ from xconverge.engine.apply import apply
 from xconverge.engine.blockwise import by_rows, handles, is_long
 from xconverge.kernels import preprocess as kernels
 from xconverge.kernels.vectors import working_dtype
-from xconverge.labels.checks import Dims, check_representations, feature_dim, widths
+from xconverge.labels.checks import check_representations, widths
 
 OUT, FITTED, FITTED_FEATURE = "_out", "_fitted", "_fitted_feature"
 
@@ -19,7 +19,6 @@ OUT, FITTED, FITTED_FEATURE = "_out", "_fitted", "_fitted_feature"
 def _stepped(
     step: kernels.Step,
     reps: xr.DataArray,
-    dims: Dims,
     n_fitted: int,
     size: int,
     **options: Any,
@@ -28,16 +27,15 @@ def _stepped(
 
     ``n_fitted`` rows are fitted, ``size`` is that of ``OUT``. Long models are read block by block.
     """
-    model, stimulus, feature = dims
-    real, dtype = widths(reps, feature), working_dtype(reps.dtype)
-    named: dict[str, Any] = {"labels": (model, stimulus), "what": "reps"}
-    if not is_long(reps, dims):
+    real, dtype = widths(reps), working_dtype(reps.dtype)
+    named: dict[str, Any] = {"labels": ("model", "stimulus"), "what": "reps"}
+    if not is_long(reps):
         result: xr.DataArray = apply(
             kernels.in_one,
             reps,
             real,
-            core=[[stimulus, feature], []],
-            out=[[stimulus, OUT]],
+            core=[["stimulus", "feature"], []],
+            out=[["stimulus", OUT]],
             sizes={OUT: size},
             dtypes=[dtype],
             **named,
@@ -48,11 +46,11 @@ def _stepped(
         return result
     fitted = apply(
         step.fit,
-        handles(reps, dims),
+        handles(reps),
         real,
         core=[[], []],
         out=[[FITTED, FITTED_FEATURE]],
-        sizes={FITTED: n_fitted, FITTED_FEATURE: reps.sizes[feature]},
+        sizes={FITTED: n_fitted, FITTED_FEATURE: reps.sizes["feature"]},
         **named,
         named=reps,
         **options,
@@ -61,11 +59,11 @@ def _stepped(
     def place(part: slice) -> xr.DataArray:
         placed: xr.DataArray = apply(
             step.place,
-            reps.isel({stimulus: part}),
+            reps.isel({"stimulus": part}),
             real,
             fitted,
-            core=[[stimulus, feature], [], [FITTED, FITTED_FEATURE]],
-            out=[[stimulus, OUT]],
+            core=[["stimulus", "feature"], [], [FITTED, FITTED_FEATURE]],
+            out=[["stimulus", OUT]],
             sizes={OUT: size},
             dtypes=[dtype],
             **named,
@@ -73,14 +71,7 @@ def _stepped(
         )
         return placed
 
-    return by_rows(reps, dims, place)
-
-
-def _checked(reps: xr.DataArray, dims: Dims) -> tuple[xr.DataArray, Dims]:
-    """The representations, and the dims with that of their features."""
-    model, stimulus, feature = dims
-    feature = feature_dim(reps, feature)
-    return check_representations(reps, model, stimulus, feature), (model, stimulus, feature)
+    return by_rows(reps, place)
 
 
 def _noted(result: xr.DataArray, reps: xr.DataArray, text: str) -> xr.DataArray:
@@ -95,21 +86,13 @@ def _noted(result: xr.DataArray, reps: xr.DataArray, text: str) -> xr.DataArray:
     )
 
 
-def center(
-    reps: xr.DataArray,
-    *,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
-) -> xr.DataArray:
+def center(reps: xr.DataArray) -> xr.DataArray:
     """Subtract from every feature its mean over the stimuli that the model saw.
 
     Parameters
     ----------
     reps : DataArray
         (…, model, stimulus, feature), features of any width.
-    model, stimulus, feature : str
-        Names of the dims.
 
     Returns
     -------
@@ -130,27 +113,19 @@ def center(
     >>> center(stack_models({"a": np.eye(2)}, stimuli=["cat", "dog"])).values.tolist()
     [[[0.5, -0.5], [-0.5, 0.5]]]
     """
-    checked, dims = _checked(reps, (model, stimulus, feature))
-    size = checked.sizes[dims[2]]
-    result = _stepped(kernels.CENTER, checked, dims, 1, size)
-    return _noted(result.rename({OUT: dims[2]}), checked, "center")
+    checked = check_representations(reps)
+    size = checked.sizes["feature"]
+    result = _stepped(kernels.CENTER, checked, 1, size)
+    return _noted(result.rename({OUT: "feature"}), checked, "center")
 
 
-def zscore(
-    reps: xr.DataArray,
-    *,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
-) -> xr.DataArray:
+def zscore(reps: xr.DataArray) -> xr.DataArray:
     """Give every feature mean 0 and standard deviation 1 over the stimuli that the model saw.
 
     Parameters
     ----------
     reps : DataArray
         (…, model, stimulus, feature), features of any width.
-    model, stimulus, feature : str
-        Names of the dims.
 
     Returns
     -------
@@ -173,27 +148,19 @@ def zscore(
     >>> zscore(stack_models({"a": 5 * np.eye(2)}, stimuli=["cat", "dog"])).values.tolist()
     [[[1.0, -1.0], [-1.0, 1.0]]]
     """
-    checked, dims = _checked(reps, (model, stimulus, feature))
-    size = checked.sizes[dims[2]]
-    result = _stepped(kernels.ZSCORE, checked, dims, 2, size)
-    return _noted(result.rename({OUT: dims[2]}), checked, "zscore")
+    checked = check_representations(reps)
+    size = checked.sizes["feature"]
+    result = _stepped(kernels.ZSCORE, checked, 2, size)
+    return _noted(result.rename({OUT: "feature"}), checked, "zscore")
 
 
-def unit_rows(
-    reps: xr.DataArray,
-    *,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
-) -> xr.DataArray:
+def unit_rows(reps: xr.DataArray) -> xr.DataArray:
     """Divide every row by its Euclidean norm.
 
     Parameters
     ----------
     reps : DataArray
         (…, model, stimulus, feature), features of any width.
-    model, stimulus, feature : str
-        Names of the dims.
 
     Returns
     -------
@@ -212,35 +179,26 @@ def unit_rows(
     >>> unit_rows(stack_models({"a": 5 * np.eye(2)}, stimuli=["cat", "dog"])).values.tolist()
     [[[1.0, 0.0], [0.0, 1.0]]]
     """
-    checked, dims = _checked(reps, (model, stimulus, feature))
+    checked = check_representations(reps)
     dtype = working_dtype(checked.dtype)
 
     def unit(part: slice) -> xr.DataArray:
         rows: xr.DataArray = apply(
             kernels.unit_rows,
-            checked.isel({stimulus: part}),
-            widths(checked, dims[2]),
-            core=[dims[1:], []],
-            out=[dims[1:]],
+            checked.isel({"stimulus": part}),
+            widths(checked),
+            core=[["stimulus", "feature"], []],
+            out=[["stimulus", "feature"]],
             dtypes=[dtype],
-            labels=dims[:2],
+            labels=("model", "stimulus"),
             dtype=dtype,
         )
         return rows
 
-    return _noted(by_rows(checked, dims, unit), checked, "unit_rows")
+    return _noted(by_rows(checked, unit), checked, "unit_rows")
 
 
-def clamp(
-    reps: xr.DataArray,
-    quantile: float = 0.95,
-    *,
-    exact: bool = False,
-    layer: str = "layer",
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
-) -> xr.DataArray:
+def clamp(reps: xr.DataArray, quantile: float = 0.95, *, exact: bool = False) -> xr.DataArray:
     """Clip the outliers of every model at a quantile of its absolute values.
 
     Parameters
@@ -251,8 +209,6 @@ def clamp(
         In (0, 1]; 1 changes nothing.
     exact : bool
         One quantile of all values, instead of the mean over stimuli of the quantile within each.
-    layer, model, stimulus, feature : str
-        Names of the dims.
 
     Returns
     -------
@@ -283,19 +239,19 @@ def clamp(
     """
     if not 0 < quantile <= 1:
         raise ValueError(f"quantile={quantile} must be above 0 and at most 1")
-    checked, dims = _checked(reps, (model, stimulus, feature))
-    real = widths(checked, dims[2])
-    core = [dim for dim in (layer, *dims[1:]) if dim in checked.dims]
+    checked = check_representations(reps)
+    real = widths(checked)
+    core = [dim for dim in ("layer", "stimulus", "feature") if dim in checked.dims]
     inputs = [core, [dim for dim in core if dim in real.dims]]
-    labels: Any = dims[:2]
+    labels: Any = ("model", "stimulus")
 
     def quantiles(part: slice) -> xr.DataArray:
         found: xr.DataArray = apply(
             kernels.sizes,
-            checked.isel({stimulus: part}),
+            checked.isel({"stimulus": part}),
             real,
             core=inputs,
-            out=[[stimulus]],
+            out=[["stimulus"]],
             labels=labels,
             quantile=quantile,
         )
@@ -308,12 +264,12 @@ def clamp(
             kernels.exact_limit, checked, real, core=inputs, labels=labels, quantile=quantile
         )
     else:
-        limit = by_rows(checked, dims, quantiles).mean(stimulus)
+        limit = by_rows(checked, quantiles).mean("stimulus")
 
     def clipped(part: slice) -> xr.DataArray:
         rows: xr.DataArray = apply(
             kernels.clipped,
-            checked.isel({stimulus: part}),
+            checked.isel({"stimulus": part}),
             real,
             limit,
             core=[*inputs, []],
@@ -325,18 +281,11 @@ def clamp(
         return rows
 
     dtype = working_dtype(checked.dtype)
-    result = by_rows(checked, dims, clipped)
+    result = by_rows(checked, clipped)
     return _noted(result, checked, f"clamp(quantile={quantile}{', exact' if exact else ''})")
 
 
-def pca(
-    reps: xr.DataArray,
-    n_components: int,
-    *,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
-) -> xr.DataArray:
+def pca(reps: xr.DataArray, n_components: int) -> xr.DataArray:
     """Scores of every model on its own first principal components.
 
     Parameters
@@ -345,8 +294,6 @@ def pca(
         (…, model, stimulus, feature), features of any width.
     n_components : int
         Components to keep, at least 1.
-    model, stimulus, feature : str
-        Names of the dims.
 
     Returns
     -------
@@ -376,14 +323,13 @@ def pca(
     """
     if n_components < 1:
         raise ValueError(f"n_components={n_components} must be at least 1")
-    checked, dims = _checked(reps, (model, stimulus, feature))
-    feature = dims[2]
-    kept = widths(checked, feature).clip(max=min(n_components, max(checked.sizes[stimulus] - 1, 1)))
+    checked = check_representations(reps)
+    kept = widths(checked).clip(max=min(n_components, max(checked.sizes["stimulus"] - 1, 1)))
     size = int(kept.max())
-    result = _stepped(kernels.PCA, checked, dims, 1 + size, size, n_components=size)
-    like = checked.drop_vars([name for name, c in checked.coords.items() if feature in c.dims])
+    result = _stepped(kernels.PCA, checked, 1 + size, size, n_components=size)
+    like = checked.drop_vars([name for name, c in checked.coords.items() if "feature" in c.dims])
     if "n_features" in like.coords:
         like = like.assign_coords(n_features=kept.reset_coords(drop=True))
-    noted = _noted(result.rename({OUT: feature}), like, f"pca(n_components={n_components})")
+    noted = _noted(result.rename({OUT: "feature"}), like, f"pca(n_components={n_components})")
     noted.attrs.pop("space", None)
-    return noted.rename({feature: "feature"}) if feature == "component" else noted
+    return noted

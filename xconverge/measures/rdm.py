@@ -10,13 +10,13 @@ import xarray as xr
 
 from xconverge.engine.apply import apply
 from xconverge.engine.measure import Measure, Part, Recipe
-from xconverge.engine.pair import PairOn, Repeats, paired, told_of
+from xconverge.engine.pair import pairing_attrs
 from xconverge.kernels import moved
 from xconverge.kernels import rdm as kernels
 from xconverge.kernels.rdm import Distance
 from xconverge.kernels.vectors import METRICS, working_dtype
-from xconverge.labels.checks import Dims, check_dims, check_labels, feature_dim, widths
-from xconverge.labels.joins import Join, join_labels, on_side, square_rdm, take
+from xconverge.labels.checks import check_dims, check_labels, widths
+from xconverge.labels.joins import join_labels, on_side, square_rdm, take
 from xconverge.labels.messages import SchemaError, choose
 from xconverge.labels.variables import describe
 
@@ -26,30 +26,22 @@ TOO_MANY_PAIRS = (
 )
 
 
-def prepared_rows(reps: xr.DataArray, dims: Dims, metric: str, what: str = "reps") -> xr.DataArray:
+def prepared_rows(reps: xr.DataArray, metric: str, what: str = "reps") -> xr.DataArray:
     """Rows (…, stimulus, feature) whose squared distances make the RDM, once a model."""
-    model, stimulus, feature = dims
     rows: xr.DataArray = apply(
         kernels.prepared,
         reps,
-        widths(reps, feature, what),
-        core=[[stimulus, feature], []],
-        out=[[stimulus, feature]],
-        labels=(model, stimulus),
+        widths(reps, what),
+        core=[["stimulus", "feature"], []],
+        out=[["stimulus", "feature"]],
+        labels=("model", "stimulus"),
         what=what,
         metric=metric,
     )
     return rows
 
 
-def rdm(
-    reps: xr.DataArray,
-    metric: str | Distance = "correlation",
-    *,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
-) -> xr.DataArray:
+def rdm(reps: xr.DataArray, metric: str | Distance = "correlation") -> xr.DataArray:
     """Dissimilarity of every pair of stimuli, inside each model.
 
     Parameters
@@ -60,8 +52,6 @@ def rdm(
     metric : {"correlation", "cosine", "euclidean", "sqeuclidean"} or callable
         Distance, as scipy names it; or a function of two vectors that returns a number, called
         once for every pair of stimuli.
-    model, stimulus, feature : str
-        Names of the dims.
 
     Returns
     -------
@@ -85,35 +75,32 @@ def rdm(
     >>> rdm(reps, "sqeuclidean").sel(model="a", stimulus="cat").values.tolist()
     [0.0, 2.0, 2.0]
     """
-    return make_rdm(reps, metric, (model, stimulus, feature_dim(reps, feature)))
+    return make_rdm(reps, metric)
 
 
-def make_rdm(
-    reps: xr.DataArray, metric: str | Distance, dims: Dims, what: str = "reps"
-) -> xr.DataArray:
+def make_rdm(reps: xr.DataArray, metric: str | Distance, what: str = "reps") -> xr.DataArray:
     """``rdm`` of an array that errors call ``what``."""
     if not callable(metric):
         choose("metric", metric, DISTANCES)
-    model, stimulus, feature = dims
-    reps = check_dims(reps, stimulus, feature, what=what)
-    check_labels(reps, stimulus, what=what)
-    if model in reps.dims:
-        check_labels(reps, model, what=what)
-    second = f"{stimulus}_2"
+    reps = check_dims(reps, "stimulus", "feature", what=what)
+    check_labels(reps, "stimulus", what=what)
+    if "model" in reps.dims:
+        check_labels(reps, "model", what=what)
+    second = "stimulus_2"
     result = apply(
         kernels.distances,
         reps,
-        widths(reps, feature, what),
-        core=[[stimulus, feature], []],
-        out=[[stimulus, second]],
-        sizes={second: reps.sizes[stimulus]},
+        widths(reps, what),
+        core=[["stimulus", "feature"], []],
+        out=[["stimulus", second]],
+        sizes={second: reps.sizes["stimulus"]},
         dtypes=[working_dtype(reps.dtype)],
-        labels=(model, stimulus),
+        labels=("model", "stimulus"),
         what=what,
         cure=TOO_MANY_PAIRS,
         metric=metric if callable(metric) else DISTANCES[metric].function,
     )
-    result = result.assign_coords(on_side(reps[stimulus], stimulus, "_2").coords)
+    result = result.assign_coords(on_side(reps["stimulus"], "stimulus", "_2").coords)
     name = getattr(metric, "__name__", "callable") if callable(metric) else metric
     return describe(result, "rdm", metric=name, modality=reps.attrs.get("modality"))
 
@@ -124,11 +111,6 @@ def rsa(
     method: str = "spearman",
     *,
     nuisance: xr.DataArray | Sequence[xr.DataArray] = (),
-    join: Join = "exact",
-    pair_on: PairOn | None = None,
-    repeats: Repeats = "mean",
-    model: str = "model",
-    stimulus: str = "stimulus",
 ) -> xr.DataArray:
     """Similarity of RDMs: one number per pair.
 
@@ -143,16 +125,6 @@ def rsa(
     nuisance : DataArray or sequence of them
         RDMs (stimulus, stimulus_2) of what should not count (luminance, word length …), joined by
         label: for ``spearman`` and ``pearson``, the partial correlation given all of them.
-    join : {"exact", "inner"}
-        Refuse differing sets of stimuli, or keep those in both (and in every nuisance).
-    pair_on : str or (str, str), optional
-        To pair by a stimulus coordinate instead of the labels, as ``pair`` does; two names are
-        those of ``rdm_a`` and of ``rdm_b``.
-    repeats : {"mean", "keep"}
-        Rows of one value of ``pair_on``: averaged, or each kept along a dim ``repeat``.
-        A nuisance carries the labels of its side, or those of the pairing; it is averaged.
-    model, stimulus : str
-        Names of the dims.
 
     Returns
     -------
@@ -183,17 +155,14 @@ def rsa(
     >>> rsa(rdm(reps), rdm(reps)).values.round(6).tolist()
     [[1.0, 1.0], [1.0, 1.0]]
     """
-    rdm_a, rdm_b, nuisance = paired(
-        pair_on, repeats, stimulus, "", rdm_a=rdm_a, rdm_b=rdm_b, nuisance=nuisance
-    )
     choose("method", method, METHODS)
-    a, b, controls, dropped = join_controls(rdm_a, rdm_b, nuisance, method, join, stimulus)
+    a, b, controls = join_controls(rdm_a, rdm_b, nuisance, method)
     how = METHODS[method].function
-    given = [_triangle(control.reset_coords(drop=True), stimulus, how) for control in controls]
+    given = [_triangle(control.reset_coords(drop=True), how) for control in controls]
     result = apply(
         partial(kernels.compare, method=how),
-        _triangle(on_side(a, model, "_a"), stimulus, how),
-        _triangle(on_side(b, model, "_b"), stimulus, how),
+        _triangle(on_side(a, "model", "_a"), how),
+        _triangle(on_side(b, "model", "_b"), how),
         *([xr.concat(given, "_nuisance")] if given else []),
         core=[["_pair"], ["_pair"], ["_nuisance", "_pair"]][: 3 if given else 2],
     )
@@ -202,8 +171,7 @@ def rsa(
         "rsa",
         metric=method,
         n_nuisance=len(controls) or None,
-        n_dropped=dropped,
-        **told_of(pair_on, repeats),
+        **pairing_attrs(a, b, *controls),
     )
 
 
@@ -212,24 +180,21 @@ def join_controls(
     rdm_b: xr.DataArray,
     nuisance: xr.DataArray | Sequence[xr.DataArray],
     method: str,
-    join: Join,
-    stimulus: str,
-) -> tuple[xr.DataArray, xr.DataArray, list[xr.DataArray], int]:
-    """RDMs and nuisance RDMs over the same stimuli, and how many were dropped."""
+) -> tuple[xr.DataArray, xr.DataArray, list[xr.DataArray]]:
+    """RDMs and nuisance RDMs over the same stimuli in the same order."""
     controls = [nuisance] if isinstance(nuisance, xr.DataArray) else list(nuisance)
     if controls and method not in ("spearman", "pearson"):
         raise ValueError(f"nuisance goes with method 'spearman' or 'pearson', got {method!r}")
-    a, b, dropped = join_rdms(rdm_a, rdm_b, join, stimulus)
+    a, b = join_rdms(rdm_a, rdm_b)
     for number, control in enumerate(controls):
-        extra = [str(dim) for dim in control.dims if dim not in (stimulus, f"{stimulus}_2")]
+        extra = [str(dim) for dim in control.dims if dim not in ("stimulus", "stimulus_2")]
         if extra:
             raise SchemaError(f"nuisance {number} has the dims {extra} too; choose one with .sel()")
-        a, controls[number], more = join_rdms(a, control, join, stimulus)
-        dropped += more
+        a, controls[number] = join_rdms(a, control)
     if controls:
-        b = _like(b, a, stimulus)
-        controls = [_like(control, a, stimulus) for control in controls]
-    return a, b, controls, dropped
+        b = _like(b, a)
+        controls = [_like(control, a) for control in controls]
+    return a, b, controls
 
 
 def rsa_null(
@@ -247,31 +212,25 @@ def rsa_null(
     )
 
 
-def _triangle(side: xr.DataArray, stimulus: str, method: kernels.Method) -> xr.DataArray:
+def _triangle(side: xr.DataArray, method: kernels.Method) -> xr.DataArray:
     result: xr.DataArray = apply(
         kernels.triangle,
         side,
-        core=[[stimulus, f"{stimulus}_2"]],
+        core=[["stimulus", "stimulus_2"]],
         out=[["_pair"]],
-        sizes={"_pair": side.sizes[stimulus] * (side.sizes[stimulus] - 1) // 2},
+        sizes={"_pair": side.sizes["stimulus"] * (side.sizes["stimulus"] - 1) // 2},
         cure=TOO_MANY_PAIRS,
         ranked=method.ranked,
     )
     return result
 
 
-def _like(side: xr.DataArray, other: xr.DataArray, stimulus: str) -> xr.DataArray:
-    labels = other.indexes[stimulus]
-    return take(take(side, stimulus, labels), f"{stimulus}_2", labels)
+def _like(side: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
+    labels = other.indexes["stimulus"]
+    return take(take(side, "stimulus", labels), "stimulus_2", labels)
 
 
-def noise_ceiling(
-    rdms: xr.DataArray,
-    method: str = "spearman",
-    *,
-    subject: str = "subject",
-    stimulus: str = "stimulus",
-) -> xr.Dataset:
+def noise_ceiling(rdms: xr.DataArray, method: str = "spearman") -> xr.Dataset:
     """The range in which the RSA of the true model with these subjects lies.
 
     Parameters
@@ -280,8 +239,6 @@ def noise_ceiling(
         (…, subject, stimulus, stimulus_2), at least two subjects; extra dims are mapped over.
     method : {"spearman", "pearson", "kendall", "cosine", "rho-a"}
         Comparison, as in ``rsa``.
-    subject, stimulus : str
-        Names of the dims.
 
     Returns
     -------
@@ -315,37 +272,31 @@ def noise_ceiling(
     (1.0, 1.0)
     """
     choose("method", method, METHODS)
-    second = f"{stimulus}_2"
-    rdms = square_rdm(check_dims(rdms, subject, what="rdms"), "rdms", stimulus)
-    if rdms.sizes[subject] < 2:
-        raise SchemaError(f"a noise ceiling needs at least 2 subjects, got {rdms.sizes[subject]}")
+    second = "stimulus_2"
+    rdms = square_rdm(check_dims(rdms, "subject", what="rdms"), "rdms")
+    if rdms.sizes["subject"] < 2:
+        raise SchemaError(f"a noise ceiling needs at least 2 subjects, got {rdms.sizes['subject']}")
     lower, upper = apply(
         kernels.noise_ceiling,
         rdms,
-        core=[[subject, stimulus, second]],
+        core=[["subject", "stimulus", second]],
         out=[[], []],
         dtypes=[np.float64, np.float64],
         method=METHODS[method].function,
     )
-    parameters = {"metric": method, "n_subjects": rdms.sizes[subject]}
+    parameters = {"metric": method, "n_subjects": rdms.sizes["subject"]}
     return xr.Dataset(
         {"lower": describe(lower, "lower", **parameters),
          "upper": describe(upper, "upper", **parameters)}
     )  # fmt: skip
 
 
-def join_rdms(
-    a: xr.DataArray, b: xr.DataArray, join: Join = "exact", stimulus: str = "stimulus"
-) -> tuple[xr.DataArray, xr.DataArray, int]:
+def join_rdms(a: xr.DataArray, b: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     """Two sets of RDMs over the same stimuli in the same order, rows and columns."""
-    a, b = square_rdm(a, "rdm_a", stimulus), square_rdm(b, "rdm_b", stimulus)
-    a, b, dropped = join_labels(a, b, stimulus, join, ("rdm_a", "rdm_b"))
-    second = f"{stimulus}_2"
-    return (
-        take(a, second, a.indexes[stimulus]),
-        take(b, second, b.indexes[stimulus]),
-        dropped,
-    )
+    a, b = square_rdm(a, "rdm_a"), square_rdm(b, "rdm_b")
+    a, b, _ = join_labels(a, b, "stimulus", "exact", ("rdm_a", "rdm_b"))
+    labels = a.indexes["stimulus"]
+    return take(a, "stimulus_2", labels), take(b, "stimulus_2", labels)
 
 
 _RDM_COST = "n² d, one matrix product; the result is n²"

@@ -12,17 +12,13 @@ from xconverge.labels.messages import SchemaError, listing
 from xconverge.labels.variables import describe
 
 
-def residual_component(
-    residual: xr.DataArray, *, model: str = "model", stimulus: str = "stimulus"
-) -> xr.DataArray:
+def residual_component(residual: xr.DataArray) -> xr.DataArray:
     """First principal component of the models' residuals: what they find odd together.
 
     Parameters
     ----------
     residual : DataArray
         (model, stimulus), ``shared_space(...)["residual"]``.
-    model, stimulus : str
-        Names of the dims.
 
     Returns
     -------
@@ -59,16 +55,16 @@ def residual_component(
     >>> odd.dims, bool(odd.attrs["explained"] > 0.5)
     (('stimulus',), True)
     """
-    residual = check_only(residual, model, stimulus, what="residual")
-    if residual.sizes[model] < 2:
+    residual = check_only(residual, "model", "stimulus", what="residual")
+    if residual.sizes["model"] < 2:
         raise SchemaError(
-            f"residual must have at least 2 models, got {listing(residual.indexes[model])}"
+            f"residual must have at least 2 models, got {listing(residual.indexes['model'])}"
         )
     scores, explained = apply(
         first_component,
         residual.compute(),
-        core=[[model, stimulus]],
-        out=[[stimulus], []],
+        core=[["model", "stimulus"]],
+        out=[["stimulus"], []],
         dtypes=[np.float64, np.float64],
     )
     return describe(scores, "residual_component", explained=float(explained))

@@ -14,7 +14,7 @@ from xconverge.engine.blockwise import by_rows
 from xconverge.engine.folds import fold_numbers
 from xconverge.kernels.procrustes import placed
 from xconverge.kernels.vectors import Array
-from xconverge.labels.checks import Dims, check_representations, model_groups, widths
+from xconverge.labels.checks import check_representations, model_groups, widths
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe
 from xconverge.measures.fits import Fit, Options, fits
@@ -36,9 +36,6 @@ def shared_space(
     tolerance: float = 1e-8,
     max_iterations: int = 2000,
     rng: np.random.Generator | int | None = 0,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
 ) -> xr.Dataset:
     """Rotate all models into one space, so that their coordinates can be compared.
 
@@ -73,8 +70,6 @@ def shared_space(
         A start that has not converged by then warns.
     rng : Generator, int or None
         For folds and random starts.
-    model, stimulus, feature : str
-        Names of the dims.
 
     Returns
     -------
@@ -137,19 +132,18 @@ def shared_space(
     >>> float(space["residual"].max()) < 1e-10
     True
     """
-    reps = check_representations(reps, model, stimulus, feature)
-    dims = (model, stimulus, feature)
+    reps = check_representations(reps)
     options = Options(n_components, start, n_restarts, tolerance, max_iterations)
-    members = _members(reps, by, model)
+    members = _members(reps, by)
     for group in members.values():
-        _check_arguments(reps.isel({model: group}), options, dims)
+        _check_arguments(reps.isel({"model": group}), options)
     modality = reps.attrs.get("modality")
     rng = np.random.default_rng(rng)
-    number = None if folds is None else fold_numbers(reps, folds, stimulus, groups, rng)
+    number = None if folds is None else fold_numbers(reps, folds, groups, rng)
     spaces = [
-        _space(reps.isel({model: group}), number, options, rng, dims) for group in members.values()
+        _space(reps.isel({"model": group}), number, options, rng) for group in members.values()
     ]
-    space = spaces[0] if by is None else _joined(spaces, list(members), by, reps, model)
+    space = spaces[0] if by is None else _joined(spaces, list(members), by, reps)
     for name in space.data_vars:
         space[name] = describe(
             space[name],
@@ -168,14 +162,7 @@ def shared_space(
     return space
 
 
-def transform(
-    reps: xr.DataArray,
-    space: xr.Dataset,
-    *,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
-) -> xr.DataArray:
+def transform(reps: xr.DataArray, space: xr.Dataset) -> xr.DataArray:
     """Coordinates of other stimuli in a shared space that was fitted without them.
 
     Parameters
@@ -185,8 +172,6 @@ def transform(
         features that the space was fitted to.
     space : Dataset
         What ``shared_space`` returned.
-    model, stimulus, feature : str
-        Names of the dims.
 
     Returns
     -------
@@ -213,54 +198,53 @@ def transform(
     >>> bool(np.abs(placed[0] - placed[1]).max() < 0.1)
     True
     """
-    reps = check_representations(reps, model, stimulus, feature)
-    dims = (model, stimulus, feature)
-    known, names = space.indexes[model], reps.indexes[model]
+    reps = check_representations(reps)
+    known, names = space.indexes["model"], reps.indexes["model"]
     if not names.isin(known).all():
         raise SchemaError(
             f"the space has no model {listing(names[~names.isin(known)])}; it was fitted to "
             f"{listing(known)}"
         )
-    fitted = space.sel({model: names})
-    real = np.broadcast_to(widths(reps, feature), len(names))
-    expected = fitted["center"].notnull().sum(feature).values
+    fitted = space.sel({"model": names})
+    real = np.broadcast_to(widths(reps), len(names))
+    expected = fitted["center"].notnull().sum("feature").values
     wrong = names[real != expected]
     if len(wrong):
         raise SchemaError(
             f"the space was fitted to {listing(expected[real != expected])} features of "
             f"{listing(wrong)}, reps has {listing(real[real != expected])}"
         )
-    size = {feature: slice(min(reps.sizes[feature], space.sizes[feature]))}
-    everything = xr.DataArray(np.zeros(reps.sizes[stimulus], np.int64), dims=stimulus)
+    size = {"feature": slice(min(reps.sizes["feature"], space.sizes["feature"]))}
+    everything = xr.DataArray(np.zeros(reps.sizes["stimulus"], np.int64), dims="stimulus")
     maps = fitted[MAPS]
-    maps = maps.drop_vars(set(maps.coords) - {model}).isel(size).expand_dims(FIT)
+    maps = maps.drop_vars(set(maps.coords) - {"model"}).isel(size).expand_dims(FIT)
     aligned = describe(
-        _placed(reps.isel(size), everything, maps, dims),
+        _placed(reps.isel(size), everything, maps),
         "aligned",
         modality=reps.attrs.get("modality"),
     )
     return aligned.assign_attrs(space=space["aligned"].attrs["space"])
 
 
-def _members(reps: xr.DataArray, by: str | None, model: str) -> dict[Any, Array]:
+def _members(reps: xr.DataArray, by: str | None) -> dict[Any, Array]:
     """Positions of the models of every group, groups in order of appearance."""
     if by is None:
-        return {None: np.arange(reps.sizes[model])}
-    return model_groups(reps, by, model)
+        return {None: np.arange(reps.sizes["model"])}
+    return model_groups(reps, by)
 
 
-def _check_arguments(reps: xr.DataArray, options: Options, dims: Dims) -> None:
-    extra = [str(dim) for dim in reps.dims if dim not in dims]
+def _check_arguments(reps: xr.DataArray, options: Options) -> None:
+    extra = [str(dim) for dim in reps.dims if dim not in ("model", "stimulus", "feature")]
     if extra:
         raise SchemaError(
-            f"shared_space takes the dims {list(dims)} and got {extra} too; choose one with "
-            f".sel(), or stack it onto {dims[0]!r}"
+            f"shared_space takes the dims model, stimulus and feature and got {extra} too; choose "
+            "one with .sel(), or stack it onto 'model'"
         )
-    if reps.sizes[dims[0]] < 2:
+    if reps.sizes["model"] < 2:
         raise SchemaError(
-            f"a shared space needs at least 2 models, got {listing(reps.indexes[dims[0]])}"
+            f"a shared space needs at least 2 models, got {listing(reps.indexes['model'])}"
         )
-    choose("start", options.start, ["spectral", *map(str, reps.indexes[dims[0]])])
+    choose("start", options.start, ["spectral", *map(str, reps.indexes["model"])])
     if options.n_components is not None and options.n_components < 1:
         raise ValueError(f"n_components={options.n_components} must be at least 1")
     if options.n_restarts < 0:
@@ -268,31 +252,26 @@ def _check_arguments(reps: xr.DataArray, options: Options, dims: Dims) -> None:
 
 
 def _space(
-    reps: xr.DataArray,
-    fold: xr.DataArray | None,
-    options: Options,
-    rng: np.random.Generator,
-    dims: Dims,
+    reps: xr.DataArray, fold: xr.DataArray | None, options: Options, rng: np.random.Generator
 ) -> xr.Dataset:
     """One space: fitted to all stimuli, and for each fold to the others."""
-    model, stimulus, _ = dims
-    reps, seen, (whole, *others) = fits(reps, fold, options, rng, dims)
+    reps, seen, (whole, *others) = fits(reps, fold, options, rng)
     _warn(whole, others, seen.sum(1).min(), options)
     count = seen.sum(0)
     chance = float((count - 1)[count > 0].sum() / count.sum())
-    space = _maps(whole, dims).assign_coords(reps.drop_vars("n_features", errors="ignore").coords)
+    space = _maps(whole).assign_coords(reps.drop_vars("n_features", errors="ignore").coords)
     if fold is None:
-        fold = xr.DataArray(np.zeros(len(count), np.int64), dims=stimulus)
-    maps = xr.concat([_maps(fit, dims) for fit in others or [whole]], FIT, join="exact")
-    aligned = _placed(reps, fold, maps.assign_coords({model: reps[model]}), dims)
+        fold = xr.DataArray(np.zeros(len(count), np.int64), dims="stimulus")
+    maps = xr.concat([_maps(fit) for fit in others or [whole]], FIT, join="exact")
+    aligned = _placed(reps, fold, maps.assign_coords({"model": reps["model"]}))
     space["aligned"] = aligned
-    space["consensus"] = aligned.mean(model)
+    space["consensus"] = aligned.mean("model")
     gap = aligned - space["consensus"]
     space["residual"] = np.sqrt((gap**2).sum(COMPONENT, skipna=False))
     space["objective"] = ("iteration", whole.objective)
     quality = {"unexplained": xr.DataArray(whole.objective[-1] / whole.total)}
     if others:
-        several = xr.DataArray(count > 1, dims=stimulus)
+        several = xr.DataArray(count > 1, dims="stimulus")
         quality["unexplained_heldout"] = (gap**2).sum() / (aligned**2).where(several).sum()
     for name, value in quality.items():
         space[name] = value.assign_attrs(chance=chance)
@@ -319,49 +298,45 @@ def _warn(whole: Fit, others: list[Fit], n: int, options: Options) -> None:
         )
 
 
-def _maps(fit: Fit, dims: Dims) -> xr.Dataset:
+def _maps(fit: Fit) -> xr.Dataset:
     """Where a space puts a stimulus of each model."""
-    model, _, feature = dims
     return xr.Dataset(
         {
-            "rotation": ((model, feature, COMPONENT), fit.rotation),
-            "center": ((model, feature), fit.center),
-            "scale": (model, fit.scale),
-            "shift": ((model, COMPONENT), fit.shift),
+            "rotation": (("model", "feature", COMPONENT), fit.rotation),
+            "center": (("model", "feature"), fit.center),
+            "scale": ("model", fit.scale),
+            "shift": (("model", COMPONENT), fit.shift),
         }
     )
 
 
-def _placed(reps: xr.DataArray, fold: xr.DataArray, maps: xr.Dataset, dims: Dims) -> xr.DataArray:
+def _placed(reps: xr.DataArray, fold: xr.DataArray, maps: xr.Dataset) -> xr.DataArray:
     """Coordinates (model, stimulus, component) by the ``maps`` (FIT) of every stimulus's fold."""
-    model, stimulus, feature = dims
-    inside = f"{feature}_in"
-    maps = maps.rename({feature: inside})
+    inside = "feature_in"
+    maps = maps.rename({"feature": inside})
     if reps.chunks is not None:
-        maps = maps.chunk({model: 1})
+        maps = maps.chunk({"model": 1})
 
     def placing(part: slice) -> xr.DataArray:
         result: xr.DataArray = apply(
             placed,
-            reps.isel({stimulus: part}),
-            widths(reps, feature),
-            fold.isel({stimulus: part}),
+            reps.isel({"stimulus": part}),
+            widths(reps),
+            fold.isel({"stimulus": part}),
             *(maps[name] for name in MAPS),
             core=[
-                [stimulus, feature], [], [stimulus], [FIT, inside, COMPONENT], [FIT, inside],
+                ["stimulus", "feature"], [], ["stimulus"], [FIT, inside, COMPONENT], [FIT, inside],
                 [FIT], [FIT, COMPONENT],
             ],
-            out=[[stimulus, COMPONENT]],
-            labels=(model, stimulus),
+            out=[["stimulus", COMPONENT]],
+            labels=("model", "stimulus"),
         )  # fmt: skip
         return result.drop_vars("n_features", errors="ignore")
 
-    return by_rows(reps, dims, placing)
+    return by_rows(reps, placing)
 
 
-def _joined(
-    spaces: list[xr.Dataset], values: list[Any], by: str, reps: xr.DataArray, model: str
-) -> xr.Dataset:
+def _joined(spaces: list[xr.Dataset], values: list[Any], by: str, reps: xr.DataArray) -> xr.Dataset:
     """One Dataset of the spaces of all groups, models in the order of ``reps``."""
     longest = {dim: max(space.sizes[dim] for space in spaces) for dim in (COMPONENT, "iteration")}
     padded = [
@@ -370,15 +345,17 @@ def _joined(
         ).pad({"iteration": (0, longest["iteration"] - space.sizes["iteration"])})
         for space in spaces
     ]
-    of_model = [str(name) for name, value in padded[0].items() if model in value.dims]
+    of_model = [str(name) for name, value in padded[0].items() if "model" in value.dims]
     of_group = [str(name) for name in padded[0] if name not in of_model]
     options: dict[str, Any] = {"coords": "minimal", "compat": "override", "join": "exact"}
-    models = xr.concat([space[of_model] for space in padded], model, **options)
-    drop = [str(n) for n, c in reps.coords.items() if model in c.dims]
+    models = xr.concat([space[of_model] for space in padded], "model", **options)
+    drop = [str(n) for n, c in reps.coords.items() if "model" in c.dims]
     groups = xr.concat(
         [space[of_group].drop_vars(drop, errors="ignore") for space in padded],
         pd.Index(values, name=f"{by}_group", dtype=object),
         combine_attrs="drop_conflicts",
         **options,
     )
-    return models.sel({model: reps.indexes[model]}).merge(groups, compat="override", join="exact")
+    return models.sel({"model": reps.indexes["model"]}).merge(
+        groups, compat="override", join="exact"
+    )

@@ -12,7 +12,6 @@ from xconverge.engine.blockwise import ROW, over_queries
 from xconverge.engine.resources import check_memory
 from xconverge.kernels import tiles as kernels
 from xconverge.kernels.blocks import split
-from xconverge.labels.checks import Dims
 from xconverge.labels.joins import on_side
 
 
@@ -51,7 +50,7 @@ class Side(NamedTuple):
 
 
 def over_tiles(
-    kernel: Callable[..., Any], pair: Sequence[Side], dims: Dims, out: str, n_sums: int = 0
+    kernel: Callable[..., Any], pair: Sequence[Side], out: str, n_sums: int = 0
 ) -> xr.DataArray:
     """What a kernel of ``kernels.tiles`` gives of all pairs: (…, a.dim, b.dim, out), and ``ROW``.
 
@@ -60,11 +59,11 @@ def over_tiles(
     """
     a, b = pair
     own = a.reps is b.reps
-    width = max(side.reps.sizes[dims[2]] for side in pair)
-    size = min(kernels.tile_size(width), max(side.reps.sizes[dims[0]] for side in pair))
+    width = max(side.reps.sizes["feature"] for side in pair)
+    size = min(kernels.tile_size(width), max(side.reps.sizes["model"] for side in pair))
     check_memory(
         kernels.TASK_BYTES,
-        a.reps.sizes[dims[1]] // kernels.asking_rows(width, size) + 1,
+        a.reps.sizes["stimulus"] // kernels.asking_rows(width, size) + 1,
         f"A task over a tile of {size} × {size} models",
         "fewer stimuli (.isel), or a measure of neighbours or cross-products (mutual_knn, cka)",
     )
@@ -88,7 +87,7 @@ def over_tiles(
             return [found if out == ROW else found.expand_dims(ROW)]
 
         long = a.reps if a.reps.chunks else b.reps
-        (found,) = over_queries(long, dims, rows, kernels.asking_rows(width, size))
+        (found,) = over_queries(long, rows, kernels.asking_rows(width, size))
         return found
 
     grid: list[list[xr.DataArray]] = []

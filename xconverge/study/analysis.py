@@ -116,7 +116,7 @@ def analyze(
     refuse_keep(repeats, "analyze")
     rng = np.random.default_rng(rng)
     a, b, names = _two_sides(source, modality, other)
-    a, b, target = paired(pair_on, repeats, "stimulus", "feature", a=a, b=b, target=target)
+    a, b, target = paired(pair_on, repeats, a=a, b=b, target=target)
     a, b, dropped = join_labels(a, b, "stimulus", join, names)
     quarter = max(1, a.sizes["stimulus"] // 4)
     progress(f"shared space of {a.sizes['model']} {names[0]} models")
@@ -183,8 +183,7 @@ def _two_sides(
         for name in (first, second)
     ]
     a, b = (
-        check_representations(side, "model", "stimulus", "feature", name)
-        for side, name in zip(sides, (first, second), strict=True)
+        check_representations(side, name) for side, name in zip(sides, (first, second), strict=True)
     )
     a, b = a.assign_attrs(modality=first), b.assign_attrs(modality=second)
     return a, b, (first, second)

@@ -33,9 +33,6 @@ def binned_rsa_contrast(
     pair_on: PairOn | None = None,
     repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
 ) -> xr.Dataset:
     """Trend of RSA over dispersion bins, and lowest against highest bin, when bins are permuted.
 
@@ -52,8 +49,6 @@ def binned_rsa_contrast(
         Which null contrasts count as extreme.
     rng : Generator, int or None
         Source of the permutations.
-    model, stimulus, feature : str
-        Names of the dims.
 
     Returns
     -------
@@ -94,26 +89,25 @@ def binned_rsa_contrast(
     (True, True)
     """
     reps, target, by, strata = paired(
-        pair_on, repeats, stimulus, feature, reps=reps, target=target, by=by, strata=strata
+        pair_on, repeats, reps=reps, target=target, by=by, strata=strata
     )
     choose("tail", tail, ["two-sided", "greater", "less"])
     if n_permutations < 0 or n_bins < 2:
         raise ValueError(f"n_permutations={n_permutations}, n_bins={n_bins}: at least 0 and 2")
-    dims = (model, stimulus, feature)
     models, target, by, bins, dropped = rdms_by_bin(
-        reps, target, by, n_bins, average, metric, method, join, dims
+        reps, target, by, n_bins, average, metric, method, join
     )
-    groups = strata_of(strata, (by, models), stimulus)
-    rank = xr.DataArray(natural_rank(by.indexes[stimulus]), dims=stimulus)
+    groups = strata_of(strata, (by, models))
+    rank = xr.DataArray(natural_rank(by.indexes["stimulus"]), dims="stimulus")
     seed = int(np.random.default_rng(rng).integers(2**63))
     value, p_value = apply(
         contrast_test,
         models,
         target,
-        bins.reset_coords(drop=True).drop_vars(stimulus),
+        bins.reset_coords(drop=True).drop_vars("stimulus"),
         rank,
-        xr.zeros_like(rank) if groups is None else groups.drop_vars(stimulus),
-        core=[[stimulus, f"{stimulus}_2"]] * 2 + [[stimulus]] * 3,
+        xr.zeros_like(rank) if groups is None else groups.drop_vars("stimulus"),
+        core=[["stimulus", "stimulus_2"]] * 2 + [["stimulus"]] * 3,
         out=[["_contrast"]] * 2,
         sizes={"_contrast": 2},
         dtypes=[np.float64] * 2,

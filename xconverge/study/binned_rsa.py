@@ -10,7 +10,7 @@ import xarray as xr
 from xconverge.engine.apply import apply
 from xconverge.engine.pair import PairOn, Repeats, paired, told_of
 from xconverge.kernels.moved import mantel
-from xconverge.labels.checks import Dims, check_representations, check_shared, feature_dim
+from xconverge.labels.checks import check_representations, check_shared
 from xconverge.labels.joins import Join, join_labels, natural_rank, on_side
 from xconverge.labels.messages import choose
 from xconverge.labels.variables import describe
@@ -34,9 +34,6 @@ def binned_rsa(
     pair_on: PairOn | None = None,
     repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
 ) -> xr.Dataset:
     """Similarity of model and target RDMs among stimuli of low, middle and high dispersion.
 
@@ -70,8 +67,6 @@ def binned_rsa(
         ``by`` carries the labels of one side, or those of the pairing; it is averaged.
     rng : Generator, int or None
         Source of the permutations; the same ones serve all RDMs of a bin.
-    model, stimulus, feature : str
-        Names of the dims.
 
     Returns
     -------
@@ -106,24 +101,22 @@ def binned_rsa(
     >>> result["rsa"].values.round(6).tolist(), result["n_stimuli"].values.tolist()
     ([1.0, 1.0], [6, 6])
     """
-    reps, target, by = paired(pair_on, repeats, stimulus, feature, reps=reps, target=target, by=by)
-    sides = rdms_by_bin(
-        reps, target, by, n_bins, average, metric, method, join, (model, stimulus, feature)
-    )
+    reps, target, by = paired(pair_on, repeats, reps=reps, target=target, by=by)
+    sides = rdms_by_bin(reps, target, by, n_bins, average, metric, method, join)
     models, target, by, bins, dropped = sides
-    second = f"{stimulus}_2"
-    rank = xr.DataArray(natural_rank(bins.indexes[stimulus]), dims=stimulus)
+    second = "stimulus_2"
+    rank = xr.DataArray(natural_rank(bins.indexes["stimulus"]), dims="stimulus")
     seed = int(np.random.default_rng(rng).integers(2**63))
     parts = []
     for number in range(n_bins):
         inside = np.flatnonzero(bins.values == number)
-        chosen = {stimulus: inside, second: inside}
+        chosen = {"stimulus": inside, second: inside}
         value, p_value = apply(
             mantel,
             models.isel(chosen),
             target.isel(chosen),
-            rank.isel({stimulus: inside}),
-            core=[[stimulus, second], [stimulus, second], [stimulus]],
+            rank.isel({"stimulus": inside}),
+            core=[["stimulus", second], ["stimulus", second], ["stimulus"]],
             out=[[], []],
             dtypes=[np.float64, np.float64],
             method=METHODS[method].function,
@@ -157,38 +150,31 @@ def rdms_by_bin(
     metric: str,
     method: str,
     join: Join,
-    dims: Dims,
 ) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray, xr.DataArray, int]:
     """Model and target RDMs, dispersion, its bins, and how many stimuli were dropped."""
-    model, stimulus, feature = dims
     choose("method", method, METHODS)
     if average is not None:
         choose("average", average, ["rdm", "representation"])
-    feature = feature_dim(reps, feature)
-    reps = check_representations(reps, model, stimulus, feature)
-    second = f"{stimulus}_2"
+    reps = check_representations(reps)
+    second = "stimulus_2"
     if second not in getattr(target, "dims", ()):
-        names = {"model": model, "stimulus": stimulus, "feature": feature_dim(target, "feature")}
-        target = rdm(target, metric, **names)
+        target = rdm(target, metric)
     if average == "representation":
-        check_shared(reps, "average='representation'", model, feature)
-    reps, by, dropped = join_labels(reps, by, stimulus, join, ("reps", "by"))
+        check_shared(reps, "average='representation'")
+    reps, by, dropped = join_labels(reps, by, "stimulus", join, ("reps", "by"))
     if join == "inner":
-        common = reps.indexes[stimulus].intersection(target.indexes[stimulus], sort=False)
-        dropped += reps.sizes[stimulus] - len(common)
-        reps, by = reps.sel({stimulus: common}), by.sel({stimulus: common})
-        target = target.sel({stimulus: common, second: common})
-    bins = dispersion_bins(by, n_bins, stimulus=stimulus)
-    models = _model_rdm(reps, average, metric, (model, stimulus, feature))
-    models, target, _ = join_rdms(models, target, "exact", stimulus)
-    return on_side(models, model, "_a"), on_side(target, model, "_b"), by, bins, dropped
+        common = reps.indexes["stimulus"].intersection(target.indexes["stimulus"], sort=False)
+        dropped += reps.sizes["stimulus"] - len(common)
+        reps, by = reps.sel({"stimulus": common}), by.sel({"stimulus": common})
+        target = target.sel({"stimulus": common, second: common})
+    bins = dispersion_bins(by, n_bins)
+    models = _model_rdm(reps, average, metric)
+    models, target, _ = join_rdms(models, target, "exact")
+    return on_side(models, "model", "_a"), on_side(target, "model", "_b"), by, bins, dropped
 
 
-def _model_rdm(
-    reps: xr.DataArray, average: Average | None, metric: str, dims: tuple[str, str, str]
-) -> xr.DataArray:
-    model, stimulus, feature = dims
+def _model_rdm(reps: xr.DataArray, average: Average | None, metric: str) -> xr.DataArray:
     if average == "representation":
-        reps = reps.mean(model)
-    models = rdm(reps, metric, model=model, stimulus=stimulus, feature=feature)
-    return models.mean(model) if average == "rdm" else models
+        reps = reps.mean("model")
+    models = rdm(reps, metric)
+    return models.mean("model") if average == "rdm" else models

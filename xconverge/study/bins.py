@@ -10,9 +10,7 @@ from xconverge.labels.checks import check_only
 from xconverge.labels.variables import describe
 
 
-def dispersion_bins(
-    dispersion: xr.DataArray, n_bins: int = 3, *, stimulus: str = "stimulus"
-) -> xr.DataArray:
+def dispersion_bins(dispersion: xr.DataArray, n_bins: int = 3) -> xr.DataArray:
     """Sort stimuli into equally filled bins, from low to high dispersion.
 
     Parameters
@@ -21,8 +19,6 @@ def dispersion_bins(
         (stimulus); any value per stimulus.
     n_bins : int
         Number of bins, at least 2.
-    stimulus : str
-        Name of the dim.
 
     Returns
     -------
@@ -48,7 +44,7 @@ def dispersion_bins(
     >>> dispersion_bins(spread).values.tolist()
     [0, 2, 1]
     """
-    values = check_only(dispersion, stimulus, what="dispersion")
+    values = check_only(dispersion, "stimulus", what="dispersion")
     if n_bins < 2:
         raise ValueError(f"n_bins={n_bins}: at least 2 bins are needed")
     bins, edges = quantile_bins(np.asarray(values.values, np.float64), n_bins)

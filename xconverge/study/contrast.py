@@ -40,9 +40,6 @@ def subset_contrast(
     pair_on: PairOn | None = None,
     repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
 ) -> xr.Dataset:
     """Do the stimuli of low dispersion align better than others, those of high dispersion worse?
 
@@ -79,8 +76,6 @@ def subset_contrast(
         pairing.
     rng : Generator, int or None
         Source of the subsets, which follow labels.
-    model, stimulus, feature : str
-        Names of the dims.
 
     Returns
     -------
@@ -130,20 +125,17 @@ def subset_contrast(
     """
     refuse_keep(repeats, "subset_contrast")
     a, b, dispersion, match, groups = paired(
-        pair_on, repeats, stimulus, feature,
-        a=a, b=b, dispersion=dispersion, match=match, groups=groups,
-    )  # fmt: skip
+        pair_on, repeats, a=a, b=b, dispersion=dispersion, match=match, groups=groups)  # fmt: skip
     if size < 1 or n_random < 1 or match_bins < 1:
         raise ValueError(f"size={size}, n_random={n_random}, match_bins={match_bins}: at least 1")
-    dims = (model, stimulus, feature)
-    a, b, dropped = sides(a, b, dims, join)
-    spread = check_only(dispersion, stimulus, what="dispersion")
-    a, spread, more = join_labels(a, spread, stimulus, join, ("a", "dispersion"))
-    b, _, _ = join_labels(b, a, stimulus, "inner")
-    rank = natural_rank(a.indexes[stimulus])
-    pairs = [f"{model}_a", f"{model}_b"]
-    shares = alignment(a, b, k=k, model=model, stimulus=stimulus, feature=feature)
-    each = shares.mean(pairs).transpose(stimulus).values
+    a, b, dropped = sides(a, b, join)
+    spread = check_only(dispersion, "stimulus", what="dispersion")
+    a, spread, more = join_labels(a, spread, "stimulus", join, ("a", "dispersion"))
+    b, _, _ = join_labels(b, a, "stimulus", "inner")
+    rank = natural_rank(a.indexes["stimulus"])
+    pairs = ["model_a", "model_b"]
+    shares = alignment(a, b, k=k)
+    each = shares.mean(pairs).transpose("stimulus").values
     values = np.where(np.isnan(each), np.nan, spread.values.astype(np.float64))
     usable = np.isfinite(values)
     n = len(values)
@@ -156,7 +148,7 @@ def subset_contrast(
         _warn(f"neighbours inside a subset need a size above k={k}, got {size}: NaN inside")
     seeds = np.random.default_rng(rng).integers(2**63, size=3)
     controls = _controls(
-        values, rank, size, n_random, seeds, _cells(match, groups, match_bins, a, b, stimulus)
+        values, rank, size, n_random, seeds, _cells(match, groups, match_bins, a, b)
     )
     ready = usable.sum() >= 2 * size
     table = np.full((len(controls), 2, 2, n_random + 1), np.nan)
@@ -167,7 +159,7 @@ def subset_contrast(
         if ready and members is not None:
             table[i, e, 0] = members @ np.where(usable, each, 0.0) / size
             if size > k:
-                inside = scores_inside(a, b, members, k, dims).mean(pairs).transpose("subset")
+                inside = scores_inside(a, b, members, k).mean(pairs).transpose("subset")
                 table[i, e, 1, : inside.sizes["subset"]] = inside.values
     chances = {"full": k / (n - 1), "inside": k / (size - 1) if size > 1 else np.nan}
     parameters = {
@@ -188,17 +180,16 @@ def _cells(
     match_bins: int,
     a: xr.DataArray,
     b: xr.DataArray,
-    stimulus: str,
 ) -> Array | None:
     """Number (n) of the cell of every stimulus; None where nothing is matched."""
     codes = []
     for number, one in enumerate([match] if isinstance(match, xr.DataArray) else match):
         what = f"match {one.name or number}"
-        one = check_only(one, stimulus, what=what)
-        one = one.isel({stimulus: one.indexes[stimulus].isin(a.indexes[stimulus])})
-        _, one, _ = join_labels(a, one, stimulus, "exact", ("a", what))
+        one = check_only(one, "stimulus", what=what)
+        one = one.isel({"stimulus": one.indexes["stimulus"].isin(a.indexes["stimulus"])})
+        _, one, _ = join_labels(a, one, "stimulus", "exact", ("a", what))
         codes.append(kernels.cells_of(one.values.astype(np.float64), match_bins))
-    numbers = strata_of(groups, (a, b), stimulus)
+    numbers = strata_of(groups, (a, b))
     if numbers is not None:
         codes.append(numbers.values)
     return kernels.crossed(np.stack(codes)) if codes else None

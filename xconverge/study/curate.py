@@ -27,7 +27,6 @@ def exclude_high_dispersion(
     missing: Literal["error", "keep", "drop"] = "error",
     join: Join = "exact",
     pair_on: PairOn | None = None,
-    stimulus: str = "stimulus",
 ) -> Data:
     """Leave out the stimuli of highest dispersion.
 
@@ -51,8 +50,6 @@ def exclude_high_dispersion(
         those of ``array`` and of ``dispersion``. Rows of one value, the captions of an image, have
         one dispersion (the mean of its rows) and go or stay together; the result has the rows and
         labels of ``array``. Groups carry the labels of their side, or those of the pairing.
-    stimulus : str
-        Name of the dim.
 
     Returns
     -------
@@ -89,38 +86,38 @@ def exclude_high_dispersion(
     choose("missing", missing, ["error", "keep", "drop"])
     if not 0 <= share < 1:
         raise ValueError(f"share={share}: at least 0 and below 1")
-    spread = check_only(dispersion, stimulus, what="dispersion")
-    if stimulus not in array.dims:
-        raise SchemaError(f"array has no dim {stimulus!r}; name yours by keyword (stimulus='…')")
-    both = [dim for dim in (stimulus, f"{stimulus}_2") if dim in array.dims]
+    spread = check_only(dispersion, "stimulus", what="dispersion")
+    if "stimulus" not in array.dims:
+        raise SchemaError("array has no dim 'stimulus'; name yours by keyword (stimulus='…')")
+    both = [dim for dim in ("stimulus", "stimulus_2") if dim in array.dims]
     for dim in both:
         check_labels(array[dim], dim, what="array")
-    rows, names = array.indexes[stimulus], array[stimulus]
+    rows, names = array.indexes["stimulus"], array["stimulus"]
     if pair_on is not None:
-        carrier = xr.DataArray(np.zeros(len(rows)), dims=stimulus, coords=names.coords)
-        rows = row_values(carrier, spread, pair_on, ("array", "dispersion"), stimulus)
+        carrier = xr.DataArray(np.zeros(len(rows)), dims="stimulus", coords=names.coords)
+        rows = row_values(carrier, spread, pair_on, ("array", "dispersion"))
         carrier, spread, groups = paired(
-            pair_on, "mean", stimulus, "", array=carrier, dispersion=spread, groups=groups
+            pair_on, "mean", array=carrier, dispersion=spread, groups=groups
         )
-        names = carrier[stimulus]
-    labels, spread, dropped = join_labels(names, spread, stimulus, join, ("array", "dispersion"))
+        names = carrier["stimulus"]
+    labels, spread, dropped = join_labels(names, spread, "stimulus", join, ("array", "dispersion"))
     values = spread.values.astype(np.float64)
     finite = np.isfinite(values)
     if missing == "error" and not finite.all():
         raise SchemaError(
-            f"dispersion is missing for {listing(spread.indexes[stimulus][~finite])}; "
+            f"dispersion is missing for {listing(spread.indexes['stimulus'][~finite])}; "
             "missing='keep' keeps these stimuli, missing='drop' leaves them out"
         )
     group = np.zeros(len(values), dtype=object)
     if groups is not None:
-        group = per_label(groups, [labels, spread], stimulus, "groups").values.astype(object)
+        group = per_label(groups, [labels, spread], "groups").values.astype(object)
         none = np.asarray(pd.isna(group))
         if none.any():
             raise SchemaError(
-                f"groups has no value for {listing(labels.indexes[stimulus][none])}; every "
+                f"groups has no value for {listing(labels.indexes['stimulus'][none])}; every "
                 "stimulus needs a group"
             )
-    order = np.lexsort((natural_rank(labels.indexes[stimulus]), values))
+    order = np.lexsort((natural_rank(labels.indexes["stimulus"]), values))
     order = order[finite[order]]
     out = np.zeros(len(values), bool)
     edges: dict[str, float] = {}
@@ -138,7 +135,7 @@ def exclude_high_dispersion(
             stacklevel=2,
         )
     keep = ~out if missing == "keep" else ~out & finite
-    kept = array.indexes[stimulus][rows.isin(labels.indexes[stimulus][keep])]
+    kept = array.indexes["stimulus"][rows.isin(labels.indexes["stimulus"][keep])]
     result = array.isel({dim: np.flatnonzero(array.indexes[dim].isin(kept)) for dim in both})
     told = {
         "n_excluded": int(out.sum()),

@@ -42,9 +42,6 @@ def leave_out_modulation(
     pair_on: PairOn | None = None,
     repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
 ) -> xr.Dataset:
     """Does the dispersion among the other models predict how well a model aligns?
 
@@ -70,7 +67,7 @@ def leave_out_modulation(
         Of the shared space; by default 64, or a quarter of the stimuli if that is fewer.
     strata, n_bins, n_permutations, tail, rng
         As in ``modulation``.
-    join, pair_on, model, stimulus, feature
+    join, pair_on
         As in ``alignment``. A nuisance and strata carry the labels of their side, or those of the
         pairing.
     repeats : {"mean", "keep"}
@@ -108,42 +105,37 @@ def leave_out_modulation(
     >>> table["correlation"].dims, bool(table["mean_correlation"] < 0)
     (('model_a', 'model_b'), True)
     """
-    a, b, nuisance, strata = paired(
-        pair_on, repeats, stimulus, feature, a=a, b=b, nuisance=nuisance, strata=strata
-    )
+    a, b, nuisance, strata = paired(pair_on, repeats, a=a, b=b, nuisance=nuisance, strata=strata)
     choose("measure", measure, MEASURES)
     names = [one for one in nuisance if isinstance(one, str)]
     for name in names:
         choose("nuisance", name, NUISANCES)
-    a = check_representations(a, model, stimulus, feature, "a")
-    b = check_representations(b, model, stimulus, feature, "b")
-    a, b, dropped = join_labels(a, b, stimulus, join)
-    groups_of = strata_of(strata, (a, b), stimulus)
-    dims: dict[str, Any] = {"model": model, "stimulus": stimulus, "feature": feature}
-    numbers, groups = group_numbers(a, leave_out, model)
+    a = check_representations(a, "a")
+    b = check_representations(b, "b")
+    a, b, dropped = join_labels(a, b, "stimulus", join)
+    groups_of = strata_of(strata, (a, b))
+    numbers, groups = group_numbers(a, leave_out)
     few = [value for i, value in enumerate(groups) if (numbers != i).sum() < 2]
     if few:
         raise SchemaError(
             f"leave_out={leave_out!r}: dispersion needs at least 2 other models, and fewer are "
             f"left without {listing(few)}"
         )
-    spread = dispersion_without(a, measure, leave_out, k, n_components, dims)
+    spread = dispersion_without(a, measure, leave_out, k, n_components)
     ready = {
-        "local_density": lambda: local_density(a, k, **dims),
-        "norm": lambda: stimulus_norm(a, **dims),
+        "local_density": lambda: local_density(a, k),
+        "norm": lambda: stimulus_norm(a),
     }
     options: dict[str, Any] = {"k": k} if metric == "mutual_knn" else {}
     result = modulation(
         spread,
-        alignment(a, b, metric, **options, **dims),
+        alignment(a, b, metric, **options),
         covariates=[ready[one]() if isinstance(one, str) else one for one in nuisance],
         strata=groups_of,
         n_bins=n_bins,
         n_permutations=n_permutations,
         tail=tail,
         rng=rng,
-        model=model,
-        stimulus=stimulus,
     )
     for value in result.data_vars.values():
         value.attrs |= {"n_dropped": dropped, **told_of(pair_on, repeats)}
@@ -156,40 +148,37 @@ def dispersion_without(
     leave_out: str,
     k: int,
     n_components: int | None,
-    dims: dict[str, Any],
 ) -> xr.DataArray:
     """Dispersion (model, stimulus) of the other models; NaN where fewer than 2 are left.
 
     For coordinate metrics in a space that only they are in.
     """
-    model = dims["model"]
-    numbers, _ = group_numbers(a, leave_out, model)
+    numbers, _ = group_numbers(a, leave_out)
     others = np.array([(numbers != number).sum() for number in numbers])
     if (others < 2).all():
-        spread = xr.full_like(a.isel({dims["feature"]: 0}), np.nan, np.float64).drop_attrs()
+        spread = xr.full_like(a.isel({"feature": 0}), np.nan, np.float64).drop_attrs()
     elif callable(MEASURES[measure].function):
-        spread = dispersion(a, measure, leave_out=leave_out, k=k, **dims)
+        spread = dispersion(a, measure, leave_out=leave_out, k=k)
     else:
-        components = n_components or max(1, min(64, a.sizes[dims["stimulus"]] // 4))
-        spread = _refitted(a, measure, numbers, components, dims)
+        components = n_components or max(1, min(64, a.sizes["stimulus"] // 4))
+        spread = _refitted(a, measure, numbers, components)
     return spread.assign_attrs(metric=measure, leave_out=leave_out)
 
 
 def _refitted(
-    a: xr.DataArray, measure: str, numbers: np.ndarray, n_components: int, dims: dict[str, Any]
+    a: xr.DataArray, measure: str, numbers: np.ndarray, n_components: int
 ) -> xr.DataArray:
     """Dispersion (model, stimulus) of the other models, in a space that only they are in."""
-    model = dims["model"]
     parts = []
     for group in np.unique(numbers):
-        others = a.isel({model: np.flatnonzero(numbers != group)})
-        if others.sizes[model] < 2:
+        others = a.isel({"model": np.flatnonzero(numbers != group)})
+        if others.sizes["model"] < 2:
             continue
-        space = shared_space(others, n_components=n_components, **dims)
-        spread = dispersion(space["aligned"], measure, model=model, stimulus=dims["stimulus"])
-        names = pd.Index(a.indexes[model][numbers == group], name=model)
-        parts.append(spread.drop_vars("n_models").expand_dims({model: names}))
+        space = shared_space(others, n_components=n_components)
+        spread = dispersion(space["aligned"], measure)
+        names = pd.Index(a.indexes["model"][numbers == group], name="model")
+        parts.append(spread.drop_vars("n_models").expand_dims({"model": names}))
     whole: xr.DataArray = xr.concat(
-        parts, model, coords="minimal", compat="override", join="exact", combine_attrs="override"
+        parts, "model", coords="minimal", compat="override", join="exact", combine_attrs="override"
     )
-    return whole.reindex({model: a.indexes[model]})
+    return whole.reindex({"model": a.indexes["model"]})

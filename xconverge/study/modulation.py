@@ -34,8 +34,6 @@ def modulation(
     pair_on: PairOn | None = None,
     repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
-    model: str = "model",
-    stimulus: str = "stimulus",
 ) -> xr.Dataset:
     """Rank correlation of dispersion with alignment, for every model pair and for their mean.
 
@@ -71,8 +69,6 @@ def modulation(
         side, or those of the pairing.
     rng : Generator, int or None
         Source of the permutations; the same one gives the same p-values, whatever the chunking.
-    model, stimulus : str
-        Names of the dims; the model dims are ``{model}_a`` and ``{model}_b``.
 
     Returns
     -------
@@ -108,29 +104,27 @@ def modulation(
     (-1.0, True)
     """
     dispersion, alignment, covariates, strata = paired(
-        pair_on, repeats, stimulus, "",
-        dispersion=dispersion, alignment=alignment, covariates=covariates, strata=strata,
-    )  # fmt: skip
+        pair_on, repeats, dispersion=dispersion, alignment=alignment, covariates=covariates, strata=strata)  # fmt: skip
     choose("tail", tail, ["two-sided", "greater", "less"])
     if n_permutations < 0 or n_bins < 2:
         raise ValueError(f"n_permutations={n_permutations}, n_bins={n_bins}: at least 0 and 2")
-    alignment = check_dims(alignment, stimulus, what="alignment")
-    check_labels(alignment, stimulus, what="alignment")
-    side = f"{model}_a"
-    dispersion = _of_models(dispersion, "dispersion", alignment, model, stimulus)
+    alignment = check_dims(alignment, "stimulus", what="alignment")
+    check_labels(alignment, "stimulus", what="alignment")
+    side = "model_a"
+    dispersion = _of_models(dispersion, "dispersion", alignment)
     names = ("dispersion", "alignment")
-    dispersion, alignment, dropped = join_labels(dispersion, alignment, stimulus, join, names)
+    dispersion, alignment, dropped = join_labels(dispersion, alignment, "stimulus", join, names)
     covariates = [covariates] if isinstance(covariates, xr.DataArray) else list(covariates)
-    aside = _covariates(covariates, dispersion, alignment, model, stimulus)
+    aside = _covariates(covariates, dispersion, alignment)
     own = side in dispersion.dims or side in aside.dims
     if own:
         dispersion, aside = (
             part if side in part.dims else part.expand_dims({side: alignment.indexes[side]})
             for part in (dispersion, aside)
         )
-    groups = strata_of(strata, (dispersion, alignment), stimulus)
-    rank = xr.DataArray(natural_rank(dispersion.indexes[stimulus]), dims=stimulus)
-    sides = [dim for dim in (side, f"{model}_b") if dim in alignment.dims]
+    groups = strata_of(strata, (dispersion, alignment))
+    rank = xr.DataArray(natural_rank(dispersion.indexes["stimulus"]), dims="stimulus")
+    sides = [dim for dim in (side, "model_b") if dim in alignment.dims]
     seed = int(np.random.default_rng(rng).integers(2**63))
     parameters = {
         "metric": "spearman", "n_permutations": n_permutations, "tail": tail,
@@ -154,8 +148,8 @@ def modulation(
             rank,
             xr.zeros_like(rank) if groups is None else groups,
             core=[
-                [*lead, stimulus], [*dims, stimulus], [*lead, "_covariate", stimulus],
-                [stimulus], [stimulus],
+                [*lead, "stimulus"], [*dims, "stimulus"], [*lead, "_covariate", "stimulus"],
+                ["stimulus"], ["stimulus"],
             ],
             out=[dims, dims, dims, [*dims, "bin"], [], []],
             sizes={"bin": n_bins},
@@ -170,7 +164,7 @@ def modulation(
             described = describe(value, name, **parameters)
             tables[f"{name}{suffix}"] = described.rename(f"{name}{suffix}")
     means = apply(
-        _mean_in_bins, dispersion, dispersion, core=[[stimulus]] * 2, out=[["bin"]],
+        _mean_in_bins, dispersion, dispersion, core=[["stimulus"]] * 2, out=[["bin"]],
         sizes={"bin": n_bins}, n_bins=n_bins,
     )  # fmt: skip
     tables["dispersion_by_bin"] = describe(means, "dispersion_by_bin")
@@ -182,46 +176,40 @@ _NAMES = (
 )  # fmt: skip
 
 
-def _of_models(
-    array: xr.DataArray, what: str, alignment: xr.DataArray, model: str, stimulus: str
-) -> xr.DataArray:
+def _of_models(array: xr.DataArray, what: str, alignment: xr.DataArray) -> xr.DataArray:
     """One value per stimulus, or one per ``model_a`` of the alignment and stimulus."""
-    array = check_dims(array, stimulus, what=what)
-    if model not in array.dims:
-        return check_only(array, stimulus, what=what)
-    check_labels(array, model, stimulus, what=what)
-    side = f"{model}_a"
-    if set(array.dims) != {model, stimulus} or side not in alignment.dims:
+    array = check_dims(array, "stimulus", what=what)
+    if "model" not in array.dims:
+        return check_only(array, "stimulus", what=what)
+    check_labels(array, "model", "stimulus", what=what)
+    side = "model_a"
+    if set(array.dims) != {"model", "stimulus"} or side not in alignment.dims:
         raise SchemaError(
             f"{what} has the dims {list(map(str, array.dims))} and alignment "
-            f"{list(map(str, alignment.dims))}: {what} needs {stimulus!r}, and {model!r} "
+            f"{list(map(str, alignment.dims))}: {what} needs 'stimulus', and 'model' "
             f"only where alignment has {side!r}"
         )
     wanted = alignment.indexes[side]
-    missing = wanted[~wanted.isin(array.indexes[model])]
+    missing = wanted[~wanted.isin(array.indexes["model"])]
     if len(missing):
         raise SchemaError(
             f"{what} has no model {listing(missing)}, which alignment has as {side!r}"
         )
-    return on_side(take(array, model, wanted), model, "_a").transpose(side, stimulus)
+    return on_side(take(array, "model", wanted), "model", "_a").transpose(side, "stimulus")
 
 
 def _covariates(
-    covariates: Sequence[xr.DataArray],
-    dispersion: xr.DataArray,
-    alignment: xr.DataArray,
-    model: str,
-    stimulus: str,
+    covariates: Sequence[xr.DataArray], dispersion: xr.DataArray, alignment: xr.DataArray
 ) -> xr.DataArray:
     """Covariates (…, covariate, stimulus), the first a constant: dask maps over no empty dim."""
-    index = dispersion.indexes[stimulus]
-    first = xr.DataArray(np.zeros(len(index)), dims=stimulus, coords={stimulus: index})
+    index = dispersion.indexes["stimulus"]
+    first = xr.DataArray(np.zeros(len(index)), dims="stimulus", coords={"stimulus": index})
     aligned = [first]
     for number, covariate in enumerate(covariates):
         what = f"covariate {covariate.name or number}"
-        one = _of_models(covariate, what, alignment, model, stimulus).reset_coords(drop=True)
-        one = one.isel({stimulus: one.indexes[stimulus].isin(index)})
-        _, one, _ = join_labels(dispersion, one, stimulus, "exact", ("dispersion", what))
+        one = _of_models(covariate, what, alignment).reset_coords(drop=True)
+        one = one.isel({"stimulus": one.indexes["stimulus"].isin(index)})
+        _, one, _ = join_labels(dispersion, one, "stimulus", "exact", ("dispersion", what))
         aligned.append(one.astype(np.float64))
     broadcast = xr.broadcast(*aligned)
     whole = xr.concat(broadcast, "_covariate", coords="minimal", compat="override", join="exact")

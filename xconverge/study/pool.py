@@ -27,9 +27,6 @@ def pool_curve(
     pair_on: PairOn | None = None,
     repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
 ) -> xr.Dataset:
     """Mutual-kNN alignment in random pools of growing size, at fixed k and at fixed k/n.
 
@@ -43,7 +40,7 @@ def pool_curve(
         Neighbours; at fixed k/n the same share of a smaller pool, at least 1.
     n_repeats : int
         Random pools of every size.
-    join, pair_on, model, stimulus, feature
+    join, pair_on
         As in ``alignment``.
     repeats : {"mean", "keep"}
         Rows of one value of ``pair_on`` are averaged; ``"keep"`` is refused, see ``pair``.
@@ -78,10 +75,9 @@ def pool_curve(
     [1, 2, 5]
     """
     refuse_keep(repeats, "pool_curve")
-    a, b = paired(pair_on, repeats, stimulus, feature, a=a, b=b)
-    dims = (model, stimulus, feature)
-    a, b, dropped = sides(a, b, dims, join)
-    n = a.sizes[stimulus]
+    a, b = paired(pair_on, repeats, a=a, b=b)
+    a, b, dropped = sides(a, b, join)
+    n = a.sizes["stimulus"]
     if sizes is None:
         sizes = sorted({n // 8, n // 4, n // 2, n} - set(range(k + 1)))
     wrong = [size for size in sizes if not k < size <= n]
@@ -90,7 +86,7 @@ def pool_curve(
             f"sizes={list(sizes)}, n_repeats={n_repeats}: sizes must be above k={k} and at most "
             f"{n}, the number of stimuli; n_repeats at least 1"
         )
-    rank = natural_rank(a.indexes[stimulus])
+    rank = natural_rank(a.indexes["stimulus"])
     seeds = np.random.default_rng(rng).integers(2**63, size=len(sizes))
     shares = np.array([[k, max(1, round(k * size / n))] for size in sizes])
     parts, deviations = [], np.empty(shares.shape)
@@ -98,12 +94,12 @@ def pool_curve(
         members, _ = disjoint_pairs(
             np.ones(n, bool), rank, size, n_repeats if size < n else 1, int(seed)
         )
-        both = [scores_inside(a, b, members, int(own), dims) for own in shares[number]]
+        both = [scores_inside(a, b, members, int(own)) for own in shares[number]]
         parts.append(xr.concat([one.mean("subset") for one in both], "neighbors"))
-        pairs = [f"{model}_a", f"{model}_b"]
+        pairs = ["model_a", "model_b"]
         deviations[number] = [float(one.mean(pairs).std("subset")) for one in both]
     score = xr.concat(parts, "pool_size", coords="minimal", compat="override")
-    score = score.transpose("pool_size", "neighbors", f"{model}_a", f"{model}_b", ...)
+    score = score.transpose("pool_size", "neighbors", "model_a", "model_b", ...)
     chance = xr.DataArray(shares / (np.array(sizes)[:, None] - 1), dims=("pool_size", "neighbors"))
     level = chance.broadcast_like(score).transpose(*score.dims)
     parameters = {"metric": "mutual_knn", "n_repeats": n_repeats, "n_dropped": dropped} | told_of(

@@ -9,41 +9,40 @@ from xconverge.engine.apply import apply
 from xconverge.engine.progress import Report, in_blocks
 from xconverge.kernels.subsets import inside_scores
 from xconverge.kernels.vectors import Array
-from xconverge.labels.checks import Dims, widths
+from xconverge.labels.checks import widths
 from xconverge.labels.joins import natural_rank, on_side
 
 SUBSETS_AT_ONCE = 50
 
 
-def scores_inside(
-    a: xr.DataArray, b: xr.DataArray, members: Array, k: int, dims: Dims
-) -> xr.DataArray:
+def scores_inside(a: xr.DataArray, b: xr.DataArray, members: Array, k: int) -> xr.DataArray:
     """Mutual-kNN (subset, model_a, model_b) inside subsets ``members`` (P, n), in memory.
 
     A task holds the features of all models and fifty subsets. An interrupt gives those done.
     """
-    model, stimulus, feature = dims
     parts, core = [], []
     for side, what in ((a, "a"), (b, "b")):
-        real = widths(side, feature, what)
-        if model not in real.dims:
-            real = real.expand_dims({model: side.indexes[model]})
-        inside = f"{feature}_{what}"
-        parts += [on_side(side.rename({feature: inside}), model, f"_{what}").drop_vars(stimulus)]
-        parts += [on_side(real, model, f"_{what}")]
-        core += [[f"{model}_{what}", stimulus, inside], [f"{model}_{what}"]]
+        real = widths(side, what)
+        if "model" not in real.dims:
+            real = real.expand_dims({"model": side.indexes["model"]})
+        inside = f"feature_{what}"
+        parts += [
+            on_side(side.rename({"feature": inside}), "model", f"_{what}").drop_vars("stimulus")
+        ]
+        parts += [on_side(real, "model", f"_{what}")]
+        core += [[f"model_{what}", "stimulus", inside], [f"model_{what}"]]
     blocks = -(-len(members) // SUBSETS_AT_ONCE)
     filled = members[np.arange(blocks * SUBSETS_AT_ONCE) % len(members)]
     chosen = xr.DataArray(
-        filled.reshape(blocks, SUBSETS_AT_ONCE, -1), dims=("_block", "_member", stimulus)
+        filled.reshape(blocks, SUBSETS_AT_ONCE, -1), dims=("_block", "_member", "stimulus")
     )
     result = apply(
         inside_scores,
         chosen.chunk({"_block": 1}),
-        xr.DataArray(natural_rank(a.indexes[stimulus]), dims=stimulus),
+        xr.DataArray(natural_rank(a.indexes["stimulus"]), dims="stimulus"),
         *(part.reset_coords(drop=True) for part in parts),
-        core=[["_member", stimulus], [stimulus], *core],
-        out=[["_member", f"{model}_a", f"{model}_b"]],
+        core=[["_member", "stimulus"], ["stimulus"], *core],
+        out=[["_member", "model_a", "model_b"]],
         k=k,
     )
     report = Report("neighbours inside subsets")

@@ -74,7 +74,7 @@ class Cells(NamedTuple):
     words: list[str]
 
 
-def pool_of(sides: Sequence[xr.DataArray], n: int, rules: Rules, stimulus: str) -> Pool:
+def pool_of(sides: Sequence[xr.DataArray], n: int, rules: Rules) -> Pool:
     """The stimuli of the first side with everything that the rules ask about them.
 
     ``sides`` are arrays whose coordinates the rules may name.
@@ -87,18 +87,18 @@ def pool_of(sides: Sequence[xr.DataArray], n: int, rules: Rules, stimulus: str) 
         raise ValueError(
             "quotas count the stimuli of each of groups=…, and match_to says itself how many"
         )
-    index = sides[0].indexes[stimulus]
+    index = sides[0].indexes["stimulus"]
     codes = []
     if rules.groups is not None:
-        codes.append(_code(per_label(rules.groups, sides, stimulus, "groups"), False))
+        codes.append(_code(per_label(rules.groups, sides, "groups"), False))
     match = [rules.match] if isinstance(rules.match, str | xr.DataArray) else rules.match
     for one in match:
-        values = per_label(one, sides, stimulus, "match")
+        values = per_label(one, sides, "match")
         codes.append(_code(values, values.dtype.kind in "iuf"))
-    near, placed = _near(rules, index, stimulus)
+    near, placed = _near(rules, index)
     reference = None
     if rules.match_to is not None:
-        reference = positions(rules.match_to, index, n, "match_to", stimulus)
+        reference = positions(rules.match_to, index, n, "match_to")
     return Pool(index, natural_rank(index), codes, near, placed, reference, rules)
 
 
@@ -113,18 +113,18 @@ def _code(values: xr.DataArray, binned: bool) -> Code:
     return Code(label, np.where(numbers < 0, -1, rank[numbers]), ordered)
 
 
-def labels_of(given: Labels, stimulus: str) -> pd.Index:
+def labels_of(given: Labels) -> pd.Index:
     """Labels of stimuli: of a selection, of an array, or as they are."""
     if isinstance(given, xr.Dataset | xr.DataArray):
-        if stimulus not in given.indexes:
-            raise SchemaError(f"labels are wanted, and there are none on {stimulus!r}")
-        return given.indexes[stimulus]
+        if "stimulus" not in given.indexes:
+            raise SchemaError("labels are wanted, and there are none on 'stimulus'")
+        return given.indexes["stimulus"]
     return pd.Index([given] if isinstance(given, str) else list(given), dtype=object)
 
 
-def positions(given: Labels, index: pd.Index, n: int, what: str, stimulus: str) -> Array:
+def positions(given: Labels, index: pd.Index, n: int, what: str) -> Array:
     """Positions of these n labels, all different, all in the index."""
-    labels = labels_of(given, stimulus)
+    labels = labels_of(given)
     where = index.get_indexer(labels)
     if (where < 0).any():
         raise SchemaError(
@@ -138,26 +138,26 @@ def positions(given: Labels, index: pd.Index, n: int, what: str, stimulus: str) 
     return np.asarray(where)
 
 
-def _near(rules: Rules, index: pd.Index, stimulus: str) -> tuple[Array | None, Array]:
+def _near(rules: Rules, index: pd.Index) -> tuple[Array | None, Array]:
     """Which two stimuli are too near, and which stimuli have distances at all."""
     if rules.distances is None or rules.min_distance is None:
         return None, np.ones(len(index), bool)
-    square = square_rdm(rules.distances, "distances", stimulus)
-    square = check_only(square, stimulus, f"{stimulus}_2", what="distances")
-    where = square.indexes[stimulus].get_indexer(index)
+    square = square_rdm(rules.distances, "distances")
+    square = check_only(square, "stimulus", "stimulus_2", what="distances")
+    where = square.indexes["stimulus"].get_indexer(index)
     if (where < 0).any():
         raise SchemaError(
             f"distances has no stimulus {listing(index[where < 0])}; every stimulus that may be "
             "chosen needs its distances"
         )
-    values, there = whole_square(square, "distances", stimulus)
+    values, there = whole_square(square, "distances")
     near = values < rules.min_distance
     return (near | near.T)[np.ix_(where, where)], there[where]
 
 
-def whole_square(square: xr.DataArray, what: str, stimulus: str) -> tuple[Array, Array]:
+def whole_square(square: xr.DataArray, what: str) -> tuple[Array, Array]:
     """Distances (N, N), and which stimuli have any: those that do have all of them."""
-    values = square.transpose(stimulus, f"{stimulus}_2").values
+    values = square.transpose("stimulus", "stimulus_2").values
     values = values.astype(working_dtype(values.dtype))
     np.fill_diagonal(values, np.nan)
     missing = np.isnan(values)
@@ -166,7 +166,7 @@ def whole_square(square: xr.DataArray, what: str, stimulus: str) -> tuple[Array,
     if holes.any() or np.isinf(values).any():
         raise SchemaError(
             f"{what} has NaN or infinity between stimuli that have other distances: "
-            f"{listing(square.indexes[stimulus][there][holes])}; a stimulus without distances is "
+            f"{listing(square.indexes['stimulus'][there][holes])}; a stimulus without distances is "
             "NaN in all of its row and column"
         )
     np.fill_diagonal(values, 0)

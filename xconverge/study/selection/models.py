@@ -15,7 +15,7 @@ from xconverge.kernels import model_comparison as kernels
 from xconverge.kernels.ranks import quantile_bins
 from xconverge.kernels.split_half import halves
 from xconverge.kernels.vectors import Array
-from xconverge.labels.checks import Dims, check_representations, feature_dim, group_numbers
+from xconverge.labels.checks import check_representations, group_numbers
 from xconverge.labels.joins import Join, join_labels, natural_rank
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe
@@ -56,11 +56,6 @@ def select_models(
     pair_on: PairOn | None = None,
     repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
-    network: str = "network",
-    subject: str = "subject",
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
 ) -> xr.Dataset:
     """Rank the models of one modality by their RSA with a brain, in each bin of dispersion.
 
@@ -115,8 +110,6 @@ def select_models(
         coordinate too.
     rng : Generator, int or None
         Source of permutations, draws and halves, which follow labels.
-    network, subject, model, stimulus, feature : str
-        Names of the coordinate and of the dims.
 
     Returns
     -------
@@ -181,51 +174,53 @@ def select_models(
     True
     """
     refuse_keep(repeats, "select_models")
-    reps, target, by, other = paired(
-        pair_on, repeats, stimulus, feature, reps=reps, target=target, by=by, other=other
-    )
+    reps, target, by, other = paired(pair_on, repeats, reps=reps, target=target, by=by, other=other)
     _check(measure, method, over, n_bins, level, n_permutations, n_draws, n_splits)
-    dims = (model, stimulus, feature_dim(reps, feature))
-    named: dict[str, Any] = {"model": model, "stimulus": stimulus, "feature": dims[2]}
+    named: dict[str, Any] = {"model": "model", "stimulus": "stimulus", "feature": "feature"}
     if "layer" in getattr(reps, "dims", ()):
-        reps = networks(reps, "reps", dims, network, "layer")
-    reps = check_representations(reps, *dims)
-    target = _target_rdms(target, metric, subject, dims)
-    reps, target, dropped = _joined(reps, target, join, stimulus)
-    layered = network in reps.coords and len(set(reps.coords[network].values)) < reps.sizes[model]
+        reps = networks(reps, "reps")
+    reps = check_representations(reps)
+    target = _target_rdms(target, metric)
+    reps, target, dropped = _joined(reps, target, join)
+    layered = (
+        "network" in reps.coords and len(set(reps.coords["network"].values)) < reps.sizes["model"]
+    )
     if layered and other is not None:
         raise SchemaError(
             "other=… needs one model a network: choose the layers first (layer_share), or call "
             "cross_modal_prediction with an alignment of networks"
         )
-    owner, names = group_numbers(reps, network if layered else model, model)
-    without = leave_out or (network if layered else model)
+    owner, names = group_numbers(reps, "network" if layered else "model")
+    without = leave_out or ("network" if layered else "model")
     if by is None:
-        by = dispersion_without(reps, measure, without, k, n_components, named).compute()
+        by = dispersion_without(reps, measure, without, k, n_components).compute()
         by = by.reset_coords(drop=True)
-    spread, more = _by_model(by, reps, join, dims)
-    reps = reps.sel({stimulus: spread.indexes[stimulus]})
-    second = f"{stimulus}_2"
-    labels = {stimulus: spread.indexes[stimulus], second: spread.indexes[stimulus].rename(second)}
+    spread, more = _by_model(by, reps, join)
+    reps = reps.sel({"stimulus": spread.indexes["stimulus"]})
+    second = "stimulus_2"
+    labels = {
+        "stimulus": spread.indexes["stimulus"],
+        second: spread.indexes["stimulus"].rename(second),
+    }
     target = target.sel(labels).compute()
-    models = make_rdm(reps, metric, dims).compute()
-    members, few = _members(models, target, spread, owner, n_bins, subject, dims)
-    rank = natural_rank(reps.indexes[stimulus])
+    models = make_rdm(reps, metric).compute()
+    members, few = _members(models, target, spread, owner, n_bins)
+    rank = natural_rank(reps.indexes["stimulus"])
     seeds = np.random.default_rng(rng).integers(2**63, size=3)
     split = halves(rank, int(seeds[0]), n_splits)
     result_dims = ["_network", SUBSET]
     pair_dims = ["_network", "_network_2", SUBSET]
     parts = apply(
         kernels.rank_models,
-        models.rename({model: "_layer"}),
+        models.rename({"model": "_layer"}),
         target,
         members,
         xr.DataArray(owner, dims="_layer"),
-        xr.DataArray(rank, dims=stimulus),
-        xr.DataArray(split, dims=("_split", stimulus)),
+        xr.DataArray(rank, dims="stimulus"),
+        xr.DataArray(split, dims=("_split", "stimulus")),
         core=[
-            ["_layer", stimulus, second], [subject, stimulus, second],
-            ["_network", SUBSET, stimulus], ["_layer"], [stimulus], ["_split", stimulus],
+            ["_layer", "stimulus", second], ["subject", "stimulus", second],
+            ["_network", SUBSET, "stimulus"], ["_layer"], ["stimulus"], ["_split", "stimulus"],
         ],
         out=[result_dims] * len(PER_MODEL) + [pair_dims] * len(PER_PAIR) + [["_layer"], [SUBSET]],
         sizes={"_network_2": len(names)},
@@ -241,27 +236,24 @@ def select_models(
     parameters = {
         "metric": method, "rdm_metric": metric, "over": over, "level": level,
         "n_permutations": n_permutations, "n_splits": n_splits, "n_dropped": dropped + more,
-        "n_subjects": target.sizes[subject], "dispersion_metric": by.attrs.get("metric"),
+        "n_subjects": target.sizes["subject"], "dispersion_metric": by.attrs.get("metric"),
         "dispersion_without": by.attrs.get("leave_out"), **told_of(pair_on, repeats),
     }  # fmt: skip
-    table = xr.Dataset(dict(_described(parts, members, level, stimulus, parameters)))
-    table = table.rename(_network=model, _network_2=f"{model}_2").assign_coords(
-        {model: names, f"{model}_2": names, SUBSET: _subsets(n_bins)}
+    table = xr.Dataset(dict(_described(parts, members, level, parameters)))
+    table = table.rename(_network="model", _network_2="model_2").assign_coords(
+        {"model": names, "model_2": names, SUBSET: _subsets(n_bins)}
     )
-    table = _with_best(table, model, parameters)
+    table = _with_best(table, parameters)
     if layered:
         share = describe(parts[-2], "layer_share", **parameters).rename(_layer="layer")
-        labels_of = {"layer": reps.indexes[model].to_numpy(), "network": ("layer", names[owner])}
+        labels_of = {"layer": reps.indexes["model"].to_numpy(), "network": ("layer", names[owner])}
         return table.assign(layer_share=share.assign_coords(labels_of))
-    table = table.assign_coords(_model_coords(reps, model))
+    table = table.assign_coords(_model_coords(reps))
     if other is None:
         return table
     agreement = alignment(reps, other, "mutual_knn", k=k, join=join, **named)
     found = cross_modal_prediction(
-        agreement, by, table["rsa"].sel({SUBSET: "all"}, drop=True), n_bins=n_bins, level=level,
-        n_permutations=n_permutations, join=join, rng=int(seeds[2]), model=model,
-        stimulus=stimulus,
-    )  # fmt: skip
+        agreement, by, table["rsa"].sel({SUBSET: "all"}, drop=True), n_bins=n_bins, level=level, n_permutations=n_permutations, join=join, rng=int(seeds[2]))  # fmt: skip
     return table.merge(found.rename({name: f"prediction_{name}" for name in found.data_vars}))
 
 
@@ -285,52 +277,47 @@ def _check(
         )
 
 
-def _target_rdms(target: xr.DataArray, metric: str, subject: str, dims: Dims) -> xr.DataArray:
+def _target_rdms(target: xr.DataArray, metric: str) -> xr.DataArray:
     """RDMs (…, subject, stimulus, stimulus_2); one without a subject is the only one."""
-    model, stimulus, _ = dims
-    if isinstance(target, xr.DataArray) and f"{stimulus}_2" not in target.dims:
-        names = (subject, stimulus, feature_dim(target, "feature"))
-        target = make_rdm(target, metric, names, "target")
-    if model in getattr(target, "dims", ()) and subject != model:
+    if isinstance(target, xr.DataArray) and "stimulus_2" not in target.dims:
+        target = make_rdm(target, metric, "target")
+    if "model" in getattr(target, "dims", ()):
         raise SchemaError(
-            f"target has the dim {model!r}: name it as subject={model!r} to average over it, or "
-            f"choose one with .sel({model}=…)"
+            "target has the dim 'model': .rename(model='subject') to average over it, or choose "
+            "one with .sel(model=…)"
         )
-    target, _, _ = join_rdms(target, target, "exact", stimulus)
-    if subject not in target.dims:
-        target = target.drop_vars(subject, errors="ignore").expand_dims({subject: ["target"]})
-    if subject in target.indexes:
-        target = target.isel({subject: np.argsort(natural_rank(target.indexes[subject]))})
+    target, _, _ = join_rdms(target, target, "exact")
+    if "subject" not in target.dims:
+        target = target.drop_vars("subject", errors="ignore").expand_dims({"subject": ["target"]})
+    if "subject" in target.indexes:
+        target = target.isel({"subject": np.argsort(natural_rank(target.indexes["subject"]))})
     return target.reset_coords(drop=True)
 
 
 def _joined(
-    reps: xr.DataArray, target: xr.DataArray, join: Join, stimulus: str
+    reps: xr.DataArray, target: xr.DataArray, join: Join
 ) -> tuple[xr.DataArray, xr.DataArray, int]:
-    reps, same, dropped = join_labels(reps, target, stimulus, join, ("reps", "target"))
-    second = f"{stimulus}_2"
-    common = reps.indexes[stimulus]
+    reps, same, dropped = join_labels(reps, target, "stimulus", join, ("reps", "target"))
+    second = "stimulus_2"
+    common = reps.indexes["stimulus"]
     return reps, same.sel({second: common.rename(second)}), dropped
 
 
-def _by_model(
-    by: xr.DataArray, reps: xr.DataArray, join: Join, dims: Dims
-) -> tuple[xr.DataArray, int]:
+def _by_model(by: xr.DataArray, reps: xr.DataArray, join: Join) -> tuple[xr.DataArray, int]:
     """Dispersion (model, stimulus) of every model of ``reps``, over the stimuli of both."""
-    model, stimulus, _ = dims
-    if set(by.dims) not in ({stimulus}, {model, stimulus}):
+    if set(by.dims) not in ({"stimulus"}, {"model", "stimulus"}):
         raise SchemaError(
-            f"by must have the dim {stimulus!r}, and {model!r} if it differs between models; it "
+            "by must have the dim 'stimulus', and 'model' if it differs between models; it "
             f"has {list(map(str, by.dims))}"
         )
-    _, by, dropped = join_labels(reps, by, stimulus, join, ("reps", "by"))
-    wanted = reps.indexes[model]
-    if model not in by.dims:
-        by = by.expand_dims({model: wanted})
-    missing = wanted[~wanted.isin(by.indexes[model])]
+    _, by, dropped = join_labels(reps, by, "stimulus", join, ("reps", "by"))
+    wanted = reps.indexes["model"]
+    if "model" not in by.dims:
+        by = by.expand_dims({"model": wanted})
+    missing = wanted[~wanted.isin(by.indexes["model"])]
     if len(missing):
         raise SchemaError(f"by has no model {listing(missing)}, which reps has")
-    return by.sel({model: wanted}).transpose(model, stimulus).compute(), dropped
+    return by.sel({"model": wanted}).transpose("model", "stimulus").compute(), dropped
 
 
 def _subsets(n_bins: int) -> list[str]:
@@ -338,24 +325,17 @@ def _subsets(n_bins: int) -> list[str]:
 
 
 def _members(
-    models: xr.DataArray,
-    target: xr.DataArray,
-    spread: xr.DataArray,
-    owner: Array,
-    n_bins: int,
-    subject: str,
-    dims: Dims,
+    models: xr.DataArray, target: xr.DataArray, spread: xr.DataArray, owner: Array, n_bins: int
 ) -> tuple[xr.DataArray, Array]:
     """Which stimuli (network, subset, stimulus) are in a subset, and which networks have no bins.
 
     Those that all layers of a network and all subjects have.
     """
-    model, stimulus, _ = dims
-    second = f"{stimulus}_2"
-    off = xr.DataArray(~np.eye(models.sizes[stimulus], dtype=bool), dims=(stimulus, second))
+    second = "stimulus_2"
+    off = xr.DataArray(~np.eye(models.sizes["stimulus"], dtype=bool), dims=("stimulus", second))
     there = [(side.notnull() & off).any(second) for side in (models, target)]
-    seen = there[0].transpose(model, stimulus).values
-    brain = there[1].all([dim for dim in there[1].dims if dim != stimulus]).values
+    seen = there[0].transpose("model", "stimulus").values
+    brain = there[1].all([dim for dim in there[1].dims if dim != "stimulus"]).values
     count = owner.max() + 1
     members = np.zeros((count, n_bins + 1, len(brain)), bool)
     few = np.zeros(count, bool)
@@ -367,7 +347,7 @@ def _members(
         if not few[g]:
             bins, _ = quantile_bins(values.astype(np.float64), n_bins)
             members[g, 1:] = bins == np.arange(n_bins)[:, None]
-    return xr.DataArray(members, dims=("_network", SUBSET, stimulus)), few
+    return xr.DataArray(members, dims=("_network", SUBSET, "stimulus")), few
 
 
 def _warn(members: xr.DataArray, few: Array, names: Array) -> None:
@@ -391,13 +371,13 @@ def _warn(members: xr.DataArray, few: Array, names: Array) -> None:
 
 
 def _described(
-    parts: Any, members: xr.DataArray, level: float, stimulus: str, parameters: dict[str, Any]
+    parts: Any, members: xr.DataArray, level: float, parameters: dict[str, Any]
 ) -> Iterator[tuple[str, xr.DataArray]]:
     found = dict(zip(PER_MODEL + PER_PAIR, parts, strict=False))
     for name, value in found.items():
         yield name, describe(value, name, **parameters)
     yield "best_rsa_heldout", describe(parts[-1], "best_rsa_heldout", **parameters)
-    yield "n_stimuli", describe(members.sum(stimulus), "n_stimuli", **parameters)
+    yield "n_stimuli", describe(members.sum("stimulus"), "n_stimuli", **parameters)
     score = found["rsa"]
     order = apply(kernels.places, score, core=[["_network"]], out=[["_network"]])
     yield "rank", describe(order.transpose(*score.dims), "rank", **parameters)
@@ -406,19 +386,21 @@ def _described(
     yield "among_best", describe(among, "among_best", **parameters)
 
 
-def _model_coords(reps: xr.DataArray, model: str) -> dict[Hashable, tuple[str, Array]]:
+def _model_coords(reps: xr.DataArray) -> dict[Hashable, tuple[str, Array]]:
     """What else is known of the models: family and so on."""
     return {
-        name: (model, coord.values)
+        name: ("model", coord.values)
         for name, coord in reps.coords.items()
-        if coord.dims == (model,) and name not in (model, "n_features")
+        if coord.dims == ("model",) and name not in ("model", "n_features")
     }
 
 
-def _with_best(table: xr.Dataset, model: str, parameters: dict[str, Any]) -> xr.Dataset:
+def _with_best(table: xr.Dataset, parameters: dict[str, Any]) -> xr.Dataset:
     """The table with the name of the best model of each subset, empty where none has a score."""
     score = table["rsa"]
-    place = score.fillna(-np.inf).argmax(model)
-    named = xr.DataArray(np.asarray(table.indexes[model], dtype=object), dims="_name")
-    best = named.isel(_name=place).where(score.notnull().any(model), "")
-    return table.assign(best=describe(best.drop_vars(model, errors="ignore"), "best", **parameters))
+    place = score.fillna(-np.inf).argmax("model")
+    named = xr.DataArray(np.asarray(table.indexes["model"], dtype=object), dims="_name")
+    best = named.isel(_name=place).where(score.notnull().any("model"), "")
+    return table.assign(
+        best=describe(best.drop_vars("model", errors="ignore"), "best", **parameters)
+    )

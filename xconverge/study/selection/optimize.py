@@ -17,12 +17,10 @@ from xconverge.kernels import set_search as swaps
 from xconverge.kernels.rdm import triangle
 from xconverge.kernels.vectors import METRICS, Array, working_dtype
 from xconverge.labels.checks import (
-    Dims,
     check_dims,
     check_features,
     check_labels,
     check_representations,
-    feature_dim,
     group_numbers,
     widths,
 )
@@ -67,9 +65,6 @@ def optimize_stimuli(
     pair_on: PairOn | None = None,
     repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
 ) -> xr.Dataset:
     """Choose the n stimuli on whose distances the models agree most, or least, as a set.
 
@@ -108,8 +103,6 @@ def optimize_stimuli(
         carry these, the labels of one side, or the coordinate too.
     rng : Generator, int or None
         Source of random sets, which follow labels.
-    model, stimulus, feature : str
-        Names of the dims.
 
     Returns
     -------
@@ -173,29 +166,26 @@ def optimize_stimuli(
     """
     refuse_keep(repeats, "optimize_stimuli")
     reps, distances, match, groups = paired(
-        pair_on, repeats, stimulus, feature,
-        reps=reps, distances=distances, match=match, groups=groups,
-    )  # fmt: skip
+        pair_on, repeats, reps=reps, distances=distances, match=match, groups=groups)  # fmt: skip
     choose("agreement", agreement, SIGNS)
     choose("metric", metric, METRICS)
     if n < 3:
         raise ValueError(f"n={n}: RDMs need at least 3 stimuli to be correlated")
     if n_restarts < 0 or n_perturbations < 0:
         raise ValueError(f"n_restarts={n_restarts}, n_perturbations={n_perturbations}: not below 0")
-    dims = (model, stimulus, feature_dim(reps, feature))
-    square = f"{stimulus}_2" in getattr(reps, "dims", ()) and dims[2] not in reps.dims
-    reps = _checked(reps, dims, square)
-    left_out = None if leave_out is None else _groups(reps, leave_out, model)
-    _check_models(reps.indexes[model], left_out)
+    square = "stimulus_2" in getattr(reps, "dims", ()) and "feature" not in reps.dims
+    reps = _checked(reps, square)
+    left_out = None if leave_out is None else _groups(reps, leave_out)
+    _check_models(reps.indexes["model"], left_out)
     rules = Rules(groups, quotas, match, match_bins, None, distances, min_distance)
-    pool = pool_of([reps], n, rules, stimulus)
-    parts, seen = _squares(reps, dims) if square else _rows(reps, dims, metric, n)
+    pool = pool_of([reps], n, rules)
+    parts, seen = _squares(reps) if square else _rows(reps, metric, n)
     found = cells(pool, seen, n)
     order, limits = _limits(pool, found)
     for m, part in enumerate(parts):
         parts[m] = part[np.ix_(order, order)] if square else part[order]
     source = swaps.Matrices(parts) if square else swaps.Features(parts, metric)
-    first = None if start is None else _start(start, pool, order, limits, stimulus)
+    first = None if start is None else _start(start, pool, order, limits)
     seed = int(np.random.default_rng(rng).integers(2**63))
 
     def search(source: swaps.Source) -> swaps.Found:
@@ -221,23 +211,23 @@ def optimize_stimuli(
     if np.isnan(table["agreement"]):
         flat = np.isnan(np.diagonal(swaps.correlations(source.inside(best.members))))
         _warn(
-            f"all distances of {listing(reps.indexes[model][flat])} are equal inside every set "
+            f"all distances of {listing(reps.indexes['model'][flat])} are equal inside every set "
             "that was found: the agreement is NaN; leave the model out"
         )
     elif n == 3:
         _warn("without one of 3 stimuli there is one distance: contributions are NaN")
     result = xr.Dataset(
         {
-            name: describe(xr.DataArray(one, dims=(stimulus,) * np.ndim(one)), name, **parameters)
+            name: describe(xr.DataArray(one, dims=("stimulus",) * np.ndim(one)), name, **parameters)
             for name, one in table.items()
         }
-    ).assign_coords(_stimulus_coords(reps, members, stimulus))
+    ).assign_coords(_stimulus_coords(reps, members))
     if left_out is not None:
         numbers, names = left_out
         heldout, sets = _without(source, search, numbers, drawn)
         result = result.assign(
             {k: describe(names.copy(data=v), k, **parameters) for k, v in heldout.items()}
-        ).assign(stability_of(members, [order[one] for one in sets], names, stimulus))
+        ).assign(stability_of(members, [order[one] for one in sets], names))
     result.attrs = {
         "n": n, "n_eligible": int((found.number >= 0).sum()),
         "n_not_seen_by_all": int((~seen).sum()), "n_restarts": n_restarts,
@@ -281,28 +271,29 @@ def _scored(
     }
 
 
-def _checked(reps: xr.DataArray, dims: Dims, square: bool) -> xr.DataArray:
+def _checked(reps: xr.DataArray, square: bool) -> xr.DataArray:
     """A representation set or RDMs, of no other dims."""
-    model, stimulus, _ = dims
     if square:
-        reps = square_rdm(reps, "reps", stimulus)
-        reps = check_dims(reps, model)
-        check_labels(reps, model)
+        reps = square_rdm(reps, "reps")
+        reps = check_dims(reps, "model")
+        check_labels(reps, "model")
     else:
-        reps = check_representations(reps, *dims)
+        reps = check_representations(reps)
         check_features(reps)
-    extra = [str(d) for d in reps.dims if d not in (*dims, f"{stimulus}_2")]
+    extra = [
+        str(d) for d in reps.dims if d not in (*("model", "stimulus", "feature"), "stimulus_2")
+    ]
     if extra:
         raise SchemaError(
-            f"optimize_stimuli takes {list(dims)} or RDMs and got {extra} too; choose one with "
-            f".sel(), or stack it onto {model!r}"
+            f"optimize_stimuli takes {list(('model', 'stimulus', 'feature'))} or RDMs and got {extra} too; choose one with "
+            ".sel(), or stack it onto 'model'"
         )
     return reps
 
 
-def _groups(reps: xr.DataArray, leave_out: str, model: str) -> tuple[Array, xr.DataArray]:
+def _groups(reps: xr.DataArray, leave_out: str) -> tuple[Array, xr.DataArray]:
     """Number of the group of each model, and the names of the groups, labelled by themselves."""
-    numbers, values = group_numbers(reps, leave_out, model)
+    numbers, values = group_numbers(reps, leave_out)
     index = pd.Index(values, dtype=object)
     return numbers, xr.DataArray(index, dims=leave_out, coords={leave_out: index})
 
@@ -321,34 +312,32 @@ def _check_models(models: pd.Index, left_out: tuple[Array, xr.DataArray] | None)
             )
 
 
-def _rows(reps: xr.DataArray, dims: Dims, metric: str, n: int) -> tuple[list[Array], Array]:
+def _rows(reps: xr.DataArray, metric: str, n: int) -> tuple[list[Array], Array]:
     """Prepared rows (N, F) of every model, read one by one, and which stimuli all of them saw."""
-    model, stimulus, feature = dims
     dtype = np.dtype(working_dtype(reps.dtype))
-    models, stimuli = reps.sizes[model], reps.sizes[stimulus]
+    models, stimuli = reps.sizes["model"], reps.sizes["stimulus"]
     kept = max(swaps.CACHE_BYTES, dtype.itemsize * models * stimuli * (n + swaps.AHEAD))
-    numbers = models * stimuli * (reps.sizes[feature] + models)
+    numbers = models * stimuli * (reps.sizes["feature"] + models)
     check_memory(
         dtype.itemsize * numbers + kept, 1, f"Rows of {models} models × {stimuli:,} stimuli", CURE
     )
     parts, seen = [], np.ones(stimuli, bool)
     for m in range(models):
-        one = reps.isel({model: [m]})
-        width = int(widths(one, feature).max())
-        rows = prepared_rows(one, dims, metric).isel({model: 0}).values[:, :width].astype(dtype)
+        one = reps.isel({"model": [m]})
+        width = int(widths(one).max())
+        rows = prepared_rows(one, metric).isel({"model": 0}).values[:, :width].astype(dtype)
         seen &= ~np.isnan(rows[:, 0])
         parts.append(rows)
     return parts, seen
 
 
-def _squares(rdms: xr.DataArray, dims: Dims) -> tuple[list[Array], Array]:
+def _squares(rdms: xr.DataArray) -> tuple[list[Array], Array]:
     """The RDM (N, N) of every model, and which stimuli all of them have."""
-    model, stimulus, _ = dims
     need = math.prod(rdms.shape) * np.dtype(working_dtype(rdms.dtype)).itemsize
-    check_memory(need, 1, f"RDMs of {rdms.sizes[model]} models", CURE)
-    parts, seen = [], np.ones(rdms.sizes[stimulus], bool)
-    for name in rdms.indexes[model]:
-        values, there = whole_square(rdms.sel({model: name}), f"the RDM of {name!r}", stimulus)
+    check_memory(need, 1, f"RDMs of {rdms.sizes['model']} models", CURE)
+    parts, seen = [], np.ones(rdms.sizes["stimulus"], bool)
+    for name in rdms.indexes["model"]:
+        values, there = whole_square(rdms.sel({"model": name}), f"the RDM of {name!r}")
         triangle(values, ranked=False)
         parts.append(values)
         seen &= there
@@ -366,9 +355,9 @@ def _limits(pool: Pool, found: Cells) -> tuple[Array, swaps.Limits]:
     return order, swaps.Limits(edges, found.wanted[kept], near)
 
 
-def _start(start: Labels, pool: Pool, order: Array, limits: swaps.Limits, stimulus: str) -> Array:
+def _start(start: Labels, pool: Pool, order: Array, limits: swaps.Limits) -> Array:
     """Where a given start is in the order of the search."""
-    given = positions(start, pool.labels, limits.size, "start", stimulus)
+    given = positions(start, pool.labels, limits.size, "start")
     where = pd.Index(order).get_indexer(pd.Index(given))
     if (where < 0).any() or len(limits.fill(where)) < limits.size:
         raise ValueError(
@@ -406,11 +395,9 @@ def _warn(message: str) -> None:
     warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
-def _stimulus_coords(
-    reps: xr.DataArray, members: Array, stimulus: str
-) -> Mapping[Hashable, xr.DataArray]:
+def _stimulus_coords(reps: xr.DataArray, members: Array) -> Mapping[Hashable, xr.DataArray]:
     return {
-        name: coord.isel({stimulus: members})
+        name: coord.isel({"stimulus": members})
         for name, coord in reps.coords.items()
-        if coord.dims == (stimulus,)
+        if coord.dims == ("stimulus",)
     }

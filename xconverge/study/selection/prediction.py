@@ -35,8 +35,6 @@ def cross_modal_prediction(
     pair_on: PairOn | None = None,
     repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
-    model: str = "model",
-    stimulus: str = "stimulus",
 ) -> xr.Dataset:
     """Does agreement on stimuli of low dispersion order the models as a brain does, and better?
 
@@ -66,8 +64,6 @@ def cross_modal_prediction(
         Rows of one value of ``pair_on`` are averaged; ``"keep"`` is refused, see ``pair``.
     rng : Generator, int or None
         Source of permutations and draws, which follow labels.
-    model, stimulus : str
-        Names of the dims.
 
     Returns
     -------
@@ -110,33 +106,31 @@ def cross_modal_prediction(
     1.0
     """
     refuse_keep(repeats, "cross_modal_prediction")
-    agreement, dispersion = paired(
-        pair_on, repeats, stimulus, "", agreement=agreement, dispersion=dispersion
-    )
+    agreement, dispersion = paired(pair_on, repeats, agreement=agreement, dispersion=dispersion)
     if n_bins < 1 or n_permutations < 0 or not 0 < level < 1:
         raise ValueError(
             f"n_bins={n_bins} must be at least 1, n_permutations={n_permutations} at least 0 and "
             f"level={level} between 0 and 1"
         )
-    side, aside = f"{model}_a", f"{model}_b"
-    agreement = check_dims(agreement, side, stimulus, what="agreement")
-    check_labels(agreement, side, stimulus, what="agreement")
+    side, aside = "model_a", "model_b"
+    agreement = check_dims(agreement, side, "stimulus", what="agreement")
+    check_labels(agreement, side, "stimulus", what="agreement")
     if aside in agreement.dims:
         agreement = agreement.mean(aside)
-    agreement = agreement.reset_coords(drop=True).rename({side: model})
-    score = check_only(score, model, what="score")
-    agreement, score, _ = join_labels(agreement, score, model, "exact", ("agreement", "score"))
+    agreement = agreement.reset_coords(drop=True).rename({side: "model"})
+    score = check_only(score, "model", what="score")
+    agreement, score, _ = join_labels(agreement, score, "model", "exact", ("agreement", "score"))
     agreement, spread, dropped = join_labels(
-        agreement, dispersion, stimulus, join, ("agreement", "dispersion")
+        agreement, dispersion, "stimulus", join, ("agreement", "dispersion")
     )
-    if model in spread.dims:
+    if "model" in spread.dims:
         agreement, spread, _ = join_labels(
-            agreement, spread, model, "exact", ("agreement", "dispersion")
+            agreement, spread, "model", "exact", ("agreement", "dispersion")
         )
     else:
-        spread = spread.expand_dims({model: agreement.indexes[model]})
-    values = agreement.transpose(model, stimulus).values
-    there = spread.transpose(model, stimulus).values.astype(np.float64)
+        spread = spread.expand_dims({"model": agreement.indexes["model"]})
+    values = agreement.transpose("model", "stimulus").values
+    there = spread.transpose("model", "stimulus").values.astype(np.float64)
     bins = np.stack(
         [
             quantile_bins(np.where(np.isnan(one), np.nan, row), n_bins)[0]
@@ -146,13 +140,13 @@ def cross_modal_prediction(
     seed = int(np.random.default_rng(rng).integers(2**63))
     means, *parts = apply(
         kernels.prediction,
-        xr.DataArray(values, dims=(model, stimulus)),
-        xr.DataArray(bins, dims=(model, stimulus)),
+        xr.DataArray(values, dims=("model", "stimulus")),
+        xr.DataArray(bins, dims=("model", "stimulus")),
         score.drop_vars(score.coords).compute(),
-        xr.DataArray(natural_rank(agreement.indexes[stimulus]), dims=stimulus),
-        xr.DataArray(natural_rank(agreement.indexes[model]), dims=model),
-        core=[[model, stimulus]] * 2 + [[model], [stimulus], [model]],
-        out=[[SUBSET, model], *[[SUBSET]] * len(OUT)],
+        xr.DataArray(natural_rank(agreement.indexes["stimulus"]), dims="stimulus"),
+        xr.DataArray(natural_rank(agreement.indexes["model"]), dims="model"),
+        core=[["model", "stimulus"]] * 2 + [["model"], ["stimulus"], ["model"]],
+        out=[[SUBSET, "model"], *[[SUBSET]] * len(OUT)],
         sizes={SUBSET: n_bins + 1},
         dtypes=[np.float64] * (1 + len(OUT)),
         n_bins=n_bins,
@@ -162,7 +156,7 @@ def cross_modal_prediction(
     )
     correlation = parts[0]
     if correlation.isnull().any():
-        lost = agreement.indexes[model][np.isnan(means.values).any(0)]
+        lost = agreement.indexes["model"][np.isnan(means.values).any(0)]
         warnings.warn(
             f"a correlation over models needs at least {kernels.LEAST} that differ, there are "
             f"{len(score)}; without agreement in a bin: {listing(lost) or 'none'}: NaN",
@@ -176,7 +170,7 @@ def cross_modal_prediction(
         "dispersion_without": dispersion.attrs.get("leave_out"), **told_of(pair_on, repeats),
     }  # fmt: skip
     table = {name: describe(one, name, **parameters) for name, one in zip(OUT, parts, strict=True)}
-    predictor = describe(means.transpose(model, SUBSET), "agreement_by_subset", **parameters)
+    predictor = describe(means.transpose("model", SUBSET), "agreement_by_subset", **parameters)
     return xr.Dataset({"agreement_by_subset": predictor, **table}).assign_coords(
-        {model: agreement.indexes[model], SUBSET: ["all", *(f"bin {i}" for i in range(n_bins))]}
+        {"model": agreement.indexes["model"], SUBSET: ["all", *(f"bin {i}" for i in range(n_bins))]}
     )

@@ -48,8 +48,6 @@ def select_stimuli(
     pair_on: PairOn | None = None,
     repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
-    model: str = "model",
-    stimulus: str = "stimulus",
 ) -> xr.Dataset:
     """Choose the n stimuli of lowest or highest dispersion, random ones, or a matched control set.
 
@@ -95,8 +93,6 @@ def select_stimuli(
         and ``groups`` carry these, the labels of one side, or the coordinate too.
     rng : Generator, int or None
         Source of random draws, which follow labels.
-    model, stimulus : str
-        Names of the dims.
 
     Returns
     -------
@@ -139,11 +135,9 @@ def select_stimuli(
     """
     refuse_keep(repeats, "select_stimuli")
     by, distances, without, match, groups = paired(
-        pair_on, repeats, stimulus, "",
-        by=by, distances=distances, without=without, match=match, groups=groups,
-    )  # fmt: skip
+        pair_on, repeats, by=by, distances=distances, without=without, match=match, groups=groups)  # fmt: skip
     choose("which", which, WHICH)
-    criteria, dropped = _criteria(by, join, stimulus)
+    criteria, dropped = _criteria(by, join)
     drawn = which in ("random", "matched")
     if (which == "matched") > (match_to is not None):
         raise ValueError("which='matched' needs match_to, the stimuli to be matched")
@@ -153,11 +147,11 @@ def select_stimuli(
             "with without"
         )
     if without is not None:
-        criteria, without, more = _joined_without(criteria, without, join, model, stimulus)
+        criteria, without, more = _joined_without(criteria, without, join)
         dropped += more
     sides = list(criteria.values())
     rules = Rules(groups, quotas, match, match_bins, match_to, distances, min_distance)
-    pool = pool_of(sides, n, rules, stimulus)
+    pool = pool_of(sides, n, rules)
     values = np.stack([one.values.astype(np.float64) for one in sides])
     found = cells(pool, np.asarray(np.isfinite(values).all(0)), n)
     ranks = _ranks(values, pool, found, which)
@@ -166,17 +160,17 @@ def select_stimuli(
     else:
         order = np.lexsort((pool.rank, ranks.mean(0)))
     members = taken(order, found, pool, n)
-    result = _described(criteria, values, ranks, members, which, found, pool, stimulus)
+    result = _described(criteria, values, ranks, members, which, found, pool)
     if len(criteria) > 1:
         sets = [taken(np.argsort(row), found, pool, n) for row in ranks]
-        result = result.assign(_overlaps(sets, members, result.indexes[CRITERION], stimulus))
+        result = result.assign(_overlaps(sets, members, result.indexes[CRITERION]))
     if without is not None:
         again = []
-        for row in without.transpose(model, stimulus).values.astype(np.float64):
+        for row in without.transpose("model", "stimulus").values.astype(np.float64):
             other = cells(pool, np.isfinite(row), n)
             order = np.argsort(_ranks(row[None], pool, other, which)[0])
             again.append(taken(order, other, pool, n))
-        result = result.assign(stability_of(members, again, without[model], stimulus))
+        result = result.assign(stability_of(members, again, without["model"]))
     result.attrs = {
         "which": which, "n": n, "n_eligible": int((found.number >= 0).sum()),
         "n_dropped": dropped, **said(rules), **told_of(pair_on, repeats),
@@ -204,7 +198,7 @@ def _name(given: str | xr.DataArray) -> str:
     return given if isinstance(given, str) else str(given.name or "given")
 
 
-def _criteria(by: Criteria, join: Join, stimulus: str) -> tuple[dict[str, xr.DataArray], int]:
+def _criteria(by: Criteria, join: Join) -> tuple[dict[str, xr.DataArray], int]:
     """Criteria over the same stimuli, and how many were dropped."""
     if isinstance(by, Mapping):
         given = {str(name): one for name, one in dict(by).items()}
@@ -215,26 +209,28 @@ def _criteria(by: Criteria, join: Join, stimulus: str) -> tuple[dict[str, xr.Dat
     result: dict[str, xr.DataArray] = {}
     dropped = 0
     for name, one in given.items():
-        one = check_only(one, stimulus, what=f"by {name}")
+        one = check_only(one, "stimulus", what=f"by {name}")
         if result:
             first = next(iter(result))
             kept, one, more = join_labels(
-                result[first], one, stimulus, join, (f"by {first}", f"by {name}")
+                result[first], one, "stimulus", join, (f"by {first}", f"by {name}")
             )
-            result = {key: join_labels(kept, v, stimulus, "inner")[1] for key, v in result.items()}
+            result = {
+                key: join_labels(kept, v, "stimulus", "inner")[1] for key, v in result.items()
+            }
             dropped += more
         result[name] = one
     return result, dropped
 
 
 def _joined_without(
-    criteria: dict[str, xr.DataArray], without: xr.DataArray, join: Join, model: str, stimulus: str
+    criteria: dict[str, xr.DataArray], without: xr.DataArray, join: Join
 ) -> tuple[dict[str, xr.DataArray], xr.DataArray, int]:
     if len(criteria) > 1:
         raise ValueError("without goes with one criterion, whose values it holds")
-    without = check_only(without, model, stimulus, what="without")
+    without = check_only(without, "model", "stimulus", what="without")
     ((name, one),) = criteria.items()
-    one, without, dropped = join_labels(one, without, stimulus, join, ("by", "without"))
+    one, without, dropped = join_labels(one, without, "stimulus", join, ("by", "without"))
     return {name: one}, without, dropped
 
 
@@ -272,7 +268,6 @@ def _described(
     which: str,
     found: Cells,
     pool: Pool,
-    stimulus: str,
 ) -> xr.Dataset:
     """The chosen stimuli with their values, ranks and reasons."""
     first = next(iter(criteria.values()))
@@ -282,7 +277,7 @@ def _described(
     if len(criteria) == 1:
         table = {"value": values[0], "rank": ranks[0]}
     table["reason"] = _reasons(names, values, ranks, which, found, pool, members)
-    dims = (CRITERION, stimulus)
+    dims = (CRITERION, "stimulus")
     return xr.Dataset(
         {
             name: describe(
@@ -290,7 +285,7 @@ def _described(
             )
             for name, one in table.items()
         },
-        first.isel({stimulus: members}).coords,
+        first.isel({"stimulus": members}).coords,
     ).assign_coords(
         {CRITERION: pd.Index(list(criteria), dtype=object)} if len(criteria) > 1 else {}
     )
@@ -347,22 +342,20 @@ def ordinal(number: int) -> str:
     return f"{number:,}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(last, 'th') }"
 
 
-def _overlaps(
-    sets: list[Array], members: Array, names: pd.Index, stimulus: str
-) -> dict[str, xr.DataArray]:
+def _overlaps(sets: list[Array], members: Array, names: pd.Index) -> dict[str, xr.DataArray]:
     shares = np.array([[np.isin(one, other).mean() for other in sets] for one in sets])
     label = xr.DataArray(names, dims=CRITERION, coords={CRITERION: names})
     second = on_side(label, CRITERION, "_2")
     overlap = xr.DataArray(shares, coords={CRITERION: names, f"{CRITERION}_2": second.values})
     chosen = np.stack([np.isin(members, one) for one in sets])
     return {
-        "chosen_by": describe(xr.DataArray(chosen, dims=(CRITERION, stimulus)), "chosen_by"),
+        "chosen_by": describe(xr.DataArray(chosen, dims=(CRITERION, "stimulus")), "chosen_by"),
         "overlap": describe(overlap, "overlap"),
     }
 
 
 def stability_of(
-    members: Array, again: list[Array], groups: xr.DataArray, stimulus: str
+    members: Array, again: list[Array], groups: xr.DataArray
 ) -> dict[str, xr.DataArray]:
     """How much of a set stays when each of ``groups`` (group) is left out."""
     (group,) = map(str, groups.dims)
@@ -370,7 +363,7 @@ def stability_of(
     shares = xr.DataArray(held.mean(1), dims=group, coords=groups.coords)
     return {
         "stability": describe(
-            xr.DataArray(held.mean(0), dims=stimulus), "stability", leave_out=group
+            xr.DataArray(held.mean(0), dims="stimulus"), "stability", leave_out=group
         ),
         "overlap_without": describe(shares, "overlap_without", leave_out=group),
     }
