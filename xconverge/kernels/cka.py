@@ -1,275 +1,402 @@
-"""The Hilbert-Schmidt independence criterion and what is normalised from it: CKA and CKNNA.
+"""Centred kernel alignment, with a linear or an RBF kernel.
 
-Every form of it is a function of four sums over two kernels K and L of n stimuli: Σ K∘L', the
-product of the column sums of K with the row sums of L, ΣK and ΣL. For linear kernels they come
-from X'Y, row norms and column sums, so that nothing is n × n.
-
-``gathered``, ``hsic`` and ``normalized`` also take arrays of another library for their numbers.
+CKA is HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)) (Kornblith et al. 2019), of the sums in
+``kernels.hsic``. For linear kernels K = XX' they all come from X'Y, norms of rows and column sums,
+so that nothing is n × n: Σ K∘L = |X'Y|², and row i of K sums to x_i · Σ_j x_j.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
 
+from xconverge.kernels.budgets import BUDGETS
+from xconverge.kernels.hsic import Sums, hsic, normalized
+from xconverge.kernels.kernel import Kernel, RowKernel
+from xconverge.kernels.permutations import gathered_products
+from xconverge.kernels.sums import Moments, merged_moments, moments, sized
 from xconverge.kernels.vectors import METRICS, Array, padded, prepare, present, working_dtype
 
-BLOCK_BYTES = 2**25
 SAMPLE = 2048
 """Stimuli between which the median distance is taken, where there are more."""
+FLOPS_PER_GATHER = 50
+"""Multiplications that take as long as fetching one entry of a permuted matrix."""
 
 
-class Sums(NamedTuple):
-    """Σ K∘L', product of the column sums of K and the row sums of L, ΣK, ΣL."""
+class Cross(NamedTuple):
+    """Sums over stimuli of rows x and y with weights w, of blocks that add up.
 
-    product: float
-    margins: float
-    first: float
-    second: float
-
-
-def gathered(product: Any, rows_k: Any, rows_l: Any, own: tuple[Any, Any] | None) -> Sums:
-    """Sums from Σ K∘L' and the row sums (n) of both; without the diagonals ``own`` if given."""
-    if own is not None:
-        product = product - own[0] @ own[1]
-        rows_k, rows_l = rows_k - own[0], rows_l - own[1]
-    return Sums(product, rows_k @ rows_l, rows_k.sum(), rows_l.sum())
-
-
-def hsic(sums: Sums, n: int, debiased: bool) -> float:
-    """HSIC from its sums; unbiased after Song et al. (2012), eq. 5, of kernels without diagonal."""
-    product, margins, first, second = sums
-    if debiased:
-        cross = first * second / ((n - 1) * (n - 2)) - 2 * margins / (n - 2)
-        return (product + cross) / (n * (n - 3))
-    return (product - 2 * margins / n + first * second / n**2) / (n - 1) ** 2
-
-
-def normalized(cross: float, first: float, second: float) -> float:
-    """HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)); NaN with a warning where that is undefined."""
-    if not (first > 0 and second > 0):
-        warnings.warn(
-            "a kernel has no structure beyond chance (its own HSIC is not positive), or fewer "
-            "than 4 stimuli are common: the score is NaN",
-            RuntimeWarning,
-            stacklevel=3,
-        )
-        return np.nan
-    result: float = cross / (first**0.5 * second**0.5)
-    return result
-
-
-def centered(x: Array, width: int) -> Array:
-    """Real features (n, F) of ``x``, centred and of unit scale, zero in the padding, NaN missing.
-
-    In single precision where the features are. More features than stimuli are first rotated into
-    as many as there are stimuli, which changes no inner product.
+    ``product`` is Σ w x y'. The rest takes the diagonals out again: Σ w² |x|²|y|² and
+    Σ w³ |x|²|y|²; Σ w² |y|² x and Σ w² |x|² y; Σ w x and Σ w y; Σ w² |x|² and Σ w² |y|²; Σ w.
     """
-    rows = x[:, :width].astype(working_dtype(x.dtype))
-    seen = present(rows)
-    there = _unit_scale(rows if seen.all() else rows[seen])
-    if there.shape[1] > len(there):
-        _, r = np.linalg.qr(there.T.astype(np.float64))
-        there = r.T.astype(rows.dtype)
-    if there.shape == x.shape:
-        return there
-    result = np.zeros(x.shape, rows.dtype)
-    result[seen, : there.shape[1]] = there
-    result[~seen] = np.nan
-    return result
+
+    product: Any
+    both: Any
+    triple: Any
+    mixed_x: Any
+    mixed_y: Any
+    sum_x: Any
+    sum_y: Any
+    square_x: Any
+    square_y: Any
+    n: Any
 
 
-def centered_sides(
-    models: Array | Sequence[Array], widths: Array | Sequence[int], common: Array
-) -> list[Array]:
-    """Rows (c, d) of every model over the common stimuli, in double, never wider than long."""
-    result = []
-    for rows, width in zip(models, widths, strict=True):
-        there = centered(rows[common].astype(np.float64), int(width))
-        result.append(there[:, : min(int(width), len(there))])
-    return result
+def cross(x: Any, y: Any, weights: Any = None) -> Cross:
+    """Of rows (n, d) and (n, e), of numpy or another library."""
+    w = weights
+    own_x, own_y = (x * x).sum(1), (y * y).sum(1)
+    u, own_u, own_v = (x, own_x, own_y) if w is None else (w[:, None] * x, w * own_x, w * own_y)
+    v = y if w is None else w[:, None] * y
+    triple = own_u @ own_v if w is None else (w * own_u) @ own_v
+    return Cross(
+        u.T @ y, own_u @ own_v, triple, own_v @ u, own_u @ v, u.sum(0), v.sum(0),
+        own_u.sum() if w is None else own_u @ w, own_v.sum() if w is None else own_v @ w,
+        len(x) if w is None else w.sum(),
+    )  # fmt: skip
 
 
-def _unit_scale(rows: Array) -> Array:
-    """Rows (n, d) centred and of mean squared norm 1; zero where all are equal."""
+def added(parts: Sequence[Cross]) -> Cross:
+    """Of several blocks of stimuli."""
+    return reduce(lambda one, other: Cross(*(p + q for p, q in zip(one, other, strict=True))), parts)
+
+
+def linear_sums(of: Cross, debiased: bool) -> Sums:
+    """Sums of the kernels XX' and YY'.
+
+    With r_i = x_i · Σx the row sums of K, 1'KL1 = Σ w r_i s_i = (Σx)' (Σ w x y') (Σy), and its
+    diagonal goes out of each factor.
+    """
+    product = (of.product * of.product).sum()
+    margins = of.sum_x @ of.product @ of.sum_y
+    first, second = of.sum_x @ of.sum_x, of.sum_y @ of.sum_y
+    if debiased:
+        product = product - of.both
+        margins = margins - of.mixed_x @ of.sum_x - of.mixed_y @ of.sum_y + of.triple
+        first, second = first - of.square_x, second - of.square_y
+    return Sums(product, margins, first, second, of.n)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows (n, d) of one model, centred and of unit scale, zero where not seen."""
+
+    rows: Array
+    seen: Array
+    weights: Array | None = None
+
+
+class _Cka(Kernel[Any]):
+    """What CKA of any kernel does with n × n matrices: permuted, or weighted by draws."""
+
+    debiased: bool
+
+    def gram(self, state: Any) -> Array:
+        """The kernel (n, n) of a model."""
+        raise NotImplementedError
+
+    def scores_of_orders(
+        self, a: Sequence[Any], b: Sequence[Any], orders: Array, given: Array | None
+    ) -> Array:
+        """Σ K∘L is the only sum that a permutation changes in more than its order."""
+        kernels_a, kernels_b = (np.stack([self.gram(state) for state in side]) for side in (a, b))
+        squares = [np.array([np.vdot(k, k) for k in side]) for side in (kernels_a, kernels_b)]
+        rows = [side.sum(2) for side in (kernels_a, kernels_b)]
+        diagonals = [np.diagonal(side, axis1=1, axis2=2) for side in (kernels_a, kernels_b)]
+        product = gathered_products(kernels_a, kernels_b, orders)
+        return self._permuted(product, squares, rows, diagonals, orders)
+
+    def _permuted(
+        self,
+        product: Array,
+        squares: Sequence[Array],
+        rows: Sequence[Array],
+        diagonals: Sequence[Array],
+        orders: Array,
+    ) -> Array:
+        """CKA (P, A, B) from Σ K∘L under permutations, Σ K², row sums and diagonals (M, n)."""
+        n = orders.shape[1]
+        if self.debiased:
+            product = product - np.einsum("ai,bpi->pab", diagonals[0], diagonals[1][:, orders])
+            squares = [s - (d**2).sum(1) for s, d in zip(squares, diagonals, strict=True)]
+            rows = [r - d for r, d in zip(rows, diagonals, strict=True)]
+        totals = [r.sum(1) for r in rows]
+        own = [
+            hsic(Sums(s, np.vecdot(r, r), t, t, n), self.debiased)
+            for s, r, t in zip(squares, rows, totals, strict=True)
+        ]
+        margins = np.stack([rows[0] @ rows[1][:, order].T for order in orders])
+        sums = Sums(product, margins, totals[0][:, None], totals[1], n)
+        return normalized(hsic(sums, self.debiased), own[0][:, None], own[1])
+
+    def scores_of_counts(self, a: Sequence[Any], b: Sequence[Any], counts: Array) -> Array:
+        """Kernels are made once; a draw weighs their rows and columns."""
+        weights = counts.astype(np.float64)
+        sides = [np.stack([self.gram(state) for state in side]) for side in (a, b)]
+        if self.debiased:
+            for kernels in sides:
+                kernels[:, np.arange(counts.shape[1]), np.arange(counts.shape[1])] = 0.0
+        rows = [[weights @ kernel for kernel in side] for side in sides]
+        own = [
+            np.stack([self._weighted(weights, k, k, r, r) for k, r in zip(*side, strict=True)], 1)
+            for side in zip(sides, rows, strict=True)
+        ]
+        cross = np.empty((len(counts), len(a), len(b)))
+        for i, j in np.ndindex(cross.shape[1:]):
+            cross[:, i, j] = self._weighted(
+                weights, sides[0][i], sides[1][j], rows[0][i], rows[1][j]
+            )
+        return normalized(cross, own[0][:, :, None], own[1][:, None])
+
+    def _weighted(self, weights: Array, k: Array, m: Array, rows_k: Array, rows_m: Array) -> Array:
+        """HSIC (P) for every row of weights, from row sums (P, n) of the weighted kernels."""
+        product = np.vecdot(weights @ (k * m), weights)
+        margins = np.vecdot(weights, rows_k * rows_m)
+        totals = (np.vecdot(weights, rows) for rows in (rows_k, rows_m))
+        return np.asarray(hsic(Sums(product, margins, *totals, weights.sum(1)), self.debiased))
+
+
+@dataclass(frozen=True)
+class LinearCka(_Cka, RowKernel[Rows]):
+    """CKA of K = XX'."""
+
+    debiased: bool = True
+
+    def prepare(self, rows: Array, width: int, rank: Array, given: Array | None) -> Rows:
+        """Centred rows of unit scale, in single precision where the features are."""
+        real = rows[:, :width].astype(working_dtype(rows.dtype))
+        seen = present(real)
+        there = standard_rows(real if seen.all() else real[seen])
+        if seen.all():
+            return Rows(there, seen)
+        result = np.zeros((len(real), there.shape[1]), there.dtype)
+        result[seen] = there
+        return Rows(result, seen)
+
+    def take(self, state: Rows, where: Array, counts: Array | None = None) -> Rows:
+        """Centred again; the copies of a draw weigh as they are, which moves no centre."""
+        rows = state.rows[where]
+        weights = None if counts is None else counts.astype(np.float64)
+        return Rows(standard_rows(rows) if weights is None else rows, state.seen[where], weights)
+
+    def own(self, state: Rows) -> float:
+        """HSIC of a model with itself."""
+        of = in_double(cross(state.rows, state.rows, state.weights))
+        return float(hsic(linear_sums(of, self.debiased), self.debiased))
+
+    def sums(self, a: Sequence[Rows], b: Sequence[Rows], given: Array | None) -> Sums:
+        """Of all pairs; X'Y is used up at once."""
+        found = [
+            linear_sums(in_double(cross(x.rows, y.rows, x.weights)), self.debiased)
+            for x in a
+            for y in b
+        ]
+        shape = len(a), len(b)
+        return Sums(*(np.reshape(field, shape) for field in zip(*found, strict=True)))
+
+    def finish(self, sums: Sums, own_a: Sequence[float], own_b: Sequence[float]) -> Array:
+        """CKA (A, B)."""
+        return normalized(
+            np.asarray(hsic(sums, self.debiased)), np.asarray(own_a)[:, None], np.asarray(own_b)
+        )
+
+    def gram(self, state: Rows) -> Array:
+        """XX', in double."""
+        rows = state.rows.astype(np.float64)
+        return np.asarray(rows @ rows.T)
+
+    def scores_of_orders(
+        self, a: Sequence[Rows], b: Sequence[Rows], orders: Array, given: Array | None
+    ) -> Array:
+        """As n × n kernels, or where fetching their entries costs more, from products of rows."""
+        widest = max(x.rows.shape[1] for x in a) * max(y.rows.shape[1] for y in b)
+        if len(orders[0]) * FLOPS_PER_GATHER < widest:
+            return super().scores_of_orders(a, b, orders, given)
+        rows_a, rows_b = ([s.rows.astype(np.float64) for s in side] for side in (a, b))
+        product = np.array([[[_square(x, y[p]) for y in rows_b] for x in rows_a] for p in orders])
+        sides = (rows_a, rows_b)
+        squares = [np.array([_square(x, x) for x in side]) for side in sides]
+        rows = [np.array([x @ x.sum(0) for x in side]) for side in sides]
+        diagonals = [np.array([np.vecdot(x, x) for x in side]) for side in sides]
+        return self._permuted(product, squares, rows, diagonals, orders)
+
+    def chance(self, a: Rows, b: Rows) -> float:
+        """0, or for the biased form sqrt(PR_K PR_L) / (n - 1), PR = (tr K)² / |K|²."""
+        if self.debiased:
+            return 0.0
+        sides = (a.rows.astype(np.float64), b.rows.astype(np.float64))
+        ratios = [np.vdot(rows, rows) ** 2 / _square(rows, rows) for rows in sides]
+        return float(np.sqrt(np.prod(ratios)) / (len(a.rows) - 1))
+
+    # --- rows that are read block by block
+
+    def measure(self, block: Array, width: int, given: Array | None) -> Moments:
+        """Mean and size of a block."""
+        return moments(block[:, :width])
+
+    def merge(self, parts: Sequence[Moments]) -> Moments:
+        """Of several blocks."""
+        return merged_moments(parts)
+
+    def place(self, block: Array, width: int, fit: Moments) -> Array:
+        """Rows less the mean of all and of unit size."""
+        rows = sized(block[:, :width], fit)
+        return rows.astype(working_dtype(block.dtype))
+
+    def cross(self, x: Array, y: Array, given: Array | None) -> Cross:
+        """What a block adds to the sums of a pair."""
+        return in_double(cross(x, y))
+
+    def combine(self, parts: Sequence[Cross]) -> Cross:
+        """Blocks add up."""
+        return added(parts)
+
+    def reduced(self, parts: Cross) -> Sums:
+        """The sums (1, 1) of one pair; those of a model with itself give its ``own``."""
+        return Sums(*(np.reshape(field, (1, 1)) for field in linear_sums(parts, self.debiased)))
+
+    def own_of(self, parts: Cross) -> float:
+        """HSIC of a model with itself."""
+        return float(hsic(linear_sums(parts, self.debiased), self.debiased))
+
+
+def in_double(of: Cross) -> Cross:
+    """Sums of rows in single precision go on in double."""
+    return Cross(*(np.asarray(field, np.float64) for field in of))
+
+
+def _square(x: Array, y: Array) -> float:
+    product = x.T @ y
+    return float(np.vdot(product, product))
+
+
+def standard_rows(rows: Array) -> Array:
+    """Rows (n, d) centred and of mean squared norm 1, never wider than long.
+
+    More features than stimuli are rotated into as many as there are stimuli, which changes no inner
+    product. Zero where all rows are equal.
+    """
     largest = np.abs(rows).max(initial=0.0)
     if not largest:
         return rows
     rows = rows / largest
+    # twice: what the first mean leaves of a large offset, the second takes away
     for _ in range(2):
         rows -= rows.mean(0, dtype=np.float64).astype(rows.dtype)
     size = np.sqrt(np.vdot(rows, rows) / len(rows))
     rows *= 1 / size if size > 8 * np.finfo(rows.dtype).eps else 0
-    return rows
+    if rows.shape[1] > len(rows):
+        _, r = np.linalg.qr(rows.T.astype(np.float64))
+        rows = r.T.astype(rows.dtype)
+    return np.asarray(rows)
 
 
-def linear_sums(x: Array, y: Array, debiased: bool) -> Sums:
-    """Sums of the linear kernels of rows ``x`` (n, d) and ``y`` (n, e), diagonals zero or not."""
-    cross = (x.T @ y).astype(np.float64)
-    rows_x, rows_y = (
-        np.asarray(rows @ rows.sum(0, dtype=np.float64).astype(rows.dtype), np.float64)
-        for rows in (x, y)
-    )
-    own = None
-    if debiased:
-        own = np.vecdot(x, x).astype(np.float64), np.vecdot(y, y).astype(np.float64)
-    return gathered(np.vdot(cross, cross), rows_x, rows_y, own)
+@dataclass(frozen=True)
+class Scaled:
+    """Rows (n, f) whose distances go into an RBF kernel, zero where not seen."""
+
+    rows: Array
+    seen: Array
+    weights: Array | None = None
 
 
-def own_hsic(x: Array, width: int, debiased: bool) -> float:
-    """HSIC of a model with itself over the stimuli it saw, from centred rows ``x`` (n, F)."""
-    seen = ~np.isnan(x[:, 0])
-    return _own(x[seen, :width] if not seen.all() else x[:, :width], debiased)
+class MatrixSums(NamedTuple):
+    """HSIC sums of pairs (A, B), and of the kernels of either side with themselves."""
+
+    pairs: Sums
+    own_a: Sums
+    own_b: Sums
 
 
-def _own(x: Array, debiased: bool) -> float:
-    return hsic(linear_sums(x, x, debiased), len(x), debiased) if len(x) > 3 else np.nan
+@dataclass(frozen=True)
+class RbfCka(_Cka):
+    """CKA of K = exp(-|x - y|² / 2 s²), s = ``sigma`` times the median distance of the model."""
+
+    debiased: bool = True
+    sigma: float = 1.0
+
+    fixed = "the width of the kernel"
+
+    def prepare(self, rows: Array, width: int, rank: Array, given: Array | None) -> Scaled:
+        """Rows divided by the width of the kernel."""
+        real, seen = prepare(rows, width, METRICS["euclidean"])
+        chosen = sample(seen, rank)
+        if len(chosen) > 1:
+            real /= self.sigma * median_distance(real[chosen])
+        return Scaled(real, seen)
+
+    def take(self, state: Scaled, where: Array, counts: Array | None = None) -> Scaled:
+        """Rows of these stimuli; the copies of a draw weigh."""
+        weights = None if counts is None else counts.astype(np.float64)
+        return Scaled(state.rows[where], state.seen[where], weights)
+
+    def sums(self, a: Sequence[Scaled], b: Sequence[Scaled], given: Array | None) -> MatrixSums:
+        """Every kernel is formed once, block by block, and not kept."""
+        models = [state.rows for state in (*a, *b)]
+        count, n, weights = len(models), len(models[0]), a[0].weights
+        w = np.ones(n) if weights is None else weights
+        half = [0.5 * np.vecdot(rows, rows) for rows in models]
+        product, margins = np.zeros((count, count)), np.zeros((count, count))
+        total = np.zeros(count)
+        step = max(1, BUDGETS.product_block // (8 * max(n, 1) * count))
+        for start in range(0, n, step):
+            part = slice(start, min(start + step, n))
+            kernel = np.empty((count, part.stop - start, n))
+            for rows, norm, block in zip(models, half, kernel, strict=True):
+                np.matmul(rows[part], rows.T, out=block)
+                block -= norm
+                block -= norm[part, None]
+                np.exp(np.minimum(block, 0.0, out=block), out=block)
+                # the unbiased estimate has no diagonal (Song et al. 2012, eq. 5)
+                block[np.arange(len(block)), np.arange(start, part.stop)] = not self.debiased
+            flat, rows_of = kernel.reshape(count, -1), kernel @ w
+            weighted = flat if weights is None else (kernel * w * w[part, None]).reshape(count, -1)
+            product += weighted @ flat.T
+            margins += (w[part] * rows_of) @ rows_of.T
+            total += rows_of @ w[part]
+        i, j = np.arange(len(a)), np.arange(len(a), count)
+        pairs = np.ix_(i, j)
+        size = w.sum()
+        own = Sums(np.diagonal(product), np.diagonal(margins), total, total, size)
+        return MatrixSums(
+            Sums(product[pairs], margins[pairs], total[i, None], total[j], size),
+            *(Sums(*(field[side] for field in own[:4]), size) for side in (i, j)),
+        )
+
+    def finish(self, sums: MatrixSums, own_a: Sequence[Any], own_b: Sequence[Any]) -> Array:
+        """CKA (A, B)."""
+        cross, first, second = (np.asarray(hsic(part, self.debiased)) for part in sums)
+        return normalized(cross, first[:, None], second)
+
+    def gram(self, state: Scaled) -> Array:
+        """exp(-|x - y|² / 2) of the scaled rows."""
+        half = 0.5 * np.vecdot(state.rows, state.rows)
+        product = state.rows @ state.rows.T
+        return np.asarray(np.exp(np.minimum(product - half - half[:, None], 0.0)))
+
+    def chance(self, a: Scaled, b: Scaled) -> float | None:
+        """0 without bias."""
+        return 0.0 if self.debiased else None
 
 
-def linear_cka(
-    x: Array, width_x: int, own_x: float, y: Array, width_y: int, own_y: float, debiased: bool
-) -> float:
-    """CKA of two models, from centred rows and their own HSIC, over the stimuli both saw."""
-    seen_x, seen_y = ~np.isnan(x[:, 0]), ~np.isnan(y[:, 0])
-    common = seen_x & seen_y
-    if common.sum() < 4:
-        return normalized(np.nan, np.nan, np.nan)
-    x, y = x[:, :width_x], y[:, :width_y]
-    if not common.all():
-        x, y = x[common], y[common]
-        if common.sum() < seen_x.sum():
-            x = x - x.mean(0)
-            own_x = _own(x, debiased)
-        if common.sum() < seen_y.sum():
-            y = y - y.mean(0)
-            own_y = _own(y, debiased)
-    return normalized(hsic(linear_sums(x, y, debiased), len(x), debiased), own_x, own_y)
-
-
-def scaled(x: Array, width: int, sigma: float, rank: Array) -> Array:
-    """Rows (n, F) divided by ``sigma`` times their median distance, NaN where missing.
-
-    The median is over the pairs of at most 2,048 stimuli, evenly spaced in the order of labels.
-    """
-    rows, seen = prepare(x, width, METRICS["euclidean"])
+def sample(seen: Array, rank: Array) -> Array:
+    """Stimuli (at most ``SAMPLE``) that were seen, evenly spaced in the order of their labels."""
     by_rank = np.argsort(rank)
     by_rank = by_rank[seen[by_rank]]
-    if len(by_rank) > 1:
-        chosen = np.linspace(0, len(by_rank) - 1, min(SAMPLE, len(by_rank))).astype(int)
-        rows /= sigma * median_distance(rows[by_rank[chosen]])
-    return padded(rows, seen, x.shape[1])
+    if len(by_rank) <= SAMPLE:
+        return by_rank
+    return np.asarray(by_rank[np.linspace(0, len(by_rank) - 1, SAMPLE).astype(int)])
 
 
-def median_distance(sample: Array) -> float:
+def median_distance(rows: Array) -> float:
     """Median distance of all pairs of rows."""
-    largest = np.abs(sample).max() or 1.0
-    median = float(np.median(scipy.spatial.distance.pdist(sample / largest)) * largest)
+    largest = np.abs(rows).max() or 1.0
+    median = float(np.median(scipy.spatial.distance.pdist(rows / largest)) * largest)
     if median == 0:
         raise ValueError("half its pairs of stimuli coincide; an RBF kernel has no scale there")
     return median
-
-
-def gaussian(rows: Array) -> Array:
-    """Kernel (n, n) exp(-|x - y|² / 2) of rows (n, F)."""
-    half = 0.5 * np.vecdot(rows, rows)
-    return np.asarray(np.exp(np.minimum(rows @ rows.T - half - half[:, None], 0.0)))
-
-
-def rbf_cka(a: Array, b: Array, debiased: bool) -> Array:
-    """CKA (A, B) of RBF kernels exp(-|x - y|² / 2) of scaled rows ``a`` (A, n, F), ``b`` (B, n, G).
-
-    Every kernel is formed once, block by block, and not kept.
-    """
-    seen_a, seen_b = ~np.isnan(a[:, :, 0]), ~np.isnan(b[:, :, 0])
-    if (seen_a == seen_b[0]).all() and (seen_b == seen_b[0]).all():
-        return _rbf_cka(a[:, seen_b[0]], b[:, seen_b[0]], debiased)
-    pairs = [
-        _rbf_cka(x[None, one & other], y[None, one & other], debiased)
-        for x, one in zip(a, seen_a, strict=True)
-        for y, other in zip(b, seen_b, strict=True)
-    ]
-    return np.reshape(pairs, (len(a), len(b)))
-
-
-def _rbf_cka(a: Array, b: Array, debiased: bool) -> Array:
-    models = [*a, *b]
-    count, n = len(models), a.shape[1]
-    squares = [np.vecdot(rows, rows) for rows in models]
-    product, margins, total = np.zeros((count, count)), np.zeros((count, count)), np.zeros(count)
-    step = max(1, BLOCK_BYTES // (8 * max(n, 1) * count))
-    for start in range(0, n, step):
-        part = slice(start, min(start + step, n))
-        kernel = np.empty((count, part.stop - start, n))
-        for rows, square, block in zip(models, squares, kernel, strict=True):
-            np.matmul(rows[part], rows.T, out=block)
-            block -= 0.5 * square
-            block -= 0.5 * square[part, None]
-            np.exp(np.minimum(block, 0.0, out=block), out=block)
-            block[np.arange(len(block)), np.arange(start, part.stop)] = 0.0 if debiased else 1.0
-        flat, sums = kernel.reshape(count, -1), kernel.sum(2)
-        product += flat @ flat.T
-        margins += sums @ sums.T
-        total += sums.sum(1)
-
-    def value(i: int, j: int) -> float:
-        sums = Sums(product[i, j], margins[i, j], total[i], total[j])
-        return hsic(sums, n, debiased) if n > 3 else np.nan
-
-    own = [value(i, i) for i in range(count)]
-    return np.array(
-        [
-            [normalized(value(i, len(a) + j), own[i], own[len(a) + j]) for j in range(len(b))]
-            for i in range(len(a))
-        ]
-    )
-
-
-def cknna(
-    lists_a: Array,
-    similarity_a: Array,
-    mean_a: Array,
-    lists_b: Array,
-    similarity_b: Array,
-    mean_b: Array,
-    centered: bool,
-) -> float:
-    """CKNNA of two models from neighbour lists (n, k), cosines (n, k) and mean cosines (n)."""
-    common = (lists_a[:, 0] >= 0) & (lists_b[:, 0] >= 0)
-    if common.sum() < 4:
-        return normalized(np.nan, np.nan, np.nan)
-    k = _on_neighbors(lists_a, similarity_a - centered * mean_a[:, None], common)
-    m = _on_neighbors(lists_b, similarity_b - centered * mean_b[:, None], common)
-    in_k, in_m = (
-        scipy.sparse.csr_array((np.ones_like(x.data), x.indices, x.indptr), shape=x.shape)
-        for x in (k, m)
-    )
-    score = _published if centered else _coded
-    return normalized(score(k * in_m, m * in_k), score(k, k), score(m, m))
-
-
-def own_cknna(lists: Array, values: Array, common: Array, centered: bool) -> float:
-    """What a model's CKNNA is divided by: its score with itself among the common stimuli."""
-    k = _on_neighbors(lists, values, common)
-    return _published(k, k) if centered else _coded(k, k)
-
-
-def _on_neighbors(lists: Array, values: Array, common: Array) -> scipy.sparse.csr_array:
-    """Kernel (c, c) among the common stimuli that is zero, and empty, beyond the neighbours."""
-    n, k = lists.shape
-    indices = np.where(lists >= 0, lists, 0).ravel()
-    filled = np.where(lists >= 0, values, 0.0).ravel()
-    whole = scipy.sparse.csr_array((filled, indices, np.arange(0, n * k + 1, k)), shape=(n, n))
-    return whole if common.all() else whole[common][:, common]
-
-
-def _coded(k: scipy.sparse.csr_array, m: scipy.sparse.csr_array) -> float:
-    sums = Sums(*map(float, ((k * m.T).sum(), k.sum(0) @ m.sum(1), k.sum(), m.sum())))
-    return hsic(sums, k.shape[0], debiased=True)
-
-
-def _published(k: scipy.sparse.csr_array, m: scipy.sparse.csr_array) -> float:
-    return float((k * m).sum())

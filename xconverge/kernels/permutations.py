@@ -8,12 +8,30 @@ from typing import Any, Literal
 import numpy as np
 import scipy
 
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array
 
 BLOCK = 250
 """Permutations drawn from one seed; a run is made of blocks, in any order and on any worker."""
 SLACK = 1e-12
 """Differences between sums of equal terms in another order."""
+
+
+def gathered_products(first: Array, second: Array, permutations: Array) -> Array:
+    """Σ_ij K_ij L_p(i)p(j) (P, A, B) of ``first`` (A, n, n) and ``second`` (B, n, n).
+
+    A block of rows of L is fetched in its new order and multiplied before it leaves the cache.
+    """
+    count, n, _ = first.shape
+    result = np.zeros((len(permutations), count, len(second)))
+    step = max(1, BUDGETS.gather_block // (8 * n))
+    for start in range(0, n, step):
+        part = first[:, start : start + step].reshape(count, -1)
+        for p, total in zip(permutations, result, strict=True):
+            for other, column in zip(second, total.T, strict=True):
+                fetched = other[p[start : start + step]].take(p, axis=1)
+                column += part @ fetched.ravel()
+    return result
 
 
 def permutations(
