@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.engine.pair import Pair, pairing_attrs
+from xconverge.engine.resampling import strata_of
 from xconverge.labels.checks import check_representations, group_numbers
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.measures.alignment import alignment
@@ -110,6 +111,8 @@ def leave_out_modulation(
             f"leave_out={leave_out!r}: dispersion needs at least 2 other models, and fewer are "
             f"left without {listing(few)}"
         )
+    # of a, where both sides have the coordinate: the pair has renamed those that differ
+    groups_of = strata_of(strata, (a, b))
     options: dict[str, Any] = {"k": k} if alignment_metric == "mutual_knn" else {}
     return modulation(
         dispersion_of_others(
@@ -119,7 +122,7 @@ def leave_out_modulation(
         covariates=[
             NUISANCES[one](pair.a, k) if isinstance(one, str) else one for one in nuisance
         ],
-        strata=strata,
+        strata=groups_of,
         n_bins=n_bins,
         n_permutations=n_permutations,
         tail=tail,
