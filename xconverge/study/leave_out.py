@@ -115,13 +115,9 @@ def leave_out_modulation(
     groups_of = strata_of(strata, (a, b))
     options: dict[str, Any] = {"k": k} if alignment_metric == "mutual_knn" else {}
     return modulation(
-        dispersion_of_others(
-            pair.a, dispersion_metric, leave_out, k=k, n_components=n_components
-        ),
+        dispersion_of_others(pair.a, dispersion_metric, leave_out, k=k, n_components=n_components),
         alignment(pair.a, pair.b, alignment_metric, **options),
-        covariates=[
-            NUISANCES[one](pair.a, k) if isinstance(one, str) else one for one in nuisance
-        ],
+        covariates=[NUISANCES[one](pair.a, k) if isinstance(one, str) else one for one in nuisance],
         strata=groups_of,
         n_bins=n_bins,
         n_permutations=n_permutations,
@@ -175,9 +171,8 @@ def dispersion_of_others(
 
 def owner_of_layers(reps: xr.DataArray) -> str:
     """The coordinate that says whose layer a model is: ``network``, or each is its own."""
-    known = reps.coords.get("network")
-    layered = known is not None and known.dims == ("model",)
-    several = layered and len(set(known.values)) < reps.sizes["model"]
+    network = reps.coords["network"] if "network" in reps.coords else reps["model"]
+    several = network.dims == ("model",) and len(set(network.values)) < reps.sizes["model"]
     return "network" if several else "model"
 
 

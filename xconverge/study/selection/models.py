@@ -61,7 +61,8 @@ def select_models(
     dispersion : DataArray, optional
         (stimulus) or (model, stimulus), as ``dispersion(leave_out=…)`` gives it: makes the bins.
         By default the neighbourhood dispersion among the *other* networks, a set of bins for each
-        model: no model chooses the stimuli that it is judged by.
+        model: no model chooses the stimuli that it is judged by. For coordinate metrics
+        ``xconverge.study.leave_out.dispersion_of_others`` fits a space to the others alone.
     n_bins : int
         Quantile bins of dispersion.
     rdm_metric : {"correlation", "cosine", "euclidean", "sqeuclidean"}

@@ -170,4 +170,5 @@ def _joined(
         shares, spread, _ = join_labels(shares, spread, "model", "exact", names)
     else:
         spread = spread.expand_dims({"model": shares.indexes["model"]})
-    return (*(part.transpose("model", "stimulus") for part in (shares, spread)), score)
+    dims = ("model", "stimulus")
+    return shares.transpose(*dims), spread.transpose(*dims), score
