@@ -210,8 +210,8 @@ def whole_square(square: xr.DataArray, what: str) -> tuple[Array, Array]:
     if holes.any() or np.isinf(values).any():
         raise SchemaError(
             f"{what} has NaN or infinity between stimuli that have other distances: "
-            f"{listing(square.indexes['stimulus'][measured][holes])}; a stimulus without distances is "
-            "NaN in all of its row and column"
+            f"{listing(square.indexes['stimulus'][measured][holes])}; a stimulus without distances "
+            "is NaN in all of its row and column"
         )
     np.fill_diagonal(values, 0)
     return values, measured
@@ -251,8 +251,8 @@ def cells(pool: Pool, eligible: Array, n: int) -> Cells:
     if n > available.sum():
         raise SchemaError(
             f"n={n} stimuli are wanted, and {available.sum()} of {len(number)} can be chosen: "
-            "those with a finite value of everything they are chosen, grouped and matched by, and not "
-            "in match_to. Ask for fewer, or drop what has missing values"
+            "those with a finite value of everything they are chosen, grouped and matched by, and "
+            "not in match_to. Ask for fewer, or drop what has missing values"
         )
     if pool.reference is None:
         wanted = _wanted(pool, number, available, n)

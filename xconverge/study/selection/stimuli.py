@@ -89,9 +89,9 @@ def select_stimuli(
         ``value``, ``rank`` (among all that can be chosen, 1 the first of its end; from the lowest
         for draws) and ``reason`` in words. With several criteria the first two have the dim
         ``criterion``, and there is ``mean_rank``; each criterion also chooses n stimuli alone:
-        ``chosen_by`` (criterion, stimulus) says of the chosen ones whether it has them too, and ``overlap``
-        (criterion, criterion_2) is the share of n that two of these sets have in common. With
-        ``without``: ``stability`` (stimulus), the share of models without which the stimulus is
+        ``chosen_by`` (criterion, stimulus) says of the chosen ones whether it has them too, and
+        ``overlap`` (criterion, criterion_2) is the share of n that two of these sets have in
+        common. With ``without``: ``stability`` (stimulus), the share of models without which the stimulus is
         still chosen, and ``overlap_without`` (model), the share of the set that stays.
 
     Raises
