@@ -1,4 +1,4 @@
-"""Every function of a study on inputs that were paired: it says so, maps over repeats or refuses."""
+"""Every function of a study on paired inputs: it says so, and maps over repeats or refuses."""
 
 import json
 
@@ -9,10 +9,11 @@ import xarray as xr
 import xconverge as xc
 from tests.helpers import images_and_captions, no_compute, shuffled
 from xconverge import SchemaError, pair
+from xconverge.engine.pair import pairing_attrs
 
 
 def spread_of(reps):
-    return xc.dispersion(reps, "rdm")
+    return xc.dispersion(reps, "rdm").assign_attrs(pairing_attrs(reps))
 
 
 CALLS = {
@@ -32,7 +33,7 @@ CALLS = {
     ),
     "exclude_high_dispersion": lambda a, b: xc.exclude_high_dispersion(b, spread_of(a), 0.2),
     "leave_out_modulation": lambda a, b: xc.leave_out_modulation(
-        a, b, k=3, n_permutations=9, rng=0
+        a, b, k=3, n_bins=3, n_permutations=9, rng=0
     ),
     "modulation": lambda a, b: xc.modulation(
         spread_of(a), xc.alignment(b, b, "rdm"), n_permutations=9, rng=0
@@ -105,9 +106,7 @@ def test_repeats_are_mapped_over_or_refused(name):
         assert any(np.isfinite(one.isel(repeat=1)).any() for one in parts)
         assert found.attrs["repeats"] == "keep"
     else:
-        # the dispersion of repeats is itself mapped over, and refused by whatever takes it
-        with pytest.raises(ValueError, match=rf"{name} maps over no further dim.*xconverge.pair|"
-                           r"pair with repeats='mean'"):  # fmt: skip
+        with pytest.raises(SchemaError, match=rf"{name} maps over no further dim.*repeats='mean'"):
             CALLS[name](a, b)
 
 
