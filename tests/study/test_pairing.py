@@ -33,7 +33,7 @@ CALLS = {
     ),
     "exclude_high_dispersion": lambda a, b: xc.exclude_high_dispersion(b, spread_of(a), 0.2),
     "leave_out_modulation": lambda a, b: xc.leave_out_modulation(
-        a, b, k=3, n_bins=3, n_permutations=9, rng=0
+        a, b, k=3, n_bins=2, n_permutations=9, rng=0
     ),
     "modulation": lambda a, b: xc.modulation(
         spread_of(a), xc.alignment(b, b, "rdm"), n_permutations=9, rng=0
