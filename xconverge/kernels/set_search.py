@@ -1,4 +1,10 @@
-"""Sets of stimuli on whose distances models agree, or disagree: swaps with exact updates."""
+"""Sets of stimuli on whose distances models agree, or disagree: local search, updated exactly.
+
+The agreement of a set is a function of sums S_m = Σ d_m and products P_mk = Σ d_m d_k of its
+distances: with c = P - S Sᵀ / pairs the correlation of models m and k is c_mk / √(c_mm c_kk). An
+exchange of one member changes only the distances to it, so that S and P of all N exchanges follow
+from three sums over the set for each candidate (``Moments``), at N M² operations.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +20,25 @@ from xconverge.kernels.subsets import pick
 from xconverge.kernels.vectors import METRICS, Array, square_distances
 
 CACHE_BYTES = 2**29
+"""Most that the kept distances take."""
 LANDMARKS = 200
+"""Stimuli, spread over all, to which a first set is chosen by its distances."""
 AHEAD = 16
 """Candidates whose distances are made together with those of the best one."""
 GAIN = 1e-9
-"""A swap must raise the objective by more, so that rounding never makes it go round."""
+"""An exchange must raise the objective by more, so that rounding never makes it go round."""
 TRIES = 20
+"""Draws of a random set before it is given up: most of them do not fit a tight ``min_distance``."""
 SHARES = (0.1, 0.2)
 """Of the members, those that a perturbation replaces, in turns."""
 
 
 class TooNearError(ValueError):
-    """Stimuli far enough from each other ran out; ``found`` says after how many."""
+    """Stimuli far enough from each other ran out; ``count`` says after how many."""
 
-    def __init__(self, found: int) -> None:
-        super().__init__(found)
-        self.found = found
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.count = count
 
 
 def agreement(inside: Array) -> float:
@@ -41,7 +50,10 @@ def agreement(inside: Array) -> float:
 
 
 def correlations(inside: Array) -> Array:
-    """Pearson correlation (M, M) of the distances (M, n, n) of every two models; NaN as there."""
+    """Pearson correlation (M, M) of the distances (M, n, n) of every two models.
+
+    NaN where those of a model do not differ.
+    """
     upper = np.triu_indices(inside.shape[1], 1)
     values = np.asarray(inside[:, *upper], np.float64)
     gap = values - values.mean(1, keepdims=True)
@@ -139,7 +151,7 @@ class Profiles:
         self.source = source
         self.shape, self.dtype = source.shape, source.dtype
         models, n = self.shape
-        self._most = CACHE_BYTES // (models * n * self.dtype.itemsize)
+        self._most_kept = CACHE_BYTES // (models * n * self.dtype.itemsize)
         self._kept: dict[int, Array] = {}
         some = source.to_all(spread_out(n, 32)).astype(np.float64)
         self._mean = some.mean((0, 2)).astype(self.dtype)[:, None]
@@ -147,21 +159,22 @@ class Profiles:
         self._scale = np.where(scale > 0, scale, 1.0).astype(self.dtype)[:, None]
 
     def __contains__(self, stimulus: int) -> bool:
-        """Whether it is there already."""
+        """Whether it is kept."""
         return stimulus in self._kept
 
     def __getitem__(self, stimulus: int) -> Array:
         """The profile (M, N) of one stimulus."""
         if stimulus not in self._kept:
             self.make([stimulus])
+        # the last in the dict is the one used last: the first is the oldest
         self._kept[stimulus] = one = self._kept.pop(stimulus)
         return one
 
     def make(self, stimuli: Sequence[int], keep: Sequence[int] = ()) -> None:
-        """Make those that are not there; the oldest that are neither here nor in ``keep`` go."""
+        """Make those that are not kept; the oldest that are neither here nor in ``keep`` go."""
         new = [i for i in dict.fromkeys(map(int, stimuli)) if i not in self._kept]
         stay = {*map(int, keep), *map(int, stimuli)}
-        over = max(0, len(self._kept) + len(new) - self._most)
+        over = max(0, len(self._kept) + len(new) - self._most_kept)
         for old in [i for i in self._kept if i not in stay][:over]:
             del self._kept[old]
         for start in range(0, len(new), 32):
@@ -252,11 +265,11 @@ class Moments:
             if old is not None:
                 self._change(old[:, part], part, np.subtract)
 
-    def _change(self, one: Array, part: slice, by: np.ufunc) -> None:
-        by(self.first[:, part], one, out=self.first[:, part])
-        by(self.second[:, part], one**2, out=self.second[:, part])
+    def _change(self, one: Array, part: slice, add: np.ufunc) -> None:
+        add(self.first[:, part], one, out=self.first[:, part])
+        add(self.second[:, part], one**2, out=self.second[:, part])
         for m, block in enumerate(self.blocks):
-            by(self.mixed[block, part], one[m] * one[m + 1 :], out=self.mixed[block, part])
+            add(self.mixed[block, part], one[m] * one[m + 1 :], out=self.mixed[block, part])
 
     def scores(self, rest: Sums, gone: Array | None, within: slice, pairs: int) -> Array:
         """Mean correlation over pairs of models, with each candidate of a slice added to ``rest``.
@@ -281,6 +294,8 @@ class Moments:
             weighted = upper @ weight
             for m, block in enumerate(self.blocks):
                 weighted[m] += np.einsum("kc,kc->c", self.mixed[block, part], weight[m + 1 :])
+            # mean of c_mk / √(c_mm c_kk), c = P - S Sᵀ / pairs, as sums over pairs of models: first
+            # those of P, then those of S Sᵀ, and of the products with the member that goes
             value = np.einsum("mc,mc->c", weighted, weight)
             value -= _off_diagonal(weight * sums) / pairs
             if gone is not None:
@@ -355,17 +370,17 @@ class Search:
         return -np.inf if np.isnan(value) else self.sign * value
 
     def ascend(self) -> int:
-        """Swap in the best candidate for each position in turn, until all were tried in vain.
+        """Exchange each member in turn for the best candidate, until all were tried in vain.
 
-        Returns how many swaps it took.
+        Returns how many exchanges it took.
         """
-        taken = tried = position = 0
+        count = tried = position = 0
         while tried < len(self.members):
-            swapped = self._improve(position)
-            taken += swapped
-            tried = 1 if swapped else tried + 1
+            improved = self._improve(position)
+            count += improved
+            tried = 1 if improved else tried + 1
             position = (position + 1) % len(self.members)
-        return taken
+        return count
 
     def _improve(self, position: int) -> bool:
         gone = int(self.members[position])
@@ -383,10 +398,10 @@ class Search:
         sums = rest.plus(self._to(new, np.delete(self.members, position)))
         if self._value(sums) <= self.value + GAIN:
             return False
-        self._swap(position, new, sums)
+        self._exchange(position, new, sums)
         return True
 
-    def _swap(self, position: int, new: int, sums: Sums) -> None:
+    def _exchange(self, position: int, new: int, sums: Sums) -> None:
         self.moments.change(self.profiles[new], self.profiles[int(self.members[position])])
         self.members[position] = new
         self.sums, self.value = sums, self._value(sums)
@@ -408,16 +423,16 @@ class Search:
             gone, new = int(other.members[position]), int(members[position])
             rest = other.sums.less(other._to(gone, other.members))
             inside = other._to(new, np.delete(other.members, position))
-            other._swap(position, new, rest.plus(inside))
+            other._exchange(position, new, rest.plus(inside))
         return other
 
 
-class Found(NamedTuple):
-    """The best set, the set it started from, and how many swaps all searches took."""
+class Optimum(NamedTuple):
+    """The best set, the set it started from, and how many exchanges all searches took."""
 
     members: Array
     start: Array
-    n_swaps: int
+    n_exchanges: int
 
 
 def optimize(
@@ -428,8 +443,8 @@ def optimize(
     n_restarts: int,
     n_perturbations: int,
     rng: np.random.Generator,
-) -> Found:
-    """The set of highest (``sign`` 1) or lowest (-1) agreement that swaps find.
+) -> Optimum:
+    """The set of highest (``sign`` 1) or lowest (-1) agreement that local searches find.
 
     From ``start`` (n), or from the stimuli on whose distances to landmarks the models agree most
     or least; from ``n_restarts`` random sets; and from the best set with some members replaced,
@@ -441,17 +456,18 @@ def optimize(
         if len(start) < limits.size:
             start = _some_set(limits, len(start), rng)
     best = Search(profiles, start, limits, sign)
-    taken = best.ascend()
+    count = best.ascend()
     others = chain(
         (Search(profiles, one, limits, sign) for one in random_sets(limits, n_restarts, rng)),
         (best.perturbed(SHARES[i % len(SHARES)], rng) for i in range(n_perturbations)),
     )
     for other in others:
-        taken += other.ascend()
+        count += other.ascend()
         if other.value > best.value:
             best = other
+    # sums that were updated many times have lost digits: made anew, they may show one step more
     best.refresh()
-    return Found(best.members, start, taken + best.ascend())
+    return Optimum(best.members, start, count + best.ascend())
 
 
 def random_sets(limits: Limits, count: int, rng: np.random.Generator) -> Iterator[Array]:
@@ -464,10 +480,10 @@ def random_sets(limits: Limits, count: int, rng: np.random.Generator) -> Iterato
                 break
 
 
-def _some_set(limits: Limits, found: int, rng: np.random.Generator) -> Array:
+def _some_set(limits: Limits, count: int, rng: np.random.Generator) -> Array:
     for one in random_sets(limits, TRIES, rng):
         return one
-    raise TooNearError(found)
+    raise TooNearError(count)
 
 
 def landmark_scores(profiles: Profiles) -> Array:
