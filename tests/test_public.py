@@ -3,6 +3,7 @@
 import ast
 import inspect
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -106,10 +107,9 @@ def test_the_snippets_of_a_page_run(name, count):
 
 def test_the_page_of_measures_is_that_of_the_tables():
     docs = PACKAGE.parent / "docs"
-    names: dict = {"__file__": str(docs / "make_measures.py"), "__name__": "make_measures"}
-    exec((docs / "make_measures.py").read_text("utf-8"), names)
     page = (docs / "measures.md").read_text("utf-8")
-    assert page == names["page"](), "run: python docs/make_measures.py"
+    generated = runpy.run_path(str(docs / "generate" / "measures.py"))["page"]()
+    assert page == generated, "run: python docs/generate/measures.py"
     for metric in ("consensus", "cknna", "sqeuclidean", "rho-a"):
         assert f"### {metric}" in page
 
