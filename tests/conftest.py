@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 # one process a core already: threads of BLAS would fight for them
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -21,6 +22,34 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("here")
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever uses the cluster runs in one process of xdist, so that there is one cluster."""
+    for item in items:
+        if "one_cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("cluster"))
+
+
+@pytest.fixture(scope="session")
+def one_cluster() -> Iterator[Any]:
+    """A client of two workers of one thread, each a process; not the default of other tests."""
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit="2GiB"
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def client(one_cluster: Any) -> Iterator[Any]:
+    """The client of the one cluster; what this test computes runs there."""
+    with one_cluster.as_current():
+        yield one_cluster
 
 
 @pytest.fixture

@@ -14,20 +14,7 @@ import xconverge as xc
 from tests.helpers import make_reps
 from xconverge.engine import blockwise as _stream
 
-distributed = pytest.importorskip("distributed")
-
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def client():
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit="2GiB"
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
+pytest.importorskip("distributed")
 
 
 @pytest.fixture
@@ -84,21 +71,27 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("name", CALLS)
+SHORT = ("mutual_knn", "cka", "consensus dispersion", "rdm of each")
+"""One of each way to read the set; the others are long."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in SHORT else pytest.mark.slow) for n in CALLS]
+)
 def test_a_cluster_gives_the_numbers_of_threads(client, stored, name):
     """Whatever the chunks: these mix models, and split stimuli and features."""
     reps = stored.isel(stimulus=slice(600)).chunk(model=2, stimulus=170, feature=20)
     reps.attrs["space"] = "shared"
     with dask.config.set(scheduler="threads"):
         expected = CALLS[name](reps).compute()
-    with client.as_current():
-        found = CALLS[name](reps).compute(scheduler=client)
+    found = CALLS[name](reps).compute(scheduler=client)
     if name == "procrustes":  # the arc of a cosine of 1 - 1e-16 is 1e-8
         xr.testing.assert_allclose(found, expected, atol=1e-7)
         return
     xr.testing.assert_identical(found, expected)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_changes_no_digit(client, stored):
     lazy = xc.alignment(stored, stored, k=5)
     expected = lazy.compute(scheduler="threads")
