@@ -1,6 +1,6 @@
 """A store and a study that version 0.1 wrote are read, value by value, and go on.
 
-``tests/data/store_0.1.zarr`` and ``study_0.1.zarr`` were written once, by xconverge 0.1.0 (the last
+``tests/io/data/store_0.1.zarr`` and ``study_0.1.zarr`` were written once, by xconverge 0.1.0 (the last
 commit with its layout, 6753e83) on xarray 2026.9 and zarr 3.1.6, and are never written again. Every
 value follows from the functions below. In short, with ``IDS``, ``WIDTHS``, ``MISSING`` and
 ``values`` of this file, and ``coords`` those of `vision`::
@@ -32,7 +32,7 @@ import xarray as xr
 
 import xconverge as xc
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parent / "data"
 STORE, STUDY = DATA / "store_0.1.zarr", DATA / "study_0.1.zarr"
 IDS = [f"img {i}" for i in range(12)]
 WIDTHS = {"vit": 6, "cnn": 4, "größe": 5}
