@@ -29,7 +29,8 @@ def stored(tmp_path, monkeypatch):
 
 
 def spread(reps):
-    return xc.dispersion(xc.shared_space(reps, n_components=8, folds=3)["aligned"], "consensus")
+    space = xc.shared_space(reps, n_components=8, folds=3, rng=0)
+    return xc.dispersion(space["aligned"], "consensus")
 
 
 ALIGNMENTS = {
@@ -50,7 +51,7 @@ ALIGNMENTS = {
 }
 CALLS = {
     **{
-        name: lambda reps, o={"metric": name, **options}: xc.alignment(reps, reps, **o)
+        name: lambda reps, o={"metric": name, **options}: xc.alignment(reps, reps, rng=0, **o)
         for name, options in ALIGNMENTS.items()
     },
     **{
@@ -61,7 +62,7 @@ CALLS = {
     "consensus dispersion": spread,
     "local_density": lambda reps: xc.local_density(reps, k=5),
     "neighbor_graph": lambda reps: xc.neighbor_graph(reps, k=5),
-    "approximate": lambda reps: xc.neighbor_graph(reps, k=5, neighbors="approximate"),
+    "approximate": lambda reps: xc.neighbor_graph(reps, k=5, neighbors="approximate", rng=0),
     "rdm of each": lambda reps: xc.rdm(reps),
     "stimulus_norm": lambda reps: xc.stimulus_norm(reps),
     "center": lambda reps: xc.center(reps),

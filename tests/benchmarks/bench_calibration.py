@@ -235,10 +235,10 @@ def modulation(
     spread, scores, covariate, groups = modulated(runs, rng, effect, confound, strata)
     parts = []
     for i in range(runs):
-        by = spread.isel(run=i).assign_coords(category=("stimulus", groups))
+        dispersion = spread.isel(run=i).assign_coords(category=("stimulus", groups))
         parts.append(
             xc.modulation(
-                by,
+                dispersion,
                 scores.isel(run=i),
                 covariates=covariate.isel(run=i) if confound and control else (),
                 strata="category" if strata and restrict else None,
