@@ -34,22 +34,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def one_cluster() -> Iterator[Any]:
-    """A client of two workers of one thread, each a process; not the default of other tests."""
+    """Two workers of one thread, each a process."""
     distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit="2GiB"
-        ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit="2GiB"
+    ) as cluster:
+        yield cluster
 
 
 @pytest.fixture
 def client(one_cluster: Any) -> Iterator[Any]:
-    """The client of the one cluster; what this test computes runs there."""
-    with one_cluster.as_current():
-        yield one_cluster
+    """A client of the one cluster: what this test computes runs there, other tests' work does not.
+
+    A test in which a worker is killed must wait until there are two again.
+    """
+    import distributed
+
+    with distributed.Client(one_cluster) as client:
+        yield client
 
 
 @pytest.fixture

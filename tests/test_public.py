@@ -179,7 +179,7 @@ RANDOM = {
         a, 6, n_restarts=1, n_perturbations=1, rng=rng
     ),
     "select_models": lambda a, b, rng: xc.select_models(
-        a, xc.rdm(b), n_bins=2, n_permutations=19, n_splits=2, rng=rng
+        a, xc.rdm(b).isel(model=0, drop=True), n_bins=2, n_permutations=19, n_splits=2, rng=rng
     ),
     "cross_modal_prediction": lambda a, b, rng: xc.cross_modal_prediction(
         xc.alignment(a, b, k=3),

@@ -1,8 +1,8 @@
 """A store and a study that version 0.1 wrote are read, value by value, and go on.
 
 ``data/store_0.1.zarr`` and ``data/study_0.1.zarr`` were written once, by xconverge 0.1.0 (the last
-commit with its layout, 6753e83) on xarray 2026.9.0 and zarr 3.1.6, and are never written again. Every
-value follows from the functions below. In short, with ``IDS``, ``WIDTHS``, ``MISSING`` and
+commit with its layout, 6753e83) on xarray 2026.9.0 and zarr 3.1.6, and are never written again.
+Every value follows from the functions below. In short, with ``IDS``, ``WIDTHS``, ``MISSING`` and
 ``values`` of this file, and ``coords`` those of `vision`::
 
     models = {name: float32 of values(m, 12, width), rows in MISSING[name] NaN}
