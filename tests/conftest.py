@@ -24,17 +24,12 @@ settings.register_profile(
 settings.load_profile("here")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever uses the cluster runs in one process of xdist, so that there is one cluster."""
-    for item in items:
-        if "one_cluster" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("cluster"))
-
-
 @pytest.fixture(scope="session")
 def one_cluster() -> Iterator[Any]:
-    """Two workers of one thread, each a process."""
+    """Two workers of one thread, each a process; started once for all tests that want them.
+
+    Once a process of xdist, that is: groups of xdist 3.8 do nothing under pytest 9.2.
+    """
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit="2GiB"
