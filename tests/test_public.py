@@ -52,6 +52,8 @@ def test_a_name_means_one_thing(name):
     elsewhere = {"pair": {"join", "repeats"}, "stack_models": {"join"}}
     taken = set(parameters) & {"join", "pair_on", "repeats", "measure"}
     assert taken <= elsewhere.get(name, set())
+    named = {p.name for p in parameters.values() if p.default == p.name}  # model="model"
+    assert not named or name == "from_xarray"
     assert "by" not in parameters or name in ("dispersion", "shared_space")
     assert "rng" not in parameters or parameters["rng"].default is None
 
