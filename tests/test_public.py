@@ -215,6 +215,10 @@ def test_links_between_pages_lead_somewhere():
         for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8")):
             if "://" not in link:
                 assert (page.parent / link).exists(), (page.name, link)
+        for path in re.findall(
+            r"\b((?:docs|tests|examples|xconverge)/[\w./]+\.\w+)", page.read_text("utf-8")
+        ):
+            assert (root / path).exists(), (page.name, path)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
