@@ -132,7 +132,6 @@ KINDS: dict[str, Kind] = {
         {
             "stimulus": Option("observation descriptor with the ids; default stimulus"),
             **SHOWN,
-            "time": Option("name of the dim that the time becomes; default time"),
             "model": Option("name of the model; default the descriptor model, then the file's"),
         },
     ),

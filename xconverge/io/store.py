@@ -82,9 +82,6 @@ def write_representations(
     *,
     modality: str | None = None,
     overwrite: bool = False,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
     storage_options: Options | None = None,
 ) -> None:
     """Write a representation set as one group of a store, which is created if missing.
@@ -100,8 +97,6 @@ def write_representations(
         Name of the group; default ``reps.attrs["modality"]``.
     overwrite : bool
         Replace a modality of that name; ``reps`` may be read from it.
-    model, stimulus, feature : str
-        Names of the dims; in the store they are ``model``, ``stimulus`` and ``feature``.
     storage_options : dict, optional
         Credentials and settings for a URL, as fsspec takes them; never written anywhere.
 
@@ -128,7 +123,7 @@ def write_representations(
     >>> modalities(path)
     ['vision']
     """
-    array = storable_set(reps, (model, stimulus, feature))
+    array = storable_set(reps)
     modality = modality_of(array, modality)
     array.attrs["modality"] = modality
     root = place_of(path, storage_options)
@@ -144,9 +139,6 @@ def append_models(
     reps: xr.DataArray,
     *,
     modality: str | None = None,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
     storage_options: Options | None = None,
 ) -> None:
     """Add models to a modality of a store, joined on the stimulus labels.
@@ -163,8 +155,6 @@ def append_models(
         be lazy.
     modality : str, optional
         The group; default ``reps.attrs["modality"]``.
-    model, stimulus, feature : str
-        Names of the dims of ``reps``.
     storage_options : dict, optional
         Credentials and settings for a URL, as fsspec takes them; never written anywhere.
 
@@ -195,7 +185,7 @@ def append_models(
     >>> open_representations(path, "vision").n_features.values.tolist()
     [3, 5]
     """
-    array = storable_set(reps, (model, stimulus, feature))
+    array = storable_set(reps)
     modality = modality_of(array, modality)
     root = existing(path, storage_options)
     with root.lock(f"adding to {root}") if isinstance(root, Files) else nullcontext():

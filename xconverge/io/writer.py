@@ -23,7 +23,7 @@ from xconverge.io.zarr import groups
 from xconverge.io.zarr.append import grow
 from xconverge.io.zarr.backends import FULL, Files, StorePath, place_of
 from xconverge.io.zarr.chunks_on_disk import Index, Layout, is_finite
-from xconverge.io.zarr.encoding import DIMS, NAME, modality_of, storable, storable_set
+from xconverge.io.zarr.encoding import NAME, modality_of, storable, storable_set
 from xconverge.io.zarr.incomplete import (
     FLAT,
     INCOMPLETE,
@@ -545,7 +545,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
             fill = self._link if fits else None
             grow(self._root, self._modality, array, fill)
         else:
-            array = storable_set(array.assign_attrs(modality=self._modality), DIMS)
+            array = storable_set(array.assign_attrs(modality=self._modality))
             target = self._root / self._modality
             check_free(target, overwrite=False)
             with staged(target, self._root) as stage:

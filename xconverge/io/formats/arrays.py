@@ -209,9 +209,6 @@ def write_npz(
     reps: xr.DataArray,
     *,
     overwrite: bool = False,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
 ) -> Path:
     """Write a representation set as one ``.npz`` file, for `read_npz` and for ``numpy.load``.
 
@@ -224,8 +221,6 @@ def write_npz(
         model.
     overwrite : bool
         Replace a file that is there.
-    model, stimulus, feature : str
-        Names of the dims; in the file they are ``model``, ``stimulus`` and ``feature``.
 
     Returns
     -------
@@ -252,7 +247,7 @@ def write_npz(
     >>> np.load(path)["stimulus"].tolist()
     ['cat', 'dög']
     """
-    array = storable_set(reps, (model, stimulus, feature))
+    array = storable_set(reps)
     rows = array.transpose(..., "model", "stimulus", "feature")
     coords = {str(name): coord.variable for name, coord in array.coords.items()}
     texts = {name: _plain_text(name, coord) for name, coord in coords.items()}

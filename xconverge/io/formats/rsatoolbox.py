@@ -19,7 +19,13 @@ from xconverge.io.formats._presentations import Repetitions, by_stimulus
 from xconverge.io.formats._reading import reading
 from xconverge.io.formats._stacked import stacked
 from xconverge.kernels.rdm import triangle
-from xconverge.labels.checks import check_dims, check_labels, check_representations, widths
+from xconverge.labels.checks import (
+    as_features,
+    check_dims,
+    check_labels,
+    check_representations,
+    widths,
+)
 from xconverge.labels.joins import on_side
 from xconverge.labels.messages import SchemaError, listing
 from xconverge.labels.variables import describe
@@ -37,7 +43,6 @@ def from_rsatoolbox_dataset(
     repetitions: Repetitions = "error",
     model: str | None = None,
     modality: str | None = None,
-    time: str = "time",
 ) -> xr.DataArray:
     """Make a representation set of an rsatoolbox Dataset, or of several, one a model.
 
@@ -54,8 +59,6 @@ def from_rsatoolbox_dataset(
         descriptor that names each; default ``model``.
     modality : str, optional
         Goes into ``attrs["modality"]``; default the descriptor ``modality``.
-    time : str
-        Name of the dim that the time of a TemporalDataset becomes.
 
     Returns
     -------
@@ -90,7 +93,7 @@ def from_rsatoolbox_dataset(
     several = isinstance(dataset, Sequence)
     models: dict[str, xr.DataArray] = {}
     for one in dataset if several else [dataset]:
-        array = _dataset_array(one, time)
+        array = _dataset_array(one)
         key = model if several and model is not None else "model"
         name = array.attrs.pop(key, None) if several or model is None else model
         if name is None:
@@ -109,7 +112,7 @@ def from_rsatoolbox_dataset(
     return stacked(models, modality, what="dataset", join="outer")
 
 
-def _dataset_array(dataset: Any, time: str) -> xr.DataArray:
+def _dataset_array(dataset: Any) -> xr.DataArray:
     """(observation, feature[, time]); descriptors as coordinates, those of the whole as attrs."""
     measured = getattr(dataset, "measurements", None)
     if measured is None or not hasattr(dataset, "obs_descriptors"):
@@ -121,17 +124,14 @@ def _dataset_array(dataset: Any, time: str) -> xr.DataArray:
             f"{measured.shape} of {measured.dtype}"
         )
     temporal = measured.ndim == 3
-    dims = ("observation", "feature", *([time] if temporal else []))
+    dims = ("observation", "feature", *(["time"] if temporal else []))
     array = xr.DataArray(measured, dims=dims)
     for dim, table in (
         ("observation", dataset.obs_descriptors),
         ("feature", dataset.channel_descriptors),
-        *([(time, getattr(dataset, "time_descriptors", {}))] if temporal else []),
+        *([("time", getattr(dataset, "time_descriptors", {}))] if temporal else []),
     ):
-        coords = _coordinates(table, dim, array.sizes[dim])
-        if dim == time and "time" in coords:
-            coords[time] = coords.pop("time")
-        array = array.assign_coords(coords)
+        array = array.assign_coords(_coordinates(table, dim, array.sizes[dim]))
     array.attrs = {key: _scalar(value) for key, value in dict(dataset.descriptors).items()}
     array.attrs = {key: value for key, value in array.attrs.items() if value is not None}
     return array
@@ -186,14 +186,7 @@ def _one_model(array: xr.DataArray, stimulus: str, repetitions: Repetitions) -> 
     return array
 
 
-def to_rsatoolbox_dataset(
-    reps: xr.DataArray,
-    *,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
-    time: str = "time",
-) -> Any:
+def to_rsatoolbox_dataset(reps: xr.DataArray) -> Any:
     """Make rsatoolbox Datasets of a representation set.
 
     Parameters
@@ -201,10 +194,6 @@ def to_rsatoolbox_dataset(
     reps : DataArray
         (model, stimulus, feature), with ``time`` for a TemporalDataset; ``model`` may be absent.
         A lazy one is computed.
-    model, stimulus, feature : str
-        Names of the dims.
-    time : str
-        Name of the dim that becomes the time of a TemporalDataset.
 
     Returns
     -------
@@ -238,30 +227,28 @@ def to_rsatoolbox_dataset(
     True
     """
     data = needs("rsatoolbox.data.dataset", "to_rsatoolbox_dataset", "rsatoolbox")
-    if model in getattr(reps, "dims", ()):
-        reps = check_representations(reps, model, stimulus, feature)
+    if "model" in getattr(reps, "dims", ()):
+        reps = check_representations(reps)
     else:
-        reps = check_dims(reps, stimulus, feature)
-        check_labels(reps, stimulus)
-    temporal = time in reps.dims
-    dims = (stimulus, feature, *([time] if temporal else []))
-    _check_no_other(reps, {model, *dims}, "reps", f"time={time!r} names one that becomes time")
+        reps = check_dims(as_features(reps), "stimulus", "feature")
+        check_labels(reps, "stimulus")
+    temporal = "time" in reps.dims
+    dims = ("stimulus", "feature", *(["time"] if temporal else []))
+    _check_no_other(reps, {"model", *dims}, "reps", "or .rename the one that is time to 'time'")
     reps = reps.compute()
-    n_models = reps.sizes.get(model)
+    n_models = reps.sizes.get("model")
     out = []
-    for one in [reps] if n_models is None else [reps.isel({model: i}) for i in range(n_models)]:
-        real = one.isel({feature: slice(int(widths(one, feature)))}).transpose(*dims)
-        whole = {n: c.values for n, c in real.coords.items() if not c.dims and n != model}
+    for one in [reps] if n_models is None else [reps.isel(model=i) for i in range(n_models)]:
+        real = one.isel(feature=slice(int(widths(one)))).transpose(*dims)
+        whole = {n: c.values for n, c in real.coords.items() if not c.dims}
         whole.update({key: reps.attrs[key] for key in SETTINGS if key in reps.attrs})
-        if model in real.coords:
-            whole["model"] = real.coords[model].values
         tables = [
-            _descriptors({n: c for n, c in real.coords.items() if c.dims == (dim,)}, {dim: name})
-            for dim, name in ((stimulus, "stimulus"), (feature, "feature_label"), (time, "time"))
+            _descriptors({n: c for n, c in real.coords.items() if c.dims == (dim,)})
+            for dim in ("stimulus", "feature", "time")
         ]
         parts = (real.values, {key: _plain(value) for key, value in whole.items()}, *tables[:2])
         if temporal:
-            tables[2].setdefault("time", np.arange(real.sizes[time]))
+            tables[2].setdefault("time", np.arange(real.sizes["time"]))
             out.append(data.TemporalDataset(*parts, tables[2]))
         else:
             out.append(data.Dataset(*parts))
@@ -277,11 +264,12 @@ def _check_no_other(array: xr.DataArray, known: set[str], what: str, cure: str) 
         )
 
 
-def _descriptors(coords: Mapping[Any, Any], names: Mapping[str, str]) -> dict[str, Any]:
+def _descriptors(coords: Mapping[Any, Any]) -> dict[str, Any]:
     """Coordinates as rsatoolbox has them: numbers, ASCII text, or text as objects."""
     slashed = [name for name in coords if "/" in str(name)]
     if slashed:
         raise SchemaError(f"names of descriptors cannot hold '/': {listing(slashed)}; .rename them")
+    names = {"feature": "feature_label"}
     return {names.get(str(n), str(n)): _descriptor(c.values) for n, c in coords.items()}
 
 
@@ -306,7 +294,6 @@ def read_rsatoolbox_dataset(
     repetitions: Repetitions = "error",
     model: str | None = None,
     modality: str | None = None,
-    time: str = "time",
 ) -> xr.DataArray:
     """Read a Dataset that rsatoolbox saved as HDF5.
 
@@ -314,7 +301,7 @@ def read_rsatoolbox_dataset(
     ----------
     path : path
         What ``dataset.save(path)`` wrote. A pickle, its other kind of file, is refused.
-    stimulus, repetitions, modality, time
+    stimulus, repetitions, modality
         As in `from_rsatoolbox_dataset`.
     model : str, optional
         Name of the model; default the descriptor ``model``, then the name of the file.
@@ -366,7 +353,6 @@ def read_rsatoolbox_dataset(
             repetitions=repetitions,
             model=model,
             modality=modality,
-            time=time,
         )
 
 
@@ -454,9 +440,7 @@ def from_rsatoolbox_rdms(
     )
 
 
-def to_rsatoolbox_rdms(
-    rdm: xr.DataArray, *, model: str = "model", stimulus: str = "stimulus"
-) -> Any:
+def to_rsatoolbox_rdms(rdm: xr.DataArray) -> Any:
     """Make an rsatoolbox RDMs object of RDMs.
 
     Parameters
@@ -464,8 +448,6 @@ def to_rsatoolbox_rdms(
     rdm : DataArray
         (model, stimulus, stimulus_2), as `rdm` returns it; ``model`` may be absent. A lazy one is
         computed.
-    model, stimulus : str
-        Names of the dims.
 
     Returns
     -------
@@ -498,25 +480,24 @@ def to_rsatoolbox_rdms(
     True
     """
     rsatoolbox = needs("rsatoolbox.rdm", "to_rsatoolbox_rdms", "rsatoolbox")
-    second = f"{stimulus}_2"
-    array = check_dims(rdm, stimulus, second, what="rdm")
-    check_labels(array, stimulus, second, what="rdm")
-    _check_no_other(array, {model, stimulus, second}, "rdm", "or make them models")
-    if model not in array.dims:
-        array = array.drop_vars(model, errors="ignore").expand_dims(
-            {model: [array.coords[model].item() if model in array.coords else "rdm"]}
-        )
-    check_labels(array, model, what="rdm")
-    array = array.transpose(model, stimulus, second).sel(
-        {second: array.indexes[stimulus].rename(second)}
-    )
+    dims = ("model", "stimulus", "stimulus_2")
+    array = check_dims(rdm, "stimulus", "stimulus_2", what="rdm")
+    check_labels(array, "stimulus", "stimulus_2", what="rdm")
+    _check_no_other(array, set(dims), "rdm", "or make them models")
+    if "model" not in array.dims:
+        name = array.coords["model"].item() if "model" in array.coords else "rdm"
+        array = array.drop_vars("model", errors="ignore").expand_dims(model=[name])
+    check_labels(array, "model", what="rdm")
+    # by label: rows and columns of a selection may be in different orders
+    columns = array.indexes["stimulus"].rename("stimulus_2")
+    array = array.transpose(*dims).sel(stimulus_2=columns)
     try:
         vectors = np.stack([triangle(matrix, ranked=False) for matrix in array.values])
     except ValueError as error:
         raise SchemaError(f"rdm: {error}") from error
     tables = [
-        _descriptors({n: c for n, c in array.coords.items() if c.dims == (dim,)}, {dim: name})
-        for dim, name in ((model, "model"), (stimulus, "stimulus"))
+        _descriptors({n: c for n, c in array.coords.items() if c.dims == (dim,)})
+        for dim in ("model", "stimulus")
     ]
     whole = {key: array.attrs[key] for key in ("modality",) if key in array.attrs}
     vectors = vectors.astype(array.dtype if array.dtype.kind == "f" else np.float64)

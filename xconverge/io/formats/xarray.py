@@ -1,4 +1,4 @@
-"""Any labelled array by the names of its dims, and netCDF files that bring back what went in."""
+"""The door for dims of other names: any labelled array, and netCDF files."""
 
 from __future__ import annotations
 
@@ -47,8 +47,10 @@ def from_xarray(
         With a dim of stimuli, one or more dims of features, perhaps one of models, and any
         others, which stay. May be lazy.
     model : str, optional
-        The dim of models; where the array has no dim of that name, the name of its only model.
-        Default: the dim ``model``, else the scalar coordinate ``model``, else the array's name.
+        The dim whose labels are compared; where the array has no dim of that name, the name of
+        its only model. Default: the dim ``model``, else the scalar coordinate ``model``, else the
+        array's name. With another dim (``model="subject"``), a dim ``model`` that is there too
+        stays, as the extra dim ``network``.
     stimulus : str
         The dim of stimuli, or a coordinate on it that labels them.
     feature : str or sequence of str
@@ -88,6 +90,14 @@ def from_xarray(
     ({'model': 1, 'stimulus': 2, 'feature': 6}, [6.0, 7.0, 8.0, 9.0, 10.0, 11.0])
     >>> reps.channel.values.tolist()
     ['r', 'r', 'g', 'g', 'b', 'b']
+
+    To compare subjects, with the networks as an extra dim:
+
+    >>> scores = xr.DataArray(
+    ...     np.ones((1, 2, 3, 4)), dims=("model", "subject", "stimulus", "feature"),
+    ...     coords={"model": ["vit"], "subject": ["s1", "s2"], "stimulus": ["cat", "dog", "emu"]})
+    >>> dict(from_xarray(scores, model="subject").sizes)
+    {'network': 1, 'model': 2, 'stimulus': 3, 'feature': 4}
     """
     chosen = one_variable(array, variable, (NAME,), "array")
     plain = flat(chosen)
@@ -117,6 +127,8 @@ def from_xarray(
         raise SchemaError(f"model={models!r} is a dim of stimuli or features")
     if models not in plain.dims:
         models, plain = "model", _of_one_model(plain, str(model))
+    elif models != "model" and "model" in plain.dims and "model" not in (dim, *features):
+        plain = _as_networks(plain, models)
     if stimulus not in plain.coords:
         raise SchemaError(
             f"array has no labels on {dim!r}; give them with .assign_coords({dim}=[…]), or name "
@@ -132,7 +144,7 @@ def from_xarray(
     plain = plain.assign_coords(model=names, stimulus=stimuli).rename(NAME)
     if modality is not None:
         plain.attrs["modality"] = modality
-    check_representations(plain, "model", "stimulus", "feature", what="array")
+    check_representations(plain, "array")
     check_text(plain, "model", "array")
     check_text(plain, "stimulus", "array")
     return checked(plain, "array")
@@ -145,6 +157,25 @@ def _of_one_model(array: xr.DataArray, name: str) -> xr.DataArray:
             "or .rename what is called 'model'"
         )
     return array.expand_dims(model=np.asarray([name], dtype=object))
+
+
+def _as_networks(array: xr.DataArray, models: str) -> xr.DataArray:
+    """The old dim ``model`` as the extra dim ``network``, beside the dim that becomes ``model``."""
+    if "network" in array.dims:
+        raise SchemaError(
+            f"array has the dims 'model' and 'network' beside {models!r}; .rename one of them: "
+            "what was 'model' becomes 'network'"
+        )
+    if "network" in array.coords:
+        array = array.rename(network="source_network")
+    array = array.rename(model="network")
+    if "n_features" in array.coords and array.coords["n_features"].dims:
+        # widths are said of every model: those of a network hold for all labels that are new
+        real = array.coords["n_features"]
+        if models not in real.dims:
+            whole = real.expand_dims({models: array.sizes[models]}).variable
+            array = array.assign_coords(n_features=whole)
+    return array
 
 
 def _labels(array: xr.DataArray, dim: str) -> Any:
@@ -296,7 +327,7 @@ def _for_netcdf(data: xr.DataArray | xr.Dataset) -> xr.Dataset:
     """Text as objects, no encoding but fill values that fill nothing, attrs that netCDF has."""
     if isinstance(data, xr.DataArray):
         if {"model", "stimulus", "feature"} <= set(data.dims):
-            dataset = storable_set(data, ("model", "stimulus", "feature")).to_dataset(name=NAME)
+            dataset = storable_set(data).to_dataset(name=NAME)
         else:
             dataset = storable(data.to_dataset(name=data.name or "data"))
     elif isinstance(data, xr.Dataset):

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge.labels.checks import Dims, are_text, check_representations, check_text, widths
+from xconverge.labels.checks import are_text, check_representations, check_text, widths
 from xconverge.labels.messages import SchemaError, listing
 
 NAME = "representation"
 TAKEN = ("incomplete_models", "neighbor_graphs", "rdms")
 """Groups of a store that hold something else."""
-DIMS: Dims = ("model", "stimulus", "feature")
+DIMS = ("model", "stimulus", "feature")
 TEXT = np.dtypes.StringDType()
 """A Zarr ``string``; numpy's ``<U`` has no stable Zarr format."""
 RESERVED = ("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "coordinates")
@@ -37,26 +37,20 @@ def modality_of(array: xr.DataArray, modality: str | None) -> str:
     return name
 
 
-def storable_set(reps: xr.DataArray, dims: Dims) -> xr.DataArray:
-    """The representation set with the dims of the store, checked but for its values."""
-    array = check_representations(reps, *dims)
-    for dim in dims[:2]:
+def storable_set(reps: xr.DataArray) -> xr.DataArray:
+    """The representation set as the store has it, checked but for its values."""
+    array = check_representations(reps)
+    for dim in ("model", "stimulus"):
         check_text(array, dim)
-    widths(array, dims[2])
-    names = {old: new for old, new in zip(dims, DIMS, strict=True) if old != new}
-    taken = [
-        name
-        for name in (*names.values(), NAME)
-        if name not in names and (name in array.coords or name in array.dims)
-    ]
-    if taken:
+    widths(array)
+    if NAME in array.coords or NAME in array.dims:
         raise SchemaError(
-            f"reps has a coordinate or dim named {listing(taken)}, a name that the store needs; "
-            ".rename it, or drop it"
+            f"reps has a coordinate or dim named {NAME!r}, a name that the store needs; .rename "
+            "it, or drop it"
         )
     if array.dtype.kind != "f":
         array = array.astype(np.result_type(array.dtype, np.float16))
-    return storable(array.rename(names).to_dataset(name=NAME))[NAME]
+    return storable(array.to_dataset(name=NAME))[NAME]
 
 
 def storable(dataset: xr.Dataset, where: str = "") -> xr.Dataset:
