@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xconverge import plot
+from xconverge.io.results import write_study
 from xconverge.io.store import (
     create_store,
     modalities,
     open_representations,
     open_store,
     write_representations,
-    write_study,
 )
 from xconverge.measures.rdm import rsa
-from xconverge.plot import figures as plot
 from xconverge.study.analysis import analyze, rsa_by_dispersion
 
 FACTS = {

@@ -136,7 +136,7 @@ KINDS: dict[str, Kind] = {
         },
     ),
     "rsatoolbox-rdms": Kind(
-        "xconverge.io.formats.rsatoolbox:read_rsatoolbox_rdms",
+        "xconverge.io.formats.rsatoolbox_rdms:read_rsatoolbox_rdms",
         "RDMs that rsatoolbox saved as HDF5",
         {
             "stimulus": Option("pattern descriptor with the ids of the stimuli; default stimulus"),

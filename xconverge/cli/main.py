@@ -11,8 +11,9 @@ import xarray as xr
 
 from xconverge import __version__
 from xconverge.cli.import_ import add_import
-from xconverge.io.store import existing, modalities, names_of, open_representations, open_store
+from xconverge.io.store import modalities, open_representations, open_store
 from xconverge.io.validate import damage, modality_faults
+from xconverge.io.zarr.root import existing, names_of
 from xconverge.labels.messages import SchemaError, listing
 
 

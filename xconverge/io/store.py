@@ -1,15 +1,14 @@
 """Stores: labelled arrays on disk or in an object store, written and read block by block.
 
 Whatever is written is built aside and takes its place once it is whole and its values are
-checked: an error, an interruption or bad input leaves the store as it was. ``storage/`` holds
-how; ``model_writer.py`` writes one model batch by batch.
+checked: an error, an interruption or bad input leaves the store as it was. ``zarr/`` holds how;
+``writer.py`` writes one model batch by batch, ``results.py`` what is not representations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Any, Literal
+from typing import Literal
 
 import xarray as xr
 
@@ -17,17 +16,20 @@ from xconverge.engine.chunks import CHUNK_BYTES, recommend_chunks
 from xconverge.io.zarr import groups
 from xconverge.io.zarr.append import grow
 from xconverge.io.zarr.backends import Files, Folder, Place, StorePath, place_of
-from xconverge.io.zarr.encoding import NAME, modality_of, storable, storable_set
+from xconverge.io.zarr.encoding import modality_of, storable_set
 from xconverge.io.zarr.incomplete import INCOMPLETE, Begun, begun_models, with_begun
 from xconverge.io.zarr.journal import finish_commit
+from xconverge.io.zarr.root import (
+    Options,
+    check_root,
+    ensure_store,
+    existing,
+    names_of,
+    store_attrs,
+)
 from xconverge.io.zarr.staging import check_free, staged
-from xconverge.labels.checks import check_dims, check_labels, is_graph
 from xconverge.labels.messages import SchemaError, choose, listing
 
-SCHEMA = 1
-GRAPHS = "neighbor_graphs"
-RDMS = "rdms"
-Options = Mapping[str, Any]
 Incomplete = Literal["skip", "include", "error"]
 
 
@@ -66,14 +68,8 @@ def create_store(
     root = place_of(path, storage_options)
     check_free(root, overwrite)
     with staged(root, root) as stage:
-        groups.new_group(stage, _store_attrs())
+        groups.new_group(stage, store_attrs())
     return root.path if isinstance(root, Folder) else path
-
-
-def _store_attrs() -> dict[str, Any]:
-    from xconverge import __version__
-
-    return {"xconverge_version": __version__, "xconverge_schema": SCHEMA}
 
 
 def write_representations(
@@ -127,7 +123,7 @@ def write_representations(
     modality = modality_of(array, modality)
     array.attrs["modality"] = modality
     root = place_of(path, storage_options)
-    _check_root(root)
+    check_root(root)
     check_free(root / modality, overwrite)
     with staged(root / modality, root) as stage:
         groups.write_array(stage, array, _chunks(array))
@@ -315,238 +311,6 @@ def open_store(path: StorePath, *, storage_options: Options | None = None) -> xr
     return xr.DataTree.from_dict(nodes)
 
 
-def write_study(
-    path: StorePath,
-    tree: xr.DataTree,
-    *,
-    overwrite: bool = False,
-    storage_options: Options | None = None,
-) -> None:
-    """Save a tree of results, such as `analyze` gives, for `open_store` to read.
-
-    Parameters
-    ----------
-    path : str, path or zarr Store
-        A folder that does not exist yet, or is empty; or a URL, or a Zarr store.
-    tree : DataTree
-        Results; lazy ones are computed, block by block. Tuples and arrays in attrs become lists.
-    overwrite : bool
-        Replace a store that is there.
-    storage_options : dict, optional
-        Credentials and settings for a URL, as fsspec takes them; never written anywhere.
-
-    Raises
-    ------
-    SchemaError
-        Missing text, or variables and attrs that Zarr cannot hold.
-    FileExistsError
-        Something is there.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> path = tempfile.mkdtemp() + "/results.zarr"
-    >>> write_study(path, xr.DataTree(xr.Dataset({"rsa": 0.5})))
-    >>> float(open_store(path)["rsa"])
-    0.5
-    """
-    if not isinstance(tree, xr.DataTree):
-        raise TypeError(
-            f"write_study needs an xarray.DataTree, got {type(tree).__name__}; "
-            "wrap results in one with xarray.DataTree.from_dict({'name': dataset})"
-        )
-    root = place_of(path, storage_options)
-    check_free(root, overwrite)
-    nodes = {
-        node.path.strip("/"): storable(node.to_dataset(inherit=False), f"{node.path}: ")
-        for node in tree.subtree
-    }
-    with staged(root, root) as stage:
-        for name, dataset in nodes.items():
-            groups.to_zarr(_even(dataset), stage / name if name else stage, mode="w-")
-
-
-def write_neighbors(
-    path: StorePath,
-    graph: xr.DataArray,
-    *,
-    overwrite: bool = False,
-    storage_options: Options | None = None,
-) -> None:
-    """Save a neighbour graph into a store, for `open_neighbors` to read.
-
-    Parameters
-    ----------
-    path : str, path or zarr Store
-        A store.
-    graph : DataArray
-        What ``neighbor_graph`` returned; a lazy one is computed, block by block. Its
-        ``attrs["modality"]`` names it.
-    overwrite : bool
-        Replace the graph of that modality.
-    storage_options : dict, optional
-        Credentials and settings for a URL, as fsspec takes them; never written anywhere.
-
-    Raises
-    ------
-    SchemaError
-        Not a neighbour graph, or one without a modality.
-    FileExistsError
-        There is a graph of that modality.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> import numpy as np
-    >>> from xconverge import neighbor_graph, stack_models
-    >>> path = tempfile.mkdtemp() + "/study.zarr"
-    >>> reps = stack_models({"a": np.eye(4)}, stimuli=list("wxyz"), modality="vision")
-    >>> write_representations(path, reps)
-    >>> write_neighbors(path, neighbor_graph(reps, k=2))
-    >>> open_neighbors(path, "vision").sizes["neighbor"]
-    2
-    """
-    if not isinstance(graph, xr.DataArray) or not is_graph(graph):
-        raise SchemaError("write_neighbors needs what neighbor_graph returns")
-    _write_beside(existing(path, storage_options), GRAPHS, graph, overwrite)
-
-
-def open_neighbors(
-    path: StorePath, modality: str, *, storage_options: Options | None = None
-) -> xr.DataArray:
-    """Open a neighbour graph of a store, to give it in place of the representations.
-
-    Parameters
-    ----------
-    path : str, path or zarr Store
-        The store.
-    modality : str
-        Whose graph.
-    storage_options : dict, optional
-        Credentials and settings for a URL, as fsspec takes them; never written anywhere.
-
-    Returns
-    -------
-    DataArray
-        ``neighbor_graph`` (model, stimulus, neighbor), lazy.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no store, or no such graph in it.
-
-    Examples
-    --------
-    See `write_neighbors`.
-    """
-    root = existing(path, storage_options)
-    return _open_beside(root, GRAPHS, modality, "neighbour graph", "write_neighbors")
-
-
-def write_rdms(
-    path: StorePath,
-    rdms: xr.DataArray,
-    *,
-    modality: str | None = None,
-    overwrite: bool = False,
-    storage_options: Options | None = None,
-) -> None:
-    """Save RDMs into a store, for `open_rdms` to read.
-
-    Parameters
-    ----------
-    path : str, path or zarr Store
-        A store, which is created if missing.
-    rdms : DataArray
-        (…, stimulus, stimulus_2), as ``rdm`` returns them; lazy ones are computed, block by block.
-    modality : str, optional
-        Their name; default ``rdms.attrs["modality"]``.
-    overwrite : bool
-        Replace the RDMs of that name.
-    storage_options : dict, optional
-        Credentials and settings for a URL, as fsspec takes them; never written anywhere.
-
-    Raises
-    ------
-    SchemaError
-        No RDMs, labels that differ between rows and columns, or no modality.
-    FileExistsError
-        There are RDMs of that name.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> import numpy as np
-    >>> from xconverge import rdm, stack_models
-    >>> reps = stack_models({"a": np.eye(4)}, stimuli=list("wxyz"))
-    >>> path = tempfile.mkdtemp() + "/study.zarr"
-    >>> write_rdms(path, rdm(reps, "euclidean"), modality="vision")
-    >>> open_rdms(path, "vision").sizes["stimulus_2"]
-    4
-    """
-    array = check_dims(rdms, "stimulus", "stimulus_2", what="rdms")
-    check_labels(array, "stimulus", "stimulus_2", what="rdms")
-    if not array.indexes["stimulus"].equals(array.indexes["stimulus_2"]):
-        raise SchemaError("rdms must have the same labels, in one order, on both stimulus dims")
-    array = array.assign_attrs(modality=modality_of(array, modality))
-    root = place_of(path, storage_options)
-    _check_root(root)
-    ensure_store(root)
-    _write_beside(root, RDMS, array.rename("rdm"), overwrite)
-
-
-def open_rdms(
-    path: StorePath, modality: str, *, storage_options: Options | None = None
-) -> xr.DataArray:
-    """Open RDMs of a store.
-
-    Parameters
-    ----------
-    path : str, path or zarr Store
-        The store.
-    modality : str
-        Their name.
-    storage_options : dict, optional
-        Credentials and settings for a URL, as fsspec takes them; never written anywhere.
-
-    Returns
-    -------
-    DataArray
-        ``rdm`` (…, stimulus, stimulus_2), lazy.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no store, or no such RDMs in it.
-
-    Examples
-    --------
-    See `write_rdms`.
-    """
-    root = existing(path, storage_options)
-    return _open_beside(root, RDMS, modality, "RDMs", "write_rdms")
-
-
-def _write_beside(root: Place, kind: str, array: xr.DataArray, overwrite: bool) -> None:
-    """Write what belongs to a modality into a group beside the modalities."""
-    target = root / kind / modality_of(array, None)
-    check_free(target, overwrite)
-    if not (root / kind).is_group():
-        groups.new_group(root / kind)
-    dataset = _even(storable(array.to_dataset(name=array.name)))
-    with staged(target, root) as stage:
-        groups.to_zarr(dataset, stage, mode="w-")
-
-
-def _open_beside(root: Place, kind: str, modality: str, what: str, by: str) -> xr.DataArray:
-    place = root / kind / modality
-    if not place.is_group():
-        raise FileNotFoundError(f"{root} has no {what} of {modality!r}; {by} saves them")
-    dataset = groups.readable(groups.open_group(place), place)
-    (name,) = dataset.data_vars
-    return dataset[name]
-
-
 def modalities(path: StorePath, *, storage_options: Options | None = None) -> list[str]:
     """Names of the groups of a store that hold representations, sorted.
 
@@ -576,48 +340,5 @@ def modalities(path: StorePath, *, storage_options: Options | None = None) -> li
     return names_of(existing(path, storage_options))
 
 
-# What the store's own files have in common
-
-
-def names_of(root: Place) -> list[str]:
-    """Names of the groups that hold representations."""
-    names = [name for name in root.names() if not name.startswith(".")]
-    return [name for name in names if (root / name).exists(f"{NAME}/zarr.json")]
-
-
-def ensure_store(root: Place) -> None:
-    """Make the store where there is none, whoever is first; not among files of others."""
-    _check_root(root)
-    if not root.is_group():
-        groups.new_group(root, _store_attrs())
-
-
-def _check_root(root: Place) -> None:
-    """A store is here, or one can be made: hidden files, such as a lock, are in nobody's way."""
-    hidden = [name.startswith(".") for name in root.names()]
-    if not root.is_group() and not (hidden and all(hidden)):
-        check_free(root, overwrite=False)
-
-
-def existing(path: StorePath, storage_options: Options | None) -> Place:
-    """The place of a store that is there."""
-    root = place_of(path, storage_options)
-    if not root.is_group():
-        if root.exists() or (isinstance(root, Folder) and root.path.exists()):
-            raise FileNotFoundError(f"{root} is not a Zarr format 3 store: it holds no group")
-        raise FileNotFoundError(f"there is no store at {root}; write_representations makes one")
-    return root
-
-
 def _chunks(array: xr.DataArray) -> tuple[int, ...]:
     return tuple(recommend_chunks(array, memory=CHUNK_BYTES).values())
-
-
-def _even(dataset: xr.Dataset) -> xr.Dataset:
-    """Dask chunks of one size, as Zarr needs."""
-
-    def even(array: xr.DataArray) -> xr.DataArray:
-        longest = {dim: max(sizes) for dim, sizes in array.chunksizes.items()}
-        return array.chunk(longest) if longest else array
-
-    return dataset.map(even, keep_attrs=True)

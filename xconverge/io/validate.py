@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from xconverge.io.store import Options, existing, names_of
 from xconverge.io.zarr import groups
 from xconverge.io.zarr.backends import Place, StorePath
 from xconverge.io.zarr.chunks_on_disk import Layout
 from xconverge.io.zarr.encoding import NAME
 from xconverge.io.zarr.incomplete import FLAT, INCOMPLETE, Begun, begun_models
 from xconverge.io.zarr.reader import ChunkReader
+from xconverge.io.zarr.root import Options, existing, names_of
 from xconverge.labels.checks import validate
 from xconverge.labels.messages import SchemaError
 

@@ -17,7 +17,6 @@ import xarray as xr
 from dask.system import CPU_COUNT
 
 from xconverge.engine.chunks import recommend_chunks
-from xconverge.io.store import Options, ensure_store, names_of
 from xconverge.io.writer_inputs import Asked, check_rows, check_same_labels, numbers
 from xconverge.io.zarr import groups
 from xconverge.io.zarr.append import grow
@@ -36,6 +35,7 @@ from xconverge.io.zarr.incomplete import (
 )
 from xconverge.io.zarr.journal import carry_out
 from xconverge.io.zarr.pending_rows import runs
+from xconverge.io.zarr.root import Options, ensure_store, names_of
 from xconverge.io.zarr.staging import check_free, staged
 from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError, listing

@@ -1,4 +1,4 @@
-"""Figures of results. Every function takes what a measure returned, and draws on ``ax``."""
+"""Figures with matplotlib, which is imported at the first one."""
 
 from __future__ import annotations
 
