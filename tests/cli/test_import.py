@@ -10,7 +10,7 @@ import xarray as xr
 
 import xconverge as xc
 from tests.helpers import make_reps
-from tests.test_interop_labelled import assembly
+from tests.io.formats.sets import assembly
 from xconverge.cli.formats import KINDS
 from xconverge.cli.main import main
 

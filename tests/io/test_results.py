@@ -10,10 +10,8 @@ import pytest
 import xarray as xr
 
 from tests.io.sets import digest
-from xconverge.io.store import (
-    open_store,
-    write_study,
-)
+from xconverge.io.results import write_study
+from xconverge.io.store import open_store
 from xconverge.labels.messages import SchemaError
 
 pytestmark = pytest.mark.usefixtures("no_warning_and_no_litter")

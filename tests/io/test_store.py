@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 
 from tests.io.sets import STIMULI, digest, make
 from xconverge.io import store
+from xconverge.io.formats.xarray import from_xarray
+from xconverge.io.results import write_study
 from xconverge.io.store import (
     append_models,
     create_store,
@@ -27,7 +29,6 @@ from xconverge.io.store import (
     open_representations,
     open_store,
     write_representations,
-    write_study,
 )
 from xconverge.labels.messages import SchemaError
 from xconverge.labels.stack import stack_models
@@ -243,19 +244,27 @@ def test_multiindex_is_refused_with_the_cure(path: Path) -> None:
         write_representations(path, layered.set_index(layer=["u", "v"]), modality="v")
 
 
-def test_custom_dims_are_renamed(path: Path) -> None:
+def test_other_dims_come_in_by_the_door(path: Path) -> None:
     reps = make()
-    named = reps.rename(model="net", stimulus="image", feature="unit")
     dims = {"model": "net", "stimulus": "image", "feature": "unit"}
-    write_representations(path, named, modality="v", **dims)
+    named = reps.rename(dims)
+    write_representations(path, from_xarray(named, **dims), modality="v")
     xr.testing.assert_equal(open_representations(path, "v"), reps)
-    append_models(path, make("c", (4,)).rename(model="net", stimulus="image", feature="unit"),
-                  modality="v", **dims)  # fmt: skip
+    append_models(path, from_xarray(make("c", (4,)).rename(dims), **dims), modality="v")
     assert open_representations(path, "v").indexes["model"].tolist() == ["a", "b", "c"]
-    with pytest.raises(SchemaError, match="named 'model'"):
-        write_representations(path, named.assign_coords(model=1), modality="w", **dims)
+    with pytest.raises(SchemaError, match="named 'representation'"):
+        write_representations(path, reps.assign_coords(representation=1), modality="w")
     with pytest.raises(SchemaError, match="needs the dims"):
         write_representations(path, named, modality="w")
+
+
+def test_coordinates_of_a_shared_space_are_features_of_one(path: Path) -> None:
+    space = make("ab", (4, 4)).rename(feature="component").drop_vars("n_features")
+    write_representations(path, space, modality="v")
+    opened = open_representations(path, "v")
+    assert opened.dims == ("model", "stimulus", "feature")
+    assert opened.attrs["space"] == "shared"
+    np.testing.assert_array_equal(opened.values, space.values)
 
 
 def test_extra_dims_in_any_order(path: Path) -> None:

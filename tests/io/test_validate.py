@@ -23,18 +23,15 @@ from xconverge import (
     alignment,
     append_models,
     neighbor_graph,
-    open_neighbors,
-    open_rdms,
     open_representations,
     open_store,
     rdm,
     stack_models,
     validate_store,
-    write_neighbors,
-    write_rdms,
     write_representations,
 )
 from xconverge.cli.main import main
+from xconverge.io import open_neighbors, open_rdms, write_neighbors, write_rdms
 from xconverge.labels.messages import SchemaError
 
 STIMULI = [f"s{i} 猫" for i in range(10)]

@@ -1,11 +1,16 @@
 """One model in a file, and what a reader must make of it."""
 
+from collections import defaultdict
+from pathlib import Path
+
 import numpy as np
 import pytest
+import xarray as xr
 from scipy.io import savemat
 
 import xconverge as xc
 
+DATA = Path(__file__).parent / "data" / "brainio"
 X = np.arange(12.0).reshape(4, 3) / 7
 IDS = ["007", "NA", "größe/ü.jpg", "日本"]
 
@@ -42,3 +47,29 @@ def write_whole(folder, kind, values):
         savemat(folder / "features.mat", {"features": values})
     else:
         np.savetxt(folder / "features.txt", values)
+
+
+def assembly(seed=0, n_stimuli=5, repeats=3, n_neuroids=4, regions=("V4", "IT")):
+    """Presentations in random order, each stimulus ``repeats`` times, with metadata."""
+    rng = np.random.default_rng(seed)
+    shown = rng.permutation(np.repeat(np.arange(n_stimuli), repeats))
+    seen: dict = defaultdict(int)
+    number = []
+    for s in shown:
+        number.append(seen[s])
+        seen[s] += 1
+    return xr.DataArray(
+        rng.standard_normal((len(shown), n_neuroids)),
+        dims=("presentation", "neuroid"),
+        coords={
+            "stimulus_id": ("presentation", [f"bild_ü{s}" for s in shown]),
+            "category": ("presentation", [f"c{s % 2}" for s in shown]),
+            "trial": ("presentation", np.arange(len(shown))),
+            "repetition": ("presentation", number),
+            "neuroid_id": ("neuroid", [f"n{i}" for i in range(n_neuroids)]),
+            "region": ("neuroid", [regions[i % len(regions)] for i in range(n_neuroids)]),
+            "animal": ("neuroid", ["monkey"] * n_neuroids),
+            "depth": ("neuroid", np.arange(n_neuroids) * 10),
+        },
+        attrs={"identifier": "dicarlo.Test"},
+    )

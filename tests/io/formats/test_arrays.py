@@ -68,9 +68,8 @@ def test_rows_are_never_named_by_position(tmp_path):
             reader(tmp_path / name, ["a", "b", "c", None])
         with pytest.raises(SchemaError, match="empty label on 'stimulus'"):
             reader(tmp_path / name, ["a", "b", "c", ""])
-    assert xc.io.read_npy(tmp_path / "m.npy", [7, np.int8(2), "7.0", 3]).stimulus.values.tolist() == [
-        "7", "2", "7.0", "3"
-    ]  # fmt: skip
+    reps = xc.io.read_npy(tmp_path / "m.npy", [7, np.int8(2), "7.0", 3])
+    assert reps.stimulus.values.tolist() == ["7", "2", "7.0", "3"]
 
 
 # .npy
@@ -395,8 +394,11 @@ def test_what_an_npz_cannot_hold(tmp_path, coord, match):
 
 
 def test_npz_of_other_dims_and_a_newer_format(tmp_path):
-    reps = make_reps(2, 5, 3, dims=("net", "image", "unit"))
-    xc.io.write_npz(tmp_path / "m.npz", reps, model="net", stimulus="image", feature="unit")
+    dims = {"model": "net", "stimulus": "image", "feature": "unit"}
+    reps = make_reps(2, 5, 3).rename(dims)
+    with pytest.raises(SchemaError, match="from_xarray"):
+        xc.io.write_npz(tmp_path / "m.npz", reps)
+    xc.io.write_npz(tmp_path / "m.npz", xc.from_xarray(reps, **dims))
     back = xc.io.read_npz(tmp_path / "m.npz")
     assert back.dims == ("model", "stimulus", "feature")
     np.testing.assert_array_equal(back.values, reps.values)

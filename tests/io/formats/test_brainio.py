@@ -1,6 +1,5 @@
 """BrainIO assemblies: presentations, neuroids, regions, repetitions."""
 
-from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -12,44 +11,18 @@ from hypothesis import strategies as st
 
 import xconverge as xc
 from tests.helpers import no_compute, shuffled
+from tests.io.formats.sets import DATA, assembly
 from xconverge.io.formats._presentations import trial_means
 
 h5py = pytest.importorskip("h5py")
 pytest.importorskip("h5netcdf")
 
-DATA = Path(__file__).parent / "data" / "brainio"
 SHARED = Path(__file__).parents[4] / "shared" / "data" / "brainio"
 FILES = {
     "assy_test_TestMe": ("data", "stimulus_id", "mean"),
     "assy_test_package_assembly": ("__xarray_dataarray_variable__", "image_id", "error"),
     "alexnet-probabilities": ("__xarray_dataarray_variable__", "image_id", "error"),
 }
-
-
-def assembly(seed=0, n_stimuli=5, repeats=3, n_neuroids=4, regions=("V4", "IT")):
-    """Presentations in random order, each stimulus ``repeats`` times, with metadata."""
-    rng = np.random.default_rng(seed)
-    shown = rng.permutation(np.repeat(np.arange(n_stimuli), repeats))
-    seen: dict = defaultdict(int)
-    number = []
-    for s in shown:
-        number.append(seen[s])
-        seen[s] += 1
-    return xr.DataArray(
-        rng.standard_normal((len(shown), n_neuroids)),
-        dims=("presentation", "neuroid"),
-        coords={
-            "stimulus_id": ("presentation", [f"bild_ü{s}" for s in shown]),
-            "category": ("presentation", [f"c{s % 2}" for s in shown]),
-            "trial": ("presentation", np.arange(len(shown))),
-            "repetition": ("presentation", number),
-            "neuroid_id": ("neuroid", [f"n{i}" for i in range(n_neuroids)]),
-            "region": ("neuroid", [regions[i % len(regions)] for i in range(n_neuroids)]),
-            "animal": ("neuroid", ["monkey"] * n_neuroids),
-            "depth": ("neuroid", np.arange(n_neuroids) * 10),
-        },
-        attrs={"identifier": "dicarlo.Test"},
-    )
 
 
 def plain_means(array, key="stimulus_id"):

@@ -10,7 +10,7 @@ import pytest
 
 import xconverge as xc
 from tests.helpers import make_reps
-from tests.test_interop_labelled import DATA, assembly
+from tests.io.formats.sets import DATA, assembly
 from xconverge.io.formats import _hdf5
 
 h5py = pytest.importorskip("h5py")

@@ -72,17 +72,16 @@ def test_several_models_are_a_list():
 def test_time_there_and_back(tmp_path):
     reps = one_model(extra={"time_bin": 3}).transpose("model", "stimulus", "feature", "time_bin")
     reps = reps.assign_coords(start=("time_bin", [0.0, 0.1, 0.2]))
-    dataset = xc.io.to_rsatoolbox_dataset(reps, time="time_bin")
+    with pytest.raises(xc.SchemaError, match="dims 'time_bin' too.*'time'"):
+        xc.io.to_rsatoolbox_dataset(reps)
+    reps = reps.rename(time_bin="time")
+    dataset = xc.io.to_rsatoolbox_dataset(reps)
     assert type(dataset) is TemporalDataset
     assert dataset.measurements.shape == (6, 4, 3)
     assert list(dataset.time_descriptors["time"]) == ["time_bin0", "time_bin1", "time_bin2"]
-    xr.testing.assert_identical(xc.io.from_rsatoolbox_dataset(dataset, time="time_bin"), reps)
+    xr.testing.assert_identical(xc.io.from_rsatoolbox_dataset(dataset), reps)
     dataset.save(tmp_path / "t.hdf5")
-    xr.testing.assert_identical(
-        xc.io.read_rsatoolbox_dataset(tmp_path / "t.hdf5", time="time_bin"), reps
-    )
-    with pytest.raises(xc.SchemaError, match="dims 'time_bin' too"):
-        xc.io.to_rsatoolbox_dataset(reps)
+    xr.testing.assert_identical(xc.io.read_rsatoolbox_dataset(tmp_path / "t.hdf5"), reps)
 
 
 def test_files_there_and_back(tmp_path):

@@ -22,19 +22,21 @@ from xconverge import (
     create_store,
     dispersion,
     neighbor_graph,
-    open_neighbors,
-    open_rdms,
     open_representations,
     open_store,
     rdm,
     stack_models,
     validate_store,
-    write_neighbors,
-    write_rdms,
     write_representations,
     write_study,
 )
-from xconverge.io.store import modalities
+from xconverge.io import (
+    modalities,
+    open_neighbors,
+    open_rdms,
+    write_neighbors,
+    write_rdms,
+)
 from xconverge.io.zarr.backends import Bucket, place_of
 
 KEY, SECRET = "AKIAXCONVERGETEST", "never-to-be-written-anywhere"
