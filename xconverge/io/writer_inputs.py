@@ -103,7 +103,8 @@ def check_same_labels(there: xr.DataArray, given: xr.DataArray) -> None:
     """Both have the same stimuli, in any order."""
     names = ("the store", "stimuli")
     there = xr.DataArray(np.zeros(there.size), {"stimulus": there["stimulus"]}, ("stimulus",))
-    join_labels(there, given, "stimulus", "exact", names)
+    cure = "Give the labels of the store, in any order, or write another modality"
+    join_labels(there, given, "stimulus", "exact", names, cure)
 
 
 def numbers(batch: Any, who: str) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +13,7 @@ from xconverge.io.formats._flat import free_our_names
 from xconverge.io.formats._labels import text_labels
 from xconverge.io.formats._needs import needs
 from xconverge.io.formats._presentations import Repetitions, by_stimulus
-from xconverge.io.formats._reading import reading
+from xconverge.io.formats._reading import FilePath, keywords_of, reading
 from xconverge.io.formats._rsatoolbox import (
     check_no_other,
     coordinates,
@@ -231,14 +230,8 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | bool | int | float) else str(value)
 
 
-def read_rsatoolbox_dataset(
-    path: str | os.PathLike[str],
-    *,
-    stimulus: str = "stimulus",
-    repetitions: Repetitions = "error",
-    model: str | None = None,
-    modality: str | None = None,
-) -> xr.DataArray:
+@keywords_of(from_rsatoolbox_dataset)
+def read_rsatoolbox_dataset(path: FilePath, **options: Any) -> xr.DataArray:
     """Read a Dataset that rsatoolbox saved as HDF5.
 
     Parameters
@@ -289,15 +282,9 @@ def read_rsatoolbox_dataset(
             measurements=data["measurements"],
             **{f"{key}descriptors": table_of(data, f"{key}descriptors") for key in _TABLES},
         )
-        if model is None and "model" not in dataset.descriptors:
-            model = file.stem
-        return from_rsatoolbox_dataset(
-            dataset,
-            stimulus=stimulus,
-            repetitions=repetitions,
-            model=model,
-            modality=modality,
-        )
+        if options.get("model") is None and "model" not in dataset.descriptors:
+            options["model"] = file.stem
+        return from_rsatoolbox_dataset(dataset, **options)
 
 
 _TABLES = ("", "obs_", "channel_", "time_")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +11,7 @@ import xarray as xr
 from xconverge.io.formats._flat import free_our_names
 from xconverge.io.formats._labels import text_labels
 from xconverge.io.formats._needs import needs
-from xconverge.io.formats._reading import reading
+from xconverge.io.formats._reading import FilePath, keywords_of, reading
 from xconverge.io.formats._rsatoolbox import (
     check_no_other,
     coordinates,
@@ -173,9 +172,8 @@ def to_rsatoolbox_rdms(rdm: xr.DataArray) -> Any:
     return rsatoolbox.RDMs(vectors, array.attrs.get("metric"), whole, *tables)
 
 
-def read_rsatoolbox_rdms(
-    path: str | os.PathLike[str], *, stimulus: str = "stimulus", model: str = "model"
-) -> xr.DataArray:
+@keywords_of(from_rsatoolbox_rdms)
+def read_rsatoolbox_rdms(path: FilePath, **options: Any) -> xr.DataArray:
     """Read RDMs that rsatoolbox saved as HDF5.
 
     Parameters
@@ -223,7 +221,7 @@ def read_rsatoolbox_rdms(
             dissimilarity_measure=scalar(data.get("dissimilarity_measure")),
             **{f"{key}descriptors": table_of(data, f"{key}descriptors") for key in _RDM_TABLES},
         )
-        return from_rsatoolbox_rdms(rdms, stimulus=stimulus, model=model)
+        return from_rsatoolbox_rdms(rdms, **options)
 
 
 _RDM_TABLES = ("", "rdm_", "pattern_")

@@ -20,7 +20,7 @@ from xconverge.io.formats._flat import (
 from xconverge.io.formats._labels import text_labels
 from xconverge.io.formats._needs import needs
 from xconverge.io.formats._netcdf import load_netcdf
-from xconverge.io.formats._reading import reading
+from xconverge.io.formats._reading import FilePath, keywords_of, reading
 from xconverge.io.formats._sets import checked
 from xconverge.io.formats._writing import writing
 from xconverge.io.zarr.encoding import NAME, storable, storable_set
@@ -209,15 +209,8 @@ def _one_feature_dim(array: xr.DataArray, features: Sequence[str]) -> xr.DataArr
     return new.rename(_feature="feature")
 
 
-def read_netcdf(
-    path: str | os.PathLike[str],
-    *,
-    model: str | None = None,
-    stimulus: str = "stimulus",
-    feature: str | Sequence[str] = "feature",
-    variable: str | None = None,
-    modality: str | None = None,
-) -> xr.DataArray:
+@keywords_of(from_xarray)
+def read_netcdf(path: FilePath, **options: Any) -> xr.DataArray:
     """Read a netCDF file as a representation set, by naming its dims.
 
     Parameters
@@ -260,13 +253,12 @@ def read_netcdf(
     """
     with reading(path, "netCDF") as file:
         data = _with_json_attrs(load_netcdf(file))
-        array = one_variable(data, variable, (NAME,), str(file))
+        array = one_variable(data, options.pop("variable", None), (NAME,), str(file))
         unnamed = array.name is None or str(array.name).startswith("__xarray")
-        if model is None and not {"model"} & {*array.dims, *array.coords} and unnamed:
-            model = file.stem
-        return from_xarray(
-            array, model=model, stimulus=stimulus, feature=feature, modality=modality
-        )
+        has_models = "model" in array.dims or "model" in array.coords
+        if options.get("model") is None and unnamed and not has_models:
+            options["model"] = file.stem
+        return from_xarray(array, **options)
 
 
 def write_netcdf(

@@ -34,6 +34,7 @@ from xconverge.labels.checks import validate, widths
 from xconverge.labels.joins import join_labels
 from xconverge.labels.messages import SchemaError, listing
 
+WHAT_IT_HAS = "Append what the store has, or write another modality with write_representations"
 # What can follow what along a coordinate; all else is a number
 KINDS = {"O": "text", "T": "text", "U": "text", "b": "bool", "M": "time", "m": "duration"}
 
@@ -168,23 +169,12 @@ def _fitting(old: xr.DataArray, new: xr.DataArray) -> xr.DataArray:
         if dim in ("model", "feature"):
             continue
         if dim in old.indexes or dim in new.indexes:
-            new = _joined(old, new, str(dim))
+            new = join_labels(old, new, str(dim), "exact", ("the store", "reps"), WHAT_IT_HAS)[1]
         elif old.sizes[dim] != new.sizes[dim]:
             raise SchemaError(
                 f"{dim!r} has {old.sizes[dim]} positions in the store and {new.sizes[dim]} in reps"
             )
     return new.transpose(*old.dims).astype(old.dtype)
-
-
-def _joined(old: xr.DataArray, new: xr.DataArray, dim: str) -> xr.DataArray:
-    try:
-        return join_labels(old, new, dim, "exact", ("the store", "reps"))[1]
-    except SchemaError as error:
-        said = str(error).removesuffix(' Use join="inner" to keep those in both')
-        raise SchemaError(
-            f"{said} Append what the store has, or write another modality with "
-            "write_representations"
-        ) from None
 
 
 def _grown_coords(old: xr.DataArray, new: xr.DataArray) -> xr.Dataset:
