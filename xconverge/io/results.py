@@ -5,9 +5,9 @@ from __future__ import annotations
 import xarray as xr
 
 from xconverge.io.zarr import groups
-from xconverge.io.zarr.backends import Place, StorePath, place_of
-from xconverge.io.zarr.encoding import modality_of, storable
-from xconverge.io.zarr.root import Options, check_root, ensure_store, existing
+from xconverge.io.zarr.backends import Backend, StorePath, backend_of
+from xconverge.io.zarr.encoding import encoded, modality_of
+from xconverge.io.zarr.root import Options, check_root, ensure_store, existing_store
 from xconverge.io.zarr.staging import check_free, staged
 from xconverge.labels.checks import check_dims, check_labels, is_graph
 from xconverge.labels.messages import SchemaError
@@ -57,10 +57,10 @@ def write_study(
             f"write_study needs an xarray.DataTree, got {type(tree).__name__}; "
             "wrap results in one with xarray.DataTree.from_dict({'name': dataset})"
         )
-    root = place_of(path, storage_options)
+    root = backend_of(path, storage_options)
     check_free(root, overwrite)
     nodes = {
-        node.path.strip("/"): storable(node.to_dataset(inherit=False), f"{node.path}: ")
+        node.path.strip("/"): encoded(node.to_dataset(inherit=False), f"{node.path}: ")
         for node in tree.subtree
     }
     with staged(root, root) as stage:
@@ -110,7 +110,7 @@ def write_neighbors(
     """
     if not isinstance(graph, xr.DataArray) or not is_graph(graph):
         raise SchemaError("write_neighbors needs what neighbor_graph returns")
-    _write_beside(existing(path, storage_options), GRAPHS, graph, overwrite)
+    _write_beside(existing_store(path, storage_options), GRAPHS, graph, overwrite)
 
 
 def open_neighbors(
@@ -141,7 +141,7 @@ def open_neighbors(
     --------
     See `write_neighbors`.
     """
-    root = existing(path, storage_options)
+    root = existing_store(path, storage_options)
     return _open_beside(root, GRAPHS, modality, "neighbour graph", "write_neighbors")
 
 
@@ -191,7 +191,7 @@ def write_rdms(
     if not array.indexes["stimulus"].equals(array.indexes["stimulus_2"]):
         raise SchemaError("rdms must have the same labels, in one order, on both stimulus dims")
     array = array.assign_attrs(modality=modality_of(array, modality))
-    root = place_of(path, storage_options)
+    root = backend_of(path, storage_options)
     check_root(root)
     ensure_store(root)
     _write_beside(root, RDMS, array.rename("rdm"), overwrite)
@@ -225,26 +225,26 @@ def open_rdms(
     --------
     See `write_rdms`.
     """
-    root = existing(path, storage_options)
+    root = existing_store(path, storage_options)
     return _open_beside(root, RDMS, modality, "RDMs", "write_rdms")
 
 
-def _write_beside(root: Place, kind: str, array: xr.DataArray, overwrite: bool) -> None:
+def _write_beside(root: Backend, kind: str, array: xr.DataArray, overwrite: bool) -> None:
     """Write what belongs to a modality into a group beside the modalities."""
     target = root / kind / modality_of(array, None)
     check_free(target, overwrite)
     if not (root / kind).is_group():
         groups.new_group(root / kind)
-    dataset = _even(storable(array.to_dataset(name=array.name)))
+    dataset = _even(encoded(array.to_dataset(name=array.name)))
     with staged(target, root) as stage:
         groups.to_zarr(dataset, stage, mode="w-")
 
 
-def _open_beside(root: Place, kind: str, modality: str, what: str, by: str) -> xr.DataArray:
-    place = root / kind / modality
-    if not place.is_group():
+def _open_beside(root: Backend, kind: str, modality: str, what: str, by: str) -> xr.DataArray:
+    backend = root / kind / modality
+    if not backend.is_group():
         raise FileNotFoundError(f"{root} has no {what} of {modality!r}; {by} saves them")
-    dataset = groups.readable(groups.open_group(place), place)
+    dataset = groups.decoded(groups.open_group(backend), backend)
     (name,) = dataset.data_vars
     return dataset[name]
 

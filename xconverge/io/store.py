@@ -14,17 +14,28 @@ import xarray as xr
 
 from xconverge.engine.chunks import CHUNK_BYTES, recommend_chunks
 from xconverge.io.zarr import groups
-from xconverge.io.zarr.append import grow
-from xconverge.io.zarr.backends import Files, Folder, Place, StorePath, place_of
-from xconverge.io.zarr.encoding import modality_of, storable_set
-from xconverge.io.zarr.incomplete import INCOMPLETE, Begun, begun_models, with_begun
-from xconverge.io.zarr.journal import finish_commit
+from xconverge.io.zarr.append import append
+from xconverge.io.zarr.backends import (
+    Backend,
+    FolderBackend,
+    KeyValueBackend,
+    StorePath,
+    backend_of,
+)
+from xconverge.io.zarr.encoding import encoded_set, modality_of
+from xconverge.io.zarr.incomplete import (
+    INCOMPLETE,
+    IncompleteModel,
+    incomplete_models,
+    with_incomplete,
+)
+from xconverge.io.zarr.journal import recover
 from xconverge.io.zarr.root import (
     Options,
     check_root,
     ensure_store,
-    existing,
-    names_of,
+    existing_store,
+    modality_names,
     store_attrs,
 )
 from xconverge.io.zarr.staging import check_free, staged
@@ -65,11 +76,11 @@ def create_store(
     >>> create_store(tempfile.mkdtemp() + "/study.zarr").name
     'study.zarr'
     """
-    root = place_of(path, storage_options)
+    root = backend_of(path, storage_options)
     check_free(root, overwrite)
     with staged(root, root) as stage:
         groups.new_group(stage, store_attrs())
-    return root.path if isinstance(root, Folder) else path
+    return root.path if isinstance(root, FolderBackend) else path
 
 
 def write_representations(
@@ -119,10 +130,10 @@ def write_representations(
     >>> modalities(path)
     ['vision']
     """
-    array = storable_set(reps)
+    array = encoded_set(reps)
     modality = modality_of(array, modality)
     array.attrs["modality"] = modality
-    root = place_of(path, storage_options)
+    root = backend_of(path, storage_options)
     check_root(root)
     check_free(root / modality, overwrite)
     with staged(root / modality, root) as stage:
@@ -181,13 +192,13 @@ def append_models(
     >>> open_representations(path, "vision").n_features.values.tolist()
     [3, 5]
     """
-    array = storable_set(reps)
+    array = encoded_set(reps)
     modality = modality_of(array, modality)
-    root = existing(path, storage_options)
-    with root.lock(f"adding to {root}") if isinstance(root, Files) else nullcontext():
-        if modality not in names_of(root):
+    root = existing_store(path, storage_options)
+    with root.lock(f"adding to {root}") if isinstance(root, KeyValueBackend) else nullcontext():
+        if modality not in modality_names(root):
             raise _unknown(root, modality)
-        grow(root, modality, array)
+        append(root, modality, array)
 
 
 def open_representations(
@@ -237,18 +248,18 @@ def open_representations(
     array([1., 1., 1.])
     """
     choose("incomplete", incomplete, ["skip", "include", "error"])
-    root = existing(path, storage_options)
-    there = modality in names_of(root)
+    root = existing_store(path, storage_options)
+    there = modality in modality_names(root)
     array = groups.open_array(root, modality) if there else None
     if incomplete != "skip" or array is None:
-        begun = _unfinished(root, modality, array)
-        if begun and incomplete == "include":
-            array = with_begun(array, begun)
-        elif begun:
+        unfinished = _unfinished(root, modality, array)
+        if unfinished and incomplete == "include":
+            array = with_incomplete(array, unfinished)
+        elif unfinished:
             raise SchemaError(
                 f"{root} has models of {modality!r} that are not complete: "
-                f"{listing(one.progress() for one in begun)}; finish them with ModelWriter, open "
-                'them with incomplete="include", or leave them out with incomplete="skip"'
+                f"{listing(one.progress() for one in unfinished)}; finish them with ModelWriter, "
+                'open them with incomplete="include", or leave them out with incomplete="skip"'
             )
     if array is None:
         raise _unknown(root, modality)
@@ -256,17 +267,19 @@ def open_representations(
     return array
 
 
-def _unknown(root: Place, modality: str) -> SchemaError:
+def _unknown(root: Backend, modality: str) -> SchemaError:
     return SchemaError(
-        f"{root} has no modality {modality!r}; it has {listing(names_of(root)) or 'none'}. "
+        f"{root} has no modality {modality!r}; it has {listing(modality_names(root)) or 'none'}. "
         "write_representations adds one"
     )
 
 
-def _unfinished(root: Place, modality: str, complete: xr.DataArray | None) -> list[Begun]:
-    """Models that were begun; one may have been completed and not tidied up."""
+def _unfinished(
+    root: Backend, modality: str, complete: xr.DataArray | None
+) -> list[IncompleteModel]:
+    """Incomplete models; one may have been completed and not tidied up."""
     known = () if complete is None else complete.indexes["model"]
-    return [one for one in begun_models(root, modality) if one.model not in known]
+    return [one for one in incomplete_models(root, modality) if one.model not in known]
 
 
 def open_store(path: StorePath, *, storage_options: Options | None = None) -> xr.DataTree:
@@ -296,9 +309,9 @@ def open_store(path: StorePath, *, storage_options: Options | None = None) -> xr
     >>> open_store(path).attrs["xconverge_schema"]
     1
     """
-    root = existing(path, storage_options)
-    for name in names_of(root):
-        finish_commit(root, root / name)
+    root = existing_store(path, storage_options)
+    for name in modality_names(root):
+        recover(root, root / name)
     with groups.quiet():
         tree = xr.open_datatree(
             root.store, group=root.inside or None, engine="zarr", chunks=None, **groups.READ
@@ -306,8 +319,8 @@ def open_store(path: StorePath, *, storage_options: Options | None = None) -> xr
     nodes = {}
     for node in tree.subtree:
         if node.path.split("/")[1] != INCOMPLETE:
-            place = root / node.path.strip("/") if node.path != "/" else root
-            nodes[node.path] = groups.readable(node.to_dataset(inherit=False), place)
+            backend = root / node.path.strip("/") if node.path != "/" else root
+            nodes[node.path] = groups.decoded(node.to_dataset(inherit=False), backend)
     return xr.DataTree.from_dict(nodes)
 
 
@@ -337,7 +350,7 @@ def modalities(path: StorePath, *, storage_options: Options | None = None) -> li
     >>> modalities(create_store(tempfile.mkdtemp() + "/study.zarr"))
     []
     """
-    return names_of(existing(path, storage_options))
+    return modality_names(existing_store(path, storage_options))
 
 
 def _chunks(array: xr.DataArray) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from xconverge.io.store import (
     open_store,
     write_representations,
 )
-from xconverge.io.zarr.encoding import storable
+from xconverge.io.zarr.encoding import encoded
 from xconverge.labels.messages import SchemaError
 
 pytestmark = pytest.mark.usefixtures("no_warning_and_no_litter")
@@ -162,7 +162,7 @@ def test_append_to_a_sharded_array_of_others(path: Path) -> None:
     create_store(path)
     encoding = {"representation": {"chunks": (1, 2, 4), "shards": (1, 4, 4)}}
     reps = make().chunk({"model": 1, "stimulus": 4})
-    storable(reps.to_dataset()).to_zarr(
+    encoded(reps.to_dataset()).to_zarr(
         path, group="v", mode="a", encoding=encoding, consolidated=False
     )
     append_models(path, make("c", (6,)).chunk(stimulus=3), modality="v")
@@ -210,7 +210,7 @@ def test_append_to_stores_of_others(path: Path) -> None:
     plain = make().assign_coords(caption=("stimulus", list("abcde")))
     for name, model_chunk in (("mixed", 2), ("apart", 1)):
         encoding = {"representation": {"chunks": (model_chunk, 2, 4)}}
-        storable(plain.to_dataset()).to_zarr(
+        encoded(plain.to_dataset()).to_zarr(
             path, group=name, mode="a", encoding=encoding, consolidated=False
         )
     new = make("c", (4,)).assign_coords(caption=("stimulus", list("abcde")))

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.io.formats._labels import decoded, text_labels
-from xconverge.io.zarr.encoding import storable
+from xconverge.io.zarr.encoding import encoded
 from xconverge.labels.checks import read_coordinates
 from xconverge.labels.messages import SchemaError, listing
 
@@ -138,7 +138,7 @@ def plain_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:
         if isinstance(value, bytes):
             value = value.decode("utf-8", errors="replace")
         try:
-            kept.update(storable(xr.Dataset(attrs={key: value})).attrs)
+            kept.update(encoded(xr.Dataset(attrs={key: value})).attrs)
         except SchemaError:
             continue
     return {key: value for key, value in kept.items() if isinstance(key, str)}

@@ -24,7 +24,7 @@ from xconverge.io.formats._sets import (
     representation_set,
 )
 from xconverge.io.formats._writing import writing
-from xconverge.io.zarr.encoding import NAME, TEXT, storable_set
+from xconverge.io.zarr.encoding import NAME, TEXT, encoded_set
 from xconverge.labels.checks import validate
 from xconverge.labels.messages import SchemaError, listing
 
@@ -247,7 +247,7 @@ def write_npz(
     >>> np.load(path)["stimulus"].tolist()
     ['cat', 'dög']
     """
-    array = storable_set(reps)
+    array = encoded_set(reps)
     rows = array.transpose(..., "model", "stimulus", "feature")
     coords = {str(name): coord.variable for name, coord in array.coords.items()}
     texts = {name: _plain_text(name, coord) for name, coord in coords.items()}

@@ -23,7 +23,7 @@ from xconverge.io.formats._netcdf import load_netcdf
 from xconverge.io.formats._reading import FilePath, keywords_of, reading
 from xconverge.io.formats._sets import checked
 from xconverge.io.formats._writing import writing
-from xconverge.io.zarr.encoding import NAME, storable, storable_set
+from xconverge.io.zarr.encoding import NAME, encoded, encoded_set
 from xconverge.labels.checks import check_representations, check_text
 from xconverge.labels.messages import SchemaError, listing
 
@@ -319,11 +319,11 @@ def _for_netcdf(data: xr.DataArray | xr.Dataset) -> xr.Dataset:
     """Text as objects, no encoding but fill values that fill nothing, attrs that netCDF has."""
     if isinstance(data, xr.DataArray):
         if {"model", "stimulus", "feature"} <= set(data.dims):
-            dataset = storable_set(data).to_dataset(name=NAME)
+            dataset = encoded_set(data).to_dataset(name=NAME)
         else:
-            dataset = storable(data.to_dataset(name=data.name or "data"))
+            dataset = encoded(data.to_dataset(name=data.name or "data"))
     elif isinstance(data, xr.Dataset):
-        dataset = storable(data)
+        dataset = encoded(data)
     else:
         raise TypeError(f"data must be an xarray.DataArray or Dataset, got {type(data).__name__}")
     new = {}

@@ -37,7 +37,7 @@ def modality_of(array: xr.DataArray, modality: str | None) -> str:
     return name
 
 
-def storable_set(reps: xr.DataArray) -> xr.DataArray:
+def encoded_set(reps: xr.DataArray) -> xr.DataArray:
     """The representation set as the store has it, checked but for its values."""
     array = check_representations(reps)
     for dim in ("model", "stimulus"):
@@ -50,10 +50,10 @@ def storable_set(reps: xr.DataArray) -> xr.DataArray:
         )
     if array.dtype.kind != "f":
         array = array.astype(np.result_type(array.dtype, np.float16))
-    return storable(array.to_dataset(name=NAME))[NAME]
+    return encoded(array.to_dataset(name=NAME))[NAME]
 
 
-def storable(dataset: xr.Dataset, where: str = "") -> xr.Dataset:
+def encoded(dataset: xr.Dataset, where: str = "") -> xr.Dataset:
     """Text as Zarr strings, attrs as JSON, no encoding; what cannot be so is refused by name."""
     for name, index in dataset.xindexes.items():
         if isinstance(index, xr.indexes.PandasMultiIndex):
@@ -67,27 +67,27 @@ def storable(dataset: xr.Dataset, where: str = "") -> xr.Dataset:
             raise SchemaError(f"{where}names must be text without '/', got {name!r}; .rename it")
         new[name] = xr.Variable(
             variable.dims,
-            _storable_values(name, variable, dataset, where),
-            _storable_attrs(variable.attrs, f"{where}{name}.attrs", variable.dtype.kind in "Mm"),
+            _encoded_values(name, variable, dataset, where),
+            _encoded_attrs(variable.attrs, f"{where}{name}.attrs", variable.dtype.kind in "Mm"),
         )
     return xr.Dataset(
         {name: variable for name, variable in new.items() if name in dataset.data_vars},
         xr.Coordinates(
             {name: variable for name, variable in new.items() if name in dataset.coords},
-            {name: _stored_index(index, new[name]) for name, index in dataset.xindexes.items()},
+            {name: _encoded_index(index, new[name]) for name, index in dataset.xindexes.items()},
         ),
-        _storable_attrs(dataset.attrs, f"{where}attrs"),
+        _encoded_attrs(dataset.attrs, f"{where}attrs"),
     )
 
 
-def _stored_index(index: xr.Index, variable: xr.Variable) -> xr.Index:
+def _encoded_index(index: xr.Index, variable: xr.Variable) -> xr.Index:
     """The index of a coordinate, which knows as what the labels are stored."""
     if variable.dtype.kind != "T" or not isinstance(index, xr.indexes.PandasIndex):
         return index
     return xr.indexes.PandasIndex(index.index, index.dim, coord_dtype=TEXT)
 
 
-def _storable_values(name: str, variable: xr.Variable, dataset: xr.Dataset, where: str) -> Any:
+def _encoded_values(name: str, variable: xr.Variable, dataset: xr.Dataset, where: str) -> Any:
     dtype = variable.dtype
     if isinstance(dtype, np.dtype) and dtype.kind in "biufcMm" and dtype.char not in "gG":
         return variable.data
@@ -129,7 +129,7 @@ def labels_where(mask: Any, variable: xr.Variable, dataset: xr.Dataset) -> str:
     )
 
 
-def _storable_attrs(attrs: Mapping[Any, Any], where: str, times: bool = False) -> dict[str, Any]:
+def _encoded_attrs(attrs: Mapping[Any, Any], where: str, times: bool = False) -> dict[str, Any]:
     reserved = [key for key in (*RESERVED, *(RESERVED_FOR_TIMES if times else ())) if key in attrs]
     if reserved:
         raise SchemaError(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from xconverge.io.zarr import groups
-from xconverge.io.zarr.backends import Folder, Place, StorePath, place_of
+from xconverge.io.zarr.backends import Backend, FolderBackend, StorePath, backend_of
 from xconverge.io.zarr.encoding import NAME
 from xconverge.io.zarr.staging import check_free
 
@@ -22,31 +22,31 @@ def store_attrs() -> dict[str, Any]:
     return {"xconverge_version": __version__, "xconverge_schema": SCHEMA}
 
 
-def names_of(root: Place) -> list[str]:
+def modality_names(root: Backend) -> list[str]:
     """Names of the groups that hold representations."""
     names = [name for name in root.names() if not name.startswith(".")]
     return [name for name in names if (root / name).exists(f"{NAME}/zarr.json")]
 
 
-def ensure_store(root: Place) -> None:
+def ensure_store(root: Backend) -> None:
     """Make the store where there is none, whoever is first; not among files of others."""
     check_root(root)
     if not root.is_group():
         groups.new_group(root, store_attrs())
 
 
-def check_root(root: Place) -> None:
+def check_root(root: Backend) -> None:
     """A store is here, or one can be made: hidden files, such as a lock, are in nobody's way."""
     hidden = [name.startswith(".") for name in root.names()]
     if not root.is_group() and not (hidden and all(hidden)):
         check_free(root, overwrite=False)
 
 
-def existing(path: StorePath, storage_options: Options | None) -> Place:
-    """The place of a store that is there."""
-    root = place_of(path, storage_options)
+def existing_store(path: StorePath, storage_options: Options | None) -> Backend:
+    """The backend of a store that is there."""
+    root = backend_of(path, storage_options)
     if not root.is_group():
-        if root.exists() or (isinstance(root, Folder) and root.path.exists()):
+        if root.exists() or (isinstance(root, FolderBackend) and root.path.exists()):
             raise FileNotFoundError(f"{root} is not a Zarr format 3 store: it holds no group")
         raise FileNotFoundError(f"there is no store at {root}; write_representations makes one")
     return root
