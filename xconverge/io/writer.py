@@ -17,11 +17,19 @@ import xarray as xr
 from dask.system import CPU_COUNT
 
 from xconverge.engine.chunks import recommend_chunks
-from xconverge.io.writer_inputs import Asked, check_rows, check_same_labels, numbers
+from xconverge.io.writer_checks import (
+    Asked,
+    check_complete,
+    check_incomplete,
+    check_modality,
+    check_same_labels,
+    numbers,
+    stored_rows,
+)
 from xconverge.io.zarr import groups
 from xconverge.io.zarr.append import append
 from xconverge.io.zarr.backends import FULL, KeyValueBackend, StorePath, backend_of
-from xconverge.io.zarr.chunks_on_disk import Index, Layout, is_finite
+from xconverge.io.zarr.chunks_on_disk import Index, Layout
 from xconverge.io.zarr.encoding import NAME, encoded, encoded_set, modality_of
 from xconverge.io.zarr.incomplete import (
     FLAT,
@@ -197,7 +205,8 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
             with self._root.lock(f"starting model {self._asked.model!r}"):
                 self._start(False, np.result_type(values.dtype, np.float32))
         positions = self._positions(stimuli)
-        values = self._values(values, positions)
+        dtype = None if self._incomplete is None else self._incomplete.layout.dtype
+        values = stored_rows(values, self._asked, dtype, self._stimuli[positions])
         if not len(positions):
             return
         assert self._incomplete is not None
@@ -279,9 +288,9 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         replay(self._root / self._modality)
         if self._modality in modality_names(self._root):
             existing = groups.open_array(self._root, self._modality)
-            self._check_modality(existing)
+            check_modality(existing, f"modality {self._modality!r} in {self._root}")
             if asked.model in existing.indexes["model"]:
-                self._check_complete(existing)
+                check_complete(existing, asked)
                 self._clear()
                 self._stimuli = existing.indexes["stimulus"]
                 self._done = np.ones(len(self._stimuli), bool)
@@ -299,7 +308,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
             self._incomplete = self._new(self._common)
             self._done = np.zeros(len(self._stimuli), bool)
             return
-        self._check_incomplete(incomplete)
+        check_incomplete(incomplete, asked)
         self._done, whole = incomplete.written()
         if not whole:
             warnings.warn(
@@ -309,37 +318,6 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
                 stacklevel=4,
             )
         self._incomplete = incomplete
-
-    def _check_modality(self, existing: xr.DataArray) -> None:
-        here = f"modality {self._modality!r} in {self._root}"
-        if set(existing.dims) != {"model", "stimulus", "feature"}:
-            raise SchemaError(
-                f"{here} has the dims {list(existing.dims)}; ModelWriter writes "
-                "(stimulus, feature). Use append_models"
-            )
-        if existing.attrs.get("space"):
-            raise SchemaError(
-                f"{here} holds coordinates of a shared space, which new features are not; choose "
-                "another modality"
-            )
-
-    def _check_complete(self, existing: xr.DataArray) -> None:
-        """The model that is there is the one that is asked for."""
-        asked = self._asked
-        check_same_labels(existing["stimulus"], asked.labels)
-        there = existing.sel(model=asked.model)
-        width = int(there.coords.get("n_features", there.sizes["feature"]))
-        if width != asked.n_features:
-            raise SchemaError(
-                f"model {asked.model!r} is complete and has {width} features, not "
-                f"{asked.n_features}; give the new one another name"
-            )
-        other = {name: there.coords[name].item() for name in asked.coords if name in there.coords}
-        if other != asked.coords:
-            raise SchemaError(
-                f"model {asked.model!r} is complete and has the coordinates {other}, not "
-                f"{asked.coords}; give the new one another name"
-            )
 
     def _shared(self, existing: xr.DataArray | None, dtype: np.dtype[Any] | None) -> xr.Dataset:
         """What all incomplete models share, from the modality, from them, or from here."""
@@ -436,18 +414,6 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
             self._backend, asked.model, asked.n_features, asked.coords, layout, self._stimuli
         )
 
-    def _check_incomplete(self, incomplete: IncompleteModel) -> None:
-        asked = self._asked
-        for what, was, now in (
-            ("n_features", incomplete.n_features, asked.n_features),
-            ("coords", dict(incomplete.coords), dict(asked.coords)),
-        ):
-            if was != now:
-                raise SchemaError(
-                    f"model {asked.model!r} was begun with {what} {was!r}, not {now!r}; go on with "
-                    "that, or drop what was written by restart=True"
-                )
-
     def _clear(self) -> None:
         """Drop what is there of the model, but its lock."""
         self._backend.remove("zarr.json")
@@ -487,31 +453,6 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
     def _position(self) -> dict[str, int]:
         labels = self._stimuli.tolist()
         return dict(zip(labels, range(len(labels)), strict=True))
-
-    def _values(self, values: Array, positions: Array) -> Array:
-        """The batch in the dtype of the store."""
-        who = f"model {self._asked.model!r}"
-        shape = (len(positions), self._asked.n_features)
-        if values.shape != shape:
-            raise SchemaError(
-                f"{who}: the batch has the shape {values.shape}, and {shape} was needed "
-                "(stimuli of this batch, n_features)"
-            )
-        if self._incomplete is None:
-            return values
-        dtype = self._incomplete.layout.dtype
-        rounds = values.dtype.kind == "f" and not np.can_cast(values.dtype, dtype)
-        if rounds and self._asked.dtype is None:
-            raise SchemaError(
-                f"{who}: the batch is {values.dtype} and is stored as {dtype.name}, which would "
-                f"lose digits; if they may go, give ModelWriter dtype={dtype.name!r}, or for a new "
-                f"modality dtype={values.dtype.name!r}"
-            )
-        with np.errstate(over="ignore"):
-            stored = values.astype(dtype, copy=False)
-        if not is_finite(stored):
-            check_rows(stored, values, self._stimuli[positions], who)
-        return stored
 
     @contextmanager
     def _on_a_full_disk(self) -> Iterator[None]:
@@ -554,13 +495,9 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
     def _link(self, target: KeyValueBackend, layout: Layout, first: Index) -> bool:
         """Take the chunks over as they are; their values were checked batch by batch."""
         assert self._incomplete is not None
-        incomplete = self._incomplete.layout
-        for index in incomplete.indices():
-            target.take_over(
-                self._incomplete.backend / NAME,
-                incomplete.key(index),
-                layout.key((first[0], *index)),
-            )
+        source, own = self._incomplete.backend / NAME, self._incomplete.layout
+        for index in own.indices():
+            target.take_over(source, own.key(index), layout.key((first[0], *index)))
         return True
 
     def _tidy(self) -> None:

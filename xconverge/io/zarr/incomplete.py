@@ -34,8 +34,8 @@ FLAT = "."
 
 def folder_name(model: str) -> str:
     """A name for files: what can be read of the model's, and what tells it from all others."""
-    decoded = re.sub(r"[^A-Za-z0-9_-]+", "-", model)[:40].strip("-")
-    return f"{decoded}-{hashlib.sha256(model.encode()).hexdigest()[:12]}".lstrip("-")
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", model)[:40].strip("-")
+    return f"{readable}-{hashlib.sha256(model.encode()).hexdigest()[:12]}".lstrip("-")
 
 
 @dataclass(frozen=True)
