@@ -208,3 +208,42 @@ def test_any_text_is_a_label(tmp_path):
     reps = xc.stack_models({"é": np.ones((len(labels), 2))}, stimuli=labels)
     path = xc.io.write_netcdf(tmp_path / "r.nc", reps)
     assert xc.io.read_netcdf(path).stimulus.values.tolist() == labels
+
+
+def test_subjects_are_compared_and_networks_stay(raising_scheduler):
+    layers = make_reps(3, 5, [4, 6, 5], extra={"subject": 2})
+    reps = xc.from_xarray(layers.chunk(subject=1), model="subject")
+    assert reps.dims == ("model", "network", "stimulus", "feature")
+    assert reps.model.values.tolist() == ["subject0", "subject1"]
+    assert reps.network.values.tolist() == ["net0", "net1", "net2"]
+    assert reps.family.dims == ("network",)
+    assert reps.n_features.dims == ("model", "network")
+    assert reps.chunks is not None
+    assert reps.n_features.values.tolist() == [[4, 6, 5], [4, 6, 5]]
+
+
+def test_the_values_of_networks_are_the_same_on_both_ways():
+    layers = make_reps(3, 5, [4, 6, 5], extra={"subject": 2})
+    reps = xc.validate(xc.from_xarray(layers, model="subject"))
+    for network in layers.model.values:
+        for subject in layers.subject.values:
+            np.testing.assert_array_equal(
+                reps.sel(model=subject, network=network), layers.sel(subject=subject, model=network)
+            )
+    back = xc.from_xarray(reps.rename(model="subject"), model="network")
+    np.testing.assert_array_equal(back.values, layers.values)
+    by_subject = xc.rdm(reps, "euclidean").sel(model="subject1", network="net2", drop=True)
+    alone = xc.rdm(layers.sel(subject="subject1", drop=True), "euclidean").sel(model="net2")
+    np.testing.assert_array_equal(by_subject.values, alone.values)
+
+
+def test_a_coordinate_network_gives_way_and_a_dim_does_not():
+    layers = make_reps(2, 5, 4, extra={"subject": 2})
+    named = layers.assign_coords(network=("model", ["a", "b"]))
+    reps = xc.from_xarray(named, model="subject")
+    assert reps.source_network.values.tolist() == ["a", "b"]
+    with pytest.raises(xc.SchemaError, match="'model' and 'network' beside 'subject'"):
+        xc.from_xarray(layers.expand_dims(network=["n"]), model="subject")
+    # what was model may be flattened into features too
+    wide = xc.from_xarray(layers, model="subject", feature=["model", "feature"])
+    assert dict(wide.sizes) == {"model": 2, "stimulus": 5, "feature": 8}
