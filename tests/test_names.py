@@ -81,7 +81,8 @@ def test_io_loads_a_format_at_its_first_use():
     code = (
         "import sys, xconverge as xc; dir(xc); dir(xc.io); "
         "early = [n for n in sys.modules if n.startswith('xconverge.io.formats.')]; "
-        "early += [n for n in ('zarr', 'h5py', 'matplotlib', 'xconverge.plot') if n in sys.modules]; "
+        "later = ('zarr', 'h5py', 'matplotlib', 'xconverge.plot'); "
+        "early += [n for n in later if n in sys.modules]; "
         "xc.io.read_csv; xc.plot; xc.testing; "
         "print('xconverge.io.formats.frames' in early, 'xconverge.io.formats.allen' in early, "
         "'zarr' in early, 'xconverge.plot' in early, 'matplotlib' in sys.modules, "

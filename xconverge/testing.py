@@ -48,11 +48,13 @@ def planted_study(
     """
     rng = np.random.default_rng(rng)
     latent = rng.standard_normal((n_stimuli, n_latent))
+    # in random order: nothing may lean on the position of a stimulus
     size = rng.permutation(np.linspace(*noise, n_stimuli))
     stimuli = [f"stimulus {i}" for i in range(n_stimuli)]
 
     def network(width: int) -> NDArray[np.float64]:
         basis, _ = np.linalg.qr(rng.standard_normal((width, n_latent)))
+        # rows of latents and of noise have length about 1 and ``size``, whatever the width
         jitter = rng.standard_normal((n_stimuli, width)) * size[:, None] / np.sqrt(width)
         return np.asarray(latent @ basis.T / np.sqrt(n_latent) + jitter)
 

@@ -138,6 +138,7 @@ def write_representations(
     check_free(root / modality, overwrite)
     with staged(root / modality, root) as stage:
         groups.write_array(stage, array, _chunks(array))
+        # not before: bad input leaves no empty store; not later: the stage moves into the root
         ensure_store(root)
 
 
@@ -318,6 +319,7 @@ def open_store(path: StorePath, *, storage_options: Options | None = None) -> xr
         )
     nodes = {}
     for node in tree.subtree:
+        # incomplete models are groups too, and no results
         if node.path.split("/")[1] != INCOMPLETE:
             backend = root / node.path.strip("/") if node.path != "/" else root
             nodes[node.path] = groups.decoded(node.to_dataset(inherit=False), backend)

@@ -142,6 +142,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         storage_options: Options | None = None,
     ) -> None:
         root = backend_of(path, storage_options)
+        # a Zarr store may be a transaction: what it holds would not outlive the process
         if not isinstance(root, KeyValueBackend):
             raise TypeError(
                 f"ModelWriter writes to a path or a URL, got a {type(path).__name__}; write a "
@@ -220,6 +221,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
             block = values[here[0] : here[-1] + 1] if len(runs(here)) == 1 else values[here]
             self._keep(int(positions[here[0]]) // pending_rows.step, positions[here], block)
 
+        # chunk rows are independent files, and writing them at once hides the wait for each
         each = np.split(order, cuts)
         at_once = len(cuts) and values.nbytes >= pending_rows.worth_a_thread * len(each)
         with self._on_a_full_disk():

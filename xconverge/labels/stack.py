@@ -83,6 +83,7 @@ def stack_models(
     width = max(array.sizes["feature"] for array in arrays.values())
     dtype = np.result_type(*(array.dtype for array in arrays.values()))
     dtype = dtype if dtype.kind == "f" else np.dtype(np.float64)
+    # ``feature`` has no labels to align by: concat needs one width
     padded = [
         array.reset_coords(drop=True)
         .astype(dtype)
@@ -90,6 +91,7 @@ def stack_models(
         .pad({"feature": (0, width - array.sizes["feature"])}, constant_values=np.nan)
         for array in arrays.values()
     ]
+    # coords="minimal": coordinates are merged below, with an error that names what contradicts
     along = xr.concat(
         padded,
         pd.Index(names, name="model", dtype=object),

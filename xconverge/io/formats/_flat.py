@@ -66,8 +66,10 @@ def flat(array: xr.DataArray) -> xr.DataArray:
     for name, coord in array.coords.items():
         if isinstance(array.indexes.get(name), pd.MultiIndex) and name in array.dims:
             continue
+        # an IndexVariable would bring its pandas index along, of whatever kind that is
         variable = coord.variable.to_base_variable()
         coords[name] = xr.Variable(variable.dims, variable.data, variable.attrs)
+    # not array.copy(): BrainIO's DataArrays are a subclass that adds an index to whatever it makes
     data = array.variable.to_base_variable()
     plain = xr.DataArray(data.data, dims=data.dims, coords=coords, name=array.name)
     plain = read_coordinates(plain)

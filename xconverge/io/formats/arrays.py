@@ -259,6 +259,7 @@ def write_npz(
         for name, values in {HEADER: np.array(header), **texts}.items():
             with opened.open(_member(name, zipfile.ZIP_DEFLATED), "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, values, allow_pickle=False)
+        # stored: floats hardly compress. force_zip64: the size is not known when it is begun
         with opened.open(_member(NAME, zipfile.ZIP_STORED), "w", force_zip64=True) as file:
             np.lib.format.write_array_header_2_0(
                 file, {"shape": rows.shape, "fortran_order": False, "descr": rows.dtype.str}

@@ -93,6 +93,7 @@ def write_selection(
         writing(path, overwrite=overwrite) as part,
         part.open("x", encoding="utf-8", newline="") as file,
     ):
+        # RFC 4180; with newline="" above, Python leaves line breaks inside of texts alone
         pd.DataFrame(columns).to_csv(file, index=False, lineterminator="\r\n")
     return Path(path)
 

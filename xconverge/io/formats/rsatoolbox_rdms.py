@@ -80,6 +80,7 @@ def from_rsatoolbox_rdms(
     upper = np.triu_indices(n, 1)
     matrices[:, *upper] = vectors
     matrices[:, *upper[::-1]] = vectors
+    # rsatoolbox keeps no diagonal: it is 0, but for a pattern that was never seen
     diagonal = np.arange(n)
     missing = np.isnan(matrices).sum(-1) == max(n - 1, 1)
     matrices[:, diagonal, diagonal] = np.where(missing, np.nan, 0.0)

@@ -199,6 +199,7 @@ def from_long(
     sizes[feature] = int(widths_.max())
     shape = tuple(sizes[name] for name in names)
     place = np.ravel_multi_index([codes[name] for name in names], shape)
+    # one number for each combination of labels: rows of one combination have the same
     first, twice = np.unique(place, return_index=True)
     if len(first) < len(place):
         again = frame.iloc[np.setdiff1d(np.arange(len(place)), twice)[:5]]
@@ -306,6 +307,7 @@ def _coordinate(
             else np.zeros(len(kinds), int)
         )
         first = np.full(size, -1)
+        # backwards, so that the first row of each combination is what stays
         first[place[::-1]] = np.arange(len(place))[::-1]
         if not (kinds == kinds[first][place]).all():
             continue

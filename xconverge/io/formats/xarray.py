@@ -134,6 +134,7 @@ def from_xarray(
             f"array has no labels on {dim!r}; give them with .assign_coords({dim}=[…]), or name "
             "the coordinate that labels the stimuli"
         )
+    # before coordinates make way for ours: they may be called ``model`` or ``stimulus`` themselves
     stimuli = text_labels(plain.coords[stimulus].values, repr(stimulus))
     names = text_labels(_labels(plain, models), repr(models))
     plain = free_our_names(plain, keep=("n_features", "n_repetitions"))
@@ -341,6 +342,7 @@ def _for_netcdf(data: xr.DataArray | xr.Dataset) -> xr.Dataset:
         where = f"{name}.attrs"
         new[name] = xr.Variable(variable.dims, values, _netcdf_attrs(variable.attrs, where))
         if kind == "f":
+            # else xarray writes _FillValue=NaN, an attribute that the set does not have
             new[name].encoding = {"_FillValue": None}
     return xr.Dataset(
         {name: variable for name, variable in new.items() if name in dataset.data_vars},

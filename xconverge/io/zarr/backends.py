@@ -137,6 +137,7 @@ class FolderBackend(KeyValueBackend):
     def put(self, key: str, *buffers: Any) -> None:
         target = self.path / key
         target.parent.mkdir(parents=True, exist_ok=True)
+        # in the same folder, as only there a rename is one step
         part = target.with_name(f".{target.name}.{uuid4().hex}")
         try:
             with part.open("xb") as file:
@@ -330,6 +331,7 @@ class ZarrStoreBackend(Backend):
     def exists(self, key: str = "") -> bool:
         from zarr.core.sync import sync
 
+        # a store knows whether a key is there, and nothing of prefixes
         parts = self._key(key).split("/")
         if parts[-1] == "zarr.json" or "c" in parts:
             return bool(sync(self.store.exists(self._key(key))))

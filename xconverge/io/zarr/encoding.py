@@ -49,6 +49,7 @@ def encoded_set(reps: xr.DataArray) -> xr.DataArray:
             "it, or drop it"
         )
     if array.dtype.kind != "f":
+        # missing stimuli and padding are NaN, which integers lack
         array = array.astype(np.result_type(array.dtype, np.float16))
     return encoded(array.to_dataset(name=NAME))[NAME]
 
@@ -89,6 +90,7 @@ def _encoded_index(index: xr.Index, variable: xr.Variable) -> xr.Index:
 
 def _encoded_values(name: str, variable: xr.Variable, dataset: xr.Dataset, where: str) -> Any:
     dtype = variable.dtype
+    # g and G: long doubles, of which Zarr has no format
     if isinstance(dtype, np.dtype) and dtype.kind in "biufcMm" and dtype.char not in "gG":
         return variable.data
     if isinstance(dtype, np.dtype) and dtype.kind not in "OUT":
@@ -108,6 +110,7 @@ def _encoded_values(name: str, variable: xr.Variable, dataset: xr.Dataset, where
             f"{labels_where(missing.reshape(values.shape), variable, dataset)}; "
             f"fill it first, with .assign_coords({name}=….fillna('')) for example"
         )
+    # objects that are all numbers, or all times
     typed = flat.infer_objects().to_numpy()
     if typed.dtype.kind in "biufcMm":
         return typed.reshape(values.shape)

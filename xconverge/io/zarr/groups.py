@@ -24,9 +24,12 @@ from xconverge.labels.messages import DamagedStoreError, SchemaError
 
 WHOLE: dict[str, Any] = {"xconverge_layout": 2}
 """Attrs of a group of which every chunk is written and has a checksum: a missing one is damage."""
+# consolidated metadata warn for format 3, and go stale once others append: a reader of ours looks
+# at each group itself
 WRITE: dict[str, Any] = {"zarr_format": 3, "consolidated": False}
 READ: dict[str, Any] = {
     "consolidated": False,
+    # else xarray makes durations of numbers whose attrs say units="s"
     "decode_timedelta": xr.coders.CFTimedeltaCoder(decode_via_units=False),
 }
 Fill = Callable[[KeyValueBackend, Layout, Index], bool]
@@ -59,6 +62,7 @@ def checked(dataset: xr.Dataset) -> dict[str, Any]:
 def to_zarr(dataset: xr.Dataset, backend: Backend, **kwargs: Any) -> None:
     """Write a dataset as a group, checksums and empty chunks included."""
     encoding = {**checked(dataset), **kwargs.pop("encoding", {})}
+    # Zarr leaves out chunks that hold the fill value alone, and a missing one is damage to us
     dataset.assign_attrs(WHOLE).to_zarr(
         backend.store,
         group=backend.inside or None,
@@ -74,6 +78,7 @@ def files_of(dataset: xr.Dataset, encoding: Mapping[str, Any] | None = None) -> 
     from zarr.storage import MemoryStore
 
     held: dict[str, Any] = {}
+    # compute=False: xarray writes metadata and what is in memory, and leaves dask arrays alone
     to_zarr(
         dataset,
         ZarrStoreBackend(MemoryStore(held), ""),
@@ -129,6 +134,7 @@ def damage_of(backend: Backend, what: str) -> Iterator[None]:
 def open_array(root: Backend, modality: str) -> xr.DataArray:
     """Representations: lazy in the chunks of the store, coordinates in memory, no encoding."""
     backend = root / modality
+    # an append changes several files: what was read counts if no append ended meanwhile
     for _ in range(100):
         before = recover(root, backend)
         try:

@@ -71,6 +71,7 @@ def lock_file(path: Path, doing: str, patience: float) -> Iterator[None]:
                     raise
                 path.unlink(missing_ok=True)
                 raise NoFileLocksError from error
+            # whoever held it has unlinked this very file: others lock the one that is there now
             if not (path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))):
                 continue
             try:
@@ -79,6 +80,7 @@ def lock_file(path: Path, doing: str, patience: float) -> Iterator[None]:
                 file.flush()
                 yield
             finally:
+                # first the name, while it is still locked: it never names a file that is free
                 path.unlink(missing_ok=True)
                 fcntl.flock(file, fcntl.LOCK_UN)
             return

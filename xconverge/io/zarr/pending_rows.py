@@ -124,6 +124,7 @@ class PendingRowsInFolder(PendingRows):
         # what is not in the log does not count
         with APPENDING, _opened(self.log) as file:
             size = os.fstat(file).st_size
+            # over what a killed process has left of its last entry
             _write(file, entries, size - size % self.entry.itemsize)
 
     def read(self, i: int) -> tuple[Array, Array, bool]:
@@ -151,6 +152,7 @@ class PendingRowsInFolder(PendingRows):
             if not part.exists():
                 continue
             checksums = [*logged["checksums"][:, p].tolist(), checksum(padding)]
+            # of the whole chunk, without reading it again: what the log says, not what lies there
             crc = joined(checksums, counts, self.row_bytes)
             with _opened(part) as file:
                 _write(file, padding, self.size(i) * self.row_bytes)
@@ -170,6 +172,7 @@ class PendingRowsInFolder(PendingRows):
         entries["first"] -= i * self.step
         taken, kept = np.zeros(self.size(i), bool), []
         bounds = zip(entries["first"].tolist(), entries["count"].tolist(), strict=True)
+        # from the last on: rows that were damaged and written again are in two entries
         for number, (first, count) in reversed(list(enumerate(bounds))):
             run = slice(first, first + count)
             if count and run.stop <= len(taken) and not taken[run].any():

@@ -60,6 +60,8 @@ class ChunkReader:
 
     def lazy(self) -> da.Array:
         """The array, in its own chunks."""
+        # a name of its own: dask would take two stores at one path, before and after it was
+        # overwritten, for one array
         array: da.Array = da.from_array(
             self,
             chunks=self.chunks,

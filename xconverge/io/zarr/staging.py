@@ -57,6 +57,7 @@ def _staged_folder(target: FolderBackend, root: FolderBackend) -> Iterator[Folde
             yield FolderBackend(new)
         if _state(target.path) != before:
             raise FileExistsError(f"{target} was changed by someone else meanwhile; run this again")
+        # two renames: after a kill between them, the old group lies in the scratch folder
         try:
             if target.path.exists():
                 target.path.rename(old)
@@ -88,6 +89,7 @@ def _staged_keys(
         for name in target.names():
             if not str(stage).endswith(f"/{name}"):
                 target.remove(name)
+        # False before True: the metadata of the group come last
         for name in sorted(stage.keys(), key="zarr.json".__eq__):
             target.take_over(stage, name, name)
     finally:
