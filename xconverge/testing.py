@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xconverge.engine.resampling import seed_of
 from xconverge.labels.stack import stack_models
 
 
@@ -38,7 +39,7 @@ def planted_study(
     -------
     dict of str to DataArray
         ``vision`` and ``language`` (model, stimulus, feature), with the true noise as the
-        stimulus coordinate ``noise``.
+        stimulus coordinate ``noise``; ``attrs["seed"]`` brings them back as ``rng``.
 
     Examples
     --------
@@ -46,7 +47,8 @@ def planted_study(
     >>> study["vision"].sizes["model"], "noise" in study["vision"].coords
     (2, True)
     """
-    rng = np.random.default_rng(rng)
+    seed, _ = seed_of(rng)
+    rng = np.random.default_rng(seed)
     latent = rng.standard_normal((n_stimuli, n_latent))
     # in random order: nothing may lean on the position of a stimulus
     size = rng.permutation(np.linspace(*noise, n_stimuli))
@@ -63,6 +65,8 @@ def planted_study(
             {f"{modality} {i}": network(2 * n_latent + i) for i in range(n_models)},
             stimuli=stimuli,
             modality=modality,
-        ).assign_coords(noise=("stimulus", size))
+        )
+        .assign_coords(noise=("stimulus", size))
+        .assign_attrs(seed=seed)
         for modality in ("vision", "language")
     }
