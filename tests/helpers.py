@@ -12,6 +12,8 @@ import numpy as np
 import xarray as xr
 from hypothesis import strategies as st
 
+from xconverge.testing import planted_study
+
 DIMS = ("model", "stimulus", "feature")
 
 
@@ -73,6 +75,26 @@ def make_reps(
     if shared:
         array.attrs["space"] = "shared"
     return array
+
+
+def images_and_captions(
+    n: int = 30, each: int = 2, seed: int = 0, fewer: int = 0
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Images, and captions of them in random order, with ids of their own and ``image_id``.
+
+    At least ``each`` captions an image, some more; or so many but for the ``fewer`` last ones.
+    """
+    planted = planted_study(4, n, rng=seed)
+    rng = np.random.default_rng(seed)
+    which = np.tile(np.arange(n), each)
+    which = which[:-fewer] if fewer else np.append(which, rng.integers(n, size=n // 2))
+    captions = planted["language"].isel(stimulus=rng.permutation(which))
+    ids = captions["stimulus"].values
+    captions = captions.assign_coords(
+        stimulus=np.array([f"caption {i}" for i in range(len(ids))], dtype=object),
+        image_id=("stimulus", ids),
+    )
+    return planted["vision"], captions + rng.standard_normal(captions.shape) * 0.3
 
 
 def read_only(array: xr.DataArray) -> xr.DataArray:

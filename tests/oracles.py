@@ -214,3 +214,10 @@ def levenshtein(a: Any, b: Any) -> int:
         return len(a) + len(b)
     swap = levenshtein(a[:-1], b[:-1]) + (a[-1] != b[-1])
     return min(swap, levenshtein(a[:-1], b) + 1, levenshtein(a, b[:-1]) + 1)
+
+
+def set_agreement(rdms: Any, members: Any) -> float:
+    """Mean Pearson correlation, over pairs of models, of their triangles inside a set."""
+    upper = np.triu_indices(len(members), 1)
+    rows = [rdm[np.ix_(members, members)][upper] for rdm in rdms]
+    return float(np.mean([np.corrcoef(u, v)[0, 1] for u, v in combinations(rows, 2)]))

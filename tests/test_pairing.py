@@ -607,52 +607,6 @@ def test_keep_is_mapped_over_or_refused(name):
 # --- what rides along --------------------------------------------------------------------------
 
 
-def test_a_third_array_has_the_labels_of_its_side_or_those_of_the_pairing():
-    images, texts = study()
-    by_caption = xc.dispersion(texts, "rdm")
-    by_image = pair(by_caption, images, "image_id")[0]
-    bare = by_caption.reset_coords(drop=True)
-    calls = [
-        xc.binned_rsa(images, texts, by, n_permutations=9, rng=0, pair_on="image_id")
-        for by in (by_caption, bare, shuffled(bare), by_image, by_image.reset_coords(drop=True))
-    ]
-    for one in calls[1:]:
-        xr.testing.assert_allclose(one, calls[0])
-    a, b = pair(images, texts, "image_id")
-    direct = xc.binned_rsa(a, b, by_image, n_permutations=9, rng=0)
-    xr.testing.assert_allclose(direct.drop_attrs(), calls[0].drop_attrs())
-
-
-def test_labels_that_mean_two_things_are_refused():
-    images, texts = study()
-    numbers = [str(i) for i in range(30)]
-    images = images.assign_coords(stimulus=numbers)
-    texts = texts.assign_coords(
-        stimulus=[str(i) for i in range(texts.sizes["stimulus"])],
-        image_id=("stimulus", [i.split()[1] for i in texts.image_id.values]),
-    )
-    by = xc.dispersion(images, "rdm").reset_coords(drop=True)
-    with pytest.raises(SchemaError, match="by can be paired in several ways.*'image_id'"):
-        xc.binned_rsa(images, texts, by, pair_on="image_id")
-    named = by.assign_coords(image_id=("stimulus", numbers))
-    found = xc.binned_rsa(images, texts, named, n_permutations=0, pair_on="image_id")
-    a, b = pair(images, texts, "image_id")
-    expected = xc.binned_rsa(a, b, by, n_permutations=0)
-    np.testing.assert_array_equal(found["rsa"], expected["rsa"])
-
-
-def test_labels_that_no_side_knows_are_left_to_the_join():
-    images, texts = study()
-    by = xc.dispersion(texts, "rdm").reset_coords(drop=True)
-    some = by.assign_coords(
-        stimulus=np.where(np.arange(by.size) == 3, "elsewhere", by.stimulus.values)
-    )
-    with pytest.raises(SchemaError, match="missing from reps: 'elsewhere'"):
-        xc.binned_rsa(images, texts, some, pair_on="image_id")
-    found = xc.binned_rsa(images, texts, some, n_permutations=0, pair_on="image_id", join="inner")
-    assert found["rsa"].attrs["n_dropped"] == 1
-
-
 def test_strata_that_are_the_same_in_all_captions_ride_along():
     images, texts = study()
     kind = np.array([f"kind {int(i.split()[1]) % 2}" for i in texts.image_id.values], object)
@@ -686,25 +640,6 @@ def test_nuisances_and_covariates_are_averaged():
     one, other = (pair(part, images, "image_id")[0] for part in (spread, density))
     expected = xc.modulation(one, score, covariates=[other], n_permutations=9, rng=0)
     np.testing.assert_allclose(found["correlation"], expected["correlation"])
-
-
-def test_captions_of_an_image_go_or_stay_together():
-    images, texts = study()
-    spread = xc.dispersion(images, "rdm")
-    kept = xc.exclude_high_dispersion(texts, spread, 0.2, pair_on="image_id")
-    left = set(xc.exclude_high_dispersion(images, spread, 0.2).stimulus.values)
-    expected = [s for s, i in zip(texts.stimulus.values, texts.image_id.values, strict=True)
-                if i in left]  # fmt: skip
-    assert kept.stimulus.values.tolist() == expected
-    assert kept.attrs["n_excluded"] == 6
-    assert kept.attrs["pair_on"] == "image_id"
-    by_caption = xc.dispersion(texts, "rdm")
-    fewer = xc.exclude_high_dispersion(images.to_dataset(name="x"), by_caption, 0.2,
-        pair_on="image_id")["x"]  # fmt: skip
-    mean = pair(images, by_caption, "image_id")[1]
-    assert set(fewer.stimulus.values) == set(mean.stimulus.values[np.argsort(mean.values)][:24])
-    both = xc.exclude_high_dispersion(xc.rdm(texts), spread, 0.2, pair_on="image_id")
-    assert both.stimulus.values.tolist() == both.stimulus_2.values.tolist() == expected
 
 
 # --- lazy and untouched ------------------------------------------------------------------------

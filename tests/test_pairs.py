@@ -1,6 +1,5 @@
 """Alignment, RDMs, RSA, modulation and binned RSA against plain loops."""
 
-from itertools import permutations
 
 import numpy as np
 import pytest
@@ -8,12 +7,11 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import pdist, squareform
-from scipy.stats import pearsonr, rankdata, spearmanr
+from scipy.stats import pearsonr, spearmanr
 
 import xconverge as xc
 from tests import oracles
 from tests.helpers import chunked, make_reps, no_compute, read_only, shuffled
-from xconverge.testing import planted_study
 
 TOLERANCE = {np.float32: 1e-6, np.float64: 1e-10}
 K = 3
@@ -278,9 +276,6 @@ def test_inputs_are_not_touched():
     a, b = (read_only(side) for side in before)
     for metric in ("mutual_knn", "rdm"):
         xc.alignment(a, b, metric, k=K)
-    by = xr.DataArray(np.arange(12.0), dims="stimulus", coords={"stimulus": a["stimulus"]})
-    xc.binned_rsa(a, b, by, n_bins=2, n_permutations=5)
-    xc.modulation(by, xc.alignment(a, b, k=K), n_bins=2, n_permutations=5)
     xc.shared_space(a, n_components=2)
     for side, same in zip((a, b), before, strict=True):
         xr.testing.assert_identical(side, same)
@@ -363,228 +358,3 @@ def test_rsa_refuses_or_says_nan():
     with pytest.warns(RuntimeWarning, match="differ"):
         flat = xc.rsa(xc.rdm(a), 0 * xc.rdm(b))
     assert flat.isnull().all()
-
-
-@given(st.lists(st.integers(0, 40), min_size=6, max_size=30), st.integers(2, 4))
-def test_bins_follow_the_edges(values, n_bins):
-    x = xr.DataArray(
-        np.array(values, float),
-        dims="stimulus",
-        coords={"stimulus": [f"s{i}" for i in range(len(values))]},
-    )
-    edges = np.quantile(values, np.linspace(0, 1, n_bins + 1))
-    if (np.diff(edges) <= 0).any():
-        with pytest.raises(
-            ValueError, match=rf"\b{len(set(values))}\b.*distinct|there are {len(set(values))}"
-        ):
-            xc.dispersion_bins(x, n_bins)
-        return
-    bins = xc.dispersion_bins(x, n_bins)
-    assert bins.attrs["edges"] == pytest.approx(edges.tolist())
-    for value, found in zip(values, bins.values, strict=True):
-        expected = next(b for b in range(n_bins) if value <= edges[b + 1])
-        assert found == expected
-
-
-def test_a_stimulus_without_dispersion_has_no_bin():
-    x = xr.DataArray(
-        [0.1, np.nan, 0.3, 0.2, 0.4], dims="stimulus", coords={"stimulus": list("abcde")}
-    )
-    assert xc.dispersion_bins(x, 2).values.tolist() == [0, -1, 1, 0, 1]
-
-
-@pytest.fixture
-def effect():
-    a, b = two_sides()
-    spread = xc.dispersion(a, "rdm")
-    return spread, xc.alignment(a, b, k=K)
-
-
-def test_modulation_is_spearmans_over_common_stimuli(effect):
-    spread, agreement = effect
-    table = xc.modulation(shuffled(spread), agreement, n_bins=2, n_permutations=200, rng=0)
-    for p in agreement["model_a"].values:
-        for q in agreement["model_b"].values:
-            y = agreement.sel(model_a=p, model_b=q).values
-            keep = ~np.isnan(y) & ~np.isnan(spread.values)
-            one = table.sel(model_a=p, model_b=q)
-            expected = spearmanr(spread.values[keep], y[keep]).statistic
-            assert float(one["correlation"]) == pytest.approx(expected, abs=1e-12)
-            assert int(one["n_stimuli"]) == keep.sum()
-            bins = xc.dispersion_bins(spread, 2).values
-            for bin in (0, 1):
-                mean = np.nanmean(y[bins == bin])
-                assert float(one["alignment_by_bin"].sel(bin=bin)) == pytest.approx(mean)
-    mean = agreement.mean(["model_a", "model_b"])
-    keep = spread.notnull().values
-    expected = spearmanr(spread[keep], np.round(mean[keep], 12)).statistic
-    assert float(table["correlation_of_mean"]) == pytest.approx(expected, abs=1e-12)
-    p_values = table["p_value"].values
-    assert ((p_values >= 1 / 201) & (p_values <= 1)).all()
-
-
-def test_modulation_with_covariates_is_the_partial_correlation(effect):
-    spread, agreement = effect
-    y = agreement.mean(["model_a", "model_b"]).round(12)
-    z = spread.rename("z").reset_coords(drop=True) ** 2
-    z = z + np.random.default_rng(0).standard_normal(12)
-    keep = spread.notnull().values
-    design = np.stack([np.ones(keep.sum()), rankdata(z[keep])], 1)
-    left, right = (
-        rankdata(v[keep]) - design @ np.linalg.lstsq(design, rankdata(v[keep]), rcond=None)[0]
-        for v in (spread, y)
-    )
-    table = xc.modulation(spread, y, covariates=shuffled(z), n_bins=2, n_permutations=10)
-    assert float(table["correlation"]) == pytest.approx(pearsonr(left, right).statistic, abs=1e-12)
-
-
-def test_p_values_are_the_share_of_permutations():
-    x = np.array([1.0, 2, 3, 4, 5, 6])
-    y = np.array([2.0, 1, 4, 3, 6, 5])
-    labels = {"stimulus": list("abcdef")}
-    observed = spearmanr(x, y).statistic
-    null = [spearmanr(x[list(p)], y).statistic for p in permutations(range(6))]
-    for tail, exact in (
-        ("greater", np.mean([r >= observed - 1e-12 for r in null])),
-        ("less", np.mean([r <= observed + 1e-12 for r in null])),
-        ("two-sided", np.mean([abs(r) >= abs(observed) - 1e-12 for r in null])),
-    ):
-        table = xc.modulation(
-            xr.DataArray(x, dims="stimulus", coords=labels),
-            xr.DataArray(y, dims="stimulus", coords=labels),
-            n_bins=2,
-            n_permutations=20_000,
-            tail=tail,
-            rng=0,
-        )
-        assert float(table["p_value"]) == pytest.approx(exact, abs=0.01)
-
-
-def test_the_null_is_rejected_as_often_as_said():
-    rng = np.random.default_rng(0)
-    labels = [f"s{i}" for i in range(25)]
-    x = xr.DataArray(rng.standard_normal(25), dims="stimulus", coords={"stimulus": labels})
-    y = xr.DataArray(
-        rng.standard_normal((1000, 25)), dims=("model_a", "stimulus"), coords={"stimulus": labels}
-    )
-    p = xc.modulation(x, y, n_permutations=199, rng=0)["p_value"].values
-    assert np.mean(p <= 0.05) == pytest.approx(0.05, abs=0.02)
-    assert np.mean(p <= 0.5) == pytest.approx(0.5, abs=0.05)
-
-
-@given(data=st.data())
-def test_modulation_is_lazy_and_chunks_change_no_p_value(data):
-    a, b = two_sides()
-    spread, agreement = xc.dispersion(a, "rdm"), xc.alignment(a, b, k=K)
-    expected = xc.modulation(spread, agreement, n_bins=2, n_permutations=50, rng=1)
-    lazy = data.draw(chunked(spread)), data.draw(chunked(agreement))
-    with no_compute():
-        found = xc.modulation(*lazy, n_bins=2, n_permutations=50, rng=1)
-    xr.testing.assert_allclose(found.compute(scheduler="threads"), expected, rtol=1e-12)
-    xr.testing.assert_equal(found["p_value"].compute(scheduler="threads"), expected["p_value"])
-
-
-def test_modulation_of_too_few_stimuli_is_nan_with_a_warning():
-    x = xr.DataArray([1.0, 2.0], dims="stimulus", coords={"stimulus": ["a", "b"]})
-    with pytest.warns(RuntimeWarning, match="at least 3 stimuli, got 2"):
-        table = xc.modulation(x, x, n_bins=2, n_permutations=9)
-    assert np.isnan(table["correlation"])
-    assert np.isnan(table["p_value"])
-
-
-def binned(**options):
-    a, b = two_sides(missing=False)
-    by = xr.DataArray(
-        np.random.default_rng(0).permutation(12) / 1.0,
-        dims="stimulus",
-        coords={"stimulus": a["stimulus"].values},
-    )
-    return a, b, by, xc.binned_rsa(a, b, shuffled(by), n_bins=2, rng=0, **options)
-
-
-@pytest.mark.parametrize("average", ["rdm", None])
-def test_binned_rsa_is_rsa_inside_each_bin(average):
-    a, b, by, table = binned(average=average, n_permutations=49)
-    bins = xc.dispersion_bins(by, 2)
-    for bin in (0, 1):
-        inside = by["stimulus"].values[bins.values == bin]
-        models = xc.rdm(a.sel(stimulus=inside))
-        models = models.mean("model") if average else models
-        expected = xc.rsa(models, xc.rdm(b.sel(stimulus=inside)))
-        np.testing.assert_allclose(table["rsa"].sel(bin=bin), expected, rtol=1e-10)
-        assert int(table["n_stimuli"].sel(bin=bin)) == len(inside) == 6
-    p = table["p_value"].values
-    assert ((p >= 1 / 50) & (p <= 1)).all()
-
-
-def test_binned_rsa_of_the_mean_representation():
-    a, b = make_reps(3, 12, 6), make_reps(2, 12, 5, seed=4)
-    by = xr.DataArray(np.arange(12.0), dims="stimulus", coords={"stimulus": a["stimulus"].values})
-    table = xc.binned_rsa(a, b, by, 2, average="representation", n_permutations=0)
-    low = a.isel(stimulus=slice(6)).mean("model")
-    expected = xc.rsa(xc.rdm(low), xc.rdm(b.sel(stimulus=low["stimulus"])))
-    np.testing.assert_allclose(table["rsa"].sel(bin=0), expected)
-    with pytest.warns(xc.UnalignedSpaceWarning):
-        xc.binned_rsa(
-            make_reps(3, 12, 6, shared=False), b, by, 2, average="representation", n_permutations=0
-        )
-
-
-def test_mantels_p_value_is_the_share_of_permutations():
-    rng = np.random.default_rng(3)
-    ids = list("abcde")
-    a = xc.stack_models({"a": rng.standard_normal((10, 4))}, stimuli=[*ids, *"vwxyz"])
-    b = xc.stack_models({"b": rng.standard_normal((10, 4))}, stimuli=[*ids, *"vwxyz"])
-    by = xr.DataArray(np.arange(10.0), dims="stimulus", coords={"stimulus": [*ids, *"vwxyz"]})
-    table = xc.binned_rsa(a, b, by, 2, n_permutations=5000, rng=0)
-    one, two = (xc.rdm(side.sel(stimulus=ids))[0].values for side in (a, b))
-    upper = np.triu_indices(5, 1)
-    observed = spearmanr(one[upper], two[upper]).statistic
-    null = [
-        spearmanr(one[np.ix_(p, p)][upper], two[upper]).statistic for p in permutations(range(5))
-    ]
-    exact = np.mean([r >= observed - 1e-12 for r in null])
-    assert table["p_value"].sel(bin=0).item() == pytest.approx(exact, abs=0.03)
-
-
-def test_binned_rsa_with_another_set_of_stimuli():
-    a, b, by, table = binned(n_permutations=0)
-    with pytest.raises(xc.SchemaError, match="reps has 12, by has 10"):
-        xc.binned_rsa(a, b, by[:10], n_bins=2)
-    inner = xc.binned_rsa(a, b.sel(stimulus=by["stimulus"][:11]), by, 2, join="inner")
-    assert int(inner["n_stimuli"].sum()) == 11
-    assert table["rsa"].dims == ("bin", "model_b")
-
-
-def test_a_bin_of_two_stimuli_is_nan_with_a_warning():
-    a, b, by, _ = binned(n_permutations=0)
-    few = by["stimulus"].values[:4]
-    with pytest.warns(RuntimeWarning, match="at least 3 pairs"):
-        table = xc.binned_rsa(
-            a.sel(stimulus=few), b.sel(stimulus=few), by.sel(stimulus=few), 2, n_permutations=9
-        )
-    assert table["rsa"].isnull().all()
-    assert table["p_value"].isnull().all()
-
-
-def test_binned_rsa_reads_features_only_when_computed():
-    a, b, by, expected = binned(average=None, n_permutations=20)
-    with no_compute():
-        found = xc.binned_rsa(
-            a.chunk(stimulus=5, model=1),
-            b.chunk(feature=3),
-            by,
-            2,
-            average=None,
-            n_permutations=20,
-            rng=0,
-        )
-    xr.testing.assert_allclose(found.compute(scheduler="threads"), expected, rtol=1e-10)
-
-
-def test_a_planted_effect_is_found_against_a_brain():
-    sets = planted_study(rng=1)
-    table = xc.binned_rsa(sets["vision"], sets["language"], sets["vision"]["noise"], 3, rng=0)
-    low, high = table["rsa"].mean("model_b").sel(bin=[0, 2]).values
-    assert low > high + 0.2
-    assert (table["p_value"].sel(bin=0) < 0.01).all()

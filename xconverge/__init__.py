@@ -44,14 +44,13 @@ from xconverge.measures.rdm import noise_ceiling, rdm, rsa
 from xconverge.measures.residuals import residual_component
 from xconverge.measures.shared_space import shared_space, transform
 from xconverge.study.analysis import analyze
-from xconverge.study.bin_contrast import binned_rsa_contrast
-from xconverge.study.binned_rsa import binned_rsa
+from xconverge.study.binned_rsa import binned_rsa, binned_rsa_contrast
 from xconverge.study.bins import dispersion_bins
 from xconverge.study.contrast import subset_contrast
-from xconverge.study.curate import exclude_high_dispersion
 from xconverge.study.leave_out import leave_out_modulation
 from xconverge.study.modulation import modulation
 from xconverge.study.pool import pool_curve
+from xconverge.study.selection.curate import exclude_high_dispersion
 from xconverge.study.selection.models import select_models
 from xconverge.study.selection.optimize import optimize_stimuli
 from xconverge.study.selection.prediction import cross_modal_prediction

@@ -62,6 +62,8 @@ class Measure:
     null, resampled : callable, optional
         Take the arguments of ``function``, give what its scores are made of when the stimuli of b
         are permuted, and when stimuli are drawn again.
+    basis_free : bool
+        Of dispersion: whether models need not share axes, nor a width.
     """
 
     function: Any
@@ -76,6 +78,7 @@ class Measure:
     avoid: str
     null: Callable[..., Recipe] | None = None
     resampled: Callable[..., Recipe] | None = None
+    basis_free: bool = False
 
 
 INVARIANCES = {

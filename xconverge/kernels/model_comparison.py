@@ -316,7 +316,7 @@ def comparisons(
     return difference, p, adjusted
 
 
-def places(score: Array) -> Array:
+def competition_ranks(score: Array) -> Array:
     """Place (G) of each score, 1 the largest; equal ones share the better place."""
     result: Array = scipy.stats.rankdata(-score, method="min", nan_policy="omit")
     return result

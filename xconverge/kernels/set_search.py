@@ -1,4 +1,10 @@
-"""Sets of stimuli on whose distances models agree, or disagree: swaps with exact updates."""
+"""Sets of stimuli on whose distances models agree, or disagree: local search, updated exactly.
+
+The agreement of a set is a function of sums S_m = Σ d_m and products P_mk = Σ d_m d_k of its
+distances: with c = P - S Sᵀ / pairs the correlation of models m and k is c_mk / √(c_mm c_kk). An
+exchange of one member changes only the distances to it, so that S and P of all N exchanges follow
+from three sums over the set for each candidate (``Moments``), at N M² operations.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +20,25 @@ from xconverge.kernels.subsets import pick
 from xconverge.kernels.vectors import METRICS, Array, square_distances
 
 CACHE_BYTES = 2**29
+"""Most that the kept distances take."""
 LANDMARKS = 200
+"""Stimuli, spread over all, to which a first set is chosen by its distances."""
 AHEAD = 16
 """Candidates whose distances are made together with those of the best one."""
 GAIN = 1e-9
-"""A swap must raise the objective by more, so that rounding never makes it go round."""
+"""An exchange must raise the objective by more, so that rounding never makes it go round."""
 TRIES = 20
+"""Draws of a random set before it is given up: most of them do not fit a tight ``min_distance``."""
 SHARES = (0.1, 0.2)
 """Of the members, those that a perturbation replaces, in turns."""
 
 
 class TooNearError(ValueError):
-    """Stimuli far enough from each other ran out; ``found`` says after how many."""
+    """Stimuli far enough from each other ran out; ``count`` says after how many."""
 
-    def __init__(self, found: int) -> None:
-        super().__init__(found)
-        self.found = found
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.count = count
 
 
 def agreement(inside: Array) -> float:
@@ -355,17 +364,17 @@ class Search:
         return -np.inf if np.isnan(value) else self.sign * value
 
     def ascend(self) -> int:
-        """Swap in the best candidate for each position in turn, until all were tried in vain.
+        """Exchange each member in turn for the best candidate, until all were tried in vain.
 
-        Returns how many swaps it took.
+        Returns how many exchanges it took.
         """
-        taken = tried = position = 0
+        count = tried = position = 0
         while tried < len(self.members):
-            swapped = self._improve(position)
-            taken += swapped
-            tried = 1 if swapped else tried + 1
+            improved = self._improve(position)
+            count += improved
+            tried = 1 if improved else tried + 1
             position = (position + 1) % len(self.members)
-        return taken
+        return count
 
     def _improve(self, position: int) -> bool:
         gone = int(self.members[position])
@@ -383,10 +392,10 @@ class Search:
         sums = rest.plus(self._to(new, np.delete(self.members, position)))
         if self._value(sums) <= self.value + GAIN:
             return False
-        self._swap(position, new, sums)
+        self._exchange(position, new, sums)
         return True
 
-    def _swap(self, position: int, new: int, sums: Sums) -> None:
+    def _exchange(self, position: int, new: int, sums: Sums) -> None:
         self.moments.change(self.profiles[new], self.profiles[int(self.members[position])])
         self.members[position] = new
         self.sums, self.value = sums, self._value(sums)
@@ -408,16 +417,16 @@ class Search:
             gone, new = int(other.members[position]), int(members[position])
             rest = other.sums.less(other._to(gone, other.members))
             inside = other._to(new, np.delete(other.members, position))
-            other._swap(position, new, rest.plus(inside))
+            other._exchange(position, new, rest.plus(inside))
         return other
 
 
-class Found(NamedTuple):
-    """The best set, the set it started from, and how many swaps all searches took."""
+class Optimum(NamedTuple):
+    """The best set, the set it started from, and how many exchanges all searches took."""
 
     members: Array
     start: Array
-    n_swaps: int
+    n_exchanges: int
 
 
 def optimize(
@@ -428,8 +437,8 @@ def optimize(
     n_restarts: int,
     n_perturbations: int,
     rng: np.random.Generator,
-) -> Found:
-    """The set of highest (``sign`` 1) or lowest (-1) agreement that swaps find.
+) -> Optimum:
+    """The set of highest (``sign`` 1) or lowest (-1) agreement that local searches find.
 
     From ``start`` (n), or from the stimuli on whose distances to landmarks the models agree most
     or least; from ``n_restarts`` random sets; and from the best set with some members replaced,
@@ -441,17 +450,18 @@ def optimize(
         if len(start) < limits.size:
             start = _some_set(limits, len(start), rng)
     best = Search(profiles, start, limits, sign)
-    taken = best.ascend()
+    count = best.ascend()
     others = chain(
         (Search(profiles, one, limits, sign) for one in random_sets(limits, n_restarts, rng)),
         (best.perturbed(SHARES[i % len(SHARES)], rng) for i in range(n_perturbations)),
     )
     for other in others:
-        taken += other.ascend()
+        count += other.ascend()
         if other.value > best.value:
             best = other
+    # sums that were updated many times have lost digits: made anew, they may show one step more
     best.refresh()
-    return Found(best.members, start, taken + best.ascend())
+    return Optimum(best.members, start, count + best.ascend())
 
 
 def random_sets(limits: Limits, count: int, rng: np.random.Generator) -> Iterator[Array]:
@@ -464,10 +474,10 @@ def random_sets(limits: Limits, count: int, rng: np.random.Generator) -> Iterato
                 break
 
 
-def _some_set(limits: Limits, found: int, rng: np.random.Generator) -> Array:
+def _some_set(limits: Limits, count: int, rng: np.random.Generator) -> Array:
     for one in random_sets(limits, TRIES, rng):
         return one
-    raise TooNearError(found)
+    raise TooNearError(count)
 
 
 def landmark_scores(profiles: Profiles) -> Array:

@@ -86,8 +86,8 @@ def check_labels(array: xr.DataArray, *dims: str, what: str = "reps") -> None:
 
 def check_only(array: object, *dims: str, what: str) -> xr.DataArray:
     """A DataArray with labels on these dims, and no other dim."""
-    checked = check_dims(array, "model", "stimulus", "feature", what=what)
-    check_labels(checked, "model", "stimulus", "feature", what=what)
+    checked = check_dims(array, *dims, what=what)
+    check_labels(checked, *dims, what=what)
     if checked.ndim > len(dims):
         raise SchemaError(
             f"{what} must have the dim{'s' * (len(dims) > 1)} {' and '.join(map(repr, dims))} "

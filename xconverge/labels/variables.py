@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -207,21 +208,36 @@ VARIABLES: dict[str, Variable] = {
     "agreement_heldout_of_random": Variable(
         "model", "similarity", "1", "of left-out models with the others, mean over random sets"
     ),
-    "n_swaps": Variable("", "count", "swaps", "swaps that all searches took"),
+    "n_exchanges": Variable(
+        "", "count", "exchanges", "members that all local searches gave for a better one"
+    ),
 }
 
 
 def describe(array: xr.DataArray, name: str, **parameters: Any) -> xr.DataArray:
     """Name a result and write down what it is: meaning, kind, units, parameters, version."""
-    from xconverge import __version__
-
     row = VARIABLES[name]
     array = array.rename(name)
     array.attrs = {
         "long_name": row.text,
         "kind": row.kind,
         "units": row.units,
-        **{key: value for key, value in parameters.items() if value is not None},
-        "xconverge_version": __version__,
+        **stated(**parameters),
     }
     return array
+
+
+def stated(**parameters: Any) -> dict[str, Any]:
+    """The attrs of a result: its parameters, but for those that are None, and the version."""
+    from xconverge import __version__
+
+    given = {key: value for key, value in parameters.items() if value is not None}
+    return {**given, "xconverge_version": __version__}
+
+
+def described(variables: Mapping[str, xr.DataArray], **parameters: Any) -> xr.Dataset:
+    """Results of one call, each described; the Dataset says the parameters too."""
+    return xr.Dataset(
+        {name: describe(array, name, **parameters) for name, array in variables.items()},
+        attrs=stated(**parameters),
+    )

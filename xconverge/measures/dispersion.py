@@ -134,7 +134,7 @@ def dispersion(
         )
     if min_models < 2:
         raise ValueError(f"min_models={min_models}: dispersion needs at least 2 models")
-    basis_free = callable(MEASURES[metric].function)
+    basis_free = MEASURES[metric].basis_free
     if sum([pairwise, by is not None, leave_out is not None]) > 1:
         raise ValueError("pairwise, by and leave_out exclude each other")
     if leave_out is not None and normalize:
@@ -375,6 +375,7 @@ MEASURES = {
     ),
     "neighborhood": Measure(
         _neighborhood,
+        basis_free=True,
         per="stimulus",
         kind="distance",
         formula="1 - mean over pairs of models of |N_a(i) ∩ N_b(i)| / k",
@@ -388,6 +389,7 @@ MEASURES = {
     ),
     "rdm": Measure(
         _row_disagreement,
+        basis_free=True,
         per="stimulus",
         kind="distance",
         formula="1 - mean over pairs of models of the correlation of row i of their RDMs",

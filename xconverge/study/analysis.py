@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge.engine.pair import PairOn, Repeats, paired, refuse_keep, told_of
+from xconverge.engine.pair import pairing_attrs, refuse_repeats
+from xconverge.engine.resampling import seed_of
 from xconverge.io.store import modalities, open_representations
 from xconverge.labels.checks import check_representations
-from xconverge.labels.joins import Join, join_labels
+from xconverge.labels.joins import join_all, join_labels
 from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.variables import stated
 from xconverge.measures.alignment import alignment
 from xconverge.measures.dispersion import dispersion
 from xconverge.measures.neighbors import local_density
@@ -38,9 +40,6 @@ def analyze(
     n_bins: int = 5,
     rsa_bins: int = 3,
     n_permutations: int = 1000,
-    join: Join = "exact",
-    pair_on: PairOn | None = None,
-    repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
     progress: Callable[[str], None] = lambda step: None,
 ) -> xr.DataTree:
@@ -54,8 +53,8 @@ def analyze(
         The modality whose dispersion is measured, and the one it is aligned with. By default
         ``vision`` and ``language`` where both are there, else the two that are there.
     target : DataArray, optional
-        RDMs (…, stimulus, stimulus_2) or a representation set, a brain's say, for RSA by
-        dispersion bin on the stimuli that it shares with ``modality``.
+        RDMs (…, stimulus, stimulus_2) or a representation set, a brain's say, of the same
+        stimuli, for RSA by dispersion bin.
     n_components : int, optional
         Principal components of each model in the shared space; by default 64, or a quarter of
         the stimuli if that is fewer.
@@ -65,16 +64,8 @@ def analyze(
         Dispersion bins for alignment and for RSA.
     n_permutations : int
         Permutations of stimulus labels behind every p-value.
-    join : {"exact", "inner"}
-        Refuse modalities whose stimuli differ, or keep those in both.
-    pair_on : str or (str, str), optional
-        To pair the two modalities by a stimulus coordinate instead of the labels, as ``pair``
-        does; two names are those of ``modality`` and of ``other``. The target carries the labels
-        of one, those of the pairing, or has the coordinate too.
-    repeats : {"mean", "keep"}
-        Rows of one value of ``pair_on`` are averaged; ``"keep"`` is refused, see ``pair``.
     rng : Generator, int or None
-        Source of all permutations.
+        Source of all permutations; ``attrs["seed"]`` is that of every step.
     progress : callable
         Called with the name of each step as it starts.
 
@@ -94,7 +85,8 @@ def analyze(
     Raises
     ------
     SchemaError
-        Modalities that are not there, labels that do not match, and whatever the measures refuse.
+        Modalities that are not there, labels that do not match (``pair`` makes them), and whatever
+        the measures refuse.
 
     Notes
     -----
@@ -113,11 +105,13 @@ def analyze(
     >>> bool(study["modulation/correlation_of_mean"].sel(measure="consensus", control="none") < 0)
     True
     """
-    refuse_keep(repeats, "analyze")
-    rng = np.random.default_rng(rng)
+    seed, _ = seed_of(rng)
     a, b, names = _two_sides(source, modality, other)
-    a, b, target = paired(pair_on, repeats, a=a, b=b, target=target)
-    a, b, dropped = join_labels(a, b, "stimulus", join, names)
+    refuse_repeats("analyze", a, b, target)
+    a, b, _ = join_labels(a, b, "stimulus", "exact", names)
+    if target is not None:
+        # refused here, not after all that comes before its RSA
+        (a, target), _ = join_all("exact", reps=a, target=target)
     quarter = max(1, a.sizes["stimulus"] // 4)
     progress(f"shared space of {a.sizes['model']} {names[0]} models")
     space = shared_space(a, n_components=n_components or min(64, quarter))
@@ -138,7 +132,7 @@ def analyze(
     progress(f"alignment with {b.sizes['model']} {names[1]} models")
     agreement = alignment(a, b, "mutual_knn", k=k).compute()
     progress(f"modulation, {n_permutations} permutations")
-    effect = _modulation(spread, agreement, density.compute(), n_bins, n_permutations, rng)
+    effect = _modulation(spread, agreement, density.compute(), n_bins, n_permutations, seed)
     groups = {
         "shared_space": space,
         "dispersion": xr.Dataset({"dispersion": spread, "local_density": density}).compute(),
@@ -148,35 +142,41 @@ def analyze(
     if a.sizes["model"] > 3:
         progress("modulation with each model left out of its dispersion")
         groups["leave_out"] = leave_out_modulation(
-            a, b, k=k, n_bins=n_bins, n_permutations=n_permutations, rng=rng
+            a, b, k=k, n_bins=n_bins, n_permutations=n_permutations, rng=seed
         ).compute()
     if target is not None:
         progress("RSA by dispersion bin")
         groups["rsa"] = rsa_by_dispersion(
-            a, target, k=k, n_bins=rsa_bins, n_permutations=n_permutations, rng=rng
+            a, target, k=k, n_bins=rsa_bins, n_permutations=n_permutations, rng=seed
         )
     study = xr.DataTree.from_dict(groups, name="study")
-    study.attrs = {
-        "modality": names[0], "other": names[1], "k": k, "n_bins": n_bins,
-        "n_permutations": n_permutations, "n_dropped": dropped, **told_of(pair_on, repeats),
-        "xconverge_version": agreement.attrs["xconverge_version"],
-    }  # fmt: skip
+    study.attrs = stated(
+        modality=names[0],
+        other=names[1],
+        k=k,
+        n_bins=n_bins,
+        n_permutations=n_permutations,
+        seed=seed,
+        **pairing_attrs(a, b),
+    )
     return study
 
 
 def _two_sides(
     source: Source, modality: str | None, other: str | None
 ) -> tuple[xr.DataArray, xr.DataArray, tuple[str, str]]:
-    there = list(source) if isinstance(source, Mapping) else modalities(source)
-    if modality is None and other is None and {"vision", "language"} <= set(there):
+    known = list(source) if isinstance(source, Mapping) else modalities(source)
+    if modality is None and other is None and {"vision", "language"} <= set(known):
         modality, other = "vision", "language"
-    left = [name for name in there if name not in (modality, other)]
-    first = modality or (left.pop(0) if left else None)
-    second = other or (left.pop(0) if left else None)
-    if first not in there or second not in there or first == second or (left and not modality):
+    unnamed = [name for name in known if name not in (modality, other)]
+    first = modality or (unnamed.pop(0) if unnamed else None)
+    second = other or (unnamed.pop(0) if unnamed else None)
+    # of three modalities, which two are meant is not guessed
+    ambiguous = unnamed and not modality
+    if first not in known or second not in known or first == second or ambiguous:
         raise SchemaError(
             f"analyze needs two modalities, modality={modality!r} and other={other!r}; there is "
-            f"{listing(there) or 'none'}; name two of them"
+            f"{listing(known) or 'none'}; name two of them"
         )
     sides = [
         source[name] if isinstance(source, Mapping) else open_representations(source, name)
@@ -195,7 +195,7 @@ def _modulation(
     density: xr.DataArray,
     n_bins: int,
     n_permutations: int,
-    rng: np.random.Generator,
+    seed: int,
 ) -> xr.Dataset:
     controls = {"none": (), "local_density": (density,)}
     tables = [
@@ -207,7 +207,7 @@ def _modulation(
                     n_bins=n_bins,
                     covariates=covariates,
                     n_permutations=n_permutations,
-                    rng=rng,
+                    rng=seed,
                 )
                 for covariates in controls.values()
             ],
@@ -242,24 +242,22 @@ def rsa_by_dispersion(
 ) -> xr.Dataset:
     """RSA of every model and of their mean RDM, over all stimuli and by neighbourhood dispersion.
 
-    The stimuli are those that ``reps`` and ``target`` share; arguments as in ``analyze``.
+    ``reps`` and ``target`` have the same stimuli; arguments as in ``analyze``.
     """
     if "stimulus_2" not in target.dims:
         target = rdm(target)
-    common = reps.indexes["stimulus"]
-    common = common[common.isin(target.indexes["stimulus"])]
-    if len(common) < 3 * n_bins:
+    (reps, target), _ = join_all("exact", reps=reps, target=target)
+    n = reps.sizes["stimulus"]
+    if n < 3 * n_bins:
         raise SchemaError(
             f"RSA in {n_bins} bins needs at least {3 * n_bins} stimuli in both the models and "
-            f"the target, there are {len(common)}"
+            f"the target, there are {n}"
         )
-    reps = reps.sel(stimulus=common)
-    target = target.sel(stimulus=common, stimulus_2=common)
-    by = dispersion(reps, "neighborhood", k=min(k, len(common) - 1))
-    seed = int(np.random.default_rng(rng).integers(2**63))
+    spread = dispersion(reps, "neighborhood", k=min(k, n - 1))
+    seed, _ = seed_of(rng)
     each, mean = (
         binned_rsa(
-            reps, target, by, n_bins, average=average, n_permutations=n_permutations, rng=seed
+            reps, target, spread, n_bins, average=average, n_permutations=n_permutations, rng=seed
         ).compute()
         for average in (None, "rdm")
     )

@@ -1,21 +1,24 @@
-"""RSA against a brain, inside bins of dispersion."""
+"""RSA against a brain inside bins of dispersion, and whether it changes from bin to bin."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import apply
-from xconverge.engine.pair import PairOn, Repeats, paired, told_of
+from xconverge.engine.pair import pairing_attrs
+from xconverge.engine.resampling import seed_of, strata_name, strata_of
+from xconverge.kernels.bins import contrast_test
 from xconverge.kernels.moved import mantel
-from xconverge.labels.checks import check_representations, check_shared
-from xconverge.labels.joins import Join, join_labels, natural_rank, on_side
+from xconverge.labels.checks import check_only, check_representations, check_shared
+from xconverge.labels.joins import join_all, natural_rank, on_side
 from xconverge.labels.messages import choose
-from xconverge.labels.variables import describe
-from xconverge.measures.rdm import METHODS, join_rdms, rdm
+from xconverge.labels.variables import describe, described, stated
+from xconverge.measures.rdm import METHODS, rdm
 from xconverge.study.bins import dispersion_bins
+from xconverge.study.modulation import Tail
 
 Average = Literal["rdm", "representation"]
 
@@ -23,16 +26,13 @@ Average = Literal["rdm", "representation"]
 def binned_rsa(
     reps: xr.DataArray,
     target: xr.DataArray,
-    by: xr.DataArray,
+    dispersion: xr.DataArray,
     n_bins: int = 3,
     *,
     average: Average | None = "rdm",
-    metric: str = "correlation",
+    rdm_metric: str = "correlation",
     method: str = "spearman",
     n_permutations: int = 1000,
-    join: Join = "exact",
-    pair_on: PairOn | None = None,
-    repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
 ) -> xr.Dataset:
     """Similarity of model and target RDMs among stimuli of low, middle and high dispersion.
@@ -43,28 +43,20 @@ def binned_rsa(
         (model, stimulus, feature).
     target : DataArray
         RDMs (…, stimulus, stimulus_2), or a representation set, a brain's say, whose RDMs are
-        made with ``metric``. Extra dims (``subject`` …) and its own models are kept.
-    by : DataArray
-        (stimulus): dispersion, cut into ``n_bins`` quantile bins.
+        made with ``rdm_metric``. Extra dims (``subject`` …) and its own models are kept.
+    dispersion : DataArray
+        (stimulus): cut into ``n_bins`` quantile bins.
     n_bins : int
         Number of bins.
     average : {"rdm", "representation", None}
         The model RDM: the mean of the models' RDMs, the RDM of the mean over models (wants a
         shared space), or one for each model.
-    metric : {"correlation", "cosine", "euclidean", "sqeuclidean"}
+    rdm_metric : {"correlation", "cosine", "euclidean", "sqeuclidean"}
         Distance between stimuli.
     method : {"spearman", "pearson", "kendall", "cosine", "rho-a"}
         Comparison of RDMs, as in ``rsa``.
     n_permutations : int
         Permutations of the stimulus labels inside the bin, 0 for none.
-    join : {"exact", "inner"}
-        Refuse differing sets of stimuli, or keep those that all three have.
-    pair_on : str or (str, str), optional
-        To pair by a stimulus coordinate instead of the labels, as ``pair`` does; two names are
-        those of ``reps`` and of ``target``.
-    repeats : {"mean", "keep"}
-        Rows of one value of ``pair_on``: averaged, or each kept along a dim ``repeat``.
-        ``by`` carries the labels of one side, or those of the pairing; it is averaged.
     rng : Generator, int or None
         Source of the permutations; the same ones serve all RDMs of a bin.
 
@@ -84,8 +76,8 @@ def binned_rsa(
 
     Notes
     -----
-    Computes ``by``: which stimuli enter a bin depends on its values. A distance between bins in
-    RSA is not a distance in fit alone: the noise ceiling and the spread of the distances
+    Computes ``dispersion``: which stimuli enter a bin depends on its values. A distance between
+    bins in RSA is not a distance in fit alone: the noise ceiling and the spread of the distances
     differ between bins too.
 
     Examples
@@ -95,86 +87,200 @@ def binned_rsa(
     >>> ids = [f"s{i}" for i in range(12)]
     >>> x = np.random.default_rng(0).standard_normal((12, 8))
     >>> reps = stack_models({"a": x, "b": x}, stimuli=ids)
-    >>> by = xr.DataArray(np.arange(12.0), dims="stimulus", coords={"stimulus": ids})
+    >>> spread = xr.DataArray(np.arange(12.0), dims="stimulus", coords={"stimulus": ids})
     >>> brain = rdm(reps).sel(model="a", drop=True)
-    >>> result = binned_rsa(reps, brain, by, n_bins=2, n_permutations=99, rng=0)
+    >>> result = binned_rsa(reps, brain, spread, n_bins=2, n_permutations=99, rng=0)
     >>> result["rsa"].values.round(6).tolist(), result["n_stimuli"].values.tolist()
     ([1.0, 1.0], [6, 6])
     """
-    reps, target, by = paired(pair_on, repeats, reps=reps, target=target, by=by)
-    sides = rdms_by_bin(reps, target, by, n_bins, average, metric, method, join)
-    models, target, by, bins, dropped = sides
-    second = "stimulus_2"
-    rank = xr.DataArray(natural_rank(bins.indexes["stimulus"]), dims="stimulus")
-    seed = int(np.random.default_rng(rng).integers(2**63))
+    sides = _binned(reps, target, dispersion, n_bins, average, rdm_metric, method)
+    bins = sides.bins.values
+    rank = xr.DataArray(natural_rank(sides.bins.indexes["stimulus"]), dims="stimulus")
+    seed, stream = seed_of(rng)
     parts = []
     for number in range(n_bins):
-        inside = np.flatnonzero(bins.values == number)
-        chosen = {"stimulus": inside, second: inside}
+        # pairs of stimuli that straddle two bins enter no bin: the block is cut out of the RDM
+        inside = np.flatnonzero(bins == number)
+        block = {"stimulus": inside, "stimulus_2": inside}
         value, p_value = apply(
             mantel,
-            models.isel(chosen),
-            target.isel(chosen),
+            sides.models.isel(block),
+            sides.target.isel(block),
             rank.isel({"stimulus": inside}),
-            core=[["stimulus", second], ["stimulus", second], ["stimulus"]],
+            core=[["stimulus", "stimulus_2"], ["stimulus", "stimulus_2"], ["stimulus"]],
             out=[[], []],
             dtypes=[np.float64, np.float64],
             method=METHODS[method].function,
             n_permutations=n_permutations,
-            seed=seed,
+            seed=stream,
         )
         parts.append(xr.Dataset({"rsa": value, "p_value": p_value}))
     result = xr.concat(parts, "bin", coords="minimal", compat="override", join="exact")
-    parameters = {
-        "metric": method, "rdm_metric": metric, "average": average or "none",
-        "n_permutations": n_permutations, "n_dropped": dropped,
-        **told_of(pair_on, repeats),
-    }  # fmt: skip
+    parameters = {**sides.attrs, "n_permutations": n_permutations, "seed": seed}
     for name in ("rsa", "p_value"):
         result[name] = describe(result[name], name, **parameters)
-    inside = bins.values == np.arange(n_bins)[:, None]
-    counts = xr.DataArray(inside.sum(1), dims="bin")
-    means = xr.DataArray([float(by.values[mask].mean()) for mask in inside], dims="bin")
+    members = bins == np.arange(n_bins)[:, None]
+    counts = xr.DataArray(members.sum(1), dims="bin")
+    means = xr.DataArray([float(sides.spread.values[one].mean()) for one in members], dims="bin")
     result["n_stimuli"] = describe(counts, "n_stimuli")
     result["dispersion_by_bin"] = describe(means, "dispersion_by_bin")
-    result.attrs["edges"] = bins.attrs["edges"]
+    result.attrs = {**stated(**parameters), "edges": sides.bins.attrs["edges"]}
     return result.assign_coords(bin=np.arange(n_bins))
 
 
-def rdms_by_bin(
+def binned_rsa_contrast(
     reps: xr.DataArray,
     target: xr.DataArray,
-    by: xr.DataArray,
+    dispersion: xr.DataArray,
+    n_bins: int = 3,
+    *,
+    average: Average | None = "rdm",
+    rdm_metric: str = "correlation",
+    method: str = "spearman",
+    strata: str | xr.DataArray | None = None,
+    n_permutations: int = 1000,
+    tail: Tail = "two-sided",
+    rng: np.random.Generator | int | None = None,
+) -> xr.Dataset:
+    """Trend of RSA over dispersion bins, and lowest against highest bin, when bins are permuted.
+
+    Parameters
+    ----------
+    reps, target, dispersion, n_bins, average, rdm_metric, method
+        As in ``binned_rsa``.
+    strata : str or DataArray, optional
+        A stimulus coordinate (category …) or values (stimulus): bins are permuted only inside its
+        values.
+    n_permutations : int
+        Permutations of which stimulus is in which bin, the same for all pairs.
+    tail : {"two-sided", "greater", "less"}
+        Which null contrasts count as extreme.
+    rng : Generator, int or None
+        Source of the permutations.
+
+    Returns
+    -------
+    Dataset
+        For every pair of RDMs: ``trend``, the least-squares slope of the bins' RSA per bin, and
+        ``low_minus_high``, the RSA of the lowest bin less that of the highest; ``trend_p_value``
+        and ``low_minus_high_p_value``, (1 + #{null at least as extreme}) / (1 + n_permutations).
+        NaN with a warning where a bin has fewer than 3 stimuli; p-values also where no stratum
+        has stimuli of two bins. Lazy in ``reps`` and ``target``; a
+        task holds two RDMs.
+
+    Raises
+    ------
+    SchemaError, ValueError
+        As ``binned_rsa``.
+
+    Notes
+    -----
+    Exchangeable under the null is the bin of a stimulus (inside strata); the RDMs are the same in
+    every permutation, ranked again inside the permuted bins. ``binned_rsa`` tests another null:
+    that inside a bin the target has nothing to do with the model. Bins of different spread of
+    distances differ in RSA without a difference in fit: match with ``strata``, or read the noise
+    ceilings of the bins.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from xconverge import rdm, stack_models
+    >>> ids = [f"s{i}" for i in range(30)]
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.standard_normal((30, 8))
+    >>> noisy = x + np.linspace(0, 3, 30)[:, None] * rng.standard_normal((30, 8))
+    >>> spread = xr.DataArray(np.arange(30.0), dims="stimulus", coords={"stimulus": ids})
+    >>> brain = rdm(stack_models({"brain": noisy}, stimuli=ids)).isel(model=0, drop=True)
+    >>> table = binned_rsa_contrast(stack_models({"a": x}, stimuli=ids), brain, spread,
+    ...     n_permutations=99, rng=0)
+    >>> bool(table["trend"] < 0), float(table["trend_p_value"]) <= 0.05
+    (True, True)
+    """
+    choose("tail", tail, ["two-sided", "greater", "less"])
+    if n_permutations < 0 or n_bins < 2:
+        raise ValueError(f"n_permutations={n_permutations}, n_bins={n_bins}: at least 0 and 2")
+    sides = _binned(reps, target, dispersion, n_bins, average, rdm_metric, method)
+    groups = strata_of(strata, (sides.spread, sides.models))
+    rank = xr.DataArray(natural_rank(sides.bins.indexes["stimulus"]), dims="stimulus")
+    seed, stream = seed_of(rng)
+    value, p_value = apply(
+        contrast_test,
+        sides.models,
+        sides.target,
+        sides.bins.reset_coords(drop=True).drop_vars("stimulus"),
+        rank,
+        xr.zeros_like(rank) if groups is None else groups.drop_vars("stimulus"),
+        core=[["stimulus", "stimulus_2"]] * 2 + [["stimulus"]] * 3,
+        out=[["_contrast"]] * 2,
+        sizes={"_contrast": 2},
+        dtypes=[np.float64] * 2,
+        n_bins=n_bins,
+        method=METHODS[method].function,
+        n_permutations=n_permutations,
+        seed=stream,
+        tail=tail,
+    )
+    parts = {
+        name + suffix: part.isel(_contrast=i)
+        for i, name in enumerate(("trend", "low_minus_high"))
+        for suffix, part in (("", value), ("_p_value", p_value))
+    }
+    return described(
+        parts,
+        **sides.attrs,
+        n_bins=n_bins,
+        n_permutations=n_permutations,
+        tail=tail,
+        strata=strata_name(strata),
+        seed=seed,
+    )
+
+
+class _Binned(NamedTuple):
+    """Model and target RDMs, dispersion and its bins over the same stimuli."""
+
+    models: xr.DataArray
+    target: xr.DataArray
+    spread: xr.DataArray
+    bins: xr.DataArray
+    attrs: dict[str, Any]
+
+
+def _binned(
+    reps: xr.DataArray,
+    target: xr.DataArray,
+    dispersion: xr.DataArray,
     n_bins: int,
     average: Average | None,
-    metric: str,
+    rdm_metric: str,
     method: str,
-    join: Join,
-) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray, xr.DataArray, int]:
-    """Model and target RDMs, dispersion, its bins, and how many stimuli were dropped."""
+) -> _Binned:
     choose("method", method, METHODS)
     if average is not None:
         choose("average", average, ["rdm", "representation"])
     reps = check_representations(reps)
-    second = "stimulus_2"
-    if second not in getattr(target, "dims", ()):
-        target = rdm(target, metric)
+    spread = check_only(dispersion, "stimulus", what="dispersion")
+    attrs = {
+        "metric": method, "rdm_metric": rdm_metric, "average": average or "none",
+        "dispersion_metric": dispersion.attrs.get("metric"),
+        **pairing_attrs(reps, target, dispersion),
+    }  # fmt: skip
+    if "stimulus_2" not in getattr(target, "dims", ()):
+        target = rdm(target, rdm_metric)
     if average == "representation":
         check_shared(reps, "average='representation'")
-    reps, by, dropped = join_labels(reps, by, "stimulus", join, ("reps", "by"))
-    if join == "inner":
-        common = reps.indexes["stimulus"].intersection(target.indexes["stimulus"], sort=False)
-        dropped += reps.sizes["stimulus"] - len(common)
-        reps, by = reps.sel({"stimulus": common}), by.sel({"stimulus": common})
-        target = target.sel({"stimulus": common, second: common})
-    bins = dispersion_bins(by, n_bins)
-    models = _model_rdm(reps, average, metric)
-    models, target, _ = join_rdms(models, target, "exact")
-    return on_side(models, "model", "_a"), on_side(target, "model", "_b"), by, bins, dropped
+    (reps, spread, target), _ = join_all("exact", reps=reps, dispersion=spread, target=target)
+    return _Binned(
+        on_side(_model_rdm(reps, average, rdm_metric), "model", "_a"),
+        on_side(target, "model", "_b"),
+        spread,
+        dispersion_bins(spread, n_bins),
+        attrs,
+    )
 
 
-def _model_rdm(reps: xr.DataArray, average: Average | None, metric: str) -> xr.DataArray:
+def _model_rdm(reps: xr.DataArray, average: Average | None, rdm_metric: str) -> xr.DataArray:
     if average == "representation":
         reps = reps.mean("model")
-    models = rdm(reps, metric)
+    models = rdm(reps, rdm_metric)
     return models.mean("model") if average == "rdm" else models

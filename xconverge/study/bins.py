@@ -52,3 +52,17 @@ def dispersion_bins(dispersion: xr.DataArray, n_bins: int = 3) -> xr.DataArray:
     return describe(
         result, "bin", n_bins=n_bins, edges=edges.tolist(), of=str(dispersion.name or "values")
     )
+
+
+def bin_labels(n_bins: int) -> list[str]:
+    """Bins as people read them, the lowest first: ``1 of 3``, where data count from 0."""
+    return [f"{number} of {n_bins}" for number in range(1, n_bins + 1)]
+
+
+SUBSET = "subset"
+"""Dim of results that say the same of all stimuli and of each bin."""
+
+
+def subset_labels(n_bins: int) -> list[str]:
+    """Labels of ``subset``: all stimuli, then the bins."""
+    return ["all", *bin_labels(n_bins)]

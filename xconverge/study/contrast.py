@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge.engine.pair import PairOn, Repeats, paired, refuse_keep, told_of
+from xconverge.engine.pair import Pair, pairing_attrs, refuse_repeats
 from xconverge.engine.resampling import strata_of
 from xconverge.kernels import subsets as kernels
 from xconverge.kernels.permutations import as_extreme, corrected
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import check_only
-from xconverge.labels.joins import Join, join_labels, natural_rank
-from xconverge.labels.variables import describe
-from xconverge.measures.alignment import alignment, sides
+from xconverge.labels.joins import join_labels, natural_rank
+from xconverge.labels.variables import described
+from xconverge.measures.alignment import alignment
 from xconverge.study.subset_scores import scores_inside
 
 ENDS = ("low", "high")
@@ -36,9 +36,6 @@ def subset_contrast(
     match_bins: int = 5,
     k: int = 10,
     level: float = 0.95,
-    join: Join = "exact",
-    pair_on: PairOn | None = None,
-    repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
 ) -> xr.Dataset:
     """Do the stimuli of low dispersion align better than others, those of high dispersion worse?
@@ -65,15 +62,6 @@ def subset_contrast(
         Neighbours.
     level : float
         Share of random subsets between ``random_lower`` and ``random_upper``.
-    join : {"exact", "inner"}
-        Refuse differing sets of stimuli, or keep those that all have.
-    pair_on : str or (str, str), optional
-        To pair by a stimulus coordinate instead of the labels, as ``pair`` does; two names are
-        those of ``a`` and of ``b``.
-    repeats : {"mean", "keep"}
-        Rows of one value of ``pair_on`` are averaged; ``"keep"`` is refused, see ``pair``.
-        Dispersion, ``match`` and ``groups`` carry the labels of their side, or those of the
-        pairing.
     rng : Generator, int or None
         Source of the subsets, which follow labels.
 
@@ -123,49 +111,46 @@ def subset_contrast(
     ...     pool="full"))
     True
     """
-    refuse_keep(repeats, "subset_contrast")
-    a, b, dispersion, match, groups = paired(
-        pair_on, repeats, a=a, b=b, dispersion=dispersion, match=match, groups=groups)  # fmt: skip
+    refuse_repeats("subset_contrast", dispersion, a, b)
     if size < 1 or n_random < 1 or match_bins < 1:
         raise ValueError(f"size={size}, n_random={n_random}, match_bins={match_bins}: at least 1")
-    a, b, dropped = sides(a, b, join)
+    pair = Pair(a, b, rng)
     spread = check_only(dispersion, "stimulus", what="dispersion")
-    a, spread, more = join_labels(a, spread, "stimulus", join, ("a", "dispersion"))
-    b, _, _ = join_labels(b, a, "stimulus", "inner")
-    rank = natural_rank(a.indexes["stimulus"])
+    _, spread, _ = join_labels(pair.a, spread, "stimulus", "exact", ("a", "dispersion"))
+    cells = _cells(match, groups, match_bins, a, b)
+    rank = natural_rank(spread.indexes["stimulus"])
     pairs = ["model_a", "model_b"]
-    shares = alignment(a, b, k=k)
-    each = shares.mean(pairs).transpose("stimulus").values
+    each = alignment(pair.a, pair.b, k=k).mean(pairs).transpose("stimulus").values
     values = np.where(np.isnan(each), np.nan, spread.values.astype(np.float64))
     usable = np.isfinite(values)
-    n = len(values)
-    if usable.sum() < 2 * size:
+    enough = usable.sum() >= 2 * size
+    if not enough:
         _warn(
             f"two subsets of {size} need at least {2 * size} stimuli with a dispersion and a "
             f"score, there are {usable.sum()}: NaN; ask for a smaller size"
         )
     elif size <= k:
         _warn(f"neighbours inside a subset need a size above k={k}, got {size}: NaN inside")
-    seeds = np.random.default_rng(rng).integers(2**63, size=3)
-    controls = _controls(
-        values, rank, size, n_random, seeds, _cells(match, groups, match_bins, a, b)
-    )
-    ready = usable.sum() >= 2 * size
+    # three streams: random pairs, controls of the low subset, controls of the high one
+    seeds = np.random.default_rng(pair.seed).integers(2**63, size=3)
+    controls = _controls(values, rank, size, n_random, seeds, cells)
     table = np.full((len(controls), 2, 2, n_random + 1), np.nan)
-    for (i, memberships), (e, _) in (
-        (pair, end) for pair in enumerate(controls.values()) for end in enumerate(ENDS)
-    ):
-        members = memberships[e]
-        if ready and members is not None:
+    for i, ends in enumerate(controls.values()):
+        for e, members in enumerate(ends):
+            if members is None:
+                continue
             table[i, e, 0] = members @ np.where(usable, each, 0.0) / size
             if size > k:
-                inside = scores_inside(a, b, members, k).mean(pairs).transpose("subset")
-                table[i, e, 1, : inside.sizes["subset"]] = inside.values
+                inside = scores_inside(pair.a, pair.b, members, k)
+                means = inside.mean(pairs).transpose("subset").values
+                table[i, e, 1, : len(means)] = means
+    n = len(values)
     chances = {"full": k / (n - 1), "inside": k / (size - 1) if size > 1 else np.nan}
     parameters = {
         "metric": "mutual_knn", "k": k, "size": size, "n_random": n_random,
-        "match_bins": match_bins if len(controls) > 1 else None, "n_dropped": dropped + more,
-        "dispersion_metric": dispersion.attrs.get("metric"), **told_of(pair_on, repeats),
+        "match_bins": match_bins if len(controls) > 1 else None,
+        "dispersion_metric": dispersion.attrs.get("metric"), "level": level, "seed": pair.seed,
+        **pairing_attrs(a, b, dispersion),
     }  # fmt: skip
     return _described(table, list(controls), chances, level, parameters)
 
@@ -186,7 +171,6 @@ def _cells(
     for number, one in enumerate([match] if isinstance(match, xr.DataArray) else match):
         what = f"match {one.name or number}"
         one = check_only(one, "stimulus", what=what)
-        one = one.isel({"stimulus": one.indexes["stimulus"].isin(a.indexes["stimulus"])})
         _, one, _ = join_labels(a, one, "stimulus", "exact", ("a", what))
         codes.append(kernels.cells_of(one.values.astype(np.float64), match_bins))
     numbers = strata_of(groups, (a, b))
@@ -232,18 +216,22 @@ def _described(
     level: float,
     parameters: dict[str, object],
 ) -> xr.Dataset:
-    """What scores (control, subset, pool, draw), the subset's own first, say."""
+    """What scores (control, subset, pool, draw), the subset's own first, say.
+
+    The subset's own score is the same whatever it is compared with: it stands once.
+    """
     dims = ("control", "subset", "pool")
     own, drawn = table[0, :, :, 0], table[..., 1:]
     observed = own[None, :, :, None]
-    done = np.isfinite(drawn)
-    count = done.sum(-1)
+    # an interrupt leaves draws undone: those that are done count
+    count = np.isfinite(drawn).sum(-1)
 
     def tail(end: str) -> Array:
         reached = as_extreme(drawn, observed, end).sum(-1)
         return np.where(count > 0, (1 + reached) / (1 + count), np.nan)
 
     greater, less = tail("greater"), tail("less")
+    # nanquantile warns of all-NaN slices: where nothing was drawn it sees zeros, and NaN follows
     filled = np.where((count > 0)[..., None], drawn, 0.0)
     ends = np.nanquantile(filled, [(1 - level) / 2, (1 + level) / 2], axis=-1)
     lower, upper, mean = (
@@ -267,13 +255,8 @@ def _described(
         "low_minus_high": (dims[2:], gap),
         "low_minus_high_p_value": (dims[2:], np.where(np.isnan(gap), np.nan, gap_p)),
     }
-    coords = {
-        name: pd.Index(values, dtype=object)
-        for name, values in (("control", controls), ("subset", ENDS), ("pool", POOLS))
-    }
-    return xr.Dataset(
-        {
-            name: describe(xr.DataArray(value, dims=names), name, **parameters)
-            for name, (names, value) in variables.items()
-        }
-    ).assign_coords(coords)
+    labels = {"control": controls, "subset": ENDS, "pool": POOLS}
+    return described(
+        {name: xr.DataArray(value, dims=names) for name, (names, value) in variables.items()},
+        **parameters,
+    ).assign_coords({name: pd.Index(values, dtype=object) for name, values in labels.items()})

@@ -9,14 +9,14 @@ import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import apply
-from xconverge.engine.pair import PairOn, Repeats, paired, told_of
-from xconverge.engine.resampling import strata_name, strata_of
+from xconverge.engine.pair import pairing_attrs
+from xconverge.engine.resampling import seed_of, strata_name, strata_of
 from xconverge.kernels.ranks import bin_means, quantile_bins, rank_correlations
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import check_dims, check_labels, check_only
-from xconverge.labels.joins import Join, join_labels, natural_rank, on_side, take
+from xconverge.labels.joins import join_labels, natural_rank, on_side, take
 from xconverge.labels.messages import SchemaError, choose, listing
-from xconverge.labels.variables import describe
+from xconverge.labels.variables import describe, stated
 
 Tail = Literal["two-sided", "greater", "less"]
 
@@ -30,9 +30,6 @@ def modulation(
     strata: str | xr.DataArray | None = None,
     n_permutations: int = 10_000,
     tail: Tail = "two-sided",
-    join: Join = "exact",
-    pair_on: PairOn | None = None,
-    repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
 ) -> xr.Dataset:
     """Rank correlation of dispersion with alignment, for every model pair and for their mean.
@@ -58,15 +55,6 @@ def modulation(
         where the p-values are NaN.
     tail : {"two-sided", "greater", "less"}
         Which null correlations count as extreme.
-    join : {"exact", "inner"}
-        Refuse differing sets of stimuli, or keep those that all have.
-    pair_on : str or (str, str), optional
-        To pair by a stimulus coordinate instead of the labels, as ``pair`` does; two names are
-        those of ``dispersion`` and of ``alignment``.
-    repeats : {"mean", "keep"}
-        Rows of one value of ``pair_on``: averaged, or each kept along a dim ``repeat``.
-        Rows of dispersion can only be averaged. Covariates and strata carry the labels of their
-        side, or those of the pairing.
     rng : Generator, int or None
         Source of the permutations; the same one gives the same p-values, whatever the chunking.
 
@@ -103,48 +91,48 @@ def modulation(
     >>> round(float(result["correlation"]), 6), float(result["p_value"]) < 0.01
     (-1.0, True)
     """
-    dispersion, alignment, covariates, strata = paired(
-        pair_on, repeats, dispersion=dispersion, alignment=alignment, covariates=covariates, strata=strata)  # fmt: skip
     choose("tail", tail, ["two-sided", "greater", "less"])
     if n_permutations < 0 or n_bins < 2:
         raise ValueError(f"n_permutations={n_permutations}, n_bins={n_bins}: at least 0 and 2")
     alignment = check_dims(alignment, "stimulus", what="alignment")
     check_labels(alignment, "stimulus", what="alignment")
-    side = "model_a"
-    dispersion = _of_models(dispersion, "dispersion", alignment)
-    names = ("dispersion", "alignment")
-    dispersion, alignment, dropped = join_labels(dispersion, alignment, "stimulus", join, names)
     covariates = [covariates] if isinstance(covariates, xr.DataArray) else list(covariates)
-    aside = _covariates(covariates, dispersion, alignment)
-    own = side in dispersion.dims or side in aside.dims
-    if own:
-        dispersion, aside = (
-            part if side in part.dims else part.expand_dims({side: alignment.indexes[side]})
-            for part in (dispersion, aside)
-        )
-    groups = strata_of(strata, (dispersion, alignment))
-    rank = xr.DataArray(natural_rank(dispersion.indexes["stimulus"]), dims="stimulus")
-    sides = [dim for dim in (side, "model_b") if dim in alignment.dims]
-    seed = int(np.random.default_rng(rng).integers(2**63))
+    seed, stream = seed_of(rng)
     parameters = {
         "metric": "spearman", "n_permutations": n_permutations, "tail": tail,
-        "n_covariates": len(covariates), "n_dropped": dropped, "strata": strata_name(strata),
+        "n_covariates": len(covariates), "strata": strata_name(strata),
         "dispersion_metric": dispersion.attrs.get("metric"),
         "dispersion_without": dispersion.attrs.get("leave_out"),
-        "alignment_metric": alignment.attrs.get("metric"), **told_of(pair_on, repeats),
+        "alignment_metric": alignment.attrs.get("metric"), "seed": seed,
+        **pairing_attrs(dispersion, alignment, *covariates),
     }  # fmt: skip
-    lead = [side] if own else []
-    tables = {}
-    for suffix, scores in (
-        ("", alignment),
-        *([] if own else [("_of_mean", alignment.mean(sides))]),
-    ):
-        dims = sides if suffix == "" else []
+    spread = _of_models(dispersion, "dispersion", alignment)
+    spread, alignment, _ = join_labels(
+        spread, alignment, "stimulus", "exact", ("dispersion", "alignment")
+    )
+    partialled = _covariates(covariates, spread, alignment)
+    of_each_model = "model_a" in spread.dims or "model_a" in partialled.dims
+    if of_each_model:
+        spread, partialled = (
+            part
+            if "model_a" in part.dims
+            else part.expand_dims({"model_a": alignment.indexes["model_a"]})
+            for part in (spread, partialled)
+        )
+    groups = strata_of(strata, (spread, alignment))
+    rank = xr.DataArray(natural_rank(spread.indexes["stimulus"]), dims="stimulus")
+    pair_dims = [dim for dim in ("model_a", "model_b") if dim in alignment.dims]
+    scores = {"": (alignment, pair_dims)}
+    if not of_each_model:
+        scores["_of_mean"] = (alignment.mean(pair_dims), [])
+    lead = ["model_a"] if of_each_model else []
+    table = {}
+    for suffix, (values, dims) in scores.items():
         parts = apply(
             _one_table,
-            dispersion,
-            scores,
-            aside,
+            spread,
+            values,
+            partialled,
             rank,
             xr.zeros_like(rank) if groups is None else groups,
             core=[
@@ -156,19 +144,19 @@ def modulation(
             dtypes=[np.float64, np.float64, np.int64, *[np.float64] * 3],
             n_bins=n_bins,
             n_permutations=n_permutations,
-            seed=seed,
+            seed=stream,
             tail=tail,
         )  # fmt: skip
-        found = dict(zip(_NAMES[: 6 if suffix == "" else 4], parts, strict=False))
-        for name, value in found.items():
-            described = describe(value, name, **parameters)
-            tables[f"{name}{suffix}"] = described.rename(f"{name}{suffix}")
+        # the mean over pairs of one row is the row itself: it is said once
+        for name, part in zip(_NAMES[: 4 if suffix else 6], parts, strict=False):
+            result = describe(part, name, **parameters)
+            table[f"{name}{suffix}"] = result.rename(f"{name}{suffix}")
     means = apply(
-        _mean_in_bins, dispersion, dispersion, core=[["stimulus"]] * 2, out=[["bin"]],
+        _mean_in_bins, spread, spread, core=[["stimulus"]] * 2, out=[["bin"]],
         sizes={"bin": n_bins}, n_bins=n_bins,
     )  # fmt: skip
-    tables["dispersion_by_bin"] = describe(means, "dispersion_by_bin")
-    return xr.Dataset(tables).assign_coords(bin=np.arange(n_bins))
+    table["dispersion_by_bin"] = describe(means, "dispersion_by_bin")
+    return xr.Dataset(table, attrs=stated(**parameters)).assign_coords(bin=np.arange(n_bins))
 
 
 _NAMES = (
@@ -182,20 +170,19 @@ def _of_models(array: xr.DataArray, what: str, alignment: xr.DataArray) -> xr.Da
     if "model" not in array.dims:
         return check_only(array, "stimulus", what=what)
     check_labels(array, "model", "stimulus", what=what)
-    side = "model_a"
-    if set(array.dims) != {"model", "stimulus"} or side not in alignment.dims:
+    if set(array.dims) != {"model", "stimulus"} or "model_a" not in alignment.dims:
         raise SchemaError(
             f"{what} has the dims {list(map(str, array.dims))} and alignment "
             f"{list(map(str, alignment.dims))}: {what} needs 'stimulus', and 'model' "
-            f"only where alignment has {side!r}"
+            "only where alignment has 'model_a'"
         )
-    wanted = alignment.indexes[side]
+    wanted = alignment.indexes["model_a"]
     missing = wanted[~wanted.isin(array.indexes["model"])]
     if len(missing):
         raise SchemaError(
-            f"{what} has no model {listing(missing)}, which alignment has as {side!r}"
+            f"{what} has no model {listing(missing)}, which alignment has as 'model_a'"
         )
-    return on_side(take(array, "model", wanted), "model", "_a").transpose(side, "stimulus")
+    return on_side(take(array, "model", wanted), "model", "_a").transpose("model_a", "stimulus")
 
 
 def _covariates(
@@ -203,16 +190,16 @@ def _covariates(
 ) -> xr.DataArray:
     """Covariates (…, covariate, stimulus), the first a constant: dask maps over no empty dim."""
     index = dispersion.indexes["stimulus"]
-    first = xr.DataArray(np.zeros(len(index)), dims="stimulus", coords={"stimulus": index})
-    aligned = [first]
+    constant = xr.DataArray(np.zeros(len(index)), dims="stimulus", coords={"stimulus": index})
+    aligned = [constant]
     for number, covariate in enumerate(covariates):
         what = f"covariate {covariate.name or number}"
-        one = _of_models(covariate, what, alignment).reset_coords(drop=True)
-        one = one.isel({"stimulus": one.indexes["stimulus"].isin(index)})
-        _, one, _ = join_labels(dispersion, one, "stimulus", "exact", ("dispersion", what))
-        aligned.append(one.astype(np.float64))
-    broadcast = xr.broadcast(*aligned)
-    whole = xr.concat(broadcast, "_covariate", coords="minimal", compat="override", join="exact")
+        values = _of_models(covariate, what, alignment).reset_coords(drop=True)
+        _, values, _ = join_labels(dispersion, values, "stimulus", "exact", ("dispersion", what))
+        aligned.append(values.astype(np.float64))
+    whole: xr.DataArray = xr.concat(
+        xr.broadcast(*aligned), "_covariate", coords="minimal", compat="override", join="exact"
+    )
     return whole
 
 
@@ -227,9 +214,11 @@ def _one_table(
     seed: int,
     tail: str,
 ) -> tuple[Array, Array, Array, Array, float, float]:
+    """What ``modulation`` says of scores (A, B, n), (A, n), (B, n) or (n)."""
     shape = scores.shape[:-1]
     rows = scores.reshape(-1, scores.shape[-1])
     own = np.atleast_2d(dispersion)
+    # rows run over model_b fastest, so rows of one model_a lie side by side
     which = np.arange(len(rows)) * len(own) // max(len(rows), 1)
     correlation, p_value, count, mean, of_mean = rank_correlations(
         own,

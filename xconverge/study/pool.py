@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from xconverge.engine.pair import PairOn, Repeats, paired, refuse_keep, told_of
+from xconverge.engine.pair import Pair, refuse_repeats
 from xconverge.kernels.permutations import corrected
 from xconverge.kernels.subsets import disjoint_pairs
-from xconverge.labels.joins import Join, natural_rank
-from xconverge.labels.variables import describe
-from xconverge.measures.alignment import sides
+from xconverge.labels.joins import natural_rank
+from xconverge.labels.variables import described
 from xconverge.study.subset_scores import scores_inside
 
 
@@ -23,9 +22,6 @@ def pool_curve(
     *,
     k: int = 10,
     n_repeats: int = 20,
-    join: Join = "exact",
-    pair_on: PairOn | None = None,
-    repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
 ) -> xr.Dataset:
     """Mutual-kNN alignment in random pools of growing size, at fixed k and at fixed k/n.
@@ -40,10 +36,6 @@ def pool_curve(
         Neighbours; at fixed k/n the same share of a smaller pool, at least 1.
     n_repeats : int
         Random pools of every size.
-    join, pair_on
-        As in ``alignment``.
-    repeats : {"mean", "keep"}
-        Rows of one value of ``pair_on`` are averaged; ``"keep"`` is refused, see ``pair``.
     rng : Generator, int or None
         Source of the pools, which follow labels.
 
@@ -74,10 +66,9 @@ def pool_curve(
     >>> curve["k"].sel(neighbors="fixed_share").values.tolist()
     [1, 2, 5]
     """
-    refuse_keep(repeats, "pool_curve")
-    a, b = paired(pair_on, repeats, a=a, b=b)
-    a, b, dropped = sides(a, b, join)
-    n = a.sizes["stimulus"]
+    refuse_repeats("pool_curve", a, b)
+    pair = Pair(a, b, rng)
+    n = pair.a.sizes["stimulus"]
     if sizes is None:
         sizes = sorted({n // 8, n // 4, n // 2, n} - set(range(k + 1)))
     wrong = [size for size in sizes if not k < size <= n]
@@ -86,37 +77,34 @@ def pool_curve(
             f"sizes={list(sizes)}, n_repeats={n_repeats}: sizes must be above k={k} and at most "
             f"{n}, the number of stimuli; n_repeats at least 1"
         )
-    rank = natural_rank(a.indexes["stimulus"])
-    seeds = np.random.default_rng(rng).integers(2**63, size=len(sizes))
-    shares = np.array([[k, max(1, round(k * size / n))] for size in sizes])
-    parts, deviations = [], np.empty(shares.shape)
+    rank = natural_rank(pair.a.indexes["stimulus"])
+    seeds = np.random.default_rng(pair.seed).integers(2**63, size=len(sizes))
+    neighbors = np.array([[k, max(1, round(k * size / n))] for size in sizes])
+    pairs = ["model_a", "model_b"]
+    parts, deviations = [], np.empty(neighbors.shape)
     for number, (size, seed) in enumerate(zip(sizes, seeds, strict=True)):
+        # the whole set is one pool: drawing it again gives it again
         members, _ = disjoint_pairs(
             np.ones(n, bool), rank, size, n_repeats if size < n else 1, int(seed)
         )
-        both = [scores_inside(a, b, members, int(own)) for own in shares[number]]
+        both = [scores_inside(pair.a, pair.b, members, int(own)) for own in neighbors[number]]
         parts.append(xr.concat([one.mean("subset") for one in both], "neighbors"))
-        pairs = ["model_a", "model_b"]
         deviations[number] = [float(one.mean(pairs).std("subset")) for one in both]
     score = xr.concat(parts, "pool_size", coords="minimal", compat="override")
     score = score.transpose("pool_size", "neighbors", "model_a", "model_b", ...)
-    chance = xr.DataArray(shares / (np.array(sizes)[:, None] - 1), dims=("pool_size", "neighbors"))
+    dims = ("pool_size", "neighbors")
+    chance = xr.DataArray(neighbors / (np.array(sizes)[:, None] - 1), dims=dims)
     level = chance.broadcast_like(score).transpose(*score.dims)
-    parameters = {"metric": "mutual_knn", "n_repeats": n_repeats, "n_dropped": dropped} | told_of(
-        pair_on, repeats
-    )
-    return xr.Dataset(
+    return described(
         {
-            "alignment": describe(score, "alignment", **parameters),
-            "corrected": describe(
-                score.copy(data=corrected(score.values, level.values, 1.0)),
-                "corrected",
-                **parameters,
-            ),
-            "chance": describe(chance, "chance", **parameters),
-            "k": describe(chance.copy(data=shares), "k", **parameters),
-            "standard_deviation": describe(
-                chance.copy(data=deviations), "standard_deviation", **parameters
-            ),
-        }
+            "alignment": score,
+            "corrected": score.copy(data=corrected(score.values, level.values, 1.0)),
+            "chance": chance,
+            "k": xr.DataArray(neighbors, dims=dims),
+            "standard_deviation": xr.DataArray(deviations, dims=dims),
+        },
+        metric="mutual_knn",
+        n_repeats=n_repeats,
+        seed=pair.seed,
+        **pair.attrs,
     ).assign_coords(pool_size=sizes, neighbors=["fixed_k", "fixed_share"])

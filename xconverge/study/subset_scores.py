@@ -25,13 +25,12 @@ def scores_inside(a: xr.DataArray, b: xr.DataArray, members: Array, k: int) -> x
         real = widths(side, what)
         if "model" not in real.dims:
             real = real.expand_dims({"model": side.indexes["model"]})
-        inside = f"feature_{what}"
-        parts += [
-            on_side(side.rename({"feature": inside}), "model", f"_{what}").drop_vars("stimulus")
-        ]
-        parts += [on_side(real, "model", f"_{what}")]
-        core += [[f"model_{what}", "stimulus", inside], [f"model_{what}"]]
+        features = f"feature_{what}"
+        rows = side.rename({"feature": features}).drop_vars("stimulus")
+        parts += [on_side(part, "model", f"_{what}") for part in (rows, real)]
+        core += [[f"model_{what}", "stimulus", features], [f"model_{what}"]]
     blocks = -(-len(members) // SUBSETS_AT_ONCE)
+    # a block is of one size: the last one is filled up with the first subsets, cut off below
     filled = members[np.arange(blocks * SUBSETS_AT_ONCE) % len(members)]
     chosen = xr.DataArray(
         filled.reshape(blocks, SUBSETS_AT_ONCE, -1), dims=("_block", "_member", "stimulus")

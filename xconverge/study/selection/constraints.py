@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -13,27 +13,72 @@ from xconverge.engine.resampling import per_label
 from xconverge.kernels import subsets as kernels
 from xconverge.kernels.vectors import Array, working_dtype
 from xconverge.labels.checks import check_only
-from xconverge.labels.joins import natural_rank, square_rdm
+from xconverge.labels.joins import join_all, natural_rank
 from xconverge.labels.messages import SchemaError, listing
 
 Quotas = int | Mapping[Any, int]
 Labels = xr.Dataset | xr.DataArray | Iterable[str]
 
 
+class Constraints(TypedDict, total=False):
+    """Keywords of every selection: what a set of stimuli must hold (see ``select_stimuli``)."""
+
+    groups: str | xr.DataArray | None
+    quotas: Quotas | None
+    match: str | xr.DataArray | Sequence[str | xr.DataArray]
+    match_bins: int
+    distances: xr.DataArray | None
+    min_distance: float | None
+
+
 class Rules(NamedTuple):
-    """The arguments that say what a set must hold."""
+    """The constraints of one selection, and the set that it is matched to."""
 
     groups: str | xr.DataArray | None = None
     quotas: Quotas | None = None
     match: str | xr.DataArray | Sequence[str | xr.DataArray] = ()
     match_bins: int = 5
-    match_to: Labels | None = None
     distances: xr.DataArray | None = None
     min_distance: float | None = None
+    match_to: Labels | None = None
+
+    @property
+    def matched(self) -> list[str | xr.DataArray]:
+        """What the set is matched by."""
+        return [self.match] if isinstance(self.match, str | xr.DataArray) else list(self.match)
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """What a selection says of its constraints."""
+        quotas = self.quotas
+        if isinstance(quotas, Mapping):
+            quotas = {str(name): int(count) for name, count in quotas.items()}
+        return {
+            "groups": None if self.groups is None else _name(self.groups),
+            "quotas": quotas,
+            "match": [_name(one) for one in self.matched] or None,
+            "match_bins": self.match_bins if self.matched else None,
+            "min_distance": self.min_distance,
+        }
+
+
+def rules_of(call: str, constraints: Constraints, match_to: Labels | None = None) -> Rules:
+    """Rules from the keywords of a call; others are an error."""
+    known = Constraints.__annotations__
+    unknown = [name for name in constraints if name not in known]
+    if unknown:
+        raise TypeError(
+            f"{call} has no argument {', '.join(unknown)}; constraints are {', '.join(known)}"
+        )
+    return Rules(**constraints, match_to=match_to)
+
+
+def _name(given: str | xr.DataArray) -> str:
+    return given if isinstance(given, str) else str(given.name or "given")
 
 
 class Code(NamedTuple):
-    """What stimuli are told apart by: numbers (N), or which of ``names``, -1 for none."""
+    """One property of the stimuli: numbers (N), or which of ``names``, -1 for none."""
 
     label: str
     values: Array
@@ -43,8 +88,9 @@ class Code(NamedTuple):
         """Number (N) of the quantile bin or name of each known stimulus, else -1."""
         if self.names is None:
             values = np.where(known, self.values, np.nan)
-            none = ~np.isfinite(values).any()
-            return np.full(len(values), -1) if none else kernels.cells_of(values, n_bins)
+            if not np.isfinite(values).any():
+                return np.full(len(values), -1)
+            return kernels.cells_of(values, n_bins)
         return np.where(known, self.values, -1)
 
     def word(self, number: int, n_bins: int) -> str:
@@ -55,13 +101,17 @@ class Code(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """Stimuli, the natural rank of their labels, what they are matched by, and which are near."""
+    """The stimuli of a selection, and everything that its rules ask about them.
+
+    ``rank`` is that of their labels, ``near`` (N, N) says which two are nearer than
+    ``min_distance``, ``measured`` (N) which have distances, ``reference`` (n) is ``match_to``.
+    """
 
     labels: pd.Index
     rank: Array
     codes: list[Code]
     near: Array | None
-    placed: Array
+    measured: Array
     reference: Array | None
     rules: Rules
 
@@ -74,8 +124,8 @@ class Cells(NamedTuple):
     words: list[str]
 
 
-def pool_of(sides: Sequence[xr.DataArray], n: int, rules: Rules) -> Pool:
-    """The stimuli of the first side with everything that the rules ask about them.
+def pool_of(sides: Sequence[xr.DataArray], n: int, rules: Rules, what: str) -> Pool:
+    """The stimuli of the first side, ``what``, with everything that the rules ask about them.
 
     ``sides`` are arrays whose coordinates the rules may name.
     """
@@ -91,15 +141,14 @@ def pool_of(sides: Sequence[xr.DataArray], n: int, rules: Rules) -> Pool:
     codes = []
     if rules.groups is not None:
         codes.append(_code(per_label(rules.groups, sides, "groups"), False))
-    match = [rules.match] if isinstance(rules.match, str | xr.DataArray) else rules.match
-    for one in match:
+    for one in rules.matched:
         values = per_label(one, sides, "match")
         codes.append(_code(values, values.dtype.kind in "iuf"))
-    near, placed = _near(rules, index)
+    near, measured = _near(rules, sides[0], what)
     reference = None
     if rules.match_to is not None:
         reference = positions(rules.match_to, index, n, "match_to")
-    return Pool(index, natural_rank(index), codes, near, placed, reference, rules)
+    return Pool(index, natural_rank(index), codes, near, measured, reference, rules)
 
 
 def _code(values: xr.DataArray, binned: bool) -> Code:
@@ -138,21 +187,15 @@ def positions(given: Labels, index: pd.Index, n: int, what: str) -> Array:
     return np.asarray(where)
 
 
-def _near(rules: Rules, index: pd.Index) -> tuple[Array | None, Array]:
+def _near(rules: Rules, side: xr.DataArray, what: str) -> tuple[Array | None, Array]:
     """Which two stimuli are too near, and which stimuli have distances at all."""
     if rules.distances is None or rules.min_distance is None:
-        return None, np.ones(len(index), bool)
-    square = square_rdm(rules.distances, "distances")
-    square = check_only(square, "stimulus", "stimulus_2", what="distances")
-    where = square.indexes["stimulus"].get_indexer(index)
-    if (where < 0).any():
-        raise SchemaError(
-            f"distances has no stimulus {listing(index[where < 0])}; every stimulus that may be "
-            "chosen needs its distances"
-        )
-    values, there = whole_square(square, "distances")
+        return None, np.ones(side.sizes["stimulus"], bool)
+    square = check_only(rules.distances, "stimulus", "stimulus_2", what="distances")
+    (_, square), _ = join_all("exact", **{what: side, "distances": square})
+    values, measured = whole_square(square, "distances")
     near = values < rules.min_distance
-    return (near | near.T)[np.ix_(where, where)], there[where]
+    return near | near.T, measured
 
 
 def whole_square(square: xr.DataArray, what: str) -> tuple[Array, Array]:
@@ -161,22 +204,24 @@ def whole_square(square: xr.DataArray, what: str) -> tuple[Array, Array]:
     values = values.astype(working_dtype(values.dtype))
     np.fill_diagonal(values, np.nan)
     missing = np.isnan(values)
-    there = ~missing.all(1) & ~missing.all(0)
-    holes = missing[np.ix_(there, there)].sum(1) > 1
+    measured = ~missing.all(1) & ~missing.all(0)
+    # the diagonal, set to NaN above, is one missing value of each row
+    holes = missing[np.ix_(measured, measured)].sum(1) > 1
     if holes.any() or np.isinf(values).any():
         raise SchemaError(
             f"{what} has NaN or infinity between stimuli that have other distances: "
-            f"{listing(square.indexes['stimulus'][there][holes])}; a stimulus without distances is "
-            "NaN in all of its row and column"
+            f"{listing(square.indexes['stimulus'][measured][holes])}; a stimulus without distances "
+            "is NaN in all of its row and column"
         )
     np.fill_diagonal(values, 0)
-    return values, there
+    return values, measured
 
 
 def cells(pool: Pool, eligible: Array, n: int) -> Cells:
     """The cells of the stimuli that may be chosen, and how many of each a set of n has."""
-    known = eligible & pool.placed
+    known = eligible & pool.measured
     if pool.reference is not None:
+        # quantile bins are those of the stimuli to choose from and of those to be matched
         known[pool.reference] = True
     bins = pool.rules.match_bins
     codes = [code.numbers(known, bins) for code in pool.codes]
@@ -193,50 +238,50 @@ def cells(pool: Pool, eligible: Array, n: int) -> Cells:
     ]
     wanted = np.zeros(count, np.int64)
     if pool.reference is not None:
-        lost = number[pool.reference] < 0
-        if lost.any():
+        unmatched = number[pool.reference] < 0
+        if unmatched.any():
             raise SchemaError(
                 "match_to holds stimuli without a value to match: "
-                f"{listing(pool.labels[pool.reference[lost]])}"
+                f"{listing(pool.labels[pool.reference[unmatched]])}"
             )
         wanted = np.bincount(number[pool.reference], minlength=count)
         number[pool.reference] = -1
-    number = np.where(eligible & pool.placed, number, -1)
-    there = np.bincount(number[number >= 0], minlength=count)
-    if n > there.sum():
+    number = np.where(eligible & pool.measured, number, -1)
+    available = np.bincount(number[number >= 0], minlength=count)
+    if n > available.sum():
         raise SchemaError(
-            f"n={n} stimuli are wanted, and {there.sum()} of {len(number)} can be chosen: those "
-            "with a finite value of everything they are chosen, grouped and matched by, and not "
-            "in match_to. Ask for fewer, or drop what has missing values"
+            f"n={n} stimuli are wanted, and {available.sum()} of {len(number)} can be chosen: "
+            "those with a finite value of everything they are chosen, grouped and matched by, and "
+            "not in match_to. Ask for fewer, or drop what has missing values"
         )
     if pool.reference is None:
-        wanted = _wanted(pool, number, there, n)
-    short = np.flatnonzero(wanted > there)
+        wanted = _wanted(pool, number, available, n)
+    short = np.flatnonzero(wanted > available)
     if len(short):
         raise SchemaError(
             "too few stimuli can be chosen in "
             + "; ".join(
-                f"{words[i] or 'all'}: {wanted[i]} wanted, {there[i]} there" for i in short[:5]
+                f"{words[i] or 'all'}: {wanted[i]} wanted, {available[i]} there" for i in short[:5]
             )
             + ". Ask for fewer, for fewer match_bins, or match less"
         )
     return Cells(number, wanted, words)
 
 
-def _wanted(pool: Pool, number: Array, there: Array, n: int) -> Array:
+def _wanted(pool: Pool, number: Array, available: Array, n: int) -> Array:
     """Each cell's share of the pool, or of the quota of its group."""
     if pool.rules.quotas is None:
-        return kernels.apportioned(there, n)
+        return kernels.apportioned(available, n)
     group = pool.codes[0]
-    wanted = np.zeros(len(there), np.int64)
+    wanted = np.zeros(len(available), np.int64)
     for one, count in enumerate(_quotas(pool.rules.quotas, group.names or [], n)):
         mine = np.unique(number[(group.values == one) & (number >= 0)])
-        if count > there[mine].sum():
+        if count > available[mine].sum():
             raise SchemaError(
-                f"{group.word(one, 0)}: {count} stimuli are wanted, {there[mine].sum()} can be "
+                f"{group.word(one, 0)}: {count} stimuli are wanted, {available[mine].sum()} can be "
                 "chosen; lower its quota"
             )
-        wanted[mine] = kernels.apportioned(there[mine], count)
+        wanted[mine] = kernels.apportioned(available[mine], count)
     return wanted
 
 

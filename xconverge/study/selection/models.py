@@ -10,23 +10,21 @@ import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import apply
-from xconverge.engine.pair import PairOn, Repeats, paired, refuse_keep, told_of
+from xconverge.engine.pair import pairing_attrs, refuse_repeats
+from xconverge.engine.resampling import seed_of
 from xconverge.kernels import model_comparison as kernels
 from xconverge.kernels.ranks import quantile_bins
 from xconverge.kernels.split_half import halves
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import check_representations, group_numbers
-from xconverge.labels.joins import Join, join_labels, natural_rank
+from xconverge.labels.joins import join_all, natural_rank, square_rdm
 from xconverge.labels.messages import SchemaError, choose, listing
-from xconverge.labels.variables import describe
-from xconverge.measures.alignment import alignment
-from xconverge.measures.dispersion import MEASURES
+from xconverge.labels.variables import describe, described
 from xconverge.measures.layers import networks
-from xconverge.measures.rdm import METHODS, join_rdms, make_rdm
-from xconverge.study.leave_out import dispersion_without
-from xconverge.study.selection.prediction import cross_modal_prediction
+from xconverge.measures.rdm import METHODS, make_rdm
+from xconverge.study.bins import SUBSET, subset_labels
+from xconverge.study.leave_out import dispersion_of_others, owner_of_layers
 
-SUBSET = "subset"
 PER_MODEL = (
     "rsa", "standard_error", "lower", "upper", "p_value", "p_value_max_t", "ceiling_lower",
     "ceiling_upper",
@@ -37,24 +35,16 @@ PER_PAIR = ("difference", "difference_p_value", "difference_p_value_max_t")
 def select_models(
     reps: xr.DataArray,
     target: xr.DataArray,
-    by: xr.DataArray | None = None,
+    dispersion: xr.DataArray | None = None,
     *,
-    other: xr.DataArray | None = None,
-    measure: str = "neighborhood",
-    leave_out: str | None = None,
-    k: int = 10,
-    n_components: int | None = None,
     n_bins: int = 3,
-    metric: str = "correlation",
+    rdm_metric: str = "correlation",
     method: str = "spearman",
     over: Literal["stimulus", "both"] = "stimulus",
     level: float = 0.95,
     n_permutations: int = 1000,
     n_draws: int = 10_000,
     n_splits: int = 20,
-    join: Join = "exact",
-    pair_on: PairOn | None = None,
-    repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
 ) -> xr.Dataset:
     """Rank the models of one modality by their RSA with a brain, in each bin of dispersion.
@@ -68,23 +58,14 @@ def select_models(
         What the models are to be like: RDMs (stimulus, stimulus_2), with ``subject`` where there
         are several, or vectors (stimulus, feature), with ``subject``. Extra dims (``region`` …)
         are mapped over. A brain, behaviour, or a model of another modality.
-    by : DataArray, optional
-        Dispersion (stimulus) or (model, stimulus) that makes the bins; by default ``measure`` of
-        the *other* models, a set of bins for each model.
-    other : DataArray, optional
-        (model, stimulus, feature): another modality on the stimuli of ``reps``. With it the result
-        says whether cross-modal alignment, over all stimuli or those of low dispersion, predicts
-        ``rsa``: the variables of ``cross_modal_prediction`` with the prefix ``prediction_``.
-    measure : str
-        Any metric of ``dispersion``; a shared space is made of the other models alone.
-    leave_out : str, optional
-        Model coordinate (``family`` …) of what is left out of dispersion with the model that is
-        ranked; by default its network, or itself.
-    k, n_components : int
-        Of ``measure``, as in ``leave_out_modulation``; ``k`` also of mutual-kNN with ``other``.
+    dispersion : DataArray, optional
+        (stimulus) or (model, stimulus), as ``dispersion(leave_out=…)`` gives it: makes the bins.
+        By default the neighbourhood dispersion among the *other* networks, a set of bins for each
+        model: no model chooses the stimuli that it is judged by. For coordinate metrics
+        ``xconverge.study.leave_out.dispersion_of_others`` fits a space to the others alone.
     n_bins : int
         Quantile bins of dispersion.
-    metric : {"correlation", "cosine", "euclidean", "sqeuclidean"}
+    rdm_metric : {"correlation", "cosine", "euclidean", "sqeuclidean"}
         Distance between stimuli.
     method : {"spearman", "pearson", "cosine", "rho-a"}
         Comparison of RDMs, as in ``rsa``.
@@ -99,22 +80,13 @@ def select_models(
         Draws behind p-values that are corrected for the number of differences.
     n_splits : int
         Random halves of the stimuli on which layers, and the best model, are chosen.
-    join : {"exact", "inner"}
-        Refuse differing sets of stimuli, or keep those that all have.
-    pair_on : str or (str, str), optional
-        To pair by a stimulus coordinate instead of the labels, as ``pair`` does; two names are
-        those of ``reps`` and of ``target``.
-    repeats : {"mean", "keep"}
-        Rows of one value of ``pair_on`` are averaged; ``"keep"`` is refused, see ``pair``.
-        ``by`` and ``other`` carry the labels of one side, or those of the pairing, or have the
-        coordinate too.
     rng : Generator, int or None
         Source of permutations, draws and halves, which follow labels.
 
     Returns
     -------
     Dataset
-        In memory, over ``subset``: ``all`` stimuli, ``bin 0`` of the lowest dispersion, and so on.
+        In memory, over ``subset``: ``all`` stimuli, ``1 of 3`` of the lowest dispersion, and so on.
 
         * (model, subset): ``rsa``, the mean over subjects of the similarity with each, in [-1, 1];
           ``rank``, 1 the best; ``standard_error``, ``lower``, ``upper``; ``p_value``,
@@ -157,6 +129,9 @@ def select_models(
     around; so a score rests on half as many stimuli at a time. With layers, twice the median of
     the splits' p-values is the p-value (Meinshausen et al. 2009).
 
+    Whether cross-modal alignment would have ordered the models alike, over all stimuli or those of
+    low dispersion, is asked of ``rsa`` by ``cross_modal_prediction``.
+
     How often the best model is found, and how often intervals hold the truth: see
     ``docs/calibration.md``. Nili et al. (2014) for ceilings; Schütt et al. (2023). Everything is
     computed in memory: an RDM a model and subject.
@@ -168,106 +143,12 @@ def select_models(
     >>> brain = study["language"].isel(model=[0]).rename(model="subject")
     >>> table = select_models(study["vision"], brain, n_permutations=99, rng=0)
     >>> table["rsa"].dims, table["subset"].values.tolist()
-    (('model', 'subset'), ['all', 'bin 0', 'bin 1', 'bin 2'])
-    >>> low, high = table["rsa"].mean("model").sel(subset=["bin 0", "bin 2"]).values
+    (('model', 'subset'), ['all', '1 of 3', '2 of 3', '3 of 3'])
+    >>> low, high = table["rsa"].mean("model").sel(subset=["1 of 3", "3 of 3"]).values
     >>> bool(low > high)
     True
     """
-    refuse_keep(repeats, "select_models")
-    reps, target, by, other = paired(pair_on, repeats, reps=reps, target=target, by=by, other=other)
-    _check(measure, method, over, n_bins, level, n_permutations, n_draws, n_splits)
-    named: dict[str, Any] = {"model": "model", "stimulus": "stimulus", "feature": "feature"}
-    if "layer" in getattr(reps, "dims", ()):
-        reps = networks(reps, "reps")
-    reps = check_representations(reps)
-    target = _target_rdms(target, metric)
-    reps, target, dropped = _joined(reps, target, join)
-    layered = (
-        "network" in reps.coords and len(set(reps.coords["network"].values)) < reps.sizes["model"]
-    )
-    if layered and other is not None:
-        raise SchemaError(
-            "other=… needs one model a network: choose the layers first (layer_share), or call "
-            "cross_modal_prediction with an alignment of networks"
-        )
-    owner, names = group_numbers(reps, "network" if layered else "model")
-    without = leave_out or ("network" if layered else "model")
-    if by is None:
-        by = dispersion_without(reps, measure, without, k, n_components).compute()
-        by = by.reset_coords(drop=True)
-    spread, more = _by_model(by, reps, join)
-    reps = reps.sel({"stimulus": spread.indexes["stimulus"]})
-    second = "stimulus_2"
-    labels = {
-        "stimulus": spread.indexes["stimulus"],
-        second: spread.indexes["stimulus"].rename(second),
-    }
-    target = target.sel(labels).compute()
-    models = make_rdm(reps, metric).compute()
-    members, few = _members(models, target, spread, owner, n_bins)
-    rank = natural_rank(reps.indexes["stimulus"])
-    seeds = np.random.default_rng(rng).integers(2**63, size=3)
-    split = halves(rank, int(seeds[0]), n_splits)
-    result_dims = ["_network", SUBSET]
-    pair_dims = ["_network", "_network_2", SUBSET]
-    parts = apply(
-        kernels.rank_models,
-        models.rename({"model": "_layer"}),
-        target,
-        members,
-        xr.DataArray(owner, dims="_layer"),
-        xr.DataArray(rank, dims="stimulus"),
-        xr.DataArray(split, dims=("_split", "stimulus")),
-        core=[
-            ["_layer", "stimulus", second], ["subject", "stimulus", second],
-            ["_network", SUBSET, "stimulus"], ["_layer"], ["stimulus"], ["_split", "stimulus"],
-        ],
-        out=[result_dims] * len(PER_MODEL) + [pair_dims] * len(PER_PAIR) + [["_layer"], [SUBSET]],
-        sizes={"_network_2": len(names)},
-        dtypes=[np.float64] * (len(PER_MODEL) + len(PER_PAIR) + 2),
-        method=METHODS[method].function,
-        subjects=over == "both",
-        level=level,
-        n_permutations=n_permutations,
-        n_draws=n_draws,
-        seed=int(seeds[1]),
-    )  # fmt: skip
-    _warn(members, few, names)
-    parameters = {
-        "metric": method, "rdm_metric": metric, "over": over, "level": level,
-        "n_permutations": n_permutations, "n_splits": n_splits, "n_dropped": dropped + more,
-        "n_subjects": target.sizes["subject"], "dispersion_metric": by.attrs.get("metric"),
-        "dispersion_without": by.attrs.get("leave_out"), **told_of(pair_on, repeats),
-    }  # fmt: skip
-    table = xr.Dataset(dict(_described(parts, members, level, parameters)))
-    table = table.rename(_network="model", _network_2="model_2").assign_coords(
-        {"model": names, "model_2": names, SUBSET: _subsets(n_bins)}
-    )
-    table = _with_best(table, parameters)
-    if layered:
-        share = describe(parts[-2], "layer_share", **parameters).rename(_layer="layer")
-        labels_of = {"layer": reps.indexes["model"].to_numpy(), "network": ("layer", names[owner])}
-        return table.assign(layer_share=share.assign_coords(labels_of))
-    table = table.assign_coords(_model_coords(reps))
-    if other is None:
-        return table
-    agreement = alignment(reps, other, "mutual_knn", k=k, join=join, **named)
-    found = cross_modal_prediction(
-        agreement, by, table["rsa"].sel({SUBSET: "all"}, drop=True), n_bins=n_bins, level=level, n_permutations=n_permutations, join=join, rng=int(seeds[2]))  # fmt: skip
-    return table.merge(found.rename({name: f"prediction_{name}" for name in found.data_vars}))
-
-
-def _check(
-    measure: str,
-    method: str,
-    over: str,
-    n_bins: int,
-    level: float,
-    n_permutations: int,
-    n_draws: int,
-    n_splits: int,
-) -> None:
-    choose("measure", measure, MEASURES)
+    refuse_repeats("select_models", reps, target, dispersion)
     choose("method", method, [name for name, row in METHODS.items() if row.function.vector])
     choose("over", over, ["stimulus", "both"])
     if n_bins < 1 or not 0 < level < 1 or n_permutations < 0 or n_draws < 1 or n_splits < 1:
@@ -275,53 +156,101 @@ def _check(
             f"n_bins={n_bins}, n_draws={n_draws} and n_splits={n_splits} must be at least 1, "
             f"level={level} between 0 and 1, n_permutations={n_permutations} at least 0"
         )
+    reps = check_representations(
+        networks(reps, "reps") if "layer" in getattr(reps, "dims", ()) else reps
+    )
+    brain = _target_rdms(target, rdm_metric)
+    (reps, brain), _ = join_all("exact", reps=reps, target=brain)
+    by_network = owner_of_layers(reps) == "network"
+    owner, names = group_numbers(reps, "network" if by_network else "model")
+    if dispersion is None:
+        dispersion = dispersion_of_others(reps).reset_coords(drop=True)
+    spread = _of_each_model(dispersion, reps)
+    brain = brain.compute()
+    models = make_rdm(reps, rdm_metric).compute()
+    members, unbinned = _members(models, brain, spread, owner, n_bins)
+    rank = natural_rank(reps.indexes["stimulus"])
+    seed, _ = seed_of(rng)
+    # one stream for the halves, one for permutations and draws
+    streams = np.random.default_rng(seed).integers(2**63, size=2)
+    parts = apply(
+        kernels.rank_models,
+        models.rename({"model": "_layer"}),
+        brain,
+        members,
+        xr.DataArray(owner, dims="_layer"),
+        xr.DataArray(rank, dims="stimulus"),
+        xr.DataArray(halves(rank, int(streams[0]), n_splits), dims=("_split", "stimulus")),
+        core=[
+            ["_layer", "stimulus", "stimulus_2"], ["subject", "stimulus", "stimulus_2"],
+            ["_network", SUBSET, "stimulus"], ["_layer"], ["stimulus"], ["_split", "stimulus"],
+        ],
+        out=[
+            *[["_network", SUBSET]] * len(PER_MODEL),
+            *[["_network", "_network_2", SUBSET]] * len(PER_PAIR), ["_layer"], [SUBSET],
+        ],
+        sizes={"_network_2": len(names)},
+        dtypes=[np.float64] * (len(PER_MODEL) + len(PER_PAIR) + 2),
+        method=METHODS[method].function,
+        subjects=over == "both",
+        level=level,
+        n_permutations=n_permutations,
+        n_draws=n_draws,
+        seed=int(streams[1]),
+    )  # fmt: skip
+    _warn(members, unbinned, names)
+    parameters = {
+        "metric": method, "rdm_metric": rdm_metric, "over": over, "level": level,
+        "n_permutations": n_permutations, "n_draws": n_draws, "n_splits": n_splits,
+        "n_subjects": brain.sizes["subject"], "dispersion_metric": dispersion.attrs.get("metric"),
+        "dispersion_without": dispersion.attrs.get("leave_out"), "seed": seed,
+        **pairing_attrs(reps, target, dispersion),
+    }  # fmt: skip
+    table = described(dict(_variables(parts, members, level)), **parameters)
+    table = table.rename(_network="model", _network_2="model_2").assign_coords(
+        {"model": names, "model_2": names, SUBSET: subset_labels(n_bins)}
+    )
+    table = table.assign(best=describe(_best(table["rsa"]), "best", **parameters))
+    if not by_network:
+        return table.assign_coords(_model_coords(reps))
+    share = describe(parts[-2], "layer_share", **parameters).rename(_layer="layer")
+    layers = {"layer": reps.indexes["model"].to_numpy(), "network": ("layer", names[owner])}
+    return table.assign(layer_share=share.assign_coords(layers))
 
 
-def _target_rdms(target: xr.DataArray, metric: str) -> xr.DataArray:
+def _target_rdms(target: xr.DataArray, rdm_metric: str) -> xr.DataArray:
     """RDMs (…, subject, stimulus, stimulus_2); one without a subject is the only one."""
     if isinstance(target, xr.DataArray) and "stimulus_2" not in target.dims:
-        target = make_rdm(target, metric, "target")
+        target = make_rdm(target, rdm_metric, "target")
     if "model" in getattr(target, "dims", ()):
         raise SchemaError(
             "target has the dim 'model': .rename(model='subject') to average over it, or choose "
             "one with .sel(model=…)"
         )
-    target, _, _ = join_rdms(target, target, "exact")
+    target = square_rdm(target, "target")
     if "subject" not in target.dims:
         target = target.drop_vars("subject", errors="ignore").expand_dims({"subject": ["target"]})
     if "subject" in target.indexes:
+        # sums over subjects are the same digits whatever their order
         target = target.isel({"subject": np.argsort(natural_rank(target.indexes["subject"]))})
     return target.reset_coords(drop=True)
 
 
-def _joined(
-    reps: xr.DataArray, target: xr.DataArray, join: Join
-) -> tuple[xr.DataArray, xr.DataArray, int]:
-    reps, same, dropped = join_labels(reps, target, "stimulus", join, ("reps", "target"))
-    second = "stimulus_2"
-    common = reps.indexes["stimulus"]
-    return reps, same.sel({second: common.rename(second)}), dropped
-
-
-def _by_model(by: xr.DataArray, reps: xr.DataArray, join: Join) -> tuple[xr.DataArray, int]:
-    """Dispersion (model, stimulus) of every model of ``reps``, over the stimuli of both."""
-    if set(by.dims) not in ({"stimulus"}, {"model", "stimulus"}):
+def _of_each_model(dispersion: xr.DataArray, reps: xr.DataArray) -> xr.DataArray:
+    """Dispersion (model, stimulus) of every model of ``reps``, in memory."""
+    if set(dispersion.dims) not in ({"stimulus"}, {"model", "stimulus"}):
         raise SchemaError(
-            "by must have the dim 'stimulus', and 'model' if it differs between models; it "
-            f"has {list(map(str, by.dims))}"
+            "dispersion must have the dim 'stimulus', and 'model' if it differs between models; it "
+            f"has {list(map(str, dispersion.dims))}"
         )
-    _, by, dropped = join_labels(reps, by, "stimulus", join, ("reps", "by"))
+    (_, spread), _ = join_all("exact", reps=reps, dispersion=dispersion)
     wanted = reps.indexes["model"]
-    if "model" not in by.dims:
-        by = by.expand_dims({"model": wanted})
-    missing = wanted[~wanted.isin(by.indexes["model"])]
+    if "model" not in spread.dims:
+        spread = spread.expand_dims({"model": wanted})
+    missing = wanted[~wanted.isin(spread.indexes["model"])]
     if len(missing):
-        raise SchemaError(f"by has no model {listing(missing)}, which reps has")
-    return by.sel({"model": wanted}).transpose("model", "stimulus").compute(), dropped
-
-
-def _subsets(n_bins: int) -> list[str]:
-    return ["all", *(f"bin {number}" for number in range(n_bins))]
+        raise SchemaError(f"dispersion has no model {listing(missing)}, which reps has")
+    return spread.sel({"model": wanted}).transpose("model", "stimulus").compute()
 
 
 def _members(
@@ -331,36 +260,38 @@ def _members(
 
     Those that all layers of a network and all subjects have.
     """
-    second = "stimulus_2"
-    off = xr.DataArray(~np.eye(models.sizes["stimulus"], dtype=bool), dims=("stimulus", second))
-    there = [(side.notnull() & off).any(second) for side in (models, target)]
-    seen = there[0].transpose("model", "stimulus").values
-    brain = there[1].all([dim for dim in there[1].dims if dim != "stimulus"]).values
+    # the diagonal is 0 for a stimulus that nobody saw too: other distances say whether it is there
+    off = xr.DataArray(
+        ~np.eye(models.sizes["stimulus"], dtype=bool), dims=("stimulus", "stimulus_2")
+    )
+    has = [(side.notnull() & off).any("stimulus_2") for side in (models, target)]
+    seen = has[0].transpose("model", "stimulus").values
+    measured = has[1].all([dim for dim in has[1].dims if dim != "stimulus"]).values
     count = owner.max() + 1
-    members = np.zeros((count, n_bins + 1, len(brain)), bool)
-    few = np.zeros(count, bool)
+    members = np.zeros((count, n_bins + 1, len(measured)), bool)
+    unbinned = np.zeros(count, bool)
     for g in range(count):
         own = owner == g
-        members[g, 0] = seen[own].all(0) & brain
+        members[g, 0] = seen[own].all(0) & measured
         values = np.where(members[g, 0], spread.values[own][0], np.nan)
-        few[g] = np.isfinite(values).sum() < n_bins
-        if not few[g]:
+        unbinned[g] = np.isfinite(values).sum() < n_bins
+        if not unbinned[g]:
             bins, _ = quantile_bins(values.astype(np.float64), n_bins)
             members[g, 1:] = bins == np.arange(n_bins)[:, None]
-    return xr.DataArray(members, dims=("_network", SUBSET, "stimulus")), few
+    return xr.DataArray(members, dims=("_network", SUBSET, "stimulus")), unbinned
 
 
-def _warn(members: xr.DataArray, few: Array, names: Array) -> None:
+def _warn(members: xr.DataArray, unbinned: Array, names: Array) -> None:
     """Say which models have no bins, no score or no error."""
     sizes = members.values.sum(2)
     messages = []
-    if few.any():
+    if unbinned.any():
         messages.append(
-            f"no bins for {listing(names[few])}: too few of its stimuli have a dispersion, which "
-            "needs at least 2 other models (give by=… from elsewhere)"
+            f"no bins for {listing(names[unbinned])}: too few of its stimuli have a dispersion, "
+            "which needs at least 2 other models (give dispersion=… from elsewhere)"
         )
     for least, what in ((kernels.LEAST, "score"), (kernels.ENOUGH, "standard error")):
-        small = (sizes < least).any(1) & ~few
+        small = (sizes < least).any(1) & ~unbinned
         if small.any():
             messages.append(
                 f"a {what} needs at least {least} stimuli; {listing(names[small])} has subsets of "
@@ -370,20 +301,27 @@ def _warn(members: xr.DataArray, few: Array, names: Array) -> None:
         warnings.warn(f"{message}: NaN", RuntimeWarning, stacklevel=3)
 
 
-def _described(
-    parts: Any, members: xr.DataArray, level: float, parameters: dict[str, Any]
+def _variables(
+    parts: Any, members: xr.DataArray, level: float
 ) -> Iterator[tuple[str, xr.DataArray]]:
-    found = dict(zip(PER_MODEL + PER_PAIR, parts, strict=False))
-    for name, value in found.items():
-        yield name, describe(value, name, **parameters)
-    yield "best_rsa_heldout", describe(parts[-1], "best_rsa_heldout", **parameters)
-    yield "n_stimuli", describe(members.sum("stimulus"), "n_stimuli", **parameters)
-    score = found["rsa"]
-    order = apply(kernels.places, score, core=[["_network"]], out=[["_network"]])
-    yield "rank", describe(order.transpose(*score.dims), "rank", **parameters)
-    worse = (found["difference"] < 0) & (found["difference_p_value_max_t"] <= 1 - level)
-    among = ~worse.any("_network_2") & score.notnull()
-    yield "among_best", describe(among, "among_best", **parameters)
+    """What the kernel gave, by name, and what follows from it."""
+    table = dict(zip(PER_MODEL + PER_PAIR, parts, strict=False))
+    yield from table.items()
+    yield "best_rsa_heldout", parts[-1]
+    yield "n_stimuli", members.sum("stimulus")
+    score = table["rsa"]
+    order = apply(kernels.competition_ranks, score, core=[["_network"]], out=[["_network"]])
+    yield "rank", order.transpose(*score.dims)
+    worse = (table["difference"] < 0) & (table["difference_p_value_max_t"] <= 1 - level)
+    yield "among_best", ~worse.any("_network_2") & score.notnull()
+
+
+def _best(score: xr.DataArray) -> xr.DataArray:
+    """Name of the best model of each subset, empty where none has a score."""
+    where = score.fillna(-np.inf).argmax("model")
+    names = xr.DataArray(np.asarray(score.indexes["model"], dtype=object), dims="_name")
+    best: xr.DataArray = names.isel(_name=where).where(score.notnull().any("model"), "")
+    return best.drop_vars("model", errors="ignore")
 
 
 def _model_coords(reps: xr.DataArray) -> dict[Hashable, tuple[str, Array]]:
@@ -393,14 +331,3 @@ def _model_coords(reps: xr.DataArray) -> dict[Hashable, tuple[str, Array]]:
         for name, coord in reps.coords.items()
         if coord.dims == ("model",) and name not in ("model", "n_features")
     }
-
-
-def _with_best(table: xr.Dataset, parameters: dict[str, Any]) -> xr.Dataset:
-    """The table with the name of the best model of each subset, empty where none has a score."""
-    score = table["rsa"]
-    place = score.fillna(-np.inf).argmax("model")
-    named = xr.DataArray(np.asarray(table.indexes["model"], dtype=object), dims="_name")
-    best = named.isel(_name=place).where(score.notnull().any("model"), "")
-    return table.assign(
-        best=describe(best.drop_vars("model", errors="ignore"), "best", **parameters)
-    )

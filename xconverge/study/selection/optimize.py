@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge.engine.pair import PairOn, Repeats, paired, refuse_keep, told_of
+from xconverge.engine.pair import pairing_attrs, refuse_repeats
+from xconverge.engine.resampling import seed_of
 from xconverge.engine.resources import check_memory
-from xconverge.kernels import set_search as swaps
+from xconverge.kernels import set_search as kernels
 from xconverge.kernels.rdm import triangle
 from xconverge.kernels.vectors import METRICS, Array, working_dtype
 from xconverge.labels.checks import (
@@ -26,20 +27,20 @@ from xconverge.labels.checks import (
 )
 from xconverge.labels.joins import square_rdm
 from xconverge.labels.messages import SchemaError, choose, listing
-from xconverge.labels.variables import describe
+from xconverge.labels.variables import describe, described, stated
 from xconverge.measures.rdm import prepared_rows
 from xconverge.study.selection.constraints import (
     Cells,
+    Constraints,
     Labels,
     Pool,
-    Quotas,
-    Rules,
     cells,
     pool_of,
     positions,
+    rules_of,
     whole_square,
 )
-from xconverge.study.selection.stimuli import places, said, stability_of, too_near
+from xconverge.study.selection.stimuli import cell_notes, stability_of, too_near
 
 CURE = "fewer stimuli (.isel), fewer features (xconverge.pca), or a machine with more memory"
 N_RANDOM = 100
@@ -51,20 +52,13 @@ def optimize_stimuli(
     n: int,
     agreement: str = "high",
     *,
-    metric: str = "correlation",
+    rdm_metric: str = "correlation",
     start: Labels | None = None,
     n_restarts: int = 4,
     n_perturbations: int = 10,
-    groups: str | xr.DataArray | None = None,
-    quotas: Quotas | None = None,
-    match: str | xr.DataArray | Sequence[str | xr.DataArray] = (),
-    match_bins: int = 5,
-    distances: xr.DataArray | None = None,
-    min_distance: float | None = None,
     leave_out: str | None = None,
-    pair_on: PairOn | None = None,
-    repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
+    **constraints: Unpack[Constraints],
 ) -> xr.Dataset:
     """Choose the n stimuli on whose distances the models agree most, or least, as a set.
 
@@ -80,7 +74,7 @@ def optimize_stimuli(
         Stimuli of the set, at least 3.
     agreement : {"high", "low"}
         What is sought.
-    metric : {"correlation", "cosine", "euclidean", "sqeuclidean"}
+    rdm_metric : {"correlation", "cosine", "euclidean", "sqeuclidean"}
         Distance between stimuli, where ``reps`` are representations.
     start : Dataset, DataArray or labels, optional
         A set to start from, within the constraints; by default the stimuli on whose distances to
@@ -89,20 +83,14 @@ def optimize_stimuli(
         Further searches from random sets.
     n_perturbations : int
         Further searches from the best set with a tenth or a fifth of it replaced at random.
-    groups, quotas, match, match_bins, distances, min_distance
-        Constraints, as in ``select_stimuli``. A swap stays inside its cell.
     leave_out : str, optional
         ``"model"``, or a model coordinate (``family`` …): the whole search is made again without
         each of its groups.
-    pair_on : str or (str, str), optional
-        To pair by a stimulus coordinate instead of the labels, as ``pair`` does; two names are
-        those of ``reps`` and of ``distances``.
-    repeats : {"mean", "keep"}
-        Rows of one value of ``pair_on`` are averaged; ``"keep"`` is refused, see ``pair``.
-        The result, ``start`` and quotas are of the values of the pairing; ``match`` and ``groups``
-        carry these, the labels of one side, or the coordinate too.
     rng : Generator, int or None
         Source of random sets, which follow labels.
+    **constraints
+        ``groups``, ``quotas``, ``match``, ``match_bins``, ``distances`` and ``min_distance``, as in
+        ``select_stimuli``. An exchange stays inside its cell.
 
     Returns
     -------
@@ -111,8 +99,8 @@ def optimize_stimuli(
         ``contribution``, the agreement of the set less that of the set without the stimulus, and
         ``reason`` in words. ``agreement`` of the set, ``agreement_of_start``,
         ``agreement_of_random``, the mean over 100 random sets within the same constraints (fewer,
-        or NaN, where random stimuli are hardly ever ``min_distance`` apart), and ``n_swaps`` of
-        all searches. With ``leave_out``, over its groups: ``agreement_heldout``,
+        or NaN, where random stimuli are hardly ever ``min_distance`` apart), and ``n_exchanges``
+        of all searches. With ``leave_out``, over its groups: ``agreement_heldout``,
         the mean correlation of left-out models with the others inside the set that was chosen
         without them, and ``agreement_heldout_of_random``; ``stability`` (stimulus), the share of
         these sets that hold the stimulus, and ``overlap_without``, the share of the set that each
@@ -136,11 +124,11 @@ def optimize_stimuli(
 
     Notes
     -----
-    Greedy swaps: each member in turn gives way to the candidate that makes the set best, until
+    Local search: each member in turn gives way to the candidate that makes the set best, until
     none helps. Sums of products of distances are kept for every candidate, so that all N of them
     are tried at N M² operations, exactly, whatever n. The first search does that from ``start``,
-    the others can only better it: the result is never worse than greedy swaps from the same
-    start. It is a local optimum: no single swap raises it by more than rounding (1e-6 for
+    the others can only better it: the result is never worse than one local search from the same
+    start. It is a local optimum: no single exchange raises it by more than rounding (1e-6 for
     features of up to 4 bytes, which are searched in single precision). Sets where the distances
     of a model do not differ are never preferred.
 
@@ -164,11 +152,10 @@ def optimize_stimuli(
     >>> bool(chosen["noise"].mean() < vision["noise"].mean())
     True
     """
-    refuse_keep(repeats, "optimize_stimuli")
-    reps, distances, match, groups = paired(
-        pair_on, repeats, reps=reps, distances=distances, match=match, groups=groups)  # fmt: skip
+    rules = rules_of("optimize_stimuli", constraints)
+    refuse_repeats("optimize_stimuli", reps, rules.distances)
     choose("agreement", agreement, SIGNS)
-    choose("metric", metric, METRICS)
+    choose("rdm_metric", rdm_metric, METRICS)
     if n < 3:
         raise ValueError(f"n={n}: RDMs need at least 3 stimuli to be correlated")
     if n_restarts < 0 or n_perturbations < 0:
@@ -177,98 +164,121 @@ def optimize_stimuli(
     reps = _checked(reps, square)
     left_out = None if leave_out is None else _groups(reps, leave_out)
     _check_models(reps.indexes["model"], left_out)
-    rules = Rules(groups, quotas, match, match_bins, None, distances, min_distance)
-    pool = pool_of([reps], n, rules)
-    parts, seen = _squares(reps) if square else _rows(reps, metric, n)
-    found = cells(pool, seen, n)
-    order, limits = _limits(pool, found)
+    pool = pool_of([reps], n, rules, "reps")
+    parts, seen = _squares(reps) if square else _rows(reps, rdm_metric, n)
+    chosen_from = cells(pool, seen, n)
+    order, limits = _limits(pool, chosen_from)
     for m, part in enumerate(parts):
         parts[m] = part[np.ix_(order, order)] if square else part[order]
-    source = swaps.Matrices(parts) if square else swaps.Features(parts, metric)
+    source = kernels.Matrices(parts) if square else kernels.Features(parts, rdm_metric)
     first = None if start is None else _start(start, pool, order, limits)
-    seed = int(np.random.default_rng(rng).integers(2**63))
+    sign = SIGNS[agreement]
+    seed, stream = seed_of(rng)
 
-    def search(source: swaps.Source) -> swaps.Found:
-        return swaps.optimize(
-            source, limits, SIGNS[agreement], first, n_restarts, n_perturbations,
-            np.random.default_rng(seed),
-        )  # fmt: skip
+    def search(source: kernels.Source) -> kernels.Optimum:
+        # a search without some models draws the same random sets as the one with all
+        return kernels.optimize(
+            source, limits, sign, first, n_restarts, n_perturbations, np.random.default_rng(stream)
+        )
 
     try:
         best = search(source)
-    except swaps.TooNearError as error:
-        raise too_near(error.found, n, rules) from error
-    draws = swaps.random_sets(limits, N_RANDOM, np.random.default_rng([seed, 1]))
-    drawn = np.array([swaps.correlations(source.inside(one)) for one in draws])
-    drawn = drawn.reshape(-1, len(parts), len(parts))
+    except kernels.TooNearError as error:
+        raise too_near(error.count, n, rules) from error
+    random = _random_correlations(source, limits, stream)
+    chosen = _scored(source, best, random, sign, order, pool, chosen_from)
+    _warn_if_undefined(chosen.table["agreement"], source, best.members, reps.indexes["model"])
     parameters = {
-        "metric": reps.attrs.get("metric") if square else metric,
+        "metric": reps.attrs.get("metric") if square else rdm_metric,
         "modality": reps.attrs.get("modality"),
         "which": agreement,
-        **told_of(pair_on, repeats),
+        "seed": seed,
+        **pairing_attrs(reps, rules.distances),
     }
-    members, table = _scored(source, best, drawn, SIGNS[agreement], order, pool, found)
-    if np.isnan(table["agreement"]):
-        flat = np.isnan(np.diagonal(swaps.correlations(source.inside(best.members))))
-        _warn(
-            f"all distances of {listing(reps.indexes['model'][flat])} are equal inside every set "
-            "that was found: the agreement is NaN; leave the model out"
-        )
-    elif n == 3:
-        _warn("without one of 3 stimuli there is one distance: contributions are NaN")
-    result = xr.Dataset(
+    result = described(
         {
-            name: describe(xr.DataArray(one, dims=("stimulus",) * np.ndim(one)), name, **parameters)
-            for name, one in table.items()
-        }
-    ).assign_coords(_stimulus_coords(reps, members))
+            name: xr.DataArray(one, dims=("stimulus",) * np.ndim(one))
+            for name, one in chosen.table.items()
+        },
+        **parameters,
+    ).assign_coords(_stimulus_coords(reps, chosen.members))
     if left_out is not None:
         numbers, names = left_out
-        heldout, sets = _without(source, search, numbers, drawn)
+        heldout, sets = _without(source, search, numbers, random)
         result = result.assign(
             {k: describe(names.copy(data=v), k, **parameters) for k, v in heldout.items()}
-        ).assign(stability_of(members, [order[one] for one in sets], names))
-    result.attrs = {
-        "n": n, "n_eligible": int((found.number >= 0).sum()),
-        "n_not_seen_by_all": int((~seen).sum()), "n_restarts": n_restarts,
-        "n_perturbations": n_perturbations, **said(rules),
-    }  # fmt: skip
+        ).assign(stability_of(chosen.members, [order[one] for one in sets], names))
+    result.attrs = stated(
+        **parameters, n=n, n_eligible=int((chosen_from.number >= 0).sum()),
+        n_not_seen_by_all=int((~seen).sum()), n_restarts=n_restarts,
+        n_perturbations=n_perturbations, **rules.attrs,
+    )  # fmt: skip
     return result
 
 
+def _random_correlations(source: kernels.Source, limits: kernels.Limits, stream: int) -> Array:
+    """Correlations (draw, M, M) of the models inside random sets within the constraints."""
+    models = source.shape[0]
+    # a stream of its own: the number of searches changes no random set
+    sets = kernels.random_sets(limits, N_RANDOM, np.random.default_rng([stream, 1]))
+    drawn = np.array([kernels.correlations(source.inside(one)) for one in sets])
+    return drawn.reshape(-1, models, models)
+
+
+class _Chosen(NamedTuple):
+    """Where the chosen stimuli are in the pool, the largest contribution first; their variables."""
+
+    members: Array
+    table: dict[str, Any]
+
+
 def _scored(
-    source: swaps.Source,
-    best: swaps.Found,
-    drawn: Array,
+    source: kernels.Source,
+    best: kernels.Optimum,
+    random: Array,
     sign: int,
     order: Array,
     pool: Pool,
-    found: Cells,
-) -> tuple[Array, dict[str, Any]]:
-    """Where the chosen stimuli are in the pool, the largest contribution first, and what is said.
-
-    ``drawn`` (draw, M, M) are the correlations inside random sets.
-    """
+    chosen_from: Cells,
+) -> _Chosen:
+    """The best set with what each stimulus adds, beside its start and random sets."""
     inside = source.inside(best.members)
-    n, pairs = len(best.members), ~np.eye(len(inside), dtype=bool)
-    value, random = swaps.agreement(inside), _mean(drawn.mean((1, 2), where=pairs))
-    by = swaps.contributions(inside) if n > 3 else np.full(n, np.nan)
+    n, off_diagonal = len(best.members), ~np.eye(len(inside), dtype=bool)
+    value, of_random = kernels.agreement(inside), _mean(random.mean((1, 2), where=off_diagonal))
+    contribution = kernels.contributions(inside) if n > 3 else np.full(n, np.nan)
     members = order[best.members]
-    ranked = np.lexsort((pool.rank[members], -sign * by))
-    members, by = members[ranked], by[ranked]
+    ranked = np.lexsort((pool.rank[members], -sign * contribution))
+    members, contribution = members[ranked], contribution[ranked]
     reasons = [
         f"one of {n} of {len(order):,} with an agreement of {value:.3f}, random sets "
-        f"{random:.3f}; without it {value - one:.3f}{place}"
-        for one, place in zip(by, places(found, pool, members), strict=True)
+        f"{of_random:.3f}; without it {value - one:.3f}{note}"
+        for one, note in zip(contribution, cell_notes(chosen_from, pool, members), strict=True)
     ]
-    return members, {
-        "contribution": by,
+    table = {
+        "contribution": contribution,
         "reason": np.array(reasons, dtype=object),
         "agreement": value,
-        "agreement_of_start": swaps.agreement(source.inside(best.start)),
-        "agreement_of_random": random,
-        "n_swaps": best.n_swaps,
+        "agreement_of_start": kernels.agreement(source.inside(best.start)),
+        "agreement_of_random": of_random,
+        "n_exchanges": best.n_exchanges,
     }
+    return _Chosen(members, table)
+
+
+def _warn_if_undefined(
+    agreement: float, source: kernels.Source, members: Array, models: pd.Index
+) -> None:
+    if np.isnan(agreement):
+        flat = np.isnan(np.diagonal(kernels.correlations(source.inside(members))))
+        message = (
+            f"all distances of {listing(models[flat])} are equal inside every set "
+            "that was found: the agreement is NaN; leave the model out"
+        )
+    elif len(members) == 3:
+        message = "without one of 3 stimuli there is one distance: contributions are NaN"
+    else:
+        return
+    warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
 def _checked(reps: xr.DataArray, square: bool) -> xr.DataArray:
@@ -280,13 +290,12 @@ def _checked(reps: xr.DataArray, square: bool) -> xr.DataArray:
     else:
         reps = check_representations(reps)
         check_features(reps)
-    extra = [
-        str(d) for d in reps.dims if d not in (*("model", "stimulus", "feature"), "stimulus_2")
-    ]
+    known = ("model", "stimulus", "feature", "stimulus_2")
+    extra = [str(dim) for dim in reps.dims if dim not in known]
     if extra:
         raise SchemaError(
-            f"optimize_stimuli takes {list(('model', 'stimulus', 'feature'))} or RDMs and got {extra} too; choose one with "
-            ".sel(), or stack it onto 'model'"
+            "optimize_stimuli takes (model, stimulus, feature) or RDMs (model, stimulus, "
+            f"stimulus_2) and got {extra} too; choose one with .sel(), or stack it onto 'model'"
         )
     return reps
 
@@ -312,11 +321,11 @@ def _check_models(models: pd.Index, left_out: tuple[Array, xr.DataArray] | None)
             )
 
 
-def _rows(reps: xr.DataArray, metric: str, n: int) -> tuple[list[Array], Array]:
+def _rows(reps: xr.DataArray, rdm_metric: str, n: int) -> tuple[list[Array], Array]:
     """Prepared rows (N, F) of every model, read one by one, and which stimuli all of them saw."""
     dtype = np.dtype(working_dtype(reps.dtype))
     models, stimuli = reps.sizes["model"], reps.sizes["stimulus"]
-    kept = max(swaps.CACHE_BYTES, dtype.itemsize * models * stimuli * (n + swaps.AHEAD))
+    kept = max(kernels.CACHE_BYTES, dtype.itemsize * models * stimuli * (n + kernels.AHEAD))
     numbers = models * stimuli * (reps.sizes["feature"] + models)
     check_memory(
         dtype.itemsize * numbers + kept, 1, f"Rows of {models} models × {stimuli:,} stimuli", CURE
@@ -325,7 +334,7 @@ def _rows(reps: xr.DataArray, metric: str, n: int) -> tuple[list[Array], Array]:
     for m in range(models):
         one = reps.isel({"model": [m]})
         width = int(widths(one).max())
-        rows = prepared_rows(one, metric).isel({"model": 0}).values[:, :width].astype(dtype)
+        rows = prepared_rows(one, rdm_metric).isel({"model": 0}).values[:, :width].astype(dtype)
         seen &= ~np.isnan(rows[:, 0])
         parts.append(rows)
     return parts, seen
@@ -337,25 +346,25 @@ def _squares(rdms: xr.DataArray) -> tuple[list[Array], Array]:
     check_memory(need, 1, f"RDMs of {rdms.sizes['model']} models", CURE)
     parts, seen = [], np.ones(rdms.sizes["stimulus"], bool)
     for name in rdms.indexes["model"]:
-        values, there = whole_square(rdms.sel({"model": name}), f"the RDM of {name!r}")
-        triangle(values, ranked=False)
+        values, measured = whole_square(rdms.sel({"model": name}), f"the RDM of {name!r}")
+        triangle(values, ranked=False)  # refuses what is not symmetric
         parts.append(values)
-        seen &= there
+        seen &= measured
     return parts, seen
 
 
-def _limits(pool: Pool, found: Cells) -> tuple[Array, swaps.Limits]:
+def _limits(pool: Pool, chosen_from: Cells) -> tuple[Array, kernels.Limits]:
     """Stimuli that may be chosen, those of a cell side by side in the order of their labels."""
-    there = np.flatnonzero(found.number >= 0)
-    there = there[found.wanted[found.number[there]] > 0]
-    order = there[np.lexsort((pool.rank[there], found.number[there]))]
-    kept = np.flatnonzero(found.wanted)
-    edges = np.searchsorted(found.number[order], [*kept, len(found.wanted)])
+    eligible = np.flatnonzero(chosen_from.number >= 0)
+    eligible = eligible[chosen_from.wanted[chosen_from.number[eligible]] > 0]
+    order = eligible[np.lexsort((pool.rank[eligible], chosen_from.number[eligible]))]
+    kept = np.flatnonzero(chosen_from.wanted)
+    edges = np.searchsorted(chosen_from.number[order], [*kept, len(chosen_from.wanted)])
     near = None if pool.near is None else pool.near[np.ix_(order, order)]
-    return order, swaps.Limits(edges, found.wanted[kept], near)
+    return order, kernels.Limits(edges, chosen_from.wanted[kept], near)
 
 
-def _start(start: Labels, pool: Pool, order: Array, limits: swaps.Limits) -> Array:
+def _start(start: Labels, pool: Pool, order: Array, limits: kernels.Limits) -> Array:
     """Where a given start is in the order of the search."""
     given = positions(start, pool.labels, limits.size, "start")
     where = pd.Index(order).get_indexer(pd.Index(given))
@@ -368,19 +377,19 @@ def _start(start: Labels, pool: Pool, order: Array, limits: swaps.Limits) -> Arr
 
 
 def _without(
-    source: swaps.Source,
-    search: Callable[[swaps.Source], swaps.Found],
+    source: kernels.Source,
+    search: Callable[[kernels.Source], kernels.Optimum],
     numbers: Array,
-    drawn: Array,
+    random: Array,
 ) -> tuple[dict[str, Array], list[Array]]:
     """How left-out models agree with the others in the set of the others, and these sets."""
     sets, heldout, of_random = [], [], []
     for group in range(numbers.max() + 1):
         others, mine = np.flatnonzero(numbers != group), np.flatnonzero(numbers == group)
         sets.append(search(source.only(others)).members)
-        own = swaps.correlations(source.inside(sets[-1]))
+        own = kernels.correlations(source.inside(sets[-1]))
         heldout.append(own[mine][:, others].mean())
-        of_random.append(_mean(drawn[:, mine][:, :, others].mean((1, 2))))
+        of_random.append(_mean(random[:, mine][:, :, others].mean((1, 2))))
     values = {"agreement_heldout": heldout, "agreement_heldout_of_random": of_random}
     return {name: np.array(one) for name, one in values.items()}, sets
 
@@ -389,10 +398,6 @@ def _mean(values: Array) -> float:
     """Mean of those that are defined."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if len(defined) else np.nan
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
 def _stimulus_coords(reps: xr.DataArray, members: Array) -> Mapping[Hashable, xr.DataArray]:

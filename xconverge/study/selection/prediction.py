@@ -8,15 +8,16 @@ import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import apply
-from xconverge.engine.pair import PairOn, Repeats, paired, refuse_keep, told_of
+from xconverge.engine.pair import pairing_attrs, refuse_repeats
+from xconverge.engine.resampling import seed_of
 from xconverge.kernels import prediction as kernels
 from xconverge.kernels.ranks import quantile_bins
 from xconverge.labels.checks import check_dims, check_labels, check_only
-from xconverge.labels.joins import Join, join_labels, natural_rank
+from xconverge.labels.joins import join_labels, natural_rank
 from xconverge.labels.messages import listing
-from xconverge.labels.variables import describe
+from xconverge.labels.variables import described
+from xconverge.study.bins import SUBSET, subset_labels
 
-SUBSET = "subset"
 OUT = (
     "correlation", "p_value", "gain", "gain_lower", "gain_upper", "random_correlation",
     "gain_p_value",
@@ -31,9 +32,6 @@ def cross_modal_prediction(
     n_bins: int = 3,
     n_permutations: int = 1000,
     level: float = 0.95,
-    join: Join = "exact",
-    pair_on: PairOn | None = None,
-    repeats: Repeats = "mean",
     rng: np.random.Generator | int | None = None,
 ) -> xr.Dataset:
     """Does agreement on stimuli of low dispersion order the models as a brain does, and better?
@@ -55,20 +53,13 @@ def cross_modal_prediction(
         Permutations behind the p-values, and draws of models behind the ends; 0 for none.
     level : float
         Share of the draws of models between ``gain_lower`` and ``gain_upper``.
-    join : {"exact", "inner"}
-        Refuse stimuli that differ between agreement and dispersion, or keep those in both.
-    pair_on : str or (str, str), optional
-        To pair by a stimulus coordinate instead of the labels, as ``pair`` does; two names are
-        those of ``agreement`` and of ``dispersion``.
-    repeats : {"mean", "keep"}
-        Rows of one value of ``pair_on`` are averaged; ``"keep"`` is refused, see ``pair``.
     rng : Generator, int or None
         Source of permutations and draws, which follow labels.
 
     Returns
     -------
     Dataset
-        In memory, over ``subset`` (``all``, ``bin 0`` the lowest dispersion, …):
+        In memory, over ``subset`` (``all``, ``1 of 3`` the bin of lowest dispersion, …):
         ``agreement_by_subset`` (model, subset), the predictor; ``correlation``, Spearman's over the
         models with ``score``; ``p_value``, two-sided, models permuted; ``gain``, the correlation
         less that over all stimuli; ``gain_lower`` and ``gain_upper``, quantiles over models drawn
@@ -101,50 +92,33 @@ def cross_modal_prediction(
     >>> agreement = alignment(study["vision"], study["language"])
     >>> spread = dispersion(study["vision"], "neighborhood", leave_out="model")
     >>> score = agreement.mean(["model_b", "stimulus"]).rename(model_a="model")
-    >>> found = cross_modal_prediction(agreement, spread, score, n_permutations=99, rng=0)
-    >>> float(found["correlation"].sel(subset="all").round(6))
+    >>> table = cross_modal_prediction(agreement, spread, score, n_permutations=99, rng=0)
+    >>> float(table["correlation"].sel(subset="all").round(6))
     1.0
     """
-    refuse_keep(repeats, "cross_modal_prediction")
-    agreement, dispersion = paired(pair_on, repeats, agreement=agreement, dispersion=dispersion)
+    refuse_repeats("cross_modal_prediction", agreement, dispersion)
     if n_bins < 1 or n_permutations < 0 or not 0 < level < 1:
         raise ValueError(
             f"n_bins={n_bins} must be at least 1, n_permutations={n_permutations} at least 0 and "
             f"level={level} between 0 and 1"
         )
-    side, aside = "model_a", "model_b"
-    agreement = check_dims(agreement, side, "stimulus", what="agreement")
-    check_labels(agreement, side, "stimulus", what="agreement")
-    if aside in agreement.dims:
-        agreement = agreement.mean(aside)
-    agreement = agreement.reset_coords(drop=True).rename({side: "model"})
-    score = check_only(score, "model", what="score")
-    agreement, score, _ = join_labels(agreement, score, "model", "exact", ("agreement", "score"))
-    agreement, spread, dropped = join_labels(
-        agreement, dispersion, "stimulus", join, ("agreement", "dispersion")
-    )
-    if "model" in spread.dims:
-        agreement, spread, _ = join_labels(
-            agreement, spread, "model", "exact", ("agreement", "dispersion")
-        )
-    else:
-        spread = spread.expand_dims({"model": agreement.indexes["model"]})
-    values = agreement.transpose("model", "stimulus").values
-    there = spread.transpose("model", "stimulus").values.astype(np.float64)
+    shares, spread, score = _joined(agreement, dispersion, score)
+    values, ranked_by = shares.values, spread.values.astype(np.float64)
+    # a stimulus that a model never saw is in none of its bins
     bins = np.stack(
         [
-            quantile_bins(np.where(np.isnan(one), np.nan, row), n_bins)[0]
-            for one, row in zip(values, there, strict=True)
+            quantile_bins(np.where(np.isnan(own), np.nan, row), n_bins)[0]
+            for own, row in zip(values, ranked_by, strict=True)
         ]
     )
-    seed = int(np.random.default_rng(rng).integers(2**63))
+    seed, stream = seed_of(rng)
     means, *parts = apply(
         kernels.prediction,
         xr.DataArray(values, dims=("model", "stimulus")),
         xr.DataArray(bins, dims=("model", "stimulus")),
         score.drop_vars(score.coords).compute(),
-        xr.DataArray(natural_rank(agreement.indexes["stimulus"]), dims="stimulus"),
-        xr.DataArray(natural_rank(agreement.indexes["model"]), dims="model"),
+        xr.DataArray(natural_rank(shares.indexes["stimulus"]), dims="stimulus"),
+        xr.DataArray(natural_rank(shares.indexes["model"]), dims="model"),
         core=[["model", "stimulus"]] * 2 + [["model"], ["stimulus"], ["model"]],
         out=[[SUBSET, "model"], *[[SUBSET]] * len(OUT)],
         sizes={SUBSET: n_bins + 1},
@@ -152,25 +126,49 @@ def cross_modal_prediction(
         n_bins=n_bins,
         n_permutations=n_permutations,
         level=level,
-        seed=seed,
+        seed=stream,
     )
-    correlation = parts[0]
-    if correlation.isnull().any():
-        lost = agreement.indexes["model"][np.isnan(means.values).any(0)]
+    if parts[OUT.index("correlation")].isnull().any():
+        unscored = shares.indexes["model"][np.isnan(means.values).any(0)]
         warnings.warn(
             f"a correlation over models needs at least {kernels.LEAST} that differ, there are "
-            f"{len(score)}; without agreement in a bin: {listing(lost) or 'none'}: NaN",
+            f"{len(score)}; without agreement in a bin: {listing(unscored) or 'none'}: NaN",
             RuntimeWarning,
             stacklevel=2,
         )
-    parameters = {
-        "metric": "spearman", "n_permutations": n_permutations, "level": level,
-        "n_models": len(score), "n_dropped": dropped,
-        "dispersion_metric": dispersion.attrs.get("metric"),
-        "dispersion_without": dispersion.attrs.get("leave_out"), **told_of(pair_on, repeats),
-    }  # fmt: skip
-    table = {name: describe(one, name, **parameters) for name, one in zip(OUT, parts, strict=True)}
-    predictor = describe(means.transpose("model", SUBSET), "agreement_by_subset", **parameters)
-    return xr.Dataset({"agreement_by_subset": predictor, **table}).assign_coords(
-        {"model": agreement.indexes["model"], SUBSET: ["all", *(f"bin {i}" for i in range(n_bins))]}
-    )
+    return described(
+        {
+            "agreement_by_subset": means.transpose("model", SUBSET),
+            **dict(zip(OUT, parts, strict=True)),
+        },
+        metric="spearman",
+        n_permutations=n_permutations,
+        level=level,
+        n_models=len(score),
+        alignment_metric=agreement.attrs.get("metric"),
+        dispersion_metric=dispersion.attrs.get("metric"),
+        dispersion_without=dispersion.attrs.get("leave_out"),
+        seed=seed,
+        **pairing_attrs(agreement, dispersion),
+    ).assign_coords({"model": shares.indexes["model"], SUBSET: subset_labels(n_bins)})
+
+
+def _joined(
+    agreement: xr.DataArray, dispersion: xr.DataArray, score: xr.DataArray
+) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
+    """Agreement and dispersion (model, stimulus) and score (model), of the same labels."""
+    shares = check_dims(agreement, "model_a", "stimulus", what="agreement")
+    check_labels(shares, "model_a", "stimulus", what="agreement")
+    if "model_b" in shares.dims:
+        shares = shares.mean("model_b")
+    shares = shares.reset_coords(drop=True).rename({"model_a": "model"})
+    score = check_only(score, "model", what="score")
+    shares, score, _ = join_labels(shares, score, "model", "exact", ("agreement", "score"))
+    names = ("agreement", "dispersion")
+    shares, spread, _ = join_labels(shares, dispersion, "stimulus", "exact", names)
+    if "model" in spread.dims:
+        shares, spread, _ = join_labels(shares, spread, "model", "exact", names)
+    else:
+        spread = spread.expand_dims({"model": shares.indexes["model"]})
+    dims = ("model", "stimulus")
+    return shares.transpose(*dims), spread.transpose(*dims), score

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 import xconverge as xc
 from tests.helpers import make_reps, shuffled
-from xconverge.kernels import subsets
 from xconverge.labels.joins import natural_rank
 from xconverge.study.selection.stimuli import ordinal
 
@@ -146,7 +145,7 @@ def test_chosen_stimuli_are_apart():
     with pytest.raises(xc.SchemaError, match="distances has NaN"):
         xc.select_stimuli(by, 5, distances=away.where(away < least), min_distance=least)
     small = away[:5].sel(stimulus_2=away["stimulus"][:5].values)
-    with pytest.raises(xc.SchemaError, match="distances has no stimulus"):
+    with pytest.raises(xc.SchemaError, match="dispersion has 40, distances has 5.*missing from"):
         xc.select_stimuli(by, 5, distances=small, min_distance=least)
     with pytest.raises(xc.SchemaError, match=r"alone, got \['model', "):
         xc.select_stimuli(by, 5, distances=xc.rdm(reps), min_distance=least)
@@ -181,9 +180,12 @@ def test_several_criteria():
     xr.testing.assert_allclose(same, chosen)
     with pytest.raises(ValueError, match="goes with one criterion"):
         xc.select_stimuli({"first": a, "second": b}, 8, "random")
-    with pytest.raises(xc.SchemaError, match="by first and by second must have the same labels"):
+    with pytest.raises(
+        xc.SchemaError, match="dispersion 'first' and dispersion 'second' must have the same labels"
+    ):
         xc.select_stimuli({"first": a, "second": b[:20]}, 8)
-    inner = xc.select_stimuli({"first": a, "second": b[:20]}, 8, join="inner")
+    first, second = xc.pair(a, b[:20], join="inner")
+    inner = xc.select_stimuli({"first": first, "second": second}, 8)
     assert inner.attrs["n_dropped"] == 10
 
 
@@ -206,7 +208,7 @@ def test_how_stable_a_set_is_without_models():
         xc.select_stimuli(by, 10, "random", without=rest)
     with pytest.raises(ValueError, match="without goes with one criterion"):
         xc.select_stimuli({"a": by, "b": by}, 10, without=rest)
-    with pytest.raises(xc.SchemaError, match="by and without must have the same labels"):
+    with pytest.raises(xc.SchemaError, match="dispersion and without must have the same labels"):
         xc.select_stimuli(by, 10, without=rest[:, :30])
 
 
@@ -218,17 +220,6 @@ def test_order_and_chunks_change_nothing(data):
     expected = xc.select_stimuli(by, 10, which, **call)
     other = shuffled(by, data.draw(st.integers(0, 100))).chunk(stimulus=7)
     xr.testing.assert_allclose(xc.select_stimuli(other, 10, which, **call), expected)
-
-
-@given(st.lists(st.integers(0, 30), min_size=1, max_size=6), st.integers(0, 60))
-def test_shares_of_a_pool(pool, n):
-    pool = np.array(pool)
-    n = min(n, int(pool.sum()))
-    counts = subsets.apportioned(pool, n)
-    assert counts.sum() == n
-    assert (counts >= 0).all()
-    assert (counts <= pool).all()
-    assert (np.abs(counts - n * pool / max(pool.sum(), 1)) < 1).all()
 
 
 def test_draws_are_uniform():
@@ -276,10 +267,23 @@ def test_what_cannot_be_is_said():
             xc.select_stimuli(by, **{"n": 6, **arguments})
     with pytest.raises(TypeError, match="must be an xarray.DataArray"):
         xc.select_stimuli({"a": 1}, 3)
-    with pytest.raises(ValueError, match="by has no criterion"):
+    with pytest.raises(ValueError, match="dispersion has no criterion"):
         xc.select_stimuli({}, 3)
     with pytest.raises(xc.SchemaError, match="match must have one value for each label"):
         xc.select_stimuli(by, 3, match=by[:4].drop_vars("kind"))
+
+
+def test_a_constraint_that_is_none_is_an_error_with_the_list():
+    with pytest.raises(TypeError, match="no argument quota; constraints are groups, quotas, match"):
+        xc.select_stimuli(values(), 3, quota=2)
+
+
+def test_drawn_sets_say_their_seed():
+    by = values()
+    drawn = xc.select_stimuli(by, 6, "random")
+    again = xc.select_stimuli(by, 6, "random", rng=drawn.attrs["seed"])
+    xr.testing.assert_identical(drawn, again)
+    assert "seed" not in xc.select_stimuli(by, 6).attrs
 
 
 def test_numbers_in_words():

@@ -1,9 +1,12 @@
+"""The whole study in one call."""
+
 import numpy as np
 import pytest
 import xarray as xr
 from scipy.stats import spearmanr
 
 import xconverge as xc
+from xconverge.study.analysis import rsa_by_dispersion
 from xconverge.testing import planted_study
 
 
@@ -93,15 +96,28 @@ def test_stimuli_that_differ_are_refused_or_dropped(sets):
     fewer = {**sets, "language": sets["language"].isel(stimulus=slice(100))}
     with pytest.raises(xc.SchemaError, match="vision has 120, language has 100"):
         xc.analyze(fewer)
-    study = xc.analyze(fewer, join="inner", n_permutations=0)
+    vision, language = xc.pair(*fewer.values(), join="inner")
+    study = xc.analyze({"vision": vision, "language": language}, n_permutations=0)
     assert study["dispersion"].sizes["stimulus"] == 100
     assert study.attrs["n_dropped"] == 20
 
 
 def test_a_target_with_too_few_stimuli_is_refused(sets):
     brain = xc.rdm(sets["language"]).mean("model")[:8, :8]
+    vision, brain = xc.pair(sets["vision"], brain, join="inner")
     with pytest.raises(xc.SchemaError, match="at least 9 stimuli.*there are 8"):
+        rsa_by_dispersion(vision, brain, n_permutations=0)
+    with pytest.raises(xc.SchemaError, match=r"reps has 120, target has 8.*xconverge\.pair"):
         xc.analyze(sets, target=brain, n_permutations=0)
+
+
+def test_every_step_has_the_seed_of_the_study(sets, study):
+    effect = study["modulation"].to_dataset().sel(measure="neighborhood", control="none")
+    spread = xc.dispersion(sets["vision"], "neighborhood")
+    agreement = xc.alignment(sets["vision"], sets["language"])
+    assert study.attrs["seed"] == 0
+    alone = xc.modulation(spread, agreement, n_permutations=99, rng=study.attrs["seed"])
+    np.testing.assert_array_equal(effect["p_value"], alone["p_value"])
 
 
 def test_progress_names_each_step(sets):

@@ -5,12 +5,13 @@ import itertools
 import numpy as np
 import pytest
 import xarray as xr
-from scipy.stats import rankdata, spearmanr
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import pearsonr, rankdata, spearmanr
 
 import xconverge as xc
-from tests.helpers import make_reps, no_compute, shuffled
+from tests.helpers import chunked, make_reps, no_compute, read_only, shuffled
 from xconverge.kernels.permutations import permutations
-from xconverge.kernels.ranks import rank_correlations
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import SchemaError
 
@@ -91,23 +92,6 @@ def test_the_mean_over_pairs_has_its_own_null():
     ]
     expected = (1 + sum(abs(v) >= abs(null[0]) - 1e-9 for v in null[1:])) / 100
     assert float(found["mean_p_value"]) == expected
-
-
-def test_the_null_of_the_mean_holds_where_pairs_miss_different_stimuli():
-    rng = np.random.default_rng(0)
-    n, n_pairs, runs = 40, 12, 300
-    rejected = 0
-    for run in range(runs):
-        x = rng.standard_normal((1, n))
-        y = rng.standard_normal(n) + 0.3 * rng.standard_normal((n_pairs, n))
-        for row in y:
-            row[rng.choice(n, 2, replace=False)] = np.nan
-        which, zeros = np.zeros(n_pairs, int), np.zeros(n, int)
-        *_, p = rank_correlations(
-            x, y, which, np.empty((1, 0, n)), np.arange(n), zeros, 99, run, "two-sided"
-        )
-        rejected += p <= 0.05
-    assert rejected / runs < 0.09
 
 
 def test_few_stimuli_agree_with_all_permutations():
@@ -218,11 +202,11 @@ def test_what_is_scored_is_left_out(measure, leave_out):
     for model, group in zip(a["model"].values, groups, strict=True):
         others = a.isel(model=np.flatnonzero(groups != group))
         if measure in ("neighborhood", "rdm"):
-            by = xc.dispersion(others, measure, k=4)
+            spread = xc.dispersion(others, measure, k=4)
         else:
-            by = xc.dispersion(xc.shared_space(others, n_components=4)["aligned"], measure)
+            spread = xc.dispersion(xc.shared_space(others, n_components=4)["aligned"], measure)
         agreement = xc.alignment(a.sel(model=[model]), b, k=4)
-        one = xc.modulation(by, agreement, **call)
+        one = xc.modulation(spread, agreement, **call)
         np.testing.assert_allclose(
             found["correlation"].sel(model_a=[model]), one["correlation"], atol=1e-9
         )
@@ -247,5 +231,136 @@ def test_nuisances_by_name_and_by_value():
         xc.leave_out_modulation(a, b, nuisance=("density",))
     with pytest.raises(SchemaError, match="fewer are left without"):
         xc.leave_out_modulation(a[:2], b)
-    with pytest.raises(ValueError, match="measure='agreement'"):
+    with pytest.raises(ValueError, match="dispersion_metric='agreement'"):
         xc.leave_out_modulation(a, b, "agreement")
+
+
+K = 3
+
+
+def two_sides():
+    """Two modalities in which some stimuli are missing."""
+    a = make_reps(3, 12, [6, 4, 5], seed=1, missing=[(0, 2), (1, 2), (1, 5)])
+    b = make_reps(2, 12, [7, 5], seed=2, missing=[(0, 7)])
+    return a, b.assign_coords(model=["bert", "gpt"])
+
+
+@pytest.fixture
+def effect():
+    a, b = two_sides()
+    spread = xc.dispersion(a, "rdm")
+    return spread, xc.alignment(a, b, k=K)
+
+
+def test_modulation_is_spearmans_over_common_stimuli(effect):
+    spread, agreement = effect
+    table = xc.modulation(shuffled(spread), agreement, n_bins=2, n_permutations=200, rng=0)
+    for p in agreement["model_a"].values:
+        for q in agreement["model_b"].values:
+            y = agreement.sel(model_a=p, model_b=q).values
+            keep = ~np.isnan(y) & ~np.isnan(spread.values)
+            one = table.sel(model_a=p, model_b=q)
+            expected = spearmanr(spread.values[keep], y[keep]).statistic
+            assert float(one["correlation"]) == pytest.approx(expected, abs=1e-12)
+            assert int(one["n_stimuli"]) == keep.sum()
+            bins = xc.dispersion_bins(spread, 2).values
+            for bin in (0, 1):
+                mean = np.nanmean(y[bins == bin])
+                assert float(one["alignment_by_bin"].sel(bin=bin)) == pytest.approx(mean)
+    mean = agreement.mean(["model_a", "model_b"])
+    keep = spread.notnull().values
+    expected = spearmanr(spread[keep], np.round(mean[keep], 12)).statistic
+    assert float(table["correlation_of_mean"]) == pytest.approx(expected, abs=1e-12)
+    p_values = table["p_value"].values
+    assert ((p_values >= 1 / 201) & (p_values <= 1)).all()
+
+
+def test_modulation_with_covariates_is_the_partial_correlation(effect):
+    spread, agreement = effect
+    y = agreement.mean(["model_a", "model_b"]).round(12)
+    z = spread.rename("z").reset_coords(drop=True) ** 2
+    z = z + np.random.default_rng(0).standard_normal(12)
+    keep = spread.notnull().values
+    design = np.stack([np.ones(keep.sum()), rankdata(z[keep])], 1)
+    left, right = (
+        rankdata(v[keep]) - design @ np.linalg.lstsq(design, rankdata(v[keep]), rcond=None)[0]
+        for v in (spread, y)
+    )
+    table = xc.modulation(spread, y, covariates=shuffled(z), n_bins=2, n_permutations=10)
+    assert float(table["correlation"]) == pytest.approx(pearsonr(left, right).statistic, abs=1e-12)
+
+
+def test_p_values_are_the_share_of_permutations():
+    x = np.array([1.0, 2, 3, 4, 5, 6])
+    y = np.array([2.0, 1, 4, 3, 6, 5])
+    labels = {"stimulus": list("abcdef")}
+    observed = spearmanr(x, y).statistic
+    null = [spearmanr(x[list(p)], y).statistic for p in itertools.permutations(range(6))]
+    for tail, exact in (
+        ("greater", np.mean([r >= observed - 1e-12 for r in null])),
+        ("less", np.mean([r <= observed + 1e-12 for r in null])),
+        ("two-sided", np.mean([abs(r) >= abs(observed) - 1e-12 for r in null])),
+    ):
+        table = xc.modulation(
+            xr.DataArray(x, dims="stimulus", coords=labels),
+            xr.DataArray(y, dims="stimulus", coords=labels),
+            n_bins=2,
+            n_permutations=20_000,
+            tail=tail,
+            rng=0,
+        )
+        assert float(table["p_value"]) == pytest.approx(exact, abs=0.01)
+
+
+def test_the_null_is_rejected_as_often_as_said():
+    rng = np.random.default_rng(0)
+    labels = [f"s{i}" for i in range(25)]
+    x = xr.DataArray(rng.standard_normal(25), dims="stimulus", coords={"stimulus": labels})
+    y = xr.DataArray(
+        rng.standard_normal((1000, 25)), dims=("model_a", "stimulus"), coords={"stimulus": labels}
+    )
+    p = xc.modulation(x, y, n_permutations=199, rng=0)["p_value"].values
+    assert np.mean(p <= 0.05) == pytest.approx(0.05, abs=0.02)
+    assert np.mean(p <= 0.5) == pytest.approx(0.5, abs=0.05)
+
+
+@given(data=st.data())
+def test_modulation_is_lazy_and_chunks_change_no_p_value(data):
+    a, b = two_sides()
+    spread, agreement = xc.dispersion(a, "rdm"), xc.alignment(a, b, k=K)
+    expected = xc.modulation(spread, agreement, n_bins=2, n_permutations=50, rng=1)
+    lazy = data.draw(chunked(spread)), data.draw(chunked(agreement))
+    with no_compute():
+        found = xc.modulation(*lazy, n_bins=2, n_permutations=50, rng=1)
+    xr.testing.assert_allclose(found.compute(scheduler="threads"), expected, rtol=1e-12)
+    xr.testing.assert_equal(found["p_value"].compute(scheduler="threads"), expected["p_value"])
+
+
+def test_modulation_of_too_few_stimuli_is_nan_with_a_warning():
+    x = xr.DataArray([1.0, 2.0], dims="stimulus", coords={"stimulus": ["a", "b"]})
+    with pytest.warns(RuntimeWarning, match="at least 3 stimuli, got 2"):
+        table = xc.modulation(x, x, n_bins=2, n_permutations=9)
+    assert np.isnan(table["correlation"])
+    assert np.isnan(table["p_value"])
+
+
+def test_the_seed_of_a_result_gives_its_digits():
+    x, y = spread(), scores()
+    drawn = xc.modulation(x, y, n_permutations=49, n_bins=2)
+    again = xc.modulation(x, y, n_permutations=49, n_bins=2, rng=drawn.attrs["seed"])
+    xr.testing.assert_identical(drawn, again)
+    assert drawn["p_value"].attrs["seed"] == drawn.attrs["seed"]
+    assert xc.modulation(x, y, n_permutations=9, rng=7).attrs["seed"] == 7
+
+
+def test_inputs_of_other_stimuli_are_refused_and_inputs_stay():
+    x, y = (read_only(one) for one in (spread(), scores()))
+    before = x.copy(deep=True), y.copy(deep=True)
+    for arguments in ((x[:15], y), (x, y[..., :15])):
+        with pytest.raises(SchemaError, match=r"15.*missing from.*xconverge\.pair"):
+            xc.modulation(*arguments)
+    with pytest.raises(SchemaError, match="dispersion and covariate spread must have the same"):
+        xc.modulation(x, y, covariates=x[:15])
+    xc.modulation(x, y, n_permutations=9, n_bins=2)
+    for one, same in zip((x, y), before, strict=True):
+        xr.testing.assert_identical(one, same)

@@ -1,4 +1,3 @@
-import itertools
 import warnings
 
 import numpy as np
@@ -9,8 +8,7 @@ import xarray as xr
 import xconverge as xc
 from tests.helpers import make_reps, shuffled
 from xconverge.cli.demo import shipped
-from xconverge.kernels import model_comparison as kernels
-from xconverge.kernels.rdm import METHODS
+from xconverge.study.leave_out import dispersion_of_others
 
 UPPER = np.triu_indices
 
@@ -28,10 +26,12 @@ def brain_of(n=60, subjects=3, seed=1, noise=1.0):
     )
 
 
-def select(*args, **options):
-    return xc.select_models(
-        *args, **{"n_permutations": 0, "n_draws": 99, "n_splits": 2, "measure": "rdm", **options}
-    )
+def select(reps, brain, dispersion=None, **options):
+    """Quickly; by the dispersion of RDMs, unless another one is given."""
+    if dispersion is None:
+        dispersion = dispersion_of_others(reps, "rdm")
+    quick = {"n_permutations": 0, "n_draws": 99, "n_splits": 2}
+    return xc.select_models(reps, brain, dispersion, **{**quick, **options})
 
 
 def plain_similarity(u, v, method):
@@ -48,13 +48,13 @@ def plain_similarity(u, v, method):
 @pytest.mark.parametrize("method", ["spearman", "pearson", "cosine", "rho-a"])
 def test_scores_are_means_over_subjects_inside_bins_of_the_others(method):
     reps, brain = make_reps(4, 60, [5, 6, 4, 6]), brain_of()
-    table = select(reps, brain, method=method, metric="euclidean")
+    table = select(reps, brain, method=method, rdm_metric="euclidean")
     rdms = {m: xc.rdm(reps, "euclidean").sel(model=m) for m in reps["model"].values}
     brains = xc.rdm(brain, "euclidean")
     for m in reps["model"].values:
         others = reps.sel(model=[name for name in reps["model"].values if name != m])
         bins = xc.dispersion_bins(xc.dispersion(others, "rdm"), 3).values
-        for subset, inside in {"all": bins >= 0, "bin 0": bins == 0, "bin 2": bins == 2}.items():
+        for subset, inside in {"all": bins >= 0, "1 of 3": bins == 0, "3 of 3": bins == 2}.items():
             u = rdms[m].values[np.ix_(inside, inside)][UPPER(inside.sum(), 1)]
             expected = []
             for p in brains["subject"].values:
@@ -68,28 +68,6 @@ def test_scores_are_means_over_subjects_inside_bins_of_the_others(method):
             one = table.sel(model=m, subset=subset)
             assert float(one["rsa"]) == pytest.approx(np.mean(expected), abs=1e-9)
             assert int(one["n_stimuli"]) == inside.sum()
-
-
-@pytest.mark.parametrize("method", ["spearman", "pearson", "cosine", "rho-a"])
-def test_the_jackknife_is_that_of_plain_loops(method):
-    rng = np.random.default_rng(0)
-    x, y = (
-        np.round(scipy.spatial.distance.squareform(scipy.spatial.distance.pdist(z)), 1)
-        for z in rng.standard_normal((2, 9, 3))
-    )
-    how = METHODS[method]
-    square = [kernels.square(kernels.vector(side, how), 9) for side in (x, y)]
-    value, without = kernels.jackknifed(*square, how)
-    values = [side[UPPER(9, 1)] for side in (x, y)]
-    assert value == pytest.approx(plain_similarity(*values, method))
-    ranked = [scipy.stats.rankdata(v) if how.ranked else v for v in values]
-    i, j = UPPER(9, 1)
-    ties = np.prod([np.std(r) for r in ranked]) * 12 / (36**2 - 1) if method == "rho-a" else 1
-    for left in range(9):
-        kept = (i != left) & (j != left)
-        scale = "cosine" if method == "cosine" else "pearson"
-        expected = ties * plain_similarity(*(r[kept] for r in ranked), scale)
-        assert without[left] == pytest.approx(expected, abs=1e-12)
 
 
 def test_errors_are_of_the_jackknife_and_of_the_subjects():
@@ -171,16 +149,17 @@ def test_the_dispersion_of_a_model_does_not_come_from_it():
     first, second = select(reps, brain), select(changed, brain)
     name = reps["model"].values[0]
     given = xc.dispersion(reps, "rdm", leave_out="model").sel(model=name)
-    same = select(changed, brain, by=given.drop_vars("model"))
+    same = select(changed, brain, given.drop_vars("model"))
     np.testing.assert_allclose(second["rsa"].sel(model=name), same["rsa"].sel(model=name))
-    assert first.attrs == second.attrs
-    family = select(reps, brain, leave_out="family")
+    assert {**first.attrs, "seed": 0} == {**second.attrs, "seed": 0}
+    family = select(reps, brain, xc.dispersion(reps, "rdm", leave_out="family"))
     assert family["rsa"].attrs["dispersion_without"] == "family"
 
 
 @pytest.mark.parametrize("measure", ["consensus", "neighborhood", "cosine"])
 def test_other_measures_of_dispersion(measure):
-    table = select(make_reps(4, 60, 6), brain_of(), measure=measure)
+    reps = make_reps(4, 60, 6)
+    table = select(reps, brain_of(), dispersion_of_others(reps, measure))
     assert table["rsa"].notnull().all()
     assert table["rsa"].attrs["dispersion_metric"] == measure
 
@@ -230,10 +209,29 @@ def test_layers_are_chosen_on_other_stimuli():
 
 
 @pytest.mark.usefixtures("raising_scheduler")
-def test_another_modality_asks_for_one_layer_a_network_before_anything_is_computed():
+def test_prediction_asks_for_one_layer_a_network_before_anything_is_computed():
     reps, brain = layered()
-    with pytest.raises(xc.SchemaError, match="choose the layers first"):
-        select(reps.chunk(model=1), brain.chunk(), other=reps)
+    agreement = xc.alignment(reps.chunk(model=1), brain.chunk().expand_dims(model=["brain"]))
+    score = xr.DataArray([0.1, 0.2], dims="model", coords={"model": ["a", "b"]})
+    spread = xr.DataArray(np.arange(60.0), dims="stimulus", coords={"stimulus": reps["stimulus"]})
+    with pytest.raises(xc.SchemaError, match="agreement has 6, score has 2"):
+        xc.cross_modal_prediction(agreement, spread, score)
+
+
+def test_the_default_dispersion_is_that_of_other_networks():
+    reps, brain = layered()
+    quick = {"n_permutations": 0, "n_draws": 99, "n_splits": 2, "rng": 0}
+    spread = xc.dispersion(reps, "neighborhood", leave_out="network")
+    named = xc.select_models(reps, brain, spread, **quick)
+    stacked = reps.values.reshape(2, 3, 60, 6)
+    whole = xr.DataArray(
+        stacked,
+        dims=("model", "layer", "stimulus", "feature"),
+        coords={"model": list("ab"), "stimulus": reps["stimulus"].values},
+    )
+    for one in (reps, whole):
+        xr.testing.assert_allclose(xc.select_models(one, brain, **quick), named)
+    assert named.attrs["dispersion_without"] == "network"
 
 
 def test_the_score_of_a_chosen_layer_is_not_optimistic():
@@ -254,7 +252,7 @@ def test_a_model_alone_has_a_score_and_no_bins():
     with pytest.warns(RuntimeWarning, match=r"no bins for 'net0'.*at least 2 other models"):
         table = select(make_reps(1, 60, 6), brain_of())
     assert np.isfinite(table["rsa"].sel(subset="all")).all()
-    assert table["rsa"].sel(subset="bin 0").isnull().all()
+    assert table["rsa"].sel(subset="1 of 3").isnull().all()
     assert table["best"].values.tolist() == ["net0", "", "", ""]
     by = xr.DataArray(
         np.arange(60.0), dims="stimulus", coords={"stimulus": brain_of()["stimulus"].values}
@@ -273,12 +271,13 @@ def test_stimuli_without_brain_data_count_for_nobody():
     table = select(reps, holes, by)
     assert (table["n_stimuli"].sel(subset="all") == 58).all()
     rest = reps.drop_sel(stimulus=gone[:2])
-    same = select(rest, brain.drop_sel(stimulus=gone[:2], stimulus_2=gone[:2]), by, join="inner")
+    fewer = brain.drop_sel(stimulus=gone[:2], stimulus_2=gone[:2])
+    same = select(*xc.pair(rest, fewer, by, join="inner"))
     np.testing.assert_allclose(table["rsa"], same["rsa"])
     fewer = brain.drop_sel(stimulus=gone, stimulus_2=gone)
     with pytest.raises(xc.SchemaError, match="same labels"):
         select(reps, fewer)
-    inner = select(reps, fewer, join="inner")
+    inner = select(*xc.pair(reps, fewer, join="inner"))
     assert (inner["n_stimuli"].sel(subset="all") == 56).all()
     assert inner["rsa"].attrs["n_dropped"] == 4
 
@@ -286,13 +285,13 @@ def test_stimuli_without_brain_data_count_for_nobody():
 def test_bins_with_too_few_stimuli():
     reps, brain = make_reps(4, 15, 6), brain_of(15)
     with pytest.warns(RuntimeWarning, match="standard error needs at least 10 stimuli"):
-        table = select(reps, brain, measure="rdm")
+        table = select(reps, brain)
     assert table["rsa"].notnull().all()
-    assert table["standard_error"].sel(subset="bin 0").isnull().all()
+    assert table["standard_error"].sel(subset="1 of 3").isnull().all()
     assert table["standard_error"].sel(subset="all").notnull().all()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        table = select(reps, brain, n_bins=7, measure="rdm", n_permutations=9)
+        table = select(reps, brain, n_bins=7, n_permutations=9)
     assert any("score needs at least 3" in str(one.message) for one in said)
     small = table["n_stimuli"] < 3
     assert small.any()
@@ -302,15 +301,16 @@ def test_bins_with_too_few_stimuli():
 
 def test_bad_arguments_are_named():
     reps, brain = make_reps(4, 60, 6), brain_of()
-    with pytest.raises(xc.SchemaError, match="subject='model'"):
+    with pytest.raises(xc.SchemaError, match=r"\.rename\(model='subject'\)"):
         select(reps, brain.rename(subject="model"))
-    assert select(reps, brain.rename(subject="model"), subject="model")["rsa"].notnull().all()
+    cured = brain.rename(subject="model").rename(model="subject")
+    assert select(reps, cured)["rsa"].notnull().all()
     with pytest.raises(ValueError, match="method='kendall' is not known"):
         select(reps, brain, method="kendall")
     with pytest.raises(ValueError, match="n_splits=0"):
         select(reps, brain, n_splits=0)
     by = xc.dispersion(reps, "rdm", leave_out="model")
-    with pytest.raises(xc.SchemaError, match="by has no model 'net0'"):
+    with pytest.raises(xc.SchemaError, match="dispersion has no model 'net0'"):
         select(reps, brain, by.isel(model=slice(1, None)))
 
 
@@ -324,102 +324,19 @@ def test_regions_of_a_brain_are_mapped_over():
     )
 
 
-def test_what_dispersion_adds_is_told_with_another_modality():
+def test_what_dispersion_adds_is_asked_of_the_scores():
     reps, brain = make_reps(5, 60, 6), brain_of(60)
     other = make_reps(2, 60, 4, seed=3)
     other = other.assign_coords(model=["x", "y"])
-    table = select(reps, brain, other=other, n_permutations=99, rng=0)
     spread = xc.dispersion(reps, "rdm", leave_out="model")
+    table = select(reps, brain, spread, n_permutations=99, rng=0)
     score = table["rsa"].sel(subset="all", drop=True)
-    same = xc.cross_modal_prediction(
-        xc.alignment(reps, other), spread, score, n_permutations=0, rng=0
-    )
-    np.testing.assert_allclose(table["prediction_correlation"], same["correlation"])
-    assert table["prediction_gain_p_value"].sel(subset="bin 0") <= 1
-
-
-def plain_prediction(agreement, bins, score, subset):
-    means = []
-    for row, own in zip(agreement, bins, strict=True):
-        kept = [v for v, b in zip(row, own, strict=True) if subset is None or b == subset]
-        means.append(np.nanmean(kept))
-    return scipy.stats.spearmanr(np.round(means, 12), score).statistic
-
-
-def test_prediction_is_that_of_plain_loops():
-    reps, other = make_reps(6, 40, 6), make_reps(3, 40, 5, seed=4, missing=[(0, 3)])
     agreement = xc.alignment(reps, other)
-    spread = xc.dispersion(reps, "rdm", leave_out="model")
-    score = xr.DataArray(
-        np.random.default_rng(0).random(6), dims="model", coords={"model": reps["model"].values}
-    )
-    found = xc.cross_modal_prediction(agreement, spread, score, n_permutations=199, rng=0)
-    plain = agreement.mean("model_b")
-    bins = [xc.dispersion_bins(spread.sel(model=m)).values for m in reps["model"].values]
-    for subset in (None, 0, 1, 2):
-        name = "all" if subset is None else f"bin {subset}"
-        expected = plain_prediction(plain.values, bins, score.values, subset)
-        assert float(found["correlation"].sel(subset=name)) == pytest.approx(expected)
-    assert float(found["gain"].sel(subset="all")) == 0
-    moved = xc.cross_modal_prediction(
-        shuffled(shuffled(agreement), 2, "model_a"),
-        shuffled(spread, 3),
-        score.isel(model=[3, 0, 5, 2, 1, 4]),
-        n_permutations=199,
-        rng=0,
-    )
-    for name in ("p_value", "gain_p_value", "random_correlation", "gain_lower", "gain_upper"):
-        np.testing.assert_allclose(found[name], moved[name], err_msg=name)
-
-
-def test_the_exact_p_value_of_few_models():
-    """With 4 models a perfect order has a two-sided p-value of 2 / 24, drawn or counted."""
-    agreement = xr.DataArray(
-        np.arange(4.0)[:, None] + np.zeros((4, 30)),
-        dims=("model_a", "stimulus"),
-        coords={"model_a": list("abcd"), "stimulus": [f"s{i}" for i in range(30)]},
-    )
-    spread = xr.DataArray(
-        np.arange(30.0), dims="stimulus", coords={"stimulus": agreement["stimulus"]}
-    )
-    score = xr.DataArray(np.arange(4.0), dims="model", coords={"model": list("abcd")})
-    found = xc.cross_modal_prediction(agreement, spread, score, n_permutations=4000, rng=0)
-    rho = [scipy.stats.spearmanr(range(4), p).statistic for p in itertools.permutations(range(4))]
-    exact = np.mean(np.abs(rho) >= 1 - 1e-9)
-    assert float(found["p_value"].sel(subset="all")) == pytest.approx(exact, abs=0.02)
-    assert (found["gain"] == 0).all()
-
-
-def test_low_dispersion_predicts_better_where_it_was_planted():
-    rng = np.random.default_rng(0)
-    quality = np.linspace(0.1, 0.9, 8)
-    share = rng.random((8, 90))
-    share[:, :30] = 0.5 * share[:, :30] + quality[:, None]
-    names = [f"m{i}" for i in range(8)]
-    stimuli = [f"s{i}" for i in range(90)]
-    agreement = xr.DataArray(
-        share, dims=("model_a", "stimulus"), coords={"model_a": names, "stimulus": stimuli}
-    )
-    spread = xr.DataArray(np.arange(90.0), dims="stimulus", coords={"stimulus": stimuli})
-    score = xr.DataArray(quality, dims="model", coords={"model": names})
-    noise = agreement.copy(data=agreement.values + 6.0 * rng.standard_normal((8, 90)) * (
-        np.arange(90) >= 30))  # fmt: skip
-    found = xc.cross_modal_prediction(noise, spread, score, rng=0)
-    low = found.sel(subset="bin 0")
-    assert float(low["correlation"]) > 0.9
-    assert float(low["gain"]) > 0
-    assert float(low["gain_p_value"]) < 0.05
-
-
-def test_few_models_or_none_with_agreement_are_nan_with_a_warning():
-    reps, other = make_reps(3, 40, 6), make_reps(2, 40, 5, seed=4)
-    score = xr.DataArray(np.arange(3.0), dims="model", coords={"model": reps["model"].values})
-    spread = xc.dispersion(reps, "rdm")
-    with pytest.warns(RuntimeWarning, match="needs at least 4"):
-        found = xc.cross_modal_prediction(xc.alignment(reps, other), spread, score)
-    assert found["correlation"].isnull().all()
-    with pytest.raises(xc.SchemaError, match="same labels"):
-        xc.cross_modal_prediction(xc.alignment(reps, other), spread, score.isel(model=[0, 1]))
+    found = xc.cross_modal_prediction(agreement, spread, score, n_permutations=99, rng=0)
+    same = xc.cross_modal_prediction(agreement, spread, score, n_permutations=0, rng=0)
+    np.testing.assert_allclose(found["correlation"], same["correlation"])
+    assert found["gain_p_value"].sel(subset="1 of 3") <= 1
+    assert found.attrs["alignment_metric"] == "mutual_knn"
 
 
 def world(rng, noises, n=60):
@@ -449,11 +366,11 @@ def test_the_planted_best_model_is_found_and_equal_ones_are_not_told_apart():
     found, among, apart = [], [], []
     for run in range(20):
         reps, brain = world(np.random.default_rng(run), [2.5, 2.5, 1.0, 2.5, 2.5])
-        table = select(reps, brain, metric="euclidean", n_draws=999, rng=run).sel(subset="all")
+        table = select(reps, brain, rdm_metric="euclidean", n_draws=999, rng=run).sel(subset="all")
         found.append(str(table["best"].item()) == "m2")
         among.append(bool(table["among_best"].sel(model="m2")))
         reps, brain = world(np.random.default_rng([run, 1]), [2.0] * 5)
-        table = select(reps, brain, metric="euclidean", n_draws=999, rng=run).sel(subset="all")
+        table = select(reps, brain, rdm_metric="euclidean", n_draws=999, rng=run).sel(subset="all")
         apart.append(float(table["difference_p_value_max_t"].min()) <= 0.05)
     assert np.mean(found) >= 0.9
     assert all(among)
@@ -472,5 +389,5 @@ def test_the_92_images_against_human_it():
     assert (best["p_value_max_t"] <= 0.01).all()
     assert (best["lower"] < best["rsa"]).all()
     assert (best["rsa"] < best["ceiling_lower"]).all()
-    low = table["rsa"].sel(subset="bin 0")
-    assert (low > table["rsa"].sel(subset=["bin 1", "bin 2"]).max("subset")).all()
+    low = table["rsa"].sel(subset="1 of 3")
+    assert (low > table["rsa"].sel(subset=["2 of 3", "3 of 3"]).max("subset")).all()

@@ -71,34 +71,6 @@ def test_tails_from_plain_loops():
     assert float(table["low_minus_high_p_value"].sel(pool="full")) == expected
 
 
-def test_random_subsets_do_not_overlap_and_are_uniform():
-    usable = np.ones(20, bool)
-    usable[3] = False
-    first, second = subsets.disjoint_pairs(usable, np.arange(20), 5, 2000, 0)
-    assert (first.sum(1) == 5).all()
-    assert (second.sum(1) == 5).all()
-    assert not (first & second).any()
-    assert not first[:, 3].any()
-    np.testing.assert_allclose(first[:, usable].mean(0), 5 / 19, atol=0.05)
-
-
-def test_matched_subsets_have_the_cells_of_the_subset():
-    rng = np.random.default_rng(0)
-    cells = subsets.crossed(
-        np.stack([subsets.cells_of(rng.standard_normal(60), 3), rng.integers(2, size=60)])
-    )
-    assert len(np.unique(cells)) == 6
-    members = rng.permutation(60)[:15]
-    drawn, fixed = subsets.matched(members, cells, np.arange(60), 200, 1)
-    assert fixed == 0
-    for one in drawn:
-        np.testing.assert_array_equal(
-            np.bincount(cells[one], minlength=6), np.bincount(cells[members], minlength=6)
-        )
-    assert len(np.unique(drawn, axis=0)) > 150
-    np.testing.assert_array_equal(subsets.cells_of(np.array([1.0, np.nan, 2.0]), 2), [0, -1, 1])
-
-
 def test_what_the_match_explains_is_no_effect():
     study = planted_study(n_models=2, n_stimuli=120, rng=0)
     vision, language = study["vision"], study["language"]

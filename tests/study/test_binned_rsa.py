@@ -1,4 +1,6 @@
-"""Trend and low against high of RSA by bin, against plain loops and under their null."""
+"""RSA inside bins, its trend, and low against high, against plain loops and under their nulls."""
+
+import itertools
 
 import numpy as np
 import pytest
@@ -6,9 +8,10 @@ import xarray as xr
 from scipy.stats import pearsonr, spearmanr
 
 import xconverge as xc
-from tests.helpers import make_reps, no_compute, shuffled
+from tests.helpers import make_reps, no_compute, read_only, shuffled
 from xconverge.kernels.permutations import permutations
 from xconverge.labels.joins import natural_rank
+from xconverge.testing import planted_study
 
 NAMES = ["trend", "low_minus_high"]
 
@@ -226,7 +229,8 @@ def test_sets_of_stimuli_and_wrong_arguments():
     reps, brain, by = sides(24)
     with pytest.raises(xc.SchemaError, match="same labels"):
         xc.binned_rsa_contrast(reps, brain, by[:20])
-    inner = xc.binned_rsa_contrast(reps, brain, by[:20], join="inner", n_permutations=9, rng=0)
+    common = xc.pair(reps, brain, by[:20], join="inner")
+    inner = xc.binned_rsa_contrast(*common, n_permutations=9, rng=0)
     assert inner["trend"].attrs["n_dropped"] == 4
     some = {"stimulus": by["stimulus"][:20].values}
     plain = xc.binned_rsa_contrast(
@@ -254,3 +258,122 @@ def test_what_is_written_down():
         assert array.attrs["metric"] == "spearman"
         assert array.attrs["n_permutations"] == 9
     assert found["trend_p_value"].attrs["kind"] == "probability"
+
+
+def binned(**options):
+    a = make_reps(3, 12, [6, 4, 5], seed=1)
+    b = make_reps(2, 12, [7, 5], seed=2).assign_coords(model=["bert", "gpt"])
+    by = xr.DataArray(
+        np.random.default_rng(0).permutation(12) / 1.0,
+        dims="stimulus",
+        coords={"stimulus": a["stimulus"].values},
+    )
+    return a, b, by, xc.binned_rsa(a, b, shuffled(by), n_bins=2, rng=0, **options)
+
+
+@pytest.mark.parametrize("average", ["rdm", None])
+def test_binned_rsa_is_rsa_inside_each_bin(average):
+    a, b, by, table = binned(average=average, n_permutations=49)
+    bins = xc.dispersion_bins(by, 2)
+    for bin in (0, 1):
+        inside = by["stimulus"].values[bins.values == bin]
+        models = xc.rdm(a.sel(stimulus=inside))
+        models = models.mean("model") if average else models
+        expected = xc.rsa(models, xc.rdm(b.sel(stimulus=inside)))
+        np.testing.assert_allclose(table["rsa"].sel(bin=bin), expected, rtol=1e-10)
+        assert int(table["n_stimuli"].sel(bin=bin)) == len(inside) == 6
+    p = table["p_value"].values
+    assert ((p >= 1 / 50) & (p <= 1)).all()
+
+
+def test_binned_rsa_of_the_mean_representation():
+    a, b = make_reps(3, 12, 6), make_reps(2, 12, 5, seed=4)
+    by = xr.DataArray(np.arange(12.0), dims="stimulus", coords={"stimulus": a["stimulus"].values})
+    table = xc.binned_rsa(a, b, by, 2, average="representation", n_permutations=0)
+    low = a.isel(stimulus=slice(6)).mean("model")
+    expected = xc.rsa(xc.rdm(low), xc.rdm(b.sel(stimulus=low["stimulus"])))
+    np.testing.assert_allclose(table["rsa"].sel(bin=0), expected)
+    with pytest.warns(xc.UnalignedSpaceWarning):
+        xc.binned_rsa(
+            make_reps(3, 12, 6, shared=False), b, by, 2, average="representation", n_permutations=0
+        )
+
+
+def test_mantels_p_value_is_the_share_of_permutations():
+    rng = np.random.default_rng(3)
+    ids = list("abcde")
+    a = xc.stack_models({"a": rng.standard_normal((10, 4))}, stimuli=[*ids, *"vwxyz"])
+    b = xc.stack_models({"b": rng.standard_normal((10, 4))}, stimuli=[*ids, *"vwxyz"])
+    by = xr.DataArray(np.arange(10.0), dims="stimulus", coords={"stimulus": [*ids, *"vwxyz"]})
+    table = xc.binned_rsa(a, b, by, 2, n_permutations=5000, rng=0)
+    one, two = (xc.rdm(side.sel(stimulus=ids))[0].values for side in (a, b))
+    upper = np.triu_indices(5, 1)
+    observed = spearmanr(one[upper], two[upper]).statistic
+    null = [
+        spearmanr(one[np.ix_(p, p)][upper], two[upper]).statistic
+        for p in itertools.permutations(range(5))
+    ]
+    exact = np.mean([r >= observed - 1e-12 for r in null])
+    assert table["p_value"].sel(bin=0).item() == pytest.approx(exact, abs=0.03)
+
+
+def test_binned_rsa_with_another_set_of_stimuli():
+    a, b, by, table = binned(n_permutations=0)
+    with pytest.raises(xc.SchemaError, match="reps has 12, dispersion has 10"):
+        xc.binned_rsa(a, b, by[:10], n_bins=2)
+    common = xc.pair(a, b.sel(stimulus=by["stimulus"][:11]), by, join="inner")
+    inner = xc.binned_rsa(*common, 2)
+    assert inner.attrs["n_dropped"] == 1
+    assert int(inner["n_stimuli"].sum()) == 11
+    assert table["rsa"].dims == ("bin", "model_b")
+
+
+def test_a_bin_of_two_stimuli_is_nan_with_a_warning():
+    a, b, by, _ = binned(n_permutations=0)
+    few = by["stimulus"].values[:4]
+    with pytest.warns(RuntimeWarning, match="at least 3 pairs"):
+        table = xc.binned_rsa(
+            a.sel(stimulus=few), b.sel(stimulus=few), by.sel(stimulus=few), 2, n_permutations=9
+        )
+    assert table["rsa"].isnull().all()
+    assert table["p_value"].isnull().all()
+
+
+def test_binned_rsa_reads_features_only_when_computed():
+    a, b, by, expected = binned(average=None, n_permutations=20)
+    with no_compute():
+        found = xc.binned_rsa(
+            a.chunk(stimulus=5, model=1),
+            b.chunk(feature=3),
+            by,
+            2,
+            average=None,
+            n_permutations=20,
+            rng=0,
+        )
+    xr.testing.assert_allclose(found.compute(scheduler="threads"), expected, rtol=1e-10)
+
+
+def test_a_planted_effect_is_found_against_a_brain():
+    sets = planted_study(rng=1)
+    table = xc.binned_rsa(sets["vision"], sets["language"], sets["vision"]["noise"], 3, rng=0)
+    low, high = table["rsa"].mean("model_b").sel(bin=[0, 2]).values
+    assert low > high + 0.2
+    assert (table["p_value"].sel(bin=0) < 0.01).all()
+
+
+def test_the_seed_of_a_result_gives_its_digits():
+    reps, brain, by = sides(24)
+    for call in (xc.binned_rsa, xc.binned_rsa_contrast):
+        drawn = call(reps, brain, by, n_permutations=29)
+        again = call(reps, brain, by, n_permutations=29, rng=drawn.attrs["seed"])
+        xr.testing.assert_identical(drawn, again)
+
+
+def test_inputs_are_not_touched():
+    before = sides(12)
+    reps, brain, by = (read_only(one) for one in before)
+    xc.binned_rsa(reps, brain, by, n_bins=2, n_permutations=5)
+    xc.binned_rsa_contrast(reps, brain, by, n_bins=2, n_permutations=5)
+    for one, same in zip((reps, brain, by), before, strict=True):
+        xr.testing.assert_identical(one, same)

@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge.engine.pair import PairOn, paired, row_values, told_of
 from xconverge.engine.resampling import per_label
 from xconverge.labels.checks import check_labels, check_only
-from xconverge.labels.joins import Join, join_labels, natural_rank
+from xconverge.labels.joins import join_labels, natural_rank
 from xconverge.labels.messages import SchemaError, choose, listing
 
 Data = TypeVar("Data", xr.DataArray, xr.Dataset)
@@ -25,8 +24,6 @@ def exclude_high_dispersion(
     *,
     groups: str | xr.DataArray | None = None,
     missing: Literal["error", "keep", "drop"] = "error",
-    join: Join = "exact",
-    pair_on: PairOn | None = None,
 ) -> Data:
     """Leave out the stimuli of highest dispersion.
 
@@ -35,7 +32,8 @@ def exclude_high_dispersion(
     array : DataArray or Dataset
         Anything with stimuli: a representation set, RDMs (both their dims), results.
     dispersion : DataArray
-        (stimulus).
+        (stimulus), of the same stimuli. Captions of an image, paired with the dispersion of the
+        images by ``pair(…, on=…, repeats="keep")``, go or stay together.
     share : float
         Of the stimuli with a dispersion, the part that is left out, rounded down; below 1.
     groups : str or DataArray, optional
@@ -43,13 +41,6 @@ def exclude_high_dispersion(
         out, so that no group is thinned more than another.
     missing : {"error", "keep", "drop"}
         Stimuli without a finite dispersion: refuse them, by name, keep or drop them.
-    join : {"exact", "inner"}
-        Refuse differing sets of stimuli, or keep those in both.
-    pair_on : str or (str, str), optional
-        To pair by a stimulus coordinate instead of the labels, as ``pair`` does; two names are
-        those of ``array`` and of ``dispersion``. Rows of one value, the captions of an image, have
-        one dispersion (the mean of its rows) and go or stay together; the result has the rows and
-        labels of ``array``. Groups carry the labels of their side, or those of the pairing.
 
     Returns
     -------
@@ -88,61 +79,56 @@ def exclude_high_dispersion(
         raise ValueError(f"share={share}: at least 0 and below 1")
     spread = check_only(dispersion, "stimulus", what="dispersion")
     if "stimulus" not in array.dims:
-        raise SchemaError("array has no dim 'stimulus'; name yours by keyword (stimulus='…')")
-    both = [dim for dim in ("stimulus", "stimulus_2") if dim in array.dims]
-    for dim in both:
-        check_labels(array[dim], dim, what="array")
-    rows, names = array.indexes["stimulus"], array["stimulus"]
-    if pair_on is not None:
-        carrier = xr.DataArray(np.zeros(len(rows)), dims="stimulus", coords=names.coords)
-        rows = row_values(carrier, spread, pair_on, ("array", "dispersion"))
-        carrier, spread, groups = paired(
-            pair_on, "mean", array=carrier, dispersion=spread, groups=groups
+        raise SchemaError(
+            "array has no dim 'stimulus'; xconverge.from_xarray(array, stimulus='…') brings in an "
+            "array whose dims have other names"
         )
-        names = carrier["stimulus"]
-    labels, spread, dropped = join_labels(names, spread, "stimulus", join, ("array", "dispersion"))
+    dims = [dim for dim in ("stimulus", "stimulus_2") if dim in array.dims]
+    for dim in dims:
+        check_labels(array[dim], dim, what="array")
+    labels, spread, _ = join_labels(
+        array["stimulus"], spread, "stimulus", "exact", ("array", "dispersion")
+    )
     values = spread.values.astype(np.float64)
     finite = np.isfinite(values)
+    index = labels.indexes["stimulus"]
     if missing == "error" and not finite.all():
         raise SchemaError(
-            f"dispersion is missing for {listing(spread.indexes['stimulus'][~finite])}; "
+            f"dispersion is missing for {listing(index[~finite])}; "
             "missing='keep' keeps these stimuli, missing='drop' leaves them out"
         )
     group = np.zeros(len(values), dtype=object)
     if groups is not None:
         group = per_label(groups, [labels, spread], "groups").values.astype(object)
-        none = np.asarray(pd.isna(group))
-        if none.any():
+        ungrouped = np.asarray(pd.isna(group))
+        if ungrouped.any():
             raise SchemaError(
-                f"groups has no value for {listing(labels.indexes['stimulus'][none])}; every "
-                "stimulus needs a group"
+                f"groups has no value for {listing(index[ungrouped])}; every stimulus needs a group"
             )
-    order = np.lexsort((natural_rank(labels.indexes["stimulus"]), values))
+    order = np.lexsort((natural_rank(index), values))
     order = order[finite[order]]
-    out = np.zeros(len(values), bool)
-    edges: dict[str, float] = {}
+    excluded = np.zeros(len(values), bool)
+    lowest: dict[str, float] = {}
     for one in dict.fromkeys(group):
         mine = order[group[order] == one]
+        # 0.1 × 30 is 2.999… in floating point, and 3 stimuli are meant
         count = int(share * len(mine) + 1e-9)
         if count:
-            out[mine[-count:]] = True
-            edges[str(one)] = float(values[mine[-count]])
-    if share and not out.any():
+            excluded[mine[-count:]] = True
+            lowest[str(one)] = float(values[mine[-count]])
+    if share and not excluded.any():
         warnings.warn(
             f"share={share} of {len(order)} stimuli does not come to one (in any group): nothing "
             "is left out",
             RuntimeWarning,
             stacklevel=2,
         )
-    keep = ~out if missing == "keep" else ~out & finite
-    kept = array.indexes["stimulus"][rows.isin(labels.indexes["stimulus"][keep])]
-    result = array.isel({dim: np.flatnonzero(array.indexes[dim].isin(kept)) for dim in both})
-    told = {
-        "n_excluded": int(out.sum()),
+    kept = index[~excluded if missing == "keep" else ~excluded & finite]
+    result = array.isel({dim: np.flatnonzero(array.indexes[dim].isin(kept)) for dim in dims})
+    attrs = {
+        "n_excluded": int(excluded.sum()),
         "excluded_share": float(share),
-        "excluded_from": next(iter(edges.values()), None) if groups is None else edges,
+        "excluded_from": next(iter(lowest.values()), None) if groups is None else lowest,
         "n_without_dispersion": int((~finite).sum()),
-        "n_dropped": dropped,
-        "pair_on": told_of(pair_on, "mean").get("pair_on"),
     }
-    return result.assign_attrs({key: value for key, value in told.items() if value is not None})
+    return result.assign_attrs({key: value for key, value in attrs.items() if value is not None})

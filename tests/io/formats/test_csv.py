@@ -1,0 +1,94 @@
+"""Selections as files."""
+
+import csv
+import stat
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import xconverge as xc
+from tests.helpers import make_reps
+from xconverge.io.formats.csv import write_selection
+
+AWKWARD = ['a, "quoted" café', "two\nlines", "a return\rhere", "猫 🐈", "", "NA", "007", "1E5"]
+
+
+def awkward():
+    return xr.DataArray(
+        np.linspace(0, 1, 8) / 3,
+        dims="stimulus",
+        coords={
+            "stimulus": [f"s{i}" for i in range(6)] + ["NA", "1F600"],
+            "caption": ("stimulus", np.array(AWKWARD, dtype=object)),
+            "shown": ("stimulus", np.arange(8) % 2 == 0),
+        },
+        name="dispersion",
+    )
+
+
+def test_a_selection_comes_back_from_its_file(tmp_path):
+    by = awkward()
+    chosen = xc.select_stimuli(by, 8, "high", without=by.expand_dims(model=["a", "b"]))
+    path = write_selection(tmp_path / "high.csv", chosen)
+    texts = dict.fromkeys(("stimulus", "caption", "value"), str)
+    table = pd.read_csv(path, dtype=texts, keep_default_na=False)
+    table["value"] = table["value"].map(float)  # pandas 2 rounds in parsing
+    assert table["order"].tolist() == list(range(1, 9))
+    for name in ("stimulus", "caption", "value", "rank", "reason", "stability", "shown"):
+        assert table[name].tolist() == chosen[name].values.tolist(), name
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["caption"] for row in rows] == chosen["caption"].values.tolist()
+    assert [p.name for p in tmp_path.iterdir()] == ["high.csv"]
+    assert path.stat().st_mode & stat.S_IRUSR
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        write_selection(path, chosen)
+    few = xc.select_stimuli(by, 2)
+    write_selection(str(path), few, overwrite=True)
+    assert len(pd.read_csv(path)) == 2
+
+
+def test_a_file_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    chosen = xc.select_stimuli(awkward(), 2)
+    path = write_selection(tmp_path / "a.csv", chosen)
+    before = path.read_bytes()
+
+    def broken(*args, **kwargs):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", broken)
+    with pytest.raises(OSError, match="disk full"):
+        write_selection(path, chosen, overwrite=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.csv"]
+    assert path.read_bytes() == before
+
+
+def test_columns_of_criteria_and_of_sets(tmp_path):
+    reps = make_reps(3, 20, 5, noise=1.0)
+    both = {"rdm": xc.dispersion(reps, "rdm"), "knn": xc.dispersion(reps, "neighborhood", k=3)}
+    chosen = xc.select_stimuli(both, 5)
+    table = pd.read_csv(write_selection(tmp_path / "a.csv", chosen))
+    assert {"value_rdm", "value_knn", "rank_rdm", "chosen_by_knn", "mean_rank"} <= set(table)
+    assert "overlap" not in " ".join(table)
+    found = xc.optimize_stimuli(reps, 5, leave_out="model", rng=0)
+    table = pd.read_csv(write_selection(tmp_path / "b.csv", found))
+    assert {"contribution", "reason", "stability", "caption", "category"} <= set(table)
+    assert "agreement" not in table
+    assert len(table) == 5
+
+
+def test_formulas_are_written_as_they_are_with_a_warning(tmp_path):
+    by = awkward()
+    by["caption"].values[0] = "=HYPERLINK(1)"
+    chosen = xc.select_stimuli(by, 1)
+    with pytest.warns(RuntimeWarning, match=r"formulas: 'caption: =HYPERLINK\(1\)'"):
+        path = write_selection(tmp_path / "a.csv", chosen)
+    assert pd.read_csv(path)["caption"].tolist() == ["=HYPERLINK(1)"]
+    with pytest.raises(xc.SchemaError, match="two columns 'order'"):
+        write_selection(tmp_path / "b.csv", chosen.assign_coords(order=("stimulus", [3])))
+    with pytest.raises(xc.SchemaError, match="selection has no labels on 'stimulus'"):
+        write_selection(tmp_path / "b.csv", xr.Dataset())
+    with pytest.raises(xc.SchemaError, match="choose one with .sel"):
+        write_selection(tmp_path / "b.csv", chosen.expand_dims(a=2, b=2))
