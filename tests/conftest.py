@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 # one process a core already: threads of BLAS would fight for them
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -21,6 +22,31 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("here")
+
+
+@pytest.fixture(scope="session")
+def one_cluster() -> Iterator[Any]:
+    """Two workers of one thread, each a process; started once for all tests that want them.
+
+    Once a process of xdist, that is: groups of xdist 3.8 do nothing under pytest 9.2.
+    """
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit="2GiB"
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def client(one_cluster: Any) -> Iterator[Any]:
+    """A client of the one cluster: what this test computes runs there, other tests' work does not.
+
+    A test in which a worker is killed must wait until there are two again.
+    """
+    import distributed
+
+    with distributed.Client(one_cluster) as client:
+        yield client
 
 
 @pytest.fixture

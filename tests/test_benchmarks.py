@@ -1,13 +1,23 @@
 """Every benchmark runs on a small set, so that none can rot; what holds at any size is checked."""
 
 import math
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import bench_graphs
+import xconverge as xc
+from tests.benchmarks import (
+    __main__,
+    bench_calibration,
+    bench_graphs,
+    bench_scaling,
+    bench_store,
+    probe,
+    stores,
+)
 from tests.benchmarks.table import ROOT, Figure, printed, recorded
 
 PARTS = {
@@ -23,21 +33,26 @@ PARTS = {
 }
 
 
+LONG = ("scaling", "store", "workers")
+"""Parts that start many processes; their short forms are the next tests."""
+
+
+@pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow if n == "workers" else ()) for n in PARTS]
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in LONG else ()) for n in PARTS]
 )
-def test_a_part_runs_in_short(name, tmp_path):
+def test_a_part_runs_in_short(name, tmp_path, monkeypatch, capsys):
     out = tmp_path / "table.json"
-    command = [sys.executable, "-m", "tests.benchmarks", name, "--short", "--json", str(out)]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
+    monkeypatch.setattr(sys, "argv", ["benchmarks", name, "--short", "--json", str(out)])
+    __main__.main()
+    told = capsys.readouterr().out
     table = recorded(out)[name]
     words, least = PARTS[name]
     assert len(table) >= least
     assert any(words in row for row in table)
     assert all(math.isfinite(figure.value) for figure in table.values())
     for row, figure in table.items():
-        assert row in run.stdout
+        assert row in told
         if "less 1" in row:
             assert abs(figure.value) < 1e-4
         elif "agreement" in row and "seconds" not in row:
@@ -46,6 +61,29 @@ def test_a_part_runs_in_short(name, tmp_path):
             assert figure.value < 1e-6
         else:
             assert figure.value > 0, row
+
+
+def test_every_command_of_the_benchmarks_is_a_part():
+    assert set(__main__.PARTS) == set(PARTS)
+
+
+def test_a_store_is_read_in_every_way(tmp_path):
+    table = bench_store.reading(tmp_path, 2, 40, 8, 1)
+    assert any("over numpy" in row for row in table)
+    assert all(figure.value > 0 for figure in table.values())
+
+
+@pytest.mark.parametrize("name", probe.CALLS)
+def test_what_is_timed_in_a_process_of_its_own_runs(name, tmp_path):
+    path = stores.stored(tmp_path, 3, 120, 8)
+    reps = xc.open_representations(path, "bench").assign_attrs(space="shared")
+    probe.CALLS[name](reps.load() if name in probe.LIMITS else reps)
+
+
+def test_a_process_of_its_own_is_timed(tmp_path):
+    table = bench_scaling.curve(tmp_path, ["cka"], 2, [60], 8, 1)
+    assert any("over the bare product" in row for row in table)
+    assert all(figure.value > 0 for figure in table.values())
 
 
 def test_what_falls_short_is_marked():
@@ -68,6 +106,15 @@ def test_graphs_grow_with_chunks_and_pairs_only(tmp_path):
     assert tasks["neighbor_graph"] < 3 * chunks
 
 
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("title", bench_calibration.TABLES)
+def test_a_row_of_the_calibration_runs(title):
+    rows, tell, columns, _ = bench_calibration.TABLES[title]
+    row = bench_calibration.row(rows, 0, tell, 5, 0)
+    assert len(row) == len(columns)
+    assert "nan" not in row
+
+
 @pytest.mark.slow
 def test_the_calibration_runs_in_short():
     script = Path(__file__).parent / "benchmarks" / "bench_calibration.py"
@@ -81,7 +128,6 @@ def test_the_calibration_runs_in_short():
 
 def test_the_pages_are_those_of_the_record():
     docs = ROOT / "docs"
-    names: dict = {"__file__": str(docs / "make_benchmarks.py"), "__name__": "make_benchmarks"}
-    exec((docs / "make_benchmarks.py").read_text("utf-8"), names)
+    names = runpy.run_path(str(docs / "generate" / "benchmarks.py"))
     assert (docs / "benchmarks.md").read_text("utf-8") == names["page"]()
     assert (docs / "scaling.md").read_text("utf-8") == names["scaling"]()

@@ -14,20 +14,7 @@ import xconverge as xc
 from tests.helpers import make_reps
 from xconverge.engine import blockwise as _stream
 
-distributed = pytest.importorskip("distributed")
-
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def client():
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit="2GiB"
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
+pytest.importorskip("distributed")
 
 
 @pytest.fixture
@@ -42,7 +29,8 @@ def stored(tmp_path, monkeypatch):
 
 
 def spread(reps):
-    return xc.dispersion(xc.shared_space(reps, n_components=8, folds=3)["aligned"], "consensus")
+    space = xc.shared_space(reps, n_components=8, folds=3, rng=0)
+    return xc.dispersion(space["aligned"], "consensus")
 
 
 ALIGNMENTS = {
@@ -63,7 +51,7 @@ ALIGNMENTS = {
 }
 CALLS = {
     **{
-        name: lambda reps, o={"metric": name, **options}: xc.alignment(reps, reps, **o)
+        name: lambda reps, o={"metric": name, **options}: xc.alignment(reps, reps, rng=0, **o)
         for name, options in ALIGNMENTS.items()
     },
     **{
@@ -74,7 +62,7 @@ CALLS = {
     "consensus dispersion": spread,
     "local_density": lambda reps: xc.local_density(reps, k=5),
     "neighbor_graph": lambda reps: xc.neighbor_graph(reps, k=5),
-    "approximate": lambda reps: xc.neighbor_graph(reps, k=5, neighbors="approximate"),
+    "approximate": lambda reps: xc.neighbor_graph(reps, k=5, neighbors="approximate", rng=0),
     "rdm of each": lambda reps: xc.rdm(reps),
     "stimulus_norm": lambda reps: xc.stimulus_norm(reps),
     "center": lambda reps: xc.center(reps),
@@ -84,21 +72,27 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("name", CALLS)
+SHORT = ("mutual_knn", "cka", "consensus dispersion", "rdm of each")
+"""One of each way to read the set; the others are long."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in SHORT else pytest.mark.slow) for n in CALLS]
+)
 def test_a_cluster_gives_the_numbers_of_threads(client, stored, name):
     """Whatever the chunks: these mix models, and split stimuli and features."""
     reps = stored.isel(stimulus=slice(600)).chunk(model=2, stimulus=170, feature=20)
     reps.attrs["space"] = "shared"
     with dask.config.set(scheduler="threads"):
         expected = CALLS[name](reps).compute()
-    with client.as_current():
-        found = CALLS[name](reps).compute(scheduler=client)
+    found = CALLS[name](reps).compute(scheduler=client)
     if name == "procrustes":  # the arc of a cosine of 1 - 1e-16 is 1e-8
         xr.testing.assert_allclose(found, expected, atol=1e-7)
         return
     xr.testing.assert_identical(found, expected)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_changes_no_digit(client, stored):
     lazy = xc.alignment(stored, stored, k=5)
     expected = lazy.compute(scheduler="threads")

@@ -3,10 +3,14 @@
 import ast
 import inspect
 import json
+import re
+import runpy
 import subprocess
 import sys
+from operator import attrgetter
 from pathlib import Path
 
+import dask
 import numpy as np
 import pytest
 import xarray as xr
@@ -32,48 +36,177 @@ def test_all_is_the_public_surface():
     assert sorted(xc.__all__, key=str) == list(xc.__all__)
 
 
-@pytest.mark.parametrize("name", public_names())
+def test_dir_shows_public_names_only():
+    below = {"io", "plot", "testing", "torch"}
+    assert set(dir(xc)) == set(xc.__all__) | below
+    assert set(dir(xc.io)) == set(xc.io.__all__)
+    # about fifty; a new one must be worth more than what reading the list costs
+    assert len(xc.__all__) <= 60
+
+
+@pytest.mark.parametrize("name", [*public_names(), *(f"io.{name}" for name in xc.io.__all__)])
 def test_docstrings_are_whole(name):
-    text = inspect.getdoc(getattr(xc, name))
+    text = inspect.getdoc(attrgetter(name)(xc))
     for section in ("Parameters", "Raises", "Examples"):
         assert f"{section}\n{'-' * len(section)}" in text, section
-    for parameter in inspect.signature(getattr(xc, name)).parameters:
+    for parameter in inspect.signature(attrgetter(name)(xc)).parameters:
         assert parameter in text, parameter
 
 
+DIMS = {"model", "stimulus", "feature"}
+
+
+@pytest.mark.parametrize("name", public_names())
+def test_no_function_takes_what_pair_and_the_door_do(name):
+    """The dims are fixed; sets are cut, translated and averaged by `pair` alone."""
+    parameters = inspect.signature(getattr(xc, name)).parameters
+    elsewhere = {
+        "from_xarray": DIMS,
+        "ModelWriter": {"model"},  # the name of the model
+        "pair": {"join", "repeats"},
+        "stack_models": {"join"},  # of single models into one set
+    }
+    taken = set(parameters) & (DIMS | {"join", "pair_on", "repeats", "measure"})
+    assert taken <= elsewhere.get(name, set())
+    assert "by" not in parameters or name in ("dispersion", "shared_space")
+    assert "rng" not in parameters or parameters["rng"].default is None
+
+
+@pytest.fixture(scope="module")
+def sides():
+    return make_reps(4, 24, [5, 6, 4, 5]), make_reps(3, 24, [4, 6, 5], seed=1)
+
+
+@pytest.fixture(scope="module")
 def results():
     a, b = make_reps(3, 12, [5, 6, 4]), make_reps(2, 12, [4, 6], seed=1)
-    shared = make_reps(3, 12, 5)
-    by = xc.dispersion(a, "rdm")
-    yield "dispersion", "distance", xc.dispersion(shared)
-    yield "dispersion", "distance", by
-    yield "alignment", "similarity", xc.alignment(a, b, k=3)
-    yield "rdm", "distance", xc.rdm(a)
-    yield "rsa", "similarity", xc.rsa(xc.rdm(a), xc.rdm(b))
-    yield "local_density", "similarity", xc.local_density(a, 3)
-    yield "bin", "label", xc.dispersion_bins(by)
-    effect = xc.modulation(by, xc.alignment(a, b, k=3), n_bins=2, n_permutations=9)
-    yield "correlation", "similarity", effect["correlation"]
-    yield "p_value", "probability", effect["p_value"]
-    table = xc.binned_rsa(a, b, by, 2, n_permutations=9)
-    yield "rsa", "similarity", table["rsa"]
-    yield "n_stimuli", "count", table["n_stimuli"]
+    spread = xc.dispersion(a, "rdm")
+    agreement = xc.alignment(a, b, k=3)
+    effect = xc.modulation(spread, agreement, n_bins=2, n_permutations=9)
+    table = xc.binned_rsa(a, b, spread, 2, n_permutations=9)
     space = xc.shared_space(a)
-    yield "aligned", "value", space["aligned"]
-    yield "residual_component", "value", xc.residual_component(space["residual"])
-    yield "rank", "label", xc.select_stimuli(by, 4)["rank"]
     chosen = xc.optimize_stimuli(a, 5, leave_out="model", rng=0)
-    yield "agreement", "similarity", chosen["agreement"]
-    yield "stability", "similarity", chosen["stability"]
+    return {
+        "coordinate dispersion": xc.dispersion(make_reps(3, 12, 5)),
+        "dispersion": spread,
+        "alignment": agreement,
+        "rdm": xc.rdm(a),
+        "rsa": xc.rsa(xc.rdm(a), xc.rdm(b)),
+        "local_density": xc.local_density(a, 3),
+        "bin": xc.dispersion_bins(spread),
+        "correlation": effect["correlation"],
+        "p_value": effect["p_value"],
+        "rsa of bins": table["rsa"],
+        "n_stimuli": table["n_stimuli"],
+        "aligned": space["aligned"],
+        "residual_component": xc.residual_component(space["residual"]),
+        "rank": xc.select_stimuli(spread, 4)["rank"],
+        "agreement": chosen["agreement"],
+        "stability": chosen["stability"],
+    }
 
 
-@pytest.mark.parametrize(("name", "kind", "result"), list(results()))
-def test_results_say_what_they_are(name, kind, result):
+@pytest.mark.parametrize(
+    ("which", "name", "kind"),
+    [
+        ("coordinate dispersion", "dispersion", "distance"),
+        ("dispersion", "dispersion", "distance"),
+        ("alignment", "alignment", "similarity"),
+        ("rdm", "rdm", "distance"),
+        ("rsa", "rsa", "similarity"),
+        ("local_density", "local_density", "similarity"),
+        ("bin", "bin", "label"),
+        ("correlation", "correlation", "similarity"),
+        ("p_value", "p_value", "probability"),
+        ("rsa of bins", "rsa", "similarity"),
+        ("n_stimuli", "n_stimuli", "count"),
+        ("aligned", "aligned", "value"),
+        ("residual_component", "residual_component", "value"),
+        ("rank", "rank", "label"),
+        ("agreement", "agreement", "similarity"),
+        ("stability", "stability", "similarity"),
+    ],
+)
+def test_results_say_what_they_are(results, which, name, kind):
+    result = results[which]
     assert result.name == name
     assert result.attrs["kind"] == kind
     assert result.attrs["xconverge_version"] == xc.__version__
     assert {"long_name", "units"} <= set(result.attrs)
     json.dumps(result.attrs)
+
+
+def spread_of(reps):
+    return xc.dispersion(reps, "neighborhood", k=4)
+
+
+# each of two sets and a seed
+RANDOM = {
+    "alignment": lambda a, b, rng: xc.alignment(a, b, "svcca", n_components=2, folds=3, rng=rng),
+    "shared_space": lambda a, b, rng: xc.shared_space(a, folds=3, n_restarts=1, rng=rng),
+    "neighbor_graph": lambda a, b, rng: xc.neighbor_graph(
+        a, 3, neighbors="approximate", n_checked=9, rng=rng
+    ),
+    "calibrate": lambda a, b, rng: xc.calibrate(a, b, k=3, n_permutations=19, rng=rng),
+    "calibrate_rsa": lambda a, b, rng: xc.calibrate_rsa(
+        xc.rdm(a), xc.rdm(b), n_permutations=19, rng=rng
+    ),
+    "confidence_interval": lambda a, b, rng: xc.confidence_interval(
+        a, b, "cka", n_resamples=20, rng=rng
+    ),
+    "reliability": lambda a, b, rng: xc.reliability(a, "rdm", n_splits=3, rng=rng),
+    "alignment_reliability": lambda a, b, rng: xc.alignment_reliability(
+        a, b, k=3, n_splits=3, rng=rng
+    ),
+    "modulation": lambda a, b, rng: xc.modulation(
+        spread_of(a), xc.alignment(a, b, k=3), n_bins=2, n_permutations=19, rng=rng
+    ),
+    "leave_out_modulation": lambda a, b, rng: xc.leave_out_modulation(
+        a, b, "neighborhood", nuisance=(), k=3, n_bins=2, n_permutations=19, rng=rng
+    ),
+    "binned_rsa": lambda a, b, rng: xc.binned_rsa(
+        a, b, spread_of(a), 2, n_permutations=19, rng=rng
+    ),
+    "binned_rsa_contrast": lambda a, b, rng: xc.binned_rsa_contrast(
+        a, b, spread_of(a), 2, n_permutations=19, rng=rng
+    ),
+    "subset_contrast": lambda a, b, rng: xc.subset_contrast(
+        spread_of(a), a, b, size=8, k=3, n_random=19, rng=rng
+    ),
+    "pool_curve": lambda a, b, rng: xc.pool_curve(a, b, [12, 24], k=3, n_repeats=2, rng=rng),
+    "select_stimuli": lambda a, b, rng: xc.select_stimuli(spread_of(a), 6, "random", rng=rng),
+    "optimize_stimuli": lambda a, b, rng: xc.optimize_stimuli(
+        a, 6, n_restarts=1, n_perturbations=1, rng=rng
+    ),
+    "select_models": lambda a, b, rng: xc.select_models(
+        a, xc.rdm(b).isel(model=0, drop=True), n_bins=2, n_permutations=19, n_splits=2, rng=rng
+    ),
+    "cross_modal_prediction": lambda a, b, rng: xc.cross_modal_prediction(
+        xc.alignment(a, b, k=3),
+        spread_of(a),
+        xc.rsa(xc.rdm(a), xc.rdm(b).isel(model=0, drop=True)).rename(model_a="model"),
+        n_bins=2,
+        n_permutations=19,
+        rng=rng,
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of so few stimuli and models
+@pytest.mark.parametrize("name", RANDOM)
+def test_a_random_result_says_the_seed_that_gives_it_again(sides, name):
+    first = RANDOM[name](*sides, None)
+    assert type(first.attrs["seed"]) is int
+    assert first.attrs["xconverge_version"] == xc.__version__
+    json.dumps(first.attrs)
+    xr.testing.assert_identical(RANDOM[name](*sides, first.attrs["seed"]), first)
+    assert RANDOM[name](*sides, None).attrs["seed"] != first.attrs["seed"]
+    assert RANDOM[name](*sides, 7).attrs["seed"] == 7
+
+
+def test_every_function_that_draws_is_tried():
+    drawing = {n for n in public_names() if "rng" in inspect.signature(getattr(xc, n)).parameters}
+    assert drawing - set(RANDOM) == {"analyze"}  # made of these
 
 
 def test_the_readmes_example_runs():
@@ -83,6 +216,19 @@ def test_the_readmes_example_runs():
     exec(compile(code, "README.md", "exec"), names)
     assert names["spread"].dims == ("stimulus",)
     assert names["agreement"].dims == ("model_a", "model_b", "stimulus")
+
+
+def test_the_readme_says_how_to_cite_this_version():
+    readme = (PACKAGE.parent / "README.md").read_text("utf-8")
+    assert f"version = {{{xc.__version__}}}" in readme.split("## How to cite")[1]
+
+
+def test_links_between_pages_lead_somewhere():
+    root = PACKAGE.parent
+    for page in [root / "README.md", *(root / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8")):
+            if "://" not in link:
+                assert (page.parent / link).exists(), (page.name, link)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -106,10 +252,9 @@ def test_the_snippets_of_a_page_run(name, count):
 
 def test_the_page_of_measures_is_that_of_the_tables():
     docs = PACKAGE.parent / "docs"
-    names: dict = {"__file__": str(docs / "make_measures.py"), "__name__": "make_measures"}
-    exec((docs / "make_measures.py").read_text("utf-8"), names)
     page = (docs / "measures.md").read_text("utf-8")
-    assert page == names["page"](), "run: python docs/make_measures.py"
+    generated = runpy.run_path(str(docs / "generate" / "measures.py"))["page"]()
+    assert page == generated, "run: python docs/generate/measures.py"
     for metric in ("consensus", "cknna", "sqeuclidean", "rho-a"):
         assert f"### {metric}" in page
 
@@ -187,25 +332,20 @@ def test_without_torch_an_error_says_what_to_install():
     assert "pip install 'xconverge[torch]'" in run.stderr
 
 
-@pytest.mark.slow
-def test_a_cluster_gives_the_same_numbers():
-    distributed = pytest.importorskip("distributed")
+def test_a_cluster_gives_the_same_numbers(client):
     a, b = make_reps(3, 20, [5, 6, 4]), make_reps(2, 20, [4, 6], seed=1)
     shared = make_reps(5, 20, 6)
-    expected = [
-        xc.dispersion(shared.chunk(model=2, stimulus=7)).compute(scheduler="threads"),
-        xc.alignment(a, b, k=3),
-        xc.rsa(xc.rdm(a), xc.rdm(b)),
-    ]
-    cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=":0", processes=True
-    )
-    with cluster, distributed.Client(cluster):
-        found = [
-            xc.dispersion(shared.chunk(model=2, stimulus=7).persist()).compute(),
-            xc.alignment(a.chunk(model=1), b.chunk(model=1), k=3).compute(),
-            xc.rsa(xc.rdm(a.chunk(model=1)), xc.rdm(b.chunk(model=1))).compute(),
+    with dask.config.set(scheduler="threads"):
+        expected = [
+            xc.dispersion(shared.chunk(model=2, stimulus=7)).compute(),
+            xc.alignment(a, b, k=3),
+            xc.rsa(xc.rdm(a), xc.rdm(b)),
         ]
+    found = [
+        xc.dispersion(shared.chunk(model=2, stimulus=7).persist()).compute(),
+        xc.alignment(a.chunk(model=1), b.chunk(model=1), k=3).compute(),
+        xc.rsa(xc.rdm(a.chunk(model=1)), xc.rdm(b.chunk(model=1))).compute(),
+    ]
     for one, other in zip(found, expected, strict=True):
         xr.testing.assert_allclose(one, other, rtol=1e-13)
         assert np.isfinite(one).any()

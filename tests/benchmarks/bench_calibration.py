@@ -148,7 +148,7 @@ def inside_bins(pair: Pair, seed: int) -> xr.DataArray:
         pair,
         lambda a, b, i: xc.binned_rsa(
             a, b.isel(model=0, drop=True), spread_of(a, seed + i), 2,
-            metric="euclidean", n_permutations=PERMUTATIONS, rng=seed + i,
+            rdm_metric="euclidean", n_permutations=PERMUTATIONS, rng=seed + i,
         )["p_value"],
     )  # fmt: skip
 
@@ -235,10 +235,10 @@ def modulation(
     spread, scores, covariate, groups = modulated(runs, rng, effect, confound, strata)
     parts = []
     for i in range(runs):
-        by = spread.isel(run=i).assign_coords(category=("stimulus", groups))
+        dispersion = spread.isel(run=i).assign_coords(category=("stimulus", groups))
         parts.append(
             xc.modulation(
-                by,
+                dispersion,
                 scores.isel(run=i),
                 covariates=covariate.isel(run=i) if confound and control else (),
                 strata="category" if strata and restrict else None,
@@ -546,7 +546,7 @@ def ranked(
     if layers > 1:
         a = a.assign_coords(network=("model", [f"net {i // layers}" for i in range(len(noises))]))
     return xc.select_models(
-        a, b, measure="rdm", metric="euclidean", n_draws=499, n_splits=5,
+        a, b, dispersion_metric="rdm", rdm_metric="euclidean", n_draws=499, n_splits=5,
         rng=int(rng.integers(2**31)), **{"n_permutations": 0, **options},
     )  # fmt: skip
 
@@ -573,10 +573,10 @@ def ranking(runs: int, seed: int) -> Iterator[tuple[str, str, Callable[[], list[
         partial(each, lambda t: bool(t["among_best"].sel(model="m2")[0]), one_better, n_bins=1),
     )  # fmt: skip
     yield (
-        "the best model comes first in bin 0", "one of 5 better, 60 stimuli, 3 bins",
+        "the best model comes first in bin 1 of 3", "one of 5 better, 60 stimuli, 3 bins",
         partial(each, lambda t: t["best"].values[1] == "m2", one_better),
     )  # fmt: skip
-    for subset in ("all", "bin 0"):
+    for subset in ("all", "1 of 3"):
         yield (
             f"some difference is significant, corrected, {subset}", "5 equal models, 60 stimuli",
             partial(each, least("difference_p_value_max_t", subset), equal),

@@ -37,7 +37,7 @@ def products(reps: xr.DataArray) -> None:
 
 def spread(reps: xr.DataArray) -> None:
     """Dispersion of the stimuli in a shared space that is fitted for it."""
-    space = xc.shared_space(reps, n_components=32, folds=3)
+    space = xc.shared_space(reps, n_components=32, folds=3, rng=0)
     xc.dispersion(space["aligned"], "consensus").compute()
 
 
@@ -46,7 +46,9 @@ CALLS: dict[str, Callable[[xr.DataArray], object]] = {
     "dispersion": lambda reps: xc.dispersion(reps).compute(),
     "product": product,
     "graph": lambda reps: xc.neighbor_graph(reps[:1]).compute(),
-    "approximate": lambda reps: xc.neighbor_graph(reps[:1], neighbors="approximate").compute(),
+    "approximate": lambda reps: xc.neighbor_graph(
+        reps[:1], neighbors="approximate", rng=0
+    ).compute(),
     "products": products,
     "cka": lambda reps: xc.alignment(reps[:1], reps[1:2], "cka").compute(),
     "procrustes": lambda reps: xc.alignment(reps[:1], reps[1:2], "procrustes").compute(),
