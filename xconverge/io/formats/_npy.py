@@ -11,7 +11,8 @@ import dask.array as da
 import numpy as np
 
 from xconverge.io.formats._rows import lazy_rows
-from xconverge.io.formats._sets import Array, check_numbers
+from xconverge.io.formats._sets import check_numbers
+from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError
 
 NPY = "a NumPy .npy file"

@@ -12,7 +12,8 @@ import dask.array as da
 import numpy as np
 
 from xconverge.io.formats._reading import reading
-from xconverge.io.formats._sets import Array, check_memory, float_dtype, floats
+from xconverge.io.formats._sets import check_memory, float_dtype, floats
+from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError
 
 BLOCK_BYTES = 2**26

@@ -15,7 +15,6 @@ from xconverge.io.formats._archives import archive, read_array
 from xconverge.io.formats._npy import NPY, map_npy
 from xconverge.io.formats._reading import reading
 from xconverge.io.formats._sets import (
-    Array,
     Ids,
     check_memory,
     checked,
@@ -25,6 +24,7 @@ from xconverge.io.formats._sets import (
 )
 from xconverge.io.formats._writing import writing
 from xconverge.io.zarr.encoding import NAME, TEXT, encoded_set
+from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import validate
 from xconverge.labels.messages import SchemaError, listing
 

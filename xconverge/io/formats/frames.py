@@ -17,7 +17,6 @@ from xconverge.io.formats._labels import exact_labels
 from xconverge.io.formats._needs import needs
 from xconverge.io.formats._reading import reading
 from xconverge.io.formats._sets import (
-    Array,
     Ids,
     check_memory,
     float_dtype,
@@ -25,6 +24,7 @@ from xconverge.io.formats._sets import (
     ids_of,
     representation_set,
 )
+from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError, listing
 
 MISSING = ("", "NA", "NaN", "nan")

@@ -12,8 +12,9 @@ import xarray as xr
 
 from xconverge.io.formats._reading import reading
 from xconverge.io.formats._rows import lazy_rows
-from xconverge.io.formats._sets import Array, Ids, ids_of, representation_set
+from xconverge.io.formats._sets import Ids, ids_of, representation_set
 from xconverge.io.formats._tensors import check_tensor, import_torch, load, numpy_of
+from xconverge.kernels.vectors import Array
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import SchemaError, listing
 
