@@ -18,6 +18,7 @@ def in_bins(a: Array, b: Array, bins: Array, n_bins: int, method: Method) -> Arr
         here = np.flatnonzero(bins == number)
         i, j = np.triu_indices(len(here), 1)
         u, v = (rdm[here[i], here[j]].astype(np.float64) for rdm in (a, b))
+        # two distances can always be ordered alike or not: 3 pairs are the least that say anything
         both = ~(np.isnan(u) | np.isnan(v))
         if both.sum() >= 3:
             u, v = u[both], v[both]
@@ -29,6 +30,7 @@ def in_bins(a: Array, b: Array, bins: Array, n_bins: int, method: Method) -> Arr
 
 def contrasts(values: Array) -> Array:
     """Least-squares slope over bins, and lowest less highest bin (2, …), of values (…, n_bins)."""
+    # slope of y on centred x: Σ x y / Σ x², since Σ x ȳ = 0
     steps = np.arange(values.shape[-1]) - (values.shape[-1] - 1) / 2
     return np.stack([values @ steps / (steps @ steps), values[..., 0] - values[..., -1]])
 
@@ -66,11 +68,12 @@ def contrast_test(
     groups = np.where(here, strata, -1)
     if not n_permutations or _fixed(own, groups):
         return observed, none
-    moves = run_of(rank, seed, n_permutations, strata, here)[1:]
-    null = contrasts(np.array([in_bins(a, b, own[p], n_bins, method) for p in moves])).T
+    orders = run_of(rank, seed, n_permutations, strata, here)[1:]
+    null = contrasts(np.array([in_bins(a, b, own[p], n_bins, method) for p in orders])).T
     center = np.nanmean([observed, *null], axis=0)
+    # a draw without a contrast counts as extreme: dropping it would make p smaller
     reached = as_extreme(null - center, observed - center, tail) | np.isnan(null)
-    return observed, (1 + reached.sum(0)) / (1 + len(moves))
+    return observed, (1 + reached.sum(0)) / (1 + len(orders))
 
 
 def _fixed(bins: Array, groups: Array) -> bool:

@@ -48,13 +48,18 @@ def jackknifed(x: Array, y: Array, method: Method) -> tuple[float, Array]:
     Ranks are those of all m stimuli, and so is how far ties keep rho-a below 1.
     """
     m = len(x)
+    # each pair stands twice in a square: halves of the sums over all, and rows that lose each of
+    # their pairs once. Σ over the pairs without stimulus i = Σ over all - Σ over row i
     sums = [np.vdot(p, q) / 2 for p, q in ((x, y), (x, x), (y, y))]
     rows = [np.vecdot(p, q) for p, q in ((x, y), (x, x), (y, y))]
     cross, xx, yy = (whole - row for whole, row in zip(sums, rows, strict=True))
     if method.centered:
+        # the means change with the stimulus that is left out: Σ(x-x̄)(y-ȳ) = Σxy - ΣxΣy / pairs,
+        # and Σx over all pairs is 0
         pairs = (m - 1) * (m - 2) / 2
         sx, sy = (side.sum(1) for side in (x, y))
         cross, xx, yy = cross - sx * sy / pairs, xx - sx * sx / pairs, yy - sy * sy / pairs
+    # divided by what vector() made of the whole, 1 but for rho-a, whose ties keep it below 1
     size = np.sqrt(np.maximum(xx * yy, 0) / (sums[1] * sums[2]))
     without = np.divide(cross, size, out=np.full(m, np.nan), where=size > 1e-12)
     return float(np.clip(sums[0], -1, 1)), without
@@ -104,9 +109,10 @@ class Scorer:
         if m < LEAST:
             return np.nan, added + np.nan, np.full(count, np.nan)
         mine = self.of_model(layer, members)
-        found = [jackknifed(mine, one, self.method) for one in self.of_target(members)]
-        own = np.array([value for value, _ in found])
-        without = np.mean([deleted for _, deleted in found], axis=0)
+        parts = [jackknifed(mine, one, self.method) for one in self.of_target(members)]
+        own = np.array([value for value, _ in parts])
+        without = np.mean([deleted for _, deleted in parts], axis=0)
+        # the jackknife's variance, (m-1)/m Σ(θ_i - θ̄)², is the sum of squares of these
         added[members] = np.sqrt((m - 1) / m) * (without.mean() - without)
         return float(own.mean()), added, own
 
@@ -156,6 +162,7 @@ def table(scorer: Scorer, members: Array, owner: Array, several: Sequence[Way]) 
             score[g, s] += value / len(several)
             added[:, g, s] += stimuli / len(several)
             own[:, g, s] += subjects / len(several)
+    # the variance of a mean over S subjects, Σ(o_s - ō)² / (S (S-1)), as a sum of squares
     between = (own - own.mean(0)) / np.sqrt(max(count * (count - 1), 1))
     return Table(score, np.concatenate([added, between]), often)
 
@@ -180,7 +187,7 @@ def best_heldout(scorer: Scorer, members: Array, several: Sequence[Way]) -> Arra
     The network is chosen inside each subset, its layer over the first one.
     """
     networks, subsets, _ = members.shape
-    found = []
+    rows = []
     for choosing, scoring, layers in several:
         row = np.full(subsets, np.nan)
         for s in range(subsets):
@@ -193,8 +200,8 @@ def best_heldout(scorer: Scorer, members: Array, several: Sequence[Way]) -> Arra
             if not np.isnan(values).all():
                 best = int(np.nanargmax(values))
                 row[s] = scorer.score(layers[best], members[best, s] & scoring)
-        found.append(row)
-    values = np.array(found)
+        rows.append(row)
+    values = np.array(rows)
     return np.where(np.isnan(values).any(0), np.nan, values.mean(0))
 
 
@@ -209,8 +216,8 @@ def p_values(
 ) -> tuple[Array, Array]:
     """P-values (G, subsets) of scores above chance, one by one, and with the best of all (max-T).
 
-    The labels of the target move, alike for all models and subsets. Of layers, inside the halves,
-    and the choice is made again: every split has p-values, and twice their median is one
+    The labels of the target are permuted, alike for all models and subsets. Of layers, inside the
+    halves, and the choice is made again: every split has p-values, and twice their median is one
     (Meinshausen et al. 2009).
     """
     networks, subsets, n = members.shape
@@ -227,6 +234,7 @@ def p_values(
         )
         draws = (_chosen(one, other, owner) + _chosen(other, one, owner)) / 2
         each.append(_tested(draws))
+    # the median of dependent p-values is no p-value; twice the median is (Meinshausen et al. 2009)
     alone, most = np.minimum(1, 2 * np.median(each, axis=0))
     return alone, most
 
@@ -236,18 +244,19 @@ def _null(
 ) -> Array:
     """Scores (D, L, subsets) under permuted labels of the target, the observed ones first.
 
-    ``members`` (L, subsets, n); layers with the same members are moved together.
+    ``members`` (L, subsets, n); layers with the same members share their permutations.
     """
     layers, subsets, _ = members.shape
     draws = np.full((n_permutations + 1, layers, subsets), np.nan)
-    for inside, places in alike(members.reshape(-1, len(rank))):
+    for inside, where in alike(members.reshape(-1, len(rank))):
         if inside.sum() < LEAST:
             continue
-        layer, subset = np.divmod(places, subsets)
-        moves = within(run_of(rank, seed, n_permutations, strata, inside), inside)
+        layer, subset = np.divmod(where, subsets)
+        orders = within(run_of(rank, seed, n_permutations, strata, inside), inside)
         mine = np.stack([scorer.of_model(one, inside) for one in layer])
+        # the score is linear in the target's vector: the mean over subjects is one product
         pooled = scorer.of_target(inside).mean(0)
-        draws[:, layer, subset] = products(mine, pooled[None], moves)[:, :, 0] / 2
+        draws[:, layer, subset] = products(mine, pooled[None], orders)[:, :, 0] / 2
     return draws
 
 
@@ -280,6 +289,7 @@ def errors(influence: Array, members: Array, n_stimuli: int) -> tuple[Array, Arr
     by_subjects = (influence[n_stimuli:] ** 2).sum(0)
     subjects = len(influence) - n_stimuli
     total = by_stimuli + by_subjects
+    # Satterthwaite: total² / Σ (variance² / its degrees of freedom)
     inverse = by_stimuli**2 / np.maximum(members - 1, 1) + by_subjects**2 / max(subjects - 1, 1)
     freedom = np.divide(total**2, inverse, out=np.ones_like(total), where=inverse > 0)
     return np.where(members < ENOUGH, np.nan, np.sqrt(total)), freedom
@@ -307,8 +317,10 @@ def comparisons(
         i, j = i[tested], j[tested]
         weights = np.random.default_rng(seed).standard_normal((draws, len(influence)))
         weights[:, :n] = weights[:, rank]
-        moved = weights @ np.nan_to_num(influence)
-        most = np.abs((moved[:, i] - moved[:, j]) / sure[i, j]).max(1)
+        # multiplier bootstrap: weighted sums of influences have the covariance of the scores
+        drawn = weights @ np.nan_to_num(influence)
+        most = np.abs((drawn[:, i] - drawn[:, j]) / sure[i, j]).max(1)
+        # draws are normal and the tests are t: both are compared on the scale of the p-values
         reached = -scipy.special.ndtri(np.maximum(p[i, j], 1e-300) / 2)
         above = len(most) - np.searchsorted(np.sort(most), reached - 1e-9)
         adjusted[i, j] = adjusted[j, i] = (1 + above) / (1 + draws)
@@ -328,11 +340,11 @@ def ceilings(scorer: Scorer, members: Array) -> Array:
     if len(scorer.targets) < 2:
         return result
     _, subsets, n = members.shape
-    for inside, places in alike(members.reshape(-1, n)):
+    for inside, where in alike(members.reshape(-1, n)):
         if inside.sum() >= LEAST:
             index = np.flatnonzero(inside)
-            found = noise_ceiling(scorer.targets[:, index[:, None], index], scorer.method)
-            result[:, *np.divmod(places, subsets)] = np.array(found)[:, None]
+            ends = noise_ceiling(scorer.targets[:, index[:, None], index], scorer.method)
+            result[:, *np.divmod(where, subsets)] = np.array(ends)[:, None]
     return result
 
 

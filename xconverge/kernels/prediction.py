@@ -14,9 +14,9 @@ LEAST = 4
 
 def subset_means(agreement: Array, members: Array) -> Array:
     """Means (subsets, M) of agreement (M, n) over the members (subsets, M, n) that have one."""
-    there = ~np.isnan(agreement)
-    count = (members & there).sum(2)
-    total = np.where(members & there, agreement, 0.0).sum(2)
+    counted = members & ~np.isnan(agreement)
+    count = counted.sum(2)
+    total = np.where(counted, agreement, 0.0).sum(2)
     return np.asarray(np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0))
 
 
@@ -74,33 +74,39 @@ def prediction(
         none = np.full(n_bins + 1, np.nan)
         return means, *[none] * 7
     gain = observed - observed[0]
-    again = _models_again(len(score), model_rank, max(n_permutations, 1), seed)
-    drawn = correlations(means[:, again].transpose(1, 0, 2), score[again][:, None])
-    lost = np.isnan(drawn).any(1)
-    ends = np.quantile(
-        drawn[~lost] - drawn[~lost, :1], [(1 - level) / 2, (1 + level) / 2], axis=0
-    ) if (~lost).any() else np.full((2, n_bins + 1), np.nan)  # fmt: skip
     if not n_permutations:
         none = np.full(n_bins + 1, np.nan)
-        return means, observed, none, gain, *(ends * np.nan), none, none
-    moves = run_of(model_rank, seed, n_permutations)
-    p_value = _two_sided(correlations(means, score[moves][:, None]), 0.0)
-    subsets = [
-        correlations(subset_means(agreement, whole[:, :, move]), score)
-        for move in run_of(rank, seed, n_permutations)
-    ]
-    null = np.array(subsets)
+        return means, observed, none, gain, none, none, none, none
+    ends = _bootstrap(means, score, model_rank, n_permutations, level, seed)
+    orders = run_of(model_rank, seed, n_permutations)
+    p_value = _two_sided(correlations(means, score[orders][:, None]), 0.0)
+    # the same permutation of stimuli for all models: bins keep their sizes and their overlap
+    null = np.array(
+        [
+            correlations(subset_means(agreement, whole[:, :, order]), score)
+            for order in run_of(rank, seed, n_permutations)
+        ]
+    )
     expected = null[1:].mean(0)
+    # a mean over fewer stimuli correlates less: the gain is compared with that of such subsets
     gain_p = _two_sided(null - null[:, :1], expected - expected[0])
     gain_p[0] = np.nan
     return means, observed, p_value, gain, *ends, expected, gain_p
 
 
-def _models_again(count: int, rank: Array, draws: int, seed: int) -> Array:
-    """Models (draws, M) drawn with replacement, by label."""
+def _bootstrap(
+    means: Array, score: Array, rank: Array, draws: int, level: float, seed: int
+) -> Array:
+    """Lower and upper end (2, subsets) of the gain over models drawn again with replacement."""
     order = np.argsort(rank)
-    drawn: Array = order[np.random.default_rng(seed).integers(count, size=(draws, count))]
-    return drawn
+    again = order[np.random.default_rng(seed).integers(len(score), size=(draws, len(score)))]
+    drawn = correlations(means[:, again].transpose(1, 0, 2), score[again][:, None])
+    # a draw of models that are all equal has no correlation
+    defined = drawn[~np.isnan(drawn).any(1)]
+    if not len(defined):
+        return np.full((2, len(means)), np.nan)
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    return np.asarray(np.quantile(defined - defined[:, :1], tails, axis=0))
 
 
 def _two_sided(draws: Array, center: Array | float) -> Array:

@@ -24,6 +24,8 @@ def quantile_bins(values: Array, n_bins: int) -> tuple[Array, Array]:
             f"{n_bins} bins need at least {n_bins} distinct values, there are {distinct}"
         )
     edges = np.quantile(values[finite], np.linspace(0, 1, n_bins + 1))
+    # values that are 0 by construction differ by rounding: 2^-40 of the largest is far above it in
+    # double, far below any difference that means something
     near = 2.0**-40 * np.abs(edges).max()
     if (np.diff(edges) <= near).any():
         raise ValueError(
@@ -38,6 +40,7 @@ def bin_means(values: Array, bins: Array, n_bins: int) -> Array:
     """Mean (…, n_bins) of the finite ``values`` (…, n) inside each bin."""
     member = (bins == np.arange(n_bins)[:, None]).astype(np.float64)
     finite = np.isfinite(values)
+    # one matrix product for all rows: 0 stands in for what is missing, and is not counted
     total = np.where(finite, values, 0.0) @ member.T
     count = finite.astype(np.float64) @ member.T
     return np.asarray(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0))
@@ -96,8 +99,11 @@ def rank_correlations(
         )
         usable = np.stack([rows[r].usable for r in defined])
         groups = np.where(usable, strata, -1)
+        # inside strata the products have a mean that is not 0; scores less their mean inside each
+        # stratum take it off all draws alike, and both tails mean the same
         scores = np.stack([_within(one, own) for one, own in zip(scores, groups, strict=True)])
         null = _null(targets, scores, usable, which[defined], rank, strata, n_permutations, seed)
+        # of rows of unit norm nothing but rounding is left where no stratum varies
         free = np.linalg.norm(scores, axis=1) > 1e-9
         if not free.all():
             warnings.warn(
@@ -124,18 +130,23 @@ def _null(
     n_permutations: int,
     seed: int,
 ) -> Array:
-    """Products (draw, R) of permuted targets with scores (R, n), the observed ones first."""
+    """Products (draw, R) of permuted targets with scores (R, n), the observed ones first.
+
+    Spearman's correlation is the product of ranks of unit norm, and a permutation changes neither
+    norm: a draw is one dot product. Rows with the same stimuli and the same target share a
+    permutation, and all of a block are one matrix product.
+    """
     alike: dict[bytes, dict[int, list[int]]] = {}
-    for row, there in enumerate(usable):
-        alike.setdefault(there.tobytes(), {}).setdefault(int(which[row]), []).append(row)
+    for row, seen in enumerate(usable):
+        alike.setdefault(seen.tobytes(), {}).setdefault(int(which[row]), []).append(row)
     result = np.empty((n_blocks(n_permutations) * BLOCK, len(targets)))
     for block in range(n_blocks(n_permutations)):
         part = result[block * BLOCK : (block + 1) * BLOCK]
         for members in alike.values():
-            there = usable[next(iter(members.values()))[0]]
-            moves = permutations(rank, seed, block, strata, there)
+            seen = usable[next(iter(members.values()))[0]]
+            orders = permutations(rank, seed, block, strata, seen)
             for rows in members.values():
-                part[:, rows] = targets[rows[0]].take(moves) @ scores[rows].T
+                part[:, rows] = targets[rows[0]].take(orders) @ scores[rows].T
     return result[: n_permutations + 1]
 
 
@@ -174,6 +185,7 @@ def _within(values: Array, groups: Array) -> Array:
 def _design(covariates: Array) -> Array:
     """Orthonormal basis (n, c + 1) of a constant and the ranks of the covariates."""
     columns = [np.ones(covariates.shape[1]), *(ranks(row) for row in covariates)]
+    # by SVD: covariates that repeat each other, or are constant, add no column
     basis, scale, _ = np.linalg.svd(np.stack(columns, 1), full_matrices=False)
     return np.asarray(basis[:, scale > 1e-10 * scale.max(initial=0.0)])
 
@@ -181,4 +193,5 @@ def _design(covariates: Array) -> Array:
 def _residual_ranks(values: Array, design: Array) -> Array:
     ranked = ranks(values)
     residual = ranked - design @ (design.T @ ranked)
+    # what a covariate explains wholly is 0, not a correlation of rounding errors
     return np.where(np.abs(residual) < 1e-9 * max(len(ranked), 1), 0.0, residual)

@@ -50,7 +50,10 @@ def agreement(inside: Array) -> float:
 
 
 def correlations(inside: Array) -> Array:
-    """Pearson correlation (M, M) of the distances (M, n, n) of every two models; NaN as there."""
+    """Pearson correlation (M, M) of the distances (M, n, n) of every two models.
+
+    NaN where those of a model do not differ.
+    """
     upper = np.triu_indices(inside.shape[1], 1)
     values = np.asarray(inside[:, *upper], np.float64)
     gap = values - values.mean(1, keepdims=True)
@@ -148,7 +151,7 @@ class Profiles:
         self.source = source
         self.shape, self.dtype = source.shape, source.dtype
         models, n = self.shape
-        self._most = CACHE_BYTES // (models * n * self.dtype.itemsize)
+        self._most_kept = CACHE_BYTES // (models * n * self.dtype.itemsize)
         self._kept: dict[int, Array] = {}
         some = source.to_all(spread_out(n, 32)).astype(np.float64)
         self._mean = some.mean((0, 2)).astype(self.dtype)[:, None]
@@ -156,21 +159,22 @@ class Profiles:
         self._scale = np.where(scale > 0, scale, 1.0).astype(self.dtype)[:, None]
 
     def __contains__(self, stimulus: int) -> bool:
-        """Whether it is there already."""
+        """Whether it is kept."""
         return stimulus in self._kept
 
     def __getitem__(self, stimulus: int) -> Array:
         """The profile (M, N) of one stimulus."""
         if stimulus not in self._kept:
             self.make([stimulus])
+        # the last in the dict is the one used last: the first is the oldest
         self._kept[stimulus] = one = self._kept.pop(stimulus)
         return one
 
     def make(self, stimuli: Sequence[int], keep: Sequence[int] = ()) -> None:
-        """Make those that are not there; the oldest that are neither here nor in ``keep`` go."""
+        """Make those that are not kept; the oldest that are neither here nor in ``keep`` go."""
         new = [i for i in dict.fromkeys(map(int, stimuli)) if i not in self._kept]
         stay = {*map(int, keep), *map(int, stimuli)}
-        over = max(0, len(self._kept) + len(new) - self._most)
+        over = max(0, len(self._kept) + len(new) - self._most_kept)
         for old in [i for i in self._kept if i not in stay][:over]:
             del self._kept[old]
         for start in range(0, len(new), 32):
@@ -261,11 +265,11 @@ class Moments:
             if old is not None:
                 self._change(old[:, part], part, np.subtract)
 
-    def _change(self, one: Array, part: slice, by: np.ufunc) -> None:
-        by(self.first[:, part], one, out=self.first[:, part])
-        by(self.second[:, part], one**2, out=self.second[:, part])
+    def _change(self, one: Array, part: slice, add: np.ufunc) -> None:
+        add(self.first[:, part], one, out=self.first[:, part])
+        add(self.second[:, part], one**2, out=self.second[:, part])
         for m, block in enumerate(self.blocks):
-            by(self.mixed[block, part], one[m] * one[m + 1 :], out=self.mixed[block, part])
+            add(self.mixed[block, part], one[m] * one[m + 1 :], out=self.mixed[block, part])
 
     def scores(self, rest: Sums, gone: Array | None, within: slice, pairs: int) -> Array:
         """Mean correlation over pairs of models, with each candidate of a slice added to ``rest``.
@@ -290,6 +294,8 @@ class Moments:
             weighted = upper @ weight
             for m, block in enumerate(self.blocks):
                 weighted[m] += np.einsum("kc,kc->c", self.mixed[block, part], weight[m + 1 :])
+            # mean of c_mk / √(c_mm c_kk), c = P - S Sᵀ / pairs, as sums over pairs of models: first
+            # those of P, then those of S Sᵀ, and of the products with the member that goes
             value = np.einsum("mc,mc->c", weighted, weight)
             value -= _off_diagonal(weight * sums) / pairs
             if gone is not None:

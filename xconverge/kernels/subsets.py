@@ -18,13 +18,14 @@ def disjoint_pairs(
     usable: Array, rank: Array, size: int, count: int, seed: int
 ) -> tuple[Array, Array]:
     """Two memberships (count, n) of ``size`` usable stimuli each, drawn without overlap."""
-    there = np.argsort(rank)
-    there = there[usable[there]]
-    order = np.random.default_rng(seed).random((count, len(there))).argsort(1)
+    # drawn among the labels in their order, so that the order of rows changes no draw
+    pool = np.argsort(rank)
+    pool = pool[usable[pool]]
+    order = np.random.default_rng(seed).random((count, len(pool))).argsort(1)
     first, second = np.zeros((2, count, len(rank)), bool)
     rows = np.arange(count)[:, None]
-    first[rows, there[order[:, :size]]] = True
-    second[rows, there[order[:, size : 2 * size]]] = True
+    first[rows, pool[order[:, :size]]] = True
+    second[rows, pool[order[:, size : 2 * size]]] = True
     return first, second
 
 
@@ -63,6 +64,7 @@ def crossed(codes: Array) -> Array:
 def apportioned(pool: Array, n: int) -> Array:
     """How many of n each cell gets by its share of the pool (C): largest remainders, then order."""
     exact = pool * (n / pool.sum()) if pool.any() else np.zeros(len(pool))
+    # a whole share that rounding left at 2.999… is whole: its remainder is none
     result = np.floor(exact + 1e-9).astype(np.int64)
     left = np.argsort(result - exact, kind="stable")[: n - result.sum()]
     result[left] += 1
@@ -76,6 +78,8 @@ def pick(order: Array, cells: Array, wanted: Array, near: Array | None) -> Array
     """
     order = order[cells[order] >= 0]
     if near is None:
+        # place of each stimulus among those of its cell, without a loop: positions in a stable
+        # sort by cell, less the position where its cell begins
         by_cell = np.argsort(cells[order], kind="stable")
         sorted_cells = cells[order[by_cell]]
         before = np.empty(len(order), np.int64)

@@ -196,15 +196,15 @@ def _controls(
         cells = np.where(usable, cells, -1)
         controls["matched"] = []
         for name, mine, end, seed in zip(ENDS, own, ends, seeds[1:], strict=True):
-            lost = int((cells[end] < 0).sum())
+            unmatched = int((cells[end] < 0).sum())
             alike, fixed = kernels.matched(end, cells, rank, n_random, int(seed))
-            if fixed or lost:
+            if fixed or unmatched:
                 _warn(
-                    f"{fixed + lost} of the {size} stimuli of the {name} subset are all of their "
+                    f"{fixed + unmatched} of the {size} stimuli of the {name} subset are all of their "
                     "cell, or have no value to match: nothing is drawn in their place; ask for "
                     "fewer match_bins"
                 )
-            none = lost or fixed == size
+            none = unmatched or fixed == size
             controls["matched"].append(None if none else np.concatenate([mine, alike]))
     return controls
 

@@ -260,7 +260,7 @@ def _members(
 
     Those that all layers of a network and all subjects have.
     """
-    # the diagonal is 0 for a stimulus that nobody saw too: other distances say whether it is there
+    # a stimulus that was never seen may have 0 on the diagonal: its other distances say it is missing
     off = xr.DataArray(
         ~np.eye(models.sizes["stimulus"], dtype=bool), dims=("stimulus", "stimulus_2")
     )

@@ -91,8 +91,8 @@ def select_stimuli(
         ``criterion``, and there is ``mean_rank``; each criterion also chooses n stimuli alone:
         ``chosen_by`` (criterion, stimulus) says of the chosen ones whether it has them too, and
         ``overlap`` (criterion, criterion_2) is the share of n that two of these sets have in
-        common. With ``without``: ``stability`` (stimulus), the share of models without which the stimulus is
-        still chosen, and ``overlap_without`` (model), the share of the set that stays.
+        common. With ``without``: ``stability`` (stimulus), the share of models without which the
+        stimulus is still chosen, and ``overlap_without`` (model), the share of the set that stays.
 
     Raises
     ------
