@@ -545,8 +545,9 @@ def ranked(
         b = b.assign_coords(stimulus=b["stimulus"].values[rng.permutation(n)])
     if layers > 1:
         a = a.assign_coords(network=("model", [f"net {i // layers}" for i in range(len(noises))]))
+    spread = xc.dispersion(a, "rdm", leave_out="network" if layers > 1 else "model")
     return xc.select_models(
-        a, b, dispersion_metric="rdm", rdm_metric="euclidean", n_draws=499, n_splits=5,
+        a, b, spread, rdm_metric="euclidean", n_draws=499, n_splits=5,
         rng=int(rng.integers(2**31)), **{"n_permutations": 0, **options},
     )  # fmt: skip
 
