@@ -188,6 +188,7 @@ def write_rdms(
     """
     array = check_dims(rdms, "stimulus", "stimulus_2", what="rdms")
     check_labels(array, "stimulus", "stimulus_2", what="rdms")
+    # an RDM of a selection along one dim alone is none; readers lean on the one order
     if not array.indexes["stimulus"].equals(array.indexes["stimulus_2"]):
         raise SchemaError("rdms must have the same labels, in one order, on both stimulus dims")
     array = array.assign_attrs(modality=modality_of(array, modality))
@@ -252,6 +253,7 @@ def _open_beside(root: Backend, kind: str, modality: str, what: str, by: str) ->
 def _even(dataset: xr.Dataset) -> xr.Dataset:
     """Dask chunks of one size, as Zarr needs."""
 
+    # xarray refuses uneven dask chunks, of which several would lie in one of Zarr's
     def even(array: xr.DataArray) -> xr.DataArray:
         longest = {dim: max(sizes) for dim, sizes in array.chunksizes.items()}
         return array.chunk(longest) if longest else array

@@ -58,6 +58,7 @@ def validate_store(
     """
     root = existing_store(path, storage_options)
     names = modality_names(root)
+    # first damage: values of a damaged chunk cannot be judged
     faults = damage(root) if deep else []
     if not faults:
         faults = [f"{name}: {fault}" for name in names for fault in modality_faults(root, name)]

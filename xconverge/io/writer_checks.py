@@ -111,6 +111,7 @@ def check_same_labels(there: xr.DataArray, given: xr.DataArray) -> None:
 
 def numbers(batch: Any, who: str) -> Array:
     """A batch as a NumPy array; torch tensors come from any device, bfloat16 as float32."""
+    # torch is not imported for this; NumPy has no bfloat16, and float32 keeps all of its digits
     if hasattr(batch, "detach") and hasattr(batch, "cpu"):
         batch = batch.detach().cpu()
         if "bfloat16" in str(batch.dtype):
@@ -207,6 +208,7 @@ def stored_rows(
         )
     with np.errstate(over="ignore"):
         stored = values.astype(dtype, copy=False)
+    # one fast pass for good batches; what it cannot vouch for is looked at row by row
     if not is_finite(stored):
         _check_rows(stored, values, labels, who)
     return stored

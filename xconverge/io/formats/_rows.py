@@ -41,6 +41,7 @@ class Rows:
 
     def __getitem__(self, key: Any) -> Array:
         with reading(self.path, self.what) as path:
+            # a file written anew between two tasks would mix two arrays
             if _stamp(path) != self.stamp:
                 raise SchemaError(f"{path} has changed since it was opened; read it again")
             return floats(self.read(path, self.part, key), str(path))

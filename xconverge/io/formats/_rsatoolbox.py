@@ -62,6 +62,7 @@ def descriptors_of(coords: Mapping[Any, Any]) -> dict[str, Any]:
     slashed = [name for name in coords if "/" in str(name)]
     if slashed:
         raise SchemaError(f"names of descriptors cannot hold '/': {listing(slashed)}; .rename them")
+    # labels of features come back as a coordinate: our dim has none
     names = {"feature": "feature_label"}
     return {names.get(str(n), str(n)): _descriptor(c.values) for n, c in coords.items()}
 

@@ -124,6 +124,7 @@ def representation_set(
             )
     reps = stack_models(
         {
+            # name=False: else dask hashes all values
             name: array if isinstance(array, da.Array) else da.from_array(array, -1, name=False)
             for name, array in models.items()
         },

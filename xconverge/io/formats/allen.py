@@ -181,6 +181,7 @@ def _with_table(
         raise SchemaError(
             f"{what} has ids twice: {listing(table.index[table.index.duplicated()].unique())}"
         )
+    # not reindex, which would fill a presentation of another session with NaN
     lacking = ids[~ids.isin(table.index)]
     if len(lacking):
         raise SchemaError(

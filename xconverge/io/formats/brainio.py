@@ -175,6 +175,7 @@ def read_brainio(path: FilePath, **options: Any) -> xr.DataArray:
     with reading(path, "a BrainIO assembly in netCDF") as file:
         data = load_netcdf(file)
         named = [options.get(name) for name in ("model", "by")]
+        # the converter knows no file, whose name is the last resort
         if named == [None, None] and _only(options.get("region")) is None:
             array = one_variable(data, options.get("variable"), VARIABLES, str(file))
             options["model"] = str(plain_attrs(array.attrs).get("identifier") or file.stem)

@@ -181,6 +181,7 @@ def _number(value: Any, what: str) -> float:
 
 
 def _read(path: Path, layer: int, key: Any) -> Array:
+    # opened anew in each task: a memory map does not travel to other processes
     torch = import_torch("read_platonic")
     tensors = _tensors(load(path, torch), path, torch)
     values = numpy_of(check_tensor(tensors[layer], f"{path}: layer {layer}", torch), torch)

@@ -90,6 +90,7 @@ def from_rsatoolbox_dataset(
     >>> reps.sel(model="vit", stimulus="dog").values.tolist(), reps.unit.values.tolist()
     ([0.0, 1.0], [7, 9])
     """
+    # a Dataset is no sequence, and a list of one Dataset names its model as longer ones do
     several = isinstance(dataset, Sequence)
     models: dict[str, xr.DataArray] = {}
     for one in dataset if several else [dataset]:

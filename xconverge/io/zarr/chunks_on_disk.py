@@ -40,6 +40,7 @@ class Layout:
         """The layout that Zarr metadata tell of, or None where chunks are encoded otherwise."""
         grid = metadata.get("chunk_grid", {})
         keys = metadata.get("chunk_key_encoding", {})
+        # some writers give codecs without settings an empty configuration
         codecs = [
             {key: value for key, value in codec.items() if value}
             for codec in metadata.get("codecs", [])

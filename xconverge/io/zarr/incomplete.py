@@ -69,6 +69,7 @@ class IncompleteModel:
         whole = True
         for i in range(self.n_chunk_rows()):
             first = i * self.pending_rows.step
+            # chunks are made of whole rows only, so that all of their stimuli are there
             if self.has_chunks(i):
                 done[first : first + self.pending_rows.size(i)] = True
             else:
@@ -114,6 +115,7 @@ class IncompleteReader(ChunkReader):
             rows, values, _ = self.pending_rows.read(i)
             block = np.full(self.chunks, np.nan, self.dtype)
             block[rows] = self.pending_rows.of_piece(values, p)
+            # a writer may have made the chunk meanwhile, and then its rows pend no longer
             if not array.exists(self.pending_rows.layout.key(index)):
                 part = tuple(
                     slice(0, s.stop - s.start) for s in self.pending_rows.layout.region(index)

@@ -39,10 +39,12 @@ def replay(backend: Backend) -> None:
     files: dict[str, str] = {}
     if crc.isdigit() and int(crc) == checksum(np.frombuffer(text, np.uint8)):
         files = json.loads(text)
+    # a store may come from a stranger: a path that leads out of the group is damage
     if not files or not all(OF_A_GROUP.fullmatch(name) for name in files):
         raise DamagedStoreError(
             f"{backend / COMMIT} is damaged; delete it if the modality opens without it"
         )
+    # each put is whole, and twice is as good as once: a crash in between is replayed
     for name, data in files.items():
         backend.put(name, base64.b64decode(data))
     backend.remove(COMMIT)
