@@ -447,7 +447,6 @@ NOT_PAIRED = {
     "stack_models": "stacks the models of one set, which has one kind of ids; pair() comes before",
     "write_neighbors": "a graph belongs to the very set in the store",
     "transform": "space and reps are joined on models and features, not on stimuli",
-    "exclude_high_dispersion": "has pair_on, but keeps the rows of the array: nothing to average",
 }
 TWO = {("a", "b"), ("rdm_a", "rdm_b"), ("reps", "target"), ("dispersion", "alignment"),
        ("agreement", "dispersion"), ("array", "dispersion"), ("reps", "space"), ("by", "distances"),
@@ -499,54 +498,15 @@ def spread_of(reps):
 CALLS = {
     "alignment": sized(xc.alignment, k=3),
     "alignment_reliability": sized(xc.alignment_reliability, k=3, n_splits=3, rng=0),
-    "analyze": lambda a, b, **kw: xc.analyze(
-        {"vision": a, "language": b}, target=kw.pop("extra", None), k=3, n_bins=2, rsa_bins=2,
-        n_permutations=9, n_components=3, rng=0, **kw,
-    ),
-    "binned_rsa": lambda a, b, **kw: xc.binned_rsa(
-        a, b, spread_of(b), n_permutations=9, rng=0, **kw
-    ),
-    "binned_rsa_contrast": lambda a, b, **kw: xc.binned_rsa_contrast(
-        a, b, spread_of(b), n_permutations=9, rng=0, **kw
-    ),
     "calibrate": sized(xc.calibrate, k=3, n_permutations=9, rng=0),
     "calibrate_rsa": lambda a, b, **kw: xc.calibrate_rsa(
         xc.rdm(a), xc.rdm(b), n_permutations=9, rng=0, **kw
     ),
     "confidence_interval": sized(xc.confidence_interval, k=3, rng=0),
-    "cross_modal_prediction": lambda a, b, **kw: xc.cross_modal_prediction(
-        xc.alignment(a, a, "rdm"), spread_of(b).assign_coords(image_id=b.coords["image_id"]),
-        xr.DataArray([1.0, 3.0, 2.0, 4.0], dims="model", coords={"model": a.model.values}),
-        n_permutations=9, rng=0, **kw,
-    ),
-    "leave_out_modulation": sized(xc.leave_out_modulation, k=3, n_permutations=9, rng=0),
-    "modulation": lambda a, b, **kw: xc.modulation(
-        spread_of(a), xc.alignment(b, b, "rdm"), n_permutations=9, rng=0, **kw
-    ),
-    "optimize_stimuli": lambda a, b, **kw: xc.optimize_stimuli(
-        a, 5, distances=xc.rdm(b).mean("model"), min_distance=0.01, n_restarts=1, rng=0, **kw
-    ),
-    "pool_curve": sized(xc.pool_curve, sizes=[20], k=3, n_repeats=2, rng=0),
     "rsa": lambda a, b, **kw: xc.rsa(xc.rdm(a), xc.rdm(b), **kw),
-    "select_models": sized(xc.select_models, n_permutations=9, n_draws=20, n_splits=2, rng=0),
-    "select_stimuli": lambda a, b, **kw: xc.select_stimuli(
-        xc.dispersion(b, "rdm"), 5, distances=xc.rdm(a).mean("model"), min_distance=0.01, **kw
-    ),
-    "subset_contrast": lambda a, b, **kw: xc.subset_contrast(
-        spread_of(b), a, b, size=8, n_random=19, k=3, rng=0, **kw
-    ),
 }  # fmt: skip
-MAP_OVER = ["alignment", "alignment_reliability", "binned_rsa", "binned_rsa_contrast", "calibrate",
-            "calibrate_rsa", "confidence_interval", "leave_out_modulation", "modulation",
-            "rsa"]  # fmt: skip
-
-
-def sides_of(name, images, texts):
-    """The two sides as the function gets them: select_models takes a brain, with a subject."""
-    if name == "select_models":
-        texts = texts.isel(model=[0, 1]).rename(model="subject").drop_vars("n_features")
-        texts = texts.isel(feature=slice(12))
-    return images, texts
+MAP_OVER = ["alignment", "alignment_reliability", "calibrate", "calibrate_rsa",
+            "confidence_interval", "rsa"]  # fmt: skip
 
 
 def numbers_of(result):
@@ -569,13 +529,12 @@ def attrs_of(result):
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", CALLS)
 def test_a_call_with_pair_on_is_the_call_on_what_was_paired(name):
-    images, texts = sides_of(name, *study())
+    images, texts = study()
     call = CALLS[name]
     found = call(images, texts, pair_on="image_id")
     assert attrs_of(found)["pair_on"] == "image_id"
     assert attrs_of(found)["repeats"] == "mean"
-    if name in ("alignment", "calibrate", "confidence_interval", "alignment_reliability",
-                "pool_curve", "leave_out_modulation", "select_models", "analyze"):  # fmt: skip
+    if name in ("alignment", "calibrate", "confidence_interval", "alignment_reliability"):
         a, b = pair(images, texts, "image_id")
         expected = numbers_of(call(a, b))
         for key, one in numbers_of(found).items():
@@ -592,7 +551,7 @@ def test_a_call_with_pair_on_is_the_call_on_what_was_paired(name):
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", CALLS)
 def test_keep_is_mapped_over_or_refused(name):
-    images, texts = sides_of(name, *study(fewer=8))
+    images, texts = study(fewer=8)
     if name in MAP_OVER:
         found = CALLS[name](images, texts, pair_on="image_id", repeats="keep")
         parts = numbers_of(found).values()
@@ -628,18 +587,10 @@ def test_nuisances_and_covariates_are_averaged():
     images, texts = study()
     words = xc.rdm(texts.isel(model=[0])).isel(model=0, drop=True)
     texts = texts.isel(model=[1, 2])
-    b, c = (pair(images, one, "image_id")[1] for one in (texts, words))
+    c = pair(images, words, "image_id")[1]
     found = xc.rsa(xc.rdm(images), xc.rdm(texts), nuisance=[words], pair_on="image_id")
     distances = pair(images, xc.rdm(texts), "image_id")[1]
     np.testing.assert_allclose(found, xc.rsa(xc.rdm(images), distances, nuisance=c))
-    density = xc.local_density(texts, 3).mean("model")
-    score = xc.alignment(images, b, k=3).reset_coords(drop=True)
-    spread = xc.dispersion(texts, "rdm")
-    found = xc.modulation(spread, score, covariates=[density], n_permutations=9, rng=0,
-        pair_on="image_id")  # fmt: skip
-    one, other = (pair(part, images, "image_id")[0] for part in (spread, density))
-    expected = xc.modulation(one, score, covariates=[other], n_permutations=9, rng=0)
-    np.testing.assert_allclose(found["correlation"], expected["correlation"])
 
 
 # --- lazy and untouched ------------------------------------------------------------------------
@@ -651,9 +602,6 @@ def test_calls_with_pair_on_stay_lazy(raising_scheduler):
         xc.alignment(images, texts, k=3, pair_on="image_id"),
         xc.alignment(images, texts, k=3, pair_on="image_id", repeats="keep"),
         xc.rsa(xc.rdm(images), xc.rdm(texts), pair_on="image_id"),
-        xc.modulation(
-            xc.dispersion(texts, "rdm"), xc.alignment(images, images, k=3), pair_on="image_id"
-        )["correlation"],
     ]
     assert all(one.chunks is not None for one in lazily)
 
@@ -680,10 +628,6 @@ def test_coordinates_of_an_opened_store(tmp_path):
     )
     kept = pair(a, b, "image_id", repeats="keep")[1].rename("kept")
     kept.drop_encoding().to_dataset().to_zarr(tmp_path / "b.zarr", consolidated=False)
-    study_ = xc.analyze(tmp_path / "a.zarr", pair_on="image_id", k=3, n_bins=2, n_permutations=9,
-        n_components=3, rng=0)  # fmt: skip
-    xc.write_study(tmp_path / "c.zarr", study_)
-    assert xc.open_store(tmp_path / "c.zarr").attrs["pair_on"] == "image_id"
 
 
 def test_the_snippets_of_the_docs_run():

@@ -1,5 +1,6 @@
 """Every function of a study on paired inputs: it says so, and maps over repeats or refuses."""
 
+import inspect
 import json
 
 import numpy as np
@@ -76,6 +77,14 @@ def numbers_of(result):
             for name, one in node.to_dataset().data_vars.items()
         }
     return dict(result.data_vars) if isinstance(result, xr.Dataset) else {"one": result}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_pairing_and_names_of_dims_are_left_to_the_doors(name):
+    parameters = inspect.signature(getattr(xc, name)).parameters
+    gone = {"join", "pair_on", "repeats", "stimulus", "feature", "model", "by", "measure"}
+    assert not gone & set(parameters)
+    assert "rng" not in parameters or parameters["rng"].default is None
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

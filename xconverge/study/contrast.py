@@ -200,9 +200,9 @@ def _controls(
             alike, fixed = kernels.matched(end, cells, rank, n_random, int(seed))
             if fixed or unmatched:
                 _warn(
-                    f"{fixed + unmatched} of the {size} stimuli of the {name} subset are all of their "
-                    "cell, or have no value to match: nothing is drawn in their place; ask for "
-                    "fewer match_bins"
+                    f"{fixed + unmatched} of the {size} stimuli of the {name} subset are all of "
+                    "their cell, or have no value to match: nothing is drawn in their place; ask "
+                    "for fewer match_bins"
                 )
             none = unmatched or fixed == size
             controls["matched"].append(None if none else np.concatenate([mine, alike]))

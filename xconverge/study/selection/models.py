@@ -260,7 +260,7 @@ def _members(
 
     Those that all layers of a network and all subjects have.
     """
-    # a stimulus that was never seen may have 0 on the diagonal: its other distances say it is missing
+    # an RDM may have 0 on the diagonal of a stimulus that was never seen: the others are NaN
     off = xr.DataArray(
         ~np.eye(models.sizes["stimulus"], dtype=bool), dims=("stimulus", "stimulus_2")
     )
