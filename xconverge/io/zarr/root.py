@@ -37,9 +37,12 @@ def ensure_store(root: Backend) -> None:
 
 def check_root(root: Backend) -> None:
     """A store is here, or one can be made: hidden files, such as a lock, are in nobody's way."""
-    hidden = [name.startswith(".") for name in root.names()]
-    if not root.is_group() and not (hidden and all(hidden)):
-        check_free(root, overwrite=False)
+    names = root.names()
+    # asked twice: the lock of another process may appear between the two
+    is_file = not names and root.exists() and not root.names()
+    if is_file or not all(name.startswith(".") for name in names):
+        # overwrite: a group may be here, made by another process since it was asked for
+        check_free(root, overwrite=True)
 
 
 def existing_store(path: StorePath, storage_options: Options | None) -> Backend:
