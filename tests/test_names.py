@@ -45,15 +45,6 @@ def test_what_type_checkers_see_of_io_is_what_is_there():
     assert sorted(seen) == xc.io.__all__
 
 
-@pytest.mark.parametrize("name", xc.io.__all__)
-def test_docstrings_of_io_are_whole(name):
-    text = inspect.getdoc(getattr(xc.io, name))
-    for section in ("Parameters", "Examples"):
-        assert f"{section}\n{'-' * len(section)}" in text, section
-    for parameter in inspect.signature(getattr(xc.io, name)).parameters:
-        assert parameter in text, parameter
-
-
 FOREIGN = {
     "from_xarray", "read_netcdf",  # the door
     "from_long", "from_allen", "read_allen",  # columns and dims that others named
