@@ -14,6 +14,7 @@ from xconverge.kernels.vectors import METRICS, Array, Metric, norms, padded, pre
 
 Distance = Callable[[Array, Array], float]
 
+
 def distances(x: Array, width: int, metric: Metric | Distance) -> Array:
     """RDM (n, n) of the rows ``x`` (n, F), symmetric to the bit; NaN where a stimulus is missing.
 

@@ -103,7 +103,9 @@ class RdmRows(Kernel[Points]):
         block = np.where(there, block - (block * weights).sum(1, keepdims=True) / count, 0.0)
         deviation = np.sqrt((block**2 * weights).sum(1, keepdims=True) / count)
         varies = deviation > VARIES * largest
-        return np.divide(block, deviation, out=np.full_like(block, np.nan), where=varies)
+        return np.asarray(
+            np.divide(block, deviation, out=np.full_like(block, np.nan), where=varies)
+        )
 
     def scores_of_orders(
         self, a: Sequence[Points], b: Sequence[Points], orders: Array, given: Array | None
@@ -112,11 +114,13 @@ class RdmRows(Kernel[Points]):
         n = orders.shape[1]
         first, second = (self._whole(side) / np.sqrt(n - 1) for side in (a, b))
         total = gathered_products(np.nan_to_num(first), np.nan_to_num(second), orders)
-        defined = [~np.isnan(side[:, :, 0]) for side in (first, second)]
-        if all(side.all() for side in defined):
-            return total / n
-        size = np.einsum("ai,bpi->pab", *(side.astype(float) for side in _moved(*defined, orders)))
-        return np.divide(total, size, out=np.full(total.shape, np.nan), where=size > 0)
+        mine, theirs = (~np.isnan(side[:, :, 0]) for side in (first, second))
+        if mine.all() and theirs.all():
+            return np.asarray(total / n)
+        moved = theirs[:, orders].astype(np.float64)
+        size = np.einsum("ai,bpi->pab", mine.astype(np.float64), moved)
+        result = np.divide(total, size, out=np.full(total.shape, np.nan), where=size > 0)
+        return np.asarray(result)
 
     def scores_of_counts(self, a: Sequence[Points], b: Sequence[Points], counts: Array) -> Array:
         """RDMs are made once; a draw weighs their columns, and then the stimuli.
@@ -142,6 +146,10 @@ class RdmRows(Kernel[Points]):
             drawn = size.sum(1)
             result[:, i, j] = np.where(drawn > 0, total / np.maximum(drawn, 1), np.nan)
         return result
+
+    def chance(self, a: Points, b: Points) -> float:
+        """0: wherever a stimulus goes, its row meets all orders of another of mean 0."""
+        return 0.0
 
     def _whole(self, side: Sequence[Points]) -> Array:
         """Standardised RDMs (M, n, n), for permutations and draws alone."""
@@ -177,11 +185,6 @@ def _others(seen: Array, part: slice) -> Array:
     i = np.arange(len(there))
     there[i, :, part.start + i] = False
     return there
-
-
-def _moved(first: Array, second: Array, orders: Array) -> tuple[Array, Array]:
-    """Masks (A, n), and (B, P, n) in the orders (P, n)."""
-    return first, second[:, orders]
 
 
 def _masked(x: Array, y: Array, there_x: Array, there_y: Array) -> Array:

@@ -166,9 +166,12 @@ class Rsa(Kernel[Geometry]):
         assert isinstance(self.metric, str)
         return Entries.of_metric(METRICS[self.metric])
 
-    def of_sums(self, sums: Array, count: Array) -> Array:
-        """Similarity (A, B) from sums over all rows (5, A, B) and how many entries (A, B)."""
-        result = correlations(count, sums, self.how.centered)
+    def of_sums(self, sums: Array, common: Array) -> Array:
+        """Similarity (A, B) from sums over all rows (5, A, B), and the common stimuli (A, B).
+
+        Every distance is summed twice, which changes neither a correlation nor a cosine.
+        """
+        result = correlations(common * (common - 1), sums, self.how.centered)
         if np.isnan(result).any():
             undefined(
                 "an RDM has fewer than 3 pairs of stimuli, or distances that do not differ: NaN"
