@@ -36,7 +36,20 @@ def ranks(values: Array) -> Array:
     """
     largest = np.nanmax(np.abs(values), axis=-1, keepdims=True, initial=0.0)
     grid = np.round(values / np.where(largest > 0, largest, 1.0) * 2**40)
-    result: Array = scipy.stats.rankdata(grid, axis=-1, nan_policy="omit")
+    # scipy's rankdata sorts stably, which takes three times as long; equal values need no order
+    order = np.argsort(grid, axis=-1)
+    ordered = np.take_along_axis(grid, order, axis=-1)
+    place = np.arange(1.0, grid.shape[-1] + 1)
+    differ = ordered[..., 1:] != ordered[..., :-1]
+    # of each run of equal values the first place, and from behind the last one
+    first, last = np.broadcast_to(place, grid.shape).copy(), np.broadcast_to(place, grid.shape).copy()
+    first[..., 1:][~differ] = 0.0
+    last[..., :-1][~differ] = np.inf
+    np.maximum.accumulate(first, axis=-1, out=first)
+    last = np.minimum.accumulate(last[..., ::-1], axis=-1)[..., ::-1]
+    result = np.empty(grid.shape)
+    np.put_along_axis(result, order, (first + last) / 2, axis=-1)
+    result[np.isnan(grid)] = np.nan
     return result
 
 
@@ -44,10 +57,12 @@ def standardize(u: Array) -> Array:
     """Zero mean and unit norm; NaN throughout where all values are equal."""
     gap = u - u.mean()
     norm = np.sqrt(gap @ gap)
+    largest = max(u.max(initial=0.0), -u.min(initial=0.0))
     # what is left of equal values is the rounding of their mean
-    if norm <= 1e-12 * np.abs(u).max(initial=0.0) * np.sqrt(len(u)):
+    if norm <= 1e-12 * largest * np.sqrt(len(u)):
         return np.full(len(u), np.nan)
-    return np.asarray(gap / norm)
+    gap /= norm
+    return np.asarray(gap)
 
 
 def unit(u: Array) -> Array:
