@@ -76,20 +76,20 @@ def test_a_graph_is_saved_into_the_store(tmp_path):
     graph = xc.neighbor_graph(xc.open_representations(path, "vision"), 5)
     with no_compute():
         assert graph.chunks
-    xc.write_neighbors(path, graph)
-    opened = xc.open_neighbors(path, "vision")
+    xc.io.write_neighbors(path, graph)
+    opened = xc.io.open_neighbors(path, "vision")
     np.testing.assert_array_equal(opened, graph)
     np.testing.assert_array_equal(xc.alignment(opened, b, k=5), xc.alignment(a, b, k=5))
     assert xc.open_representations(path, "vision").sizes == a.sizes
     assert "neighbor_graphs" in xc.open_store(path).children
     with pytest.raises(FileExistsError):
-        xc.write_neighbors(path, graph)
-    xc.write_neighbors(path, graph.isel(neighbor=slice(3)), overwrite=True)
-    assert xc.open_neighbors(path, "vision").sizes["neighbor"] == 3
+        xc.io.write_neighbors(path, graph)
+    xc.io.write_neighbors(path, graph.isel(neighbor=slice(3)), overwrite=True)
+    assert xc.io.open_neighbors(path, "vision").sizes["neighbor"] == 3
     with pytest.raises(FileNotFoundError, match="language"):
-        xc.open_neighbors(path, "language")
+        xc.io.open_neighbors(path, "language")
     with pytest.raises(xc.SchemaError, match="neighbor_graph"):
-        xc.write_neighbors(path, a)
+        xc.io.write_neighbors(path, a)
 
 
 @pytest.mark.parametrize("lazy", [False, True])

@@ -1,8 +1,18 @@
 """Dispersion, alignment and RSA of many models and brains, on labelled arrays."""
 
+from importlib import import_module as _import_module
+from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
 from importlib.metadata import version as _version
+from typing import Any as _Any
 
-__version__ = _version("xconverge")
+try:
+    __version__ = _version("xconverge")
+except _PackageNotFoundError:
+    # results and stores say which version made them, which a bare checkout does not know
+    raise ImportError(
+        "xconverge is not installed: run `python -m pip install -e .` in its checkout "
+        "(the folder of pyproject.toml)"
+    ) from None
 
 from xconverge.engine.chunks import recommend_chunks
 from xconverge.engine.pair import pair
@@ -10,34 +20,14 @@ from xconverge.inference.calibration import calibrate, calibrate_rsa
 from xconverge.inference.exact import overlap_p_value
 from xconverge.inference.intervals import confidence_interval
 from xconverge.inference.reliability import alignment_reliability, reliability
-from xconverge.io.formats.allen import from_allen, read_allen
-from xconverge.io.formats.arrays import read_npy, read_npz, write_npz
-from xconverge.io.formats.brainio import from_brainio, read_brainio
-from xconverge.io.formats.csv import write_selection
-from xconverge.io.formats.frames import read_csv, read_parquet
-from xconverge.io.formats.platonic import read_platonic
-from xconverge.io.formats.rsatoolbox import (
-    from_rsatoolbox_dataset,
-    from_rsatoolbox_rdms,
-    read_rsatoolbox_dataset,
-    read_rsatoolbox_rdms,
-    to_rsatoolbox_dataset,
-    to_rsatoolbox_rdms,
-)
-from xconverge.io.formats.tables import from_long, to_long
-from xconverge.io.formats.thingsvision import read_thingsvision
-from xconverge.io.formats.xarray import from_xarray, read_netcdf, write_netcdf
+from xconverge.io.formats.xarray import from_xarray
+from xconverge.io.results import write_study
 from xconverge.io.store import (
     append_models,
     create_store,
-    open_neighbors,
-    open_rdms,
     open_representations,
     open_store,
-    write_neighbors,
-    write_rdms,
     write_representations,
-    write_study,
 )
 from xconverge.io.validate import validate_store
 from xconverge.io.writer import ModelWriter
@@ -87,19 +77,12 @@ __all__ = [
     "dispersion",
     "dispersion_bins",
     "exclude_high_dispersion",
-    "from_allen",
-    "from_brainio",
-    "from_long",
-    "from_rsatoolbox_dataset",
-    "from_rsatoolbox_rdms",
     "from_xarray",
     "leave_out_modulation",
     "local_density",
     "modulation",
     "neighbor_graph",
     "noise_ceiling",
-    "open_neighbors",
-    "open_rdms",
     "open_representations",
     "open_store",
     "optimize_stimuli",
@@ -108,17 +91,6 @@ __all__ = [
     "pca",
     "pool_curve",
     "rdm",
-    "read_allen",
-    "read_brainio",
-    "read_csv",
-    "read_netcdf",
-    "read_npy",
-    "read_npz",
-    "read_parquet",
-    "read_platonic",
-    "read_rsatoolbox_dataset",
-    "read_rsatoolbox_rdms",
-    "read_thingsvision",
     "recommend_chunks",
     "reliability",
     "residual_component",
@@ -129,19 +101,26 @@ __all__ = [
     "stack_models",
     "stimulus_norm",
     "subset_contrast",
-    "to_long",
-    "to_rsatoolbox_dataset",
-    "to_rsatoolbox_rdms",
     "transform",
     "unit_rows",
     "validate",
     "validate_store",
-    "write_neighbors",
-    "write_netcdf",
-    "write_npz",
-    "write_rdms",
     "write_representations",
-    "write_selection",
     "write_study",
     "zscore",
 ]
+
+_LAZY = ("io", "plot", "testing", "torch")
+"""Submodules that are imported at their first use: not everybody has what they need."""
+
+
+def __getattr__(name: str) -> _Any:
+    """Import a submodule at its first use."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _import_module(f"{__name__}.{name}")
+
+
+def __dir__() -> list[str]:
+    """Public names alone."""
+    return sorted([*__all__, *_LAZY])

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xconverge.engine.resampling import seed_of
 from xconverge.labels.stack import stack_models
 
 
@@ -38,7 +39,7 @@ def planted_study(
     -------
     dict of str to DataArray
         ``vision`` and ``language`` (model, stimulus, feature), with the true noise as the
-        stimulus coordinate ``noise``.
+        stimulus coordinate ``noise``; ``attrs["seed"]`` brings them back as ``rng``.
 
     Examples
     --------
@@ -46,13 +47,16 @@ def planted_study(
     >>> study["vision"].sizes["model"], "noise" in study["vision"].coords
     (2, True)
     """
-    rng = np.random.default_rng(rng)
+    seed, _ = seed_of(rng)
+    rng = np.random.default_rng(seed)
     latent = rng.standard_normal((n_stimuli, n_latent))
+    # in random order: nothing may lean on the position of a stimulus
     size = rng.permutation(np.linspace(*noise, n_stimuli))
     stimuli = [f"stimulus {i}" for i in range(n_stimuli)]
 
     def network(width: int) -> NDArray[np.float64]:
         basis, _ = np.linalg.qr(rng.standard_normal((width, n_latent)))
+        # rows of latents and of noise have length about 1 and ``size``, whatever the width
         jitter = rng.standard_normal((n_stimuli, width)) * size[:, None] / np.sqrt(width)
         return np.asarray(latent @ basis.T / np.sqrt(n_latent) + jitter)
 
@@ -61,6 +65,8 @@ def planted_study(
             {f"{modality} {i}": network(2 * n_latent + i) for i in range(n_models)},
             stimuli=stimuli,
             modality=modality,
-        ).assign_coords(noise=("stimulus", size))
+        )
+        .assign_coords(noise=("stimulus", size))
+        .assign_attrs(seed=seed)
         for modality in ("vision", "language")
     }

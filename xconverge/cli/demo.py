@@ -15,17 +15,18 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xconverge import plot
+from xconverge.io.results import write_study
 from xconverge.io.store import (
     create_store,
     modalities,
     open_representations,
     open_store,
     write_representations,
-    write_study,
 )
 from xconverge.measures.rdm import rsa
-from xconverge.plot import figures as plot
 from xconverge.study.analysis import analyze, rsa_by_dispersion
+from xconverge.study.bins import bin_labels
 
 FACTS = {
     "mean mutual-kNN": "0.1528",
@@ -252,7 +253,7 @@ def _print_modulation(console: Any, study: xr.DataTree, who: str) -> None:
     )  # fmt: skip
     fifths = _table(
         "Mean alignment by bin of dispersion, low to high",
-        "dispersion", *(f"{i + 1}" for i in effect["bin"].values),
+        "dispersion", *bin_labels(effect.sizes["bin"]),
     )  # fmt: skip
     for measure in effect["measure"].values:
         one = effect.sel(measure=measure)
@@ -274,7 +275,8 @@ def _print_modulation(console: Any, study: xr.DataTree, who: str) -> None:
 
 
 def _print_brain(console: Any, brain: xr.Dataset, brains: xr.DataTree) -> None:
-    bins = [f"bin {i + 1}: {n}" for i, n in enumerate(brain["n_stimuli"].values)]
+    counts = brain["n_stimuli"].values
+    bins = [f"{name}: {n}" for name, n in zip(bin_labels(len(counts)), counts, strict=True)]
     table = _table(
         "RSA with mean human IT: 92 images, and by bin of dispersion",
         "vision model", "all", *bins,

@@ -132,12 +132,11 @@ KINDS: dict[str, Kind] = {
         {
             "stimulus": Option("observation descriptor with the ids; default stimulus"),
             **SHOWN,
-            "time": Option("name of the dim that the time becomes; default time"),
             "model": Option("name of the model; default the descriptor model, then the file's"),
         },
     ),
     "rsatoolbox-rdms": Kind(
-        "xconverge.io.formats.rsatoolbox:read_rsatoolbox_rdms",
+        "xconverge.io.formats.rsatoolbox_rdms:read_rsatoolbox_rdms",
         "RDMs that rsatoolbox saved as HDF5",
         {
             "stimulus": Option("pattern descriptor with the ids of the stimuli; default stimulus"),

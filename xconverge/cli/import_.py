@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from xconverge.cli.formats import KINDS, Kind, Option
-from xconverge.io import store
+from xconverge.io.results import write_rdms
+from xconverge.io.store import append_models, modalities, write_representations
 from xconverge.io.zarr.encoding import modality_of
 from xconverge.labels.messages import SchemaError
 
@@ -81,22 +82,22 @@ def _modality(options: argparse.Namespace, result: Any) -> str:
 
 
 def _write_representations(options: argparse.Namespace, reps: Any) -> None:
-    there = options.store.exists() and options.modality in store.modalities(options.store)
+    there = options.store.exists() and options.modality in modalities(options.store)
     if there and options.append:
-        store.append_models(options.store, reps, modality=options.modality)
+        append_models(options.store, reps, modality=options.modality)
         return
     if there and not options.overwrite:
         raise FileExistsError(
             f"{options.store} has the modality {options.modality!r} already; --append adds models "
             "to it, --overwrite replaces it"
         )
-    store.write_representations(
+    write_representations(
         options.store, reps, modality=options.modality, overwrite=options.overwrite
     )
 
 
 def _write_rdms(options: argparse.Namespace, rdms: Any) -> None:
-    store.write_rdms(options.store, rdms, modality=options.modality, overwrite=options.overwrite)
+    write_rdms(options.store, rdms, modality=options.modality, overwrite=options.overwrite)
 
 
 WRITE = {"representations": _write_representations, "rdms": _write_rdms}

@@ -11,8 +11,9 @@ import xarray as xr
 
 from xconverge import __version__
 from xconverge.cli.import_ import add_import
-from xconverge.io.store import existing, modalities, names_of, open_representations, open_store
+from xconverge.io.store import modalities, open_representations, open_store
 from xconverge.io.validate import damage, modality_faults
+from xconverge.io.zarr.root import existing_store, modality_names
 from xconverge.labels.messages import SchemaError, listing
 
 
@@ -97,8 +98,8 @@ def _summary(name: str, reps: xr.DataArray) -> str:
 
 
 def _validate(options: argparse.Namespace) -> int:
-    root = existing(options.store, None)
-    names = names_of(root)
+    root = existing_store(options.store, None)
+    names = modality_names(root)
     if not names:
         raise SchemaError(f"{options.store} holds no representations; nothing to validate")
     damaged = damage(root) if options.deep else []

@@ -16,12 +16,11 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
-from xconverge.engine.resources import SMALL, calm_blas, check_memory
+from xconverge.engine.resources import calm_blas, check_memory
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.neighbors import TooFewError
 from xconverge.kernels.vectors import Array, RowError
 from xconverge.labels.messages import SchemaError, listing
-
-CHUNK_BYTES = "128MiB"
 
 CURE = "fewer stimuli (.isel), fewer features (xconverge.pca), or workers with more memory"
 
@@ -92,7 +91,7 @@ def one_chunk(array: xr.DataArray, dims: Sequence[str]) -> xr.DataArray:
         return array.copy(data=array.data.rechunk({array.get_axis_num(dim): -1 for dim in dims}))
     wanted = tuple(-1 if dim in dims else "auto" for dim in array.dims)
     limited = da.core.normalize_chunks(
-        wanted, shape=array.shape, limit=CHUNK_BYTES, dtype=array.dtype
+        wanted, shape=array.shape, limit=BUDGETS.apply_chunk, dtype=array.dtype
     )
     chunks = tuple(
         new if dim in dims else min(max(old), max(new))
@@ -205,7 +204,7 @@ def _check_task(
             need += math.prod(map(max, array.chunks)) * (array.dtype.itemsize + 16)
     for dims, dtype in zip(out, dtypes, strict=True):
         need += math.prod(whole[dim] for dim in dims) * np.dtype(dtype).itemsize
-    if need > SMALL:
+    if need > BUDGETS.small_task:
         read = " × ".join(f"{dim} {size:,}" for dim, size in length.items() if size > 1)
         tasks = math.prod(-(-whole[dim] // max(length[dim], 1)) for dim in length) if lazy else 1
         check_memory(need, tasks, f"A task over {read}", cure)

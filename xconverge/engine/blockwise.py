@@ -1,52 +1,133 @@
-"""Models too long for one task: their rows are read block by block, where they are needed.
+"""Models too long for one task: their rows are read block by block, each block by a task.
 
-A task gets a handle instead of an array and reads one block after the other, in its own thread,
-so that its memory does not grow with the number of stimuli, whatever the scheduler does.
+A reduction over blocks is data, as in flox: ``part`` of a block, ``merge`` of several, ``finish``.
+Whoever passes over a model twice reads it twice: the tasks that read a block have one consumer
+each, so that a scheduler never keeps the blocks of one pass until the next needs them, and memory
+grows neither with stimuli nor with models. Nothing computes a graph inside a task.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import dask.array as da
 import dask.base
 import numpy as np
 import xarray as xr
 
-from xconverge.engine.resources import SMALL, check_memory
+# dask.graph_manipulation.clone loses aliases of rechunked graphs (dask 2025.1 to 2026.8)
+from dask._task_spec import convert_legacy_graph
+from dask.core import flatten
+from dask.highlevelgraph import HighLevelGraph
+
+from xconverge.engine.apply import apply, named_rows
+from xconverge.engine.resources import check_memory
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.blocks import split
 from xconverge.kernels.vectors import Array
+from xconverge.labels.checks import widths
 
-WHOLE_BYTES = 2**24
-"""A model of up to this size is held by one task as it is."""
-MANY_BYTES = 2**28
-"""Models of up to this size together are held by one task where it compares all of them."""
-BLOCK_BYTES = 2**24
-"""What a task reads of a model at a time, or one chunk of its source where that is larger."""
-MOST_BYTES = 2**26
-"""The largest block that a task keeps while it reads the others."""
-
-ROW = "_row"
+SPLIT_EVERY = 8
+"""Partial results that are merged at a time."""
 
 
-class Rows:
-    """Rows (n, F) of one model, read when asked for."""
+class Reduction(NamedTuple):
+    """How blocks of rows make a result.
 
-    def __init__(self, source: da.Array) -> None:
-        (self.source,) = dask.base.optimize(source)
-        self.shape = source.shape
-        self.dtype = source.dtype
-        step = max(1, BLOCK_BYTES // max(1, source.shape[1] * source.dtype.itemsize))
-        self.spans = spans(source.chunks[0], step)
+    ``part`` takes a block (b, F), its width and what else is given, cut to the block; ``merge`` a
+    list of its results, in order; ``finish`` what they merge to.
+    """
 
-    def __dask_tokenize__(self) -> Any:
-        return dask.base.tokenize(self.source)
+    part: Callable[..., Any]
+    merge: Callable[[list[Any]], Any]
+    finish: Callable[[Any], Any]
 
-    def read(self, part: slice) -> Array:
-        """The rows of this part."""
-        return np.asarray(self.source[part].compute(scheduler="synchronous"))
+
+Key = Any
+"""Of a task: text, or a tuple that begins with text."""
+
+
+class Graph:
+    """Tasks that are put together by hand, and become lazy arrays."""
+
+    def __init__(self, *tokens: Any) -> None:
+        self.name = f"blockwise-{dask.base.tokenize(*tokens)}"
+        self.tasks: dict[Key, Any] = {}
+        self.inputs: list[da.Array] = []
+        self.count = itertools.count()
+
+    def block(self, source: da.Array, part: slice) -> Key:
+        """The rows ``part``, read for whoever asks for this key, and for nobody else."""
+        rows = source[part].rechunk(-1)
+        (key,) = flatten(rows.__dask_keys__())
+        tasks = convert_legacy_graph(dict(rows.dask.cull({key})))
+        tag = f"{self.name}-{next(self.count)}"
+        names = {
+            old: (f"{old[0]}-{tag}", *old[1:]) if isinstance(old, tuple) else f"{old}-{tag}"
+            for old in tasks
+        }
+        self.tasks |= {
+            names[old]: task.substitute(names, key=names[old]) for old, task in tasks.items()
+        }
+        return names[key]
+
+    def value(self, array: da.Array) -> Key:
+        """The only chunk of a lazy array."""
+        self.inputs.append(array)
+        (key,) = flatten(array.__dask_keys__())
+        return key
+
+    def call(self, function: Callable[..., Any], *keys: Any) -> Key:
+        """What a function makes of the values of keys; lists of keys are lists of values."""
+        key = f"{self.name}-{next(self.count)}"
+        self.tasks[key] = (function, *keys)
+        return key
+
+    def merged(self, merge: Callable[[list[Any]], Any], keys: Sequence[Key]) -> Key:
+        """What many values merge to, in a tree."""
+        while len(keys) > 1:
+            keys = [
+                self.call(merge, list(keys[i : i + SPLIT_EVERY]))
+                for i in range(0, len(keys), SPLIT_EVERY)
+            ]
+        return keys[0]
+
+    def arrays(self, keys: Sequence[Key], shape: tuple[int, ...], dtype: Any) -> list[da.Array]:
+        """The values of keys, arrays of this shape, each a lazy array of one chunk."""
+        whole = HighLevelGraph.merge(*(array.dask for array in self.inputs))
+        layers: dict[str, Any] = {**whole.layers, self.name: self.tasks}
+        needs = {**whole.dependencies, self.name: {array.name for array in self.inputs}}
+        zeros = tuple(0 for _ in shape)
+        names = [f"{self.name}-of-{number}" for number in range(len(keys))]
+        for name, key in zip(names, keys, strict=True):
+            layers[name], needs[name] = {(name, *zeros): (np.asarray, key)}, {self.name}
+        graph = HighLevelGraph(layers, needs)
+        meta = np.empty((0,) * len(shape), dtype)
+        return [da.Array(graph, name, tuple((s,) for s in shape), meta=meta) for name in names]
+
+
+def cell(value: Any) -> Array:
+    """An array () that holds one object, whatever it is."""
+    array = np.empty((), dtype=object)
+    array[()] = value
+    return array
+
+
+def is_long(reps: xr.DataArray) -> bool:
+    """Whether one model of a lazy set is too large for a task, and longer than wide."""
+    if reps.chunks is None or len(reps.variable.chunksizes["stimulus"]) == 1:
+        return False
+    n, width = reps.sizes["stimulus"], reps.sizes["feature"]
+    return n > width and n * width * reps.dtype.itemsize > BUDGETS.whole_model
+
+
+def are_many(reps: xr.DataArray) -> bool:
+    """Whether the models of a lazy set are together too large for a task."""
+    return reps.chunks is not None and reps.nbytes > BUDGETS.many_models
 
 
 def spans(chunks: tuple[int, ...], step: int) -> list[slice]:
@@ -59,84 +140,163 @@ def spans(chunks: tuple[int, ...], step: int) -> list[slice]:
     return [slice(*pair) for pair in pairwise([*stops, end])]
 
 
-def is_long(reps: xr.DataArray) -> bool:
-    """Whether one model of a lazy set is too large for a task, and longer than wide."""
-    if reps.chunks is None or len(reps.variable.chunksizes["stimulus"]) == 1:
-        return False
-    n, width = reps.sizes["stimulus"], reps.sizes["feature"]
-    return n > width and n * width * reps.dtype.itemsize > WHOLE_BYTES and not _on_cluster(reps)
-
-
-def are_many(reps: xr.DataArray) -> bool:
-    """Whether the models of a lazy set are together too large for a task."""
-    return reps.chunks is not None and reps.nbytes > MANY_BYTES and not _on_cluster(reps)
-
-
-def _on_cluster(reps: xr.DataArray) -> bool:
-    """Whether its blocks are futures, which only the scheduler can hand to a task."""
-    layers = reps.data.dask.layers.values()
-    values = (value for layer in layers if len(layer) for value in [next(iter(layer.values()))])
-    return any("distributed" in type(getattr(v, "value", v)).__module__ for v in values)
-
-
-def handles(reps: xr.DataArray) -> xr.DataArray:
-    """Handles (…, model) of the rows of each model, each a chunk of its own."""
-    array = reps.transpose(..., "stimulus", "feature")
-    if array.chunks is None:
-        array = array.chunk()
-    _check_blocks(array)
-    found = np.empty(array.shape[:-2], dtype=object)
-    for position in np.ndindex(found.shape):
-        found[position] = Rows(array.data[position])
-    lazy = da.from_array(found, chunks=1, name=f"rows-{dask.base.tokenize(array.data)}")
-    return array.isel({"stimulus": 0, "feature": 0}, drop=True).copy(data=lazy)
-
-
-def _check_blocks(array: xr.DataArray) -> None:
-    """Refuse chunks (…, stimulus, feature) of which a task cannot hold a few, also in double."""
-    n_tasks, width = array[..., 0, 0].size, array.shape[-1]
-    longest = max(array.data.chunks[-2])
-    need = 3 * longest * width * (array.dtype.itemsize + 8)
-    if need > SMALL:
+def read_spans(reps: xr.DataArray) -> list[slice]:
+    """What is read of a model at a time; chunks of which a task cannot hold a few are refused."""
+    width = reps.sizes["feature"]
+    chunks = reps.variable.chunksizes["stimulus"]
+    need = 3 * max(chunks) * width * (reps.dtype.itemsize + 8)
+    if need > BUDGETS.small_task:
         check_memory(
-            need + SMALL,
-            n_tasks,
-            f"Reading chunks of {longest:,} stimuli × {width:,} features",
+            need + BUDGETS.small_task,
+            reps.size // (reps.sizes["stimulus"] * width),
+            f"Reading chunks of {max(chunks):,} stimuli × {width:,} features",
             "smaller chunks: write_representations(…, overwrite=True) gives a store those of "
             "xconverge.recommend_chunks",
         )
+    return spans(chunks, max(1, BUDGETS.read_block // (width * reps.dtype.itemsize)))
 
 
-def over_queries(
-    reps: xr.DataArray, call: Callable[[slice], Sequence[xr.DataArray]], most: int | None = None
-) -> list[xr.DataArray]:
-    """Results of ``call`` for every block of stimuli, joined along ``ROW``.
+def query_spans(reps: xr.DataArray, most: int | None = None) -> list[slice]:
+    """Blocks of stimuli that ask all others: a sixteenth of a model, within bounds.
 
-    A block is a sixteenth of a model, within bounds, and a task of its own. Where it must not have
-    more than ``most`` rows, chunks are split.
+    Where they must not have more than ``most`` rows, chunks are split.
     """
     row = reps.sizes["feature"] * reps.dtype.itemsize
-    size = min(max(reps.sizes["stimulus"] * row // 16, BLOCK_BYTES), MOST_BYTES)
+    size = min(max(reps.sizes["stimulus"] * row // 16, BUDGETS.read_block), BUDGETS.query_block)
     parts = spans(reps.variable.chunksizes["stimulus"], max(1, min(size // row, most or size)))
-    if most is not None:
-        parts = [piece for part in parts for piece in split(part, most)]
-    blocks = [call(part) for part in parts]
+    return parts if most is None else [piece for part in parts for piece in split(part, most)]
+
+
+class Sources:
+    """The models of a lazy set, one by one: rows (n, F), width and name of each."""
+
+    def __init__(self, reps: xr.DataArray, what: str) -> None:
+        array = reps.transpose(..., "stimulus", "feature")
+        self.reps, self.what = reps, what
+        self.outer = array.isel(stimulus=0, feature=0, drop=True)
+        self.shape = self.outer.shape
+        self.dims = self.outer.dims
+        real = widths(reps, what)
+        if real.ndim:
+            real, _ = xr.broadcast(real, self.outer.reset_coords(drop=True))
+            real = real.transpose(*self.dims)
+        self.widths = np.broadcast_to(real.values, self.shape)
+        self.data = array.data
+        self.stimuli = np.asarray(reps.indexes["stimulus"], dtype=object)
+        names = reps.indexes["model"] if "model" in self.dims else None
+        self.names = [
+            "" if names is None else names[position[self.dims.index("model")]]
+            for position in np.ndindex(self.shape)
+        ]
+
+    def positions(self) -> list[tuple[int, ...]]:
+        """Of the models, along the outer dims."""
+        return list(np.ndindex(self.shape))
+
+    def rows(self, position: tuple[int, ...]) -> da.Array:
+        """Rows (n, F) of one model."""
+        return self.data[position]
+
+    def named(self, function: Callable[..., Any], number: int, part: slice) -> Callable[..., Any]:
+        """The function; a fault in its rows is told with the labels of model and stimulus."""
+        return partial(
+            _named, function, self.names[number], self.stimuli[part], f"{self.what}"
+        )
+
+    def labelled(self, arrays: Sequence[da.Array], dims: Sequence[str]) -> xr.DataArray:
+        """One array (…, model, *dims) of an array of each model."""
+        stacked = da.stack(list(arrays)) if self.shape else arrays[0]
+        data = stacked.reshape(*self.shape, *arrays[0].shape) if len(self.shape) != 1 else stacked
+        coords = {n: c for n, c in self.outer.coords.items() if n != "n_features"}
+        return xr.DataArray(data, dims=(*self.dims, *dims), coords=coords)
+
+
+def _named(
+    function: Callable[..., Any], model: str, stimuli: Array, what: str, *blocks: Any
+) -> Any:
+    return named_rows(function, *blocks, model, stimuli, what=what)
+
+
+def reduce_rows(
+    reps: xr.DataArray,
+    reduction: Reduction,
+    out: Sequence[Sequence[str]],
+    sizes: Mapping[str, int],
+    dtypes: Sequence[Any],
+    given: Sequence[xr.DataArray] = (),
+    what: str = "reps",
+) -> tuple[xr.DataArray, ...]:
+    """What a reduction makes of the rows of every model: arrays (…, model, *out).
+
+    ``given`` are arrays in memory; those with a dim ``stimulus`` are cut to the block. A model
+    that is not long is one block, and one task.
+    """
+    if not is_long(reps):
+        found = apply(
+            partial(_in_one, reduction=reduction, n_given=len(given)),
+            reps,
+            widths(reps, what),
+            *given,
+            core=[["stimulus", "feature"], [], *(list(array.dims) for array in given)],
+            out=out,
+            sizes=sizes,
+            dtypes=dtypes,
+            labels=("model", "stimulus"),
+            what=what,
+        )
+        return found if isinstance(found, tuple) else (found,)
+    sources = Sources(reps, what)
+    graph = Graph(reps.data, reduction, given)
+    parts = read_spans(reps)
+    keys: list[list[Key]] = [[] for _ in out]
+    for number, position in enumerate(sources.positions()):
+        width = int(sources.widths[position])
+        blocks = [
+            graph.call(
+                sources.named(partial(_part, reduction.part, width, _cut(given, part)), number, part),
+                graph.block(sources.rows(position), part),
+            )
+            for part in parts
+        ]
+        whole = graph.call(reduction.finish, graph.merged(reduction.merge, blocks))
+        for place, column in enumerate(keys):
+            column.append(graph.call(partial(_output, place, len(out)), whole))
+    return tuple(
+        sources.labelled(graph.arrays(column, tuple(sizes[d] for d in dims), dtype), dims)
+        for column, dims, dtype in zip(keys, out, dtypes, strict=True)
+    )
+
+
+def _cut(given: Sequence[xr.DataArray], part: slice) -> list[Array]:
     return [
-        xr.concat(parts, ROW, coords="minimal", compat="override", join="exact")
-        for parts in zip(*blocks, strict=True)
+        array.isel(stimulus=part).values if "stimulus" in array.dims else array.values
+        for array in given
     ]
 
 
-def on_stimuli(result: xr.DataArray, reps: xr.DataArray) -> xr.DataArray:
-    """What is along ``ROW``, with the labels of the stimuli."""
-    return result.rename({ROW: "stimulus"}).assign_coords(reps["stimulus"].coords)
+def _part(function: Callable[..., Any], width: int, given: Sequence[Array], block: Array) -> Any:
+    return function(block, width, *given)
+
+
+def _output(place: int, count: int, found: Any) -> Any:
+    value = found[place] if count > 1 else found
+    return value if isinstance(value, np.ndarray) else cell(value) if _is_state(value) else value
+
+
+def _is_state(value: Any) -> bool:
+    return not np.isscalar(value)
+
+
+def _in_one(rows: Array, width: int, *given: Array, reduction: Reduction, n_given: int) -> Any:
+    part = reduction.part(rows, int(width), *given)
+    return reduction.finish(reduction.merge([part]))
 
 
 def by_rows(reps: xr.DataArray, call: Callable[[slice], xr.DataArray]) -> xr.DataArray:
     """What ``call`` makes of the rows of every block of stimuli, each for itself."""
     if reps.chunks is None:
         return call(slice(None))
-    step = max(1, BLOCK_BYTES // (reps.sizes["feature"] * reps.dtype.itemsize))
+    step = max(1, BUDGETS.read_block // (reps.sizes["feature"] * reps.dtype.itemsize))
     parts = [call(part) for part in spans(reps.variable.chunksizes["stimulus"], step)]
     bare = [
         part.drop_vars([name for name, coord in part.coords.items() if "stimulus" in coord.dims])

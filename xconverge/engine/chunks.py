@@ -6,9 +6,8 @@ from collections.abc import Hashable
 
 import xarray as xr
 
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.labels.messages import SchemaError
-
-CHUNK_BYTES = 12 * 2**20
 
 
 def recommend_chunks(reps: xr.DataArray, *, memory: int | None = None) -> dict[Hashable, int]:
@@ -54,7 +53,7 @@ def recommend_chunks(reps: xr.DataArray, *, memory: int | None = None) -> dict[H
     for dim in ("stimulus", "feature"):
         if dim not in reps.dims:
             raise SchemaError(f"reps has no dim {dim!r}, its dims are {list(reps.dims)}; name it")
-    limit = CHUNK_BYTES if memory is None else memory
+    limit = BUDGETS.store_chunk if memory is None else memory
     if limit <= 0:
         raise ValueError(f"memory must be a positive number of bytes, got {memory!r}")
     rows, width = reps.sizes["stimulus"], reps.sizes["feature"]

@@ -1,4 +1,4 @@
-"""What a job may use: threads of BLAS and memory."""
+"""What a job may use: threads of BLAS and memory. How much of it, is in ``kernels.budgets``."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from threadpoolctl import ThreadpoolController
 GIB = 2**30
 SHARE = 0.8
 """Of the memory that is free, the part that a job may plan with."""
-SMALL = 2**28
-"""What a task may take without a look at how much memory there is."""
 
 _lock = threading.Lock()
 _calm: dict[str, Any] = {"users": 0, "limit": None}

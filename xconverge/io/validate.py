@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from xconverge.io.store import Options, existing, names_of
 from xconverge.io.zarr import groups
-from xconverge.io.zarr.backends import Place, StorePath
+from xconverge.io.zarr.backends import Backend, StorePath
 from xconverge.io.zarr.chunks_on_disk import Layout
 from xconverge.io.zarr.encoding import NAME
-from xconverge.io.zarr.incomplete import FLAT, INCOMPLETE, Begun, begun_models
+from xconverge.io.zarr.incomplete import FLAT, INCOMPLETE, IncompleteModel, incomplete_models
 from xconverge.io.zarr.reader import ChunkReader
+from xconverge.io.zarr.root import Options, existing_store, modality_names
 from xconverge.labels.checks import validate
 from xconverge.labels.messages import SchemaError
 
@@ -56,8 +56,9 @@ def validate_store(
     >>> write_representations(path, reps, modality="vision")
     >>> validate_store(path, deep=True)
     """
-    root = existing(path, storage_options)
-    names = names_of(root)
+    root = existing_store(path, storage_options)
+    names = modality_names(root)
+    # first damage: values of a damaged chunk cannot be judged
     faults = damage(root) if deep else []
     if not faults:
         faults = [f"{name}: {fault}" for name in names for fault in modality_faults(root, name)]
@@ -65,7 +66,7 @@ def validate_store(
         raise SchemaError("\n".join(faults))
 
 
-def modality_faults(root: Place, name: str) -> list[str]:
+def modality_faults(root: Backend, name: str) -> list[str]:
     """What is wrong with the labels and values of a modality."""
     try:
         validate(groups.open_array(root, name))
@@ -74,36 +75,36 @@ def modality_faults(root: Place, name: str) -> list[str]:
     return []
 
 
-def damage(root: Place) -> list[str]:
+def damage(root: Backend) -> list[str]:
     """Every chunk of a store that is missing or is not what was written."""
-    found = [fault for place in _groups(root) for fault in _damage_of_group(root, place)]
+    found = [fault for backend in _groups(root) for fault in _damage_of_group(root, backend)]
     if not found:
         for name in (root / INCOMPLETE).names():
-            found += _damage_of_rows(begun_models(root, name))
+            found += _damage_of_rows(incomplete_models(root, name))
     return found
 
 
-def _damage_of_rows(begun: list[Begun]) -> list[str]:
+def _damage_of_rows(incomplete: list[IncompleteModel]) -> list[str]:
     return [
-        f"{one.place}, model {one.model!r}: rows that wait for their chunks are damaged; start "
+        f"{one.backend}, model {one.model!r}: rows that wait for their chunks are damaged; start "
         "ModelWriter again, which has them pending"
-        for one in begun
+        for one in incomplete
         if not one.written()[1]
     ]
 
 
-def _groups(place: Place) -> Iterator[Place]:
+def _groups(backend: Backend) -> Iterator[Backend]:
     """A group and all below it."""
-    yield place
-    for name in place.names():
-        if (place / name).is_group():
-            yield from _groups(place / name)
+    yield backend
+    for name in backend.names():
+        if (backend / name).is_group():
+            yield from _groups(backend / name)
 
 
-def _damage_of_group(root: Place, place: Place) -> Iterator[str]:
-    pending = str(place).startswith(str(root / INCOMPLETE))
-    for name in place.names():
-        metadata = (place / name).metadata() or {}
+def _damage_of_group(root: Backend, backend: Backend) -> Iterator[str]:
+    pending = str(backend).startswith(str(root / INCOMPLETE))
+    for name in backend.names():
+        metadata = (backend / name).metadata() or {}
         if metadata.get("node_type") != "array":
             continue
         layout = Layout.of(metadata, FLAT if pending else "/")
@@ -111,11 +112,11 @@ def _damage_of_group(root: Place, place: Place) -> Iterator[str]:
             f"dim_{i}" for i in range(len(metadata["shape"]))
         ]
         if name == NAME and layout is not None:
-            whole = groups.is_whole(place) and not pending
-            reader = ChunkReader.of_layout(place, name, dims, layout, whole)
+            whole = groups.is_whole(backend) and not pending
+            reader = ChunkReader.of_layout(backend, name, dims, layout, whole)
             yield from _told(reader.chunk, layout.indices())
         else:
-            checked = _Checked(place, name, metadata, pending)
+            checked = _Checked(backend, name, metadata, pending)
             yield from _told(checked, groups.chunk_indices(metadata))
 
 
@@ -131,19 +132,21 @@ def _told(read: Callable[[Any], object], indices: Any) -> Iterator[str]:
 class _Checked:
     """Reads chunks of a variable by Zarr, and says which one fails."""
 
-    def __init__(self, place: Place, name: str, metadata: dict[str, Any], pending: bool) -> None:
+    def __init__(
+        self, backend: Backend, name: str, metadata: dict[str, Any], pending: bool
+    ) -> None:
         import zarr
 
-        self.place, self.name = place, name
+        self.backend, self.name = backend, name
         self.steps: list[int] = metadata["chunk_grid"]["configuration"]["chunk_shape"]
-        path = f"{place.inside}/{name}".lstrip("/")
-        self.array = zarr.open_array(place.store, path=path, mode="r")
-        self.whole = groups.is_whole(place) and not pending
+        path = f"{backend.inside}/{name}".lstrip("/")
+        self.array = zarr.open_array(backend.store, path=path, mode="r")
+        self.whole = groups.is_whole(backend) and not pending
 
     def __call__(self, index: tuple[int, ...]) -> None:
         """Read one chunk."""
         region = tuple(slice(i * s, (i + 1) * s) for i, s in zip(index, self.steps, strict=True))
-        with groups.damage_of(self.place, f"chunk {index} of {self.name!r}"):
+        with groups.damage_of(self.backend, f"chunk {index} of {self.name!r}"):
             if self.whole:
-                groups.check_chunk(self.place, self.name, index)
+                groups.check_chunk(self.backend, self.name, index)
             self.array[region]

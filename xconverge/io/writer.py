@@ -17,25 +17,33 @@ import xarray as xr
 from dask.system import CPU_COUNT
 
 from xconverge.engine.chunks import recommend_chunks
-from xconverge.io.store import Options, ensure_store, names_of
-from xconverge.io.writer_inputs import Asked, check_rows, check_same_labels, numbers
+from xconverge.io.writer_checks import (
+    Asked,
+    check_complete,
+    check_incomplete,
+    check_modality,
+    check_same_labels,
+    numbers,
+    stored_rows,
+)
 from xconverge.io.zarr import groups
-from xconverge.io.zarr.append import grow
-from xconverge.io.zarr.backends import FULL, Files, StorePath, place_of
-from xconverge.io.zarr.chunks_on_disk import Index, Layout, is_finite
-from xconverge.io.zarr.encoding import DIMS, NAME, modality_of, storable, storable_set
+from xconverge.io.zarr.append import append
+from xconverge.io.zarr.backends import FULL, KeyValueBackend, StorePath, backend_of
+from xconverge.io.zarr.chunks_on_disk import Index, Layout
+from xconverge.io.zarr.encoding import NAME, encoded, encoded_set, modality_of
 from xconverge.io.zarr.incomplete import (
     FLAT,
     INCOMPLETE,
-    Begun,
-    begun_at,
-    begun_in,
-    begun_models,
+    IncompleteModel,
     folder_name,
+    incomplete_model_at,
+    incomplete_models,
+    incomplete_models_in,
     shared,
 )
-from xconverge.io.zarr.journal import carry_out
+from xconverge.io.zarr.journal import replay
 from xconverge.io.zarr.pending_rows import runs
+from xconverge.io.zarr.root import Options, ensure_store, modality_names
 from xconverge.io.zarr.staging import check_free, staged
 from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError, listing
@@ -133,8 +141,9 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         restart: bool = False,
         storage_options: Options | None = None,
     ) -> None:
-        root = place_of(path, storage_options)
-        if not isinstance(root, Files):
+        root = backend_of(path, storage_options)
+        # a Zarr store may be a transaction: what it holds would not outlive the process
+        if not isinstance(root, KeyValueBackend):
             raise TypeError(
                 f"ModelWriter writes to a path or a URL, got a {type(path).__name__}; write a "
                 "finished model into it by append_models"
@@ -143,18 +152,18 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         self._root, self._asked = root, asked
         self._modality = modality_of(xr.DataArray(), modality)
         self._folder = root / INCOMPLETE / self._modality
-        self._place = self._folder / folder_name(asked.model)
+        self._backend = self._folder / folder_name(asked.model)
         self._held = ExitStack()
-        self._begun: Begun | None = None
+        self._incomplete: IncompleteModel | None = None
         ensure_store(root)
         doing = f"model {asked.model!r} of {modality!r} in {root}"
         with root.lock(f"starting {doing}"):
-            self._held.enter_context((self._place / NAME).lock(f"writing {doing}", patience=0))
+            self._held.enter_context((self._backend / NAME).lock(f"writing {doing}", patience=0))
             try:
                 self._start(restart, asked.dtype)
             except BaseException:
                 self._held.close()
-                if not self._place.is_group():
+                if not self._backend.is_group():
                     self._tidy()
                 raise
         self._open = True
@@ -193,26 +202,28 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         if not self._open:
             raise ValueError("this ModelWriter is closed; start another one")
         values = numbers(batch, f"model {self._asked.model!r}")
-        if self._begun is None and self.pending:
+        if self._incomplete is None and self.pending:
             with self._root.lock(f"starting model {self._asked.model!r}"):
                 self._start(False, np.result_type(values.dtype, np.float32))
         positions = self._positions(stimuli)
-        values = self._values(values, positions)
+        dtype = None if self._incomplete is None else self._incomplete.layout.dtype
+        values = stored_rows(values, self._asked, dtype, self._stimuli[positions])
         if not len(positions):
             return
-        assert self._begun is not None
-        parts = self._begun.parts
-        values = parts.padded(values)
+        assert self._incomplete is not None
+        pending_rows = self._incomplete.pending_rows
+        values = pending_rows.padded(values)
         order = np.argsort(positions, kind="stable")
-        chunk_rows = positions[order] // parts.step
+        chunk_rows = positions[order] // pending_rows.step
         cuts = np.flatnonzero(np.diff(chunk_rows)) + 1
 
         def keep(here: Array) -> None:
             block = values[here[0] : here[-1] + 1] if len(runs(here)) == 1 else values[here]
-            self._keep(int(positions[here[0]]) // parts.step, positions[here], block)
+            self._keep(int(positions[here[0]]) // pending_rows.step, positions[here], block)
 
+        # chunk rows are independent files, and writing them at once hides the wait for each
         each = np.split(order, cuts)
-        at_once = len(cuts) and values.nbytes >= parts.worth_a_thread * len(each)
+        at_once = len(cuts) and values.nbytes >= pending_rows.worth_a_thread * len(each)
         with self._on_a_full_disk():
             if at_once:
                 with ThreadPoolExecutor(THREADS) as pool:
@@ -222,17 +233,17 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
 
     def _keep(self, i: int, positions: Array, block: Array) -> None:
         """Keep rows of one chunk row, and make its chunks once it is full."""
-        assert self._begun is not None
-        parts = self._begun.parts
-        here = slice(i * parts.step, i * parts.step + parts.size(i))
-        if len(positions) == parts.size(i):
-            parts.put(i, block)
+        assert self._incomplete is not None
+        pending_rows = self._incomplete.pending_rows
+        here = slice(i * pending_rows.step, i * pending_rows.step + pending_rows.size(i))
+        if len(positions) == pending_rows.size(i):
+            pending_rows.put(i, block)
             self._done[here] = True
             return
-        parts.add(i, positions - here.start, block)
+        pending_rows.add(i, positions - here.start, block)
         self._done[positions] = True
         if self._done[here].all():
-            parts.finish(i)
+            pending_rows.finish(i)
 
     def close(self) -> None:
         """Add the model to its modality if nothing is pending, and let others write it."""
@@ -240,10 +251,10 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
             return
         self._open = False
         with self._held:
-            if self._begun is None or self._done.all():
+            if self._incomplete is None or self._done.all():
                 with self._on_a_full_disk(), self._root.lock(f"adding {self._asked.model!r}"):
-                    if self._begun is not None:
-                        self._complete(self._begun)
+                    if self._incomplete is not None:
+                        self._complete(self._incomplete)
                     self._tidy()
 
     def __exit__(
@@ -253,7 +264,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         trace: TracebackType | None,
     ) -> None:
         """Close the writer; after an error the model stays incomplete."""
-        if error is not None and self._begun is not None:
+        if error is not None and self._incomplete is not None:
             self._open = False
             self._held.close()
             return
@@ -273,15 +284,15 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
     # Starting
 
     def _start(self, restart: bool, dtype: np.dtype[Any] | None) -> None:
-        """Find what is there of the model, or make a place for it as soon as its dtype is known."""
+        """Find what is there of the model, or make its group once its dtype is known."""
         asked = self._asked
         existing = None
-        carry_out(self._root / self._modality)
-        if self._modality in names_of(self._root):
+        replay(self._root / self._modality)
+        if self._modality in modality_names(self._root):
             existing = groups.open_array(self._root, self._modality)
-            self._check_modality(existing)
+            check_modality(existing, f"modality {self._modality!r} in {self._root}")
             if asked.model in existing.indexes["model"]:
-                self._check_complete(existing)
+                check_complete(existing, asked)
                 self._clear()
                 self._stimuli = existing.indexes["stimulus"]
                 self._done = np.ones(len(self._stimuli), bool)
@@ -293,14 +304,14 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         self._common = self._shared(existing, dtype)
         self._stimuli = self._common.indexes["stimulus"]
         self._check_coords(existing)
-        begun = None if restart else begun_at(self._place, self._stimuli)
-        if begun is None:
+        incomplete = None if restart else incomplete_model_at(self._backend, self._stimuli)
+        if incomplete is None:
             self._clear()
-            self._begun = self._new(self._common)
+            self._incomplete = self._new(self._common)
             self._done = np.zeros(len(self._stimuli), bool)
             return
-        self._check_begun(begun)
-        self._done, whole = begun.written()
+        check_incomplete(incomplete, asked)
+        self._done, whole = incomplete.written()
         if not whole:
             warnings.warn(
                 f"rows of model {asked.model!r} that an earlier start left are damaged; their "
@@ -308,41 +319,10 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
                 RuntimeWarning,
                 stacklevel=4,
             )
-        self._begun = begun
-
-    def _check_modality(self, existing: xr.DataArray) -> None:
-        here = f"modality {self._modality!r} in {self._root}"
-        if set(existing.dims) != {"model", "stimulus", "feature"}:
-            raise SchemaError(
-                f"{here} has the dims {list(existing.dims)}; ModelWriter writes "
-                "(stimulus, feature). Use append_models"
-            )
-        if existing.attrs.get("space"):
-            raise SchemaError(
-                f"{here} holds coordinates of a shared space, which new features are not; choose "
-                "another modality"
-            )
-
-    def _check_complete(self, existing: xr.DataArray) -> None:
-        """The model that is there is the one that is asked for."""
-        asked = self._asked
-        check_same_labels(existing["stimulus"], asked.labels)
-        there = existing.sel(model=asked.model)
-        width = int(there.coords.get("n_features", there.sizes["feature"]))
-        if width != asked.n_features:
-            raise SchemaError(
-                f"model {asked.model!r} is complete and has {width} features, not "
-                f"{asked.n_features}; give the new one another name"
-            )
-        other = {name: there.coords[name].item() for name in asked.coords if name in there.coords}
-        if other != asked.coords:
-            raise SchemaError(
-                f"model {asked.model!r} is complete and has the coordinates {other}, not "
-                f"{asked.coords}; give the new one another name"
-            )
+        self._incomplete = incomplete
 
     def _shared(self, existing: xr.DataArray | None, dtype: np.dtype[Any] | None) -> xr.Dataset:
-        """What all models that are begun share, from the modality, from them, or from here."""
+        """What all incomplete models share, from the modality, from them, or from here."""
         folder, asked = self._folder, self._asked
         if existing is not None:
             stimuli = existing.coords.to_dataset().drop_dims("model", errors="ignore")
@@ -353,7 +333,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
             if existing is not None and not common.indexes["stimulus"].equals(
                 existing.indexes["stimulus"]
             ):
-                others = [one.model for one in begun_models(self._root, self._modality)]
+                others = [one.model for one in incomplete_models(self._root, self._modality)]
                 raise SchemaError(
                     f"models {listing(others)} were begun for other stimuli than those that "
                     f"{self._modality!r} has now; delete {folder}, or choose another modality"
@@ -361,7 +341,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         else:
             dtype = np.dtype(existing.dtype if existing is not None else dtype)
             steps = self._steps(stimuli.sizes["stimulus"], dtype)
-            stored = storable(stimuli).assign_attrs(dtype=dtype.name, chunks=steps)
+            stored = encoded(stimuli).assign_attrs(dtype=dtype.name, chunks=steps)
             if not (self._root / INCOMPLETE).is_group():
                 groups.new_group(self._root / INCOMPLETE)
             for name, data in groups.files_of(stored).items():
@@ -407,8 +387,8 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         if existing is not None:
             theirs = {str(name) for name, c in existing.coords.items() if "model" in c.dims}
         else:
-            begun = begun_in(self._folder, self._stimuli)
-            others = [one for one in begun if one.model != self._asked.model]
+            incomplete = incomplete_models_in(self._folder, self._stimuli)
+            others = [one for one in incomplete if one.model != self._asked.model]
             theirs = set(others[0].coords) if others else mine
         theirs -= {"model", "n_features"}
         if mine != theirs:
@@ -418,42 +398,30 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
                 f"{listing(sorted(mine)) or 'none'}; give one value for each"
             )
 
-    def _new(self, common: xr.Dataset) -> Begun:
+    def _new(self, common: xr.Dataset) -> IncompleteModel:
         """Make the group of the model; its metadata are the last, and make it one."""
         asked = self._asked
         shape = (len(self._stimuli), asked.n_features)
         chunks, dtype = tuple(common.attrs["chunks"]), np.dtype(common.attrs["dtype"])
         layout = Layout(shape, chunks, dtype.newbyteorder("<"), FLAT)
         metadata = layout.metadata(("stimulus", "feature"))
-        (self._place / NAME).put("zarr.json", groups.to_json(metadata))
+        (self._backend / NAME).put("zarr.json", groups.to_json(metadata))
         attrs = {
             "xconverge_model": asked.model,
             "n_features": asked.n_features,
             "coords": dict(asked.coords),
         }
-        groups.new_group(self._place, attrs)
-        return Begun(
-            self._place, asked.model, asked.n_features, asked.coords, layout, self._stimuli
+        groups.new_group(self._backend, attrs)
+        return IncompleteModel(
+            self._backend, asked.model, asked.n_features, asked.coords, layout, self._stimuli
         )
-
-    def _check_begun(self, begun: Begun) -> None:
-        asked = self._asked
-        for what, was, now in (
-            ("n_features", begun.n_features, asked.n_features),
-            ("coords", dict(begun.coords), dict(asked.coords)),
-        ):
-            if was != now:
-                raise SchemaError(
-                    f"model {asked.model!r} was begun with {what} {was!r}, not {now!r}; go on with "
-                    "that, or drop what was written by restart=True"
-                )
 
     def _clear(self) -> None:
         """Drop what is there of the model, but its lock."""
-        self._place.remove("zarr.json")
-        for name in self._place.names(NAME):
+        self._backend.remove("zarr.json")
+        for name in self._backend.names(NAME):
             if not name.startswith("."):
-                self._place.remove(f"{NAME}/{name}")
+                self._backend.remove(f"{NAME}/{name}")
 
     # Writing
 
@@ -488,31 +456,6 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         labels = self._stimuli.tolist()
         return dict(zip(labels, range(len(labels)), strict=True))
 
-    def _values(self, values: Array, positions: Array) -> Array:
-        """The batch in the dtype of the store."""
-        who = f"model {self._asked.model!r}"
-        shape = (len(positions), self._asked.n_features)
-        if values.shape != shape:
-            raise SchemaError(
-                f"{who}: the batch has the shape {values.shape}, and {shape} was needed "
-                "(stimuli of this batch, n_features)"
-            )
-        if self._begun is None:
-            return values
-        dtype = self._begun.layout.dtype
-        rounds = values.dtype.kind == "f" and not np.can_cast(values.dtype, dtype)
-        if rounds and self._asked.dtype is None:
-            raise SchemaError(
-                f"{who}: the batch is {values.dtype} and is stored as {dtype.name}, which would "
-                f"lose digits; if they may go, give ModelWriter dtype={dtype.name!r}, or for a new "
-                f"modality dtype={values.dtype.name!r}"
-            )
-        with np.errstate(over="ignore"):
-            stored = values.astype(dtype, copy=False)
-        if not is_finite(stored):
-            check_rows(stored, values, self._stimuli[positions], who)
-        return stored
-
     @contextmanager
     def _on_a_full_disk(self) -> Iterator[None]:
         """Say what is kept when the disk is full."""
@@ -530,40 +473,38 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
 
     # Completing
 
-    def _complete(self, begun: Begun) -> None:
+    def _complete(self, incomplete: IncompleteModel) -> None:
         """Add the model to its modality."""
-        for i in range(begun.n_chunk_rows()):
-            if not begun.has_chunks(i):
-                begun.parts.finish(i)
-        array = begun.lazy().assign_coords(self._common.coords)
-        if self._modality in names_of(self._root):
+        for i in range(incomplete.n_chunk_rows()):
+            if not incomplete.has_chunks(i):
+                incomplete.pending_rows.finish(i)
+        array = incomplete.lazy().assign_coords(self._common.coords)
+        if self._modality in modality_names(self._root):
             layout = self._layout_of_modality()
             fits = layout is not None and (layout.chunks[1:], layout.dtype) == (
-                begun.layout.chunks,
-                begun.layout.dtype,
+                incomplete.layout.chunks,
+                incomplete.layout.dtype,
             )
             fill = self._link if fits else None
-            grow(self._root, self._modality, array, fill)
+            append(self._root, self._modality, array, fill)
         else:
-            array = storable_set(array.assign_attrs(modality=self._modality), DIMS)
+            array = encoded_set(array.assign_attrs(modality=self._modality))
             target = self._root / self._modality
             check_free(target, overwrite=False)
             with staged(target, self._root) as stage:
-                groups.write_array(stage, array, (1, *begun.layout.chunks), self._link)
+                groups.write_array(stage, array, (1, *incomplete.layout.chunks), self._link)
 
-    def _link(self, target: Files, layout: Layout, first: Index) -> bool:
+    def _link(self, target: KeyValueBackend, layout: Layout, first: Index) -> bool:
         """Take the chunks over as they are; their values were checked batch by batch."""
-        assert self._begun is not None
-        begun = self._begun.layout
-        for index in begun.indices():
-            target.take_over(
-                self._begun.place / NAME, begun.key(index), layout.key((first[0], *index))
-            )
+        assert self._incomplete is not None
+        source, own = self._incomplete.backend / NAME, self._incomplete.layout
+        for index in own.indices():
+            target.take_over(source, own.key(index), layout.key((first[0], *index)))
         return True
 
     def _tidy(self) -> None:
-        """Remove what only models that are begun need."""
-        self._place.remove()
+        """Remove what only incomplete models need."""
+        self._backend.remove()
         names = [name for name in self._folder.names() if name != "zarr.json"]
         kinds = [((self._folder / name).metadata() or {}).get("node_type") for name in names]
         if set(kinds) <= {"array"}:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
-BLOCK_BYTES = 2**22
+from xconverge.kernels.budgets import BUDGETS
+
 
 
 def split(whole: slice, step: int) -> list[slice]:
@@ -26,7 +27,7 @@ def over_blocks(work: Callable[[Sequence[slice]], None], length: int, row_bytes:
     From the main thread every core gets its share of the slices in one call; any other thread
     does all of them, because a worker of dask is one of several already.
     """
-    step = max(1, BLOCK_BYTES // max(row_bytes, 1))
+    step = max(1, BUDGETS.cache_block // max(row_bytes, 1))
     slices = [slice(start, min(start + step, length)) for start in range(0, length, step)]
     cores = os.cpu_count() or 1
     if threading.current_thread() is not threading.main_thread() or len(slices) < 2 * cores:

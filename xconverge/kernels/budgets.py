@@ -6,11 +6,12 @@ share of a worker's memory. None of them changes a number, only how many pieces 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 
-class Budgets(NamedTuple):
-    """Bytes."""
+@dataclass
+class Budgets:
+    """Bytes. Tests set some of them to next to nothing, to have many blocks of little data."""
 
     # --- formed and used at once: a few of them fit into a processor's cache
     cache_block: int = 2**22

@@ -321,6 +321,7 @@ class RbfCka(_Cka):
     sigma: float = 1.0
 
     fixed = "the width of the kernel"
+    together = (True, True)
 
     def prepare(self, rows: Array, width: int, rank: Array, given: Array | None) -> Scaled:
         """Rows divided by the width of the kernel."""

@@ -9,16 +9,14 @@ models at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from xconverge.kernels.cka import Sums, hsic, normalized, own_cknna
-from xconverge.kernels.neighbors import common_subsequence, edit_similarity
+from xconverge.kernels.budgets import BUDGETS
+from xconverge.kernels.hsic import Sums, hsic
 from xconverge.kernels.vectors import Array
 
-LEAST_TABLE = 2**20
 PAIRS_AT_ONCE = 2**17
 
 
@@ -47,7 +45,7 @@ class Lookup:
     def __init__(self, graph: Graph, n: int) -> None:
         self.n = n
         self.keys = graph.source * n + graph.target
-        size = max(LEAST_TABLE, 2 ** int(np.ceil(np.log2(16 * len(self.keys) + 1))))
+        size = max(BUDGETS.least_table, 2 ** int(np.ceil(np.log2(16 * len(self.keys) + 1))))
         self.mask = size - 1
         self.table = np.zeros(size, bool)
         self.table[self.keys & self.mask] = True
@@ -87,113 +85,80 @@ def mutual_edges(lists_a: Array, lists_b: Array) -> tuple[Array, Array, Array, A
     return union.source[some], union.target[some], both[: len(lists_a)], both[len(lists_a) :]
 
 
-def mutual_null(permutations: Array, common: Array, lists_a: Array, lists_b: Array) -> Array:
-    """Mean overlap (P, A, B) of neighbour lists under permutations (P, n) of the labels of b."""
+def mutual_null(orders: Array, lists_a: Array, lists_b: Array) -> Array:
+    """Mean overlap (P, A, B) of neighbour lists (M, n, k) under permutations (P, n) of b."""
     a, b = graph(lists_a), graph(lists_b)
-    lookup = Lookup(b, len(common))
+    _, n, k = lists_a.shape
     in_a, in_b = _members(a), _members(b)
-    in_a[:, ~common[a.source]] = 0
-    counts = np.stack(
-        [
-            in_a[:, of_a] @ in_b[:, of_b].T
-            for of_a, of_b in lookup.find(a.source, a.target, permutations)
-        ]
-    )
-    return np.asarray(counts / np.float64(lists_a.shape[2] * common.sum()))
+    found = Lookup(b, n).find(a.source, a.target, orders)
+    counts = np.stack([in_a[:, of_a] @ in_b[:, of_b].T for of_a, of_b in found])
+    return np.asarray(counts / np.float64(k * n))
 
 
-def cycle_null(permutations: Array, common: Array, lists_a: Array, lists_b: Array) -> Array:
+def cycle_null(orders: Array, lists_a: Array, lists_b: Array) -> Array:
     """Share (P, A, B) of stimuli that a neighbour in b leads back to in a."""
     a, b = graph(lists_a), graph(lists_b)
-    lookup = Lookup(b, len(common))
+    n = lists_a.shape[1]
     in_a, in_b = _members(a) > 0, _members(b) > 0
-    in_a[:, ~common[a.target]] = False
     by_end = np.argsort(a.target, kind="stable")
     source, target, in_a = a.source[by_end], a.target[by_end], in_a[:, by_end]
-    result = np.zeros((len(permutations), len(lists_a), len(lists_b)))
-    for share, (of_a, of_b) in zip(result, lookup.find(target, source, permutations), strict=True):
+    result = np.zeros((len(orders), len(lists_a), len(lists_b)))
+    found = Lookup(b, n).find(target, source, orders)
+    for share, (of_a, of_b) in zip(result, found, strict=True):
         if len(of_a):
             both = in_a[:, None, of_a] & in_b[:, of_b]
             starts = np.flatnonzero(np.diff(target[of_a], prepend=-1))
             share += np.logical_or.reduceat(both, starts, axis=2).sum(2)
-    return np.asarray(result / common.sum())
+    return np.asarray(result / n)
 
 
 def ordered_null(
-    permutations: Array,
-    common: Array,
-    lists_a: Array,
-    lists_b: Array,
-    compare: Callable[[Array, Array], Array],
+    orders: Array, lists_a: Array, lists_b: Array, compare: Callable[[Array, Array], Array]
 ) -> Array:
     """Mean (P, A, B) of what ``compare`` says of ordered lists; it is 0 for disjoint ones."""
     a, b = graph(lists_a), graph(lists_b)
-    n, pairs = len(common), (len(lists_a), len(lists_b))
-    lookup = Lookup(b, n)
+    n, pairs = lists_a.shape[1], (len(lists_a), len(lists_b))
     in_a, in_b = _members(a) > 0, _members(b) > 0
-    in_a[:, ~common[a.source]] = False
-    result = np.zeros((len(permutations), *pairs))
-    found = lookup.find(a.source, a.target, permutations)
-    for p, total, (of_a, of_b) in zip(permutations, result, found, strict=True):
+    result = np.zeros((len(orders), *pairs))
+    found = Lookup(b, n).find(a.source, a.target, orders)
+    for order, total, (of_a, of_b) in zip(orders, result, found, strict=True):
         i, j, edge = np.nonzero(in_a[:, None, of_a] & in_b[:, of_b])
         rows = np.unique((i * pairs[1] + j) * n + a.source[of_a[edge]])
         pair, stimulus = np.divmod(rows, n)
         first, second = np.divmod(pair, pairs[1])
-        values = compare(p[lists_a[first, stimulus]], lists_b[second, p[stimulus]])
+        values = compare(order[lists_a[first, stimulus]], lists_b[second, order[stimulus]])
         total += np.bincount(pair, values, pairs[0] * pairs[1]).reshape(pairs)
-    return np.asarray(result / common.sum())
+    return np.asarray(result / n)
 
 
-lcs_null = partial(ordered_null, compare=common_subsequence)
-edit_null = partial(ordered_null, compare=edit_similarity)
-
-
-def cknna_null(
-    permutations: Array,
-    common: Array,
-    lists_a: Array,
-    similarity_a: Array,
-    mean_a: Array,
-    lists_b: Array,
-    similarity_b: Array,
-    mean_b: Array,
-    centered: bool,
+def masked_null(
+    orders: Array, lists_a: Array, lists_b: Array, values_a: Array, values_b: Array, centered: bool
 ) -> Array:
-    """CKNNA (P, A, B) under permutations, from lists, cosines (M, n, k) and mean cosines (M, n)."""
-    values_a = similarity_a - centered * mean_a[:, :, None]
-    values_b = similarity_b - centered * mean_b[:, :, None]
-    own_a, own_b = (
-        [own_cknna(one, value, common, centered) for one, value in zip(lists, values, strict=True)]
-        for lists, values in ((lists_a, values_a), (lists_b, values_b))
-    )
+    """S(K, L) of CKNNA (P, A, B) under permutations, from lists and values (M, n, k) on them."""
     a, b = graph(lists_a), graph(lists_b)
-    n = len(common)
-    lookup = Lookup(b, n)
+    n = lists_a.shape[1]
     on_a, on_b = _on_edges(a, values_a), _on_edges(b, values_b)
-    result = np.empty((len(permutations), len(lists_a), len(lists_b)))
-    found = lookup.find(a.source, a.target, permutations)
+    result = np.empty((len(orders), len(lists_a), len(lists_b)))
+    found = Lookup(b, n).find(a.source, a.target, orders)
     for scores, (of_a, of_b) in zip(result, found, strict=True):
         for i, j in np.ndindex(scores.shape):
             both = (a.place[i, of_a] >= 0) & (b.place[j, of_b] >= 0)
             edge = of_a[both]
             k, m = on_a[i, edge], on_b[j, of_b[both]]
-            cross = (
-                float(k @ m)
-                if centered
-                else _masked_hsic(a.source[edge], a.target[edge], k, m, n, int(common.sum()))
+            scores[i, j] = (
+                float(k @ m) if centered else _masked_hsic(a.source[edge], a.target[edge], k, m, n)
             )
-            scores[i, j] = normalized(cross, own_a[i], own_b[j])
     return result
 
 
-def _masked_hsic(source: Array, target: Array, k: Array, m: Array, n: int, count: int) -> float:
+def _masked_hsic(source: Array, target: Array, k: Array, m: Array, n: int) -> float:
     """Unbiased HSIC of two kernels that are zero but on these edges, in the order of their keys."""
     keys, back = source * n + target, target * n + source
     at = np.minimum(np.searchsorted(keys, back), max(len(keys) - 1, 0))
     real = keys[at] == back if len(keys) else np.zeros(0, bool)
     margins = np.bincount(target, k, n) @ np.bincount(source, m, n)
     product = float(k[real] @ m[at[real]])
-    return hsic(Sums(product, float(margins), k.sum(), m.sum()), count, debiased=True)
+    return float(hsic(Sums(product, float(margins), k.sum(), m.sum(), n), debiased=True))
 
 
 def _members(graph: Graph) -> Array:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -40,6 +41,8 @@ class Kernel(ABC, Generic[State]):
     """Common stimuli that a score needs; NaN with fewer."""
     fixed: str = ""
     """What is not formed anew among other stimuli, in words."""
+    together: tuple[bool, bool] = (False, False)
+    """Whether a task takes several models of a, and of b: something is made once for all."""
     permuted_inside_folds: bool = False
     """Whether the null moves stimuli inside their folds alone, so that fits of one side stay."""
 
@@ -98,6 +101,10 @@ class Kernel(ABC, Generic[State]):
         """One number a pair: the mean over stimuli, where scores are of them."""
         return mean_of(scores, counts) if self.per_stimulus else scores
 
+    def for_draws(self, n: int) -> Kernel[State]:
+        """The measure as it prepares models whose n stimuli will be drawn again."""
+        return self
+
     def chance(self, a: State, b: State) -> float | None:
         """Mean over all permutations of a pair that saw the same, where it has a closed form."""
         return None
@@ -150,19 +157,81 @@ class RowKernel(Kernel[State]):
         return None
 
 
+@dataclass(frozen=True)
+class Model:
+    """One model, prepared: its state, and its own term over all stimuli that it saw."""
+
+    state: Any
+    own: Any
+
+    @property
+    def seen(self) -> Array:
+        """Which stimuli (n) it saw."""
+        return np.asarray(self.state.seen)
+
+
+def prepared(
+    kernel: Kernel[Any], rows: Array, width: int, rank: Array, given: Array | None
+) -> Model:
+    """A model (n, F) as a task keeps it."""
+    return modeled(kernel, kernel.prepare(rows, int(width), rank, given))
+
+
+def modeled(kernel: Kernel[Any], state: Any) -> Model:
+    """A state with its own term, where it saw enough for one."""
+    seen = state.seen
+    if np.count_nonzero(seen) < kernel.min_stimuli:
+        return Model(state, np.nan)
+    whole = state if seen.all() else kernel.take(state, np.flatnonzero(seen))
+    return Model(state, kernel.own(whole))
+
+
 class Pool(NamedTuple):
-    """Models that all saw the same: which stimuli both sides have (n), and which models."""
+    """Models of either side whose pairs share the same stimuli: which, where, and prepared."""
 
     common: Array
-    a: Array
-    b: Array
+    i: Array
+    j: Array
+    a: list[Model]
+    b: list[Model]
+
+    @property
+    def states(self) -> tuple[list[Any], list[Any]]:
+        """Of both sides."""
+        return [model.state for model in self.a], [model.state for model in self.b]
+
+    @property
+    def own(self) -> tuple[list[Any], list[Any]]:
+        """Own terms of both sides."""
+        return [model.own for model in self.a], [model.own for model in self.b]
 
 
-def pools(a: Sequence[Prepared], b: Sequence[Prepared]) -> Iterator[Pool]:
-    """Every distinct set of common stimuli, with the models of either side that have it."""
-    for mine, i in alike([state.seen for state in a]):
-        for theirs, j in alike([state.seen for state in b]):
-            yield Pool(mine & theirs, i, j)
+def pools(
+    kernel: Kernel[Any], a: Sequence[Model], b: Sequence[Model], with_own: bool = True
+) -> Iterator[Pool]:
+    """Every distinct set of common stimuli, large enough, with the models of either side.
+
+    Warns of those that are too small: their pairs have no score.
+    """
+    few: set[int] = set()
+    for mine, i in alike([model.seen for model in a]):
+        for theirs, j in alike([model.seen for model in b]):
+            common = mine & theirs
+            if (size := np.count_nonzero(common)) < kernel.min_stimuli:
+                few.add(size)
+                continue
+            sides = (
+                [_within(kernel, model, common, with_own) for model in side]
+                for side in ([a[x] for x in i], [b[x] for x in j])
+            )
+            yield Pool(common, i, j, *sides)
+    if few:
+        warnings.warn(
+            f"a score needs at least {kernel.min_stimuli} stimuli that both models saw; pairs that "
+            f"share {', '.join(map(str, sorted(few)))} have none: NaN",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
 
 def alike(seen: Sequence[Array]) -> list[tuple[Array, Array]]:
@@ -173,48 +242,85 @@ def alike(seen: Sequence[Array]) -> list[tuple[Array, Array]]:
     return [(seen[positions[0]], np.array(positions)) for positions in rows.values()]
 
 
-def within(kernel: Kernel[State], states: Sequence[State], common: Array) -> list[State]:
-    """States among the common stimuli; as they are where that is all they have."""
-    where = np.flatnonzero(common)
-    whole = len(where) == len(common)
-    return list(states) if whole else [kernel.take(state, where) for state in states]
+def _within(kernel: Kernel[Any], model: Model, common: Array, with_own: bool) -> Model:
+    """A model among the common stimuli: as it is where these are all of them."""
+    if common.all():
+        return model
+    state = kernel.take(model.state, np.flatnonzero(common))
+    # over all that it saw, the own term is known
+    own = model.own if (common == model.seen).all() else kernel.own(state) if with_own else None
+    return Model(state, own)
 
 
 def score(
-    kernel: Kernel[State], a: Sequence[State], b: Sequence[State], given: Array | None
+    kernel: Kernel[Any], a: Sequence[Model], b: Sequence[Model], given: Array | None = None
 ) -> Array:
     """Scores (A, B), or (A, B, n) with NaN where either model misses the stimulus.
 
     Every pair in its own pool: the stimuli that both saw.
     """
-    n = len(a[0].seen)
     each = kernel.per_stimulus
-    result = np.full((len(a), len(b), n) if each else (len(a), len(b)), np.nan)
-    few: set[int] = set()
-    for pool in pools(a, b):
-        size = np.count_nonzero(pool.common)
-        if size < kernel.min_stimuli:
-            few.add(size)
-            continue
-        one = within(kernel, [a[i] for i in pool.a], pool.common)
-        other = within(kernel, [b[j] for j in pool.b], pool.common)
+    shape = (len(a), len(b), len(a[0].seen)) if each else (len(a), len(b))
+    result = np.full(shape, np.nan)
+    for pool in pools(kernel, a, b):
         inside = None if given is None else given[pool.common]
-        own = [[kernel.own(state) for state in side] for side in (one, other)]
-        values = kernel.finish(kernel.sums(one, other, inside), *own)
+        values = kernel.finish(kernel.sums(*pool.states, inside), *pool.own)
         if each:
-            result[np.ix_(pool.a, pool.b, pool.common)] = values
+            result[np.ix_(pool.i, pool.j, pool.common)] = values
         else:
-            result[np.ix_(pool.a, pool.b)] = values
-    if few:
-        warn_few(few, kernel.min_stimuli)
+            result[np.ix_(pool.i, pool.j)] = values
     return result
 
 
-def warn_few(sizes: set[int], needed: int) -> None:
-    """Say that pairs have no score because they share too few stimuli."""
-    warnings.warn(
-        f"a score needs at least {needed} stimuli that both models saw; pairs that share "
-        f"{', '.join(map(str, sorted(sizes)))} have none: NaN",
-        RuntimeWarning,
-        stacklevel=3,
-    )
+def permuted(
+    kernel: Kernel[Any],
+    a: Sequence[Model],
+    b: Sequence[Model],
+    draw: Callable[[Array], Array],
+    given: Array | None = None,
+) -> Array:
+    """Mean scores (P, A, B) under permutations; ``draw`` gives (P, n) that leave others in place.
+
+    Of the common stimuli of a pair, its own; what one side alone decides is not made again.
+    """
+    return _drawn(kernel, a, b, draw, given, kernel.scores_of_orders)
+
+
+def resampled(
+    kernel: Kernel[Any],
+    a: Sequence[Model],
+    b: Sequence[Model],
+    draw: Callable[[Array], Array],
+    given: Array | None = None,
+) -> Array:
+    """Mean scores (P, A, B) of draws; ``draw`` gives how often (P, n) each stimulus is there."""
+
+    def scores(one: list[Any], other: list[Any], counts: Array, inside: Array | None) -> Array:
+        return kernel.scores_of_counts(one, other, counts)
+
+    return _drawn(kernel, a, b, draw, given, scores, orders=False)
+
+
+def _drawn(
+    kernel: Kernel[Any],
+    a: Sequence[Model],
+    b: Sequence[Model],
+    draw: Callable[[Array], Array],
+    given: Array | None,
+    scores: Callable[..., Array],
+    orders: bool = True,
+) -> Array:
+    result: Array | None = None
+    with warnings.catch_warnings():
+        # the caller tells which pairs have no score, by name
+        warnings.simplefilter("ignore", RuntimeWarning)
+        for pool in pools(kernel, a, b, with_own=False):
+            draws = draw(pool.common)[:, pool.common]
+            if orders:
+                draws = (np.cumsum(pool.common) - 1)[draws]
+            inside = None if given is None else given[pool.common]
+            values = scores(*pool.states, draws, inside)
+            if result is None:
+                result = np.full((len(values), len(a), len(b)), np.nan)
+            result[:, pool.i[:, None], pool.j] = values
+    return np.full((1, len(a), len(b)), np.nan) if result is None else result

@@ -1,4 +1,4 @@
-"""Nearest neighbours by cosine, self excluded, and how the lists of two models compare.
+"""Nearest neighbours by cosine, self excluded.
 
 A list holds positions (n, k), nearest first; -1 throughout for a stimulus the model never saw.
 """
@@ -6,12 +6,14 @@ A list holds positions (n, k), nearest first; -1 throughout for a stimulus the m
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from xconverge.kernels.vectors import METRICS, Array, Blocks, directed, prepare, working_dtype
+from xconverge.kernels.budgets import BUDGETS
+from xconverge.kernels.vectors import METRICS, Array, directed, prepare, working_dtype
 
-BLOCK_BYTES = 2**25
 GROUP = 64
 GRID = 1.5 * 2.0**12
 """Added and taken away again, it rounds similarities to a grid of 2^-40: equal rows tie."""
@@ -19,6 +21,18 @@ GRID = 1.5 * 2.0**12
 
 class TooFewError(ValueError):
     """Fewer rows than neighbours asked for."""
+
+
+class ShortListsError(ValueError):
+    """Lists that were made before hold too few of the stimuli that are left."""
+
+    def __init__(self, k: int, left_out: int, length: int) -> None:
+        # of k + m nearest, m others at most are left out
+        super().__init__(
+            f"a neighbour graph of {length} neighbours holds fewer than the k={k} nearest among "
+            f"the stimuli that both models saw; {k + left_out} are enough "
+            f"(neighbor_graph(reps, k={k + left_out})), or give the representations themselves"
+        )
 
 
 def warn_none(k: int) -> None:
@@ -77,77 +91,91 @@ def nearest(x: Array, width: int, rank: Array, k: int) -> tuple[Array, Array, Ar
     return positions, similarity, mean
 
 
-def nearest_of(
-    rows: Blocks, width: int, rank: Array, asking: slice, k: int
-) -> tuple[Array, Array, Array]:
-    """What ``nearest`` gives for these rows, the others read in blocks.
-
-    Only these rows, one block and the k nearest so far are in memory.
-    """
-    queries, there = directed(rows.read(asking), width, METRICS["cosine"], asking.start)
-    inside = np.flatnonzero(there)
-    n = len(there)
-    positions = np.full((n, k), -1, np.int64)
-    similarity, mean = np.full((n, k), np.nan), np.full(n, np.nan)
-    positions[inside], similarity[inside], mean[inside] = nearest_among(
-        rows, width, rank, queries[inside], inside + asking.start, k
-    )
-    return positions, similarity, mean
-
-
-def nearest_among(
-    rows: Blocks, width: int, rank: Array, queries: Array, asked: Array, k: int
-) -> tuple[Array, Array, Array]:
-    """Positions and cosines (q, k) of the nearest of all rows, and the mean cosine (q) to them.
-
-    ``queries`` (q, width) are unit rows, at the positions ``asked`` (q).
-    """
-    single = working_dtype(rows.dtype) == np.float32
-    found = np.empty((len(asked), 0), np.int64)
-    cosines, total, count = np.empty((len(asked), 0)), np.zeros(width), 0
-    for part in rows.spans:
-        pool, seen = directed(rows.read(part), width, METRICS["cosine"], part.start)
-        by_rank = np.argsort(rank[part])
-        by_rank = by_rank[seen[by_rank]]
-        if not len(by_rank):
-            continue
-        pool = pool[by_rank]
-        total += pool.sum(0)
-        count += len(pool)
-        own = _places(asked, by_rank + part.start)
-        chosen, value = _search(queries, own, pool, min(k, len(pool)), single)
-        if single:
-            value = _exact(queries, pool, chosen, value)
-        found = np.concatenate([found, by_rank[chosen] + part.start], axis=1)
-        cosines = np.concatenate([cosines, value], axis=1)
-        best = np.lexsort((rank[found], -cosines))[:, :k]
-        found = np.take_along_axis(found, best, 1)
-        cosines = np.take_along_axis(cosines, best, 1)
-    if not count:
-        warn_none(k)
-        return np.empty((0, k), np.int64), np.empty((0, k)), np.empty(0)
-    if count <= k:
-        raise TooFewError(f"k={k} needs at least {k + 1} stimuli, it saw {count}")
-    return found, cosines, queries @ (total / count)
-
-
-def from_graph(graph: Array, position: Array, k: int) -> Array:
-    """The first k neighbours (n, k) of a graph (n, K), in the order of stimuli now.
+def from_graph(graph: Array, position: Array) -> Array:
+    """Neighbours (n, K) of a graph (n, K), in the order of stimuli now; -1 for those left out.
 
     ``position`` (n) is where each stimulus was when the graph was made.
     """
-    ids = graph[:, :k]
-    seen = ~np.isnan(ids[:, 0])
-    now = np.full(int(max(position.max(), np.nanmax(ids, initial=0))) + 1, -1)
+    seen = ~np.isnan(graph[:, 0])
+    now = np.full(int(max(position.max(), np.nanmax(graph, initial=0))) + 1, -1)
     now[position] = np.arange(len(position))
-    result = np.full(ids.shape, -1, np.int64)
-    result[seen] = now[ids[seen].astype(np.int64)]
-    if (result[seen] < 0).any():
-        raise ValueError(
-            "a neighbour graph holds neighbours that were left out since; make it again from the "
-            "stimuli that are left (neighbor_graph)"
-        )
+    result = np.full(graph.shape, -1, np.int64)
+    result[seen] = now[graph[seen].astype(np.int64)]
     return result
+
+
+def filtered(order: Array, cosines: Array | None, where: Array) -> tuple[Array, Array | None]:
+    """Lists (m, K) of the stimuli ``where`` (m) among themselves, -1 at the end where they end.
+
+    From lists (n, K) of positions among all, and the cosines beside them.
+    """
+    now = np.full(len(order) + 1, -1)
+    now[where] = np.arange(len(where))
+    lists = now[order[where]]
+    values = None if cosines is None else cosines[where]
+    gone = lists < 0
+    if gone.any():
+        kept = np.argsort(gone, axis=1, kind="stable")
+        lists = np.take_along_axis(lists, kept, 1)
+        values = None if values is None else np.take_along_axis(values, kept, 1)
+    return lists, values
+
+
+def nearest_of_rows(unit: Array, rank: Array, asked: Array, k: int) -> tuple[Array, Array]:
+    """Positions and cosines (q, k) of the nearest of unit rows (n, f) to the rows ``asked`` (q).
+
+    In double; fewer than k where there are no more.
+    """
+    by_rank = np.argsort(rank)
+    own = np.argsort(by_rank)[asked]
+    chosen, cosines = _search(unit[asked], own, unit[by_rank], min(k, len(unit) - 1), False)
+    return by_rank[chosen], cosines
+
+
+class Found(NamedTuple):
+    """Nearest neighbours (q, k) so far, of some rows; and the sum of all rows looked at."""
+
+    order: Array
+    cosines: Array
+    total: Array
+    count: int
+
+
+def nearest_in_block(
+    queries: Array, asked: Array, block: Array, start: int, among: Array, rank: Array, k: int
+) -> Found:
+    """Neighbours of unit rows (q, f) at positions ``asked`` in a block (b, F) that starts there.
+
+    ``among`` (b) says which of its rows count, ``rank`` (b) orders them.
+    """
+    width = queries.shape[1]
+    single = working_dtype(block.dtype) == np.float32
+    pool, seen = directed(block, width, METRICS["cosine"], 0)
+    by_rank = np.argsort(rank)
+    by_rank = by_rank[(seen & among)[by_rank]]
+    if not len(by_rank):
+        return Found(
+            np.empty((len(asked), 0), np.int64), np.empty((len(asked), 0)), np.zeros(width), 0
+        )
+    pool = pool[by_rank]
+    own = _places(asked, by_rank + start)
+    chosen, value = _search(queries, own, pool, min(k, len(pool)), single)
+    if single:
+        value = _exact(queries, pool, chosen, value)
+    return Found(by_rank[chosen] + start, value, pool.sum(0), len(pool))
+
+
+def best(parts: Sequence[Found], rank: Array, k: int) -> Found:
+    """The k nearest of several blocks; ``rank`` (n) decides ties."""
+    order = np.concatenate([part.order for part in parts], axis=1)
+    cosines = np.concatenate([part.cosines for part in parts], axis=1)
+    first = np.lexsort((rank[order], -cosines))[:, :k]
+    return Found(
+        np.take_along_axis(order, first, 1),
+        np.take_along_axis(cosines, first, 1),
+        np.sum([part.total for part in parts], axis=0),
+        sum(part.count for part in parts),
+    )
 
 
 def _places(labels: Array, pool: Array) -> Array:
@@ -198,7 +226,7 @@ def _leave_out(similarity: Array, own: Array) -> None:
 
 
 def _parts(rows: Array, columns: int) -> list[Array]:
-    step = max(1, BLOCK_BYTES // (8 * columns))
+    step = max(1, BUDGETS.product_block // (8 * columns))
     return [rows[start : start + step] for start in range(0, len(rows), step)]
 
 
@@ -227,67 +255,3 @@ def _largest(similarity: Array, k: int, margin: float) -> tuple[Array, Array, Ar
     with np.errstate(invalid="ignore"):
         gaps = -np.diff(np.column_stack([value, following]), axis=1)
     return chosen, value, np.asarray((gaps < margin).any(1))
-
-
-def overlap(a: Array, b: Array) -> Array:
-    """Share (n) of the neighbours in ``a`` (n, k) that are in ``b`` (n, k) too."""
-    shared = np.zeros(len(a))
-    for column in a.T:
-        shared += (b == column[:, None]).any(1)
-    return _where_both(shared / a.shape[1], a, b)
-
-
-def cycle(a: Array, b: Array) -> Array:
-    """Whether (n) a neighbour in ``b`` has the stimulus itself as a neighbour in ``a``."""
-    back = (a[b] == np.arange(len(a))[:, None, None]).any((1, 2))
-    return _where_both(back.astype(np.float64), a, b)
-
-
-def common_subsequence(a: Array, b: Array) -> Array:
-    """Length (n) of the longest common subsequence of two ordered lists, as a share of k."""
-    k = a.shape[1]
-    above = np.zeros((k + 1, len(a)), np.int64)
-    for mine in a.T:
-        row = np.zeros_like(above)
-        for j, theirs in enumerate(b.T):
-            longest = np.maximum(above[j + 1], row[j])
-            row[j + 1] = np.where(mine == theirs, above[j] + 1, longest)
-        above = row
-    return _where_both(above[k] / k, a, b)
-
-
-def edit_similarity(a: Array, b: Array) -> Array:
-    """1 - Levenshtein distance / k (n) of two ordered lists."""
-    k = a.shape[1]
-    above = np.repeat(np.arange(k + 1)[:, None], len(a), 1)
-    for i, mine in enumerate(a.T):
-        row = np.full_like(above, i + 1)
-        for j, theirs in enumerate(b.T):
-            one = np.minimum(above[j + 1], row[j]) + 1
-            row[j + 1] = np.minimum(one, above[j] + (mine != theirs))
-        above = row
-    return _where_both(1 - above[k] / k, a, b)
-
-
-def _where_both(values: Array, a: Array, b: Array) -> Array:
-    return np.where((a[:, 0] < 0) | (b[:, 0] < 0), np.nan, values)
-
-
-def mean_overlap(lists: Array) -> tuple[Array, Array]:
-    """Mean overlap (n) over all pairs of models, from lists (model, n, k), and models seen (n).
-
-    A neighbour that c of the models have is shared by c (c - 1) / 2 pairs; nothing is paired.
-    """
-    models, n, k = lists.shape
-    seen = lists[:, :, 0] >= 0
-    entries = np.where(seen[:, :, None], lists, -1 - np.arange(models * k).reshape(models, 1, k))
-    entries = np.sort(entries.transpose(1, 0, 2).reshape(n, models * k), axis=1)
-    shared = np.zeros(n)
-    for lag in range(1, models):
-        equal = (entries[:, lag:] == entries[:, :-lag]).sum(1)
-        if not equal.any():
-            break
-        shared += equal
-    count = seen.sum(0)
-    pairs = count * (count - 1) / 2
-    return np.divide(shared, k * pairs, out=np.full(n, np.nan), where=pairs > 0), count

@@ -42,10 +42,12 @@ def join_labels(
     dim: str = "stimulus",
     join: Join = "exact",
     names: tuple[str, str] = ("a", "b"),
+    cure: str | None = None,
 ) -> tuple[xr.DataArray, xr.DataArray, int]:
     """Bring two arrays to the same labels, in the order of the first.
 
-    Returns both, and how many labels were dropped (always 0 for ``join="exact"``).
+    Returns both, and how many labels were dropped (always 0 for ``join="exact"``). ``cure`` ends
+    the error where `pair` is none.
     """
     choose("join", join, ["exact", "inner"])
     check_labels(a, dim, what=names[0])
@@ -61,7 +63,7 @@ def join_labels(
             f"missing from {names[1]}: {listing(left[~left.isin(right)]) or 'none'}; "
             f"missing from {names[0]}: {listing(right[~right.isin(left)]) or 'none'}. "
             f"{_nearly(left, right, dim, names)}"
-            + ('Keep those in both with xconverge.pair(…, join="inner")' if len(common) else UNLIKE)
+            f"{cure or (CUT if len(common) else UNLIKE)}"
         )
     if not len(common):
         raise SchemaError(
@@ -111,6 +113,7 @@ def kind_of(values: Iterable[Any]) -> str:
     return "text"
 
 
+CUT = 'Keep those in both with xconverge.pair(…, join="inner")'
 UNLIKE = (
     "Were they named alike? Stimuli whose labels are those of a coordinate on the other side are "
     "paired by xconverge.pair(…, on='…')"

@@ -13,6 +13,8 @@ from xconverge.labels.checks import check_dims, check_labels, widths
 from xconverge.labels.joins import join_labels
 from xconverge.labels.messages import SchemaError, choose, listing
 
+OTHER_JOINS = 'Keep what all saw with join="inner", or all with join="outer"'
+
 
 def stack_models(
     models: Mapping[str, Any],
@@ -70,7 +72,8 @@ def stack_models(
     for name in names[1:]:
         other = arrays[name].indexes["stimulus"]
         if join == "exact":
-            join_labels(first, arrays[name], "stimulus", "exact", (repr(names[0]), repr(name)))
+            sides = (repr(names[0]), repr(name))
+            join_labels(first, arrays[name], "stimulus", "exact", sides, OTHER_JOINS)
         elif join == "inner":
             index = index[index.isin(other)]
         else:
@@ -80,6 +83,7 @@ def stack_models(
     width = max(array.sizes["feature"] for array in arrays.values())
     dtype = np.result_type(*(array.dtype for array in arrays.values()))
     dtype = dtype if dtype.kind == "f" else np.dtype(np.float64)
+    # ``feature`` has no labels to align by: concat needs one width
     padded = [
         array.reset_coords(drop=True)
         .astype(dtype)
@@ -87,6 +91,7 @@ def stack_models(
         .pad({"feature": (0, width - array.sizes["feature"])}, constant_values=np.nan)
         for array in arrays.values()
     ]
+    # coords="minimal": coordinates are merged below, with an error that names what contradicts
     along = xr.concat(
         padded,
         pd.Index(names, name="model", dtype=object),

@@ -1,1 +1,16 @@
-"""Figures."""
+"""Figures of results. Every function takes what a measure returned, and draws on ``ax``."""
+
+from xconverge.plot.figures import (
+    alignment_by_bin,
+    alignment_matrix,
+    models_by_subset,
+    rsa_by_bin,
+    stimuli,
+)
+
+__all__ = ["alignment_by_bin", "alignment_matrix", "models_by_subset", "rsa_by_bin", "stimuli"]
+
+
+def __dir__() -> list[str]:
+    """Public names alone."""
+    return __all__

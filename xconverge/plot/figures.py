@@ -1,4 +1,4 @@
-"""Figures of results. Every function takes what a measure returned, and draws on ``ax``."""
+"""Figures with matplotlib, which is imported at the first one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+
+from xconverge.study.bins import bin_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,19 +60,19 @@ def alignment_by_bin(
     >>> x = xr.DataArray(np.arange(9.0), dims="stimulus",
     ...     coords={"stimulus": [f"s{i}" for i in range(9)]})
     >>> effect = modulation(x, -x, n_bins=3, n_permutations=0)
-    >>> alignment_by_bin({"planted": effect}).get_xlabel()
-    'dispersion bin (low to high)'
+    >>> [tick.get_text() for tick in alignment_by_bin({"planted": effect}).get_xticklabels()]
+    ['1 of 3', '2 of 3', '3 of 3']
     """
     ax = _axes(ax, (5.6, 4.0))
     for (label, effect), color in zip(effects.items(), _colors(len(effects)), strict=True):
         means = effect["alignment_by_bin_of_mean"]
         rho = float(effect["correlation_of_mean"])
-        ax.plot(means["bin"] + 1, means, "o-", color=color, label=f"{label} (Spearman {rho:+.2f})")
+        ax.plot(means["bin"], means, "o-", color=color, label=f"{label} (Spearman {rho:+.2f})")
     if chance is not None:
         ax.axhline(chance, color=INK, lw=1, ls="--")
-        ax.annotate("chance", (1, chance), xytext=(0, 3), textcoords="offset points", color=INK)
+        ax.annotate("chance", (0, chance), xytext=(0, 3), textcoords="offset points", color=INK)
     ax.set(xlabel="dispersion bin (low to high)", ylabel="mean alignment", ylim=(0, None))
-    ax.set_xticks(np.asarray(means["bin"]) + 1)
+    ax.set_xticks(means["bin"].values, bin_labels(means.sizes["bin"]))
     ax.legend(frameon=False)
     _plain(ax)
     return ax
@@ -153,7 +155,7 @@ def rsa_by_bin(result: xr.Dataset, ax: Axes | None = None) -> Axes:
     3
     """
     ax = _axes(ax, (5.6, 4.0))
-    place = np.asarray(result["bin"]) + 1
+    place = result["bin"].values
     each = result["rsa_by_bin"]
     each = each.mean([dim for dim in each.dims if dim not in ("bin", "model_a")])
     for number, name in enumerate(each["model_a"].values):
@@ -164,8 +166,8 @@ def rsa_by_bin(result: xr.Dataset, ax: Axes | None = None) -> Axes:
     for x, y, p in zip(place, mean.values, result["p_value_of_mean_by_bin"].values, strict=True):
         ax.annotate(f"p = {p:.3f}", (x, y), xytext=(6, 6), textcoords="offset points", color=INK)
     ax.axhline(0, color=INK, lw=0.8)
-    counts = result["n_stimuli"].values
-    ax.set_xticks(place, [f"{i}\n({n} stimuli)" for i, n in zip(place, counts, strict=True)])
+    names = zip(bin_labels(len(place)), result["n_stimuli"].values, strict=True)
+    ax.set_xticks(place, [f"{name}\n({n} stimuli)" for name, n in names])
     ax.set(xlabel="dispersion bin (low to high)", ylabel="RSA with the target")
     ax.margins(x=0.12)
     ax.legend(frameon=False)

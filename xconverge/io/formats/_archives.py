@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from xconverge.io.formats._npy import check_size, read_header
-from xconverge.io.formats._sets import REFUSED, Array
+from xconverge.io.formats._sets import REFUSED
+from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError, listing
 
 DEFLATE = 1032

@@ -18,8 +18,9 @@ from xconverge.io.formats._needs import needs
 from xconverge.io.formats._npy import NPY, map_npy
 from xconverge.io.formats._reading import reading
 from xconverge.io.formats._rows import lazy_rows
-from xconverge.io.formats._sets import Array, check_memory, check_numbers, floats
+from xconverge.io.formats._sets import check_memory, check_numbers, floats
 from xconverge.io.formats._tensors import check_tensor, import_torch, load, numpy_of
+from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError, listing
 
 IMAGE = re.compile(r"\.(eps|jpe?g|png|tiff?)$", re.IGNORECASE)

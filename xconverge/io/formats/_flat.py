@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.io.formats._labels import decoded, text_labels
-from xconverge.io.zarr.encoding import storable
+from xconverge.io.zarr.encoding import encoded
 from xconverge.labels.checks import read_coordinates
 from xconverge.labels.messages import SchemaError, listing
 
@@ -66,8 +66,10 @@ def flat(array: xr.DataArray) -> xr.DataArray:
     for name, coord in array.coords.items():
         if isinstance(array.indexes.get(name), pd.MultiIndex) and name in array.dims:
             continue
+        # an IndexVariable would bring its pandas index along, of whatever kind that is
         variable = coord.variable.to_base_variable()
         coords[name] = xr.Variable(variable.dims, variable.data, variable.attrs)
+    # not array.copy(): BrainIO's DataArrays are a subclass that adds an index to whatever it makes
     data = array.variable.to_base_variable()
     plain = xr.DataArray(data.data, dims=data.dims, coords=coords, name=array.name)
     plain = read_coordinates(plain)
@@ -138,7 +140,7 @@ def plain_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:
         if isinstance(value, bytes):
             value = value.decode("utf-8", errors="replace")
         try:
-            kept.update(storable(xr.Dataset(attrs={key: value})).attrs)
+            kept.update(encoded(xr.Dataset(attrs={key: value})).attrs)
         except SchemaError:
             continue
     return {key: value for key, value in kept.items() if isinstance(key, str)}

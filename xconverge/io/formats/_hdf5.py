@@ -43,6 +43,7 @@ def check_hdf5(file: Path) -> None:
         with file.open("rb") as handle:
             start = handle.read(4)
         raise SchemaError(f"{file} is no HDF5 file: it starts with {start!r}")
+    # -P and -c: nothing of the working directory, and none of this package, is imported there
     code = resources.files("xconverge.io.formats").joinpath("_hdf5_probe.py").read_text("utf-8")
     seconds = PATIENCE + file.stat().st_size / SLOWEST
     try:

@@ -45,6 +45,7 @@ def as_text(value: Any, what: str) -> str:
     if isinstance(value, int | np.integer):
         return str(int(value))
     if isinstance(value, float | np.floating):
+        # + 0.0: -0.0 is 0; trim: 12.0 is 12, as integers that pandas read beside NaN are floats
         return np.format_float_positional(value + 0.0, trim="-")
     if isinstance(value, np.datetime64 | np.timedelta64 | pd.Timestamp | pd.Timedelta):
         return str(pd.Series([value]).astype(str).iloc[0])

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xconverge.io.formats._sets import Array, check_memory
+from xconverge.io.formats._sets import check_memory
+from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError
 
 MATRIX, COMPRESSED = 14, 15

@@ -11,7 +11,8 @@ import dask.array as da
 import numpy as np
 
 from xconverge.io.formats._rows import lazy_rows
-from xconverge.io.formats._sets import Array, check_numbers
+from xconverge.io.formats._sets import check_numbers
+from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError
 
 NPY = "a NumPy .npy file"
@@ -29,6 +30,7 @@ class Header(NamedTuple):
 
 def read_header(file: IO[bytes], what: str) -> Header:
     """The header of an array; the file then stands at its first value."""
+    # not np.load: it believes the shape, and makes room for it
     version = np.lib.format.read_magic(file)
     read: Any = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -40,6 +42,7 @@ def read_header(file: IO[bytes], what: str) -> Header:
         )
     try:
         with warnings.catch_warnings():
+            # headers of Python 2, with 3L for 3
             warnings.filterwarnings("ignore", "Reading `.npy` or `.npz` file required additional")
             shape, fortran, dtype = read(file)
     except MemoryError as error:

@@ -121,6 +121,7 @@ def _kept(array: xr.DataArray, dim: str, codes: Any, counts: Any, numbers: Any) 
 
 def _averaged(array: xr.DataArray, dim: str, codes: Any, n_stimuli: int) -> xr.DataArray:
     """Mean over the presentations of each stimulus in which the value is there."""
+    # a mean over trials of one stimulus needs them all: they lie anywhere among the presentations
     array = one_chunk(array, [dim])
     dtype = np.result_type(array.dtype, np.float32)
     result: xr.DataArray = xr.apply_ufunc(

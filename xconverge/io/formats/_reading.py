@@ -1,13 +1,43 @@
-"""What every reader of a file shares: one kind of error, which names the file and the cause."""
+"""What readers of files share: errors that name the file and the cause, keywords given on."""
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, cast
+
+import xarray as xr
 
 from xconverge.labels.messages import SchemaError
+
+Keywords = ParamSpec("Keywords")
+FilePath = str | os.PathLike[str]
+
+
+def keywords_of(
+    convert: Callable[Concatenate[Any, Keywords], xr.DataArray],
+) -> Callable[
+    [Callable[..., xr.DataArray]], Callable[Concatenate[FilePath, Keywords], xr.DataArray]
+]:
+    """Say that a reader ``(path, **options)`` takes the keywords of the converter of objects.
+
+    They are written once, there; help, type checkers and the command line see them here too.
+    """
+
+    def named(
+        read: Callable[..., xr.DataArray],
+    ) -> Callable[Concatenate[FilePath, Keywords], xr.DataArray]:
+        path = next(iter(inspect.signature(read).parameters.values()))
+        same = inspect.signature(convert)
+        parameters = [path, *list(same.parameters.values())[1:]]
+        # no wrapper: doctest passes over functions whose globals are of another module
+        vars(read)["__signature__"] = same.replace(parameters=parameters)
+        return cast(Callable[Concatenate[FilePath, Keywords], xr.DataArray], read)
+
+    return named
 
 
 @contextmanager

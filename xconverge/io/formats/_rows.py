@@ -12,7 +12,8 @@ import dask.array as da
 import numpy as np
 
 from xconverge.io.formats._reading import reading
-from xconverge.io.formats._sets import Array, check_memory, float_dtype, floats
+from xconverge.io.formats._sets import check_memory, float_dtype, floats
+from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError
 
 BLOCK_BYTES = 2**26
@@ -40,6 +41,7 @@ class Rows:
 
     def __getitem__(self, key: Any) -> Array:
         with reading(self.path, self.what) as path:
+            # a file written anew between two tasks would mix two arrays
             if _stamp(path) != self.stamp:
                 raise SchemaError(f"{path} has changed since it was opened; read it again")
             return floats(self.read(path, self.part, key), str(path))

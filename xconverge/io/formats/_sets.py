@@ -16,11 +16,11 @@ from xconverge.engine.resources import free_bytes
 from xconverge.io.formats._labels import exact_labels
 from xconverge.io.formats._reading import reading
 from xconverge.io.zarr.encoding import NAME
+from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import check_text, validate, widths
 from xconverge.labels.messages import SchemaError, listing
 from xconverge.labels.stack import stack_models
 
-Array = np.ndarray[Any, Any]
 Ids = Sequence[object] | str | os.PathLike[str]
 """Ids of stimuli: labels, or the path of a text file."""
 
@@ -124,6 +124,7 @@ def representation_set(
             )
     reps = stack_models(
         {
+            # name=False: else dask hashes all values
             name: array if isinstance(array, da.Array) else da.from_array(array, -1, name=False)
             for name, array in models.items()
         },

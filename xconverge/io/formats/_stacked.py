@@ -75,6 +75,7 @@ def stacked(
         and all(name in a.coords and a.coords[name].dims == ("feature",) for a in arrays)
     ]
     width = set_.sizes["feature"]
+    # stack_models drops coordinates of features: models have different ones
     about.update({name: _of_features([a.coords[name] for a in arrays], width) for name in names})
     set_ = set_.assign_coords(about).transpose("model", "stimulus", "feature", ...)
     return checked(set_, what)

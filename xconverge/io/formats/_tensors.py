@@ -11,7 +11,7 @@ from typing import Any
 
 from xconverge.io.formats._archives import archive
 from xconverge.io.formats._needs import needs
-from xconverge.io.formats._sets import Array
+from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError
 
 

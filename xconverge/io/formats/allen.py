@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from xconverge.io.formats._flat import (
 from xconverge.io.formats._labels import decoded
 from xconverge.io.formats._netcdf import load_netcdf
 from xconverge.io.formats._presentations import Repetitions, by_stimulus
-from xconverge.io.formats._reading import reading
+from xconverge.io.formats._reading import FilePath, keywords_of, reading
 from xconverge.io.formats._stacked import models_of, stacked
 from xconverge.labels.messages import SchemaError, listing
 
@@ -119,20 +119,8 @@ def from_allen(
     return stacked(models_of(plain, unit, model, by, "array"), modality, what="array")
 
 
-def read_allen(
-    path: str | os.PathLike[str],
-    *,
-    stimulus: str | Sequence[str] | None = None,
-    presentations: pd.DataFrame | None = None,
-    units: pd.DataFrame | None = None,
-    repetitions: Repetitions = "error",
-    model: str | None = None,
-    by: str | Sequence[str] | None = None,
-    modality: str | None = None,
-    variable: str | None = None,
-    presentation: str = "stimulus_presentation_id",
-    unit: str = "unit_id",
-) -> xr.DataArray:
+@keywords_of(from_allen)
+def read_allen(path: FilePath, **options: Any) -> xr.DataArray:
     """Read a netCDF file of responses to presentations, as AllenSDK lays them out.
 
     Parameters
@@ -174,17 +162,9 @@ def read_allen(
     [[2.0, 4.0]]
     """
     with reading(path, "spike counts in netCDF") as file:
+        variable = options.pop("variable", None)
         return from_allen(
-            one_variable(load_netcdf(file), variable, VARIABLES, str(file)),
-            stimulus=stimulus,
-            presentations=presentations,
-            units=units,
-            repetitions=repetitions,
-            model=model,
-            by=by,
-            modality=modality,
-            presentation=presentation,
-            unit=unit,
+            one_variable(load_netcdf(file), variable, VARIABLES, str(file)), **options
         )
 
 
@@ -201,6 +181,7 @@ def _with_table(
         raise SchemaError(
             f"{what} has ids twice: {listing(table.index[table.index.duplicated()].unique())}"
         )
+    # not reindex, which would fill a presentation of another session with NaN
     lacking = ids[~ids.isin(table.index)]
     if len(lacking):
         raise SchemaError(

@@ -15,7 +15,6 @@ from xconverge.io.formats._archives import archive, read_array
 from xconverge.io.formats._npy import NPY, map_npy
 from xconverge.io.formats._reading import reading
 from xconverge.io.formats._sets import (
-    Array,
     Ids,
     check_memory,
     checked,
@@ -24,7 +23,8 @@ from xconverge.io.formats._sets import (
     representation_set,
 )
 from xconverge.io.formats._writing import writing
-from xconverge.io.zarr.encoding import NAME, TEXT, storable_set
+from xconverge.io.zarr.encoding import NAME, TEXT, encoded_set
+from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import validate
 from xconverge.labels.messages import SchemaError, listing
 
@@ -209,9 +209,6 @@ def write_npz(
     reps: xr.DataArray,
     *,
     overwrite: bool = False,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
 ) -> Path:
     """Write a representation set as one ``.npz`` file, for `read_npz` and for ``numpy.load``.
 
@@ -224,8 +221,6 @@ def write_npz(
         model.
     overwrite : bool
         Replace a file that is there.
-    model, stimulus, feature : str
-        Names of the dims; in the file they are ``model``, ``stimulus`` and ``feature``.
 
     Returns
     -------
@@ -252,7 +247,7 @@ def write_npz(
     >>> np.load(path)["stimulus"].tolist()
     ['cat', 'dög']
     """
-    array = storable_set(reps, (model, stimulus, feature))
+    array = encoded_set(reps)
     rows = array.transpose(..., "model", "stimulus", "feature")
     coords = {str(name): coord.variable for name, coord in array.coords.items()}
     texts = {name: _plain_text(name, coord) for name, coord in coords.items()}
@@ -264,6 +259,7 @@ def write_npz(
         for name, values in {HEADER: np.array(header), **texts}.items():
             with opened.open(_member(name, zipfile.ZIP_DEFLATED), "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, values, allow_pickle=False)
+        # stored: floats hardly compress. force_zip64: the size is not known when it is begun
         with opened.open(_member(NAME, zipfile.ZIP_STORED), "w", force_zip64=True) as file:
             np.lib.format.write_array_header_2_0(
                 file, {"shape": rows.shape, "fortran_order": False, "descr": rows.dtype.str}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ from xconverge.io.formats._flat import (
 from xconverge.io.formats._labels import as_text, text_labels
 from xconverge.io.formats._netcdf import load_netcdf
 from xconverge.io.formats._presentations import Repetitions, by_stimulus
-from xconverge.io.formats._reading import reading
+from xconverge.io.formats._reading import FilePath, keywords_of, reading
 from xconverge.io.formats._stacked import models_of, stacked
 from xconverge.labels.messages import SchemaError, listing
 
@@ -129,17 +128,8 @@ def from_brainio(
     return stacked(models, modality, what="assembly")
 
 
-def read_brainio(
-    path: str | os.PathLike[str],
-    *,
-    region: str | Sequence[str] | None = None,
-    repetitions: Repetitions = "error",
-    stimulus_id: str | None = None,
-    model: str | None = None,
-    by: str | Sequence[str] | None = None,
-    modality: str | None = None,
-    variable: str | None = None,
-) -> xr.DataArray:
+@keywords_of(from_brainio)
+def read_brainio(path: FilePath, **options: Any) -> xr.DataArray:
     """Read a netCDF file of Brain-Score or BrainIO as a representation set.
 
     Parameters
@@ -184,19 +174,12 @@ def read_brainio(
     """
     with reading(path, "a BrainIO assembly in netCDF") as file:
         data = load_netcdf(file)
-        if model is None and by is None and _only(region) is None:
-            array = one_variable(data, variable, VARIABLES, str(file))
-            model = str(plain_attrs(array.attrs).get("identifier") or file.stem)
-        return from_brainio(
-            data,
-            region=region,
-            repetitions=repetitions,
-            stimulus_id=stimulus_id,
-            model=model,
-            by=by,
-            modality=modality,
-            variable=variable,
-        )
+        named = [options.get(name) for name in ("model", "by")]
+        # the converter knows no file, whose name is the last resort
+        if named == [None, None] and _only(options.get("region")) is None:
+            array = one_variable(data, options.get("variable"), VARIABLES, str(file))
+            options["model"] = str(plain_attrs(array.attrs).get("identifier") or file.stem)
+        return from_brainio(data, **options)
 
 
 def _feature_dim(array: xr.DataArray) -> str:

@@ -22,7 +22,6 @@ def write_selection(
     selection: xr.Dataset,
     *,
     overwrite: bool = False,
-    stimulus: str = "stimulus",
 ) -> Path:
     """Write chosen stimuli as a CSV file, one row each, in their order.
 
@@ -34,8 +33,6 @@ def write_selection(
         What ``select_stimuli`` or ``optimize_stimuli`` returned, or any with stimuli.
     overwrite : bool
         Replace a file that is there.
-    stimulus : str
-        Name of the dim.
 
     Returns
     -------
@@ -78,7 +75,7 @@ def write_selection(
     1,cat,0.1,1,"1st lowest of 2 by dispersion, 0.1"
     <BLANKLINE>
     """
-    columns = _columns(selection, stimulus)
+    columns = _columns(selection)
     risky = [
         f"{name}: {value}"
         for name, values in columns.items()
@@ -96,15 +93,16 @@ def write_selection(
         writing(path, overwrite=overwrite) as part,
         part.open("x", encoding="utf-8", newline="") as file,
     ):
+        # RFC 4180; with newline="" above, Python leaves line breaks inside of texts alone
         pd.DataFrame(columns).to_csv(file, index=False, lineterminator="\r\n")
     return Path(path)
 
 
-def _columns(selection: xr.Dataset, stimulus: str) -> dict[str, Any]:
+def _columns(selection: xr.Dataset) -> dict[str, Any]:
     """Columns by name, as numbers, booleans or text."""
-    if stimulus not in getattr(selection, "indexes", {}):
-        raise SchemaError(f"selection has no labels on {stimulus!r}")
-    size = selection.sizes[stimulus]
+    if "stimulus" not in getattr(selection, "indexes", {}):
+        raise SchemaError("selection has no labels on 'stimulus'")
+    size = selection.sizes["stimulus"]
     columns: dict[str, Any] = {"order": np.arange(1, size + 1)}
 
     def add(name: str, array: xr.DataArray) -> None:
@@ -113,10 +111,10 @@ def _columns(selection: xr.Dataset, stimulus: str) -> dict[str, Any]:
         values = array.values
         columns[name] = values if values.dtype.kind in "biufM" else values.astype(object)
 
-    add(stimulus, selection[stimulus])
+    add("stimulus", selection["stimulus"])
     for name, array in selection.data_vars.items():
-        other = [dim for dim in array.dims if dim != stimulus]
-        if stimulus not in array.dims:
+        other = [dim for dim in array.dims if dim != "stimulus"]
+        if "stimulus" not in array.dims:
             continue
         if len(other) > 1:
             raise SchemaError(
@@ -128,6 +126,6 @@ def _columns(selection: xr.Dataset, stimulus: str) -> dict[str, Any]:
         else:
             add(str(name), array)
     for name, coord in selection.coords.items():
-        if coord.dims == (stimulus,) and name != stimulus:
+        if coord.dims == ("stimulus",) and name != "stimulus":
             add(str(name), coord)
     return columns

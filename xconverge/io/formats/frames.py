@@ -17,7 +17,6 @@ from xconverge.io.formats._labels import exact_labels
 from xconverge.io.formats._needs import needs
 from xconverge.io.formats._reading import reading
 from xconverge.io.formats._sets import (
-    Array,
     Ids,
     check_memory,
     float_dtype,
@@ -25,6 +24,7 @@ from xconverge.io.formats._sets import (
     ids_of,
     representation_set,
 )
+from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError, listing
 
 MISSING = ("", "NA", "NaN", "nan")
@@ -88,6 +88,7 @@ def read_csv(
         raise SchemaError(f"delimiter must be one character, got {delimiter!r}")
     with (
         reading(source, "a CSV table, UTF-8") as path,
+        # -sig: spreadsheets put a mark before the first name; newline="": as the csv module asks
         path.open(encoding="utf-8-sig", newline="") as file,
     ):
         lines = csv.reader(file, delimiter=delimiter, strict=True)
@@ -261,6 +262,7 @@ def _parsed(
     for number, row in enumerate(rows):
         cells = [row[place] for place in places]
         try:
+            # NumPy parses a row at once; only a row that fails is looked at cell by cell
             if "_" in "".join(cells):
                 raise ValueError("Python reads 1_0 as 10, a table does not")
             values[number] = cells

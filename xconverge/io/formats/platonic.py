@@ -12,8 +12,9 @@ import xarray as xr
 
 from xconverge.io.formats._reading import reading
 from xconverge.io.formats._rows import lazy_rows
-from xconverge.io.formats._sets import Array, Ids, ids_of, representation_set
+from xconverge.io.formats._sets import Ids, ids_of, representation_set
 from xconverge.io.formats._tensors import check_tensor, import_torch, load, numpy_of
+from xconverge.kernels.vectors import Array
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import SchemaError, listing
 
@@ -180,6 +181,7 @@ def _number(value: Any, what: str) -> float:
 
 
 def _read(path: Path, layer: int, key: Any) -> Array:
+    # opened anew in each task: a memory map does not travel to other processes
     torch = import_torch("read_platonic")
     tensors = _tensors(load(path, torch), path, torch)
     values = numpy_of(check_tensor(tensors[layer], f"{path}: layer {layer}", torch), torch)

@@ -1,10 +1,8 @@
-"""Datasets and RDMs of rsatoolbox, both ways; its HDF5 files, with no pickle on the way."""
+"""Datasets of rsatoolbox, both ways, and the HDF5 files that they are saved in."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,22 +10,30 @@ import numpy as np
 import xarray as xr
 
 from xconverge.io.formats._flat import free_our_names
-from xconverge.io.formats._hdf5 import is_hdf5, open_hdf5
-from xconverge.io.formats._labels import decoded, text_labels
+from xconverge.io.formats._labels import text_labels
 from xconverge.io.formats._needs import needs
 from xconverge.io.formats._presentations import Repetitions, by_stimulus
-from xconverge.io.formats._reading import reading
+from xconverge.io.formats._reading import FilePath, keywords_of, reading
+from xconverge.io.formats._rsatoolbox import (
+    check_no_other,
+    coordinates,
+    descriptors_of,
+    load,
+    scalar,
+    table_of,
+)
 from xconverge.io.formats._stacked import stacked
-from xconverge.kernels.rdm import triangle
-from xconverge.labels.checks import check_dims, check_labels, check_representations, widths
-from xconverge.labels.joins import on_side
+from xconverge.labels.checks import (
+    as_features,
+    check_dims,
+    check_labels,
+    check_representations,
+    widths,
+)
 from xconverge.labels.messages import SchemaError, listing
-from xconverge.labels.variables import describe
 
 SETTINGS = ("modality", "space")
 """Attrs of a set that travel as descriptors."""
-VLEN_TEXT = np.dtype("O", metadata={"vlen": str})
-"""How h5py is told that objects are text in UTF-8."""
 
 
 def from_rsatoolbox_dataset(
@@ -37,7 +43,6 @@ def from_rsatoolbox_dataset(
     repetitions: Repetitions = "error",
     model: str | None = None,
     modality: str | None = None,
-    time: str = "time",
 ) -> xr.DataArray:
     """Make a representation set of an rsatoolbox Dataset, or of several, one a model.
 
@@ -54,8 +59,6 @@ def from_rsatoolbox_dataset(
         descriptor that names each; default ``model``.
     modality : str, optional
         Goes into ``attrs["modality"]``; default the descriptor ``modality``.
-    time : str
-        Name of the dim that the time of a TemporalDataset becomes.
 
     Returns
     -------
@@ -87,10 +90,11 @@ def from_rsatoolbox_dataset(
     >>> reps.sel(model="vit", stimulus="dog").values.tolist(), reps.unit.values.tolist()
     ([0.0, 1.0], [7, 9])
     """
+    # a Dataset is no sequence, and a list of one Dataset names its model as longer ones do
     several = isinstance(dataset, Sequence)
     models: dict[str, xr.DataArray] = {}
     for one in dataset if several else [dataset]:
-        array = _dataset_array(one, time)
+        array = _dataset_array(one)
         key = model if several and model is not None else "model"
         name = array.attrs.pop(key, None) if several or model is None else model
         if name is None:
@@ -109,7 +113,7 @@ def from_rsatoolbox_dataset(
     return stacked(models, modality, what="dataset", join="outer")
 
 
-def _dataset_array(dataset: Any, time: str) -> xr.DataArray:
+def _dataset_array(dataset: Any) -> xr.DataArray:
     """(observation, feature[, time]); descriptors as coordinates, those of the whole as attrs."""
     measured = getattr(dataset, "measurements", None)
     if measured is None or not hasattr(dataset, "obs_descriptors"):
@@ -121,50 +125,17 @@ def _dataset_array(dataset: Any, time: str) -> xr.DataArray:
             f"{measured.shape} of {measured.dtype}"
         )
     temporal = measured.ndim == 3
-    dims = ("observation", "feature", *([time] if temporal else []))
+    dims = ("observation", "feature", *(["time"] if temporal else []))
     array = xr.DataArray(measured, dims=dims)
     for dim, table in (
         ("observation", dataset.obs_descriptors),
         ("feature", dataset.channel_descriptors),
-        *([(time, getattr(dataset, "time_descriptors", {}))] if temporal else []),
+        *([("time", getattr(dataset, "time_descriptors", {}))] if temporal else []),
     ):
-        coords = _coordinates(table, dim, array.sizes[dim])
-        if dim == time and "time" in coords:
-            coords[time] = coords.pop("time")
-        array = array.assign_coords(coords)
-    array.attrs = {key: _scalar(value) for key, value in dict(dataset.descriptors).items()}
+        array = array.assign_coords(coordinates(table, dim, array.sizes[dim]))
+    array.attrs = {key: scalar(value) for key, value in dict(dataset.descriptors).items()}
     array.attrs = {key: value for key, value in array.attrs.items() if value is not None}
     return array
-
-
-def _coordinates(table: Mapping[str, Any] | None, dim: str, size: int) -> dict[str, Any]:
-    """The descriptors that have one value for each label of a dim."""
-    found = {}
-    for key, value in (table or {}).items():
-        values = decoded(_objects(value), repr(key))
-        if values.shape == (size,):
-            found[str(key)] = (dim, values)
-    return found
-
-
-def _objects(value: Any) -> Any:
-    """An array of the values, of numbers or of objects; ragged ones have one dim."""
-    if isinstance(value, np.ndarray):
-        return value
-    if isinstance(value, str | bytes):
-        value = [value]
-    values = np.empty(len(value), object) if hasattr(value, "__len__") else np.asarray(value)
-    if values.ndim:
-        values[:] = list(value)
-    return values
-
-
-def _scalar(value: Any) -> Any:
-    """A descriptor of the whole as text, number or boolean; None if it is none of these."""
-    value = np.asarray(value, dtype=object).item() if np.ndim(value) == 0 else None
-    value = value.item() if isinstance(value, np.generic) else value
-    value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-    return value if isinstance(value, str | bool | int | float) else None
 
 
 def _one_model(array: xr.DataArray, stimulus: str, repetitions: Repetitions) -> xr.DataArray:
@@ -186,14 +157,7 @@ def _one_model(array: xr.DataArray, stimulus: str, repetitions: Repetitions) -> 
     return array
 
 
-def to_rsatoolbox_dataset(
-    reps: xr.DataArray,
-    *,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
-    time: str = "time",
-) -> Any:
+def to_rsatoolbox_dataset(reps: xr.DataArray) -> Any:
     """Make rsatoolbox Datasets of a representation set.
 
     Parameters
@@ -201,10 +165,6 @@ def to_rsatoolbox_dataset(
     reps : DataArray
         (model, stimulus, feature), with ``time`` for a TemporalDataset; ``model`` may be absent.
         A lazy one is computed.
-    model, stimulus, feature : str
-        Names of the dims.
-    time : str
-        Name of the dim that becomes the time of a TemporalDataset.
 
     Returns
     -------
@@ -238,60 +198,32 @@ def to_rsatoolbox_dataset(
     True
     """
     data = needs("rsatoolbox.data.dataset", "to_rsatoolbox_dataset", "rsatoolbox")
-    if model in getattr(reps, "dims", ()):
-        reps = check_representations(reps, model, stimulus, feature)
+    if "model" in getattr(reps, "dims", ()):
+        reps = check_representations(reps)
     else:
-        reps = check_dims(reps, stimulus, feature)
-        check_labels(reps, stimulus)
-    temporal = time in reps.dims
-    dims = (stimulus, feature, *([time] if temporal else []))
-    _check_no_other(reps, {model, *dims}, "reps", f"time={time!r} names one that becomes time")
+        reps = check_dims(as_features(reps), "stimulus", "feature")
+        check_labels(reps, "stimulus")
+    temporal = "time" in reps.dims
+    dims = ("stimulus", "feature", *(["time"] if temporal else []))
+    check_no_other(reps, {"model", *dims}, "reps", "or .rename the one that is time to 'time'")
     reps = reps.compute()
-    n_models = reps.sizes.get(model)
+    n_models = reps.sizes.get("model")
     out = []
-    for one in [reps] if n_models is None else [reps.isel({model: i}) for i in range(n_models)]:
-        real = one.isel({feature: slice(int(widths(one, feature)))}).transpose(*dims)
-        whole = {n: c.values for n, c in real.coords.items() if not c.dims and n != model}
+    for one in [reps] if n_models is None else [reps.isel(model=i) for i in range(n_models)]:
+        real = one.isel(feature=slice(int(widths(one)))).transpose(*dims)
+        whole = {n: c.values for n, c in real.coords.items() if not c.dims}
         whole.update({key: reps.attrs[key] for key in SETTINGS if key in reps.attrs})
-        if model in real.coords:
-            whole["model"] = real.coords[model].values
         tables = [
-            _descriptors({n: c for n, c in real.coords.items() if c.dims == (dim,)}, {dim: name})
-            for dim, name in ((stimulus, "stimulus"), (feature, "feature_label"), (time, "time"))
+            descriptors_of({n: c for n, c in real.coords.items() if c.dims == (dim,)})
+            for dim in ("stimulus", "feature", "time")
         ]
         parts = (real.values, {key: _plain(value) for key, value in whole.items()}, *tables[:2])
         if temporal:
-            tables[2].setdefault("time", np.arange(real.sizes[time]))
+            tables[2].setdefault("time", np.arange(real.sizes["time"]))
             out.append(data.TemporalDataset(*parts, tables[2]))
         else:
             out.append(data.Dataset(*parts))
     return out[0] if len(out) == 1 else out
-
-
-def _check_no_other(array: xr.DataArray, known: set[str], what: str, cure: str) -> None:
-    other = [dim for dim in array.dims if dim not in known]
-    if other:
-        raise SchemaError(
-            f"{what} has the dims {listing(other)} too, which rsatoolbox has no place for; select "
-            f"from them, or average them ({cure})"
-        )
-
-
-def _descriptors(coords: Mapping[Any, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Coordinates as rsatoolbox has them: numbers, ASCII text, or text as objects."""
-    slashed = [name for name in coords if "/" in str(name)]
-    if slashed:
-        raise SchemaError(f"names of descriptors cannot hold '/': {listing(slashed)}; .rename them")
-    return {names.get(str(n), str(n)): _descriptor(c.values) for n, c in coords.items()}
-
-
-def _descriptor(values: Any) -> Any:
-    if values.dtype.kind in "biuf":
-        return values
-    texts = text_labels(values, "a coordinate")
-    if all(text.isascii() and text for text in texts):
-        return texts.astype(str)
-    return np.array(texts.tolist(), dtype=VLEN_TEXT)
 
 
 def _plain(value: Any) -> Any:
@@ -299,22 +231,15 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | bool | int | float) else str(value)
 
 
-def read_rsatoolbox_dataset(
-    path: str | os.PathLike[str],
-    *,
-    stimulus: str = "stimulus",
-    repetitions: Repetitions = "error",
-    model: str | None = None,
-    modality: str | None = None,
-    time: str = "time",
-) -> xr.DataArray:
+@keywords_of(from_rsatoolbox_dataset)
+def read_rsatoolbox_dataset(path: FilePath, **options: Any) -> xr.DataArray:
     """Read a Dataset that rsatoolbox saved as HDF5.
 
     Parameters
     ----------
     path : path
         What ``dataset.save(path)`` wrote. A pickle, its other kind of file, is refused.
-    stimulus, repetitions, modality, time
+    stimulus, repetitions, modality
         As in `from_rsatoolbox_dataset`.
     model : str, optional
         Name of the model; default the descriptor ``model``, then the name of the file.
@@ -350,269 +275,17 @@ def read_rsatoolbox_dataset(
     ['cat', 'dög']
     """
     with reading(path, "a Dataset of rsatoolbox") as file:
-        data = _load(file)
+        data = load(file)
         kind = data.get("type")
         if kind not in ("Dataset", "DatasetBase", "TemporalDataset"):
             raise SchemaError(f"{file} holds no Dataset of rsatoolbox: its type is {kind!r}")
         dataset = SimpleNamespace(
             measurements=data["measurements"],
-            **{f"{key}descriptors": _table(data, f"{key}descriptors") for key in _TABLES},
+            **{f"{key}descriptors": table_of(data, f"{key}descriptors") for key in _TABLES},
         )
-        if model is None and "model" not in dataset.descriptors:
-            model = file.stem
-        return from_rsatoolbox_dataset(
-            dataset,
-            stimulus=stimulus,
-            repetitions=repetitions,
-            model=model,
-            modality=modality,
-            time=time,
-        )
+        if options.get("model") is None and "model" not in dataset.descriptors:
+            options["model"] = file.stem
+        return from_rsatoolbox_dataset(dataset, **options)
 
 
 _TABLES = ("", "obs_", "channel_", "time_")
-
-
-def from_rsatoolbox_rdms(
-    rdms: Any, *, stimulus: str = "stimulus", model: str = "model"
-) -> xr.DataArray:
-    """Make an RDM array of an rsatoolbox RDMs object.
-
-    Parameters
-    ----------
-    rdms : rsatoolbox.rdm.RDMs
-        One or more RDMs of the same patterns.
-    stimulus : str
-        Pattern descriptor that names the stimuli.
-    model : str
-        RDM descriptor that names the models; ``"index"``, which rsatoolbox always has, names them
-        0, 1, …
-
-    Returns
-    -------
-    DataArray
-        ``rdm`` (model, stimulus, stimulus_2), as `rdm` returns it: symmetric, 0 on the diagonal,
-        NaN there too for a stimulus whose every distance is NaN. Descriptors of patterns are
-        coordinates on ``stimulus`` and ``stimulus_2``, those of RDMs on ``model``;
-        ``attrs["metric"]`` is the dissimilarity measure.
-
-    Raises
-    ------
-    SchemaError
-        No such descriptor; stimuli or models twice.
-
-    Notes
-    -----
-    The descriptor ``index``, a position, is left out. Its measures have their own names:
-    ``squared euclidean`` there is divided by the number of channels.
-
-    Examples
-    --------
-    >>> from rsatoolbox.rdm import RDMs
-    >>> rdms = RDMs(np.array([[1.0, 2.0, 3.0]]), "correlation", {}, {"model": ["vit"]},
-    ...             {"stimulus": ["cat", "dog", "cow"]})
-    >>> from_rsatoolbox_rdms(rdms).sel(model="vit", stimulus="cat").values.tolist()
-    [0.0, 1.0, 2.0]
-    """
-    vectors = np.atleast_2d(np.asarray(getattr(rdms, "dissimilarities", None)))
-    if vectors.dtype.kind not in "biuf" or not hasattr(rdms, "pattern_descriptors"):
-        raise TypeError(f"rdms must be rsatoolbox RDMs, got {type(rdms).__name__}")
-    n_rdm, n_pairs = vectors.shape
-    n = round((1 + np.sqrt(1 + 8 * n_pairs)) / 2)
-    if vectors.ndim != 2 or n * (n - 1) // 2 != n_pairs:
-        raise SchemaError(f"rdms has {n_pairs} distances, which is no whole number of patterns")
-    dtype = vectors.dtype if vectors.dtype.kind == "f" else np.dtype(np.float64)
-    matrices = np.zeros((n_rdm, n, n), dtype)
-    upper = np.triu_indices(n, 1)
-    matrices[:, *upper] = vectors
-    matrices[:, *upper[::-1]] = vectors
-    diagonal = np.arange(n)
-    missing = np.isnan(matrices).sum(-1) == max(n - 1, 1)
-    matrices[:, diagonal, diagonal] = np.where(missing, np.nan, 0.0)
-    labels = {}
-    tables = {"stimulus": (rdms.pattern_descriptors, n), "model": (rdms.rdm_descriptors, n_rdm)}
-    array = xr.DataArray(matrices, dims=("model", "stimulus", "stimulus_2"))
-    for (dim, (table, size)), name in zip(tables.items(), (stimulus, model), strict=True):
-        coords = _coordinates(table, dim, size)
-        if name not in coords:
-            raise SchemaError(
-                f"rdms has no {'pattern' if dim == 'stimulus' else 'RDM'} descriptor {name!r}; "
-                f"name the one that names each {dim} with {dim}='…': there is "
-                f"{listing(coords, 30) or 'none'}"
-            )
-        labels[dim] = text_labels(coords[name][1], repr(name))
-        coords.pop(dim, None)
-        coords.pop("index", None)
-        array = array.assign_coords(coords)
-    array = free_our_names(array, keep=("n_features", "n_repetitions")).assign_coords(labels)
-    array = array.assign_coords(on_side(array["stimulus"], "stimulus", "_2").coords)
-    check_labels(array, "model", "stimulus", what="rdms")
-    measure = rdms.dissimilarity_measure
-    modality = _scalar(rdms.descriptors.get("modality"))
-    return describe(
-        array, "rdm", metric=None if measure is None else str(measure), modality=modality
-    )
-
-
-def to_rsatoolbox_rdms(
-    rdm: xr.DataArray, *, model: str = "model", stimulus: str = "stimulus"
-) -> Any:
-    """Make an rsatoolbox RDMs object of RDMs.
-
-    Parameters
-    ----------
-    rdm : DataArray
-        (model, stimulus, stimulus_2), as `rdm` returns it; ``model`` may be absent. A lazy one is
-        computed.
-    model, stimulus : str
-        Names of the dims.
-
-    Returns
-    -------
-    rsatoolbox.rdm.RDMs
-        With the pattern descriptor ``stimulus``, the RDM descriptor ``model``, and one for each
-        coordinate on them; ``attrs["metric"]`` is the dissimilarity measure.
-
-    Raises
-    ------
-    ImportError
-        rsatoolbox is not installed.
-    SchemaError
-        Other dims than these, no labels, or an RDM that is not symmetric.
-
-    Notes
-    -----
-    Above the diagonal nothing changes; below, the last digit may, as only one half is kept.
-    ``rdms.save(path)`` writes HDF5, which `read_rsatoolbox_rdms` reads. Text that is not ASCII is
-    an array of objects, which ``save`` can write where it refuses numpy's text; rsatoolbox itself
-    reads it back as bytes.
-
-    Examples
-    --------
-    >>> from xconverge import rdm, stack_models
-    >>> reps = stack_models({"a": np.eye(3)}, stimuli=["cat", "dog", "cow"])
-    >>> rdms = to_rsatoolbox_rdms(rdm(reps, "sqeuclidean"))
-    >>> rdms.pattern_descriptors["stimulus"].tolist(), rdms.dissimilarities.tolist()
-    (['cat', 'dog', 'cow'], [[2.0, 2.0, 2.0]])
-    >>> from_rsatoolbox_rdms(rdms).identical(rdm(reps, "sqeuclidean"))
-    True
-    """
-    rsatoolbox = needs("rsatoolbox.rdm", "to_rsatoolbox_rdms", "rsatoolbox")
-    second = f"{stimulus}_2"
-    array = check_dims(rdm, stimulus, second, what="rdm")
-    check_labels(array, stimulus, second, what="rdm")
-    _check_no_other(array, {model, stimulus, second}, "rdm", "or make them models")
-    if model not in array.dims:
-        array = array.drop_vars(model, errors="ignore").expand_dims(
-            {model: [array.coords[model].item() if model in array.coords else "rdm"]}
-        )
-    check_labels(array, model, what="rdm")
-    array = array.transpose(model, stimulus, second).sel(
-        {second: array.indexes[stimulus].rename(second)}
-    )
-    try:
-        vectors = np.stack([triangle(matrix, ranked=False) for matrix in array.values])
-    except ValueError as error:
-        raise SchemaError(f"rdm: {error}") from error
-    tables = [
-        _descriptors({n: c for n, c in array.coords.items() if c.dims == (dim,)}, {dim: name})
-        for dim, name in ((model, "model"), (stimulus, "stimulus"))
-    ]
-    whole = {key: array.attrs[key] for key in ("modality",) if key in array.attrs}
-    vectors = vectors.astype(array.dtype if array.dtype.kind == "f" else np.float64)
-    return rsatoolbox.RDMs(vectors, array.attrs.get("metric"), whole, *tables)
-
-
-def read_rsatoolbox_rdms(
-    path: str | os.PathLike[str], *, stimulus: str = "stimulus", model: str = "model"
-) -> xr.DataArray:
-    """Read RDMs that rsatoolbox saved as HDF5.
-
-    Parameters
-    ----------
-    path : path
-        What ``rdms.save(path)`` wrote. A pickle, its other kind of file, is refused.
-    stimulus, model : str
-        Descriptors that name the stimuli and the models, as in `from_rsatoolbox_rdms`.
-
-    Returns
-    -------
-    DataArray
-        As `from_rsatoolbox_rdms` makes it. rsatoolbox need not be installed.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file.
-    ImportError
-        h5py is not installed.
-    SchemaError
-        A pickle, a damaged file or another kind of file, or what `from_rsatoolbox_rdms` refuses.
-
-    Notes
-    -----
-    Nothing in the file is run. It is first read by a process of its own, which a damaged file may
-    crash or hang in place of yours. Links to other files are refused.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from xconverge import rdm, stack_models
-    >>> path = tempfile.mkdtemp() + "/rdms.hdf5"
-    >>> reps = stack_models({"a": np.eye(3)}, stimuli=["cat", "dog", "cow"])
-    >>> to_rsatoolbox_rdms(rdm(reps, "sqeuclidean")).save(path)
-    >>> read_rsatoolbox_rdms(path).identical(rdm(reps, "sqeuclidean"))
-    True
-    """
-    with reading(path, "RDMs of rsatoolbox") as file:
-        data = _load(file)
-        if "dissimilarities" not in data:
-            raise SchemaError(f"{file} holds no RDMs of rsatoolbox; it has {listing(data)}")
-        rdms = SimpleNamespace(
-            dissimilarities=data["dissimilarities"],
-            dissimilarity_measure=_scalar(data.get("dissimilarity_measure")),
-            **{f"{key}descriptors": _table(data, f"{key}descriptors") for key in _RDM_TABLES},
-        )
-        return from_rsatoolbox_rdms(rdms, stimulus=stimulus, model=model)
-
-
-_RDM_TABLES = ("", "rdm_", "pattern_")
-
-
-def _load(file: Path) -> dict[str, Any]:
-    """What a file of rsatoolbox holds, groups as dicts."""
-    if not is_hdf5(file):
-        with file.open("rb") as handle:
-            start = handle.read(2)
-        if start[:1] == b"\x80" or file.suffix in (".pkl", ".pickle"):
-            raise SchemaError(
-                f"{file} is a pickle, which can run any program when it is read, and is not read "
-                "here. If you trust it, load it with rsatoolbox and .save(…, file_type='hdf5')"
-            )
-    with open_hdf5(file) as handle:
-        return _group(handle)
-
-
-def _group(group: Any) -> dict[str, Any]:
-    h5py = needs("h5py", "HDF5")
-    found: dict[str, Any] = {}
-    for key, item in group.items():
-        if isinstance(item, h5py.Group):
-            found[key] = _group(item)
-        elif item.shape is not None:
-            found[key] = item[()]
-    for key in group.attrs:
-        value = group.attrs[key]
-        found[key] = None if isinstance(value, h5py.Empty) else value
-    return found
-
-
-def _table(data: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Descriptors; a list that rsatoolbox wrote as a group, item by item, is a list again."""
-    table = data.get(name) or {}
-    if not isinstance(table, Mapping):
-        raise SchemaError(f"{name} must be a group of descriptors")
-    return {
-        key: [value[k] for k in sorted(value, key=int)] if isinstance(value, Mapping) else value
-        for key, value in table.items()
-    }

@@ -20,21 +20,13 @@ from xconverge.labels.messages import SchemaError, listing
 ATTRS = "xconverge"
 
 
-def to_long(
-    data: xr.DataArray | xr.Dataset,
-    *,
-    model: str = "model",
-    stimulus: str = "stimulus",
-    feature: str = "feature",
-) -> pd.DataFrame:
+def to_long(data: xr.DataArray | xr.Dataset) -> pd.DataFrame:
     """Make a long table: one row for each number, its labels and coordinates in columns.
 
     Parameters
     ----------
     data : DataArray or Dataset
         A representation set, or any result. A lazy one is computed.
-    model, stimulus, feature : str
-        Names of the dims of a representation set.
 
     Returns
     -------
@@ -82,9 +74,9 @@ def to_long(
     dims = [str(dim) for dim in (dataset[name].dims if name else dataset.sizes)]
     shape = tuple(dataset.sizes[dim] for dim in dims)
     rows = np.arange(int(np.prod(shape)))
-    if name and {model, stimulus, feature} <= set(dims):
-        real = widths(check_representations(dataset[name], model, stimulus, feature), feature)
-        there = xr.DataArray(np.arange(dataset.sizes[feature]), dims=feature) < real
+    if name and {"model", "stimulus", "feature"} <= set(dims):
+        real = widths(check_representations(dataset[name], "data"), "data")
+        there = xr.DataArray(np.arange(dataset.sizes["feature"]), dims="feature") < real
         whole = there.broadcast_like(dataset[name].reset_coords(drop=True)).transpose(*dims)
         rows = np.flatnonzero(whole.values.ravel())
     at = dict(zip(dims, np.unravel_index(rows, shape), strict=True)) if dims else {}
@@ -207,6 +199,7 @@ def from_long(
     sizes[feature] = int(widths_.max())
     shape = tuple(sizes[name] for name in names)
     place = np.ravel_multi_index([codes[name] for name in names], shape)
+    # one number for each combination of labels: rows of one combination have the same
     first, twice = np.unique(place, return_index=True)
     if len(first) < len(place):
         again = frame.iloc[np.setdiff1d(np.arange(len(place)), twice)[:5]]
@@ -314,6 +307,7 @@ def _coordinate(
             else np.zeros(len(kinds), int)
         )
         first = np.full(size, -1)
+        # backwards, so that the first row of each combination is what stays
         first[place[::-1]] = np.arange(len(place))[::-1]
         if not (kinds == kinds[first][place]).all():
             continue

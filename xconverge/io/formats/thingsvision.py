@@ -105,8 +105,8 @@ def read_thingsvision(
         raise FileNotFoundError(f"there is no folder {root}")
     if not root.is_dir():
         raise SchemaError(
-            f"{root} is a file, and a folder of thingsvision is needed; xconverge.read_npy reads a "
-            "single file"
+            f"{root} is a file, and a folder of thingsvision is needed; "
+            "xconverge.io.read_npy reads a single file"
         )
     folders = _folders(root)
     names = {folder: folder.relative_to(root).as_posix() for folder in folders}

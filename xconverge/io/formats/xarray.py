@@ -1,4 +1,4 @@
-"""Any labelled array by the names of its dims, and netCDF files that bring back what went in."""
+"""The door for dims of other names: any labelled array, and netCDF files."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from xconverge.io.formats._flat import (
 from xconverge.io.formats._labels import text_labels
 from xconverge.io.formats._needs import needs
 from xconverge.io.formats._netcdf import load_netcdf
-from xconverge.io.formats._reading import reading
+from xconverge.io.formats._reading import FilePath, keywords_of, reading
 from xconverge.io.formats._sets import checked
 from xconverge.io.formats._writing import writing
-from xconverge.io.zarr.encoding import NAME, storable, storable_set
+from xconverge.io.zarr.encoding import NAME, encoded, encoded_set
 from xconverge.labels.checks import check_representations, check_text
 from xconverge.labels.messages import SchemaError, listing
 
@@ -47,8 +47,10 @@ def from_xarray(
         With a dim of stimuli, one or more dims of features, perhaps one of models, and any
         others, which stay. May be lazy.
     model : str, optional
-        The dim of models; where the array has no dim of that name, the name of its only model.
-        Default: the dim ``model``, else the scalar coordinate ``model``, else the array's name.
+        The dim whose labels are compared; where the array has no dim of that name, the name of
+        its only model. Default: the dim ``model``, else the scalar coordinate ``model``, else the
+        array's name. With another dim (``model="subject"``), a dim ``model`` that is there too
+        stays, as the extra dim ``network``.
     stimulus : str
         The dim of stimuli, or a coordinate on it that labels them.
     feature : str or sequence of str
@@ -88,6 +90,14 @@ def from_xarray(
     ({'model': 1, 'stimulus': 2, 'feature': 6}, [6.0, 7.0, 8.0, 9.0, 10.0, 11.0])
     >>> reps.channel.values.tolist()
     ['r', 'r', 'g', 'g', 'b', 'b']
+
+    To compare subjects, with the networks as an extra dim:
+
+    >>> scores = xr.DataArray(
+    ...     np.ones((1, 2, 3, 4)), dims=("model", "subject", "stimulus", "feature"),
+    ...     coords={"model": ["vit"], "subject": ["s1", "s2"], "stimulus": ["cat", "dog", "emu"]})
+    >>> dict(from_xarray(scores, model="subject").sizes)
+    {'network': 1, 'model': 2, 'stimulus': 3, 'feature': 4}
     """
     chosen = one_variable(array, variable, (NAME,), "array")
     plain = flat(chosen)
@@ -117,11 +127,14 @@ def from_xarray(
         raise SchemaError(f"model={models!r} is a dim of stimuli or features")
     if models not in plain.dims:
         models, plain = "model", _of_one_model(plain, str(model))
+    elif models != "model" and "model" in plain.dims and "model" not in (dim, *features):
+        plain = _as_networks(plain, models)
     if stimulus not in plain.coords:
         raise SchemaError(
             f"array has no labels on {dim!r}; give them with .assign_coords({dim}=[…]), or name "
             "the coordinate that labels the stimuli"
         )
+    # before coordinates make way for ours: they may be called ``model`` or ``stimulus`` themselves
     stimuli = text_labels(plain.coords[stimulus].values, repr(stimulus))
     names = text_labels(_labels(plain, models), repr(models))
     plain = free_our_names(plain, keep=("n_features", "n_repetitions"))
@@ -132,7 +145,7 @@ def from_xarray(
     plain = plain.assign_coords(model=names, stimulus=stimuli).rename(NAME)
     if modality is not None:
         plain.attrs["modality"] = modality
-    check_representations(plain, "model", "stimulus", "feature", what="array")
+    check_representations(plain, "array")
     check_text(plain, "model", "array")
     check_text(plain, "stimulus", "array")
     return checked(plain, "array")
@@ -145,6 +158,25 @@ def _of_one_model(array: xr.DataArray, name: str) -> xr.DataArray:
             "or .rename what is called 'model'"
         )
     return array.expand_dims(model=np.asarray([name], dtype=object))
+
+
+def _as_networks(array: xr.DataArray, models: str) -> xr.DataArray:
+    """The old dim ``model`` as the extra dim ``network``, beside the dim that becomes ``model``."""
+    if "network" in array.dims:
+        raise SchemaError(
+            f"array has the dims 'model' and 'network' beside {models!r}; .rename one of them: "
+            "what was 'model' becomes 'network'"
+        )
+    if "network" in array.coords:
+        array = array.rename(network="source_network")
+    array = array.rename(model="network")
+    if "n_features" in array.coords and array.coords["n_features"].dims:
+        # widths are said of every model: those of a network hold for all labels that are new
+        real = array.coords["n_features"]
+        if models not in real.dims:
+            whole = real.expand_dims({models: array.sizes[models]}).variable
+            array = array.assign_coords(n_features=whole)
+    return array
 
 
 def _labels(array: xr.DataArray, dim: str) -> Any:
@@ -178,15 +210,8 @@ def _one_feature_dim(array: xr.DataArray, features: Sequence[str]) -> xr.DataArr
     return new.rename(_feature="feature")
 
 
-def read_netcdf(
-    path: str | os.PathLike[str],
-    *,
-    model: str | None = None,
-    stimulus: str = "stimulus",
-    feature: str | Sequence[str] = "feature",
-    variable: str | None = None,
-    modality: str | None = None,
-) -> xr.DataArray:
+@keywords_of(from_xarray)
+def read_netcdf(path: FilePath, **options: Any) -> xr.DataArray:
     """Read a netCDF file as a representation set, by naming its dims.
 
     Parameters
@@ -229,13 +254,12 @@ def read_netcdf(
     """
     with reading(path, "netCDF") as file:
         data = _with_json_attrs(load_netcdf(file))
-        array = one_variable(data, variable, (NAME,), str(file))
+        array = one_variable(data, options.pop("variable", None), (NAME,), str(file))
         unnamed = array.name is None or str(array.name).startswith("__xarray")
-        if model is None and not {"model"} & {*array.dims, *array.coords} and unnamed:
-            model = file.stem
-        return from_xarray(
-            array, model=model, stimulus=stimulus, feature=feature, modality=modality
-        )
+        has_models = "model" in array.dims or "model" in array.coords
+        if options.get("model") is None and unnamed and not has_models:
+            options["model"] = file.stem
+        return from_xarray(array, **options)
 
 
 def write_netcdf(
@@ -296,11 +320,11 @@ def _for_netcdf(data: xr.DataArray | xr.Dataset) -> xr.Dataset:
     """Text as objects, no encoding but fill values that fill nothing, attrs that netCDF has."""
     if isinstance(data, xr.DataArray):
         if {"model", "stimulus", "feature"} <= set(data.dims):
-            dataset = storable_set(data, ("model", "stimulus", "feature")).to_dataset(name=NAME)
+            dataset = encoded_set(data).to_dataset(name=NAME)
         else:
-            dataset = storable(data.to_dataset(name=data.name or "data"))
+            dataset = encoded(data.to_dataset(name=data.name or "data"))
     elif isinstance(data, xr.Dataset):
-        dataset = storable(data)
+        dataset = encoded(data)
     else:
         raise TypeError(f"data must be an xarray.DataArray or Dataset, got {type(data).__name__}")
     new = {}
@@ -318,6 +342,7 @@ def _for_netcdf(data: xr.DataArray | xr.Dataset) -> xr.Dataset:
         where = f"{name}.attrs"
         new[name] = xr.Variable(variable.dims, values, _netcdf_attrs(variable.attrs, where))
         if kind == "f":
+            # else xarray writes _FillValue=NaN, an attribute that the set does not have
             new[name].encoding = {"_FillValue": None}
     return xr.Dataset(
         {name: variable for name, variable in new.items() if name in dataset.data_vars},

@@ -1,1 +1,1 @@
-"""How stores lie on disk and in buckets: places, chunks, groups, and what a crash leaves."""
+"""How stores lie on disk and in buckets: backends, chunks, groups, and what a crash leaves."""

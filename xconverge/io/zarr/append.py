@@ -1,4 +1,4 @@
-"""A modality grows by models.
+"""Models are appended to a modality.
 
 Their chunks come first, beyond the shape of the array, where nobody looks; then everything else
 that changes, in one commit.
@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge.io.zarr.backends import Files, Place
+from xconverge.io.zarr.backends import Backend, KeyValueBackend
 from xconverge.io.zarr.chunks_on_disk import Layout
-from xconverge.io.zarr.encoding import NAME, labels_where, storable
+from xconverge.io.zarr.encoding import NAME, encoded, labels_where
 from xconverge.io.zarr.groups import (
     Fill,
     array_of,
@@ -28,42 +28,43 @@ from xconverge.io.zarr.groups import (
     to_json,
     to_zarr,
 )
-from xconverge.io.zarr.journal import carry_out, commit
+from xconverge.io.zarr.journal import commit, replay
 from xconverge.io.zarr.reader import ChunkReader
 from xconverge.labels.checks import validate, widths
 from xconverge.labels.joins import join_labels
 from xconverge.labels.messages import SchemaError, listing
 
+WHAT_IT_HAS = "Append what the store has, or write another modality with write_representations"
 # What can follow what along a coordinate; all else is a number
 KINDS = {"O": "text", "T": "text", "U": "text", "b": "bool", "M": "time", "m": "duration"}
 
 
-def grow(root: Place, modality: str, new: xr.DataArray, fill: Fill | None = None) -> None:
+def append(root: Backend, modality: str, new: xr.DataArray, fill: Fill | None = None) -> None:
     """Add models to a modality; the caller holds the lock of the root."""
-    place = root / modality
-    carry_out(place)
+    backend = root / modality
+    replay(backend)
     old = open_array(root, modality)
-    new = _fitting(old, new)
-    coords = _grown_coords(old, new)
+    new = _aligned(old, new)
+    coords = _appended_coords(old, new)
     changed = coords.drop_vars([n for n, c in coords.variables.items() if "model" not in c.dims])
     n_old, width = old.sizes["model"], max(old.sizes["feature"], new.sizes["feature"])
-    steps = _check_growth(place, old, width)
+    steps = _check_append(backend, old, width)
     grown = {**old.sizes, "model": coords.sizes["model"], "feature": width}
     shape = tuple(grown[dim] for dim in old.dims)
     blocks = in_chunks(new.drop_vars(new.coords), steps)
     blocks = in_chunks(blocks.pad(feature=(0, width - new.sizes["feature"])), steps)
     region = tuple(slice(n_old, None) if dim == "model" else slice(None) for dim in old.dims)
-    metadata = {**((place / NAME).metadata() or {}), "shape": list(shape)}
+    metadata = {**((backend / NAME).metadata() or {}), "shape": list(shape)}
     # where xarray looks up which variables are coordinates
     attrs = metadata.setdefault("attributes", {})
     named = str(attrs.get("coordinates", "")).split()
     attrs["coordinates"] = " ".join(dict.fromkeys([*named, "n_features"]))
-    if not isinstance(place, Files):
-        _grow_inside(place, changed, blocks, metadata, region)
-        validate(array_of(place)[region])
+    if not isinstance(backend, KeyValueBackend):
+        _append_in_transaction(backend, changed, blocks, metadata, region)
+        validate(array_of(backend)[region])
         return
     layout = Layout.of(metadata)
-    target: Any = None if layout else _beyond(place, shape)
+    target: Any = None if layout else _beyond(backend, shape)
     good = False
     try:
         if layout is None:
@@ -74,24 +75,24 @@ def grow(root: Place, modality: str, new: xr.DataArray, fill: Fill | None = None
             if first[0]:
                 # what a writer that died has left there
                 for number in range(n_old, shape[0]):
-                    place.remove(f"{NAME}/c/{number}")
-            good = (fill or by_blocks(blocks, widths(new)))(place / NAME, layout, first)
-            data = ChunkReader.of_layout(place, NAME, old.dims, layout, whole=True).lazy()
+                    backend.remove(f"{NAME}/c/{number}")
+            good = (fill or by_blocks(blocks, widths(new)))(backend / NAME, layout, first)
+            data = ChunkReader.of_layout(backend, NAME, old.dims, layout, whole=True).lazy()
         if not good:
             validate(xr.DataArray(data, coords.coords, old.dims)[region])
     except BaseException:
         key_of = layout.key if layout else target.metadata.encode_chunk_key
         for index in Layout(shape, steps, old.dtype).indices(region):
-            place.remove(f"{NAME}/{key_of(index)}")
+            backend.remove(f"{NAME}/{key_of(index)}")
         raise
-    commit(place, {**_coordinate_files(place, changed), f"{NAME}/zarr.json": to_json(metadata)})
+    commit(backend, {**_coordinate_files(backend, changed), f"{NAME}/zarr.json": to_json(metadata)})
 
 
-def _coordinate_files(place: Place, changed: xr.Dataset) -> dict[str, bytes]:
+def _coordinate_files(backend: Backend, changed: xr.Dataset) -> dict[str, bytes]:
     """Files of coordinates that grow; ``n_features`` first, without which padding is data."""
     files = files_of(changed)
     del files["zarr.json"]
-    group = place.metadata() or {}
+    group = backend.metadata() or {}
     if group.pop("consolidated_metadata", None):
         files["zarr.json"] = to_json(group)
     order = sorted(files, key=lambda key: not key.startswith("n_features/"))
@@ -105,17 +106,17 @@ def _store_in(target: Any, blocks: xr.DataArray, region: tuple[slice, ...]) -> N
         da.store(blocks.data, target, regions=region, lock=False)
 
 
-def _beyond(place: Place, shape: tuple[int, ...]) -> Any:
+def _beyond(backend: Backend, shape: tuple[int, ...]) -> Any:
     """The array of representations as it will be; only what we hold of it knows of its growth."""
     import zarr
 
-    array = _stored(place, "r+")
+    array = _stored(backend, "r+")
     inner = zarr.AsyncArray(array.metadata.update_shape(shape), array.store_path)
     return zarr.Array(inner)
 
 
-def _grow_inside(
-    place: Place,
+def _append_in_transaction(
+    backend: Backend,
     changed: xr.Dataset,
     blocks: xr.DataArray,
     metadata: Mapping[str, Any],
@@ -124,27 +125,27 @@ def _grow_inside(
     """In a transaction, where the order does not matter."""
     import zarr
 
-    group = zarr.open_group(place.store, path=place.inside, mode="r+")
-    stored = _stored(place, "r+")
+    group = zarr.open_group(backend.store, path=backend.inside, mode="r+")
+    stored = _stored(backend, "r+")
     stored.resize(tuple(metadata["shape"]))
     stored.attrs.update(metadata["attributes"])
     for name in map(str, changed.variables):
         if name in group:
             del group[name]
     attrs = {key: value for key, value in group.attrs.items() if key != "coordinates"}
-    to_zarr(changed.assign_attrs(attrs), place, mode="a")
+    to_zarr(changed.assign_attrs(attrs), backend, mode="a")
     _store_in(stored, blocks, region)
 
 
-def _stored(place: Place, mode: Any) -> Any:
+def _stored(backend: Backend, mode: Any) -> Any:
     """The array of representations as Zarr has it."""
     import zarr
 
-    return zarr.open_array(place.store, path=f"{place.inside}/{NAME}".lstrip("/"), mode=mode)
+    return zarr.open_array(backend.store, path=f"{backend.inside}/{NAME}".lstrip("/"), mode=mode)
 
 
 # What may grow
-def _fitting(old: xr.DataArray, new: xr.DataArray) -> xr.DataArray:
+def _aligned(old: xr.DataArray, new: xr.DataArray) -> xr.DataArray:
     """New models in the dims, the order of labels and the dtype of the store."""
     if set(old.dims) != set(new.dims):
         raise SchemaError(f"the store has the dims {list(old.dims)}, reps has {list(new.dims)}")
@@ -168,7 +169,7 @@ def _fitting(old: xr.DataArray, new: xr.DataArray) -> xr.DataArray:
         if dim in ("model", "feature"):
             continue
         if dim in old.indexes or dim in new.indexes:
-            new = _joined(old, new, str(dim))
+            new = join_labels(old, new, str(dim), "exact", ("the store", "reps"), WHAT_IT_HAS)[1]
         elif old.sizes[dim] != new.sizes[dim]:
             raise SchemaError(
                 f"{dim!r} has {old.sizes[dim]} positions in the store and {new.sizes[dim]} in reps"
@@ -176,18 +177,7 @@ def _fitting(old: xr.DataArray, new: xr.DataArray) -> xr.DataArray:
     return new.transpose(*old.dims).astype(old.dtype)
 
 
-def _joined(old: xr.DataArray, new: xr.DataArray, dim: str) -> xr.DataArray:
-    try:
-        return join_labels(old, new, dim, "exact", ("the store", "reps"))[1]
-    except SchemaError as error:
-        said = str(error).removesuffix(' Use join="inner" to keep those in both')
-        raise SchemaError(
-            f"{said} Append what the store has, or write another modality with "
-            "write_representations"
-        ) from None
-
-
-def _grown_coords(old: xr.DataArray, new: xr.DataArray) -> xr.Dataset:
+def _appended_coords(old: xr.DataArray, new: xr.DataArray) -> xr.Dataset:
     """The coordinates of both, ``n_features`` among them: joined on ``model``, equal elsewhere."""
     sides = [
         side.coords.to_dataset().assign_coords(n_features=real.broadcast_like(side["model"]))
@@ -203,7 +193,7 @@ def _grown_coords(old: xr.DataArray, new: xr.DataArray) -> xr.Dataset:
         )
     for name in ours - {"model", "n_features"}:
         _check_coordinate(name, sides[0], sides[1])
-    return storable(
+    return encoded(
         xr.concat(
             sides,
             "model",
@@ -240,22 +230,24 @@ def _check_coordinate(name: str, old: xr.Dataset, new: xr.Dataset) -> None:
         )
 
 
-def _check_growth(place: Place, old: xr.DataArray, width: int) -> tuple[int, ...]:
+def _check_append(backend: Backend, old: xr.DataArray, width: int) -> tuple[int, ...]:
     """The blocks to write, if the array on disk can grow by whole ones."""
-    array = _stored(place, "r")
+    array = _stored(backend, "r")
     steps = array.shards or array.chunks
     anew = "open it and write it anew with write_representations(overwrite=True)"
     wider = width > old.sizes["feature"]
     if steps[old.get_axis_num("model")] != 1:
-        raise SchemaError(f"{place} was not written by xconverge: its chunks mix models; {anew}")
+        raise SchemaError(f"{backend} was not written by xconverge: its chunks mix models; {anew}")
     if wider and not np.isnan(array.fill_value):
-        raise SchemaError(f"{place} would pad with {array.fill_value}, where NaN is meant; {anew}")
+        raise SchemaError(
+            f"{backend} would pad with {array.fill_value}, where NaN is meant; {anew}"
+        )
     growing = {"model", "feature"} if wider else {"model"}
-    others = {n: v for n, v in open_group(place).data_vars.items() if n != NAME}
+    others = {n: v for n, v in open_group(backend).data_vars.items() if n != NAME}
     stuck = [name for name, variable in others.items() if growing & set(variable.dims)]
     if stuck:
         raise SchemaError(
-            f"{place} also holds {listing(stuck)} over {sorted(growing)}, which reps lacks; "
+            f"{backend} also holds {listing(stuck)} over {sorted(growing)}, which reps lacks; "
             "move it out of the group"
         )
     return tuple(steps)

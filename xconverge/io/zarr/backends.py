@@ -1,6 +1,6 @@
 """Where stores lie: a folder, an object store behind a URL, or a Zarr store such as Icechunk's.
 
-A place is a prefix of keys. What is put there appears whole, or not at all.
+A backend is a prefix of keys in one of them. What is put there appears whole, or not at all.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ StorePath = Any
 """A path, a URL such as ``s3://bucket/study.zarr``, or a Zarr store."""
 
 
-def place_of(path: StorePath, storage_options: Mapping[str, Any] | None = None) -> Place:
-    """The place that a path, a URL or a Zarr store names."""
+def backend_of(path: StorePath, storage_options: Mapping[str, Any] | None = None) -> Backend:
+    """The backend of a path, a URL or a Zarr store."""
     if not isinstance(path, str | os.PathLike):
         if hasattr(path, "supports_writes") and hasattr(path, "list_dir"):
-            return Inside(path, "")
+            return ZarrStoreBackend(path, "")
         raise TypeError(
             f"a store is a path, a URL or a zarr.abc.store.Store, got {type(path).__name__}"
         )
     text = os.fspath(path)
     if "://" in text and not text.startswith("file://"):
-        return Bucket(text.rstrip("/"), dict(storage_options or {}))
+        return ObjectStoreBackend(text.rstrip("/"), dict(storage_options or {}))
     if storage_options:
         raise ValueError(f"storage_options are for URLs, and {text!r} is a local path; drop them")
-    return Folder(Path(text.removeprefix("file://")).resolve())
+    return FolderBackend(Path(text.removeprefix("file://")).resolve())
 
 
-class Place(ABC):
+class Backend(ABC):
     """A prefix of keys."""
 
     store: Any
     """What zarr and xarray open …"""
     inside: str = ""
-    """… and the path of the place in it."""
+    """… and the path in it."""
 
     @abstractmethod
-    def __truediv__(self, name: str) -> Place: ...
+    def __truediv__(self, name: str) -> Backend: ...
 
     @abstractmethod
     def __str__(self) -> str: ...
@@ -66,7 +66,7 @@ class Place(ABC):
 
     @abstractmethod
     def remove(self, key: str = "") -> None:
-        """Remove a key and all below it, or the whole place."""
+        """Remove a key and all below it, or all of them."""
 
     @abstractmethod
     def exists(self, key: str = "") -> bool:
@@ -89,11 +89,11 @@ class Place(ABC):
         return (self.metadata() or {}).get("node_type") == "group"
 
 
-class Files(Place):
-    """A place whose keys are ours to set."""
+class KeyValueBackend(Backend):
+    """Keys that are ours to set; in a Zarr store they are its own."""
 
     @abstractmethod
-    def __truediv__(self, name: str) -> Files: ...
+    def __truediv__(self, name: str) -> KeyValueBackend: ...
 
     @abstractmethod
     def put(self, key: str, *buffers: Any) -> None:
@@ -104,7 +104,7 @@ class Files(Place):
         """Set a key that is not there; FileExistsError where it is."""
 
     @abstractmethod
-    def take_over(self, source: Files, key: str, target: str) -> None:
+    def take_over(self, source: KeyValueBackend, key: str, target: str) -> None:
         """Set ``target`` to what ``source`` has at ``key``, by a link where there are links."""
 
     def lock(self, doing: str, patience: float = PATIENCE) -> AbstractContextManager[None]:
@@ -112,7 +112,7 @@ class Files(Place):
         return lock_by_key(self, doing, patience)
 
 
-class Folder(Files):
+class FolderBackend(KeyValueBackend):
     """A folder of this machine, or of a file system that it mounts."""
 
     def __init__(self, path: Path) -> None:
@@ -125,8 +125,8 @@ class Folder(Files):
 
         return LocalStore(self.path)
 
-    def __truediv__(self, name: str) -> Folder:
-        return Folder(self.path / name)
+    def __truediv__(self, name: str) -> FolderBackend:
+        return FolderBackend(self.path / name)
 
     def __str__(self) -> str:
         return str(self.path)
@@ -137,6 +137,7 @@ class Folder(Files):
     def put(self, key: str, *buffers: Any) -> None:
         target = self.path / key
         target.parent.mkdir(parents=True, exist_ok=True)
+        # in the same folder, as only there a rename is one step
         part = target.with_name(f".{target.name}.{uuid4().hex}")
         try:
             with part.open("xb") as file:
@@ -147,8 +148,8 @@ class Folder(Files):
         finally:
             part.unlink(missing_ok=True)
 
-    def take_over(self, source: Files, key: str, target: str) -> None:
-        assert isinstance(source, Folder)
+    def take_over(self, source: KeyValueBackend, key: str, target: str) -> None:
+        assert isinstance(source, FolderBackend)
         there = self.path / target
         there.parent.mkdir(parents=True, exist_ok=True)
         there.unlink(missing_ok=True)
@@ -190,7 +191,7 @@ class Folder(Files):
             yield
 
 
-class Bucket(Files):
+class ObjectStoreBackend(KeyValueBackend):
     """An object store behind a URL, by fsspec: ``s3://``, ``gs://``, ``memory://`` …
 
     Credentials stay in ``options``, which no text and no file of ours ever holds.
@@ -227,8 +228,8 @@ class Bucket(Files):
 
         return FsspecStore.from_url(self.url, storage_options=self.options)
 
-    def __truediv__(self, name: str) -> Bucket:
-        return Bucket(f"{self.url}/{name}", self.options)
+    def __truediv__(self, name: str) -> ObjectStoreBackend:
+        return ObjectStoreBackend(f"{self.url}/{name}", self.options)
 
     def __str__(self) -> str:
         scheme, _, rest = self.url.partition("://")
@@ -255,8 +256,8 @@ class Bucket(Files):
                     raise FileExistsError(str(self / key)) from error
                 raise
 
-    def take_over(self, source: Files, key: str, target: str) -> None:
-        assert isinstance(source, Bucket)
+    def take_over(self, source: KeyValueBackend, key: str, target: str) -> None:
+        assert isinstance(source, ObjectStoreBackend)
         with self._reached():
             self.files.cp_file(source._key(key), self._key(target))
 
@@ -296,14 +297,14 @@ class Bucket(Files):
             ) from error
 
 
-class Inside(Place):
+class ZarrStoreBackend(Backend):
     """A path in a Zarr store: whoever made the store answers for its transactions."""
 
     def __init__(self, store: Any, inside: str) -> None:
         self.store, self.inside = store, inside
 
-    def __truediv__(self, name: str) -> Inside:
-        return Inside(self.store, f"{self.inside}/{name}".lstrip("/"))
+    def __truediv__(self, name: str) -> ZarrStoreBackend:
+        return ZarrStoreBackend(self.store, f"{self.inside}/{name}".lstrip("/"))
 
     def __str__(self) -> str:
         return f"{type(self.store).__name__}:/{self.inside}"
@@ -330,6 +331,7 @@ class Inside(Place):
     def exists(self, key: str = "") -> bool:
         from zarr.core.sync import sync
 
+        # a store knows whether a key is there, and nothing of prefixes
         parts = self._key(key).split("/")
         if parts[-1] == "zarr.json" or "c" in parts:
             return bool(sync(self.store.exists(self._key(key))))

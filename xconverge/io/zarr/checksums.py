@@ -23,6 +23,8 @@ def joined(crcs: Sequence[int], counts: Sequence[int], size: int) -> int:
     Lengths are counted in units of ``size`` bytes. Bytes that follow change a checksum by a linear
     map over bits, and add their own.
     """
+    # crc(a ‖ b) = Z^|b| crc(a) ⊕ crc(b), where Z is what one byte 0 does to a checksum; Z^|b| by
+    # squaring, as crc32_combine of zlib does
     whole = 0
     for crc, count in zip(crcs, counts, strict=True):
         for doublings in range(count.bit_length()):
@@ -43,6 +45,7 @@ def _shift(size: int, doublings: int) -> Tables:
         half = _shift(size, doublings - 1)
         bits = [_mapped(half, _mapped(half, 1 << bit)) for bit in range(32)]
     else:
+        # crc32c is affine: what the start value adds is taken away, and a linear map is left
         zeros = np.zeros(size, np.uint8)
         bits = [checksum(zeros, 1 << bit) ^ checksum(zeros) for bit in range(32)]
     tables: Tables = [[0], [0], [0], [0]]

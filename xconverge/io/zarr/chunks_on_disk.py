@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from xconverge.io.zarr.backends import Files, Place
+from xconverge.io.zarr.backends import Backend, KeyValueBackend
 from xconverge.io.zarr.checksums import checksum
 from xconverge.kernels.vectors import Array
 
@@ -40,6 +40,7 @@ class Layout:
         """The layout that Zarr metadata tell of, or None where chunks are encoded otherwise."""
         grid = metadata.get("chunk_grid", {})
         keys = metadata.get("chunk_key_encoding", {})
+        # some writers give codecs without settings an empty configuration
         codecs = [
             {key: value for key, value in codec.items() if value}
             for codec in metadata.get("codecs", [])
@@ -133,7 +134,7 @@ def key(index: Index, separator: str = "/") -> str:
 
 def write_chunk(
     block: Array,
-    place: Files,
+    backend: KeyValueBackend,
     layout: Layout,
     first: Index,
     real: Array | None,
@@ -146,7 +147,7 @@ def write_chunk(
     ----------
     block : array
         The values.
-    place, layout : Files, Layout
+    backend, layout : KeyValueBackend, Layout
         Of the array.
     first : tuple of int
         The chunk at which the blocks start.
@@ -163,7 +164,7 @@ def write_chunk(
         One bool: real features are finite and padding is NaN. Else the values must be looked at.
     """
     index = tuple(start + number for start, number in zip(first, block_id, strict=True))
-    place.put(layout.key(index), *layout.encode(block))
+    backend.put(layout.key(index), *layout.encode(block))
     good = False
     if real is not None:
         model, feature = axes
@@ -180,7 +181,7 @@ def is_finite(values: Array) -> bool:
         return bool(np.isfinite(np.add.reduce(values, axis=None, dtype=dtype)))
 
 
-def read_chunk(place: Place, layout: Layout, index: Index) -> Array:
+def read_chunk(backend: Backend, layout: Layout, index: Index) -> Array:
     """A chunk, cut to the array; FileNotFoundError or DamagedError where it is not as written."""
     part = tuple(slice(0, s.stop - s.start) for s in layout.region(index))
-    return layout.decode(place.read(layout.key(index)))[part]
+    return layout.decode(backend.read(layout.key(index)))[part]

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge.labels.checks import Dims, are_text, check_representations, check_text, widths
+from xconverge.labels.checks import are_text, check_representations, check_text, widths
 from xconverge.labels.messages import SchemaError, listing
 
 NAME = "representation"
 TAKEN = ("incomplete_models", "neighbor_graphs", "rdms")
 """Groups of a store that hold something else."""
-DIMS: Dims = ("model", "stimulus", "feature")
+DIMS = ("model", "stimulus", "feature")
 TEXT = np.dtypes.StringDType()
 """A Zarr ``string``; numpy's ``<U`` has no stable Zarr format."""
 RESERVED = ("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "coordinates")
@@ -37,29 +37,24 @@ def modality_of(array: xr.DataArray, modality: str | None) -> str:
     return name
 
 
-def storable_set(reps: xr.DataArray, dims: Dims) -> xr.DataArray:
-    """The representation set with the dims of the store, checked but for its values."""
-    array = check_representations(reps, *dims)
-    for dim in dims[:2]:
+def encoded_set(reps: xr.DataArray) -> xr.DataArray:
+    """The representation set as the store has it, checked but for its values."""
+    array = check_representations(reps)
+    for dim in ("model", "stimulus"):
         check_text(array, dim)
-    widths(array, dims[2])
-    names = {old: new for old, new in zip(dims, DIMS, strict=True) if old != new}
-    taken = [
-        name
-        for name in (*names.values(), NAME)
-        if name not in names and (name in array.coords or name in array.dims)
-    ]
-    if taken:
+    widths(array)
+    if NAME in array.coords or NAME in array.dims:
         raise SchemaError(
-            f"reps has a coordinate or dim named {listing(taken)}, a name that the store needs; "
-            ".rename it, or drop it"
+            f"reps has a coordinate or dim named {NAME!r}, a name that the store needs; .rename "
+            "it, or drop it"
         )
     if array.dtype.kind != "f":
+        # missing stimuli and padding are NaN, which integers lack
         array = array.astype(np.result_type(array.dtype, np.float16))
-    return storable(array.rename(names).to_dataset(name=NAME))[NAME]
+    return encoded(array.to_dataset(name=NAME))[NAME]
 
 
-def storable(dataset: xr.Dataset, where: str = "") -> xr.Dataset:
+def encoded(dataset: xr.Dataset, where: str = "") -> xr.Dataset:
     """Text as Zarr strings, attrs as JSON, no encoding; what cannot be so is refused by name."""
     for name, index in dataset.xindexes.items():
         if isinstance(index, xr.indexes.PandasMultiIndex):
@@ -73,28 +68,29 @@ def storable(dataset: xr.Dataset, where: str = "") -> xr.Dataset:
             raise SchemaError(f"{where}names must be text without '/', got {name!r}; .rename it")
         new[name] = xr.Variable(
             variable.dims,
-            _storable_values(name, variable, dataset, where),
-            _storable_attrs(variable.attrs, f"{where}{name}.attrs", variable.dtype.kind in "Mm"),
+            _encoded_values(name, variable, dataset, where),
+            _encoded_attrs(variable.attrs, f"{where}{name}.attrs", variable.dtype.kind in "Mm"),
         )
     return xr.Dataset(
         {name: variable for name, variable in new.items() if name in dataset.data_vars},
         xr.Coordinates(
             {name: variable for name, variable in new.items() if name in dataset.coords},
-            {name: _stored_index(index, new[name]) for name, index in dataset.xindexes.items()},
+            {name: _encoded_index(index, new[name]) for name, index in dataset.xindexes.items()},
         ),
-        _storable_attrs(dataset.attrs, f"{where}attrs"),
+        _encoded_attrs(dataset.attrs, f"{where}attrs"),
     )
 
 
-def _stored_index(index: xr.Index, variable: xr.Variable) -> xr.Index:
+def _encoded_index(index: xr.Index, variable: xr.Variable) -> xr.Index:
     """The index of a coordinate, which knows as what the labels are stored."""
     if variable.dtype.kind != "T" or not isinstance(index, xr.indexes.PandasIndex):
         return index
     return xr.indexes.PandasIndex(index.index, index.dim, coord_dtype=TEXT)
 
 
-def _storable_values(name: str, variable: xr.Variable, dataset: xr.Dataset, where: str) -> Any:
+def _encoded_values(name: str, variable: xr.Variable, dataset: xr.Dataset, where: str) -> Any:
     dtype = variable.dtype
+    # g and G: long doubles, of which Zarr has no format
     if isinstance(dtype, np.dtype) and dtype.kind in "biufcMm" and dtype.char not in "gG":
         return variable.data
     if isinstance(dtype, np.dtype) and dtype.kind not in "OUT":
@@ -114,6 +110,7 @@ def _storable_values(name: str, variable: xr.Variable, dataset: xr.Dataset, wher
             f"{labels_where(missing.reshape(values.shape), variable, dataset)}; "
             f"fill it first, with .assign_coords({name}=….fillna('')) for example"
         )
+    # objects that are all numbers, or all times
     typed = flat.infer_objects().to_numpy()
     if typed.dtype.kind in "biufcMm":
         return typed.reshape(values.shape)
@@ -135,7 +132,7 @@ def labels_where(mask: Any, variable: xr.Variable, dataset: xr.Dataset) -> str:
     )
 
 
-def _storable_attrs(attrs: Mapping[Any, Any], where: str, times: bool = False) -> dict[str, Any]:
+def _encoded_attrs(attrs: Mapping[Any, Any], where: str, times: bool = False) -> dict[str, Any]:
     reserved = [key for key in (*RESERVED, *(RESERVED_FOR_TIMES if times else ())) if key in attrs]
     if reserved:
         raise SchemaError(

@@ -14,22 +14,25 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
-from xconverge.io.zarr.backends import Files, Inside, Place
+from xconverge.io.zarr.backends import Backend, KeyValueBackend, ZarrStoreBackend
 from xconverge.io.zarr.chunks_on_disk import Index, Layout, key, write_chunk
 from xconverge.io.zarr.encoding import NAME
-from xconverge.io.zarr.journal import finish_commit
+from xconverge.io.zarr.journal import recover
 from xconverge.io.zarr.reader import ChunkReader
 from xconverge.labels.checks import validate, widths
 from xconverge.labels.messages import DamagedStoreError, SchemaError
 
 WHOLE: dict[str, Any] = {"xconverge_layout": 2}
 """Attrs of a group of which every chunk is written and has a checksum: a missing one is damage."""
+# consolidated metadata warn for format 3, and go stale once others append: a reader of ours looks
+# at each group itself
 WRITE: dict[str, Any] = {"zarr_format": 3, "consolidated": False}
 READ: dict[str, Any] = {
     "consolidated": False,
+    # else xarray makes durations of numbers whose attrs say units="s"
     "decode_timedelta": xr.coders.CFTimedeltaCoder(decode_via_units=False),
 }
-Fill = Callable[[Files, Layout, Index], bool]
+Fill = Callable[[KeyValueBackend, Layout, Index], bool]
 """Writes the chunks of an array, from this one on; whether its values are surely good."""
 
 
@@ -56,12 +59,13 @@ def checked(dataset: xr.Dataset) -> dict[str, Any]:
     return {str(name): codecs for name in dataset.variables}
 
 
-def to_zarr(dataset: xr.Dataset, place: Place, **kwargs: Any) -> None:
+def to_zarr(dataset: xr.Dataset, backend: Backend, **kwargs: Any) -> None:
     """Write a dataset as a group, checksums and empty chunks included."""
     encoding = {**checked(dataset), **kwargs.pop("encoding", {})}
+    # Zarr leaves out chunks that hold the fill value alone, and a missing one is damage to us
     dataset.assign_attrs(WHOLE).to_zarr(
-        place.store,
-        group=place.inside or None,
+        backend.store,
+        group=backend.inside or None,
         encoding=encoding,
         write_empty_chunks=True,
         **WRITE,
@@ -74,8 +78,13 @@ def files_of(dataset: xr.Dataset, encoding: Mapping[str, Any] | None = None) -> 
     from zarr.storage import MemoryStore
 
     held: dict[str, Any] = {}
+    # compute=False: xarray writes metadata and what is in memory, and leaves dask arrays alone
     to_zarr(
-        dataset, Inside(MemoryStore(held), ""), encoding=encoding or {}, mode="w", compute=False
+        dataset,
+        ZarrStoreBackend(MemoryStore(held), ""),
+        encoding=encoding or {},
+        mode="w",
+        compute=False,
     )
     files = {key: held[key].to_bytes() for key in sorted(held)}
     return {**files, "zarr.json": files.pop("zarr.json")}
@@ -92,24 +101,24 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def open_group(place: Place) -> xr.Dataset:
+def open_group(backend: Backend) -> xr.Dataset:
     """A group as xarray opens it: all lazy, but labels."""
-    with quiet(), damage_of(place, "its labels or metadata"):
+    with quiet(), damage_of(backend, "its labels or metadata"):
         dataset: xr.Dataset = xr.open_zarr(
-            place.store, group=place.inside or None, chunks=None, **READ
+            backend.store, group=backend.inside or None, chunks=None, **READ
         )
-    for name in set(place.names()) - set(map(str, dataset.variables)):
+    for name in set(backend.names()) - set(map(str, dataset.variables)):
         # Zarr passes over what it cannot read
-        if (place / name).exists("zarr.json") and not (place / name).is_group():
+        if (backend / name).exists("zarr.json") and not (backend / name).is_group():
             raise DamagedStoreError(
-                f"{place}: the metadata of {name!r} cannot be read. Bring {name}/zarr.json back "
+                f"{backend}: the metadata of {name!r} cannot be read. Bring {name}/zarr.json back "
                 "from a copy"
             )
     return dataset
 
 
 @contextmanager
-def damage_of(place: Place, what: str) -> Iterator[None]:
+def damage_of(backend: Backend, what: str) -> Iterator[None]:
     """Whatever a library says of files that are not as they were written."""
     try:
         yield
@@ -117,62 +126,63 @@ def damage_of(place: Place, what: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise DamagedStoreError(
-            f"{place}: {what} cannot be read: {type(error).__name__}: {error}. Bring the file back "
-            "from a copy"
+            f"{backend}: {what} cannot be read: {type(error).__name__}: {error}. Bring the file "
+            "back from a copy"
         ) from error
 
 
-def open_array(root: Place, modality: str) -> xr.DataArray:
+def open_array(root: Backend, modality: str) -> xr.DataArray:
     """Representations: lazy in the chunks of the store, coordinates in memory, no encoding."""
-    place = root / modality
+    backend = root / modality
+    # an append changes several files: what was read counts if no append ended meanwhile
     for _ in range(100):
-        before = finish_commit(root, place)
+        before = recover(root, backend)
         try:
-            array = array_of(place)
+            array = array_of(backend)
         except ValueError:
             # read while someone committed
-            if finish_commit(root, place) == before:
+            if recover(root, backend) == before:
                 raise
             continue
-        if finish_commit(root, place) == before:
+        if recover(root, backend) == before:
             return array
-    raise FileExistsError(f"{place} is being written again and again; open it later")
+    raise FileExistsError(f"{backend} is being written again and again; open it later")
 
 
-def array_of(place: Place) -> xr.DataArray:
+def array_of(backend: Backend) -> xr.DataArray:
     """What `open_array` opens, whatever happens meanwhile."""
-    return readable(open_group(place)[[NAME]], place)[NAME]
+    return decoded(open_group(backend)[[NAME]], backend)[NAME]
 
 
-def is_whole(place: Place) -> bool:
+def is_whole(backend: Backend) -> bool:
     """Whether every chunk of a group was written, so that a missing one is damage."""
-    attrs = (place.metadata() or {}).get("attributes", {})
+    attrs = (backend.metadata() or {}).get("attributes", {})
     return bool(WHOLE.items() <= attrs.items())
 
 
-def readable(dataset: xr.Dataset, place: Place) -> xr.Dataset:
+def decoded(dataset: xr.Dataset, backend: Backend) -> xr.Dataset:
     """A group as it was given to us: data lazy, coordinates in memory, nothing of its files.
 
     Text coordinates are objects; there is no encoding, which a slice would take along.
     """
-    whole = is_whole(place)
+    whole = is_whole(backend)
     data, coords = {}, {}
     for name, variable in dataset.variables.items():
         if name in dataset.coords:
-            coords[name] = _in_memory(str(name), variable, place, whole)
+            coords[name] = _in_memory(str(name), variable, backend, whole)
         else:
-            layout = Layout.of((place / str(name)).metadata() or {}) if name == NAME else None
-            reader = ChunkReader(place, str(name), variable, layout, whole)
+            layout = Layout.of((backend / str(name)).metadata() or {}) if name == NAME else None
+            reader = ChunkReader(backend, str(name), variable, layout, whole)
             data[name] = xr.Variable(variable.dims, reader.lazy(), variable.attrs)
     attrs = {key: value for key, value in dataset.attrs.items() if key not in WHOLE}
     return xr.Dataset(data, coords, attrs).drop_encoding()
 
 
-def _in_memory(name: str, variable: xr.Variable, place: Place, whole: bool) -> xr.Variable:
+def _in_memory(name: str, variable: xr.Variable, backend: Backend, whole: bool) -> xr.Variable:
     if whole:
-        check_chunks(place, name)
+        check_chunks(backend, name)
     with (
-        damage_of(place, f"the coordinate {name!r}"),
+        damage_of(backend, f"the coordinate {name!r}"),
         dask.config.set(scheduler="synchronous"),
     ):
         loaded: xr.Variable = variable.compute()
@@ -184,10 +194,10 @@ def with_objects(variable: xr.Variable) -> xr.Variable:
     return variable.astype(object) if variable.dtype.kind == "T" else variable
 
 
-def check_chunks(place: Place, name: str) -> None:
+def check_chunks(backend: Backend, name: str) -> None:
     """Every chunk of a variable is there; Zarr would read 0 or empty text where one is not."""
-    for index in chunk_indices((place / name).metadata() or {}):
-        check_chunk(place, name, index)
+    for index in chunk_indices((backend / name).metadata() or {}):
+        check_chunk(backend, name, index)
 
 
 def chunk_indices(metadata: Mapping[str, Any]) -> Iterator[Index]:
@@ -198,27 +208,27 @@ def chunk_indices(metadata: Mapping[str, Any]) -> Iterator[Index]:
         yield from np.ndindex(*(-(-size // step) for size, step in sizes))
 
 
-def check_chunk(place: Place, name: str, index: Index) -> None:
+def check_chunk(backend: Backend, name: str, index: Index) -> None:
     """A chunk of a variable is there."""
-    if not (place / name).exists(key(index)):
+    if not (backend / name).exists(key(index)):
         raise DamagedStoreError(
-            f"{place}: chunk {key(index)} of {name!r} is missing. Bring the file back from a copy"
+            f"{backend}: chunk {key(index)} of {name!r} is missing. Bring the file back from a copy"
         )
 
 
 # Making
 
 
-def new_group(place: Place, attrs: Mapping[str, Any] | None = None) -> None:
+def new_group(backend: Backend, attrs: Mapping[str, Any] | None = None) -> None:
     """An empty group."""
     import zarr
 
-    if isinstance(place, Files):
+    if isinstance(backend, KeyValueBackend):
         metadata = {"zarr_format": 3, "node_type": "group", "attributes": dict(attrs or {})}
-        place.put("zarr.json", to_json(metadata))
+        backend.put("zarr.json", to_json(metadata))
     else:
         zarr.create_group(
-            place.store, path=place.inside, zarr_format=3, attributes=dict(attrs or {})
+            backend.store, path=backend.inside, zarr_format=3, attributes=dict(attrs or {})
         )
 
 
@@ -228,7 +238,7 @@ def to_json(metadata: Mapping[str, Any]) -> bytes:
 
 
 def write_array(
-    place: Place,
+    backend: Backend,
     array: xr.DataArray,
     chunks: tuple[int, ...],
     fill: Fill | None = None,
@@ -236,18 +246,18 @@ def write_array(
     """Write representations as a group, and check their values."""
     array = in_chunks(array, chunks)
     encoding = {NAME: {**vectors(), "chunks": chunks}}
-    if not isinstance(place, Files):
-        to_zarr(array.to_dataset(name=NAME), place, encoding=encoding, mode="w-")
-        validate(array_of(place))
+    if not isinstance(backend, KeyValueBackend):
+        to_zarr(array.to_dataset(name=NAME), backend, encoding=encoding, mode="w-")
+        validate(array_of(backend))
         return
     blank = array.copy(data=unwritten(array.shape, array.dtype))
     files = files_of(blank.to_dataset(name=NAME), encoding)
     for name, data in files.items():
-        place.put(name, data)
+        backend.put(name, data)
     layout = Layout.of(json.loads(files[f"{NAME}/zarr.json"]))
     assert layout is not None
-    if not (fill or by_blocks(array, widths(array)))(place / NAME, layout, (0,) * array.ndim):
-        validate(array_of(place))
+    if not (fill or by_blocks(array, widths(array)))(backend / NAME, layout, (0,) * array.ndim):
+        validate(array_of(backend))
 
 
 def unwritten(shape: tuple[int, ...], dtype: Any) -> da.Array:
@@ -274,10 +284,10 @@ def by_blocks(array: xr.DataArray, real: xr.DataArray) -> Fill:
     n_models = array.sizes["model"]
     by_model = set(real.dims) <= {"model"}
 
-    def fill(place: Files, layout: Layout, first: Index) -> bool:
+    def fill(backend: KeyValueBackend, layout: Layout, first: Index) -> bool:
         written = array.data.map_blocks(
             write_chunk,
-            place=place,
+            backend=backend,
             layout=layout,
             first=first,
             real=np.broadcast_to(real.values, n_models) if by_model else None,

@@ -1,4 +1,4 @@
-"""Models that were begun and are not complete: where they lie, and what of them is there.
+"""Incomplete models, begun and not finished: where they lie, and what of them is there.
 
 ``incomplete_models/<modality>`` is a group with the stimuli, and in it one group for each model,
 whose array (stimulus, feature) has the chunks that the model will have in its modality. So plain
@@ -19,10 +19,10 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.io.zarr import groups
-from xconverge.io.zarr.backends import Files, Place
+from xconverge.io.zarr.backends import Backend, KeyValueBackend
 from xconverge.io.zarr.chunks_on_disk import Index, Layout
 from xconverge.io.zarr.encoding import NAME
-from xconverge.io.zarr.pending_rows import Parts, parts_of
+from xconverge.io.zarr.pending_rows import PendingRows, pending_rows_of
 from xconverge.io.zarr.reader import ChunkReader
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import widths
@@ -39,10 +39,10 @@ def folder_name(model: str) -> str:
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A model that was begun."""
+class IncompleteModel:
+    """A model of which stimuli may be pending."""
 
-    place: Files
+    backend: KeyValueBackend
     model: str
     n_features: int
     coords: Mapping[str, Any]
@@ -50,9 +50,9 @@ class Begun:
     stimuli: pd.Index
 
     @cached_property
-    def parts(self) -> Parts:
+    def pending_rows(self) -> PendingRows:
         """What waits for its chunks to be full."""
-        return parts_of(self.place / NAME, self.layout)
+        return pending_rows_of(self.backend / NAME, self.layout)
 
     def n_chunk_rows(self) -> int:
         """How many chunks follow each other along the stimuli."""
@@ -60,19 +60,20 @@ class Begun:
 
     def has_chunks(self, i: int) -> bool:
         """Whether a chunk row is complete."""
-        array = self.place / NAME
-        return all(array.exists(self.layout.key((i, p))) for p in range(self.parts.n_pieces))
+        array = self.backend / NAME
+        return all(array.exists(self.layout.key((i, p))) for p in range(self.pending_rows.n_pieces))
 
     def written(self) -> tuple[Array, bool]:
         """Which stimuli are there (stimulus), and whether all that was kept is as written."""
         done = np.zeros(self.layout.shape[0], bool)
         whole = True
         for i in range(self.n_chunk_rows()):
-            first = i * self.parts.step
+            first = i * self.pending_rows.step
+            # chunks are made of whole rows only, so that all of their stimuli are there
             if self.has_chunks(i):
-                done[first : first + self.parts.size(i)] = True
+                done[first : first + self.pending_rows.size(i)] = True
             else:
-                rows, _, good = self.parts.read(i)
+                rows, _, good = self.pending_rows.read(i)
                 done[first + rows] = True
                 whole &= good
         return done, whole
@@ -85,8 +86,8 @@ class Begun:
     def lazy(self) -> xr.DataArray:
         """The model as it is: (model, stimulus, feature), pending stimuli NaN."""
         dims = ("stimulus", "feature")
-        reader = BegunReader.of_layout(self.place, NAME, dims, self.layout, whole=False)
-        reader.parts = self.parts
+        reader = IncompleteReader.of_layout(self.backend, NAME, dims, self.layout, whole=False)
+        reader.pending_rows = self.pending_rows
         data = reader.lazy()
         return xr.DataArray(
             data[None],
@@ -101,53 +102,56 @@ class Begun:
         )
 
 
-class BegunReader(ChunkReader):
-    """Reads the chunks of a model that was begun, and the rows that wait for theirs."""
+class IncompleteReader(ChunkReader):
+    """Reads the chunks of an incomplete model, and the rows that wait for theirs."""
 
-    parts: Parts
+    pending_rows: PendingRows
 
     def chunk(self, index: Index) -> Array:
         """One chunk, NaN where stimuli are pending."""
-        array = self.place / NAME
-        if not array.exists(self.parts.layout.key(index)):
+        array = self.backend / NAME
+        if not array.exists(self.pending_rows.layout.key(index)):
             i, p = index
-            rows, values, _ = self.parts.read(i)
+            rows, values, _ = self.pending_rows.read(i)
             block = np.full(self.chunks, np.nan, self.dtype)
-            block[rows] = self.parts.of_piece(values, p)
-            if not array.exists(self.parts.layout.key(index)):
-                part = tuple(slice(0, s.stop - s.start) for s in self.parts.layout.region(index))
+            block[rows] = self.pending_rows.of_piece(values, p)
+            # a writer may have made the chunk meanwhile, and then its rows pend no longer
+            if not array.exists(self.pending_rows.layout.key(index)):
+                part = tuple(
+                    slice(0, s.stop - s.start) for s in self.pending_rows.layout.region(index)
+                )
                 return block[part]
         return super().chunk(index)
 
 
-def begun_models(root: Place, modality: str) -> list[Begun]:
-    """All models of a modality that were begun and are not complete."""
+def incomplete_models(root: Backend, modality: str) -> list[IncompleteModel]:
+    """All incomplete models of a modality."""
     folder = root / INCOMPLETE / modality
-    if not isinstance(folder, Files) or not folder.is_group():
+    if not isinstance(folder, KeyValueBackend) or not folder.is_group():
         return []
-    return begun_in(folder, shared(folder).indexes["stimulus"])
+    return incomplete_models_in(folder, shared(folder).indexes["stimulus"])
 
 
-def begun_in(folder: Files, stimuli: pd.Index) -> list[Begun]:
-    """All models that were begun in the group of a modality."""
-    found = [one for name in folder.names() if (one := begun_at(folder / name, stimuli))]
+def incomplete_models_in(folder: KeyValueBackend, stimuli: pd.Index) -> list[IncompleteModel]:
+    """All incomplete models in the group of a modality."""
+    found = [one for name in folder.names() if (one := incomplete_model_at(folder / name, stimuli))]
     return sorted(found, key=lambda one: one.model)
 
 
-def shared(folder: Place) -> xr.Dataset:
-    """What all models that were begun have in common: stimuli with their coordinates, dtype."""
-    return groups.readable(groups.open_group(folder), folder)
+def shared(folder: Backend) -> xr.Dataset:
+    """What all incomplete models have in common: stimuli with their coordinates, dtype."""
+    return groups.decoded(groups.open_group(folder), folder)
 
 
-def begun_at(place: Files, stimuli: pd.Index) -> Begun | None:
-    """The model that was begun in a group, if one was."""
-    attrs = (place.metadata() or {}).get("attributes", {})
-    stored = (place / NAME).metadata()
+def incomplete_model_at(backend: KeyValueBackend, stimuli: pd.Index) -> IncompleteModel | None:
+    """The incomplete model in a group, if there is one."""
+    attrs = (backend.metadata() or {}).get("attributes", {})
+    stored = (backend / NAME).metadata()
     layout = Layout.of(stored, FLAT) if stored else None
     if layout is None or "xconverge_model" not in attrs:
         return None
-    return Begun(
-        place,
+    return IncompleteModel(
+        backend,
         attrs["xconverge_model"],
         attrs["n_features"],
         attrs["coords"],
@@ -156,9 +160,11 @@ def begun_at(place: Files, stimuli: pd.Index) -> Begun | None:
     )
 
 
-def with_begun(complete: xr.DataArray | None, begun: Sequence[Begun]) -> xr.DataArray:
-    """Complete models and those that were begun, told apart by the coordinate ``complete``."""
-    sides = [one.lazy().assign_coords(complete=("model", [False])) for one in begun]
+def with_incomplete(
+    complete: xr.DataArray | None, incomplete: Sequence[IncompleteModel]
+) -> xr.DataArray:
+    """Complete and incomplete models, told apart by the coordinate ``complete``."""
+    sides = [one.lazy().assign_coords(complete=("model", [False])) for one in incomplete]
     if complete is not None:
         real = widths(complete).broadcast_like(complete["model"])
         done = ("model", np.ones(complete.sizes["model"], bool))

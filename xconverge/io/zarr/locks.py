@@ -71,6 +71,7 @@ def lock_file(path: Path, doing: str, patience: float) -> Iterator[None]:
                     raise
                 path.unlink(missing_ok=True)
                 raise NoFileLocksError from error
+            # whoever held it has unlinked this very file: others lock the one that is there now
             if not (path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))):
                 continue
             try:
@@ -79,35 +80,36 @@ def lock_file(path: Path, doing: str, patience: float) -> Iterator[None]:
                 file.flush()
                 yield
             finally:
+                # first the name, while it is still locked: it never names a file that is free
                 path.unlink(missing_ok=True)
                 fcntl.flock(file, fcntl.LOCK_UN)
             return
 
 
 @contextmanager
-def lock_by_key(place: Keys, doing: str, patience: float) -> Iterator[None]:
+def lock_by_key(backend: Keys, doing: str, patience: float) -> Iterator[None]:
     """Lock by a key that only one can create, and that a dead process of this host may leave."""
     deadline = time.monotonic() + patience
     while True:
         try:
-            place.create(KEY, _me())
+            backend.create(KEY, _me())
             break
         except FileExistsError:
             try:
-                holder = place.read(KEY).tobytes()
+                holder = backend.read(KEY).tobytes()
             except FileNotFoundError:
                 continue
             if _is_dead(holder):
-                place.remove(KEY)
+                backend.remove(KEY)
             elif time.monotonic() >= deadline or _is_me(holder):
-                cure = f" If it is no longer running, delete {place / KEY}"
+                cure = f" If it is no longer running, delete {backend / KEY}"
                 raise _locked(doing, holder, cure) from None
             else:
                 time.sleep(0.05)
     try:
         yield
     finally:
-        place.remove(KEY)
+        backend.remove(KEY)
 
 
 def _me() -> bytes:

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from xconverge.io.zarr.backends import Bucket, Files, Folder, reserve
+from xconverge.io.zarr.backends import FolderBackend, KeyValueBackend, ObjectStoreBackend, reserve
 from xconverge.io.zarr.checksums import as_bytes, checksum, joined
 from xconverge.io.zarr.chunks_on_disk import Layout
 from xconverge.kernels.vectors import Array
@@ -28,20 +28,20 @@ APPENDING = Lock()
 """Held by a thread while it adds to the end of a log."""
 
 
-def parts_of(place: Files, layout: Layout) -> Parts:
-    """The parts of an array (stimulus, feature)."""
-    if isinstance(place, Folder):
-        return FolderParts(place, layout)
-    assert isinstance(place, Bucket)
-    return BucketParts(place, layout)
+def pending_rows_of(backend: KeyValueBackend, layout: Layout) -> PendingRows:
+    """The pending rows of an array (stimulus, feature)."""
+    if isinstance(backend, FolderBackend):
+        return PendingRowsInFolder(backend, layout)
+    assert isinstance(backend, ObjectStoreBackend)
+    return PendingRowsInObjectStore(backend, layout)
 
 
-class Parts(ABC):
+class PendingRows(ABC):
     """Rows that wait for their chunk rows to be full.
 
     Parameters
     ----------
-    place : Files
+    backend : KeyValueBackend
         Of the array.
     layout : Layout
         Of the array (stimulus, feature).
@@ -50,8 +50,8 @@ class Parts(ABC):
     worth_a_thread: int
     """Bytes of a chunk row that are written faster beside others than after them."""
 
-    def __init__(self, place: Files, layout: Layout) -> None:
-        self.place, self.layout = place, layout
+    def __init__(self, backend: KeyValueBackend, layout: Layout) -> None:
+        self.backend, self.layout = backend, layout
         self.step, self.piece = layout.chunks
         self.n_pieces = -(-layout.shape[1] // self.piece)
         self.width = self.n_pieces * self.piece
@@ -71,7 +71,7 @@ class Parts(ABC):
     def put(self, i: int, values: Array) -> None:
         """Put the chunks of a chunk row that is there as a whole."""
         for p in range(self.n_pieces):
-            self.place.put(self.layout.key((i, p)), *self.layout.encode(self.of_piece(values, p)))
+            self.backend.put(self.layout.key((i, p)), *self.layout.encode(self.of_piece(values, p)))
 
     def size(self, i: int) -> int:
         """Number of stimuli of a chunk row."""
@@ -89,15 +89,15 @@ class Parts(ABC):
         return values[:, p * self.piece : (p + 1) * self.piece]
 
 
-class FolderParts(Parts):
+class PendingRowsInFolder(PendingRows):
     """Rows in files that become chunks; a log says which rows are there, and their checksums."""
 
-    place: Folder
+    backend: FolderBackend
     worth_a_thread = 2**22
 
-    def __init__(self, place: Folder, layout: Layout) -> None:
-        super().__init__(place, layout)
-        self.folder = place.path / "parts"
+    def __init__(self, backend: FolderBackend, layout: Layout) -> None:
+        super().__init__(backend, layout)
+        self.folder = backend.path / "parts"
         self.log = self.folder / "log"
         self.row_bytes = self.piece * layout.dtype.itemsize
         self.entry = np.dtype(
@@ -124,6 +124,7 @@ class FolderParts(Parts):
         # what is not in the log does not count
         with APPENDING, _opened(self.log) as file:
             size = os.fstat(file).st_size
+            # over what a killed process has left of its last entry
             _write(file, entries, size - size % self.entry.itemsize)
 
     def read(self, i: int) -> tuple[Array, Array, bool]:
@@ -151,6 +152,7 @@ class FolderParts(Parts):
             if not part.exists():
                 continue
             checksums = [*logged["checksums"][:, p].tolist(), checksum(padding)]
+            # of the whole chunk, without reading it again: what the log says, not what lies there
             crc = joined(checksums, counts, self.row_bytes)
             with _opened(part) as file:
                 _write(file, padding, self.size(i) * self.row_bytes)
@@ -161,7 +163,7 @@ class FolderParts(Parts):
         return self.folder / f"{i}.{p}"
 
     def _chunk(self, i: int, p: int) -> Path:
-        return self.place.path / self.layout.key((i, p))
+        return self.backend.path / self.layout.key((i, p))
 
     def _logged(self, i: int) -> Array:
         """Runs of rows, in order; one of which rows were written again is gone."""
@@ -170,6 +172,7 @@ class FolderParts(Parts):
         entries["first"] -= i * self.step
         taken, kept = np.zeros(self.size(i), bool), []
         bounds = zip(entries["first"].tolist(), entries["count"].tolist(), strict=True)
+        # from the last on: rows that were damaged and written again are in two entries
         for number, (first, count) in reversed(list(enumerate(bounds))):
             run = slice(first, first + count)
             if count and run.stop <= len(taken) and not taken[run].any():
@@ -189,7 +192,7 @@ class FolderParts(Parts):
         return whole
 
 
-class BucketParts(Parts):
+class PendingRowsInObjectStore(PendingRows):
     """Each batch of rows an object: their number, which they are, their values, a checksum."""
 
     worth_a_thread = 0
@@ -197,12 +200,12 @@ class BucketParts(Parts):
     def add(self, i: int, rows: Array, values: Array) -> None:
         head = np.array([len(rows), *rows], np.uint32)
         crc = checksum(values, checksum(head))
-        self.place.put(
+        self.backend.put(
             f"parts/{i}/{uuid4().hex}", as_bytes(head), as_bytes(values), crc.to_bytes(4, "little")
         )
 
     def read(self, i: int) -> tuple[Array, Array, bool]:
-        found = [self._record(self.place.read(f"parts/{i}/{name}")) for name in self._names(i)]
+        found = [self._record(self.backend.read(f"parts/{i}/{name}")) for name in self._names(i)]
         good = [record for record in found if record is not None]
         empty = np.empty(0, np.int64), np.empty((0, self.width), self.layout.dtype)
         rows, values = (np.concatenate(side) for side in zip(empty, *good, strict=True))
@@ -214,10 +217,10 @@ class BucketParts(Parts):
             whole = np.empty((self.size(i), self.width), self.layout.dtype)
             whole[rows] = values
             self.put(i, whole)
-            self.place.remove(f"parts/{i}")
+            self.backend.remove(f"parts/{i}")
 
     def _names(self, i: int) -> list[str]:
-        return self.place.names(f"parts/{i}")
+        return self.backend.names(f"parts/{i}")
 
     def _record(self, data: Array) -> tuple[Array, Array] | None:
         if data.size < 8 or checksum(data[:-4]).to_bytes(4, "little") != data[-4:].tobytes():

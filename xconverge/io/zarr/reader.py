@@ -10,7 +10,7 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
-from xconverge.io.zarr.backends import Place
+from xconverge.io.zarr.backends import Backend
 from xconverge.io.zarr.chunks_on_disk import DamagedError, Index, Layout, read_chunk
 from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import DamagedStoreError, listing
@@ -26,7 +26,7 @@ class ChunkReader:
 
     Parameters
     ----------
-    place : Place
+    backend : Backend
         The group.
     name : str
         The array.
@@ -39,9 +39,9 @@ class ChunkReader:
     """
 
     def __init__(
-        self, place: Place, name: str, variable: xr.Variable, layout: Layout | None, whole: bool
+        self, backend: Backend, name: str, variable: xr.Variable, layout: Layout | None, whole: bool
     ) -> None:
-        self.place, self.name, self.layout, self.whole = place, name, layout, whole
+        self.backend, self.name, self.layout, self.whole = backend, name, layout, whole
         self.variable = variable if layout is None else None
         self.dims = variable.dims
         self.shape: tuple[int, ...] = variable.shape
@@ -52,14 +52,16 @@ class ChunkReader:
 
     @classmethod
     def of_layout(
-        cls, place: Place, name: str, dims: Sequence[Hashable], layout: Layout, whole: bool
+        cls, backend: Backend, name: str, dims: Sequence[Hashable], layout: Layout, whole: bool
     ) -> Self:
         """A reader of chunks that are encoded as ours; nothing is opened."""
         blank = np.broadcast_to(np.empty((), layout.dtype), layout.shape)
-        return cls(place, name, xr.Variable(dims, blank), layout, whole)
+        return cls(backend, name, xr.Variable(dims, blank), layout, whole)
 
     def lazy(self) -> da.Array:
         """The array, in its own chunks."""
+        # a name of its own: dask would take two stores at one path, before and after it was
+        # overwritten, for one array
         array: da.Array = da.from_array(
             self,
             chunks=self.chunks,
@@ -106,7 +108,7 @@ class ChunkReader:
         """One chunk; NaN where it is padding that was never written."""
         assert self.layout is not None
         try:
-            return read_chunk(self.place / self.name, self.layout, index)
+            return read_chunk(self.backend / self.name, self.layout, index)
         except FileNotFoundError:
             region = self.layout.region(index)
             if self.whole and not self._is_padding(region):
@@ -123,7 +125,7 @@ class ChunkReader:
         if self.whole:
             layout = Layout(self.shape, self.chunks, self.dtype)
             for index in layout.indices(region):
-                if not (self.place / self.name).exists(layout.key(index)):
+                if not (self.backend / self.name).exists(layout.key(index)):
                     raise self._damaged(region, f"chunk {layout.key(index)} is missing")
         try:
             return np.asarray(self.variable[region].values)
@@ -139,7 +141,7 @@ class ChunkReader:
             for dim, part in zip(self.dims, region, strict=True)
             if dim != "feature"
         ]
-        what = ", ".join([f"{self.name!r} of {self.place}", *where])
+        what = ", ".join([f"{self.name!r} of {self.backend}", *where])
         return DamagedStoreError(f"{what}: {why}. {FOUND_BY}")
 
     def _labels(self, dim: str) -> Array:
@@ -147,7 +149,7 @@ class ChunkReader:
         import zarr
 
         try:
-            group = zarr.open_group(self.place.store, path=self.place.inside or None, mode="r")
+            group = zarr.open_group(self.backend.store, path=self.backend.inside or None, mode="r")
             return np.asarray(group[dim][:], dtype=object)  # type: ignore[index]
         except Exception:
             return np.arange(self.shape[self.dims.index(dim)])
@@ -158,7 +160,7 @@ class ChunkReader:
 
         parts = dict(zip(self.dims, region, strict=True))
         try:
-            group = zarr.open_group(self.place.store, path=self.place.inside or None, mode="r")
+            group = zarr.open_group(self.backend.store, path=self.backend.inside or None, mode="r")
             real: Any = group["n_features"]
             inside = real[tuple(parts[name] for name in real.metadata.dimension_names)]
         except KeyError:

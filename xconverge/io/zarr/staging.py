@@ -8,33 +8,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from xconverge.io.zarr.backends import Bucket, Folder, Place
+from xconverge.io.zarr.backends import Backend, FolderBackend, ObjectStoreBackend
 from xconverge.io.zarr.groups import quiet
 
 
-def check_free(place: Place, overwrite: bool) -> None:
+def check_free(backend: Backend, overwrite: bool) -> None:
     """Nothing is there, or a group that may be replaced."""
-    if not place.exists():
+    if not backend.exists():
         return
-    if not place.is_group():
+    if not backend.is_group():
         raise FileExistsError(
-            f"{place} exists and is not a Zarr format 3 group, so it is left alone; "
+            f"{backend} exists and is not a Zarr format 3 group, so it is left alone; "
             "choose another path"
         )
     if not overwrite:
         raise FileExistsError(
-            f"{place} exists already; choose another name, or replace it with all it holds by "
+            f"{backend} exists already; choose another name, or replace it with all it holds by "
             "overwrite=True (append_models adds models to a modality)"
         )
 
 
 @contextmanager
-def staged(target: Place, root: Place) -> Iterator[Place]:
-    """A place to fill, which becomes ``target`` if nothing went wrong."""
-    if isinstance(target, Folder) and isinstance(root, Folder):
+def staged(target: Backend, root: Backend) -> Iterator[Backend]:
+    """A backend to fill, which becomes ``target`` if nothing went wrong."""
+    if isinstance(target, FolderBackend) and isinstance(root, FolderBackend):
         with _staged_folder(target, root) as stage:
             yield stage
-    elif isinstance(target, Bucket) and isinstance(root, Bucket):
+    elif isinstance(target, ObjectStoreBackend) and isinstance(root, ObjectStoreBackend):
         with _staged_keys(target, root) as stage:
             yield stage
     else:
@@ -46,7 +46,7 @@ def staged(target: Place, root: Place) -> Iterator[Place]:
 
 
 @contextmanager
-def _staged_folder(target: Folder, root: Folder) -> Iterator[Folder]:
+def _staged_folder(target: FolderBackend, root: FolderBackend) -> Iterator[FolderBackend]:
     root.path.parent.mkdir(parents=True, exist_ok=True)
     before = _state(target.path)
     with tempfile.TemporaryDirectory(
@@ -54,9 +54,10 @@ def _staged_folder(target: Folder, root: Folder) -> Iterator[Folder]:
     ) as scratch:
         new, old = Path(scratch, "new"), Path(scratch, "old")
         with quiet():
-            yield Folder(new)
+            yield FolderBackend(new)
         if _state(target.path) != before:
             raise FileExistsError(f"{target} was changed by someone else meanwhile; run this again")
+        # two renames: after a kill between them, the old group lies in the scratch folder
         try:
             if target.path.exists():
                 target.path.rename(old)
@@ -74,7 +75,9 @@ def _state(folder: Path) -> tuple[int, int] | None:
 
 
 @contextmanager
-def _staged_keys(target: Bucket, root: Bucket) -> Iterator[Bucket]:
+def _staged_keys(
+    target: ObjectStoreBackend, root: ObjectStoreBackend
+) -> Iterator[ObjectStoreBackend]:
     """Where nothing can be renamed: the group's own metadata are set last, and make it one."""
     stage = root / f".{uuid4().hex}"
     before = target.metadata()
@@ -86,6 +89,7 @@ def _staged_keys(target: Bucket, root: Bucket) -> Iterator[Bucket]:
         for name in target.names():
             if not str(stage).endswith(f"/{name}"):
                 target.remove(name)
+        # False before True: the metadata of the group come last
         for name in sorted(stage.keys(), key="zarr.json".__eq__):
             target.take_over(stage, name, name)
     finally:

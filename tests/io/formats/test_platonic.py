@@ -38,7 +38,7 @@ def test_layers_are_models(tmp_path):
     content = language()
     torch.save(content, tmp_path / "llama.pt")
     with no_compute():
-        reps = xc.read_platonic(tmp_path / "llama.pt", IDS, modality="language")
+        reps = xc.io.read_platonic(tmp_path / "llama.pt", IDS, modality="language")
     assert reps.chunks is not None
     assert reps.dims == ("model", "stimulus", "feature")
     assert reps.attrs["modality"] == "language"
@@ -61,7 +61,7 @@ def test_a_folder_of_networks_of_any_depth(tmp_path):
     torch.save(language(2, 6, 2), tmp_path / "bloom_9.pt")
     torch.save(vision(), tmp_path / "vit_tiny.pt")
     (tmp_path / "notes.txt").write_text("not a tensor")
-    reps = xc.read_platonic(tmp_path, IDS)
+    reps = xc.io.read_platonic(tmp_path, IDS)
     assert reps["network"].values.tolist() == [
         "bloom_9", "bloom_9", "bloom_10", "bloom_10", "bloom_10", "vit_tiny", "vit_tiny"
     ]  # fmt: skip
@@ -69,13 +69,13 @@ def test_a_folder_of_networks_of_any_depth(tmp_path):
     np.testing.assert_array_equal(np.isnan(reps["loss"]), [0, 0, 0, 0, 0, 1, 1])
     assert "n_tokens" not in reps.coords
     xc.validate(reps)
-    texts = xc.read_platonic(tmp_path, IDS, pattern="bloom_*.pt", layers=[-1, 0])
+    texts = xc.io.read_platonic(tmp_path, IDS, pattern="bloom_*.pt", layers=[-1, 0])
     assert texts.indexes["model"].tolist() == ["bloom_9 1", "bloom_9 0", "bloom_10 2", "bloom_10 0"]
     np.testing.assert_array_equal(
         texts.sel(model="bloom_10 2", feature=slice(0, 5))[:, :5],
         language(3, 5)["feats"][:, 2].numpy(),
     )
-    images = xc.read_platonic(tmp_path, IDS, pattern="vit*")
+    images = xc.io.read_platonic(tmp_path, IDS, pattern="vit*")
     best = xc.alignment(texts, images, k=2, layers="half", rng=0)
     assert best.sizes == {"model_a": 2, "model_b": 1}
 
@@ -86,7 +86,9 @@ def test_the_numbers_of_the_reference(tmp_path):
     torch.save(a, tmp_path / "a.pt")
     torch.save(b, tmp_path / "b.pt")
     found = xc.alignment(
-        xc.read_platonic(tmp_path / "a.pt", IDS), xc.read_platonic(tmp_path / "b.pt", IDS), k=2
+        xc.io.read_platonic(tmp_path / "a.pt", IDS),
+        xc.io.read_platonic(tmp_path / "b.pt", IDS),
+        k=2,
     ).mean("stimulus")
 
     def neighbors(x):
@@ -105,7 +107,7 @@ def test_the_numbers_of_the_reference(tmp_path):
 def test_dtypes_and_formats(tmp_path, dtype, new):
     values = (feats(2, 3) * 10).to(dtype)
     torch.save({"feats": values}, tmp_path / "m.pt", _use_new_zipfile_serialization=new)
-    reps = xc.read_platonic(tmp_path / "m.pt", IDS, model="net")
+    reps = xc.io.read_platonic(tmp_path / "m.pt", IDS, model="net")
     assert reps.indexes["model"].tolist() == ["net 0", "net 1"]
     expected = {torch.bfloat16: "f4", torch.float16: "f2"}.get(dtype, "f8")
     assert reps.dtype == reps.compute().dtype == np.dtype(expected)
@@ -115,7 +117,7 @@ def test_dtypes_and_formats(tmp_path, dtype, new):
 def test_a_list_of_layers_of_any_width(tmp_path):
     layers = [feats(1, width)[:, 0] for width in (3, 5)]
     torch.save({"feats": layers}, tmp_path / "m.pt")
-    reps = xc.read_platonic(tmp_path / "m.pt", IDS)
+    reps = xc.io.read_platonic(tmp_path / "m.pt", IDS)
     assert reps.n_features.values.tolist() == [3, 5]
     np.testing.assert_array_equal(reps.values[1], layers[1].numpy())
 
@@ -128,7 +130,7 @@ def test_nothing_is_ever_unpickled(tmp_path):
     for new in (True, False):
         torch.save({"feats": Bomb()}, tmp_path / "m.pt", _use_new_zipfile_serialization=new)
         with pytest.raises(SchemaError, match="only unpickling could read them"):
-            xc.read_platonic(tmp_path / "m.pt", IDS)
+            xc.io.read_platonic(tmp_path / "m.pt", IDS)
     assert not (tmp_path / "it ran").exists()
 
 
@@ -152,7 +154,7 @@ def test_nothing_is_ever_unpickled(tmp_path):
 def test_files_that_are_no_features(tmp_path, content, match):
     torch.save(content, tmp_path / "m.pt")
     with pytest.raises(SchemaError, match=match):
-        xc.read_platonic(tmp_path / "m.pt", IDS)
+        xc.io.read_platonic(tmp_path / "m.pt", IDS)
 
 
 def test_arguments(tmp_path):
@@ -160,16 +162,16 @@ def test_arguments(tmp_path):
     torch.save(vision(), tmp_path / "b.pt")
     for layers in ([2], [-3], [], [0, 0], [1, -1]):
         with pytest.raises(SchemaError, match="which has 2 .0 to 1., each once"):
-            xc.read_platonic(tmp_path / "a.pt", IDS, layers=layers)
+            xc.io.read_platonic(tmp_path / "a.pt", IDS, layers=layers)
     with pytest.raises(SchemaError, match="holds 2 networks"):
-        xc.read_platonic(tmp_path, IDS, model="net")
+        xc.io.read_platonic(tmp_path, IDS, model="net")
     with pytest.raises(SchemaError, match="never named by their position"):
-        xc.read_platonic(tmp_path / "a.pt")
+        xc.io.read_platonic(tmp_path / "a.pt")
     with pytest.raises(FileNotFoundError, match="no file 'x"):
-        xc.read_platonic(tmp_path, IDS, pattern="x*")
+        xc.io.read_platonic(tmp_path, IDS, pattern="x*")
     with pytest.raises(FileNotFoundError):
-        xc.read_platonic(tmp_path / "none.pt", IDS)
-    reps = xc.read_platonic(tmp_path / "a.pt", IDS)
+        xc.io.read_platonic(tmp_path / "none.pt", IDS)
+    reps = xc.io.read_platonic(tmp_path / "a.pt", IDS)
     torch.save(vision(3), tmp_path / "a.pt")
     with pytest.raises(SchemaError, match="has changed"):
         reps.compute()
@@ -195,12 +197,12 @@ def test_tensors_of_thingsvision(tmp_path, parts):
         torch.save(rows.clone(), tmp_path / part)
     (tmp_path / "file_names.txt").write_text("\n".join(IDS), "utf-8")
     with no_compute():
-        reps = xc.read_thingsvision(tmp_path, flatten=True, model="vgg")
+        reps = xc.io.read_thingsvision(tmp_path, flatten=True, model="vgg")
     np.testing.assert_array_equal(reps.values[0], values.float().reshape(6, -1).numpy())
     assert reps.indexes["stimulus"].tolist() == IDS
     torch.save({"a": 1}, tmp_path / parts[0])
     with pytest.raises(SchemaError, match="must be a tensor, got dict"):
-        xc.read_thingsvision(tmp_path)
+        xc.io.read_thingsvision(tmp_path)
 
 
 def test_the_example_of_the_docstring_runs():

@@ -7,17 +7,13 @@ import xarray as xr
 
 import xconverge as xc
 from tests.helpers import make_reps, no_compute
-from xconverge.io.formats import _hdf5
 from xconverge.labels.messages import bare
 
 h5py = pytest.importorskip("h5py")
 pytest.importorskip("h5netcdf")
 
 
-@pytest.fixture(autouse=True)
-def unguarded(monkeypatch):
-    """HDF5 files are good here, and are read at once; test_interop_hdf5.py has the others."""
-    monkeypatch.setattr(_hdf5, "check_hdf5", lambda file: None)
+pytestmark = pytest.mark.usefixtures("unguarded")
 
 
 def activations():
@@ -133,8 +129,8 @@ def test_netcdf_brings_a_set_back_identical(tmp_path, dtype, extra):
     )
     reps.attrs.update(ATTRS)
     reps.caption.attrs.update(ATTRS)
-    path = xc.write_netcdf(tmp_path / "ä.nc", reps)
-    found = xc.read_netcdf(path)
+    path = xc.io.write_netcdf(tmp_path / "ä.nc", reps)
+    found = xc.io.read_netcdf(path)
     xr.testing.assert_identical(found, reps)
     assert found.dtype == dtype
     assert found.dims == reps.dims
@@ -144,7 +140,7 @@ def test_netcdf_brings_a_set_back_identical(tmp_path, dtype, extra):
 
 def test_plain_xarray_reads_the_netcdf(tmp_path):
     reps = make_reps(2, 4, [2, 3])
-    path = xc.write_netcdf(tmp_path / "r.nc", reps)
+    path = xc.io.write_netcdf(tmp_path / "r.nc", reps)
     with xr.open_dataset(path, engine="h5netcdf") as data:
         np.testing.assert_array_equal(data["representation"].values, reps.values)
         assert data.stimulus.values.tolist() == reps.stimulus.values.tolist()
@@ -156,7 +152,7 @@ def test_plain_xarray_reads_the_netcdf(tmp_path):
 def test_results_as_netcdf(tmp_path):
     a = make_reps(3, 12, [5, 6, 4])
     result = xr.Dataset({"rdm": xc.rdm(a), "spread": xc.dispersion(a, "rdm")})
-    path = xc.write_netcdf(tmp_path / "r.nc", result)
+    path = xc.io.write_netcdf(tmp_path / "r.nc", result)
     with xr.open_dataset(path, engine="h5netcdf") as found:
         for name in result.data_vars:
             np.testing.assert_array_equal(found[name].values, result[name].values)
@@ -166,8 +162,8 @@ def test_results_as_netcdf(tmp_path):
 
 def test_lazy_sets_and_half_precision(tmp_path):
     reps = make_reps(2, 6, 3, dtype=np.float16)
-    path = xc.write_netcdf(tmp_path / "r.nc", reps.chunk(model=1, stimulus=2))
-    found = xc.read_netcdf(path)
+    path = xc.io.write_netcdf(tmp_path / "r.nc", reps.chunk(model=1, stimulus=2))
+    found = xc.io.read_netcdf(path)
     assert found.dtype == np.float32
     xr.testing.assert_equal(found.astype(np.float16), reps)
 
@@ -176,23 +172,23 @@ def test_what_netcdf_cannot_hold_is_refused(tmp_path):
     reps = make_reps(2, 4, 3)
     path = tmp_path / "r.nc"
     with pytest.raises(xc.SchemaError, match="missing for stimulus"):
-        xc.write_netcdf(path, reps.assign_coords(c=("stimulus", ["a", None, "b", "c"])))
+        xc.io.write_netcdf(path, reps.assign_coords(c=("stimulus", ["a", None, "b", "c"])))
     with pytest.raises(xc.SchemaError, match="'c' is complex"):
-        xc.write_netcdf(path, reps.assign_coords(c=("stimulus", [1j, 2, 3, 4])))
+        xc.io.write_netcdf(path, reps.assign_coords(c=("stimulus", [1j, 2, 3, 4])))
     with pytest.raises(xc.SchemaError, match="NUL"):
-        xc.write_netcdf(path, reps.assign_coords(c=("stimulus", ["a\0b", "b", "c", "d"])))
+        xc.io.write_netcdf(path, reps.assign_coords(c=("stimulus", ["a\0b", "b", "c", "d"])))
     with pytest.raises(xc.SchemaError, match="cannot hold"):
-        xc.write_netcdf(path, reps.assign_attrs(a="\0"))
+        xc.io.write_netcdf(path, reps.assign_attrs(a="\0"))
     with pytest.raises(TypeError, match="DataArray or Dataset"):
-        xc.write_netcdf(path, reps.values)
+        xc.io.write_netcdf(path, reps.values)
     assert not list(tmp_path.iterdir())
-    xc.write_netcdf(path, reps)
+    xc.io.write_netcdf(path, reps)
     before = path.read_bytes()
     with pytest.raises(FileExistsError, match="overwrite=True"):
-        xc.write_netcdf(path, reps)
+        xc.io.write_netcdf(path, reps)
     assert path.read_bytes() == before
-    xc.write_netcdf(path, reps.isel(model=[0]), overwrite=True)
-    assert xc.read_netcdf(path).sizes["model"] == 1
+    xc.io.write_netcdf(path, reps.isel(model=[0]), overwrite=True)
+    assert xc.io.read_netcdf(path).sizes["model"] == 1
 
 
 def test_any_text_is_a_label(tmp_path):
@@ -210,5 +206,44 @@ def test_any_text_is_a_label(tmp_path):
     ]
     labels = list({bare(label): label for label in labels if bare(label)}.values())
     reps = xc.stack_models({"é": np.ones((len(labels), 2))}, stimuli=labels)
-    path = xc.write_netcdf(tmp_path / "r.nc", reps)
-    assert xc.read_netcdf(path).stimulus.values.tolist() == labels
+    path = xc.io.write_netcdf(tmp_path / "r.nc", reps)
+    assert xc.io.read_netcdf(path).stimulus.values.tolist() == labels
+
+
+def test_subjects_are_compared_and_networks_stay(raising_scheduler):
+    layers = make_reps(3, 5, [4, 6, 5], extra={"subject": 2})
+    reps = xc.from_xarray(layers.chunk(subject=1), model="subject")
+    assert reps.dims == ("model", "network", "stimulus", "feature")
+    assert reps.model.values.tolist() == ["subject0", "subject1"]
+    assert reps.network.values.tolist() == ["net0", "net1", "net2"]
+    assert reps.family.dims == ("network",)
+    assert reps.n_features.dims == ("model", "network")
+    assert reps.chunks is not None
+    assert reps.n_features.values.tolist() == [[4, 6, 5], [4, 6, 5]]
+
+
+def test_the_values_of_networks_are_the_same_on_both_ways():
+    layers = make_reps(3, 5, [4, 6, 5], extra={"subject": 2})
+    reps = xc.validate(xc.from_xarray(layers, model="subject"))
+    for network in layers.model.values:
+        for subject in layers.subject.values:
+            np.testing.assert_array_equal(
+                reps.sel(model=subject, network=network), layers.sel(subject=subject, model=network)
+            )
+    back = xc.from_xarray(reps.rename(model="subject"), model="network")
+    np.testing.assert_array_equal(back.values, layers.values)
+    by_subject = xc.rdm(reps, "euclidean").sel(model="subject1", network="net2", drop=True)
+    alone = xc.rdm(layers.sel(subject="subject1", drop=True), "euclidean").sel(model="net2")
+    np.testing.assert_array_equal(by_subject.values, alone.values)
+
+
+def test_a_coordinate_network_gives_way_and_a_dim_does_not():
+    layers = make_reps(2, 5, 4, extra={"subject": 2})
+    named = layers.assign_coords(network=("model", ["a", "b"]))
+    reps = xc.from_xarray(named, model="subject")
+    assert reps.source_network.values.tolist() == ["a", "b"]
+    with pytest.raises(xc.SchemaError, match="'model' and 'network' beside 'subject'"):
+        xc.from_xarray(layers.expand_dims(network=["n"]), model="subject")
+    # what was model may be flattened into features too
+    wide = xc.from_xarray(layers, model="subject", feature=["model", "feature"])
+    assert dict(wide.sizes) == {"model": 2, "stimulus": 5, "feature": 8}

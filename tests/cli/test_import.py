@@ -10,7 +10,7 @@ import xarray as xr
 
 import xconverge as xc
 from tests.helpers import make_reps
-from tests.test_interop_labelled import assembly
+from tests.io.formats.sets import assembly
 from xconverge.cli.formats import KINDS
 from xconverge.cli.main import main
 
@@ -117,7 +117,7 @@ def test_every_kind_becomes_a_modality(run, kind, make, source, options):
 
 def test_what_write_npz_wrote(run):
     reps = make_reps(2, 5, [3, 4])
-    xc.write_npz("m.npz", reps)
+    xc.io.write_npz("m.npz", reps)
     assert run("npz", "m.npz", "s.zarr", "--modality", "brain", "--append")[0] == 0
     back = opened("brain")
     assert back.attrs.pop("modality") == "brain"
@@ -159,7 +159,7 @@ def test_values_that_are_wrong_leave_no_store(run):
 
 def test_the_modality_that_the_source_says(run):
     reps = make_reps(2, 5, [3, 4])
-    xc.write_npz("m.npz", reps.assign_attrs(modality="vision"))
+    xc.io.write_npz("m.npz", reps.assign_attrs(modality="vision"))
     assert run("npz", "m.npz", "s.zarr")[0] == 0
     xr.testing.assert_identical(opened(), reps.assign_attrs(modality="vision"))
     code, said = run("npz", "m.npz", "s.zarr")
@@ -181,12 +181,14 @@ def test_repetitions_regions_and_variables(run):
     with pytest.raises(SystemExit):
         run(*command, "--repetitions", "median")
     assert run(*command, "--repetitions", "mean", "--region", "IT")[0] == 0
-    expected = xc.from_brainio(array, repetitions="mean", region="IT", modality="brain")
+    expected = xc.io.from_brainio(array, repetitions="mean", region="IT", modality="brain")
     xr.testing.assert_identical(opened("brain"), expected)
     assert expected.model.values.tolist() == ["IT"]
     command.append("--overwrite")
     assert run(*command, "--repetitions", "keep", "--by", "animal", "region")[0] == 0
-    expected = xc.from_brainio(array, repetitions="keep", by=["animal", "region"], modality="brain")
+    expected = xc.io.from_brainio(
+        array, repetitions="keep", by=["animal", "region"], modality="brain"
+    )
     xr.testing.assert_identical(opened("brain"), expected)
     assert run(*command, "--repetitions", "mean", "--stimulus-id", "category")[0] == 0
     assert opened("brain").stimulus.values.tolist() == list(
@@ -196,29 +198,29 @@ def test_repetitions_regions_and_variables(run):
 
 def test_rdms_of_rsatoolbox(run):
     rdms = xc.rdm(make_reps(2, 4, 3), "correlation").assign_attrs(modality="brain")
-    half = xc.from_rsatoolbox_rdms(xc.to_rsatoolbox_rdms(rdms))
-    xc.to_rsatoolbox_rdms(rdms).save("r.hdf5")
+    half = xc.io.from_rsatoolbox_rdms(xc.io.to_rsatoolbox_rdms(rdms))
+    xc.io.to_rsatoolbox_rdms(rdms).save("r.hdf5")
     code, said = run("rsatoolbox-rdms", "r.hdf5", "s.zarr")
     assert code == 0, said
-    xr.testing.assert_identical(xc.open_rdms("s.zarr", "brain").compute(), half)
+    xr.testing.assert_identical(xc.io.open_rdms("s.zarr", "brain").compute(), half)
     code, said = run("rsatoolbox-rdms", "r.hdf5", "s.zarr")
     assert code == 1
     assert "brain" in said
     assert said.count("\n") == 1
     more = ["--modality", "brain", "--overwrite", "--model", "index"]
     assert run("rsatoolbox-rdms", "r.hdf5", "s.zarr", *more)[0] == 0
-    assert xc.open_rdms("s.zarr", "brain").model.values.tolist() == ["0", "1"]
+    assert xc.io.open_rdms("s.zarr", "brain").model.values.tolist() == ["0", "1"]
 
 
 def test_a_set_with_everything_through_every_format(run):
     """What is written here, imported by the command, is what was written."""
     reps = make_reps(2, 5, [3, 4]).assign_attrs(modality="vision", note={"ü": [1]})
-    xc.write_npz("m.npz", reps)
-    xc.write_netcdf("m.nc", reps)
+    xc.io.write_npz("m.npz", reps)
+    xc.io.write_netcdf("m.nc", reps)
     for kind, source in (("npz", "m.npz"), ("netcdf", "m.nc")):
         assert run(kind, source, "s.zarr", "--overwrite")[0] == 0
         xr.testing.assert_identical(opened(), reps)
-    datasets = xc.to_rsatoolbox_dataset(reps)
+    datasets = xc.io.to_rsatoolbox_dataset(reps)
     for number, dataset in enumerate(datasets):
         dataset.save(f"{number}.h5")
         more = ["--append"] if number else ["--overwrite"]

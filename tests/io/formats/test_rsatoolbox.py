@@ -29,7 +29,7 @@ def one_model(**options):
 
 def test_a_dataset_of_one_model_there_and_back():
     reps = one_model()
-    dataset = xc.to_rsatoolbox_dataset(reps)
+    dataset = xc.io.to_rsatoolbox_dataset(reps)
     assert type(dataset) is Dataset
     np.testing.assert_array_equal(dataset.measurements, reps.values[0])
     assert list(dataset.obs_descriptors["stimulus"]) == reps.stimulus.values.tolist()
@@ -37,12 +37,12 @@ def test_a_dataset_of_one_model_there_and_back():
     assert dataset.descriptors["model"] == "net0"
     assert dataset.descriptors["modality"] == "vision"
     assert dataset.descriptors["depth"] == 0.5
-    xr.testing.assert_identical(xc.from_rsatoolbox_dataset(dataset), reps)
-    alone = xc.to_rsatoolbox_dataset(reps.isel(model=0))
+    xr.testing.assert_identical(xc.io.from_rsatoolbox_dataset(dataset), reps)
+    alone = xc.io.to_rsatoolbox_dataset(reps.isel(model=0))
     np.testing.assert_array_equal(alone.measurements, dataset.measurements)
     assert alone.descriptors == dataset.descriptors
-    unnamed = xc.to_rsatoolbox_dataset(reps.isel(model=0, drop=True))
-    back = xc.from_rsatoolbox_dataset(unnamed, model="net0").drop_attrs()
+    unnamed = xc.io.to_rsatoolbox_dataset(reps.isel(model=0, drop=True))
+    back = xc.io.from_rsatoolbox_dataset(unnamed, model="net0").drop_attrs()
     # what was on the model went with it
     xr.testing.assert_equal(back, reps.drop_vars(["family", "depth"]))
 
@@ -55,42 +55,41 @@ def test_several_models_are_a_list():
     reps = reps.assign_coords(
         unit=reps.unit.where(xr.DataArray(range(4), dims="feature") < reps.n_features)
     )
-    datasets = xc.to_rsatoolbox_dataset(reps.chunk(model=1))
+    datasets = xc.io.to_rsatoolbox_dataset(reps.chunk(model=1))
     assert [d.n_channel for d in datasets] == [4, 2, 3]
-    xr.testing.assert_identical(xc.from_rsatoolbox_dataset(datasets), reps)
+    xr.testing.assert_identical(xc.io.from_rsatoolbox_dataset(datasets), reps)
     # joined on labels, whatever the order of the rows, and what one lacks is missing
     order = [5, 2, 0, 1, 4, 3]
     datasets[1].measurements = datasets[1].measurements[order]
     for key, values in datasets[1].obs_descriptors.items():
         datasets[1].obs_descriptors[key] = values[order]
-    xr.testing.assert_identical(xc.from_rsatoolbox_dataset(datasets), reps)
+    xr.testing.assert_identical(xc.io.from_rsatoolbox_dataset(datasets), reps)
     datasets[2] = datasets[2].subset_obs("stimulus", list(reps.stimulus.values[:4]))
-    fewer = xc.from_rsatoolbox_dataset(datasets)
+    fewer = xc.io.from_rsatoolbox_dataset(datasets)
     assert np.isnan(fewer.sel(model="net2", stimulus=reps.stimulus.values[4])).all()
 
 
 def test_time_there_and_back(tmp_path):
     reps = one_model(extra={"time_bin": 3}).transpose("model", "stimulus", "feature", "time_bin")
     reps = reps.assign_coords(start=("time_bin", [0.0, 0.1, 0.2]))
-    dataset = xc.to_rsatoolbox_dataset(reps, time="time_bin")
+    with pytest.raises(xc.SchemaError, match="dims 'time_bin' too.*'time'"):
+        xc.io.to_rsatoolbox_dataset(reps)
+    reps = reps.rename(time_bin="time")
+    dataset = xc.io.to_rsatoolbox_dataset(reps)
     assert type(dataset) is TemporalDataset
     assert dataset.measurements.shape == (6, 4, 3)
     assert list(dataset.time_descriptors["time"]) == ["time_bin0", "time_bin1", "time_bin2"]
-    xr.testing.assert_identical(xc.from_rsatoolbox_dataset(dataset, time="time_bin"), reps)
+    xr.testing.assert_identical(xc.io.from_rsatoolbox_dataset(dataset), reps)
     dataset.save(tmp_path / "t.hdf5")
-    xr.testing.assert_identical(
-        xc.read_rsatoolbox_dataset(tmp_path / "t.hdf5", time="time_bin"), reps
-    )
-    with pytest.raises(xc.SchemaError, match="dims 'time_bin' too"):
-        xc.to_rsatoolbox_dataset(reps)
+    xr.testing.assert_identical(xc.io.read_rsatoolbox_dataset(tmp_path / "t.hdf5"), reps)
 
 
 def test_files_there_and_back(tmp_path):
     reps = one_model()
     path = tmp_path / "ä.hdf5"
-    xc.to_rsatoolbox_dataset(reps).save(path)
-    xr.testing.assert_identical(xc.read_rsatoolbox_dataset(path), reps)
-    assert xc.read_rsatoolbox_dataset(path, model="other", modality="m").attrs["modality"] == "m"
+    xc.io.to_rsatoolbox_dataset(reps).save(path)
+    xr.testing.assert_identical(xc.io.read_rsatoolbox_dataset(path), reps)
+    assert xc.io.read_rsatoolbox_dataset(path, model="other", modality="m").attrs["modality"] == "m"
 
 
 def test_files_of_rsatoolbox_and_of_ours_are_the_same(tmp_path):
@@ -101,7 +100,7 @@ def test_files_of_rsatoolbox_and_of_ours_are_the_same(tmp_path):
         {"voxel": np.array(["a", "b"])},
     )
     theirs.save(str(tmp_path / "d.hdf5"))
-    reps = xc.read_rsatoolbox_dataset(tmp_path / "d.hdf5", stimulus="conds")
+    reps = xc.io.read_rsatoolbox_dataset(tmp_path / "d.hdf5", stimulus="conds")
     assert reps.model.values.tolist() == ["d"]
     assert reps.stimulus.values.tolist() == ["3", "1", "2"]
     assert reps.voxel.values.tolist() == ["a", "b"]
@@ -109,10 +108,10 @@ def test_files_of_rsatoolbox_and_of_ours_are_the_same(tmp_path):
     assert reps.subject.values.tolist() == ["s1"]
     assert reps.session.values.tolist() == [2]
     xr.testing.assert_identical(
-        reps, xc.from_rsatoolbox_dataset(theirs, stimulus="conds", model="d")
+        reps, xc.io.from_rsatoolbox_dataset(theirs, stimulus="conds", model="d")
     )
     ours = make_reps(1, 4, 3)
-    xc.to_rsatoolbox_dataset(ours).save(str(tmp_path / "o.hdf5"))
+    xc.io.to_rsatoolbox_dataset(ours).save(str(tmp_path / "o.hdf5"))
     loaded = load_dataset(str(tmp_path / "o.hdf5"))
     assert list(loaded.obs_descriptors["stimulus"]) == ours.stimulus.values.tolist()
 
@@ -124,8 +123,8 @@ def test_observations_of_one_stimulus():
         {"stimulus": ["cat", "dog", "cat"], "run": [1, 1, 2]},
     )
     with pytest.raises(xc.SchemaError, match=r"1 of 2 stimuli several times: 'cat \(2 times\)'"):
-        xc.from_rsatoolbox_dataset(dataset)
-    reps = xc.from_rsatoolbox_dataset(dataset, repetitions="mean")
+        xc.io.from_rsatoolbox_dataset(dataset)
+    reps = xc.io.from_rsatoolbox_dataset(dataset, repetitions="mean")
     assert reps.sel(model="m", stimulus="cat").values.tolist() == [3.0, 2.0]
     assert reps.n_repetitions.values.tolist() == [2, 1]
     assert "run" not in reps.coords
@@ -134,16 +133,16 @@ def test_observations_of_one_stimulus():
 def test_faulty_datasets():
     dataset = Dataset(np.ones((2, 2)), {}, {"stimulus": ["a", "b"]})
     with pytest.raises(xc.SchemaError, match="no descriptor 'model'"):
-        xc.from_rsatoolbox_dataset(dataset)
+        xc.io.from_rsatoolbox_dataset(dataset)
     with pytest.raises(xc.SchemaError, match="no observation descriptor 'conds'.*'stimulus'"):
-        xc.from_rsatoolbox_dataset(dataset, stimulus="conds", model="m")
+        xc.io.from_rsatoolbox_dataset(dataset, stimulus="conds", model="m")
     dataset.descriptors["model"] = "m"
     with pytest.raises(xc.SchemaError, match="two datasets have the name 'm'"):
-        xc.from_rsatoolbox_dataset([dataset, dataset])
+        xc.io.from_rsatoolbox_dataset([dataset, dataset])
     with pytest.raises(xc.SchemaError, match="empty list"):
-        xc.from_rsatoolbox_dataset([])
+        xc.io.from_rsatoolbox_dataset([])
     with pytest.raises(TypeError, match="got ndarray"):
-        xc.from_rsatoolbox_dataset(np.ones(3))
+        xc.io.from_rsatoolbox_dataset(np.ones(3))
 
 
 # RDMs
@@ -154,7 +153,7 @@ def test_rdms_there_and_back(tmp_path, dtype):
     reps = make_reps(3, 6, [4, 5, 3], missing=[(1, 2)], dtype=dtype)
     reps = reps.assign_coords(caption=("stimulus", [f"Bär 熊 {i}" for i in range(6)]))
     rdm = xc.rdm(reps, "correlation")
-    rdms = xc.to_rsatoolbox_rdms(rdm)
+    rdms = xc.io.to_rsatoolbox_rdms(rdm)
     assert rdms.dissimilarity_measure == "correlation"
     assert rdms.n_rdm == 3
     for m in range(3):
@@ -166,22 +165,24 @@ def test_rdms_there_and_back(tmp_path, dtype):
     # rsatoolbox keeps the upper half; the lower may differ from it in the last digit
     upper = np.triu(np.ones((6, 6), bool))
     expected = rdm.where(upper, rdm.transpose("model", "stimulus_2", "stimulus").values)
-    xr.testing.assert_identical(xc.from_rsatoolbox_rdms(rdms), expected.astype(dtype))
+    xr.testing.assert_identical(xc.io.from_rsatoolbox_rdms(rdms), expected.astype(dtype))
     np.testing.assert_allclose(expected, rdm, rtol=1e-5, atol=1e-6)
     rdms.save(tmp_path / "r.hdf5")
-    found = xc.read_rsatoolbox_rdms(tmp_path / "r.hdf5")
+    found = xc.io.read_rsatoolbox_rdms(tmp_path / "r.hdf5")
     xr.testing.assert_identical(found, expected.astype(dtype))
     assert found.dtype == rdm.dtype
     plain = xc.rdm(make_reps(2, 4, 3))
-    xc.to_rsatoolbox_rdms(plain).save(str(tmp_path / "p.hdf5"))
+    xc.io.to_rsatoolbox_rdms(plain).save(str(tmp_path / "p.hdf5"))
     loaded = load_rdm(str(tmp_path / "p.hdf5"))
     assert list(loaded.pattern_descriptors["stimulus"]) == plain.stimulus.values.tolist()
 
 
 def test_their_rdms_are_ours():
     reps = make_reps(2, 7, 6, missing=0.0)
-    theirs = calc_rdm(xc.to_rsatoolbox_dataset(reps), method="correlation", descriptor="stimulus")
-    found = xc.from_rsatoolbox_rdms(theirs, model="model")
+    theirs = calc_rdm(
+        xc.io.to_rsatoolbox_dataset(reps), method="correlation", descriptor="stimulus"
+    )
+    found = xc.io.from_rsatoolbox_rdms(theirs, model="model")
     expected = xc.rdm(reps, "correlation")
     aligned = found.sel(stimulus=expected.stimulus, stimulus_2=expected.stimulus_2)
     np.testing.assert_allclose(aligned.values, expected.values, atol=1e-12)
@@ -198,36 +199,36 @@ def test_stimuli_and_models_of_rdms_by_descriptor(tmp_path):
         {"conds": [3, 1, 2], "category": ["a", "b", "a"]},
     )
     rdms.save(str(tmp_path / "r.h5"))
-    found = xc.read_rsatoolbox_rdms(tmp_path / "r.h5", stimulus="conds", model="subject")
+    found = xc.io.read_rsatoolbox_rdms(tmp_path / "r.h5", stimulus="conds", model="subject")
     assert found.stimulus.values.tolist() == found.stimulus_2.values.tolist() == ["3", "1", "2"]
     assert found.model.values.tolist() == ["s1", "s2"]
     assert found.category_2.values.tolist() == ["a", "b", "a"]
     assert found.sel(model="s2", stimulus="1", stimulus_2="2") == 5.0
     assert "metric" not in found.attrs
     with pytest.raises(xc.SchemaError, match="no RDM descriptor 'model'.*'subject'"):
-        xc.from_rsatoolbox_rdms(rdms, stimulus="conds")
+        xc.io.from_rsatoolbox_rdms(rdms, stimulus="conds")
     with pytest.raises(xc.SchemaError, match="no pattern descriptor 'stimulus'.*'conds'"):
-        xc.from_rsatoolbox_rdms(rdms, model="subject")
-    numbered = xc.from_rsatoolbox_rdms(rdms, stimulus="conds", model="index")
+        xc.io.from_rsatoolbox_rdms(rdms, model="subject")
+    numbered = xc.io.from_rsatoolbox_rdms(rdms, stimulus="conds", model="index")
     assert numbered.model.values.tolist() == ["0", "1"]
     with pytest.raises(xc.SchemaError, match="duplicate labels on 'stimulus'"):
-        xc.from_rsatoolbox_rdms(rdms, stimulus="category", model="subject")
+        xc.io.from_rsatoolbox_rdms(rdms, stimulus="category", model="subject")
 
 
 def test_rdms_that_do_not_fit():
     rdm = xc.rdm(make_reps(2, 5, 4))
     with pytest.raises(xc.SchemaError, match="must be symmetric"):
-        xc.to_rsatoolbox_rdms(rdm + xr.DataArray(np.arange(5.0), dims="stimulus"))
+        xc.io.to_rsatoolbox_rdms(rdm + xr.DataArray(np.arange(5.0), dims="stimulus"))
     with pytest.raises(xc.SchemaError, match="dims 'subject' too"):
-        xc.to_rsatoolbox_rdms(rdm.expand_dims("subject"))
+        xc.io.to_rsatoolbox_rdms(rdm.expand_dims("subject"))
     crossed = rdm.isel(stimulus_2=[3, 0, 4, 2, 1])
-    assert xc.to_rsatoolbox_rdms(crossed) == xc.to_rsatoolbox_rdms(rdm)
-    assert xc.to_rsatoolbox_rdms(rdm.isel(model=0)).rdm_descriptors["model"] == ["net0"]
+    assert xc.io.to_rsatoolbox_rdms(crossed) == xc.io.to_rsatoolbox_rdms(rdm)
+    assert xc.io.to_rsatoolbox_rdms(rdm.isel(model=0)).rdm_descriptors["model"] == ["net0"]
     mixed = shuffled(rdm, 1)
     both = mixed.isel(
         stimulus_2=[rdm.indexes["stimulus"].get_loc(s) for s in mixed.stimulus.values]
     )
-    xr.testing.assert_allclose(xc.from_rsatoolbox_rdms(xc.to_rsatoolbox_rdms(both)), both)
+    xr.testing.assert_allclose(xc.io.from_rsatoolbox_rdms(xc.io.to_rsatoolbox_rdms(both)), both)
 
 
 # Files
@@ -241,15 +242,15 @@ class Evil:
 @pytest.mark.parametrize("name", ["d.pkl", "d.hdf5"])
 def test_pickles_are_refused(tmp_path, name):
     (tmp_path / name).write_bytes(pickle.dumps(Evil()))
-    for read in (xc.read_rsatoolbox_dataset, xc.read_rsatoolbox_rdms):
+    for read in (xc.io.read_rsatoolbox_dataset, xc.io.read_rsatoolbox_rdms):
         with pytest.raises(xc.SchemaError, match="is a pickle, which can run any program"):
             read(tmp_path / name)
 
 
 def test_a_file_of_the_other_kind(tmp_path):
-    xc.to_rsatoolbox_dataset(one_model()).save(tmp_path / "d.h5")
-    xc.to_rsatoolbox_rdms(xc.rdm(make_reps(2, 4, 3))).save(tmp_path / "r.h5")
+    xc.io.to_rsatoolbox_dataset(one_model()).save(tmp_path / "d.h5")
+    xc.io.to_rsatoolbox_rdms(xc.rdm(make_reps(2, 4, 3))).save(tmp_path / "r.h5")
     with pytest.raises(xc.SchemaError, match="holds no RDMs of rsatoolbox"):
-        xc.read_rsatoolbox_rdms(tmp_path / "d.h5")
+        xc.io.read_rsatoolbox_rdms(tmp_path / "d.h5")
     with pytest.raises(xc.SchemaError, match="holds no Dataset of rsatoolbox: its type is None"):
-        xc.read_rsatoolbox_dataset(tmp_path / "r.h5")
+        xc.io.read_rsatoolbox_dataset(tmp_path / "r.h5")

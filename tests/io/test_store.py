@@ -1,9 +1,9 @@
+"""Stores: made, written, opened; what fails leaves them as they were."""
+
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,10 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.io.sets import STIMULI, digest, make
 from xconverge.io import store
+from xconverge.io.formats.xarray import from_xarray
+from xconverge.io.results import write_study
 from xconverge.io.store import (
     append_models,
     create_store,
@@ -26,56 +29,11 @@ from xconverge.io.store import (
     open_representations,
     open_store,
     write_representations,
-    write_study,
 )
-from xconverge.io.zarr.encoding import storable
 from xconverge.labels.messages import SchemaError
 from xconverge.labels.stack import stack_models
 
-STIMULI = ["s1", "s2", "s3", "s4", "s5"]
-
-
-def make(names: str = "ab", widths: tuple[int, ...] = (3, 4), **kwargs: Any) -> xr.DataArray:
-    """Models with a coordinate of each kind, and values that tell every cell apart."""
-    arrays = {}
-    for name, width in zip(names, widths, strict=True):
-        cells = ord(name) * 1000 + np.arange(5)[:, None] * 10 + np.arange(width)
-        arrays[name] = xr.DataArray(
-            cells.astype(np.float32), dims=("stimulus", "feature"), coords={"stimulus": STIMULI}
-        )
-    reps = stack_models(arrays, **kwargs)
-    return reps.assign_coords(
-        family=("model", [f"net {name}" for name in names]),
-        caption=("stimulus", ["é ü 猫", "", "x" * 2000, "d", "e"]),
-        rating=("stimulus", [0.1, np.nan, 0.3, 0.4, 0.5]),
-    )
-
-
-def digest(folder: Path) -> dict[str, str]:
-    return {
-        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in sorted(folder.rglob("*"))
-        if file.is_file()
-    }
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "study.zarr"
-
-
-@pytest.fixture
-def filled(path: Path) -> Path:
-    write_representations(path, make(), modality="vision")
-    return path
-
-
-@pytest.fixture(autouse=True)
-def no_warning_and_no_litter(tmp_path: Path) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
-    assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
+pytestmark = pytest.mark.usefixtures("no_warning_and_no_litter")
 
 
 # creating
@@ -286,19 +244,27 @@ def test_multiindex_is_refused_with_the_cure(path: Path) -> None:
         write_representations(path, layered.set_index(layer=["u", "v"]), modality="v")
 
 
-def test_custom_dims_are_renamed(path: Path) -> None:
+def test_other_dims_come_in_by_the_door(path: Path) -> None:
     reps = make()
-    named = reps.rename(model="net", stimulus="image", feature="unit")
     dims = {"model": "net", "stimulus": "image", "feature": "unit"}
-    write_representations(path, named, modality="v", **dims)
+    named = reps.rename(dims)
+    write_representations(path, from_xarray(named, **dims), modality="v")
     xr.testing.assert_equal(open_representations(path, "v"), reps)
-    append_models(path, make("c", (4,)).rename(model="net", stimulus="image", feature="unit"),
-                  modality="v", **dims)  # fmt: skip
+    append_models(path, from_xarray(make("c", (4,)).rename(dims), **dims), modality="v")
     assert open_representations(path, "v").indexes["model"].tolist() == ["a", "b", "c"]
-    with pytest.raises(SchemaError, match="named 'model'"):
-        write_representations(path, named.assign_coords(model=1), modality="w", **dims)
+    with pytest.raises(SchemaError, match="named 'representation'"):
+        write_representations(path, reps.assign_coords(representation=1), modality="w")
     with pytest.raises(SchemaError, match="needs the dims"):
         write_representations(path, named, modality="w")
+
+
+def test_coordinates_of_a_shared_space_are_features_of_one(path: Path) -> None:
+    space = make("ab", (4, 4)).rename(feature="component").drop_vars("n_features")
+    write_representations(path, space, modality="v")
+    opened = open_representations(path, "v")
+    assert opened.dims == ("model", "stimulus", "feature")
+    assert opened.attrs["space"] == "shared"
+    np.testing.assert_array_equal(opened.values, space.values)
 
 
 def test_extra_dims_in_any_order(path: Path) -> None:
@@ -559,290 +525,6 @@ def test_missing_things_say_what_is_there(filled: Path, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match="not a Zarr"):
             call(tmp_path / "folder")
     assert not (tmp_path / "nowhere").exists()
-
-
-# appending
-
-
-@pytest.mark.parametrize("widths", [(4,), (2,), (7,)], ids=["equal", "narrower", "wider"])
-@pytest.mark.parametrize(
-    ("order", "lazy"), [([0, 1, 2, 3, 4], False), ([3, 1, 4, 0, 2], True)], ids=["same", "shuffled"]
-)
-def test_append(
-    path: Path, monkeypatch: pytest.MonkeyPatch, widths: tuple[int], order: list[int], lazy: bool
-) -> None:
-    monkeypatch.setattr(store, "CHUNK_BYTES", 2 * 4 * 4)
-    write_representations(path, make(), modality="vision")
-    new = make("c", widths).isel(stimulus=order)
-    append_models(path, new.chunk(stimulus=3) if lazy else new, modality="vision")
-    append_models(path, make("d", (1,)), modality="vision")
-    expected = make("abcd", (3, 4, *widths, 1))
-    opened = open_representations(path, "vision")
-    xr.testing.assert_equal(opened, expected)
-    assert opened.n_features.dtype == np.int64
-    plain = xr.open_zarr(path, group="vision", consolidated=False)["representation"]
-    xr.testing.assert_equal(plain, expected)
-    assert opened.attrs["modality"] == "vision"
-
-
-@pytest.mark.parametrize("old", [True, False])
-@pytest.mark.parametrize("new", [True, False])
-@pytest.mark.parametrize("width", [3, 5])
-def test_append_writes_n_features_for_all(path: Path, old: bool, new: bool, width: int) -> None:
-    first, second = make("a", (3,)), make("b", (width,))
-    write_representations(path, first if old else first.drop_vars("n_features"), modality="v")
-    append_models(path, second if new else second.drop_vars("n_features"), modality="v")
-    xr.testing.assert_equal(open_representations(path, "v"), make("ab", (3, width)))
-    plain = xr.open_zarr(path, group="v", consolidated=False)["representation"]
-    assert plain.n_features.values.tolist() == [3, width]
-
-
-def test_append_with_n_features_by_layer(path: Path) -> None:
-    reps = make("a", (3,)).expand_dims(layer=["l1", "l2"]).copy()
-    reps[1, 0, :, 2] = np.nan
-    reps = reps.assign_coords(n_features=(("layer", "model"), [[3], [2]]))
-    write_representations(path, reps, modality="v")
-    append_models(path, make("b", (4,)).expand_dims(layer=["l1", "l2"]), modality="v")
-    opened = open_representations(path, "v")
-    assert opened.n_features.transpose("layer", "model").values.tolist() == [[3, 4], [2, 4]]
-
-
-def test_append_joins_coordinates_of_every_kind(path: Path) -> None:
-    def coords(reps: xr.DataArray, at: int) -> xr.DataArray:
-        grid = np.arange(5)[None] + 10 * at
-        return reps.assign_coords(
-            depth=("model", [at]),
-            day=("model", np.array([f"202{at}-01-01"], "M8[ns]")),
-            seen=(("stimulus", "model"), grid.T % 2 == 0),
-            word=(("model", "stimulus"), grid.astype(str)),
-            when=("stimulus", np.array(["2020-01-01"] * 4 + ["NaT"], "M8[ns]")),
-            dataset="THINGS",
-        )
-
-    write_representations(path, coords(make("a", (3,)), 0), modality="v")
-    append_models(path, coords(make("b", (3,)), 1).isel(stimulus=[4, 3, 2, 1, 0]), modality="v")
-    opened = open_representations(path, "v")
-    assert opened.depth.values.tolist() == [0, 1]
-    assert opened.day.dt.year.values.tolist() == [2020, 2021]
-    assert opened.word.sel(model="b").values.tolist() == ["10", "11", "12", "13", "14"]
-    assert opened.seen.sel(model="b", stimulus="s2").item() is False
-    assert opened.dataset.item() == "THINGS"
-
-
-def new_model(**coords: Any) -> xr.DataArray:
-    return make("c", (3,)).assign_coords(coords)
-
-
-@pytest.mark.parametrize(
-    ("reps", "said"),
-    [
-        (make("b", (3,)), "models of these names already: 'b'"),
-        (new_model().isel(stimulus=slice(3)), r"has 5.*has 3.*missing from reps: 's4', 's5'"),
-        (new_model(stimulus=["s1", "s2", "s3", "s4", "new"]), r"'s5'.*'new'"),
-        (new_model().drop_vars("family"), "missing from reps: 'family'"),
-        (new_model().drop_vars("caption"), "missing from reps: 'caption'"),
-        (new_model(layer=("model", [3])), "not in the store: 'layer'"),
-        (new_model(score=("stimulus", range(5))), "not in the store: 'score'"),
-        (new_model(caption=("stimulus", list("abcde"))), "'caption' contradicts.*stimulus 's1'"),
-        (new_model(rating=("stimulus", [0.1, 0.2, 0.3, 0.4, 0.5])), "'rating' contra.*'s2'"),
-        (new_model(family=("model", [3])), "'family' is text.*number"),
-        (new_model(family="net c"), "'family' is text over.*model.* over "),
-        (make("c", (3,)).astype(np.float64), r"float32.*float64.*astype\('float32'\)"),
-        (make("c", (3,)).assign_attrs(space="shared"), "attrs\\['space'\\]"),
-        (make("c", (3,)).expand_dims("layer"), "dims"),
-        (new_model(family=("model", np.array([None], object))), "'family' is text and is missing"),
-    ],
-)
-def test_refused_appends_touch_nothing(filled: Path, reps: xr.DataArray, said: str) -> None:
-    before = digest(filled)
-    with pytest.raises(SchemaError, match=said) as error:
-        append_models(filled, reps, modality="vision")
-    assert "join=" not in str(error.value)
-    assert digest(filled) == before
-
-
-def test_append_casts_what_loses_nothing(filled: Path) -> None:
-    append_models(filled, stack_like(np.float16), modality="vision")
-    opened = open_representations(filled, "vision")
-    assert opened.dtype == np.float32
-    assert opened.sel(model="c").values[:, :3].tolist() == [[0.5] * 3] * 5
-
-
-def stack_like(dtype: Any) -> xr.DataArray:
-    return (make("c", (3,)) * 0 + 0.5).astype(dtype)
-
-
-def test_coordinates_on_feature_cannot_grow(path: Path) -> None:
-    write_representations(
-        path, make("a", (3,)).assign_coords(unit=("feature", [1, 2, 3])), modality="v"
-    )
-    append_models(path, make("b", (3,)).assign_coords(unit=("feature", [1, 2, 3])), modality="v")
-    before = digest(path)
-    with pytest.raises(SchemaError, match=r"'unit'.*cannot grow"):
-        append_models(path, make("c", (4,)).assign_coords(unit=("feature", range(4))), modality="v")
-    assert digest(path) == before
-    mean = {"mean": (("model", "feature"), np.ones((1, 3)))}
-    write_representations(path, make("a", (3,)).assign_coords(mean), modality="w")
-    append_models(path, make("b", (3,)).assign_coords(mean), modality="w")
-    mean = {"mean": (("model", "feature"), np.ones((1, 4)))}
-    with pytest.raises(SchemaError, match=r"'mean'.*cannot grow"):
-        append_models(path, make("c", (4,)).assign_coords(mean), modality="w")
-
-
-def test_scalar_coordinates_must_agree(path: Path) -> None:
-    write_representations(path, make().assign_coords(dataset="THINGS", at=1.0), modality="v")
-    for coords in ({"dataset": "NSD", "at": 1.0}, {"dataset": "THINGS", "at": 2.0}):
-        with pytest.raises(SchemaError, match="contradicts that of the store at its one value"):
-            append_models(path, new_model(**coords), modality="v")
-    append_models(path, new_model(dataset="THINGS", at=1.0), modality="v")
-
-
-def test_append_to_a_sharded_array_of_others(path: Path) -> None:
-    create_store(path)
-    encoding = {"representation": {"chunks": (1, 2, 4), "shards": (1, 4, 4)}}
-    reps = make().chunk({"model": 1, "stimulus": 4})
-    storable(reps.to_dataset()).to_zarr(
-        path, group="v", mode="a", encoding=encoding, consolidated=False
-    )
-    append_models(path, make("c", (6,)).chunk(stimulus=3), modality="v")
-    xr.testing.assert_equal(open_representations(path, "v"), make("abc", (3, 4, 6)))
-    assert open_representations(path, "v").attrs["modality"] == "v"
-
-
-def test_append_rewrites_no_earlier_chunk(filled: Path) -> None:
-    chunk = filled / "vision/representation/c/0/0/0"
-    before = chunk.stat().st_ino
-    append_models(filled, make("c", (6,)), modality="vision")
-    assert chunk.stat().st_ino == before
-
-
-def test_append_without_links(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    really = os.link
-
-    def no_links(source: str, target: str) -> None:
-        if Path(source).is_relative_to(filled):
-            raise OSError("not on this file system")
-        really(source, target)
-
-    monkeypatch.setattr(os, "link", no_links)
-    append_models(filled, make("c", (6,)), modality="vision")
-    xr.testing.assert_equal(open_representations(filled, "vision"), make("abc", (3, 4, 6)))
-
-
-def test_append_keeps_what_else_is_in_the_group(filled: Path) -> None:
-    thumbs = xr.Dataset({"thumbnail": ("stimulus", np.arange(5))}, attrs={"by": "us"})
-    thumbs.to_zarr(filled, group="vision", mode="a", consolidated=False)
-    thumbs.to_zarr(filled, group="vision/more", mode="a", consolidated=False)
-    append_models(filled, make("c", (6,)), modality="vision")
-    tree = open_store(filled)
-    assert tree["vision/thumbnail"].values.tolist() == tree["vision/more/thumbnail"].values.tolist()
-    assert tree["vision"].attrs == {"by": "us"}
-    xr.Dataset({"loss": ("model", np.arange(3))}).to_zarr(
-        filled, group="vision", mode="a", consolidated=False
-    )
-    with pytest.raises(SchemaError, match="'loss'"):
-        append_models(filled, make("d", (6,)), modality="vision")
-
-
-def test_append_to_stores_of_others(path: Path) -> None:
-    create_store(path)
-    plain = make().assign_coords(caption=("stimulus", list("abcde")))
-    for name, model_chunk in (("mixed", 2), ("apart", 1)):
-        encoding = {"representation": {"chunks": (model_chunk, 2, 4)}}
-        storable(plain.to_dataset()).to_zarr(
-            path, group=name, mode="a", encoding=encoding, consolidated=False
-        )
-    new = make("c", (4,)).assign_coords(caption=("stimulus", list("abcde")))
-    with pytest.raises(SchemaError, match="mix models"):
-        append_models(path, new, modality="mixed")
-    append_models(path, new, modality="apart")
-    assert open_representations(path, "apart").sizes["model"] == 3
-    assert open_representations(path, "mixed").sizes["model"] == 2
-
-
-# trees
-
-
-def study() -> xr.DataTree:
-    models = np.array(["a", "b"], object)
-    grid = xr.Dataset(
-        {
-            "alignment": (("model_a", "model_b"), [[0.1, np.nan], [0.3, 0.4]], {"units": "1"}),
-            "count": ("model_a", np.array([0, 7])),
-            "passed": ("model_b", [True, False]),
-            "word": ("model_a", np.array(["é", ""], object)),
-        },
-        coords={"model_a": models, "model_b": models, "family": ("model_a", np.array(["x", "y"]))},
-        attrs={
-            "k": np.int64(10),
-            "sizes": (1, 2),
-            "none": None,
-            "ok": np.bool_(True),
-            "l": [1, "a"],
-        },
-    )
-    bins = xr.Dataset({"rsa": ("bin", da.arange(5, chunks=((1, 3, 1),)) / 2)}, {"bin": range(5)})
-    return xr.DataTree.from_dict(
-        {
-            "/": xr.Dataset(attrs={"title": "t"}),
-            "/pairs": grid,
-            "/pairs/bins": bins,
-            "/empty": xr.Dataset(),
-        }
-    )
-
-
-def test_study_round_trip(path: Path) -> None:
-    tree = study()
-    write_study(path, tree)
-    opened = open_store(path)
-    assert opened["pairs/alignment"].chunks is not None
-    xr.testing.assert_equal(opened.load(), tree.compute())
-    assert opened["pairs"].attrs == {
-        "k": 10,
-        "sizes": [1, 2],
-        "none": None,
-        "ok": True,
-        "l": [1, "a"],
-    }
-    assert opened["pairs/alignment"].attrs == {"units": "1"}
-    assert opened.attrs == {"title": "t"}
-    assert opened["pairs/passed"].dtype == bool
-    assert opened["pairs/count"].dtype == np.int64
-    assert tree["pairs"].attrs["sizes"] == (1, 2)
-
-
-def test_a_study_that_was_opened_is_saved_again(path: Path, tmp_path: Path) -> None:
-    write_study(path, study())
-    part = open_store(path).isel(model_a=[1], missing_dims="ignore")
-    write_study(tmp_path / "again.zarr", part)
-    xr.testing.assert_equal(open_store(tmp_path / "again.zarr").load(), part.load())
-    write_study(path, open_store(path), overwrite=True)
-    xr.testing.assert_equal(open_store(path).load(), study().compute())
-
-
-def test_study_needs_a_fresh_path(path: Path) -> None:
-    write_study(path, study())
-    before = digest(path)
-    with pytest.raises(FileExistsError, match="overwrite=True"):
-        write_study(path, study())
-    bad = study()
-    bad["pairs"] = bad["pairs"].to_dataset().assign(gap=("model_a", np.array(["x", None], object)))
-    with pytest.raises(SchemaError, match=r"/pairs: 'gap' is text and is missing for model_a 'b'"):
-        write_study(path, bad, overwrite=True)
-    with pytest.raises(TypeError, match=r"DataTree\.from_dict"):
-        write_study(path, xr.Dataset(), overwrite=True)  # type: ignore[arg-type]
-    assert digest(path) == before
-
-
-def test_scalar_and_lazy_text_in_a_study(path: Path) -> None:
-    words = da.from_array(np.array(["a", "bb"], object), chunks=1)
-    tree = xr.DataTree(xr.Dataset({"words": ("x", words), "best": "net", "p": np.float32(0.5)}))
-    write_study(path, tree)
-    opened = open_store(path).load()
-    assert opened["words"].values.tolist() == ["a", "bb"]
-    assert opened["best"].item() == "net"
-    assert opened["p"].dtype == np.float32
 
 
 def test_open_store_shows_all_modalities(filled: Path) -> None:

@@ -12,7 +12,17 @@ import xarray as xr
 from PIL import Image
 
 import xconverge as xc
-from tests.extracting import LABELS, SHORT, check, example, killed, photos, pixels_of, reading, same
+from tests.examples.extracting import (
+    LABELS,
+    SHORT,
+    check,
+    example,
+    killed,
+    photos,
+    pixels_of,
+    reading,
+    same,
+)
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

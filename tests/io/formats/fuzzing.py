@@ -1,4 +1,6 @@
-"""Damaged files for every reader: ``python -P tests/fuzzing.py --count 20000 csv parquet``.
+"""Damaged files for every reader.
+
+``python -P tests/io/formats/fuzzing.py --count 20000 csv parquet`` tries two of them for long.
 
 Each good file of the table `GOOD` is damaged in many ways and read, in a process of its own, with
 little memory and a time limit. What a reader may do is return a representation set, or raise one of
@@ -69,7 +71,7 @@ def _npz(folder: Path) -> Good:
 
 def _our_npz(folder: Path) -> Good:
     reps = xc.stack_models({"a": X, "b": X[:, :2]}, stimuli=IDS).assign_attrs(note={"ü": [1]})
-    xc.write_npz(folder / "m.npz", reps)
+    xc.io.write_npz(folder / "m.npz", reps)
     return Good(folder / "m.npz", folder / "m.npz", {})
 
 
@@ -206,7 +208,7 @@ def _maps(folder: Path) -> Good:
 def _our_netcdf(folder: Path) -> Good:
     reps = xc.stack_models({"a": X, "b": X[:, :2]}, stimuli=IDS).assign_attrs(note={"ü": [1]})
     reps = reps.assign_coords(day=("stimulus", np.arange(4).astype("M8[D]").astype("M8[ns]")))
-    xc.write_netcdf(folder / "m.nc", reps)
+    xc.io.write_netcdf(folder / "m.nc", reps)
     return Good(folder / "m.nc", folder / "m.nc", {})
 
 
@@ -261,10 +263,10 @@ GOOD: dict[str, tuple[str, Callable[[Path], Good]]] = {
 }
 if find_spec("rsatoolbox") is not None:
     GOOD |= {
-        "rsatoolbox": ("rsatoolbox", _rsatoolbox(xc.to_rsatoolbox_dataset)),
+        "rsatoolbox": ("rsatoolbox", _rsatoolbox(xc.io.to_rsatoolbox_dataset)),
         "rsatoolbox-rdms": (
             "rsatoolbox-rdms",
-            _rsatoolbox(lambda reps: xc.to_rsatoolbox_rdms(xc.rdm(reps, "euclidean"))),
+            _rsatoolbox(lambda reps: xc.io.to_rsatoolbox_rdms(xc.rdm(reps, "euclidean"))),
         ),
     }
 if find_spec("torch") is not None:

@@ -17,7 +17,7 @@ from PIL import Image
 
 import xconverge as xc
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SIZE = 20
 LABELS = sorted([*(f"photo {i:02d}" for i in range(20)), "deep/er/é 猫.v2", "deep/photo 00"])
 SHORT = ["--size", str(SIZE), "--batch", "4"]

@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 
 import xconverge as xc
-from tests.extracting import LABELS, SHORT, check, example, killed, photos, pixels_of, reading, same
+from tests.examples.extracting import (
+    LABELS,
+    SHORT,
+    check,
+    example,
+    killed,
+    photos,
+    pixels_of,
+    reading,
+    same,
+)
 
 torch = pytest.importorskip("torch")
 nn = torch.nn

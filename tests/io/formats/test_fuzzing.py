@@ -1,4 +1,4 @@
-"""Readers on damaged files: the documented errors and nothing else, see ``tests/fuzzing.py``."""
+"""Readers on damaged files: the documented errors and nothing else, see ``fuzzing.py``."""
 
 import json
 import subprocess

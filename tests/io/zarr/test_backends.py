@@ -22,20 +22,22 @@ from xconverge import (
     create_store,
     dispersion,
     neighbor_graph,
-    open_neighbors,
-    open_rdms,
     open_representations,
     open_store,
     rdm,
     stack_models,
     validate_store,
-    write_neighbors,
-    write_rdms,
     write_representations,
     write_study,
 )
-from xconverge.io.store import modalities
-from xconverge.io.zarr.backends import Bucket, place_of
+from xconverge.io import (
+    modalities,
+    open_neighbors,
+    open_rdms,
+    write_neighbors,
+    write_rdms,
+)
+from xconverge.io.zarr.backends import ObjectStoreBackend, backend_of
 
 KEY, SECRET = "AKIAXCONVERGETEST", "never-to-be-written-anywhere"
 STIMULI = ["cat", "é", "猫"]
@@ -119,16 +121,16 @@ def test_everything_that_a_folder_can(bucket: tuple[str, dict[str, Any] | None])
 def test_bad_input_leaves_nothing(bucket: tuple[str, dict[str, Any] | None]) -> None:
     url, options = bucket
     write_representations(url, make(), storage_options=options)
-    place = place_of(url, options)
-    assert isinstance(place, Bucket)
-    before = place.keys()
+    backend = backend_of(url, options)
+    assert isinstance(backend, ObjectStoreBackend)
+    before = backend.keys()
     bad = make("cd").copy()
     bad[0, 1, 2] = np.inf
     with pytest.raises(SchemaError, match="infinity: model 'c', stimulus 'é'"):
         append_models(url, bad, storage_options=options)
     with pytest.raises(SchemaError, match="infinity"):
         write_representations(url, bad, overwrite=True, storage_options=options)
-    assert place.keys() == before
+    assert backend.keys() == before
     xr.testing.assert_identical(
         open_representations(url, "vision", storage_options=options).compute(), make()
     )
@@ -137,18 +139,18 @@ def test_bad_input_leaves_nothing(bucket: tuple[str, dict[str, Any] | None]) -> 
 def test_damage_is_told(bucket: tuple[str, dict[str, Any] | None]) -> None:
     url, options = bucket
     write_representations(url, make(), storage_options=options)
-    place = place_of(url, options)
-    assert isinstance(place, Bucket)
-    keys = [key for key in place.keys() if "/c/" in key]  # noqa: SIM118
+    backend = backend_of(url, options)
+    assert isinstance(backend, ObjectStoreBackend)
+    keys = [key for key in backend.keys() if "/c/" in key]  # noqa: SIM118
     for key in keys if options is None else keys[::3]:
-        whole = place.read(key).tobytes()
+        whole = backend.read(key).tobytes()
         for damaged in (whole[:-1], bytes([whole[0] ^ 1]) + whole[1:], None):
-            place.remove(key) if damaged is None else place.put(key, damaged)
+            backend.remove(key) if damaged is None else backend.put(key, damaged)
             with pytest.raises(DamagedStoreError):
                 open_representations(url, "vision", storage_options=options).compute()
             with pytest.raises(SchemaError):
                 validate_store(url, deep=True, storage_options=options)
-        place.put(key, whole)
+        backend.put(key, whole)
     validate_store(url, deep=True, storage_options=options)
 
 
@@ -172,15 +174,15 @@ def test_credentials_are_written_nowhere(
         texts.append(str(locked.value))
         reps = open_representations(url, "vision", storage_options=s3)
         texts += [repr(reps), str(reps.attrs), str(reps.encoding), reps._repr_html_()]
-        place = place_of(url, s3)
-        assert isinstance(place, Bucket)
-        texts += [str(place), repr(place)]
+        backend = backend_of(url, s3)
+        assert isinstance(backend, ObjectStoreBackend)
+        texts += [str(backend), repr(backend)]
         for wrong in ("s3://nowhere/study.zarr", f"s3://{KEY}:{SECRET}@secrets/none.zarr"):
             with pytest.raises((OSError, ValueError)) as missing:
                 open_representations(wrong, "vision", storage_options=s3)
             texts.append(str(missing.value))
-    keys = place.keys()
-    written = [place.read(key).tobytes().decode("latin-1") for key in keys]
+    keys = backend.keys()
+    written = [backend.read(key).tobytes().decode("latin-1") for key in keys]
     local = tmp_path / "copy.zarr"
     write_representations(local, reps, modality="vision")
     written += [f.read_bytes().decode("latin-1") for f in local.rglob("*") if f.is_file()]

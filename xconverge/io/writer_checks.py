@@ -1,4 +1,4 @@
-"""What a ModelWriter is given, checked and in one form."""
+"""What a ModelWriter is given, in one form, and whether it fits what is there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from xconverge.io.zarr.chunks_on_disk import is_finite
 from xconverge.io.zarr.encoding import DIMS, NAME
+from xconverge.io.zarr.incomplete import IncompleteModel
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import check_labels, check_text
 from xconverge.labels.joins import join_labels
@@ -103,11 +105,13 @@ def check_same_labels(there: xr.DataArray, given: xr.DataArray) -> None:
     """Both have the same stimuli, in any order."""
     names = ("the store", "stimuli")
     there = xr.DataArray(np.zeros(there.size), {"stimulus": there["stimulus"]}, ("stimulus",))
-    join_labels(there, given, "stimulus", "exact", names)
+    cure = "Give the labels of the store, in any order, or write another modality"
+    join_labels(there, given, "stimulus", "exact", names, cure)
 
 
 def numbers(batch: Any, who: str) -> Array:
     """A batch as a NumPy array; torch tensors come from any device, bfloat16 as float32."""
+    # torch is not imported for this; NumPy has no bfloat16, and float32 keeps all of its digits
     if hasattr(batch, "detach") and hasattr(batch, "cpu"):
         batch = batch.detach().cpu()
         if "bfloat16" in str(batch.dtype):
@@ -121,7 +125,7 @@ def numbers(batch: Any, who: str) -> Array:
     return values
 
 
-def check_rows(stored: Array, values: Array, labels: pd.Index, who: str) -> None:
+def _check_rows(stored: Array, values: Array, labels: pd.Index, who: str) -> None:
     """Rows are finite, or NaN throughout."""
     nan = np.isnan(stored)
     for what, rows in (
@@ -135,3 +139,76 @@ def check_rows(stored: Array, values: Array, labels: pd.Index, who: str) -> None
                 f"{who} has {what}: stimulus {where}. A stimulus that the model cannot represent "
                 "is a row of NaN only"
             )
+
+
+def check_modality(existing: xr.DataArray, where: str) -> None:
+    """Features of a model can be written into the modality."""
+    if set(existing.dims) != set(DIMS):
+        raise SchemaError(
+            f"{where} has the dims {list(existing.dims)}; ModelWriter writes "
+            "(stimulus, feature). Use append_models"
+        )
+    if existing.attrs.get("space"):
+        raise SchemaError(
+            f"{where} holds coordinates of a shared space, which new features are not; choose "
+            "another modality"
+        )
+
+
+def check_complete(existing: xr.DataArray, asked: Asked) -> None:
+    """The model that is there is the one that is asked for."""
+    check_same_labels(existing["stimulus"], asked.labels)
+    there = existing.sel(model=asked.model)
+    width = int(there.coords.get("n_features", there.sizes["feature"]))
+    if width != asked.n_features:
+        raise SchemaError(
+            f"model {asked.model!r} is complete and has {width} features, not "
+            f"{asked.n_features}; give the new one another name"
+        )
+    other = {name: there.coords[name].item() for name in asked.coords if name in there.coords}
+    if other != asked.coords:
+        raise SchemaError(
+            f"model {asked.model!r} is complete and has the coordinates {other}, not "
+            f"{asked.coords}; give the new one another name"
+        )
+
+
+def check_incomplete(incomplete: IncompleteModel, asked: Asked) -> None:
+    """The model that an earlier start began is the one that is asked for."""
+    for what, was, now in (
+        ("n_features", incomplete.n_features, asked.n_features),
+        ("coords", dict(incomplete.coords), dict(asked.coords)),
+    ):
+        if was != now:
+            raise SchemaError(
+                f"model {asked.model!r} was begun with {what} {was!r}, not {now!r}; go on with "
+                "that, or drop what was written by restart=True"
+            )
+
+
+def stored_rows(
+    values: Array, asked: Asked, dtype: np.dtype[Any] | None, labels: pd.Index
+) -> Array:
+    """A batch in the dtype of the store, where that is known; its shape and numbers are good."""
+    who = f"model {asked.model!r}"
+    shape = (len(labels), asked.n_features)
+    if values.shape != shape:
+        raise SchemaError(
+            f"{who}: the batch has the shape {values.shape}, and {shape} was needed "
+            "(stimuli of this batch, n_features)"
+        )
+    if dtype is None:
+        return values
+    rounds = values.dtype.kind == "f" and not np.can_cast(values.dtype, dtype)
+    if rounds and asked.dtype is None:
+        raise SchemaError(
+            f"{who}: the batch is {values.dtype} and is stored as {dtype.name}, which would "
+            f"lose digits; if they may go, give ModelWriter dtype={dtype.name!r}, or for a new "
+            f"modality dtype={values.dtype.name!r}"
+        )
+    with np.errstate(over="ignore"):
+        stored = values.astype(dtype, copy=False)
+    # one fast pass for good batches; what it cannot vouch for is looked at row by row
+    if not is_finite(stored):
+        _check_rows(stored, values, labels, who)
+    return stored

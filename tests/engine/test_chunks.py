@@ -26,9 +26,9 @@ def test_chunks_are_even_and_hold_one_model_and_all_features() -> None:
 
 
 def test_extra_dims_and_order_are_kept() -> None:
-    reps = lazy((3, 100, 2, 8), ("layer", "feature", "model", "item"))
-    chunks = recommend_chunks(reps, stimulus="item")
-    assert list(chunks.items()) == [("layer", 1), ("feature", 100), ("model", 1), ("item", 8)]
+    reps = lazy((3, 100, 2, 8), ("layer", "feature", "model", "stimulus"))
+    chunks = recommend_chunks(reps)
+    assert list(chunks.items()) == [("layer", 1), ("feature", 100), ("model", 1), ("stimulus", 8)]
 
 
 @pytest.mark.parametrize("memory", [1, 4096, 10_000, 2**20, None])

@@ -23,18 +23,15 @@ from xconverge import (
     alignment,
     append_models,
     neighbor_graph,
-    open_neighbors,
-    open_rdms,
     open_representations,
     open_store,
     rdm,
     stack_models,
     validate_store,
-    write_neighbors,
-    write_rdms,
     write_representations,
 )
 from xconverge.cli.main import main
+from xconverge.io import open_neighbors, open_rdms, write_neighbors, write_rdms
 from xconverge.labels.messages import SchemaError
 
 STIMULI = [f"s{i} 猫" for i in range(10)]
@@ -203,15 +200,15 @@ def test_rows_that_wait_are_checked_too(path: Path) -> None:
 def test_a_commit_that_was_interrupted_is_carried_out(
     path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int
 ) -> None:
-    from xconverge.io.zarr.backends import Folder
+    from xconverge.io.zarr.backends import FolderBackend
     from xconverge.io.zarr.journal import COMMIT
 
     third = stack_models({"c": np.ones((10, 7))}, stimuli=STIMULI, modality="vision")
     third = third.assign_coords(caption=("stimulus", [f"é {s}" for s in STIMULI]), family="net")
-    put = Folder.put
+    put = FolderBackend.put
     count = 0
 
-    def dying(self: Folder, key: str, *buffers: Any) -> None:
+    def dying(self: FolderBackend, key: str, *buffers: Any) -> None:
         nonlocal count
         if self.path.name == "vision":
             count += 1
@@ -220,7 +217,7 @@ def test_a_commit_that_was_interrupted_is_carried_out(
         put(self, key, *buffers)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Folder, "put", dying)
+        patch.setattr(FolderBackend, "put", dying)
         with contextlib.suppress(KeyboardInterrupt):
             append_models(path, third)
     if stop_after % 2:
@@ -327,12 +324,12 @@ def test_no_space_at_any_write_loses_nothing(
 ) -> None:
     """The same without the right to mount: the disk is full in the middle of the n-th write."""
     from xconverge.io.zarr import pending_rows as parts
-    from xconverge.io.zarr.backends import Folder
+    from xconverge.io.zarr.backends import FolderBackend
 
     path = tmp_path / "study.zarr"
     values = np.arange(30, dtype="f4").reshape(10, 3)
     ids = STIMULI
-    put, write_rows = Folder.put, parts._write
+    put, write_rows = FolderBackend.put, parts._write
     count = 0
 
     def full() -> None:
@@ -341,7 +338,7 @@ def test_no_space_at_any_write_loses_nothing(
         if count == fails_at + 1:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    def putting(self: Folder, key: str, *buffers: Any) -> None:
+    def putting(self: FolderBackend, key: str, *buffers: Any) -> None:
         full()
         put(self, key, *buffers)
 
@@ -361,7 +358,7 @@ def test_no_space_at_any_write_loses_nothing(
                 w.write([ids[i] for i in part], values[part])
 
     with monkeypatch.context() as patch:
-        patch.setattr(Folder, "put", putting)
+        patch.setattr(FolderBackend, "put", putting)
         patch.setattr(parts, "_write", writing)
         if fails_at < WRITES:
             with pytest.raises(OSError, match="space"):
@@ -383,9 +380,9 @@ def test_checksums_are_those_that_zarr_checks(path: Path) -> None:
 
 
 def test_the_table_of_faults_names_tests_that_exist() -> None:
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     page = (root / "docs" / "faults.md").read_text("utf-8")
-    tests = "".join(file.read_text("utf-8") for file in (root / "tests").glob("test_*.py"))
+    tests = "".join(file.read_text("utf-8") for file in (root / "tests").rglob("test_*.py"))
     named = set(re.findall(r"`(test_\w+)`", page))
     assert len(named) > 20
     assert [name for name in sorted(named) if f"def {name}(" not in tests] == []

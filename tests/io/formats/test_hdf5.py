@@ -1,4 +1,4 @@
-"""Damaged and hostile files of HDF5 and netCDF; ``tests/fuzzing.py`` damages them by chance."""
+"""Damaged and hostile files of HDF5 and netCDF; ``fuzzing.py`` damages them by chance."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ import pytest
 
 import xconverge as xc
 from tests.helpers import make_reps
-from tests.test_interop_labelled import DATA, assembly
+from tests.io.formats.sets import DATA, assembly
 from xconverge.io.formats import _hdf5
 
 h5py = pytest.importorskip("h5py")
@@ -33,7 +33,7 @@ def test_damage_that_makes_the_c_library_hang(tmp_path, monkeypatch):
     damaged[2304] = 18
     (tmp_path / "d.nc").write_bytes(damaged)
     start = time.monotonic()
-    said = outcome(xc.read_brainio, tmp_path / "d.nc")
+    said = outcome(xc.io.read_brainio, tmp_path / "d.nc")
     assert time.monotonic() - start < 60
     assert "damaged" in said
 
@@ -100,13 +100,13 @@ def hdf5_of_every_kind(folder):
     pytest.importorskip("rsatoolbox")
     reps = make_reps(1, 4, 3)
     assembly(repeats=1).rename("data").to_netcdf(folder / "a.nc", engine="h5netcdf")
-    yield xc.read_brainio, folder / "a.nc"
-    yield xc.read_allen, folder / "a.nc"
-    yield xc.read_netcdf, xc.write_netcdf(folder / "r.nc", reps)
-    xc.to_rsatoolbox_dataset(reps).save(folder / "d.h5")
-    yield xc.read_rsatoolbox_dataset, folder / "d.h5"
-    xc.to_rsatoolbox_rdms(xc.rdm(reps)).save(folder / "r.h5")
-    yield xc.read_rsatoolbox_rdms, folder / "r.h5"
+    yield xc.io.read_brainio, folder / "a.nc"
+    yield xc.io.read_allen, folder / "a.nc"
+    yield xc.io.read_netcdf, xc.io.write_netcdf(folder / "r.nc", reps)
+    xc.io.to_rsatoolbox_dataset(reps).save(folder / "d.h5")
+    yield xc.io.read_rsatoolbox_dataset, folder / "d.h5"
+    xc.io.to_rsatoolbox_rdms(xc.rdm(reps)).save(folder / "r.h5")
+    yield xc.io.read_rsatoolbox_rdms, folder / "r.h5"
     for name, options in (("features.hdf5", {}), ("features.mat", {"userblock_size": 512})):
         things = folder / name.replace(".", "_")
         things.mkdir()
@@ -116,7 +116,7 @@ def hdf5_of_every_kind(folder):
         if options:
             with (things / name).open("r+b") as raw:
                 raw.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
-        yield xc.read_thingsvision, things
+        yield xc.io.read_thingsvision, things
 
 
 def test_every_file_of_hdf5_is_read_by_another_process_first(tmp_path, monkeypatch):
@@ -133,8 +133,8 @@ def test_every_file_of_hdf5_is_read_by_another_process_first(tmp_path, monkeypat
 @pytest.mark.parametrize(
     "read",
     [
-        xc.read_brainio, xc.read_netcdf, xc.read_allen,
-        xc.read_rsatoolbox_dataset, xc.read_rsatoolbox_rdms,
+        xc.io.read_brainio, xc.io.read_netcdf, xc.io.read_allen,
+        xc.io.read_rsatoolbox_dataset, xc.io.read_rsatoolbox_rdms,
     ],
 )  # fmt: skip
 def test_files_that_are_something_else(tmp_path, read):
@@ -153,12 +153,12 @@ def test_what_to_install_is_said(tmp_path, monkeypatch):
     path = DATA / "assy_test_TestMe.nc"
     monkeypatch.setitem(sys.modules, "h5netcdf", None)
     with pytest.raises(ImportError, match=r"needs h5netcdf.*pip install 'xconverge\[interop\]'"):
-        xc.read_brainio(path)
+        xc.io.read_brainio(path)
     with pytest.raises(ImportError, match="h5netcdf"):
-        xc.write_netcdf(tmp_path / "r.nc", make_reps(2, 3, 2))
+        xc.io.write_netcdf(tmp_path / "r.nc", make_reps(2, 3, 2))
     monkeypatch.setitem(sys.modules, "rsatoolbox.rdm", None)
     with pytest.raises(ImportError, match="pip install rsatoolbox"):
-        xc.to_rsatoolbox_rdms(xc.rdm(make_reps(2, 4, 3)))
+        xc.io.to_rsatoolbox_rdms(xc.rdm(make_reps(2, 4, 3)))
 
 
 @pytest.mark.parametrize("damage", ["length", "dims"])
@@ -174,7 +174,7 @@ def test_damage_of_netcdf_3(tmp_path, damage):
         content = content[: at + 4] + content[at : at + 4] + content[at + 8 :]
     path.write_bytes(content)
     tracemalloc.start()
-    said = outcome(xc.read_brainio, path)
+    said = outcome(xc.io.read_brainio, path)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 5e7

@@ -1,6 +1,5 @@
-"""BrainIO assemblies and AllenSDK counts: presentations, neuroids, regions, repetitions."""
+"""BrainIO assemblies: presentations, neuroids, regions, repetitions."""
 
-from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -12,44 +11,18 @@ from hypothesis import strategies as st
 
 import xconverge as xc
 from tests.helpers import no_compute, shuffled
+from tests.io.formats.sets import DATA, assembly
 from xconverge.io.formats._presentations import trial_means
 
 h5py = pytest.importorskip("h5py")
 pytest.importorskip("h5netcdf")
 
-DATA = Path(__file__).parent / "data" / "brainio"
-SHARED = Path(__file__).parents[2] / "shared" / "data" / "brainio"
+SHARED = Path(__file__).parents[4] / "shared" / "data" / "brainio"
 FILES = {
     "assy_test_TestMe": ("data", "stimulus_id", "mean"),
     "assy_test_package_assembly": ("__xarray_dataarray_variable__", "image_id", "error"),
     "alexnet-probabilities": ("__xarray_dataarray_variable__", "image_id", "error"),
 }
-
-
-def assembly(seed=0, n_stimuli=5, repeats=3, n_neuroids=4, regions=("V4", "IT")):
-    """Presentations in random order, each stimulus ``repeats`` times, with metadata."""
-    rng = np.random.default_rng(seed)
-    shown = rng.permutation(np.repeat(np.arange(n_stimuli), repeats))
-    seen: dict = defaultdict(int)
-    number = []
-    for s in shown:
-        number.append(seen[s])
-        seen[s] += 1
-    return xr.DataArray(
-        rng.standard_normal((len(shown), n_neuroids)),
-        dims=("presentation", "neuroid"),
-        coords={
-            "stimulus_id": ("presentation", [f"bild_ü{s}" for s in shown]),
-            "category": ("presentation", [f"c{s % 2}" for s in shown]),
-            "trial": ("presentation", np.arange(len(shown))),
-            "repetition": ("presentation", number),
-            "neuroid_id": ("neuroid", [f"n{i}" for i in range(n_neuroids)]),
-            "region": ("neuroid", [regions[i % len(regions)] for i in range(n_neuroids)]),
-            "animal": ("neuroid", ["monkey"] * n_neuroids),
-            "depth": ("neuroid", np.arange(n_neuroids) * 10),
-        },
-        attrs={"identifier": "dicarlo.Test"},
-    )
 
 
 def plain_means(array, key="stimulus_id"):
@@ -71,7 +44,7 @@ def plain_means(array, key="stimulus_id"):
 @pytest.mark.parametrize("name", FILES)
 def test_real_files_are_what_a_plain_reading_gives(name):
     variable, key, repetitions = FILES[name]
-    reps = xc.read_brainio(DATA / f"{name}.nc", repetitions=repetitions)
+    reps = xc.io.read_brainio(DATA / f"{name}.nc", repetitions=repetitions)
     assert reps.name == "representation"
     assert reps.dims[:3] == ("model", "stimulus", "feature")
     assert reps.model.values.tolist() == [name]
@@ -86,7 +59,7 @@ def test_real_files_are_what_a_plain_reading_gives(name):
 
 
 def test_what_becomes_what_in_the_real_files(tmp_path):
-    reps = xc.read_brainio(DATA / "assy_test_package_assembly.nc", modality="brain")
+    reps = xc.io.read_brainio(DATA / "assy_test_package_assembly.nc", modality="brain")
     assert dict(reps.sizes) == {"model": 1, "stimulus": 6, "feature": 3, "time_bin": 1}
     assert reps.time_bin.values.tolist() == ["0-10"]
     assert reps.time_bin_end.values.tolist() == [10]
@@ -95,7 +68,7 @@ def test_what_becomes_what_in_the_real_files(tmp_path):
     assert reps.image_type.values.tolist() == ["foo"] * 6
     xc.write_representations(tmp_path / "s.zarr", reps)
     xr.testing.assert_identical(xc.open_representations(tmp_path / "s.zarr", "brain").load(), reps)
-    choices = xc.read_brainio(DATA / "alexnet-probabilities.nc", model="alexnet")
+    choices = xc.io.read_brainio(DATA / "alexnet-probabilities.nc", model="alexnet")
     assert dict(choices.sizes) == {"model": 1, "stimulus": 240, "feature": 24}
     assert choices.choice_.values[-1] == "zebra"
     assert choices.dtype == np.float32
@@ -104,8 +77,8 @@ def test_what_becomes_what_in_the_real_files(tmp_path):
 def test_the_real_file_with_repetitions():
     path = DATA / "assy_test_TestMe.nc"
     with pytest.raises(xc.SchemaError, match=r"2 of 4 stimuli.*n0 \(2 times\).*'mean'.*'keep'"):
-        xc.read_brainio(path)
-    kept = xc.read_brainio(path, repetitions="keep")
+        xc.io.read_brainio(path)
+    kept = xc.io.read_brainio(path, repetitions="keep")
     # `repetition` is 1 for both presentations of n0: order of appearance numbers them
     assert kept.repetition.values.tolist() == [0, 1]
     assert kept.sel(stimulus="n0", repetition=1).values.tolist() == [[10, 11, 12]]
@@ -124,7 +97,7 @@ def test_means_are_those_of_loops(lazy):
     array = assembly()
     array.values[2, 1] = array.values[7, 0] = np.nan
     expected = plain_means(array)
-    reps = xc.from_brainio(
+    reps = xc.io.from_brainio(
         array.chunk(presentation=4, neuroid=3) if lazy else array, repetitions="mean"
     )
     assert (reps.chunks is not None) == lazy
@@ -145,12 +118,12 @@ def test_the_order_of_presentations_changes_no_digit(seed):
     array = assembly()
     array.values[3, 2] = np.nan
     other = shuffled(array, seed, "presentation")
-    one = xc.from_brainio(array, repetitions="mean")
-    two = xc.from_brainio(other, repetitions="mean")
+    one = xc.io.from_brainio(array, repetitions="mean")
+    two = xc.io.from_brainio(other, repetitions="mean")
     xr.testing.assert_identical(two.sel(stimulus=one.stimulus), one)
     whole = array.fillna(0.0)
-    one = xc.from_brainio(whole, repetitions="keep")
-    two = xc.from_brainio(shuffled(whole, seed, "presentation"), repetitions="keep")
+    one = xc.io.from_brainio(whole, repetitions="keep")
+    two = xc.io.from_brainio(shuffled(whole, seed, "presentation"), repetitions="keep")
     xr.testing.assert_identical(two.sel(stimulus=one.stimulus), one)
 
 
@@ -175,7 +148,7 @@ def test_trial_means_against_a_loop(codes, data):
 
 def test_kept_repetitions_go_by_their_number():
     array = assembly()
-    kept = xc.from_brainio(array, repetitions="keep", model="m")
+    kept = xc.io.from_brainio(array, repetitions="keep", model="m")
     assert kept.dims == ("model", "stimulus", "feature", "repetition")
     for p in range(array.sizes["presentation"]):
         one = array.isel(presentation=p)
@@ -190,27 +163,27 @@ def test_nothing_is_computed_of_a_lazy_assembly():
     array = assembly().chunk(presentation=4, neuroid=2)
     with no_compute():
         for repetitions in ("mean", "keep"):
-            reps = xc.from_brainio(array, repetitions=repetitions, by="region")
-    expected = xc.from_brainio(array.compute(), repetitions="keep", by="region")
+            reps = xc.io.from_brainio(array, repetitions=repetitions, by="region")
+    expected = xc.io.from_brainio(array.compute(), repetitions="keep", by="region")
     xr.testing.assert_identical(reps.compute(), expected)
 
 
 def test_a_faulty_row_of_a_lazy_assembly_is_said_when_it_is_read():
     array = assembly(repeats=1)
     array.values[0, 0] = np.nan
-    reps = xc.from_brainio(array.chunk(presentation=2), model="m")
+    reps = xc.io.from_brainio(array.chunk(presentation=2), model="m")
     with pytest.raises(xc.SchemaError, match="NaN inside a row"):
         xc.validate(reps)
 
 
 def test_regions_and_models_by_coordinate(tmp_path):
     array = assembly(n_neuroids=5, repeats=1)
-    only = xc.from_brainio(array, region="IT")
+    only = xc.io.from_brainio(array, region="IT")
     assert only.model.values.tolist() == ["IT"]
     assert only.neuroid_id.values.tolist() == ["n1", "n3"]
-    both = xc.from_brainio(array, region=["IT", "V4"], model="both")
+    both = xc.io.from_brainio(array, region=["IT", "V4"], model="both")
     assert both.sizes["feature"] == 5
-    reps = xc.from_brainio(array, by="region", modality="brain")
+    reps = xc.io.from_brainio(array, by="region", modality="brain")
     assert reps.model.values.tolist() == ["V4", "IT"]
     assert reps.n_features.values.tolist() == [3, 2]
     assert reps.region.dims == reps.animal.dims == ("model",)
@@ -222,7 +195,7 @@ def test_regions_and_models_by_coordinate(tmp_path):
         np.testing.assert_array_equal(reps.sel(model=region).values[:, :width], expected)
     xc.write_representations(tmp_path / "s.zarr", reps)
     xr.testing.assert_identical(xc.open_representations(tmp_path / "s.zarr", "brain").load(), reps)
-    pairs = xc.from_brainio(array, by=["animal", "region"])
+    pairs = xc.io.from_brainio(array, by=["animal", "region"])
     assert pairs.model.values.tolist() == ["monkey/V4", "monkey/IT"]
     # measures take it as it is
     assert xc.rdm(reps).sizes == {"model": 2, "stimulus": 5, "stimulus_2": 5}
@@ -231,34 +204,36 @@ def test_regions_and_models_by_coordinate(tmp_path):
 def test_what_is_ambiguous_is_refused():
     array = assembly(repeats=1)
     with pytest.raises(xc.SchemaError, match=r"no region 'LIP'; it has 'IT', 'V4'"):
-        xc.from_brainio(array, region="LIP")
+        xc.io.from_brainio(array, region="LIP")
     with pytest.raises(xc.SchemaError, match=r"'region' on 'neuroid'; there is 'neuroid_id'"):
-        xc.from_brainio(array.drop_vars("region"), region="IT")
+        xc.io.from_brainio(array.drop_vars("region"), region="IT")
     with pytest.raises(xc.SchemaError, match=r"stimulus_id='…': there is 'category', 'trial'"):
-        xc.from_brainio(array.drop_vars("stimulus_id"))
+        xc.io.from_brainio(array.drop_vars("stimulus_id"))
     with pytest.raises(xc.SchemaError, match="no 'sex'.*there is 'stimulus_id'"):
-        xc.from_brainio(array, stimulus_id="sex")
+        xc.io.from_brainio(array, stimulus_id="sex")
     two = array.assign_coords(image_id=("presentation", list("abcde")))
     with pytest.raises(xc.SchemaError, match="both 'stimulus_id' and 'image_id', and they differ"):
-        xc.from_brainio(two)
-    assert xc.from_brainio(two, stimulus_id="image_id").stimulus.values.tolist() == list("abcde")
+        xc.io.from_brainio(two)
+    assert xc.io.from_brainio(two, stimulus_id="image_id").stimulus.values.tolist() == list("abcde")
     with pytest.raises(xc.SchemaError, match="dim 'presentation' and one of 'neuroid', 'choice'"):
-        xc.from_brainio(array.rename(neuroid="cell"))
+        xc.io.from_brainio(array.rename(neuroid="cell"))
     with pytest.raises(xc.SchemaError, match="name it with model="):
-        xc.from_brainio(array.drop_attrs())
+        xc.io.from_brainio(array.drop_attrs())
     with pytest.raises(ValueError, match="give one of them"):
-        xc.from_brainio(array, model="m", by="region")
+        xc.io.from_brainio(array, model="m", by="region")
     with pytest.raises(xc.SchemaError, match="by must name coordinates on 'neuroid'.*'sex'"):
-        xc.from_brainio(array, by="sex")
+        xc.io.from_brainio(array, by="sex")
     with pytest.raises(ValueError, match="repetitions='all'"):
-        xc.from_brainio(array, repetitions="all")
+        xc.io.from_brainio(array, repetitions="all")
     with pytest.raises(TypeError, match="DataArray or Dataset, got ndarray"):
-        xc.from_brainio(array.values)
+        xc.io.from_brainio(array.values)
     with pytest.raises(xc.SchemaError, match="'stimulus_id' has missing labels"):
-        xc.from_brainio(array.assign_coords(stimulus_id=("presentation", [1, 2, 3, 4, np.nan])))
+        xc.io.from_brainio(array.assign_coords(stimulus_id=("presentation", [1, 2, 3, 4, np.nan])))
     ids = np.array([1, "1", 1, "1", 1], dtype=object)
     with pytest.raises(xc.SchemaError, match="2 labels that are 1 as text"):
-        xc.from_brainio(array.assign_coords(stimulus_id=("presentation", ids)), repetitions="mean")
+        xc.io.from_brainio(
+            array.assign_coords(stimulus_id=("presentation", ids)), repetitions="mean"
+        )
 
 
 def test_neuroids_that_were_not_recorded():
@@ -266,18 +241,18 @@ def test_neuroids_that_were_not_recorded():
     gone = np.flatnonzero(array.stimulus_id.values == "bild_ü1")
     array.values[gone, 2] = np.nan
     with pytest.raises(xc.SchemaError, match=r"1 of 4 features: 'n2'; stimuli 'bild_ü1'"):
-        xc.from_brainio(array, repetitions="mean")
+        xc.io.from_brainio(array, repetitions="mean")
     with pytest.raises(xc.SchemaError, match=r"model 'V4', 1 of 2 features: 'n2'"):
-        xc.from_brainio(array, repetitions="mean", by="region")
+        xc.io.from_brainio(array, repetitions="mean", by="region")
     array.values[gone] = np.nan
-    reps = xc.from_brainio(array, repetitions="mean")
+    reps = xc.io.from_brainio(array, repetitions="mean")
     assert np.isnan(reps.sel(stimulus="bild_ü1")).all()
     assert not np.isnan(reps.drop_sel(stimulus="bild_ü1")).any()
     assert reps.n_repetitions.sel(stimulus="bild_ü1") == 2
     array.values[:] = 1.0
     array.values[0, 0], array.values[1, 0] = np.inf, -np.inf
     with pytest.raises(xc.SchemaError, match="infinity"):
-        xc.from_brainio(array, repetitions="mean")
+        xc.io.from_brainio(array, repetitions="mean")
 
 
 def test_multi_indexed_assemblies_are_the_same():
@@ -290,8 +265,8 @@ def test_multi_indexed_assemblies_are_the_same():
     }
     indexed = array.set_index(append=True, **levels)
     assert len(indexed.indexes["presentation"].names) == 4
-    flat = xc.from_brainio(array, repetitions="mean", by="region")
-    xr.testing.assert_identical(xc.from_brainio(indexed, repetitions="mean", by="region"), flat)
+    flat = xc.io.from_brainio(array, repetitions="mean", by="region")
+    xr.testing.assert_identical(xc.io.from_brainio(indexed, repetitions="mean", by="region"), flat)
     assert flat.time_bin.values.tolist() == ["-50-0", "70-170"]
     np.testing.assert_array_equal(flat.isel(time_bin=0), flat.isel(time_bin=1))
 
@@ -305,11 +280,11 @@ def test_ids_that_are_no_text():
         ([True, False, 2, 3, 4.5], None),
     ):
         values = np.array(ids) if expected else np.array(ids, dtype=object)
-        reps = xc.from_brainio(array.assign_coords(stimulus_id=("presentation", values)))
+        reps = xc.io.from_brainio(array.assign_coords(stimulus_id=("presentation", values)))
         assert reps.stimulus.values.tolist() == (expected or ["True", "False", "2", "3", "4.5"])
     bad = np.array([b"\xff", b"b", b"c", b"d", b"e"])
     with pytest.raises(xc.SchemaError, match="not text in UTF-8"):
-        xc.from_brainio(array.assign_coords(stimulus_id=("presentation", bad)))
+        xc.io.from_brainio(array.assign_coords(stimulus_id=("presentation", bad)))
 
 
 def test_foreign_names_that_are_ours_and_attrs_that_are_no_data():
@@ -317,29 +292,31 @@ def test_foreign_names_that_are_ours_and_attrs_that_are_no_data():
         model=("neuroid", ["vit"] * 4), stimulus=("presentation", list("abcde"))
     )
     array.attrs = {"stimulus_set": pd.DataFrame(), "identifier": b"caf\xc3\xa9", "n": np.int64(2)}
-    reps = xc.from_brainio(array)
+    reps = xc.io.from_brainio(array)
     assert reps.attrs == {"identifier": "café", "n": 2}
     assert reps.model.values.tolist() == ["café"]
     assert reps.source_model.values.tolist() == ["vit"] * 4
     assert reps.source_stimulus.values.tolist() == list("abcde")
-    assert xc.from_brainio(array, by="model").model.values.tolist() == ["vit"]
-    assert xc.from_brainio(array, stimulus_id="stimulus").stimulus.values.tolist() == list("abcde")
+    assert xc.io.from_brainio(array, by="model").model.values.tolist() == ["vit"]
+    assert xc.io.from_brainio(array, stimulus_id="stimulus").stimulus.values.tolist() == list(
+        "abcde"
+    )
 
 
 def test_the_variable_of_a_dataset():
     array = assembly(repeats=1)
     data = array.rename("rates").to_dataset().reset_coords(["region", "stimulus_id"])
-    assert xc.from_brainio(data, region="IT").sizes["feature"] == 2
+    assert xc.io.from_brainio(data, region="IT").sizes["feature"] == 2
     several = data.assign(counts=data.rates * 2)
     with pytest.raises(xc.SchemaError, match="variable='…'.*'rates'.*'counts'"):
-        xc.from_brainio(several)
-    chosen = xc.from_brainio(several, variable="counts", model="m")
+        xc.io.from_brainio(several)
+    chosen = xc.io.from_brainio(several, variable="counts", model="m")
     np.testing.assert_array_equal(chosen.values[0], array.values * 2)
-    assert xc.from_brainio(several.assign(data=data.rates * 3), model="m").values[0, 0, 0] == (
+    assert xc.io.from_brainio(several.assign(data=data.rates * 3), model="m").values[0, 0, 0] == (
         3 * array.values[0, 0]
     )
     with pytest.raises(xc.SchemaError, match="no variable 'spikes'"):
-        xc.from_brainio(several, variable="spikes")
+        xc.io.from_brainio(several, variable="spikes")
 
 
 def test_the_input_is_left_as_it_was():
@@ -347,7 +324,7 @@ def test_the_input_is_left_as_it_was():
     before = array.copy(deep=True)
     array.values.flags.writeable = False
     for repetitions in ("mean", "keep"):
-        xc.from_brainio(array, repetitions=repetitions, by="region", modality="brain")
+        xc.io.from_brainio(array, repetitions=repetitions, by="region", modality="brain")
     xr.testing.assert_identical(array, before)
 
 
@@ -356,106 +333,7 @@ def test_netcdf_3_is_read_as_netcdf_4(tmp_path):
     array.to_netcdf(tmp_path / "new.nc", engine="h5netcdf")
     array.to_netcdf(tmp_path / "old.nc", engine="scipy")
     assert (tmp_path / "old.nc").read_bytes()[:3] == b"CDF"
-    new = xc.read_brainio(tmp_path / "new.nc", repetitions="mean")
-    xr.testing.assert_identical(xc.read_brainio(tmp_path / "old.nc", repetitions="mean"), new)
-    xr.testing.assert_identical(new, xc.from_brainio(array, repetitions="mean"))
+    new = xc.io.read_brainio(tmp_path / "new.nc", repetitions="mean")
+    xr.testing.assert_identical(xc.io.read_brainio(tmp_path / "old.nc", repetitions="mean"), new)
+    xr.testing.assert_identical(new, xc.io.from_brainio(array, repetitions="mean"))
     assert new.model.values.tolist() == ["dicarlo.Test"]
-
-
-# AllenSDK
-
-
-def counts():
-    """What presentationwise_spike_counts returns, and the two tables of a session."""
-    rng = np.random.default_rng(0)
-    ids = np.array([54, 51, 58, 53, 60])
-    array = xr.DataArray(
-        rng.poisson(2.0, (5, 2, 3)),
-        dims=("stimulus_presentation_id", "time_relative_to_stimulus_onset", "unit_id"),
-        coords={
-            "stimulus_presentation_id": ids,
-            "time_relative_to_stimulus_onset": [0.005, 0.015],
-            "unit_id": [950913, 950907, 950910],
-        },
-        name="spike_counts",
-    )
-    presentations = pd.DataFrame(
-        {
-            "stimulus_name": ["natural_scenes"] * 4 + ["static_gratings"] * 2,
-            "frame": np.array([4.0, 0.0, 4.0, 7.0, "null", 2.0], dtype=object),
-            "start_time": np.arange(6.0),
-        },
-        index=pd.Index([51, 53, 54, 58, 60, 99], name="stimulus_presentation_id"),
-    )
-    units = pd.DataFrame(
-        {"ecephys_structure_acronym": ["VISp", "LGd", "VISp"], "snr": [1.0, 2.0, 3.0]},
-        index=[950907, 950910, 950913],
-    )
-    return array, presentations, units
-
-
-def test_presentations_are_looked_up_by_id():
-    array, presentations, units = counts()
-    reps = xc.from_allen(
-        array, stimulus="frame", presentations=presentations, units=units, repetitions="mean"
-    )
-    assert reps.dims == ("model", "stimulus", "feature", "time_relative_to_stimulus_onset")
-    assert reps.model.values.tolist() == ["spike_counts"]
-    assert reps.stimulus.values.tolist() == ["4", "7", "0", "null"]
-    for frame, shown in {"4": [54, 51], "7": [58], "0": [53], "null": [60]}.items():
-        expected = sum(array.sel(stimulus_presentation_id=i) for i in shown) / len(shown)
-        np.testing.assert_array_equal(
-            reps.sel(model="spike_counts", stimulus=frame).values, expected.values.T
-        )
-    assert reps.unit_id.values.tolist() == [950913, 950907, 950910]
-    assert reps.snr.values.tolist() == [3.0, 1.0, 2.0]
-    assert reps.stimulus_name.sel(stimulus="null") == "static_gratings"
-    assert "start_time" not in reps.coords
-
-
-def test_models_of_structures_and_stimuli_of_several_columns():
-    array, presentations, units = counts()
-    reps = xc.from_allen(
-        array.isel(time_relative_to_stimulus_onset=0, drop=True),
-        stimulus=["stimulus_name", "frame"],
-        presentations=presentations,
-        units=units,
-        by="ecephys_structure_acronym",
-        repetitions="keep",
-    )
-    assert reps.model.values.tolist() == ["VISp", "LGd"]
-    assert reps.n_features.values.tolist() == [2, 1]
-    assert reps.stimulus.values[0] == "natural_scenes/4"
-    assert np.isnan(reps.sel(stimulus="natural_scenes/7", repetition=1)).all()
-    assert reps.unit_id.values[0].tolist() == [950913, 950907]
-
-
-def test_a_file_that_says_its_stimuli(tmp_path):
-    array, _, _ = counts()
-    shown = ("stimulus_presentation_id", ["ä", "b", "c", "d", "e"])
-    array.assign_coords(stimulus_id=shown).to_netcdf(tmp_path / "c.nc", engine="h5netcdf")
-    reps = xc.read_allen(tmp_path / "c.nc", modality="brain")
-    assert reps.stimulus.values.tolist() == ["ä", "b", "c", "d", "e"]
-    np.testing.assert_array_equal(reps.values[0], array.values.transpose(0, 2, 1))
-
-
-def test_presentations_that_nobody_can_name_are_refused():
-    array, presentations, units = counts()
-    with pytest.raises(xc.SchemaError, match="no coordinates say.*presentations=: there is none"):
-        xc.from_allen(array)
-    with pytest.raises(
-        xc.SchemaError, match="lacks 1 of 5 ids on 'stimulus_presentation_id': '60'"
-    ):
-        xc.from_allen(array, stimulus="frame", presentations=presentations.drop(60))
-    twice = pd.concat([presentations, presentations.loc[[51]]])
-    with pytest.raises(xc.SchemaError, match="ids twice: '51'"):
-        xc.from_allen(array, stimulus="frame", presentations=twice)
-    with pytest.raises(xc.SchemaError, match="1 of 4 stimuli several times"):
-        xc.from_allen(array, stimulus="frame", presentations=presentations)
-    with pytest.raises(xc.SchemaError, match="needs the dims .*'unit_id'"):
-        xc.from_allen(array.rename(unit_id="cell"), stimulus="frame")
-    both = presentations.assign(stimulus_id=1, stimulus_condition_id=2)
-    with pytest.raises(xc.SchemaError, match="several coordinates say"):
-        xc.from_allen(array, presentations=both)
-    with pytest.raises(xc.SchemaError, match="as coordinates: 'unit_id'"):
-        xc.from_allen(array, stimulus="frame", units=units.assign(unit_id=1))

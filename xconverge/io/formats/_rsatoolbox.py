@@ -1,0 +1,115 @@
+"""What Datasets and RDMs of rsatoolbox share: descriptors, and files of HDF5 with no pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xconverge.io.formats._hdf5 import is_hdf5, open_hdf5
+from xconverge.io.formats._labels import decoded, text_labels
+from xconverge.io.formats._needs import needs
+from xconverge.labels.messages import SchemaError, listing
+
+VLEN_TEXT = np.dtype("O", metadata={"vlen": str})
+"""How h5py is told that objects are text in UTF-8."""
+
+
+def coordinates(table: Mapping[str, Any] | None, dim: str, size: int) -> dict[str, Any]:
+    """The descriptors that have one value for each label of a dim."""
+    found = {}
+    for key, value in (table or {}).items():
+        values = decoded(_objects(value), repr(key))
+        if values.shape == (size,):
+            found[str(key)] = (dim, values)
+    return found
+
+
+def _objects(value: Any) -> Any:
+    """An array of the values, of numbers or of objects; ragged ones have one dim."""
+    if isinstance(value, np.ndarray):
+        return value
+    if isinstance(value, str | bytes):
+        value = [value]
+    values = np.empty(len(value), object) if hasattr(value, "__len__") else np.asarray(value)
+    if values.ndim:
+        values[:] = list(value)
+    return values
+
+
+def scalar(value: Any) -> Any:
+    """A descriptor of the whole as text, number or boolean; None if it is none of these."""
+    value = np.asarray(value, dtype=object).item() if np.ndim(value) == 0 else None
+    value = value.item() if isinstance(value, np.generic) else value
+    value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    return value if isinstance(value, str | bool | int | float) else None
+
+
+def check_no_other(array: xr.DataArray, known: set[str], what: str, cure: str) -> None:
+    other = [dim for dim in array.dims if dim not in known]
+    if other:
+        raise SchemaError(
+            f"{what} has the dims {listing(other)} too, which rsatoolbox has no place for; select "
+            f"from them, or average them ({cure})"
+        )
+
+
+def descriptors_of(coords: Mapping[Any, Any]) -> dict[str, Any]:
+    """Coordinates as rsatoolbox has them: numbers, ASCII text, or text as objects."""
+    slashed = [name for name in coords if "/" in str(name)]
+    if slashed:
+        raise SchemaError(f"names of descriptors cannot hold '/': {listing(slashed)}; .rename them")
+    # labels of features come back as a coordinate: our dim has none
+    names = {"feature": "feature_label"}
+    return {names.get(str(n), str(n)): _descriptor(c.values) for n, c in coords.items()}
+
+
+def _descriptor(values: Any) -> Any:
+    if values.dtype.kind in "biuf":
+        return values
+    texts = text_labels(values, "a coordinate")
+    if all(text.isascii() and text for text in texts):
+        return texts.astype(str)
+    return np.array(texts.tolist(), dtype=VLEN_TEXT)
+
+
+def load(file: Path) -> dict[str, Any]:
+    """What a file of rsatoolbox holds, groups as dicts."""
+    if not is_hdf5(file):
+        with file.open("rb") as handle:
+            start = handle.read(2)
+        if start[:1] == b"\x80" or file.suffix in (".pkl", ".pickle"):
+            raise SchemaError(
+                f"{file} is a pickle, which can run any program when it is read, and is not read "
+                "here. If you trust it, load it with rsatoolbox and .save(…, file_type='hdf5')"
+            )
+    with open_hdf5(file) as handle:
+        return _group(handle)
+
+
+def _group(group: Any) -> dict[str, Any]:
+    h5py = needs("h5py", "HDF5")
+    found: dict[str, Any] = {}
+    for key, item in group.items():
+        if isinstance(item, h5py.Group):
+            found[key] = _group(item)
+        elif item.shape is not None:
+            found[key] = item[()]
+    for key in group.attrs:
+        value = group.attrs[key]
+        found[key] = None if isinstance(value, h5py.Empty) else value
+    return found
+
+
+def table_of(data: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Descriptors; a list that rsatoolbox wrote as a group, item by item, is a list again."""
+    table = data.get(name) or {}
+    if not isinstance(table, Mapping):
+        raise SchemaError(f"{name} must be a group of descriptors")
+    return {
+        key: [value[k] for k in sorted(value, key=int)] if isinstance(value, Mapping) else value
+        for key, value in table.items()
+    }

@@ -1,0 +1,228 @@
+"""RDMs of rsatoolbox, both ways, and the HDF5 files that they are saved in."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xconverge.io.formats._flat import free_our_names
+from xconverge.io.formats._labels import text_labels
+from xconverge.io.formats._needs import needs
+from xconverge.io.formats._reading import FilePath, keywords_of, reading
+from xconverge.io.formats._rsatoolbox import (
+    check_no_other,
+    coordinates,
+    descriptors_of,
+    load,
+    scalar,
+    table_of,
+)
+from xconverge.kernels.rdm import triangle
+from xconverge.labels.checks import check_dims, check_labels
+from xconverge.labels.joins import on_side
+from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.variables import describe
+
+
+def from_rsatoolbox_rdms(
+    rdms: Any, *, stimulus: str = "stimulus", model: str = "model"
+) -> xr.DataArray:
+    """Make an RDM array of an rsatoolbox RDMs object.
+
+    Parameters
+    ----------
+    rdms : rsatoolbox.rdm.RDMs
+        One or more RDMs of the same patterns.
+    stimulus : str
+        Pattern descriptor that names the stimuli.
+    model : str
+        RDM descriptor that names the models; ``"index"``, which rsatoolbox always has, names them
+        0, 1, …
+
+    Returns
+    -------
+    DataArray
+        ``rdm`` (model, stimulus, stimulus_2), as `rdm` returns it: symmetric, 0 on the diagonal,
+        NaN there too for a stimulus whose every distance is NaN. Descriptors of patterns are
+        coordinates on ``stimulus`` and ``stimulus_2``, those of RDMs on ``model``;
+        ``attrs["metric"]`` is the dissimilarity measure.
+
+    Raises
+    ------
+    SchemaError
+        No such descriptor; stimuli or models twice.
+
+    Notes
+    -----
+    The descriptor ``index``, a position, is left out. Its measures have their own names:
+    ``squared euclidean`` there is divided by the number of channels.
+
+    Examples
+    --------
+    >>> from rsatoolbox.rdm import RDMs
+    >>> rdms = RDMs(np.array([[1.0, 2.0, 3.0]]), "correlation", {}, {"model": ["vit"]},
+    ...             {"stimulus": ["cat", "dog", "cow"]})
+    >>> from_rsatoolbox_rdms(rdms).sel(model="vit", stimulus="cat").values.tolist()
+    [0.0, 1.0, 2.0]
+    """
+    vectors = np.atleast_2d(np.asarray(getattr(rdms, "dissimilarities", None)))
+    if vectors.dtype.kind not in "biuf" or not hasattr(rdms, "pattern_descriptors"):
+        raise TypeError(f"rdms must be rsatoolbox RDMs, got {type(rdms).__name__}")
+    n_rdm, n_pairs = vectors.shape
+    n = round((1 + np.sqrt(1 + 8 * n_pairs)) / 2)
+    if vectors.ndim != 2 or n * (n - 1) // 2 != n_pairs:
+        raise SchemaError(f"rdms has {n_pairs} distances, which is no whole number of patterns")
+    dtype = vectors.dtype if vectors.dtype.kind == "f" else np.dtype(np.float64)
+    matrices = np.zeros((n_rdm, n, n), dtype)
+    upper = np.triu_indices(n, 1)
+    matrices[:, *upper] = vectors
+    matrices[:, *upper[::-1]] = vectors
+    # rsatoolbox keeps no diagonal: it is 0, but for a pattern that was never seen
+    diagonal = np.arange(n)
+    missing = np.isnan(matrices).sum(-1) == max(n - 1, 1)
+    matrices[:, diagonal, diagonal] = np.where(missing, np.nan, 0.0)
+    labels = {}
+    tables = {"stimulus": (rdms.pattern_descriptors, n), "model": (rdms.rdm_descriptors, n_rdm)}
+    array = xr.DataArray(matrices, dims=("model", "stimulus", "stimulus_2"))
+    for (dim, (table, size)), name in zip(tables.items(), (stimulus, model), strict=True):
+        coords = coordinates(table, dim, size)
+        if name not in coords:
+            raise SchemaError(
+                f"rdms has no {'pattern' if dim == 'stimulus' else 'RDM'} descriptor {name!r}; "
+                f"name the one that names each {dim} with {dim}='…': there is "
+                f"{listing(coords, 30) or 'none'}"
+            )
+        labels[dim] = text_labels(coords[name][1], repr(name))
+        coords.pop(dim, None)
+        coords.pop("index", None)
+        array = array.assign_coords(coords)
+    array = free_our_names(array, keep=("n_features", "n_repetitions")).assign_coords(labels)
+    array = array.assign_coords(on_side(array["stimulus"], "stimulus", "_2").coords)
+    check_labels(array, "model", "stimulus", what="rdms")
+    measure = rdms.dissimilarity_measure
+    modality = scalar(rdms.descriptors.get("modality"))
+    return describe(
+        array, "rdm", metric=None if measure is None else str(measure), modality=modality
+    )
+
+
+def to_rsatoolbox_rdms(rdm: xr.DataArray) -> Any:
+    """Make an rsatoolbox RDMs object of RDMs.
+
+    Parameters
+    ----------
+    rdm : DataArray
+        (model, stimulus, stimulus_2), as `rdm` returns it; ``model`` may be absent. A lazy one is
+        computed.
+
+    Returns
+    -------
+    rsatoolbox.rdm.RDMs
+        With the pattern descriptor ``stimulus``, the RDM descriptor ``model``, and one for each
+        coordinate on them; ``attrs["metric"]`` is the dissimilarity measure.
+
+    Raises
+    ------
+    ImportError
+        rsatoolbox is not installed.
+    SchemaError
+        Other dims than these, no labels, or an RDM that is not symmetric.
+
+    Notes
+    -----
+    Above the diagonal nothing changes; below, the last digit may, as only one half is kept.
+    ``rdms.save(path)`` writes HDF5, which `read_rsatoolbox_rdms` reads. Text that is not ASCII is
+    an array of objects, which ``save`` can write where it refuses numpy's text; rsatoolbox itself
+    reads it back as bytes.
+
+    Examples
+    --------
+    >>> from xconverge import rdm, stack_models
+    >>> reps = stack_models({"a": np.eye(3)}, stimuli=["cat", "dog", "cow"])
+    >>> rdms = to_rsatoolbox_rdms(rdm(reps, "sqeuclidean"))
+    >>> rdms.pattern_descriptors["stimulus"].tolist(), rdms.dissimilarities.tolist()
+    (['cat', 'dog', 'cow'], [[2.0, 2.0, 2.0]])
+    >>> from_rsatoolbox_rdms(rdms).identical(rdm(reps, "sqeuclidean"))
+    True
+    """
+    rsatoolbox = needs("rsatoolbox.rdm", "to_rsatoolbox_rdms", "rsatoolbox")
+    dims = ("model", "stimulus", "stimulus_2")
+    array = check_dims(rdm, "stimulus", "stimulus_2", what="rdm")
+    check_labels(array, "stimulus", "stimulus_2", what="rdm")
+    check_no_other(array, set(dims), "rdm", "or make them models")
+    if "model" not in array.dims:
+        name = array.coords["model"].item() if "model" in array.coords else "rdm"
+        array = array.drop_vars("model", errors="ignore").expand_dims(model=[name])
+    check_labels(array, "model", what="rdm")
+    # by label: rows and columns of a selection may be in different orders
+    columns = array.indexes["stimulus"].rename("stimulus_2")
+    array = array.transpose(*dims).sel(stimulus_2=columns)
+    try:
+        vectors = np.stack([triangle(matrix, ranked=False) for matrix in array.values])
+    except ValueError as error:
+        raise SchemaError(f"rdm: {error}") from error
+    tables = [
+        descriptors_of({n: c for n, c in array.coords.items() if c.dims == (dim,)})
+        for dim in ("model", "stimulus")
+    ]
+    whole = {key: array.attrs[key] for key in ("modality",) if key in array.attrs}
+    vectors = vectors.astype(array.dtype if array.dtype.kind == "f" else np.float64)
+    return rsatoolbox.RDMs(vectors, array.attrs.get("metric"), whole, *tables)
+
+
+@keywords_of(from_rsatoolbox_rdms)
+def read_rsatoolbox_rdms(path: FilePath, **options: Any) -> xr.DataArray:
+    """Read RDMs that rsatoolbox saved as HDF5.
+
+    Parameters
+    ----------
+    path : path
+        What ``rdms.save(path)`` wrote. A pickle, its other kind of file, is refused.
+    stimulus, model : str
+        Descriptors that name the stimuli and the models, as in `from_rsatoolbox_rdms`.
+
+    Returns
+    -------
+    DataArray
+        As `from_rsatoolbox_rdms` makes it. rsatoolbox need not be installed.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ImportError
+        h5py is not installed.
+    SchemaError
+        A pickle, a damaged file or another kind of file, or what `from_rsatoolbox_rdms` refuses.
+
+    Notes
+    -----
+    Nothing in the file is run. It is first read by a process of its own, which a damaged file may
+    crash or hang in place of yours. Links to other files are refused.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from xconverge import rdm, stack_models
+    >>> path = tempfile.mkdtemp() + "/rdms.hdf5"
+    >>> reps = stack_models({"a": np.eye(3)}, stimuli=["cat", "dog", "cow"])
+    >>> to_rsatoolbox_rdms(rdm(reps, "sqeuclidean")).save(path)
+    >>> read_rsatoolbox_rdms(path).identical(rdm(reps, "sqeuclidean"))
+    True
+    """
+    with reading(path, "RDMs of rsatoolbox") as file:
+        data = load(file)
+        if "dissimilarities" not in data:
+            raise SchemaError(f"{file} holds no RDMs of rsatoolbox; it has {listing(data)}")
+        rdms = SimpleNamespace(
+            dissimilarities=data["dissimilarities"],
+            dissimilarity_measure=scalar(data.get("dissimilarity_measure")),
+            **{f"{key}descriptors": table_of(data, f"{key}descriptors") for key in _RDM_TABLES},
+        )
+        return from_rsatoolbox_rdms(rdms, **options)
+
+
+_RDM_TABLES = ("", "rdm_", "pattern_")

@@ -1,0 +1,261 @@
+"""What a store holds beside representations: RDMs and neighbour graphs; and studies of results."""
+
+from __future__ import annotations
+
+import xarray as xr
+
+from xconverge.io.zarr import groups
+from xconverge.io.zarr.backends import Backend, StorePath, backend_of
+from xconverge.io.zarr.encoding import encoded, modality_of
+from xconverge.io.zarr.root import Options, check_root, ensure_store, existing_store
+from xconverge.io.zarr.staging import check_free, staged
+from xconverge.labels.checks import check_dims, check_labels, is_graph
+from xconverge.labels.messages import SchemaError
+
+GRAPHS = "neighbor_graphs"
+RDMS = "rdms"
+
+
+def write_study(
+    path: StorePath,
+    tree: xr.DataTree,
+    *,
+    overwrite: bool = False,
+    storage_options: Options | None = None,
+) -> None:
+    """Save a tree of results, such as `analyze` gives, for `open_store` to read.
+
+    Parameters
+    ----------
+    path : str, path or zarr Store
+        A folder that does not exist yet, or is empty; or a URL, or a Zarr store.
+    tree : DataTree
+        Results; lazy ones are computed, block by block. Tuples and arrays in attrs become lists.
+    overwrite : bool
+        Replace a store that is there.
+    storage_options : dict, optional
+        Credentials and settings for a URL, as fsspec takes them; never written anywhere.
+
+    Raises
+    ------
+    SchemaError
+        Missing text, or variables and attrs that Zarr cannot hold.
+    FileExistsError
+        Something is there.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from xconverge import open_store
+    >>> path = tempfile.mkdtemp() + "/results.zarr"
+    >>> write_study(path, xr.DataTree(xr.Dataset({"rsa": 0.5})))
+    >>> float(open_store(path)["rsa"])
+    0.5
+    """
+    if not isinstance(tree, xr.DataTree):
+        raise TypeError(
+            f"write_study needs an xarray.DataTree, got {type(tree).__name__}; "
+            "wrap results in one with xarray.DataTree.from_dict({'name': dataset})"
+        )
+    root = backend_of(path, storage_options)
+    check_free(root, overwrite)
+    nodes = {
+        node.path.strip("/"): encoded(node.to_dataset(inherit=False), f"{node.path}: ")
+        for node in tree.subtree
+    }
+    with staged(root, root) as stage:
+        for name, dataset in nodes.items():
+            groups.to_zarr(_even(dataset), stage / name if name else stage, mode="w-")
+
+
+def write_neighbors(
+    path: StorePath,
+    graph: xr.DataArray,
+    *,
+    overwrite: bool = False,
+    storage_options: Options | None = None,
+) -> None:
+    """Save a neighbour graph into a store, for `open_neighbors` to read.
+
+    Parameters
+    ----------
+    path : str, path or zarr Store
+        A store.
+    graph : DataArray
+        What ``neighbor_graph`` returned; a lazy one is computed, block by block. Its
+        ``attrs["modality"]`` names it.
+    overwrite : bool
+        Replace the graph of that modality.
+    storage_options : dict, optional
+        Credentials and settings for a URL, as fsspec takes them; never written anywhere.
+
+    Raises
+    ------
+    SchemaError
+        Not a neighbour graph, or one without a modality.
+    FileExistsError
+        There is a graph of that modality.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from xconverge import neighbor_graph, stack_models, write_representations
+    >>> path = tempfile.mkdtemp() + "/study.zarr"
+    >>> reps = stack_models({"a": np.eye(4)}, stimuli=list("wxyz"), modality="vision")
+    >>> write_representations(path, reps)
+    >>> write_neighbors(path, neighbor_graph(reps, k=2))
+    >>> open_neighbors(path, "vision").sizes["neighbor"]
+    2
+    """
+    if not isinstance(graph, xr.DataArray) or not is_graph(graph):
+        raise SchemaError("write_neighbors needs what neighbor_graph returns")
+    _write_beside(existing_store(path, storage_options), GRAPHS, graph, overwrite)
+
+
+def open_neighbors(
+    path: StorePath, modality: str, *, storage_options: Options | None = None
+) -> xr.DataArray:
+    """Open a neighbour graph of a store, to give it in place of the representations.
+
+    Parameters
+    ----------
+    path : str, path or zarr Store
+        The store.
+    modality : str
+        Whose graph.
+    storage_options : dict, optional
+        Credentials and settings for a URL, as fsspec takes them; never written anywhere.
+
+    Returns
+    -------
+    DataArray
+        ``neighbor_graph`` (model, stimulus, neighbor), lazy.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no store, or no such graph in it.
+
+    Examples
+    --------
+    See `write_neighbors`.
+    """
+    root = existing_store(path, storage_options)
+    return _open_beside(root, GRAPHS, modality, "neighbour graph", "write_neighbors")
+
+
+def write_rdms(
+    path: StorePath,
+    rdms: xr.DataArray,
+    *,
+    modality: str | None = None,
+    overwrite: bool = False,
+    storage_options: Options | None = None,
+) -> None:
+    """Save RDMs into a store, for `open_rdms` to read.
+
+    Parameters
+    ----------
+    path : str, path or zarr Store
+        A store, which is created if missing.
+    rdms : DataArray
+        (…, stimulus, stimulus_2), as ``rdm`` returns them; lazy ones are computed, block by block.
+    modality : str, optional
+        Their name; default ``rdms.attrs["modality"]``.
+    overwrite : bool
+        Replace the RDMs of that name.
+    storage_options : dict, optional
+        Credentials and settings for a URL, as fsspec takes them; never written anywhere.
+
+    Raises
+    ------
+    SchemaError
+        No RDMs, labels that differ between rows and columns, or no modality.
+    FileExistsError
+        There are RDMs of that name.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from xconverge import rdm, stack_models
+    >>> reps = stack_models({"a": np.eye(4)}, stimuli=list("wxyz"))
+    >>> path = tempfile.mkdtemp() + "/study.zarr"
+    >>> write_rdms(path, rdm(reps, "euclidean"), modality="vision")
+    >>> open_rdms(path, "vision").sizes["stimulus_2"]
+    4
+    """
+    array = check_dims(rdms, "stimulus", "stimulus_2", what="rdms")
+    check_labels(array, "stimulus", "stimulus_2", what="rdms")
+    # an RDM of a selection along one dim alone is none; readers lean on the one order
+    if not array.indexes["stimulus"].equals(array.indexes["stimulus_2"]):
+        raise SchemaError("rdms must have the same labels, in one order, on both stimulus dims")
+    array = array.assign_attrs(modality=modality_of(array, modality))
+    root = backend_of(path, storage_options)
+    check_root(root)
+    ensure_store(root)
+    _write_beside(root, RDMS, array.rename("rdm"), overwrite)
+
+
+def open_rdms(
+    path: StorePath, modality: str, *, storage_options: Options | None = None
+) -> xr.DataArray:
+    """Open RDMs of a store.
+
+    Parameters
+    ----------
+    path : str, path or zarr Store
+        The store.
+    modality : str
+        Their name.
+    storage_options : dict, optional
+        Credentials and settings for a URL, as fsspec takes them; never written anywhere.
+
+    Returns
+    -------
+    DataArray
+        ``rdm`` (…, stimulus, stimulus_2), lazy.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no store, or no such RDMs in it.
+
+    Examples
+    --------
+    See `write_rdms`.
+    """
+    root = existing_store(path, storage_options)
+    return _open_beside(root, RDMS, modality, "RDMs", "write_rdms")
+
+
+def _write_beside(root: Backend, kind: str, array: xr.DataArray, overwrite: bool) -> None:
+    """Write what belongs to a modality into a group beside the modalities."""
+    target = root / kind / modality_of(array, None)
+    check_free(target, overwrite)
+    if not (root / kind).is_group():
+        groups.new_group(root / kind)
+    dataset = _even(encoded(array.to_dataset(name=array.name)))
+    with staged(target, root) as stage:
+        groups.to_zarr(dataset, stage, mode="w-")
+
+
+def _open_beside(root: Backend, kind: str, modality: str, what: str, by: str) -> xr.DataArray:
+    backend = root / kind / modality
+    if not backend.is_group():
+        raise FileNotFoundError(f"{root} has no {what} of {modality!r}; {by} saves them")
+    dataset = groups.decoded(groups.open_group(backend), backend)
+    (name,) = dataset.data_vars
+    return dataset[name]
+
+
+def _even(dataset: xr.Dataset) -> xr.Dataset:
+    """Dask chunks of one size, as Zarr needs."""
+
+    # xarray refuses uneven dask chunks, of which several would lie in one of Zarr's
+    def even(array: xr.DataArray) -> xr.DataArray:
+        longest = {dim: max(sizes) for dim, sizes in array.chunksizes.items()}
+        return array.chunk(longest) if longest else array
+
+    return dataset.map(even, keep_attrs=True)
