@@ -2,13 +2,18 @@
 
 import numpy as np
 
-from xconverge.kernels.kernel import Kernel, score
+from xconverge.kernels.kernel import Kernel, modeled, score
 
 
-def prepared(kernel, models, given=None):
+def states_of(kernel, models, given=None):
     """States of models (n, F), all of their features real."""
     rank = np.arange(len(models[0]))
     return [kernel.prepare(rows, rows.shape[1], rank, given) for rows in models]
+
+
+def scores_of(kernel, a, b):
+    """Scores of states, every pair in its pool."""
+    return score(kernel, *([modeled(kernel, state) for state in side] for side in (a, b)))
 
 
 def some_models(n=14, widths=(5, 3, 6), seed=0, missing=0.0):
@@ -38,11 +43,11 @@ def some_counts(n, count=6, seed=2):
 
 def check_take(kernel, models_a, models_b, where, rtol=1e-10):
     """``take(prepare(rows), where)`` scores as ``prepare(rows[where])``."""
-    a, b = (prepared(kernel, side) for side in (models_a, models_b))
+    a, b = (states_of(kernel, side) for side in (models_a, models_b))
     taken = [[kernel.take(state, where) for state in side] for side in (a, b)]
-    anew = [prepared(kernel, [rows[where] for rows in side]) for side in (models_a, models_b)]
-    expected = score(kernel, *anew, None)
-    np.testing.assert_allclose(score(kernel, *taken, None), expected, rtol=rtol, atol=1e-12)
+    anew = [states_of(kernel, [rows[where] for rows in side]) for side in (models_a, models_b)]
+    expected = scores_of(kernel, *anew)
+    np.testing.assert_allclose(scores_of(kernel, *taken), expected, rtol=rtol, atol=1e-12)
 
 
 def check_orders(kernel, a, b, orders, given=None):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import pearsonr, rankdata, spearmanr
 
 from xconverge.kernels import correlation
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.correlation import METHODS, similarities, similarity
 
 
@@ -36,8 +37,7 @@ def test_similarities_are_those_of_each_pair(monkeypatch):
     u, v = rng.standard_normal((3, 31)), rng.standard_normal((2, 31))
     ranked = [correlation.ranks(side) for side in (u, v)]
     for block in (2**25, 64):
-        budgets = correlation.BUDGETS._replace(product_block=block)
-        monkeypatch.setattr(correlation, "BUDGETS", budgets)
+        monkeypatch.setattr(BUDGETS, "product_block", block)
         for i, j in np.ndindex(3, 2):
             found = similarities(list(u), list(v), "pairs", METHODS["pearson"])
             assert found[i, j] == pytest.approx(pearsonr(u[i], v[j]).statistic, abs=1e-14)

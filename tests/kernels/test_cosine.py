@@ -7,13 +7,13 @@ from tests.kernels.laws import (
     check_counts,
     check_orders,
     check_take,
-    prepared,
+    scores_of,
     some_counts,
     some_models,
     some_orders,
+    states_of,
 )
 from xconverge.kernels.cosine import SharedCosine
-from xconverge.kernels.kernel import score
 
 N = 14
 
@@ -22,7 +22,7 @@ N = 14
 def test_every_stimulus_by_plain_loops(missing):
     sides = [some_models(N, (4, 4), seed, missing) for seed in (1, 2)]
     kernel = SharedCosine()
-    found = score(kernel, *(prepared(kernel, side) for side in sides), None)
+    found = scores_of(kernel, *(states_of(kernel, side) for side in sides))
     for i, j, s in np.ndindex(found.shape):
         x, y = sides[0][i][s], sides[1][j][s]
         expected = x @ y / np.sqrt((x @ x) * (y @ y))
@@ -33,7 +33,7 @@ def test_take_orders_and_counts():
     sides = [some_models(N, (4, 4), seed) for seed in (1, 2)]
     kernel = SharedCosine()
     check_take(kernel, *sides, np.array([3, 0, 7, 12]))
-    a, b = (prepared(kernel, side) for side in sides)
+    a, b = (states_of(kernel, side) for side in sides)
     check_orders(kernel, a, b, some_orders(N))
     check_counts(kernel, a, b, some_counts(N))
 
@@ -46,5 +46,5 @@ def test_blocks_stand_one_after_the_other():
         for part in (slice(0, 5), slice(5, 6), slice(6, N))
     ]
     found = kernel.finish(kernel.reduced(kernel.combine(parts)), [None], [None])
-    a, b = ([state] for state in prepared(kernel, [x, y]))
-    np.testing.assert_array_equal(found, score(kernel, a, b, None))
+    a, b = ([state] for state in states_of(kernel, [x, y]))
+    np.testing.assert_array_equal(found, scores_of(kernel, a, b))

@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
-from tests.kernels.laws import prepared, some_models
+from tests.kernels.laws import scores_of, some_models, states_of
 from xconverge.kernels import entries
 from xconverge.kernels._rbf_blocks import rbf_cka, rbf_entries, rbf_totals
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.cka import RbfCka
 from xconverge.kernels.entries import Block, Entries, Sides, row_sums
-from xconverge.kernels.kernel import score
 from xconverge.kernels.vectors import METRICS
 
 N = 14
@@ -64,7 +64,7 @@ def test_memory_and_place_change_no_sum(exponent, start, length, edge, debiased)
     whole = block(kind, models, slice(0, N), scales)
     expected = row_sums(kind, sides, asking, whole)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(entries, "BUDGETS", entries.BUDGETS._replace(tile=2**exponent))
+        patch.setattr(BUDGETS, "tile", 2**exponent)
         pieces = (block(kind, models, where, scales) for where in (slice(0, edge), slice(edge, N)))
         found = sum(row_sums(kind, sides, asking, piece) for piece in pieces)
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
@@ -79,7 +79,7 @@ def test_entries_are_formed_once_a_model(monkeypatch):
 
     square_distances = entries.square_distances
     monkeypatch.setattr(entries, "square_distances", count)
-    monkeypatch.setattr(entries, "BUDGETS", entries.BUDGETS._replace(tile=2**12))
+    monkeypatch.setattr(BUDGETS, "tile", 2**12)
     models = some_models(N, (4, 3, 5))
     kind = Entries.of_metric(METRICS["cosine"])
     whole = block(kind, models, slice(0, N))
@@ -95,8 +95,8 @@ def test_rbf_cka_from_blocks_is_that_of_whole_kernels(debiased, missing):
     sides_of = [some_models(N, seed=seed, missing=missing) for seed in (1, 2)]
     models = [*sides_of[0], *sides_of[1]]
     kernel = RbfCka(debiased)
-    states = [prepared(kernel, side) for side in sides_of]
-    expected = score(kernel, *states, None)
+    states = [states_of(kernel, side) for side in sides_of]
+    expected = scores_of(kernel, *states)
     seen, kind, sides = seen_of(models), rbf_entries(debiased), Sides(slice(3), slice(3, 6))
     scales = [
         np.linalg.norm(np.ptp(x[there], axis=0)) / np.linalg.norm(np.ptp(s.rows[there], axis=0))

@@ -8,15 +8,16 @@ from tests.kernels.laws import (
     check_counts,
     check_orders,
     check_take,
-    prepared,
+    scores_of,
     some_counts,
     some_models,
     some_orders,
+    states_of,
 )
-from xconverge.kernels import entries
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.correlation import METHODS
 from xconverge.kernels.entries import Block, Sides, row_sums
-from xconverge.kernels.kernel import Kernel, score
+from xconverge.kernels.kernel import Kernel
 from xconverge.kernels.rdm import distances
 from xconverge.kernels.rsa import Rsa, comparisons, mantel, noise_ceiling
 from xconverge.kernels.vectors import METRICS
@@ -52,7 +53,7 @@ def residual(values, design):
 def test_every_pair_in_its_pool_by_plain_loops(method, missing):
     sides = [some_models(N, seed=seed, missing=missing) for seed in (1, 2)]
     kernel = Rsa("euclidean", method)
-    found = score(kernel, *(prepared(kernel, side) for side in sides), None)
+    found = scores_of(kernel, *(states_of(kernel, side) for side in sides))
     a, b = (rdms_of(side, "euclidean") for side in sides)
     for i, j in np.ndindex(found.shape):
         where = np.triu_indices(N, 1)
@@ -66,7 +67,7 @@ def test_take_orders_and_counts(method):
     sides = [[np.round(x, 1) for x in some_models(N, (5, 3), seed)] for seed in (1, 2)]
     kernel = Rsa("sqeuclidean", method)
     check_take(kernel, *sides, np.array([3, 0, 7, 12, 5, 9]))
-    a, b = (prepared(kernel, side) for side in sides)
+    a, b = (states_of(kernel, side) for side in sides)
     check_orders(kernel, a, b, some_orders(N, 4))
     check_counts(kernel, a, b, some_counts(N, 4))
 
@@ -80,7 +81,7 @@ def test_copies_of_a_stimulus_make_no_pair(method):
     pairs = [(i, j) for p, i in enumerate(index) for j in index[p + 1 :] if i != j]
     u, v = (np.array([rdm[pair] for pair in pairs]) for rdm in (one, other))
     kernel = Rsa(method=method)
-    states = [prepared(kernel, [side]) for side in (a, b)]
+    states = [states_of(kernel, [side]) for side in (a, b)]
     found = kernel.scores_of_counts(*states, counts[None])
     assert found[0, 0, 0] == pytest.approx(plain(u, v, method), abs=1e-12)
 
@@ -94,7 +95,7 @@ def test_rdms_of_others_and_nan_for_single_pairs():
         kernel = Rsa(method=method)
         sides = [[kernel.prepare_rdm(rdm) for rdm in side] for side in (a, b)]
         assert [list(np.flatnonzero(~state.seen)) for state in sides[0]] == [[], [7]]
-        found = score(kernel, *sides, None)
+        found = scores_of(kernel, *sides)
         for i, j in np.ndindex(2, 2):
             u, v = (rdm[np.triu_indices(N, 1)] for rdm in (a[i], b[j]))
             both = ~np.isnan(u + v)
@@ -116,7 +117,7 @@ def test_nuisances_go_out_of_both_and_again_out_of_permuted_residuals(method, co
     a, b = ([kernel.prepare_rdm(rdm, given) for rdm in rdms_of(side)] for side in models)
     orders = some_orders(N, 4)
     found = kernel.scores_of_orders(a, b, orders, given)
-    np.testing.assert_allclose(found[0], score(kernel, a, b, given), atol=1e-12)
+    np.testing.assert_allclose(found[0], scores_of(kernel, a, b), atol=1e-12)
     where = np.triu_indices(N, 1)
 
     def vector(rdm):
@@ -145,7 +146,7 @@ def test_what_a_nuisance_misses_is_left_out():
         [kernel.prepare_rdm(rdm[np.ix_(rest, rest)], given[np.ix_(rest, rest)])]
         for rdm in rdms_of(models)
     ]
-    np.testing.assert_allclose(score(kernel, a, b, given), score(kernel, *fewer, None))
+    np.testing.assert_allclose(scores_of(kernel, a, b), scores_of(kernel, *fewer))
 
 
 def test_what_a_nuisance_explains_wholly_is_nan():
@@ -160,7 +161,7 @@ def test_chance_is_the_mean_over_all_permutations(method):
     from itertools import permutations
 
     kernel = Rsa(method=method)
-    a, b = ([state] for state in prepared(kernel, some_models(5, (4, 3), 1)))
+    a, b = ([state] for state in states_of(kernel, some_models(5, (4, 3), 1)))
     draws = kernel.scores_of_orders(a, b, np.array(list(permutations(range(5)))), None)
     chance = kernel.chance(a[0], b[0])
     assert (chance is None) == (method == "cosine")
@@ -170,19 +171,18 @@ def test_chance_is_the_mean_over_all_permutations(method):
 
 def test_equal_distances_and_few_stimuli_are_nan_with_a_warning():
     kernel = Rsa("euclidean", "pearson")
-    a, b = prepared(kernel, [np.eye(5), some_models(5, (4,))[0]])
+    a, b = states_of(kernel, [np.eye(5), some_models(5, (4,))[0]])
     with pytest.warns(RuntimeWarning, match="got equal values"):
-        assert np.isnan(score(kernel, [a], [b], None)).all()
+        assert np.isnan(scores_of(kernel, [a], [b])).all()
     few = [kernel.take(state, np.arange(2)) for state in (a, b)]
     with pytest.warns(RuntimeWarning, match="at least 3 stimuli"):
-        assert np.isnan(score(kernel, few[:1], few[1:], None)).all()
+        assert np.isnan(scores_of(kernel, few[:1], few[1:])).all()
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.2])
 @pytest.mark.parametrize("method", ["pearson", "cosine"])
 def test_sums_over_blocks_are_the_score(method, missing, monkeypatch):
-    budgets = entries.BUDGETS._replace(tile=4 * 8 * 16 * 9)
-    monkeypatch.setattr(entries, "BUDGETS", budgets)
+    monkeypatch.setattr(BUDGETS, "tile", 4 * 8 * 16 * 9)
     sides = [some_models(N, seed=seed, missing=missing) for seed in (1, 2)]
     kernel = Rsa("euclidean", method)
     assert kernel.has_sums
@@ -202,7 +202,7 @@ def test_sums_over_blocks_are_the_score(method, missing, monkeypatch):
         for part in columns
     )
     found = kernel.of_sums(total, tile.common(seen))
-    expected = score(kernel, *(prepared(kernel, side) for side in sides), None)
+    expected = scores_of(kernel, *(states_of(kernel, side) for side in sides))
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
@@ -230,7 +230,7 @@ def test_the_mantel_test_is_plain_permutation(method):
 def test_tau_a_of_rdms_is_below_tau_b_where_distances_tie():
     models = [np.round(x) for x in some_models(7, (3, 3), 1)]
     kernel = Rsa("sqeuclidean", "kendall")
-    a, b = prepared(kernel, models)
+    a, b = states_of(kernel, models)
     found = kernel.sums([a], [b], None)[0, 0]
     assert abs(found) < abs(kendalltau(a.triangle, b.triangle).statistic)
 

@@ -39,10 +39,10 @@ def ranks(values: Array) -> Array:
     # scipy's rankdata sorts stably, which takes three times as long; equal values need no order
     order = np.argsort(grid, axis=-1)
     ordered = np.take_along_axis(grid, order, axis=-1)
-    place = np.arange(1.0, grid.shape[-1] + 1)
+    place = np.broadcast_to(np.arange(1.0, grid.shape[-1] + 1), grid.shape)
     differ = ordered[..., 1:] != ordered[..., :-1]
     # of each run of equal values the first place, and from behind the last one
-    first, last = np.broadcast_to(place, grid.shape).copy(), np.broadcast_to(place, grid.shape).copy()
+    first, last = place.copy(), place.copy()
     first[..., 1:][~differ] = 0.0
     last[..., :-1][~differ] = np.inf
     np.maximum.accumulate(first, axis=-1, out=first)

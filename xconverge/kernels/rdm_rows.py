@@ -44,6 +44,8 @@ class RdmRows(Kernel[Points]):
     per_stimulus = True
     # 3 other stimuli: two distances can always be ordered alike, or not
     min_stimuli = 4
+    # rows of every RDM are formed once
+    together = (True, True)
 
     def prepare(self, rows: Array, width: int, rank: Array, given: Array | None) -> Points:
         """Rows as the metric wants them."""

@@ -77,6 +77,8 @@ class Rsa(Kernel[Geometry]):
 
     # 3 pairs of stimuli: two distances can always be ordered alike, or not
     min_stimuli = 3
+    # each RDM is ranked once, and all pairs are one product
+    together = (True, True)
 
     @property
     def how(self) -> Method:
