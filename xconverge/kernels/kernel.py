@@ -148,9 +148,13 @@ class RowKernel(Kernel[State]):
     def merge(self, parts: Sequence[Any]) -> Any:
         """What several blocks say."""
 
+    def fitted(self, merged: Any) -> Any:
+        """What ``place`` needs of what all blocks say: made once a model, and often smaller."""
+        return merged
+
     @abstractmethod
     def place(self, block: Array, width: int, fit: Any) -> Array:
-        """Rows of a block as they enter the sums, by what all blocks of the model say."""
+        """Rows of a block as they enter the sums, by what ``fitted`` made of the whole model."""
 
     @abstractmethod
     def cross(self, x: Array, y: Array, given: Array | None) -> Any:
