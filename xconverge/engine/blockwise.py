@@ -26,8 +26,8 @@ from dask.highlevelgraph import HighLevelGraph
 
 from xconverge.engine.apply import apply, calmly, named_rows
 from xconverge.engine.resources import check_memory
-from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.blocks import split
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import widths
 
@@ -199,9 +199,7 @@ class Sources:
 
     def named(self, function: Callable[..., Any], number: int, part: slice) -> Callable[..., Any]:
         """The function; a fault in its rows is told with the labels of model and stimulus."""
-        return partial(
-            _named, function, self.names[number], self.stimuli[part], f"{self.what}"
-        )
+        return partial(_named, function, self.names[number], self.stimuli[part], f"{self.what}")
 
     def numbers(self) -> xr.DataArray:
         """The number (…, model) of every model, with its labels."""
@@ -259,7 +257,9 @@ def reduce_rows(
         width = int(sources.widths[position])
         blocks = [
             graph.call(
-                sources.named(partial(_part, reduction.part, width, _cut(given, part)), number, part),
+                sources.named(
+                    partial(_part, reduction.part, width, _cut(given, part)), number, part
+                ),
                 graph.block(sources.rows(position), part),
             )
             for part in parts

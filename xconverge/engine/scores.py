@@ -6,21 +6,16 @@ xarray's own. Models that are too long for one task are never whole: their sums 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
-from xconverge.engine.apply import CURE, apply
+from xconverge.engine.apply import apply
 from xconverge.engine.blockwise import are_many, is_long
 from xconverge.engine.measure import Plan
 from xconverge.engine.pair import Pair
 from xconverge.engine.pair_blocks import by_entries, by_rows, has_sums, lists_by_blocks
-from xconverge.engine.resources import check_memory
-from xconverge.kernels import neighbors
-from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.kernel import (
     EntryKernel,
     Kernel,
@@ -152,7 +147,10 @@ def of_models(
         a,
         b,
         *more,
-        core=[*([d for d in several if d == side] for side in PAIRS), *(["stimulus"] for _ in more)],
+        core=[
+            *([d for d in several if d == side] for side in PAIRS),
+            *(["stimulus"] for _ in more),
+        ],
         out=[[*several, *(["stimulus"] if kernel.per_stimulus else [])]],
         sizes={"stimulus": n},
     )

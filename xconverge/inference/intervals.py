@@ -11,8 +11,8 @@ import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import apply
-from xconverge.engine.pair import Pair
 from xconverge.engine.measure import Plan
+from xconverge.engine.pair import Pair
 from xconverge.engine.progress import Progress, Report
 from xconverge.engine.resampling import DRAW, run
 from xconverge.engine.scores import models, scores

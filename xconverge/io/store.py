@@ -12,7 +12,8 @@ from typing import Literal
 
 import xarray as xr
 
-from xconverge.engine.chunks import CHUNK_BYTES, recommend_chunks
+from xconverge.engine.chunks import recommend_chunks
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.io.zarr import groups
 from xconverge.io.zarr.append import append
 from xconverge.io.zarr.backends import (
@@ -356,4 +357,4 @@ def modalities(path: StorePath, *, storage_options: Options | None = None) -> li
 
 
 def _chunks(array: xr.DataArray) -> tuple[int, ...]:
-    return tuple(recommend_chunks(array, memory=CHUNK_BYTES).values())
+    return tuple(recommend_chunks(array, memory=BUDGETS.store_chunk).values())
