@@ -215,7 +215,7 @@ def binned_rsa_contrast(
         sizes={"_contrast": 2},
         dtypes=[np.float64] * 2,
         n_bins=n_bins,
-        method=METHODS[method].function,
+        method=METHODS[method].kernel,
         n_permutations=n_permutations,
         seed=stream,
         tail=tail,
