@@ -36,8 +36,7 @@ from xconverge.labels.messages import DamagedStoreError, SchemaError, UnalignedS
 from xconverge.labels.stack import stack_models
 from xconverge.measures.alignment import alignment
 from xconverge.measures.dispersion import dispersion
-from xconverge.measures.graph import neighbor_graph
-from xconverge.measures.neighbors import local_density
+from xconverge.measures.neighbors import local_density, neighbor_graph
 from xconverge.measures.norms import stimulus_norm
 from xconverge.measures.preprocess import center, clamp, pca, unit_rows, zscore
 from xconverge.measures.rdm import noise_ceiling, rdm, rsa

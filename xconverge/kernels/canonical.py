@@ -1,22 +1,173 @@
-"""Canonical correlations of the leading directions of two models (SVCCA)."""
+"""Canonical correlations of the leading directions of two models (SVCCA).
+
+Raghu et al. (2017): keep the first principal components of each model, then correlate what is left
+by canonical correlation analysis (Hotelling 1936). Held out, components and canonical directions
+come from the stimuli outside a fold, and correlations from those inside.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from xconverge.kernels.kernel import RowKernel
 from xconverge.kernels.procrustes import leading, principal_axes
-from xconverge.kernels.sums import Scatter, scatter
+from xconverge.kernels.sums import (
+    Scatter,
+    Spread,
+    by_fold,
+    merged,
+    merged_folds,
+    merged_spreads,
+    scatter,
+)
 from xconverge.kernels.vectors import Array, column_means, present
 
 STILL = 1e-24
 """Variance of held-out scores, against that of the fitted ones, that is only rounding."""
 
 
+@dataclass(frozen=True)
+class Scores:
+    """Scores (n, K, c) of one model on the components outside each of K folds; NaN where unseen."""
+
+    scores: Array
+    seen: Array
+
+
+class Maps(NamedTuple):
+    """Mean (f) of a model, and maps (K, f, c) onto the components outside each of K folds."""
+
+    mean: Array
+    maps: Array
+
+
+class Fold(NamedTuple):
+    """Sums over the scores (2 c) of both models: of the stimuli to fit, and of those to score."""
+
+    train: Scatter
+    test: Scatter
+
+
+@dataclass(frozen=True)
+class Svcca(RowKernel[Scores]):
+    """Mean canonical correlation of the first principal components of standard columns.
+
+    ``given`` (n) are numbers of folds, or -1 throughout: directions and correlations are then of
+    the same stimuli.
+    """
+
+    n_components: int = 10
+
+    # too few stimuli are told by ``finish``, which knows how many a fold has
+    min_stimuli = 1
+    fixed = "principal components"
+    permuted_inside_folds = True
+
+    def prepare(self, rows: Array, width: int, rank: Array, given: Array | None) -> Scores:
+        """Components of every fold, once a model: of all stimuli that it saw."""
+        assert given is not None
+        scores = leading_scores(rows, width, given, self.n_components)
+        return Scores(scores, ~np.isnan(scores[:, 0, 0]))
+
+    def take(self, state: Scores, where: Array, counts: Array | None = None) -> Scores:
+        """Scores are as they were; copies of a stimulus belong into one fold, as rows of it."""
+        again = where if counts is None else np.repeat(where, counts)
+        return Scores(state.scores[again], state.seen[again])
+
+    def sums(
+        self, a: Sequence[Scores], b: Sequence[Scores], given: Array | None
+    ) -> list[list[list[Fold]]]:
+        """The folds of every pair."""
+        return [[self.cross(x.scores, y.scores, given) for y in b] for x in a]
+
+    def finish(
+        self, sums: Sequence[Sequence[Sequence[Fold]]], own_a: Sequence[Any], own_b: Sequence[Any]
+    ) -> Array:
+        """Mean canonical correlation (A, B) over folds."""
+        return np.array([[mean_correlation(folds) for folds in row] for row in sums])
+
+    def scores_of_orders(
+        self, a: Sequence[Scores], b: Sequence[Scores], orders: Array, given: Array | None
+    ) -> Array:
+        """Inside folds, no sum of one side alone changes: only the products of both sides do."""
+        assert given is not None
+        folds = [
+            Moved(train, test, [_side(s, k, train, test) for s in a],
+                  [_side(s, k, train, test) for s in b])
+            for k, (train, test) in enumerate(_roles(given, a[0].scores.shape[1]))
+        ]  # fmt: skip
+        result = np.empty((len(orders), len(a), len(b)))
+        for i, j in np.ndindex(result.shape[1:]):
+            result[:, i, j] = np.mean([fold.correlations(i, j, orders) for fold in folds], axis=0)
+        return result
+
+    # --- rows that are read block by block
+
+    def measure(self, block: Array, width: int, given: Array | None) -> dict[int, Spread]:
+        """The spread of each fold."""
+        assert given is not None
+        return by_fold(block[:, :width], given)
+
+    def merge(self, parts: Sequence[dict[int, Spread]]) -> dict[int, Spread]:
+        """Fold by fold."""
+        return merged_folds(parts)
+
+    def fitted(self, merged: dict[int, Spread]) -> Maps:
+        """Components outside each fold; of all stimuli where there are none."""
+        if not merged:
+            return Maps(np.zeros(0), np.zeros((0, 0, self.n_components)))
+        numbers = [-1] if -1 in merged else range(max(merged) + 1)
+        mean = merged_spreads(list(merged.values())).mean
+        maps = np.zeros((len(numbers), len(mean), self.n_components))
+        for number, turn in zip(numbers, maps, strict=True):
+            known = [part for other, part in merged.items() if other != number or number < 0]
+            if known:
+                turn[...] = directions(merged_spreads(known).scatter, self.n_components)
+        return Maps(mean, maps)
+
+    def place(self, block: Array, width: int, fit: Maps) -> Array:
+        """Scores (b, K, c) by all maps, in one product.
+
+        They are less one mean for all folds, which only keeps digits: sums centre them again.
+        """
+        count = len(fit.maps)
+        if not count:
+            return np.zeros((len(block), 0, self.n_components))
+        flat = fit.maps.swapaxes(0, 1).reshape(width, -1)
+        scores = (block[:, :width] - fit.mean) @ flat
+        return np.asarray(scores.reshape(len(block), count, -1))
+
+    def cross(self, x: Array, y: Array, given: Array | None) -> list[Fold]:
+        """Sums of each fold over joint scores, of x (b, K, c) and y (b, K, c)."""
+        assert given is not None
+        count = max(x.shape[1], y.shape[1])
+        # a model that saw nothing of the last folds has no maps for them: scores that do not vary
+        x, y = (np.pad(s, ((0, 0), (0, count - s.shape[1]), (0, 0))) for s in (x, y))
+        return [
+            Fold(*(scatter(np.concatenate([x[part, k], y[part, k]], 1)) for part in roles))
+            for k, roles in enumerate(_roles(given, count))
+        ]
+
+    def combine(self, parts: Sequence[list[Fold]]) -> list[Fold]:
+        """Fold by fold."""
+        return [
+            Fold(*(reduce(merged, role) for role in zip(*of_fold, strict=True)))
+            for of_fold in zip(*parts, strict=True)
+        ]
+
+    def reduced(self, parts: list[Fold]) -> list[list[list[Fold]]]:
+        """The folds of the only pair."""
+        return [[parts]]
+
+
 def leading_scores(x: Array, width: int, fold: Array, n_components: int) -> Array:
-    """Scores (fold, n, c) of the stimuli on the first principal components of standard columns.
+    """Scores (n, fold, c) of the stimuli on the first principal components of standard columns.
 
     Means, deviations and components come from the stimuli outside the fold alone; all of them
     where no stimulus has that fold number, as for the single fold of ``fold`` (n) = -1. NaN where
@@ -33,7 +184,7 @@ def leading_scores(x: Array, width: int, fold: Array, n_components: int) -> Arra
         centered = rows - center
         scores[...] = centered @ _directions(centered[train], center, n_components)
     result[:, ~seen] = np.nan
-    return result
+    return np.ascontiguousarray(result.swapaxes(0, 1))
 
 
 def _directions(rows: Array, center: Array, n_components: int) -> Array:
@@ -70,70 +221,133 @@ def _placed(axes: Array, kept: Array, deviation: Array, n_components: int) -> Ar
     return result
 
 
-def mean_canonical_correlation(a: Array, b: Array, fold: Array) -> float:
-    """Mean canonical correlation of scores ``a``, ``b`` (fold, n, c) on the stimuli of each fold.
-
-    Canonical directions come from the stimuli outside the fold; without folds (-1) they and
-    their correlations come from the same stimuli.
-    """
-    common = ~(np.isnan(a[0, :, 0]) | np.isnan(b[0, :, 0]))
-    fold = fold[common]
-    joint = (np.concatenate([x[common], y[common]], 1) for x, y in zip(a, b, strict=True))
-    return mean_correlation(
-        tuple(scatter(rows[part]) for part in fit_and_score(fold, number))
-        for number, rows in enumerate(joint)
-    )
+def _roles(fold: Array, count: int) -> Iterator[tuple[Array, Array]]:
+    """Which stimuli (n) each fold is fitted to, and which it scores; all of them without folds."""
+    for number in range(count):
+        yield fold != number, (fold == number) | (fold < 0)
 
 
-def fit_and_score(fold: Array, number: int) -> tuple[Array, Array]:
-    """Which stimuli (n) a fold is fitted to, and which it scores; all of them without folds."""
-    return fold != number, (fold == number) | (fold < 0)
+def mean_correlation(folds: Sequence[Fold]) -> float:
+    """Mean canonical correlation of the folds of one pair.
 
-
-def mean_correlation(folds: Iterable[tuple[Scatter, ...]]) -> float:
-    """Mean canonical correlation from sums over the scores (2 c) of both models.
-
-    Of every fold over the stimuli to fit and over those to score. NaN with a warning for too few
-    of them, and for scores that do not vary.
+    NaN with a warning for too few stimuli, and for scores that do not vary.
     """
     values = []
     for train, test in folds:
         count = len(train.mean) // 2
-        if train.size < count + 2 or test.size < 3:
-            warnings.warn(
-                f"svcca of {count} components needs {count + 2} common stimuli to fit "
-                f"and 3 to score, a fold has {train.size} and {test.size}: NaN",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+        if not _are_enough(count, train.size, test.size):
             return np.nan
-        map_x, map_y = _canonical_maps(train.gram)
         x, y = slice(count), slice(count, None)
-        squares = [
-            np.vecdot(turn.T, (test.gram[side, side] @ turn).T)
-            for turn, side in ((map_x, x), (map_y, y))
-        ]
-        least = STILL * test.size / train.size
-        if not map_x.size or min(square.min() for square in squares) < least:
-            warnings.warn("svcca: scores that do not vary: NaN", RuntimeWarning, stacklevel=2)
-            return np.nan
-        product = np.vecdot(map_x.T, (test.gram[x, y] @ map_y).T)
-        values.append(np.clip(product / np.sqrt(squares[0] * squares[1]), -1, 1).mean())
+        whiten_x, whiten_y = whitener(train.gram[x, x]), whitener(train.gram[y, y])
+        found = correlations(
+            whiten_x, whiten_y, (whiten_x.T @ train.gram[x, y] @ whiten_y)[None],
+            test.gram[x, x], test.gram[y, y], test.gram[None, x, y],
+            STILL * test.size / train.size,
+        )  # fmt: skip
+        values.append(found[0])
     return float(np.mean(values))
 
 
-def _canonical_maps(gram: Array) -> tuple[Array, Array]:
-    """Maps (c, r) of both scores onto canonical variates, from their cross-products (2 c, 2 c)."""
-    count = len(gram) // 2
-    whiten_x, whiten_y = _whitener(gram[:count, :count]), _whitener(gram[count:, count:])
-    u, _, vt = np.linalg.svd(whiten_x.T @ gram[:count, count:] @ whiten_y, full_matrices=False)
-    return whiten_x @ u, whiten_y @ vt.T
+def _are_enough(count: int, n_train: int, n_test: int) -> bool:
+    enough = n_train >= count + 2 and n_test >= 3
+    if not enough:
+        warnings.warn(
+            f"svcca of {count} components needs {count + 2} common stimuli to fit "
+            f"and 3 to score, a fold has {n_train} and {n_test}: NaN",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return enough
 
 
-def _whitener(gram: Array) -> Array:
+def correlations(
+    whiten_x: Array,
+    whiten_y: Array,
+    train: Array,
+    test_x: Array,
+    test_y: Array,
+    test: Array,
+    least: float,
+) -> Array:
+    """Mean canonical correlation (P), of P sets of products of the two sides.
+
+    Canonical directions are the singular vectors of X'Y of whitened scores (Golub & Van Loan,
+    §6.4.3): ``train`` (P, r, s), of the stimuli fitted. On those to score, products of x (c, c), of
+    y (c, c) and of both (P, c, c). NaN with a warning where a variance is not above ``least``.
+    """
+    if not (whiten_x.size and whiten_y.size):
+        return _still(np.zeros(len(train), bool), np.zeros(len(train)))
+    u, _, vt = np.linalg.svd(train, full_matrices=False)
+    map_x, map_y = whiten_x @ u, whiten_y @ vt.swapaxes(-2, -1)
+    square_x, square_y = (
+        _columns(turn, gram @ turn) for turn, gram in ((map_x, test_x), (map_y, test_y))
+    )
+    varies = np.minimum(square_x.min(-1), square_y.min(-1)) >= least
+    product = _columns(map_x, test @ map_y)
+    # the root of their product, or of 1 where they are nothing
+    size = np.sqrt(np.where(varies[:, None], square_x * square_y, 1.0))
+    return _still(varies, np.clip(product / size, -1, 1).mean(-1))
+
+
+def _columns(x: Array, y: Array) -> Array:
+    """Products (…, r) of each column of x (…, c, r) with that of y."""
+    return np.asarray(np.vecdot(x.swapaxes(-2, -1), y.swapaxes(-2, -1)))
+
+
+def _still(varies: Array, values: Array) -> Array:
+    if not varies.all():
+        warnings.warn("svcca: scores that do not vary: NaN", RuntimeWarning, stacklevel=4)
+    return np.where(varies, values, np.nan)
+
+
+def whitener(gram: Array) -> Array:
     """Map (c, rank) of scores with these cross-products onto uncorrelated unit columns."""
     size = np.sqrt(np.diagonal(gram))
     unit = 1 / np.where(size > 0, size, 1.0)
     values, vectors = np.linalg.eigh(gram * unit * unit[:, None])
     real = values > 1e-13 * values.max(initial=0.0)
     return np.asarray(unit[:, None] * vectors[:, real] / np.sqrt(values[real]))
+
+
+class Side(NamedTuple):
+    """What one side of a fold is, however the other moves.
+
+    Scores (n, c) centred on the stimuli fitted, and on those to score; whitener (c, r) of the
+    first, products (c, c) of the second.
+    """
+
+    train: Array
+    test: Array
+    whiten: Array
+    products: Array
+
+
+def _side(state: Scores, number: int, train: Array, test: Array) -> Side:
+    rows = state.scores[:, number]
+    # each centred on its own mean, which a permutation inside folds leaves where it is
+    fitted, scored = (rows - rows[part].mean(0) if part.any() else rows for part in (train, test))
+    known, held = fitted[train], scored[test]
+    return Side(fitted, scored, whitener(known.T @ known), held.T @ held)
+
+
+@dataclass(frozen=True)
+class Moved:
+    """One fold under permutations: which stimuli (n) fit and which score, the models' sides."""
+
+    train: Array
+    test: Array
+    a: Sequence[Side]
+    b: Sequence[Side]
+
+    def correlations(self, i: int, j: int, orders: Array) -> Array:
+        """Mean canonical correlation (P) of two models in each order (P, n)."""
+        x, y = self.a[i], self.b[j]
+        n_train, n_test = int(self.train.sum()), int(self.test.sum())
+        if not _are_enough(x.products.shape[0], n_train, n_test):
+            return np.full(len(orders), np.nan)
+        known_x, held_x = (x.train[self.train] @ x.whiten).T, x.test[self.test].T
+        white_y = y.train @ y.whiten
+        train = np.stack([known_x @ white_y[order[self.train]] for order in orders])
+        test = np.stack([held_x @ y.test[order[self.test]] for order in orders])
+        least = STILL * n_test / n_train
+        return correlations(x.whiten, y.whiten, train, x.products, y.products, test, least)

@@ -17,7 +17,8 @@ import scipy
 
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.hsic import Sums, hsic, normalized
-from xconverge.kernels.kernel import Kernel, RowKernel
+from xconverge.kernels.entries import Entries
+from xconverge.kernels.kernel import EntryKernel, Kernel, RowKernel
 from xconverge.kernels.permutations import gathered_products
 from xconverge.kernels.sums import Moments, merged_moments, moments, sized
 from xconverge.kernels.vectors import METRICS, Array, padded, prepare, present, working_dtype
@@ -314,14 +315,14 @@ class MatrixSums(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RbfCka(_Cka):
+class RbfCka(_Cka, EntryKernel[Scaled]):
     """CKA of K = exp(-|x - y|² / 2 s²), s = ``sigma`` times the median distance of the model."""
 
     debiased: bool = True
     sigma: float = 1.0
 
     fixed = "the width of the kernel"
-    together = (True, True)
+    needs_scale = True
 
     def prepare(self, rows: Array, width: int, rank: Array, given: Array | None) -> Scaled:
         """Rows divided by the width of the kernel."""
@@ -383,6 +384,37 @@ class RbfCka(_Cka):
     def chance(self, a: Scaled, b: Scaled) -> float | None:
         """0 without bias."""
         return 0.0 if self.debiased else None
+
+    # --- kernels too large for a task: sums over their entries
+
+    @property
+    def entries(self) -> Entries:
+        """exp(-d² / 2), with the diagonal that the estimate has."""
+        return Entries(METRICS["euclidean"], _gaussian, 0.0 if self.debiased else 1.0)
+
+    def scale(self, sample: Array) -> float:
+        """The width of the kernel."""
+        return self.sigma * median_distance(sample) if len(sample) > 1 else 1.0
+
+    def of_rows(self, sums: Array, common: Array, both: Array) -> Array:
+        """ΣK∘L, ΣK², ΣL², the products of row sums, ΣK and ΣL (8, A, B)."""
+        k, m, square_k, square_m, cross = sums
+        terms = [cross, square_k, square_m, k * m, k**2, m**2, k, m]
+        return np.stack([term.sum(-1) for term in terms])
+
+    def of_terms(self, terms: Array, common: Array) -> Array:
+        """CKA (A, B)."""
+        product, square_k, square_m, margin, margin_k, margin_m, k, m = terms
+        parts = (
+            Sums(product, margin, k, m, common),
+            Sums(square_k, margin_k, k, k, common),
+            Sums(square_m, margin_m, m, m, common),
+        )
+        return normalized(*(np.asarray(hsic(part, self.debiased)) for part in parts))
+
+
+def _gaussian(square: Array) -> Array:
+    return np.exp(-0.5 * square)
 
 
 def sample(seen: Array, rank: Array) -> Array:

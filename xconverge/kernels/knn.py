@@ -6,8 +6,8 @@ models of a pair saw, itself excluded (Huh et al. 2024, The Platonic Representat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,11 +17,14 @@ from xconverge.kernels import edges
 from xconverge.kernels.hsic import Sums, hsic, normalized
 from xconverge.kernels.kernel import Kernel, mean_of
 from xconverge.kernels.neighbors import (
+    Answered,
     ShortListsError,
     TooFewError,
     filtered,
+    from_graph,
     nearest,
     nearest_of_rows,
+    whole_lists,
 )
 from xconverge.kernels.vectors import METRICS, Array, prepare, present
 
@@ -43,6 +46,8 @@ class Lists:
     rank: Array
     rows: Array | None
     width: int
+    known: Mapping[bytes, tuple[Array, Array, Array]] = field(default_factory=dict)
+    """Order, cosines and means among other sets of stimuli, by the bytes of their mask (n)."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,10 @@ class ListKernel(Kernel[Lists]):
     depth: int = 0
     """Neighbours that are searched; more than k where lists will be filtered, by draws."""
 
-    min_stimuli = 2
+    @property
+    def min_stimuli(self) -> int:  # type: ignore[override]
+        """Every stimulus needs k others."""
+        return self.k + 1
 
     def compare(self, a: Array, b: Array) -> Array:
         """A number a stimulus (n), of lists (n, k)."""
@@ -91,6 +99,12 @@ class ListKernel(Kernel[Lists]):
         none of them stands.
         """
         copies = np.ones(len(where), np.int64) if counts is None else counts
+        mask = np.zeros(len(state.seen), bool)
+        mask[where] = True
+        if counts is None and (found := state.known.get(mask.tobytes())):
+            order, cosines = filtered(*found[:2], where)
+            mean = found[2][where]
+            return Lists(order, cosines, mean, mask[where], state.rank[where], None, state.width)
         order, cosines = filtered(state.order, state.cosines, where)
         reached = np.where(order >= 0, copies[order], 0).cumsum(1)
         short = np.flatnonzero(reached[:, -1] < self.k) if self.k else np.arange(0)
@@ -118,6 +132,22 @@ class ListKernel(Kernel[Lists]):
         return Lists(order, cosines, mean, seen, rank, rows, state.width)
 
     needs_mean = False
+
+    def of_graph(self, graph: Array, position: Array, rank: Array) -> Lists:
+        """Lists of a graph (n, K) that was made before, of stimuli where they are now."""
+        order = from_graph(graph, position)
+        return Lists(order, None, None, ~np.isnan(graph[:, 0]), rank, None, 0)
+
+    def of_blocks(
+        self, parts: Sequence[Sequence[Answered]], sets: Array, rank: Array, width: int
+    ) -> Lists:
+        """Lists of a model that was read block by block, among each of the sets (P, n)."""
+        size = int(sets[0].sum())
+        if size <= self.k:
+            raise TooFewError(f"k={self.k} needs at least {self.k + 1} stimuli, it saw {size}")
+        found = whole_lists(parts, sets, max(self.depth, self.k))
+        known = {mask.tobytes(): lists for mask, lists in zip(sets, found, strict=True)}
+        return Lists(*found[0], sets[0], rank, None, width, known)
 
     def lists(self, state: Lists) -> Array:
         """The k nearest (n, k)."""
@@ -163,13 +193,21 @@ class MutualKnn(ListKernel):
         """|N_a(i) ∩ N_b(i)| / k."""
         return overlap(a, b)
 
+    def mean_over_models(self, states: Sequence[Lists]) -> Array:
+        """Without pairing anything."""
+        return mean_overlap(np.stack([self.lists(state) for state in states]))
+
     def null(self, orders: Array, a: Array, b: Array) -> Array:
         """Edges that both have."""
         return edges.mutual_null(orders, a, b)
 
-    def chance(self, a: Lists, b: Lists) -> float:
+    def chance_among(self, n: Any) -> Any:
         """Exactly k / (n - 1): every other stimulus is as likely as any."""
-        return self.k / (len(a.seen) - 1)
+        return self.k / (n - 1)
+
+    def chance(self, a: Lists, b: Lists) -> float:
+        """The same for every pair of models that saw the same."""
+        return float(self.chance_among(len(a.seen)))
 
 
 @dataclass(frozen=True)
@@ -180,6 +218,10 @@ class CycleKnn(ListKernel):
         """1[i ∈ ∪_{j ∈ N_b(i)} N_a(j)]; not symmetric."""
         back = (a[b] == np.arange(len(a))[:, None, None]).any((1, 2))
         return back.astype(np.float64)
+
+    def chance_among(self, n: Any) -> Any:
+        """1 - (1 - k / (n - 1))^k, where the ways back are independent."""
+        return 1 - (1 - self.k / (n - 1)) ** self.k
 
     def null(self, orders: Array, a: Array, b: Array) -> Array:
         """Edges there and back."""
@@ -223,7 +265,10 @@ class Cknna(ListKernel):
 
     centered: bool = False
 
-    min_stimuli = 4
+    @property
+    def min_stimuli(self) -> int:  # type: ignore[override]
+        """HSIC needs 4."""
+        return max(4, self.k + 1)
 
     @property
     def needs_mean(self) -> bool:  # type: ignore[override]

@@ -2,78 +2,128 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from xconverge.kernels.long import moments
 from xconverge.kernels.procrustes import leading, principal_axes
-from xconverge.kernels.sums import merged, scatter
-from xconverge.kernels.vectors import (
-    METRICS,
-    Array,
-    Blocks,
-    Whole,
-    in_blocks,
-    norms,
-    padded,
-    present,
+from xconverge.kernels.sums import (
+    Moments,
+    Products,
+    Spread,
+    merged_moments,
+    merged_spreads,
+    moments,
+    spread,
 )
+from xconverge.kernels.vectors import METRICS, Array, norms, padded, present
 
 
 class Step(NamedTuple):
-    """``fit`` (Blocks, width) gives rows (P, F), with which ``place`` changes those of a model."""
+    """What is fitted to a model, block by block, and what then becomes of its rows.
 
-    fit: Callable[..., Array]
+    ``part`` of a block (b, F) and its width, ``merge`` of several parts, ``finish`` of what they
+    merge to: rows (P, F), with which ``place`` changes those of a model.
+    """
+
+    part: Callable[[Array, int], Any]
+    merge: Callable[[Sequence[Any]], Any]
+    finish: Callable[[Any], Array]
     place: Callable[..., Array]
 
 
-def in_one(x: Array, width: int, step: Step, dtype: DTypeLike, **options: Any) -> Array:
-    """A step on rows (n, F) in memory."""
-    return step.place(x, width, step.fit(Whole(x), width, **options), dtype=dtype)
+def in_one(x: Array, width: int, step: Step, dtype: DTypeLike) -> Array:
+    """A step on rows (n, F) in memory, which are one block."""
+    fitted = step.finish(step.merge([step.part(x, width)]))
+    return step.place(x, width, fitted, dtype=dtype)
 
 
-def _seen_rows(rows: Blocks, width: int) -> Iterator[Array]:
-    """The real features of the rows that are there, block by block."""
-    for _, values, seen in in_blocks(rows, width):
-        if seen.any():
-            yield values[seen].astype(np.float64)
+def centering(size: int) -> Step:
+    """Rows less their mean; ``size`` is F."""
+    return Step(_moments, merged_moments, partial(_means, size=size), centered)
 
 
-def means(rows: Blocks, width: int) -> Array:
+def standardizing(size: int) -> Step:
+    """Rows less their mean over their deviation."""
+    return Step(deviations, merged_deviations, partial(_standards, size=size), standardized)
+
+
+def reducing(size: int, n_stimuli: int, n_components: int) -> Step:
+    """Scores on axes of largest variance, of which there are less than stimuli."""
+    finish = partial(axes, size=size, n_stimuli=n_stimuli, n_components=n_components)
+    return Step(_scaled_spread, _merged_spreads, finish, scores)
+
+
+def _seen_rows(block: Array, width: int) -> Array:
+    """The real features of the rows that are there, in double."""
+    rows = block[:, :width]
+    return rows[present(rows)].astype(np.float64)
+
+
+def _moments(block: Array, width: int) -> Moments:
+    return moments(_seen_rows(block, width))
+
+
+def _means(of: Moments, size: int) -> Array:
     """Mean (1, F) over the stimuli seen."""
-    return moments(rows, width).mean[None]
+    return np.pad(of.mean, (0, size - len(of.mean)))[None]
+
+
+class Deviations(NamedTuple):
+    """Number of rows; of each column, divided by 2^exponent, mean and squares about it (f).
+
+    No entry is then above 1, so that no square overflows; a power of two costs no digits.
+    """
+
+    n: int
+    exponent: Array
+    mean: Array
+    square: Array
+
+
+LEAST = -1100
+"""Exponent of a column of zeros: below that of any number."""
+
+
+def deviations(block: Array, width: int) -> Deviations:
+    """Of a block of rows (b, F)."""
+    rows = _seen_rows(block, width)
+    largest = np.abs(rows).max(0, initial=0.0)
+    exponent = np.where(largest > 0, np.frexp(largest)[1], LEAST)
+    rows = np.ldexp(rows, -exponent)
+    mean = rows.mean(0) if len(rows) else np.zeros(width)
+    return Deviations(len(rows), exponent, mean, np.square(rows - mean).sum(0))
+
+
+def merged_deviations(parts: Sequence[Deviations]) -> Deviations:
+    """Of all rows of several parts (Chan, Golub & LeVeque 1983)."""
+    exponent = np.max([part.exponent for part in parts], axis=0)
+    n, mean, square = 0, np.zeros(len(exponent)), np.zeros(len(exponent))
+    for part in parts:
+        down = part.exponent - exponent
+        share = part.n / max(n + part.n, 1)
+        gap = np.ldexp(part.mean, down) - mean
+        square += np.ldexp(part.square, 2 * down) + n * share * gap**2
+        mean += share * gap
+        n += part.n
+    return Deviations(n, exponent, mean, square)
+
+
+def _standards(of: Deviations, size: int) -> Array:
+    """Mean and standard deviation (2, F) over the stimuli seen; 0 for what does not vary."""
+    deviation = np.sqrt(of.square / max(of.n, 1))
+    deviation[deviation <= 8 * np.finfo(np.float64).eps] = 0.0
+    found = np.ldexp(np.stack([of.mean, deviation]), of.exponent)
+    return np.pad(found, ((0, 0), (0, size - len(of.exponent))))
 
 
 def centered(x: Array, width: int, fitted: Array, dtype: DTypeLike) -> Array:
     """Rows less their mean."""
     rows = x[:, :width] - fitted[0, :width]
     return padded(rows, present(rows), x.shape[1], np.nan, dtype)
-
-
-def deviations(rows: Blocks, width: int) -> Array:
-    """Mean and standard deviation (2, F) over the stimuli seen; 0 for what does not vary.
-
-    Two passes: the second divides by the largest entry of each feature, so that any scale will do.
-    """
-    largest = np.zeros(width)
-    for values in _seen_rows(rows, width):
-        np.maximum(largest, np.abs(values).max(0), out=largest)
-    largest[largest == 0] = 1.0
-    mean, square, count = np.zeros(width), np.zeros(width), 0
-    for values in _seen_rows(rows, width):
-        values /= largest
-        own = values.mean(0)
-        share = len(values) / (count + len(values))
-        square += np.square(values - own).sum(0) + count * share * (own - mean) ** 2
-        mean += share * (own - mean)
-        count += len(values)
-    deviation = np.sqrt(square / max(count, 1))
-    deviation[deviation <= 8 * np.finfo(np.float64).eps] = 0.0
-    found = np.stack([mean * largest, deviation * largest])
-    return np.pad(found, ((0, 0), (0, rows.shape[1] - width)))
 
 
 def standardized(x: Array, width: int, fitted: Array, dtype: DTypeLike) -> Array:
@@ -136,32 +186,49 @@ def _absolute(x: Array, width: Array) -> tuple[Array, Array]:
     return np.abs(np.concatenate(layers, axis=1)), seen
 
 
-def axes(rows: Blocks, width: int, n_components: int) -> Array:
+class Scaled(NamedTuple):
+    """The spread of rows that are divided by 2^exponent, so that no square overflows."""
+
+    exponent: int
+    spread: Spread
+
+
+def _scaled_spread(block: Array, width: int) -> Scaled:
+    rows = _seen_rows(block, width)
+    largest = np.abs(rows).max(initial=0.0)
+    exponent = int(np.frexp(largest)[1]) if largest else LEAST
+    return Scaled(exponent, spread(np.ldexp(rows, -exponent)))
+
+
+def _merged_spreads(parts: Sequence[Scaled]) -> Scaled:
+    exponent = max(part.exponent for part in parts)
+    return Scaled(exponent, merged_spreads([_rescaled(part, exponent) for part in parts]))
+
+
+def _rescaled(of: Scaled, exponent: int) -> Spread:
+    down = of.exponent - exponent
+    if not down:
+        return of.spread
+    size, mean, (rows, formed) = of.spread
+    gram = None if formed is None else np.ldexp(formed, 2 * down)
+    return Spread(size, np.ldexp(mean, down), Products(np.ldexp(rows, down), gram))
+
+
+def axes(of: Scaled, size: int, n_stimuli: int, n_components: int) -> Array:
     """Mean, then axes of largest variance (1 + c, F), zero beyond the rank.
 
     The entry of largest magnitude of every axis is positive. NaN beyond the number of features
-    or of stimuli.
+    or of stimuli. From the smaller of both Gram matrices: rows are kept while they are few.
     """
-    n, full = rows.shape
-    mean, scale = np.zeros(width), 1.0
-    if width > n or len(rows.spans) == 1:
-        values = np.concatenate([np.empty((0, width)), *_seen_rows(rows, width)])
-        if len(values):
-            mean = values.mean(0)
-            values -= mean
-            scale = np.abs(values).max() or 1.0
-        none = np.empty((width, 0))
-        found = principal_axes(values / scale, n_components) if len(values) else none
+    width, (rows, formed) = len(of.spread.mean), of.spread.products
+    if formed is not None:
+        found = leading(of.spread.products.gram, n_components)
     else:
-        total = scatter(np.empty((0, width)))
-        for values in _seen_rows(rows, width):
-            total = merged(total, scatter(values))
-        mean = total.mean
-        found = leading(total.gram, n_components)
+        found = principal_axes(rows, n_components) if len(rows) else np.empty((width, 0))
     signs = np.sign(found[np.abs(found).argmax(0), np.arange(found.shape[1])])
-    result = np.full((1 + n_components, full), np.nan)
-    result[: 1 + min(width, max(n - 1, 1)), :width] = 0.0
-    result[0, :width] = mean
+    result = np.full((1 + n_components, size), np.nan)
+    result[: 1 + min(width, max(n_stimuli - 1, 1)), :width] = 0.0
+    result[0, :width] = np.ldexp(of.spread.mean, of.exponent)
     result[1 : 1 + found.shape[1], :width] = (found * signs).T
     return result
 
@@ -172,6 +239,3 @@ def scores(x: Array, width: int, fitted: Array, dtype: DTypeLike) -> Array:
     rows = x[:, :width] - mean
     seen = present(rows)
     return padded(rows @ np.stack(axes, 1), seen, len(fitted) - 1, np.nan, dtype)
-
-
-CENTER, ZSCORE, PCA = Step(means, centered), Step(deviations, standardized), Step(axes, scores)

@@ -1,13 +1,27 @@
-"""Generalised Procrustes: orthogonal maps of many models into one space."""
+"""Generalised Procrustes: orthogonal maps of many models into one space (Gower 1975).
+
+From the rows of models in memory, or from their cross-products: the objective and every fit of one
+model to the others are functions of the X_m'X_l alone, so that rows which have the same products,
+however few, do as well.
+"""
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import scipy
 
+from xconverge.kernels.sums import (
+    Products,
+    Spread,
+    by_fold,
+    merged_folds,
+    merged_spreads,
+    products,
+    spread,
+)
 from xconverge.kernels.vectors import Array, present
 
 MOMENTUM = 0.3
@@ -60,24 +74,109 @@ def reduce(x: Array, width: int, train: Array, n_components: int | None, dim: in
     else:
         basis = principal_axes(rows, n_components or max(1, int(seen.sum())))
         rows = rows @ basis
-    frame = framed(center, basis, float(np.linalg.norm(rows)), seen, (x.shape[1], dim))
+    counts = int(seen.sum()), len(seen)
+    frame = framed(center, basis, float(np.linalg.norm(rows)), counts, (x.shape[1], dim))
     padding = ((0, 0), (0, dim - rows.shape[1]))
     return Reduced(np.pad(rows / frame.scale, padding), seen, frame)
 
 
-def framed(center: Array, basis: Array, norm: float, seen: Array, size: tuple[int, int]) -> Frame:
-    """The frame (F, d) of ``size``, of a model whose reduced rows ``seen`` (n) have this norm."""
-    if not seen.any():
+def framed(
+    center: Array, basis: Array, norm: float, counts: tuple[int, int], size: tuple[int, int]
+) -> Frame:
+    """The frame (F, d) of ``size``, of a model whose reduced rows have this norm.
+
+    ``counts`` are the stimuli that it was fitted to, and all.
+    """
+    n_seen, n = counts
+    if not n_seen:
         raise ValueError("it saw no stimulus; leave it out")
-    if norm <= 1e-12 * np.linalg.norm(center) * np.sqrt(seen.sum()):
+    if norm <= 1e-12 * np.linalg.norm(center) * np.sqrt(n_seen):
         raise ValueError("all its stimuli have the same vector; it has no place in a shared space")
     width, axes = basis.shape
     below, beside = size[0] - width, size[1] - axes
     return Frame(
         np.pad(center, (0, below), constant_values=np.nan),
         np.pad(basis, ((0, below), (0, beside))),
-        float(norm * np.sqrt(len(seen) / seen.sum())),
+        # as if the stimuli that it missed were as large as the others
+        float(norm * np.sqrt(n / n_seen)),
     )
+
+
+# --- frames and cross-products of models that are read block by block
+
+
+class Folds(NamedTuple):
+    """How many features a model has, and the spread of its rows, fold by fold."""
+
+    width: int
+    spreads: dict[int, Spread]
+
+
+def folds_of(block: Array, width: int, fold: Array) -> Folds:
+    """Of a block (b, F) and its folds (b); rows that are missing are left out."""
+    rows = block[:, :width]
+    seen = present(rows)
+    return Folds(width, by_fold(rows[seen], fold[seen]))
+
+
+def merged_blocks(parts: Sequence[Folds]) -> Folds:
+    """Of several blocks."""
+    return Folds(parts[0].width, merged_folds([part.spreads for part in parts]))
+
+
+def frames(
+    of: Folds, n_stimuli: int, n_folds: int, n_components: int | None, size: tuple[int, int]
+) -> tuple[Array, Array, Array, Array]:
+    """The frames (F, d) of ``size`` of all stimuli, then of all but each of ``n_folds``.
+
+    Returns the number of stimuli seen (), centers (K, F), bases (K, F, d) and scales (K).
+    """
+    found = []
+    for left_out in range(-1, n_folds):
+        found.append(_frame(_known(of, left_out), n_stimuli, n_components, size))
+    total = sum(part.size for part in of.spreads.values())
+    centers, bases, scales = (np.stack(field) for field in zip(*found, strict=True))
+    return np.asarray(total), centers, bases, scales
+
+
+def _known(of: Folds, left_out: int) -> Spread:
+    known = [part for number, part in of.spreads.items() if number != left_out]
+    return merged_spreads(known or [spread(np.empty((0, of.width)))])
+
+
+def _frame(of: Spread, n_stimuli: int, n_components: int | None, size: tuple[int, int]) -> Frame:
+    gram = of.products.gram
+    basis = np.eye(len(gram)) if n_components is None else leading(gram, n_components)
+    norm = float(np.sqrt(np.vdot(basis, gram @ basis)))
+    return framed(of.mean, basis, norm, (of.size, n_stimuli), size)
+
+
+def joined(
+    block: Array,
+    widths: Array,
+    train: Array,
+    centers: Array,
+    bases: Array,
+    scales: Array,
+    goal: Array,
+) -> Products:
+    """Products of the models (M, b, F) in their frames, side by side, and with a goal after them.
+
+    Over the rows ``train`` (b). The goal is linear in the features, ``goal`` (M, F, e) of them.
+    """
+    (n_models, _, dim), e = bases.shape, goal.shape[2]
+    rows = np.zeros((np.count_nonzero(train), n_models * dim + e))
+    for m, width in enumerate(widths):
+        values = block[m][train, :width] - centers[m, :width]
+        rows[:, m * dim : (m + 1) * dim] = values @ bases[m, :width] / scales[m]
+        rows[:, n_models * dim :] += values @ goal[m, :width]
+    return products(rows)
+
+
+def cross_products(of: Products, size: int) -> tuple[Array, Array]:
+    """All cross-products (M d, M d) of the models, ``size`` being M d, and those with the goal."""
+    gram = of.gram
+    return gram[:size, :size], gram[:size, size:]
 
 
 def principal_axes(rows: Array, n_components: int) -> Array:
@@ -199,36 +298,6 @@ def _polar(matrix: Array) -> Array:
     """The matrix with orthonormal rows or columns that is closest to this one."""
     u, _, vt = np.linalg.svd(matrix, full_matrices=False)
     return np.asarray(u @ vt)
-
-
-def angle(x: Array, width_x: int, y: Array, width_y: int) -> float:
-    """Angle in radians between centred rows ``x`` (n, F) and ``y`` (n, G), rotated to be least.
-
-    arccos of the nuclear norm of X'Y at unit Frobenius norm; from the residual where it is small,
-    because a cosine near 1 has lost its digits.
-    """
-    common = ~(np.isnan(x[:, 0]) | np.isnan(y[:, 0]))
-    x, y = (
-        np.asarray(rows[common, :width], np.float64) for rows, width in ((x, width_x), (y, width_y))
-    )
-    if common.any():
-        x, y = x - x.mean(0), y - y.mean(0)
-    size = np.linalg.norm(x), np.linalg.norm(y)
-    if common.sum() < 2 or not all(size):
-        warnings.warn(
-            "a Procrustes angle needs at least 2 common stimuli that differ: NaN",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        return np.nan
-    x, y = x / size[0], y / size[1]
-    u, values, vt = np.linalg.svd(x.T @ y, full_matrices=False)
-    if values.sum() < 1 - 1e-6:
-        return float(np.arccos(values.sum()))
-    gap = x @ u - y @ vt.T
-    rest = x - (x @ u) @ u.T, y - (y @ vt.T) @ vt
-    square = np.vdot(gap, gap) + sum(np.vdot(part, part) for part in rest)
-    return float(2 * np.arcsin(min(1.0, np.sqrt(square) / 2)))
 
 
 def placed(

@@ -1,82 +1,32 @@
 """Nested cross-validated ridge regression of many targets on one source.
 
-From rows, or from sums over the rows of each fold: the loops over folds are the same.
+From rows, or from sums over the rows of each fold: the loops over folds are the same. What the
+penalty costs is known without predicting: with C = U'Y the covariance of the stimuli fitted in
+eigenvectors U of the source's covariance, f the factors 1 / (eigenvalue + penalty), and G = X'X,
+P = X'Y of the stimuli held out in the same eigenvectors,
+Σ|y - x'(f∘C)|² = Σ|y|² - 2 f·(C∘P)1 + f'(G∘CC')f, so that one decomposition does for all
+penalties and targets.
 """
 
 from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial, reduce
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from xconverge.kernels.vectors import Array, column_means
+from xconverge.kernels.budgets import BUDGETS
+from xconverge.kernels.cka import Rows
+from xconverge.kernels.kernel import RowKernel
+from xconverge.kernels.sums import Moments, merged_moments, moments, sized
+from xconverge.kernels.vectors import Array, column_means, present
 
 PENALTIES = 10.0 ** np.arange(-8, 5)
 """Shares of the mean eigenvalue of the source's covariance."""
-
-Scores = tuple[float, float]
-
-
-def held_out_scores(
-    source: Array, width: int, targets: Array, widths: Array, fold: Array
-) -> tuple[Array, Array]:
-    """Held-out r and R² (B) of every target model (B, n, G) predicted from ``source`` (n, F).
-
-    The penalty for a fold is the one that predicts the other folds best, each from the rest; all
-    from one decomposition of the source for each set of stimuli left out.
-    """
-
-    def scores(pattern: Array, chosen: Array) -> Iterator[Scores]:
-        x = _unit(source[pattern, :width].astype(np.float64))
-        ys = [_unit(targets[b][pattern, : widths[b]].astype(np.float64)) for b in chosen]
-        folds = fold[pattern]
-        count = int(folds.max()) + 1
-        if count * width > len(x):
-            return nested(partial(FromRows, x, ys, folds), folds, len(ys))
-        sums = [
-            fold_sums([(x, y, folds)], (count, width, y.shape[1]), not b) for b, y in enumerate(ys)
-        ]
-        return nested(partial(FromSums, sums), folds, len(ys))
-
-    there = ~np.isnan(targets[:, :, 0]) & ~np.isnan(source[:, 0])
-    return by_pattern(there, fold, scores)
-
-
-def by_pattern(
-    there: Array, fold: Array, scores: Callable[[Array, Array], Iterable[Scores]]
-) -> tuple[Array, Array]:
-    """Scores r and R² (B) of targets that share the stimuli ``there`` (B, n) with the source.
-
-    ``scores`` gives those of all targets with the same stimuli at once, from which stimuli (n)
-    these are and which targets. NaN with a warning where they are too few.
-    """
-    result = np.full((2, len(there)), np.nan)
-    _, firsts, which = np.unique(
-        np.packbits(there, axis=1), axis=0, return_index=True, return_inverse=True
-    )
-    for number, first in enumerate(firsts):
-        pattern = there[first]
-        folds = fold[pattern]
-        numbers = np.unique(folds)
-        if len(numbers) < 3 or min((folds != number).sum() for number in numbers) < 3:
-            warnings.warn(
-                f"nested cross-validation needs common stimuli in at least 3 folds, got "
-                f"{pattern.sum()} in {len(numbers)}: NaN",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-            continue
-        chosen = np.flatnonzero(which.ravel() == number)
-        result[:, chosen] = np.transpose(list(scores(pattern, chosen)))
-    return result[0], result[1]
-
-
-def _unit(x: Array) -> Array:
-    return np.asarray(x / (np.abs(x).max() or 1.0))
 
 
 class Fit(NamedTuple):
@@ -92,12 +42,145 @@ class Fit(NamedTuple):
 
 
 def _merged(fits: Sequence[Fit]) -> Fit:
+    """Of all folds together."""
     sizes = np.array([fit.size for fit in fits], float)
     means = np.stack([fit.mean for fit in fits])
     mean = np.tensordot(sizes / sizes.sum(), means, 1)
     y, p = np.moveaxis(means - mean, 1, 0)
     between = np.tensordot(sizes, np.stack([y * y, p * p, y * p], 1), 1)
     return Fit(int(sizes.sum()), mean, between + sum(fit.sums for fit in fits))
+
+
+class Known(NamedTuple):
+    """Sums over the folds of a source with itself, and with one target."""
+
+    own: FoldSums
+    sums: FoldSums
+
+
+@dataclass(frozen=True)
+class Predictivity(RowKernel[Rows]):
+    """Held-out ``score`` of a ridge regression of every model of b on every model of a.
+
+    ``"r"``, the mean correlation of the features that vary, or ``"r2"``, the share of their squares
+    that is explained. ``given`` (n) are numbers of folds, of which it needs three.
+    """
+
+    score: str = "r"
+
+    # too few stimuli or folds are told by the kernel, which knows what a fold has
+    min_stimuli = 1
+    together = (False, True)
+    permuted_inside_folds = True
+
+    def prepare(self, rows: Array, width: int, rank: Array, given: Array | None) -> Rows:
+        """Centred rows whose largest entry is 1, in double: neither shift nor scale matter."""
+        real = rows[:, :width].astype(np.float64)
+        seen = present(real)
+        if seen.any():
+            real[seen] -= real[seen].mean(0)
+        real[~seen] = 0.0
+        return Rows(real / (np.abs(real).max(initial=0.0) or 1.0), seen)
+
+    def take(self, state: Rows, where: Array, counts: Array | None = None) -> Rows:
+        """Rows as they are; copies of a stimulus belong into one fold, as rows of it."""
+        again = where if counts is None else np.repeat(where, counts)
+        return Rows(state.rows[again], state.seen[again])
+
+    def sums(
+        self, a: Sequence[Rows], b: Sequence[Rows], given: Array | None
+    ) -> list[list[Fit | None]]:
+        """How the targets of all pairs (A, B) are predicted; None where there is too little.
+
+        One decomposition of a source, for each set of folds left out, does for all its targets.
+        """
+        assert given is not None
+        targets = [y.rows for y in b]
+        return [fits(x.rows, targets, given) for x in a]
+
+    def finish(
+        self, sums: Sequence[Sequence[Fit | None]], own_a: Sequence[Any], own_b: Sequence[Any]
+    ) -> Array:
+        """Scores (A, B)."""
+        return np.array([[self._scored(fit) for fit in row] for row in sums])
+
+    def _scored(self, fit: Fit | None) -> float:
+        return np.nan if fit is None else correlation_and_share(fit)[self.score == "r2"]
+
+    def scores_of_orders(
+        self, a: Sequence[Rows], b: Sequence[Rows], orders: Array, given: Array | None
+    ) -> Array:
+        """Permuted targets are many targets: of one source, decomposed once for as many as fit.
+
+        Inside folds a permutation leaves the stimuli of every fold what they are.
+        """
+        assert given is not None
+        result = np.empty((len(orders), len(a), len(b)))
+        step = max(1, BUDGETS.targets // (8 * sum(y.rows.size for y in b)))
+        for start in range(0, len(orders), step):
+            moves = orders[start : start + step]
+            targets = [y.rows[order] for order in moves for y in b]
+            for i, x in enumerate(a):
+                found = [self._scored(fit) for fit in fits(x.rows, targets, given)]
+                result[start : start + step, i] = np.reshape(found, (len(moves), len(b)))
+        return result
+
+    # --- rows that are read block by block: where folds × features are fewer than the stimuli
+
+    def measure(self, block: Array, width: int, given: Array | None) -> Moments:
+        """Mean and size of a block."""
+        return moments(block[:, :width])
+
+    def merge(self, parts: Sequence[Moments]) -> Moments:
+        """Of several blocks."""
+        return merged_moments(parts)
+
+    def place(self, block: Array, width: int, fit: Moments) -> Array:
+        """Rows less the mean of all and of unit size."""
+        return sized(block[:, :width], fit)
+
+    def cross(self, x: Array, y: Array, given: Array | None) -> Known:
+        """What a block adds to the sums of a pair, the source's own among them: of this pool."""
+        assert given is not None
+        return Known(fold_sums(x, x, given), fold_sums(x, y, given))
+
+    def combine(self, parts: Sequence[Known]) -> Known:
+        """Fold by fold."""
+        return Known(*(reduce(added_sums, field) for field in zip(*parts, strict=True)))
+
+    def reduced(self, parts: Known) -> list[list[Fit | None]]:
+        """How the only target is predicted."""
+        return [fits_from_sums(parts.own, [parts.sums])]
+
+
+def fits(x: Array, ys: Sequence[Array], fold: Array) -> list[Fit | None]:
+    """How every target (n, e) is predicted from the source (n, d), with these folds (n)."""
+    if (int(fold.max(initial=-1)) + 1) * x.shape[1] <= len(x):
+        return fits_from_sums(fold_sums(x, x, fold), [fold_sums(x, y, fold) for y in ys])
+    if not _are_enough(np.bincount(fold)):
+        return [None] * len(ys)
+    return list(nested(partial(FromRows, x, ys, fold), np.unique(fold), len(ys)))
+
+
+def fits_from_sums(own: FoldSums, sums: Sequence[FoldSums]) -> list[Fit | None]:
+    """The same from sums over each fold, of the source with itself and with every target."""
+    if not _are_enough(own.size):
+        return [None] * len(sums)
+    return list(nested(partial(FromSums, own, sums), np.flatnonzero(own.size), len(sums)))
+
+
+def _are_enough(sizes: Array) -> bool:
+    """Whether folds of these sizes (K) can be left out two at a time; warns if not."""
+    total, there = int(sizes.sum()), sizes[sizes > 0]
+    enough = len(there) >= 3 and total - there.max() >= 3
+    if not enough:
+        warnings.warn(
+            f"nested cross-validation needs common stimuli in at least 3 folds, got {total} in "
+            f"{len(there)}: NaN",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return bool(enough)
 
 
 class Ridge(ABC):
@@ -134,9 +217,12 @@ class Ridge(ABC):
         """Predictions of a fold by coefficients (d, e)."""
 
 
-def nested(ridge: Callable[[Array], Ridge], fold: Array, n_targets: int) -> Iterator[Scores]:
-    """Held-out r and R² of every target, from ``ridge`` without these folds."""
-    numbers = np.unique(fold)
+def nested(ridge: Callable[[Array], Ridge], numbers: Array, n_targets: int) -> Iterator[Fit]:
+    """How every target is predicted, held out, from ``ridge`` without the folds that it is given.
+
+    The penalty for a fold is the one that predicts the other folds best, each from the rest. A
+    regression without two folds i and j serves both: it predicts j for i, and i for j.
+    """
     errors = np.zeros((n_targets, len(numbers), len(PENALTIES)))
     for i, one in enumerate(numbers):
         for j, other in enumerate(numbers[:i]):
@@ -157,7 +243,7 @@ def nested(ridge: Callable[[Array], Ridge], fold: Array, n_targets: int) -> Iter
         for target, fits in enumerate(found):
             factors = known.shrink(PENALTIES[errors[target, i].argmin()])
             fits.append(known.fit(target, one, factors[:, None] * known.to(target)))
-    return (_scores(_merged(fits)) for fits in found)
+    return (_merged(fits) for fits in found)
 
 
 class FromRows(Ridge):
@@ -205,10 +291,9 @@ class FromRows(Ridge):
 
 
 class FoldSums(NamedTuple):
-    """Of a source and a target on the stimuli of each fold.
+    """Of a source and a target on the stimuli of each of K folds.
 
-    Numbers (K), means (K, d) and (K, e), centred products (K, d, e), squares of the target (K, e)
-    and, if asked for, products of the source (K, d, d).
+    Numbers (K), means (K, d) and (K, e), centred products (K, d, e), squares of the target (K, e).
     """
 
     size: Array
@@ -216,58 +301,56 @@ class FoldSums(NamedTuple):
     mean_y: Array
     product: Array
     square: Array
-    own: Array
 
 
-def fold_sums(
-    pieces: Iterable[tuple[Array, Array, Array]], shape: tuple[int, int, int], own: bool
-) -> FoldSums:
-    """Of rows (b, d) and (b, e) and their folds (b), piece by piece; ``shape`` is (K, d, e)."""
-    k, d, e = shape
+def fold_sums(x: Array, y: Array, fold: Array) -> FoldSums:
+    """Of rows (n, d) and (n, e) and their folds (n)."""
+    count, d, e = int(fold.max(initial=-1)) + 1, x.shape[1], y.shape[1]
     sums = FoldSums(
-        np.zeros(k), np.zeros((k, d)), np.zeros((k, e)), np.zeros(shape), np.zeros((k, e)),
-        np.zeros((k if own else 0, d, d)),
+        np.zeros(count), np.zeros((count, d)), np.zeros((count, e)), np.zeros((count, d, e)),
+        np.zeros((count, e)),
     )  # fmt: skip
-    for x, y, fold in pieces:
-        for number in np.unique(fold):
-            mine = fold == number
-            size = sums.size[number]
-            u, v = (
-                _apart(rows[mine], size, mean[number])
-                for rows, mean in ((x, sums.mean_x), (y, sums.mean_y))
-            )
-            sums.size[number] += len(u) - 1
-            sums.product[number] += u.T @ v
-            sums.square[number] += np.einsum("ij,ij->j", v, v)
-            if own:
-                sums.own[number] += u.T @ u
+    for k in np.unique(fold):
+        u, v = (rows[fold == k] for rows in (x, y))
+        sums.size[k], sums.mean_x[k], sums.mean_y[k] = len(u), column_means(u), column_means(v)
+        u, v = u - sums.mean_x[k], v - sums.mean_y[k]
+        sums.product[k], sums.square[k] = u.T @ v, np.einsum("ij,ij->j", v, v)
     return sums
 
 
-def _apart(rows: Array, size: float, mean: Array) -> Array:
-    """Centred rows, and the gap of their mean from that of ``size`` others as one row more.
+def added_sums(one: FoldSums, other: FoldSums) -> FoldSums:
+    """Of the rows of both (Chan, Golub & LeVeque 1983); of the folds that either has."""
+    count = max(len(one.size), len(other.size))
+    one, other = (FoldSums(*(_lengthened(f, count) for f in of)) for of in (one, other))
+    size = one.size + other.size
+    share = other.size / np.maximum(size, 1)
+    gap_x, gap_y = other.mean_x - one.mean_x, other.mean_y - one.mean_y
+    weight = (one.size * share)[:, None]
+    return FoldSums(
+        size,
+        one.mean_x + share[:, None] * gap_x,
+        one.mean_y + share[:, None] * gap_y,
+        one.product + other.product + (weight * gap_x)[:, :, None] * gap_y[:, None],
+        one.square + other.square + weight * gap_y**2,
+    )
 
-    Their products are what these rows (b, f) add to the centred products of the others. ``mean``
-    (f) becomes that of all.
-    """
-    own = column_means(rows)
-    gap, share = own - mean, len(rows) / (size + len(rows))
-    mean += share * gap
-    return np.vstack([rows - own, np.sqrt(size * share) * gap])
+
+def _lengthened(field: Array, count: int) -> Array:
+    return np.pad(field, [(0, count - len(field)), *((0, 0) for _ in field.shape[1:])])
 
 
 class FromSums(Ridge):
-    """From sums over the folds of one source with every target, the first with the source's own."""
+    """From sums over the folds of one source with itself, ``own``, and with every target."""
 
-    def __init__(self, sums: Sequence[FoldSums], without: Array) -> None:
-        self.sums = sums
-        first = sums[0]
-        self.train = np.setdiff1d(np.flatnonzero(first.size), without)
-        size = first.size[self.train]
+    def __init__(self, own: FoldSums, sums: Sequence[FoldSums], without: Array) -> None:
+        self.own, self.sums = own, sums
+        self.train = np.setdiff1d(np.flatnonzero(own.size), without)
+        size = own.size[self.train]
         self.share = size / size.sum()
-        self.mean = self.share @ first.mean_x[self.train]
-        self.apart = np.sqrt(size)[:, None] * (first.mean_x[self.train] - self.mean)
-        gram = first.own[self.train].sum(0) + self.apart.T @ self.apart
+        self.mean = self.share @ own.mean_x[self.train]
+        # centred products of folds, and what lies between their means
+        self.apart = np.sqrt(size)[:, None] * (own.mean_x[self.train] - self.mean)
+        gram = own.product[self.train].sum(0) + self.apart.T @ self.apart
         self.axes = self._decompose(gram, int(size.sum()))
 
     def _mean(self, target: int) -> Array:
@@ -283,9 +366,8 @@ class FromSums(Ridge):
 
     def gram(self, fold: int) -> Array:
         """Products (d, d) on a fold."""
-        first = self.sums[0]
-        gap = first.mean_x[fold] - self.mean
-        gram = first.own[fold] + first.size[fold] * np.outer(gap, gap)
+        gap = self.own.mean_x[fold] - self.mean
+        gram = self.own.product[fold] + self.own.size[fold] * np.outer(gap, gap)
         return np.asarray(self.axes.T @ gram @ self.axes)
 
     def gap(self, target: int, fold: int) -> tuple[float, Array]:
@@ -303,13 +385,13 @@ class FromSums(Ridge):
         gap_x, gap_y = of.mean_x[fold] - self.mean, of.mean_y[fold] - self._mean(target)
         sums = [
             of.square[fold],
-            np.einsum("ij,ij->j", map_, self.sums[0].own[fold] @ map_),
+            np.einsum("ij,ij->j", map_, self.own.product[fold] @ map_),
             np.einsum("ij,ij->j", map_, of.product[fold]),
         ]
         return Fit(int(of.size[fold]), np.stack([gap_y, gap_x @ map_]), np.stack(sums))
 
 
-def _scores(fit: Fit) -> Scores:
+def correlation_and_share(fit: Fit) -> tuple[float, float]:
     """r, the mean over the features of the target that vary, and R².
 
     Both of gaps from the mean of the stimuli fitted, which runs against the mean of those held out

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -36,17 +37,99 @@ def merged(one: Scatter, other: Scatter) -> Scatter:
     return Scatter(size, one.mean + share * gap, one.gram + other.gram + between)
 
 
+class Products(NamedTuple):
+    """X'X of some rows: the rows (r, f) themselves while they are few, then products (f, f).
+
+    So a block of wide rows costs no more than it holds.
+    """
+
+    rows: Array
+    formed: Array | None
+
+    @property
+    def gram(self) -> Array:
+        """X'X (f, f) of all rows."""
+        own = self.rows.T @ self.rows
+        return np.asarray(own if self.formed is None else self.formed + own)
+
+
+def products(rows: Array) -> Products:
+    """Of rows (n, f) as they are."""
+    few = len(rows) < rows.shape[1]
+    return Products(rows, None) if few else Products(rows[:0], rows.T @ rows)
+
+
+def added_products(parts: Sequence[Products]) -> Products:
+    """Of the rows of several parts."""
+    own = products(np.concatenate([part.rows for part in parts]))
+    formed = [part.formed for part in (*parts, own) if part.formed is not None]
+    return Products(own.rows, reduce(np.add, formed) if formed else None)
+
+
+class Spread(NamedTuple):
+    """Number and mean (f) of some rows, and the products of what is left without the mean."""
+
+    size: int
+    mean: Array
+    products: Products
+
+    @property
+    def scatter(self) -> Scatter:
+        """The same with X'X formed."""
+        return Scatter(self.size, self.mean, self.products.gram)
+
+
+def spread(rows: Array) -> Spread:
+    """Of rows (n, f) that are all there, in double."""
+    rows = rows.astype(np.float64)
+    if not len(rows):
+        return Spread(0, np.zeros(rows.shape[1]), Products(rows, None))
+    mean = column_means(rows)
+    return Spread(len(rows), mean, products(rows - mean))
+
+
+def merged_spreads(parts: Sequence[Spread]) -> Spread:
+    """Of all rows of several parts.
+
+    The means of parts are rows too: Σ n_i (m_i - m)(m_i - m)' is what lies between them.
+    """
+    parts = [part for part in parts if part.size] or parts[:1]
+    if len(parts) == 1:
+        return parts[0]
+    sizes = np.array([part.size for part in parts], np.float64)
+    means = np.stack([part.mean for part in parts])
+    # against the first, so that equal means stay what they are, without rounding
+    mean = means[0] + sizes @ (means - means[0]) / max(sizes.sum(), 1)
+    between = products(np.sqrt(sizes)[:, None] * (means - mean))
+    total = added_products([*(part.products for part in parts), between])
+    return Spread(int(sizes.sum()), mean, total)
+
+
+def by_fold(rows: Array, fold: Array) -> dict[int, Spread]:
+    """The spread of the rows (n, f) of each fold (n) that is there."""
+    return {int(number): spread(rows[fold == number]) for number in np.unique(fold)}
+
+
+def merged_folds(parts: Sequence[Mapping[int, Spread]]) -> dict[int, Spread]:
+    """Of all rows of several parts, fold by fold."""
+    numbers = sorted({number for part in parts for number in part})
+    return {
+        number: merged_spreads([part[number] for part in parts if number in part])
+        for number in numbers
+    }
+
+
 class Moments(NamedTuple):
     """Number and mean (d) of some rows, and the sum of their squared distances from it."""
 
-    count: int
+    n: int
     mean: Array
     square: float
 
     @property
     def size(self) -> float:
         """Root of the mean squared distance from the mean; 0 where that is only rounding."""
-        size = float(np.sqrt(self.square / max(self.count, 1)))
+        size = float(np.sqrt(self.square / max(self.n, 1)))
         return 0.0 if size <= 1e-12 * np.abs(self.mean).max(initial=0.0) else size
 
 
@@ -62,17 +145,14 @@ def moments(rows: Array) -> Moments:
 
 def merged_moments(parts: Sequence[Moments]) -> Moments:
     """Of all rows of several parts (Chan, Golub & LeVeque 1983)."""
-    count = sum(part.count for part in parts)
-    mean = sum(part.count * part.mean for part in parts) / max(count, 1)
+    n = sum(part.n for part in parts)
+    mean = sum(part.n * part.mean for part in parts) / max(n, 1)
     gaps = [part.mean - mean for part in parts]
-    between = sum(
-        part.count * float(gap @ gap) for part, gap in zip(parts, gaps, strict=True)
-    )
-    return Moments(count, np.asarray(mean), between + sum(part.square for part in parts))
+    between = sum(part.n * float(gap @ gap) for part, gap in zip(parts, gaps, strict=True))
+    return Moments(n, np.asarray(mean), between + sum(part.square for part in parts))
 
 
 def sized(rows: Array, of: Moments) -> Array:
     """Rows (n, d) in double, less the mean and of unit size; zero if they are constant."""
     centered = np.subtract(rows, of.mean, dtype=np.float64)
     return np.divide(centered, of.size, out=centered) if of.size else np.zeros_like(centered)
-

@@ -1,0 +1,234 @@
+"""Angles after the best rotation, and the frames of a shared space, on arrays."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.linalg import orthogonal_procrustes
+
+from tests.kernels.rows import assert_law_of_take, assert_pools, cut, in_blocks, merged_in_pairs
+from xconverge.kernels import procrustes as spaces
+from xconverge.kernels.kernel import Kernel
+from xconverge.kernels.permutations import permutations
+from xconverge.kernels.procrustes_distance import Procrustes
+from xconverge.kernels.sums import (
+    added_products,
+    merged,
+    merged_spreads,
+    products,
+    scatter,
+    spread,
+)
+
+N = 30
+KERNEL = Procrustes()
+
+
+def models(count, width, seed=0, n=N):
+    rng = np.random.default_rng(seed)
+    common = np.random.default_rng(99).standard_normal((n, 6))
+    return [
+        common @ rng.standard_normal((6, width + m))
+        + 0.5 * rng.standard_normal((n, width + m))
+        + 10 * rng.standard_normal(width + m)
+        for m in range(count)
+    ]
+
+
+def states(rows):
+    return [KERNEL.prepare(x, x.shape[1], np.arange(len(x)), None) for x in rows]
+
+
+def scored(a, b):
+    return KERNEL.finish(KERNEL.sums(a, b, None), [], [])
+
+
+def oracle(x, y):
+    """The angle between two configurations after scipy's rotation."""
+    common = ~(np.isnan(x[:, 0]) | np.isnan(y[:, 0]))
+    x, y = x[common], y[common]
+    wide = max(x.shape[1], y.shape[1])
+    x, y = (np.pad(rows - rows.mean(0), ((0, 0), (0, wide - rows.shape[1]))) for rows in (x, y))
+    x, y = x / np.linalg.norm(x), y / np.linalg.norm(y)
+    turn, _ = orthogonal_procrustes(x, y)
+    return np.arccos(np.vdot(x @ turn, y))
+
+
+@pytest.mark.parametrize("width", [4, 50])
+def test_it_is_the_angle_of_scipys_rotation(width):
+    a, b = models(2, width), models(3, 5, seed=1)
+    expected = [[oracle(x, y) for y in b] for x in a]
+    np.testing.assert_allclose(scored(states(a), states(b)), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-160, 1.0, 1e160])
+@pytest.mark.parametrize("angle", [0.3, 1e-3, 1e-6, 1e-9])
+def test_small_angles_keep_their_digits(angle, scale):
+    rng = np.random.default_rng(0)
+    x, gap = rng.standard_normal((2, 50, 4))
+    x -= x.mean(0)
+    gap -= gap.mean(0)
+    gap -= x @ np.linalg.lstsq(x, gap, rcond=None)[0]
+    y = x / np.linalg.norm(x) * np.cos(angle) + gap / np.linalg.norm(gap) * np.sin(angle)
+    found = scored(states([x * scale]), states([y]))
+    np.testing.assert_allclose(found, [[angle]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("width", [4, 50])
+def test_take_is_prepare_of_these_rows(width):
+    a, b = models(2, width), models(2, 5, seed=1)
+    where = np.random.default_rng(0).permutation(N)
+    assert_law_of_take(KERNEL, states(a), states(b), where, None, rtol=1e-11)
+    few = where[:12]
+    taken = [[KERNEL.take(s, few) for s in states(side)] for side in (a, b)]
+    fresh = [states([x[few] for x in side]) for side in (a, b)]
+    np.testing.assert_allclose(scored(*taken), scored(*fresh), rtol=1e-10)
+
+
+def test_copies_weigh_as_rows_do():
+    a, b = models(2, 4), models(2, 5, seed=1)
+    counts = np.random.default_rng(0).integers(0, 3, (3, N))
+    found = KERNEL.scores_of_counts(states(a), states(b), counts)
+    for count, one in zip(counts, found, strict=True):
+        again = np.repeat(np.arange(N), count)
+        expected = [[oracle(x[again], y[again]) for y in b] for x in a]
+        np.testing.assert_allclose(one, expected, rtol=1e-11)
+
+
+@pytest.mark.parametrize("width", [4, 50])
+def test_many_orders_at_once_are_one_after_the_other(width):
+    a, b = models(2, width), models(2, 5, seed=1)
+    a.append(a[0] * 2 + 1)
+    b.append(np.concatenate([a[0], np.zeros((N, 1))], 1))
+    orders = permutations(np.arange(N), 3, 0, count=8)
+    fast = KERNEL.scores_of_orders(states(a), states(b), orders, None)
+    slow = Kernel.scores_of_orders(KERNEL, states(a), states(b), orders, None)
+    np.testing.assert_allclose(fast, slow, rtol=1e-10, atol=1e-14)
+    assert (fast[0, [0, 2], 2] < 1e-14).all()
+
+
+def test_every_pair_has_its_own_pool():
+    a, b = models(2, 4), models(3, 35, seed=1)
+    a[0][3:9], b[1][[4, 20]], b[2][10:] = np.nan, np.nan, np.nan
+    assert_pools(KERNEL, a, b, oracle)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_blocks_add_up(seed, missing):
+    (x,), (y,) = models(1, 4), models(1, 7, seed=1)
+    x, y = x + 1e3, y - 1e4
+    if missing:
+        x[3:9], y[[0, 20]] = np.nan, np.nan
+    np.testing.assert_allclose(in_blocks(KERNEL, x, y, cut(N, seed)), [[oracle(x, y)]], rtol=1e-9)
+    # arccos(1 - 1e-16) is 1e-8: without a second pass a small angle has no more digits
+    assert in_blocks(KERNEL, x, 3 * x + 1, cut(N, seed)) < 1e-7
+
+
+def test_what_does_not_vary_has_no_angle():
+    (y,) = models(1, 4)
+    still = np.full((N, 3), 0.1)
+    pooled = y.copy()
+    pooled[:10] = 0.1
+    few = np.concatenate([y[:10], np.full((N - 10, 4), np.nan)])
+    for x, other in ((still, y), (y, still), (pooled, few)):
+        with pytest.warns(RuntimeWarning, match="2 common stimuli that differ: NaN"):
+            assert np.isnan(in_blocks(KERNEL, x, other, cut(N, 0))).all()
+    with pytest.warns(RuntimeWarning, match="2 common stimuli that differ: NaN"):
+        assert np.isnan(scored(states([still]), states([y]))).all()
+    once = np.zeros((1, N), int)
+    once[0, 4] = N
+    with pytest.warns(RuntimeWarning, match="2 common stimuli that differ: NaN"):
+        assert np.isnan(KERNEL.scores_of_counts(states([y]), states([y]), once)).all()
+
+
+# --- the shared space
+
+
+def test_virtual_rows_have_the_cross_products_of_the_rows():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 50, 4))
+    x[2] = x[0] @ np.linalg.qr(rng.standard_normal((4, 4)))[0]
+    joined = x.swapaxes(0, 1).reshape(50, 12)
+    rows = spaces.virtual_rows(joined.T @ joined, 3)
+    assert rows.shape == (3, 8, 4)
+    for one, mine in zip(x, rows, strict=True):
+        for other, its in zip(x, rows, strict=True):
+            np.testing.assert_allclose(mine.T @ its, one.T @ other, atol=1e-10)
+
+
+@given(sizes=st.lists(st.integers(0, 5), min_size=2, max_size=6))
+def test_scatters_merge(sizes):
+    x = 1e6 + np.random.default_rng(0).standard_normal((sum(sizes), 3))
+    total = scatter(x[:0])
+    pieces = np.split(x, np.cumsum(sizes)[:-1])
+    for part in pieces:
+        total = merged(total, scatter(part))
+    expected = scatter(x)
+    spreads = merged_in_pairs(merged_spreads, [spread(part) for part in pieces]).scatter
+    for found in (total, spreads):
+        assert found.size == expected.size
+        np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-12)
+        np.testing.assert_allclose(found.gram, expected.gram, atol=1e-8)
+
+
+@given(sizes=st.lists(st.integers(0, 5), min_size=1, max_size=6))
+def test_products_keep_rows_while_they_are_few(sizes):
+    x = np.random.default_rng(0).standard_normal((sum(sizes), 4))
+    parts = [products(part) for part in np.split(x, np.cumsum(sizes)[:-1])]
+    found = added_products(parts)
+    assert len(found.rows) < 4
+    np.testing.assert_allclose(found.gram, x.T @ x, atol=1e-12)
+
+
+def test_equal_rows_have_no_spread_however_they_are_cut():
+    x = np.full((1000, 3), 0.1)
+    parts = [spread(x[part]) for part in cut(1000, 0)]
+    found = merged_in_pairs(merged_spreads, [spread(x[:0]), *parts])
+    assert (found.mean == 0.1).all()
+    assert not found.products.gram.any()
+
+
+@pytest.mark.parametrize("n_components", [None, 3])
+def test_frames_of_blocks_are_those_of_rows(n_components):
+    x = np.pad(models(1, 5)[0] + 1e3, ((0, 0), (0, 2)), constant_values=np.nan)
+    fold, dim = np.arange(N) % 3, n_components or 6
+    parts = [spaces.folds_of(x[p], 5, fold[p]) for p in cut(N, 0)]
+    whole = merged_in_pairs(spaces.merged_blocks, parts)
+    size, *found = spaces.frames(whole, N, 3, n_components, (7, dim))
+    assert size == N
+    for number, train in enumerate([np.ones(N, bool), *(fold != k for k in range(3))]):
+        expected = spaces.reduce(x, 5, train, n_components, dim).frame
+        center, basis, scale = (field[number] for field in found)
+        np.testing.assert_allclose(center, expected.center, rtol=1e-12)
+        assert scale == pytest.approx(expected.scale, rel=1e-10)
+        turns = np.sign(np.vecdot(basis, expected.basis, axis=0))
+        np.testing.assert_allclose(basis * turns, expected.basis, atol=1e-8)
+
+
+def test_a_model_without_a_place_is_refused():
+    for rows, words in ((np.full((N, 4), np.nan), "no stimulus"), (np.ones((N, 4)), "same vector")):
+        part = spaces.folds_of(rows, 4, np.zeros(N, int))
+        with pytest.raises(ValueError, match=words):
+            spaces.frames(part, N, 0, None, (4, 4))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_cross_products_of_blocks_are_those_of_rows(seed):
+    rng = np.random.default_rng(seed)
+    block = rng.standard_normal((3, N, 5))
+    block[1, :, 4:] = np.nan
+    widths, train = np.array([5, 4, 5]), np.arange(N) % 4 > 0
+    center, scale = np.where(np.isnan(block[:, 0]), np.nan, 1.0), np.array([1.0, 2.0, 3.0])
+    basis, goal = rng.standard_normal((3, 5, 2)), rng.standard_normal((3, 5, 4))
+    parts = [
+        spaces.joined(block[:, p], widths, train[p], center, basis, scale, goal)
+        for p in cut(N, seed)
+    ]
+    gram, onto = spaces.cross_products(merged_in_pairs(added_products, parts), 6)
+    there = np.nan_to_num(block - center[:, None])[:, train]
+    rows = np.einsum("mif,mfd->imd", there, basis) / scale[:, None]
+    flat = rows.reshape(-1, 6)
+    np.testing.assert_allclose(gram, flat.T @ flat, atol=1e-10)
+    target = np.einsum("mif,mfe->ie", there, goal)
+    np.testing.assert_allclose(onto, flat.T @ target, atol=1e-10)

@@ -1,0 +1,175 @@
+"""The angle between two models that are rotated onto each other.
+
+Williams et al. (2021): the Riemannian shape metric, arccos of |X'Y|* of centred models of unit
+Frobenius norm, |·|* the nuclear norm, since max over orthogonal Q of tr(Q'X'Y) is Σ of singular
+values (Schönemann 1966).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xconverge.kernels.cka import Rows, standard_rows
+from xconverge.kernels.kernel import RowKernel
+from xconverge.kernels.sums import Moments, merged_moments, moments, sized
+from xconverge.kernels.vectors import Array, present
+
+NEAR = 1 - 1e-6
+"""A cosine from which on an angle is taken from the residual: arccos(1 - e) is sqrt(2 e), so that
+an e of rounding, 1e-16, already is an angle of 1e-8."""
+
+
+class Products(NamedTuple):
+    """Σ x y', Σ x, Σ y, Σ |x|², Σ |y|² and number of stimuli: blocks of them add up."""
+
+    product: Array
+    sum_x: Array
+    sum_y: Array
+    square_x: float
+    square_y: float
+    n: float
+
+
+class Turned(NamedTuple):
+    """Cosines of the angles of all pairs (A, B), and where they are near 1, the residuals.
+
+    |X Q - Y|² at unit norm and the best Q, which takes a second pass over the rows; NaN elsewhere,
+    and where rows are not at hand.
+    """
+
+    cosine: Array
+    residual: Array
+
+
+@dataclass(frozen=True)
+class Procrustes(RowKernel[Rows]):
+    """Angle in radians between centred, scaled models after the best rotation: a distance.
+
+    Of rows that are read block by block exact to about 1e-7: there is no second pass.
+    """
+
+    min_stimuli = 2
+
+    def prepare(self, rows: Array, width: int, rank: Array, given: Array | None) -> Rows:
+        """Centred rows of unit scale, in double."""
+        real = rows[:, :width].astype(np.float64)
+        seen = present(real)
+        there = standard_rows(real[seen])
+        result = np.zeros((len(real), there.shape[1]))
+        result[seen] = there
+        return Rows(result, seen)
+
+    def take(self, state: Rows, where: Array, counts: Array | None = None) -> Rows:
+        """Centred again; copies of a stimulus are rows with a weight."""
+        rows = state.rows[where]
+        if counts is None:
+            return Rows(standard_rows(rows), state.seen[where])
+        weights = counts.astype(np.float64)
+        # Σ w (x - m)(y - l)' is X'Y of rows times √w, m and l their weighted means
+        apart = rows - weights @ rows / weights.sum()
+        varies = np.linalg.norm(apart) > 8 * np.finfo(np.float64).eps * np.linalg.norm(rows)
+        return Rows(varies * np.sqrt(weights)[:, None] * apart, state.seen[where])
+
+    def sums(self, a: Sequence[Rows], b: Sequence[Rows], given: Array | None) -> Turned:
+        """Of all pairs."""
+        return self._turned([x.rows for x in a], [y.rows for y in b])
+
+    def _turned(self, a: Sequence[Array], b: Sequence[Array]) -> Turned:
+        found = np.array([[compared(x, y) for y in b] for x in a])
+        return Turned(found[..., 0], found[..., 1])
+
+    def finish(self, sums: Turned, own_a: Sequence[Any], own_b: Sequence[Any]) -> Array:
+        """Angles (A, B); NaN with a warning where a model does not vary."""
+        cosine, residual = sums
+        if np.isnan(cosine).any():
+            warnings.warn(
+                "a Procrustes angle needs at least 2 common stimuli that differ: NaN",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        # |x - y|² = 4 sin²(angle / 2) of unit vectors
+        half = np.minimum(np.sqrt(residual) / 2, 1.0)
+        return np.where(np.isnan(residual), np.arccos(np.minimum(cosine, 1.0)), 2 * np.arcsin(half))
+
+    def scores_of_orders(
+        self, a: Sequence[Rows], b: Sequence[Rows], orders: Array, given: Array | None
+    ) -> Array:
+        """A permutation moves neither the mean nor the norm."""
+        rows_a, rows_b = ([state.rows for state in side] for side in (a, b))
+        turned = [self._turned(rows_a, [rows[order] for rows in rows_b]) for order in orders]
+        sums = Turned(*(np.stack(field) for field in zip(*turned, strict=True)))
+        return self.finish(sums, [], [])
+
+    # --- rows that are read block by block
+
+    def measure(self, block: Array, width: int, given: Array | None) -> Moments:
+        """Mean and size of a block."""
+        return moments(block[:, :width])
+
+    def merge(self, parts: Sequence[Moments]) -> Moments:
+        """Of several blocks."""
+        return merged_moments(parts)
+
+    def place(self, block: Array, width: int, fit: Moments) -> Array:
+        """Rows less the mean of all and of unit size."""
+        return sized(block[:, :width], fit)
+
+    def cross(self, x: Array, y: Array, given: Array | None) -> Products:
+        """What a block adds to the sums of a pair."""
+        return Products(
+            x.T @ y, x.sum(0), y.sum(0), float(np.vdot(x, x)), float(np.vdot(y, y)), len(x)
+        )
+
+    def combine(self, parts: Sequence[Products]) -> Products:
+        """Blocks add up."""
+        return Products(*(sum(field[1:], field[0]) for field in zip(*parts, strict=True)))
+
+    def reduced(self, parts: Products) -> Turned:
+        """The cosine (1, 1) of one pair.
+
+        Centred again on the stimuli that both saw: Σ (x - m)(y - l)' = Σ x y' - Σx Σy' / n.
+        """
+        product, sum_x, sum_y, *squares, n = parts
+        sizes = [
+            _left(square, float(total @ total) / n)
+            for square, total in zip(squares, (sum_x, sum_y), strict=True)
+        ]
+        cosine = best_cosine(product - np.outer(sum_x, sum_y / n), *map(np.sqrt, sizes))
+        return Turned(np.full((1, 1), cosine), np.full((1, 1), np.nan))
+
+
+def _left(square: float, of_mean: float) -> float:
+    """Σ |x|² - |Σ x|² / n, 0 where that is only rounding."""
+    left = square - of_mean
+    return left if left > 1e-12 * square else 0.0
+
+
+def compared(x: Array, y: Array) -> tuple[float, float]:
+    """Cosine and residual of centred rows (n, d) and (n, e): a field of ``Turned`` each."""
+    size = float(np.linalg.norm(x)), float(np.linalg.norm(y))
+    cosine = best_cosine(x.T @ y, *size)
+    return cosine, residual(x / size[0], y / size[1]) if cosine >= NEAR else np.nan
+
+
+def best_cosine(product: Array, size_x: float, size_y: float) -> float:
+    """|X'Y|* over the norms of X and Y, from X'Y (d, e) of centred rows; NaN where either is 0."""
+    if not (size_x and size_y):
+        return np.nan
+    return float(np.linalg.svd(product, compute_uv=False).sum() / (size_x * size_y))
+
+
+def residual(x: Array, y: Array) -> float:
+    """|X Q - Y|² of rows (n, d) and (n, e) of unit norm, at the best Q.
+
+    X'Y = U S V' makes X U and Y V agree; what lies outside the columns of U and V is of no use to
+    any rotation.
+    """
+    u, _, vt = np.linalg.svd(x.T @ y, full_matrices=False)
+    gap = x @ u - y @ vt.T
+    rest = x - (x @ u) @ u.T, y - (y @ vt.T) @ vt
+    return float(np.vdot(gap, gap) + sum(np.vdot(part, part) for part in rest))
