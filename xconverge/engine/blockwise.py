@@ -195,7 +195,8 @@ class Sources:
 
     def rows(self, position: tuple[int, ...]) -> da.Array:
         """Rows (n, F) of one model."""
-        return self.data[position]
+        rows: da.Array = self.data[position]
+        return rows
 
     def named(self, function: Callable[..., Any], number: int, part: slice) -> Callable[..., Any]:
         """The function; a fault in its rows is told with the labels of model and stimulus."""
@@ -237,11 +238,11 @@ def reduce_rows(
     """
     if not is_long(reps):
         found = apply(
-            partial(_in_one, reduction=reduction, n_given=len(given)),
+            partial(_in_one, reduction=reduction),
             reps,
             widths(reps, what),
             *given,
-            core=[["stimulus", "feature"], [], *(list(array.dims) for array in given)],
+            core=[["stimulus", "feature"], [], *(list(map(str, array.dims)) for array in given)],
             out=out,
             sizes=sizes,
             dtypes=dtypes,
@@ -288,7 +289,7 @@ def _output(place: int, count: int, found: Any) -> Any:
     return found[place] if count > 1 else found
 
 
-def _in_one(rows: Array, width: int, *given: Array, reduction: Reduction, n_given: int) -> Any:
+def _in_one(rows: Array, width: int, *given: Array, reduction: Reduction) -> Any:
     part = reduction.part(rows, int(width), *given)
     return reduction.finish(reduction.merge([part]))
 

@@ -397,7 +397,7 @@ class _Readers:
 def _sampled(rank: Array, part: slice, width: int, block: Array, seen: Array) -> Array:
     chosen_ones = np.sort(sample(seen, rank))
     inside = chosen_ones[(chosen_ones >= part.start) & (chosen_ones < part.stop)]
-    return block[inside - part.start, :width].astype(np.float64)
+    return np.asarray(block[inside - part.start, :width], np.float64)
 
 
 def _prepared(

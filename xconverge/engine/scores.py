@@ -160,7 +160,9 @@ def of_models(
 def _scored(
     a: Any, b: Any, *given: Array, kernel: Kernel[Any], together: tuple[bool, bool]
 ) -> Array:
-    sides = [list(side) if many else [side] for side, many in zip((a, b), together, strict=True)]
-    found = score(kernel, *sides, given[0] if given else None)
+    one, other = (
+        list(side) if many else [side] for side, many in zip((a, b), together, strict=True)
+    )
+    found = score(kernel, one, other, given[0] if given else None)
     # a side of a single model has no dim of its own
     return found[tuple(slice(None) if many else 0 for many in together)]

@@ -13,7 +13,6 @@ from typing import Literal
 import xarray as xr
 
 from xconverge.engine.chunks import recommend_chunks
-from xconverge.kernels.budgets import BUDGETS
 from xconverge.io.zarr import groups
 from xconverge.io.zarr.append import append
 from xconverge.io.zarr.backends import (
@@ -40,6 +39,7 @@ from xconverge.io.zarr.root import (
     store_attrs,
 )
 from xconverge.io.zarr.staging import check_free, staged
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.labels.messages import SchemaError, choose, listing
 
 Incomplete = Literal["skip", "include", "error"]

@@ -199,8 +199,7 @@ class LinearCka(_Cka, RowKernel[Rows]):
             for x in a
             for y in b
         ]
-        shape = len(a), len(b)
-        return Sums(*(np.reshape(field, shape) for field in zip(*found, strict=True)))
+        return _shaped(found, (len(a), len(b)))
 
     def finish(self, sums: Sums, own_a: Sequence[float], own_b: Sequence[float]) -> Array:
         """CKA (A, B)."""
@@ -261,11 +260,16 @@ class LinearCka(_Cka, RowKernel[Rows]):
 
     def reduced(self, parts: Cross) -> Sums:
         """The sums (1, 1) of one pair; those of a model with itself give its ``own``."""
-        return Sums(*(np.reshape(field, (1, 1)) for field in linear_sums(parts, self.debiased)))
+        return _shaped([linear_sums(parts, self.debiased)], (1, 1))
 
     def own_of(self, parts: Cross) -> float:
         """HSIC of a model with itself."""
         return float(hsic(linear_sums(parts, self.debiased), self.debiased))
+
+
+def _shaped(sums: Sequence[Sums], shape: tuple[int, int]) -> Sums:
+    """The sums of many pairs as arrays (A, B)."""
+    return Sums._make(np.reshape(field, shape) for field in zip(*sums, strict=True))
 
 
 def in_double(of: Cross) -> Cross:
@@ -369,7 +373,7 @@ class RbfCka(_Cka, EntryKernel[Scaled]):
         own = np.diagonal(product), np.diagonal(margins), total, total
         return MatrixSums(
             Sums(product[pairs], margins[pairs], total[i, None], total[j], size),
-            *(Sums(*(field[side] for field in own), size) for side in (i, j)),
+            *(Sums._make([*(field[side] for field in own), size]) for side in (i, j)),
         )
 
     def finish(self, sums: MatrixSums, own_a: Sequence[Any], own_b: Sequence[Any]) -> Array:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import scipy
 
-from xconverge.kernels.graphs import mutual_edges
+from xconverge.kernels.edges import mutual_edges
 from xconverge.kernels.kernel import Model, pools
 from xconverge.kernels.knn import MutualKnn
 from xconverge.kernels.vectors import Array

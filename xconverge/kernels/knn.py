@@ -122,7 +122,7 @@ class ListKernel(Kernel[Lists]):
             unit, _ = prepare(state.rows[where], state.width, METRICS["cosine"])
         if len(short) and unit is not None:
             order, cosines = self._completed(order, cosines, short, unit, state.rank[where])
-        mean = unit @ (copies @ unit / copies.sum()) if unit is not None else None
+        mean = None if unit is None else np.asarray(unit @ (copies @ unit / copies.sum()))
         rows = None if state.rows is None else state.rows[where]
         rank, seen = state.rank[where], state.seen[where]
         if counts is not None:
@@ -234,7 +234,7 @@ class CycleKnn(ListKernel):
     def compare(self, a: Array, b: Array) -> Array:
         """1[i ∈ ∪_{j ∈ N_b(i)} N_a(j)]; not symmetric."""
         back = (a[b] == np.arange(len(a))[:, None, None]).any((1, 2))
-        return back.astype(np.float64)
+        return np.asarray(back, np.float64)
 
     def chance_among(self, n: Any) -> Any:
         """1 - (1 - k / (n - 1))^k, where the ways back are independent."""

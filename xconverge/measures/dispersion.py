@@ -299,7 +299,7 @@ class Disagreement(NamedTuple):
 
     def pairs(self, reps: xr.DataArray) -> xr.DataArray:
         """Of all pairs; a model with itself has none."""
-        if self._in_blocks(reps):
+        if isinstance(self.kernel, EntryKernel) and self._in_blocks(reps):
             alike = by_entries(self.kernel, reps, reps)
         else:
             models = self._models(reps)
@@ -325,6 +325,7 @@ class Disagreement(NamedTuple):
         return prepared_models(self.kernel, reps, rank)
 
     def _in_blocks(self, reps: xr.DataArray) -> bool:
+        """Whether RDMs are too large for one task that compares all of them."""
         return isinstance(self.kernel, EntryKernel) and (is_long(reps) or are_many(reps))
 
 
