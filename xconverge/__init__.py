@@ -36,8 +36,7 @@ from xconverge.labels.messages import DamagedStoreError, SchemaError, UnalignedS
 from xconverge.labels.stack import stack_models
 from xconverge.measures.alignment import alignment
 from xconverge.measures.dispersion import dispersion
-from xconverge.measures.graph import neighbor_graph
-from xconverge.measures.neighbors import local_density
+from xconverge.measures.neighbors import local_density, neighbor_graph
 from xconverge.measures.preprocess import (
     center,
     clamp,

@@ -6,7 +6,7 @@ import scipy.spatial
 import scipy.stats
 
 from xconverge.kernels import model_comparison as kernels
-from xconverge.kernels.rdm import METHODS
+from xconverge.kernels.correlation import METHODS
 
 UPPER = np.triu_indices
 

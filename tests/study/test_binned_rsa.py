@@ -11,6 +11,7 @@ import xconverge as xc
 from tests.helpers import make_reps, no_compute, read_only, shuffled
 from xconverge.kernels.permutations import permutations
 from xconverge.labels.joins import natural_rank
+from xconverge.measures.rdm import METHODS
 from xconverge.testing import planted_study
 
 NAMES = ["trend", "low_minus_high"]
@@ -377,3 +378,19 @@ def test_inputs_are_not_touched():
     xc.binned_rsa_contrast(reps, brain, by, n_bins=2, n_permutations=5)
     for one, same in zip((reps, brain, by), before, strict=True):
         xr.testing.assert_identical(one, same)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_binned_rsa_takes_every_method(method):
+    reps = make_reps(3, 30, 5)
+    brain = xc.rdm(make_reps(1, 30, 4, noise=0.1)).sel(model="net0", drop=True)
+    by = xc.dispersion(reps)
+    table = xc.binned_rsa(reps, brain, by, 2, method=method, n_permutations=19, rng=0)
+    bins = xc.dispersion_bins(by, 2)
+    for number in range(2):
+        inside = by["stimulus"].values[bins.values == number]
+        chosen = {"stimulus": inside, "stimulus_2": inside}
+        mean = xc.rdm(reps).mean("model")
+        expected = xc.rsa(mean.sel(chosen), brain.sel(chosen), method)
+        assert float(table["rsa"][number]) == pytest.approx(float(expected), abs=1e-12)
+        assert 0.05 <= float(table["p_value"][number]) <= 1

@@ -151,7 +151,7 @@ def apply(
             core = [*core, [dim] if whole and names.dims else []]
     variables = [array if isinstance(array, xr.Variable) else array.variable for array in inputs]
     _check_task(variables, out, sizes or {}, dtypes, cure)
-    kernel = partial(_calmly, kernel)
+    kernel = partial(calmly, kernel)
     with warnings.catch_warnings():
         # every pair of models is a task of its own, which is what was asked for
         warnings.simplefilter("ignore", da.PerformanceWarning)
@@ -178,7 +178,8 @@ def _new(
     return {dim: sizes[dim] for dims in out for dim in dims if dim in sizes and dim not in known}
 
 
-def _calmly(kernel: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def calmly(kernel: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a kernel, with one thread of BLAS where it is one task of several."""
     with calm_blas():
         return kernel(*args, **kwargs)
 

@@ -24,10 +24,10 @@ from dask._task_spec import convert_legacy_graph
 from dask.core import flatten
 from dask.highlevelgraph import HighLevelGraph
 
-from xconverge.engine.apply import apply, named_rows
+from xconverge.engine.apply import apply, calmly, named_rows
 from xconverge.engine.resources import check_memory
-from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.blocks import split
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import widths
 
@@ -84,7 +84,7 @@ class Graph:
     def call(self, function: Callable[..., Any], *keys: Any) -> Key:
         """What a function makes of the values of keys; lists of keys are lists of values."""
         key = f"{self.name}-{next(self.count)}"
-        self.tasks[key] = (function, *keys)
+        self.tasks[key] = (partial(calmly, function), *keys)
         return key
 
     def merged(self, merge: Callable[[list[Any]], Any], keys: Sequence[Key]) -> Key:
@@ -102,7 +102,7 @@ class Graph:
         layers: dict[str, Any] = {**whole.layers, self.name: self.tasks}
         needs = {**whole.dependencies, self.name: {array.name for array in self.inputs}}
         zeros = tuple(0 for _ in shape)
-        names = [f"{self.name}-of-{number}" for number in range(len(keys))]
+        names = [f"{self.name}-array-{next(self.count)}" for _ in keys]
         for name, key in zip(names, keys, strict=True):
             layers[name], needs[name] = {(name, *zeros): (np.asarray, key)}, {self.name}
         graph = HighLevelGraph(layers, needs)
@@ -195,20 +195,25 @@ class Sources:
 
     def rows(self, position: tuple[int, ...]) -> da.Array:
         """Rows (n, F) of one model."""
-        return self.data[position]
+        rows: da.Array = self.data[position]
+        return rows
 
     def named(self, function: Callable[..., Any], number: int, part: slice) -> Callable[..., Any]:
         """The function; a fault in its rows is told with the labels of model and stimulus."""
-        return partial(
-            _named, function, self.names[number], self.stimuli[part], f"{self.what}"
-        )
+        return partial(_named, function, self.names[number], self.stimuli[part], f"{self.what}")
+
+    def numbers(self) -> xr.DataArray:
+        """The number (…, model) of every model, with its labels."""
+        coords = {n: c for n, c in self.outer.coords.items() if n != "n_features"}
+        numbers = np.arange(len(self.names)).reshape(self.shape)
+        return xr.DataArray(numbers, dims=self.dims, coords=coords)
 
     def labelled(self, arrays: Sequence[da.Array], dims: Sequence[str]) -> xr.DataArray:
         """One array (…, model, *dims) of an array of each model."""
         stacked = da.stack(list(arrays)) if self.shape else arrays[0]
         data = stacked.reshape(*self.shape, *arrays[0].shape) if len(self.shape) != 1 else stacked
-        coords = {n: c for n, c in self.outer.coords.items() if n != "n_features"}
-        return xr.DataArray(data, dims=(*self.dims, *dims), coords=coords)
+        labels = self.numbers().coords
+        return xr.DataArray(data, dims=(*self.dims, *dims), coords=labels)
 
 
 def _named(
@@ -233,11 +238,11 @@ def reduce_rows(
     """
     if not is_long(reps):
         found = apply(
-            partial(_in_one, reduction=reduction, n_given=len(given)),
+            partial(_in_one, reduction=reduction),
             reps,
             widths(reps, what),
             *given,
-            core=[["stimulus", "feature"], [], *(list(array.dims) for array in given)],
+            core=[["stimulus", "feature"], [], *(list(map(str, array.dims)) for array in given)],
             out=out,
             sizes=sizes,
             dtypes=dtypes,
@@ -253,7 +258,9 @@ def reduce_rows(
         width = int(sources.widths[position])
         blocks = [
             graph.call(
-                sources.named(partial(_part, reduction.part, width, _cut(given, part)), number, part),
+                sources.named(
+                    partial(_part, reduction.part, width, _cut(given, part)), number, part
+                ),
                 graph.block(sources.rows(position), part),
             )
             for part in parts
@@ -315,15 +322,10 @@ def _part(function: Callable[..., Any], width: int, given: Sequence[Array], bloc
 
 
 def _output(place: int, count: int, found: Any) -> Any:
-    value = found[place] if count > 1 else found
-    return value if isinstance(value, np.ndarray) else cell(value) if _is_state(value) else value
+    return found[place] if count > 1 else found
 
 
-def _is_state(value: Any) -> bool:
-    return not np.isscalar(value)
-
-
-def _in_one(rows: Array, width: int, *given: Array, reduction: Reduction, n_given: int) -> Any:
+def _in_one(rows: Array, width: int, *given: Array, reduction: Reduction) -> Any:
     part = reduction.part(rows, int(width), *given)
     return reduction.finish(reduction.merge([part]))
 

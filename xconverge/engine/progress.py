@@ -5,21 +5,42 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 
-import dask.base
 import xarray as xr
 
-from xconverge.engine.measure import Part, Recipe
-from xconverge.engine.resampling import PERMUTATIONS, blocks_of, draw, joined
 from xconverge.engine.resources import workers
-from xconverge.kernels.permutations import BLOCK, permutations
-from xconverge.kernels.vectors import Array
 
 Progress = Callable[[int, int], None]
 PATIENCE = 5.0
 """Seconds before progress is shown."""
+
+
+_options: dict[str, bool | None] = {"progress": None}
+
+
+def set_options(*, progress: bool | None = None) -> None:
+    """Settings for this process.
+
+    Parameters
+    ----------
+    progress : bool, optional
+        Whether long calls show how far they are: True anywhere, False nowhere; by default, and
+        again with None, in a terminal and in Jupyter alone.
+
+    Examples
+    --------
+    >>> set_options(progress=False)
+    >>> set_options(progress=None)
+    """
+    _options["progress"] = progress
+
+
+def _shown() -> bool:
+    """Whether somebody watches: a terminal, or a notebook."""
+    if _options["progress"] is not None:
+        return bool(_options["progress"])
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 class Report:
@@ -33,36 +54,12 @@ class Report:
     def __call__(self, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` are done."""
         seconds = time.monotonic() - self.begin
-        if seconds > PATIENCE and (self.shown or done < total):
+        if _shown() and seconds > PATIENCE and (self.shown or done < total):
             left = seconds / done * (total - done)
             end = "\n" if done >= total else ""
             line = f"\r{self.what}: {done:,} of {total:,}, {left:.0f} s left   "
             print(line, end=end, file=sys.stderr, flush=True)
             self.shown = True
-
-
-def run(
-    recipe: Recipe,
-    seen_a: xr.DataArray,
-    seen_b: xr.DataArray,
-    n_draws: int,
-    seed: int,
-    strata: xr.DataArray | None,
-    progress: Progress,
-    draws: Callable[..., Array] = permutations,
-) -> tuple[xr.DataArray, int]:
-    """Draws (draw, …) in memory, the observed first, and how many others were done.
-
-    What the scores are made of is computed once; then blocks of draws, a few at a time, by
-    dask's scheduler or the cluster. An interrupt keeps the blocks that are done.
-    """
-    recipe = _computed(recipe)
-    seen_a, seen_b = dask.base.compute(seen_a, seen_b)
-    blocks = blocks_of(n_draws, lazy=True)
-    scores = draw(recipe, seen_a, seen_b, blocks, seed, strata, draws)
-    done = in_blocks(scores, PERMUTATIONS, BLOCK, n_draws, progress)
-    finished = min(n_draws, done.sizes[PERMUTATIONS] * BLOCK - 1)
-    return joined(done, finished), finished
 
 
 def in_blocks(
@@ -88,13 +85,3 @@ def in_blocks(
             stacklevel=4,
         )
     return xr.concat(done, dim, coords="minimal", compat="override")
-
-
-def _computed(recipe: Recipe) -> Recipe:
-    """The recipe with its arrays made, in memory or on the cluster."""
-
-    def made(parts: Sequence[Part]) -> list[Part]:
-        arrays = dask.base.persist(*(array for array, _ in parts))
-        return [(array, core) for array, (_, core) in zip(arrays, parts, strict=True)]
-
-    return replace(recipe, a=made(recipe.a), b=made(recipe.b), both=made(recipe.both))

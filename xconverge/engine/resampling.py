@@ -1,23 +1,25 @@
-"""Scores of all model pairs under permutations of the stimuli of one side."""
+"""Scores of all model pairs where the stimuli of one side are permuted, or those of both drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
+import dask.base
 import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import apply
-from xconverge.engine.measure import Part, Recipe
-from xconverge.kernels.permutations import BLOCK, drawn_scores, n_blocks, permutations, summary
+from xconverge.engine.progress import Progress, in_blocks
+from xconverge.kernels.kernel import Kernel, permuted, resampled
+from xconverge.kernels.permutations import BLOCK, n_blocks, permutations, summary
 from xconverge.kernels.vectors import Array
-from xconverge.labels.joins import natural_rank, on_side
 from xconverge.labels.messages import SchemaError, listing
 
 Rng = np.random.Generator | int | None
 DRAW = "_draw"
-PERMUTATIONS = "_block"
+BLOCKS = "_block"
 
 
 def seed_of(rng: Rng) -> tuple[int, int]:
@@ -32,60 +34,73 @@ def seed_of(rng: Rng) -> tuple[int, int]:
     return told, int(np.random.default_rng(told).integers(2**63))
 
 
-def blocks_of(n_permutations: int, lazy: bool) -> xr.DataArray:
-    """Numbers of the blocks of permutations, each a task of its own if lazy."""
-    numbers = xr.DataArray(np.arange(n_blocks(n_permutations)), dims=PERMUTATIONS)
-    return numbers.chunk({PERMUTATIONS: 1}) if lazy else numbers
-
-
-def draw(
-    recipe: Recipe,
-    seen_a: xr.DataArray,
-    seen_b: xr.DataArray,
-    blocks: xr.DataArray,
+def run(
+    kernel: Kernel[Any],
+    models: tuple[xr.DataArray, xr.DataArray],
+    rank: xr.DataArray,
+    n_draws: int,
     seed: int,
+    report: Progress,
+    given: xr.DataArray | None = None,
     strata: xr.DataArray | None = None,
-    draws: Callable[..., Array] = permutations,
-) -> xr.DataArray:
-    """Scores (block, draw, model_a, model_b), the first draw of block 0 the observed one.
+    resample: Callable[..., Array] | None = None,
+) -> tuple[xr.DataArray, int]:
+    """Scores (draw, …, model_a, model_b) of draws, the observed one first, and how many were done.
 
-    ``seen_a``, ``seen_b`` (model, stimulus) say which stimuli each side has, in the same order.
-    What a block holds depends on ``seed`` and its number alone. A task holds the parts of all
-    models.
+    Permutations of the stimuli of b, inside ``strata``, or what ``resample`` draws of the stimuli
+    of both. Models are prepared once; then come blocks of draws, a few at a time, by dask's
+    scheduler or the cluster. What a block holds depends on the seed and its number alone. A task
+    holds all models; an interrupt keeps the blocks that are done.
     """
-    sides = ("model_a", "model_b")
-    parts = [*_on(recipe.a, seen_a, "a"), *_on(recipe.b, seen_b, "b"), *recipe.both]
-    rank = xr.DataArray(natural_rank(seen_a.indexes["stimulus"]), dims="stimulus")
-    result: xr.DataArray = apply(
-        drawn_scores,
-        blocks,
+    a, b = dask.base.persist(*models)
+    inside = given if kernel.permuted_inside_folds else None
+    more = [] if given is None else [given]
+    numbers = xr.DataArray(np.arange(n_blocks(n_draws)), dims=BLOCKS).chunk({BLOCKS: 1})
+    scores: xr.DataArray = apply(
+        partial(_one_block, kernel=kernel, seed=seed, resample=resample),
+        numbers,
         rank,
-        _inside(recipe.strata, strata, rank),
-        on_side(seen_a, "model", "_a"),
-        on_side(seen_b, "model", "_b"),
-        *(array for array, _ in parts),
+        _inside(inside, strata, rank),
+        a,
+        b,
+        *more,
         core=[
-            *([], ["stimulus"], ["stimulus"]),
-            *([side, "stimulus"] for side in sides),
-            *(core for _, core in parts),
+            *([], ["stimulus"], ["stimulus"], ["model_a"], ["model_b"]),
+            *(["stimulus"] for _ in more),
         ],
-        out=[[DRAW, *sides]],
+        out=[[DRAW, "model_a", "model_b"]],
         sizes={DRAW: BLOCK},
-        draws=draws,
-        scores=recipe.scores,
-        of_a=len(recipe.a),
-        of_b=len(recipe.b),
-        seed=seed,
-        least=recipe.least,
-        **recipe.options,
     )
-    return result
+    done = in_blocks(scores, BLOCKS, BLOCK, n_draws, report)
+    finished = min(n_draws, done.sizes[BLOCKS] * BLOCK - 1)
+    return _joined(done, finished), finished
 
 
-def joined(blocks: xr.DataArray, n_permutations: int) -> xr.DataArray:
+def _one_block(
+    block: Array,
+    rank: Array,
+    strata: Array,
+    a: Array,
+    b: Array,
+    *given: Array,
+    kernel: Kernel[Any],
+    seed: int,
+    resample: Callable[..., Array] | None,
+) -> Array:
+    """Scores (BLOCK, A, B) of one block of draws."""
+
+    def draw(common: Array) -> Array:
+        return (resample or permutations)(rank, seed, int(block), strata, common)
+
+    way = permuted if resample is None else resampled
+    found = way(kernel, list(a), list(b), draw, given[0] if given else None)
+    return found if len(found) == BLOCK else np.full((BLOCK, *found.shape[1:]), np.nan)
+
+
+def _joined(blocks: xr.DataArray, n_permutations: int) -> xr.DataArray:
     """Draws (draw, …) of all blocks: the observed score, then ``n_permutations`` others."""
-    flat = blocks.stack({"_all": (PERMUTATIONS, DRAW)}, create_index=False)
-    flat = flat.drop_vars([PERMUTATIONS, DRAW], errors="ignore").rename({"_all": DRAW})
+    flat = blocks.stack({"_all": (BLOCKS, DRAW)}, create_index=False)
+    flat = flat.drop_vars([BLOCKS, DRAW], errors="ignore").rename({"_all": DRAW})
     return flat.isel({DRAW: slice(n_permutations + 1)}).transpose(DRAW, ...)
 
 
@@ -100,12 +115,6 @@ def summarized(draws: xr.DataArray, alpha: float, best: float) -> dict[str, xr.D
         dtypes=[np.float64] * len(names),
     )
     return dict(zip(names, parts, strict=True))
-
-
-def seen(reps: xr.DataArray) -> xr.DataArray:
-    """Which stimuli (model, stimulus) are there."""
-    there: xr.DataArray = reps.isel({"feature": 0}).notnull()
-    return there.reset_coords(drop=True)
 
 
 def strata_of(
@@ -156,11 +165,3 @@ def _inside(
         return xr.zeros_like(rank)
     _, numbers = np.unique(np.stack(given), axis=1, return_inverse=True)
     return rank.copy(data=np.asarray(numbers).reshape(-1))
-
-
-def _on(parts: Sequence[Part], reps: xr.DataArray, what: str) -> Iterator[Part]:
-    """Parts with the model dim of their side, first among the core dims."""
-    for array, core in parts:
-        if "model" not in array.dims:
-            array = array.expand_dims({"model": reps.indexes["model"]})
-        yield on_side(array, "model", f"_{what}"), [f"model_{what}", *core]

@@ -12,19 +12,19 @@ import xarray as xr
 
 from xconverge.engine.apply import apply
 from xconverge.engine.pair import Pair, pairing_attrs
-from xconverge.engine.progress import Progress, Report, run
-from xconverge.engine.resampling import DRAW, seed_of, seen, strata_name, strata_of, summarized
+from xconverge.engine.progress import Progress, Report
+from xconverge.engine.resampling import DRAW, run, seed_of, strata_name, strata_of, summarized
+from xconverge.engine.scores import models
 from xconverge.kernels import permutations as kernels
+from xconverge.kernels.kernel import Kernel, chances
+from xconverge.kernels.rsa import Rsa
+from xconverge.kernels.vectors import Array
+from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import choose, listing
 from xconverge.labels.variables import describe
-from xconverge.measures.alignment import (
-    MEASURES,
-    best_of,
-    own_options,
-    plain,
-)
+from xconverge.measures.alignment import MEASURES, plan_of
 from xconverge.measures.layers import maximum, networks
-from xconverge.measures.rdm import METHODS, join_controls, rsa_null
+from xconverge.measures.rdm import METHODS, join_controls, rdm_models
 
 Rng = np.random.Generator | int | None
 
@@ -129,33 +129,34 @@ def calibrate(
     if layers is not None:
         choose("layers", layers, ["max"])
     pair = Pair(a, b, rng)
-    a, b, seed = pair.a, pair.b, pair.stream
-    own = own_options(metric, options, k=k, rdm_metric=rdm_metric, rng=seed)
-    if layers:
-        a, b = (networks(side, what) for side, what in ((a, "a"), (b, "b")))
-    measure = MEASURES[metric]
-    assert measure.null is not None
-    null = measure.null(a, b, **own)
+    if layers is not None:
+        choose("layers", layers, ["max"])
+        pair = pair.mapped(networks)
+    row = MEASURES[choose("metric", metric, MEASURES)]
+    plan = plan_of(pair, metric, options, k=k, rdm_metric=rdm_metric)
+    sides = models(plan, pair)
     draws, done = run(
-        null,
-        seen(a),
-        seen(b),
+        plan.kernel,
+        sides,
+        pair.rank,
         _checked(n_permutations, alpha),
-        seed,
-        strata_of(strata, (a, b)),
+        pair.stream,
         progress or Report(f"calibrate {metric}"),
+        plan.given,
+        strata_of(strata, (pair.a, pair.b)),
     )
-    draws = draws.assign_coords(n_stimuli=pair.n_stimuli().compute())
+    exact = None
     if layers:
-        sign = -1 if measure.kind == "distance" else 1
-        draws = maximum(draws.drop_vars("n_stimuli"), a, b, sign)
+        draws = maximum(draws, pair.a, pair.b, -1 if row.kind == "distance" else 1)
+    else:
+        draws = draws.assign_coords(n_stimuli=pair.n_stimuli().compute())
+        exact = None if strata is not None else _closed_chance(plan.kernel, *sides)
     parameters = {
-        "metric": metric, "kind": measure.kind, "n_permutations": done, "alpha": alpha,
-        "layers": layers, "strata": strata_name(strata), "seed": pair.seed, **pair.attrs,
-        **plain(own)
+        **plan.options(), "metric": metric, "kind": row.kind, "n_permutations": done,
+        "alpha": alpha, "layers": layers, "strata": strata_name(strata), "seed": pair.seed,
+        **pair.attrs,
     }  # fmt: skip
-    exact = None if layers or strata is not None else null.chance
-    return _table(draws, "alignment", exact, best_of(measure), null.least, parameters)
+    return _table(draws, "alignment", exact, row.best, plan.kernel.min_stimuli, parameters)
 
 
 def calibrate_rsa(
@@ -218,37 +219,40 @@ def calibrate_rsa(
     >>> float(table["p_value"].item()), float(table["chance"].item())
     (0.01, 0.0)
     """
-    choose("method", method, METHODS)
     told, seed = seed_of(rng)
     a, b, controls = join_controls(rdm_a, rdm_b, nuisance, method)
+    kernel = Rsa(method=choose("method", method, METHODS))
     groups = strata_of(strata, (a, b))
     absent = [f"model{s}" for s, side in (("_a", a), ("_b", b)) if "model" not in side.dims]
-    a, b = (
-        side
-        if "model" in side.dims
-        else side.drop_vars("model", errors="ignore").expand_dims("model")
-        for side in (a, b)
-    )
-    second = "stimulus_2"
-    core = ["stimulus", second]
-    null = rsa_null([(a, core)], [(b, core)], method, [(control, core) for control in controls])
-    there_a, there_b = (side.notnull().any(second).reset_coords(drop=True) for side in (a, b))
+    sides = rdm_models(kernel, a, b, controls)
     draws, done = run(
-        null,
-        there_a,
-        there_b,
+        kernel,
+        sides,
+        xr.DataArray(natural_rank(a.indexes["stimulus"]), dims="stimulus"),
         _checked(n_permutations, alpha),
         seed,
-        groups,
         progress or Report(f"calibrate_rsa {method}"),
+        strata=groups,
     )
     parameters = {
         "metric": method, "n_permutations": done, "alpha": alpha, "strata": strata_name(strata),
-        "n_nuisance": len(controls) or None, "seed": told,
-        **pairing_attrs(a, b, *controls),
+        "n_nuisance": len(controls) or None, "seed": told, **pairing_attrs(a, b, *controls),
     }  # fmt: skip
-    exact = None if strata is not None else null.chance
-    return _table(draws, "rsa", exact, 1.0, null.least, parameters).squeeze(absent)
+    exact = None if strata is not None or controls else _closed_chance(kernel, *sides)
+    return _table(draws, "rsa", exact, 1.0, kernel.min_stimuli, parameters).squeeze(absent)
+
+
+def _closed_chance(kernel: Kernel[Any], a: xr.DataArray, b: xr.DataArray) -> xr.DataArray | None:
+    """Mean over all permutations (model_a, model_b), where the measure knows it."""
+    found: xr.DataArray = apply(
+        partial(_chances, kernel=kernel), a, b, core=[["model_a"], ["model_b"]],
+        out=[["model_a", "model_b"]],
+    ).compute()  # fmt: skip
+    return None if found.isnull().all() else found
+
+
+def _chances(a: Array, b: Array, *, kernel: Kernel[Any]) -> Array:
+    return chances(kernel, list(a), list(b))
 
 
 def _checked(n_permutations: int, alpha: float) -> int:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import apply
+from xconverge.engine.measure import Plan
 from xconverge.engine.pair import Pair
-from xconverge.engine.progress import Progress, Report, run
-from xconverge.engine.resampling import DRAW, seen
+from xconverge.engine.progress import Progress, Report
+from xconverge.engine.resampling import DRAW, run
+from xconverge.engine.scores import models, scores
 from xconverge.kernels import intervals as kernels
+from xconverge.kernels.knn import MutualKnn
 from xconverge.kernels.permutations import resamples
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe
-from xconverge.measures.alignment import MEASURES, own_options, plain
-from xconverge.measures.by_neighbors import local_variances
+from xconverge.measures.alignment import MEASURES, plan_of
 
 LEAST_STIMULI = 10
 
@@ -120,40 +123,40 @@ def confidence_interval(
     """
     how = _checked(metric, over, resample, fraction, level, n_resamples)
     pair = Pair(a, b, rng)
-    a, b, seed = pair.a, pair.b, pair.stream
-    own = own_options(metric, options, k=k, rdm_metric=rdm_metric, rng=seed)
+    plan = plan_of(pair, metric, options, k=k, rdm_metric=rdm_metric)
     counts = pair.n_stimuli().compute()
-    sizes = a.sizes["model"], b.sizes["model"]
+    sizes = pair.a.sizes["model"], pair.b.sizes["model"]
     if over != "stimulus" and max(sizes) == 1:
         raise SchemaError(
             f"over={over!r} needs several models on a side, there are "
-            f"{listing(a.indexes['model'])} and {listing(b.indexes['model'])}; use over='stimulus'"
+            f"{listing(pair.a.indexes['model'])} and "
+            f"{listing(pair.b.indexes['model'])}; use over='stimulus'"
         )
     enough = _enough(counts, over, sizes)
     pairs = ["model_a", "model_b"]
     share = fraction if how == "subsample" else None
     done = None
     if how == "local":
-        estimate, variance, of_mean = (part.compute() for part in local_variances(a, b, k=k))
+        estimate, variance, of_mean = _local_variances(plan, pair)
         freedom = counts.min(pairs) - 1
     else:
-        draws, done = _draws(a, b, metric, own, share, n_resamples, seed, progress)
-        scores = MEASURES[metric].function(a, b, **own).compute()
-        estimate = scores.mean("stimulus") if "stimulus" in scores.dims else scores
+        draws, done = _draws(plan, pair, metric, share, n_resamples, progress)
+        found = scores(plan, pair).compute()
+        estimate = found.mean("stimulus") if "stimulus" in found.dims else found
         variance = apply(
             partial(kernels.pair_variance, fraction=share),
             draws, counts, core=[[DRAW, *pairs], pairs], out=[pairs],
         )  # fmt: skip
         of_mean, freedom = apply(
-            partial(kernels.mean_variance, fraction=share, seed=seed, over=over),
+            partial(kernels.mean_variance, fraction=share, seed=pair.stream, over=over),
             draws, counts, core=[[DRAW, *pairs], pairs], out=[[]] * 2, dtypes=[np.float64] * 2,
         )  # fmt: skip
     tables = {"_of_mean": (estimate.mean(pairs), of_mean.where(enough.all(pairs)), freedom)}
     if over == "stimulus":
         tables[""] = (estimate, variance.where(enough), counts - 1)
     parameters = {
-        "metric": metric, "over": over, "resample": how, "fraction": share, "level": level,
-        "n_resamples": done, "seed": pair.seed if done else None, **plain(own), **pair.attrs,
+        **plan.options(), "metric": metric, "over": over, "resample": how, "fraction": share,
+        "level": level, "n_resamples": done, "seed": pair.seed if done else None, **pair.attrs,
     }  # fmt: skip
     return xr.Dataset(
         {
@@ -185,29 +188,42 @@ def _checked(
 
 
 def _draws(
-    a: xr.DataArray,
-    b: xr.DataArray,
+    plan: Plan,
+    pair: Pair,
     metric: str,
-    options: dict[str, Any],
     fraction: float | None,
     n_resamples: int,
-    seed: int,
     progress: Progress | None,
 ) -> tuple[xr.DataArray, int]:
     """Scores of stimuli drawn again, the observed ones first, and how many draws were done."""
-    resampled = MEASURES[metric].resampled
-    if resampled is None:
-        there = [name for name, row in MEASURES.items() if row.resampled]
+    if not MEASURES[metric].resample:
+        there = [name for name, row in MEASURES.items() if row.resample]
         raise ValueError(f"metric={metric!r} has no interval; choose one of {', '.join(there)}")
+    kernel = plan.kernel.for_draws(pair.a.sizes["stimulus"])
     return run(
-        resampled(a, b, **options),
-        seen(a),
-        seen(b),
+        kernel,
+        models(replace(plan, kernel=kernel), pair),
+        pair.rank,
         n_resamples,
-        seed,
-        None,
+        pair.stream,
         progress or Report(f"confidence_interval {metric}"),
-        partial(resamples, fraction=fraction),
+        plan.given,
+        resample=partial(resamples, fraction=fraction),
+    )
+
+
+def _local_variances(plan: Plan, pair: Pair) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
+    """Mean overlap (model_a, model_b), its variance, and that of the mean over pairs ()."""
+    pairs = ["model_a", "model_b"]
+    return tuple(
+        part.compute()
+        for part in apply(
+            partial(kernels.local_variances, kernel=cast(MutualKnn, plan.kernel)),
+            *models(plan, pair),
+            core=[[side] for side in pairs],
+            out=[pairs, pairs, []],
+            dtypes=[np.float64] * 3,
+        )
     )
 
 

@@ -10,13 +10,15 @@ import xarray as xr
 from xconverge.engine.apply import apply
 from xconverge.engine.pair import Pair
 from xconverge.engine.resampling import seed_of
+from xconverge.engine.scores import scores
 from xconverge.kernels import split_half as kernels
+from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import check_representations, check_shared
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import choose
 from xconverge.labels.variables import describe
 from xconverge.measures.alignment import MEASURES as SCORES
-from xconverge.measures.alignment import alignment, own_options, plain
+from xconverge.measures.alignment import plan_of
 from xconverge.measures.dispersion import MEASURES, dispersion
 
 SPLIT = "_split"
@@ -107,7 +109,7 @@ def reliability(
     choose("metric", metric, MEASURES)
     _check(n_splits, level)
     reps = check_representations(reps)
-    if not callable(MEASURES[metric].function):
+    if not MEASURES[metric].basis_free:
         check_shared(reps, f"metric={metric!r}")
         reps = reps.assign_attrs(space="shared")
     distances = dispersion(
@@ -220,18 +222,18 @@ def alignment_reliability(
     _check(n_splits, level)
     choose("pool", pool, ["all", "half"])
     pair = Pair(a, b, rng)
-    a, b, seed = pair.a, pair.b, pair.stream
-    own = own_options(metric, options, k=k, rdm_metric=rdm_metric, rng=seed)
-    first = kernels.halves(natural_rank(a.indexes["stimulus"]), seed, n_splits)
+    plan = plan_of(pair, metric, options, k=k, rdm_metric=rdm_metric)
+    first = kernels.halves(pair.rank.values, pair.stream, n_splits)
     pairs = ["model_a", "model_b"]
     each = SCORES[metric].per == "stimulus"
 
-    def scored(chosen: Any) -> xr.DataArray:
-        where = {"stimulus": chosen}
-        scores = alignment(
-            a.isel(where), b.isel(where), metric, k=k, rdm_metric=rdm_metric, rng=seed, **options
-        ).reset_coords(drop=True)
-        return scores.mean("stimulus") if each and pool == "half" else scores
+    def scored(half: Array | slice) -> xr.DataArray:
+        """Scores among these stimuli alone, with folds of their own."""
+        a, b = (side.isel(stimulus=half) for side, _ in pair.sides)
+        some = Pair(a, b, pair.stream)
+        found = scores(plan_of(some, metric, options, k=k, rdm_metric=rdm_metric), some)
+        found = found.reset_coords(drop=True)
+        return found.mean("stimulus") if each and pool == "half" else found
 
     if each and pool == "all":
         both = apply(
@@ -258,14 +260,14 @@ def alignment_reliability(
     return _table(
         parts,
         **{
+            **plan.options(),
             "metric": metric,
-            "n_model_pairs": a.sizes["model"] * b.sizes["model"],
+            "n_model_pairs": pair.a.sizes["model"] * pair.b.sizes["model"],
             "n_splits": len(first),
             "pool": pool if each else None,
             "level": level,
             "seed": pair.seed,
             **pair.attrs,
-            **plain(own),
         },
     )
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from xconverge.kernels.neighbors import TooFewError, nearest_among, warn_none
-from xconverge.kernels.vectors import METRICS, Array, Blocks, directed
+from xconverge.kernels.neighbors import TooFewError, nearest_of_rows, warn_none
+from xconverge.kernels.vectors import METRICS, Array, prepare
 
 PROBES = 32
 """Cells searched for each row, unless said otherwise."""
@@ -30,7 +30,7 @@ def faiss() -> Any:
 
 
 def nearest(
-    rows: Blocks,
+    x: Array,
     width: int,
     rank: Array,
     k: int,
@@ -38,56 +38,41 @@ def nearest(
     n_checked: int,
     seed: int,
 ) -> tuple[Array, float]:
-    """Neighbours (n, k) of every row by cosine, nearest first, and their recall.
+    """Neighbours (n, k) of every row of ``x`` (n, F) by cosine, nearest first, and their recall.
 
-    Three passes over the rows: cells are learned from a sample, filled, and searched. The recall
-    is that of ``n_checked`` random rows, whose exact neighbours are searched in a fourth.
+    Cells are learned from a sample, filled, and searched. The recall is that of ``n_checked``
+    random rows, whose exact neighbours are searched too.
     """
-    n = rows.shape[0]
-    mixed = np.random.default_rng(seed).permutation(n)
-    cells = max(1, min(int(4 * np.sqrt(n)), n // 40))
-    sample, seen = _some(rows, width, np.sort(mixed[: TRAINED * cells]))
+    n, width = len(x), int(width)
+    rows, seen = prepare(x, width, METRICS["cosine"])
     if not seen.any():
         warn_none(k)
         return np.full((n, k), -1, np.int64), np.nan
     if seen.sum() <= k:
         raise TooFewError(f"k={k} needs at least {k + 1} stimuli, it saw {seen.sum()}")
-    library, width = faiss(), int(width)
+    there = np.flatnonzero(seen)
+    single = rows[there].astype(np.float32)
+    mixed = np.random.default_rng(seed).permutation(n)
+    cells = max(1, min(int(4 * np.sqrt(n)), n // 40))
+    chosen = np.sort(mixed[: TRAINED * cells])
+    sample = rows[chosen[seen[chosen]]].astype(np.float32)
     cells = min(cells, max(1, len(sample)))
+    library = faiss()
     index = library.IndexIVFFlat(
         library.IndexFlatIP(width), width, cells, library.METRIC_INNER_PRODUCT
     )
     index.cp.seed = seed
     index.cp.min_points_per_centroid = 1
-    index.train(sample.astype(np.float32))
-    for asked, block in _present(rows, width):
-        index.add_with_ids(block, asked)
+    index.train(sample)
+    index.add_with_ids(single, there)
     index.nprobe = min(cells, n_probes or PROBES)
     lists = np.full((n, k), -1, np.int64)
-    for asked, block in _present(rows, width):
-        lists[asked] = _found(index, cells, asked, block, k)
+    lists[there] = _found(index, cells, there, single, k)
     checked = np.sort(mixed[seen[mixed]][:n_checked])
-    queries, _ = _some(rows, width, checked)
-    exact, *_ = nearest_among(rows, width, rank, queries, checked, k)
-    hits = (lists[checked][:, :, None] == exact[:, None]).any(2)
+    place = np.cumsum(seen) - 1
+    exact, _ = nearest_of_rows(rows[there], rank[there], place[checked], k)
+    hits = (lists[checked][:, :, None] == there[exact][:, None]).any(2)
     return lists, float(hits.mean())
-
-
-def _some(rows: Blocks, width: int, chosen: Array) -> tuple[Array, Array]:
-    """Unit rows of the chosen positions that are there, and which of all are there (n)."""
-    found, seen = [], np.zeros(rows.shape[0], bool)
-    for part in rows.spans:
-        block, seen[part] = directed(rows.read(part), width, METRICS["cosine"], part.start)
-        inside = chosen[(chosen >= part.start) & (chosen < part.stop)]
-        found.append(block[inside[seen[inside]] - part.start])
-    return np.concatenate(found), seen
-
-
-def _present(rows: Blocks, width: int) -> Any:
-    """Positions and unit rows that are there, block by block."""
-    for part in rows.spans:
-        block, seen = directed(rows.read(part), width, METRICS["cosine"], part.start)
-        yield np.flatnonzero(seen) + part.start, block[seen].astype(np.float32)
 
 
 def _found(index: Any, cells: int, asked: Array, block: Array, k: int) -> Array:

@@ -6,8 +6,8 @@ import warnings
 
 import numpy as np
 
+from xconverge.kernels.correlation import Method, ranks, similarity
 from xconverge.kernels.permutations import as_extreme, run_of
-from xconverge.kernels.rdm import Method, compare, ranks
 from xconverge.kernels.vectors import Array
 
 
@@ -21,10 +21,8 @@ def in_bins(a: Array, b: Array, bins: Array, n_bins: int, method: Method) -> Arr
         # two distances can always be ordered alike or not: 3 pairs are the least that say anything
         both = ~(np.isnan(u) | np.isnan(v))
         if both.sum() >= 3:
-            u, v = u[both], v[both]
-            result[number] = compare(
-                *((ranks(u), ranks(v)) if method.ranked else (u, v)), method=method
-            )
+            u, v = (ranks(x[both]) if method.ranked else x[both] for x in (u, v))
+            result[number] = similarity(u, v, "pairs of stimuli", method)
     return result
 
 

@@ -16,11 +16,12 @@ import numpy as np
 import scipy
 
 from xconverge.kernels.budgets import BUDGETS
+from xconverge.kernels.entries import Entries
 from xconverge.kernels.hsic import Sums, hsic, normalized
-from xconverge.kernels.kernel import Kernel, RowKernel
+from xconverge.kernels.kernel import EntryKernel, Kernel, RowKernel
 from xconverge.kernels.permutations import gathered_products
 from xconverge.kernels.sums import Moments, merged_moments, moments, sized
-from xconverge.kernels.vectors import METRICS, Array, padded, prepare, present, working_dtype
+from xconverge.kernels.vectors import METRICS, Array, prepare, present, working_dtype
 
 SAMPLE = 2048
 """Stimuli between which the median distance is taken, where there are more."""
@@ -63,7 +64,9 @@ def cross(x: Any, y: Any, weights: Any = None) -> Cross:
 
 def added(parts: Sequence[Cross]) -> Cross:
     """Of several blocks of stimuli."""
-    return reduce(lambda one, other: Cross(*(p + q for p, q in zip(one, other, strict=True))), parts)
+    return reduce(
+        lambda one, other: Cross(*(p + q for p, q in zip(one, other, strict=True))), parts
+    )
 
 
 def linear_sums(of: Cross, debiased: bool) -> Sums:
@@ -196,8 +199,7 @@ class LinearCka(_Cka, RowKernel[Rows]):
             for x in a
             for y in b
         ]
-        shape = len(a), len(b)
-        return Sums(*(np.reshape(field, shape) for field in zip(*found, strict=True)))
+        return _shaped(found, (len(a), len(b)))
 
     def finish(self, sums: Sums, own_a: Sequence[float], own_b: Sequence[float]) -> Array:
         """CKA (A, B)."""
@@ -258,11 +260,16 @@ class LinearCka(_Cka, RowKernel[Rows]):
 
     def reduced(self, parts: Cross) -> Sums:
         """The sums (1, 1) of one pair; those of a model with itself give its ``own``."""
-        return Sums(*(np.reshape(field, (1, 1)) for field in linear_sums(parts, self.debiased)))
+        return _shaped([linear_sums(parts, self.debiased)], (1, 1))
 
     def own_of(self, parts: Cross) -> float:
         """HSIC of a model with itself."""
         return float(hsic(linear_sums(parts, self.debiased), self.debiased))
+
+
+def _shaped(sums: Sequence[Sums], shape: tuple[int, int]) -> Sums:
+    """The sums of many pairs as arrays (A, B)."""
+    return Sums._make(np.reshape(field, shape) for field in zip(*sums, strict=True))
 
 
 def in_double(of: Cross) -> Cross:
@@ -314,14 +321,14 @@ class MatrixSums(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RbfCka(_Cka):
+class RbfCka(_Cka, EntryKernel[Scaled]):
     """CKA of K = exp(-|x - y|² / 2 s²), s = ``sigma`` times the median distance of the model."""
 
     debiased: bool = True
     sigma: float = 1.0
 
     fixed = "the width of the kernel"
-    together = (True, True)
+    needs_scale = True
 
     def prepare(self, rows: Array, width: int, rank: Array, given: Array | None) -> Scaled:
         """Rows divided by the width of the kernel."""
@@ -363,10 +370,10 @@ class RbfCka(_Cka):
         i, j = np.arange(len(a)), np.arange(len(a), count)
         pairs = np.ix_(i, j)
         size = w.sum()
-        own = Sums(np.diagonal(product), np.diagonal(margins), total, total, size)
+        own = np.diagonal(product), np.diagonal(margins), total, total
         return MatrixSums(
             Sums(product[pairs], margins[pairs], total[i, None], total[j], size),
-            *(Sums(*(field[side] for field in own[:4]), size) for side in (i, j)),
+            *(Sums._make([*(field[side] for field in own), size]) for side in (i, j)),
         )
 
     def finish(self, sums: MatrixSums, own_a: Sequence[Any], own_b: Sequence[Any]) -> Array:
@@ -383,6 +390,37 @@ class RbfCka(_Cka):
     def chance(self, a: Scaled, b: Scaled) -> float | None:
         """0 without bias."""
         return 0.0 if self.debiased else None
+
+    # --- kernels too large for a task: sums over their entries
+
+    @property
+    def entries(self) -> Entries:
+        """exp(-d² / 2), with the diagonal that the estimate has."""
+        return Entries(METRICS["euclidean"], _gaussian, 0.0 if self.debiased else 1.0)
+
+    def scale(self, sample: Array) -> float:
+        """The width of the kernel."""
+        return self.sigma * median_distance(sample) if len(sample) > 1 else 1.0
+
+    def of_rows(self, sums: Array, common: Array, both: Array) -> Array:
+        """ΣK∘L, ΣK², ΣL², the products of row sums, ΣK and ΣL (8, A, B)."""
+        k, m, square_k, square_m, cross = sums
+        terms = [cross, square_k, square_m, k * m, k**2, m**2, k, m]
+        return np.stack([term.sum(-1) for term in terms])
+
+    def of_terms(self, terms: Array, common: Array) -> Array:
+        """CKA (A, B)."""
+        product, square_k, square_m, margin, margin_k, margin_m, k, m = terms
+        parts = (
+            Sums(product, margin, k, m, common),
+            Sums(square_k, margin_k, k, k, common),
+            Sums(square_m, margin_m, m, m, common),
+        )
+        return normalized(*(np.asarray(hsic(part, self.debiased)) for part in parts))
+
+
+def _gaussian(square: Array) -> Array:
+    return np.exp(-0.5 * square)
 
 
 def sample(seen: Array, rank: Array) -> Array:

@@ -6,13 +6,14 @@ a pair of models is ``2 / (count - 1) * ssd``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from xconverge.kernels.blocks import over_blocks
-from xconverge.kernels.vectors import METRICS, Array, Metric, counted_from, norms
+from xconverge.kernels.kernel import Kernel, Model, score
+from xconverge.kernels.vectors import Array, Metric, counted_from, norms
 
 
 class Spread(NamedTuple):
@@ -55,21 +56,32 @@ def spread(x: Array | Sequence[Array], metric: Metric) -> Spread:
     return Spread(count, mean, ssd, square)
 
 
-def dispersion(x: Array, metric: Metric, name: str) -> Array:
+Finish = Callable[[Array, Array], Array]
+"""What Σ_m |x_m - x̄|² (n) of a number of models (n, at least 2) makes."""
+
+
+def of_pairs(ssd: Array, count: Array, metric: Metric) -> Array:
+    """Mean distance over pairs of models."""
+    return np.asarray(mean_distance(ssd, count, metric))
+
+
+def of_consensus(ssd: Array, count: Array) -> Array:
+    """Root of the summed squared distances to the mean."""
+    return np.sqrt(ssd)
+
+
+def dispersion(x: Array, metric: Metric, finish: Finish) -> Array:
     """Dispersion, models seen and mean squared norm (3, n) from all models (model, n, f)."""
-    return _summary(*_deviations(x, metric, None), name)
+    return _summary(*_deviations(x, metric, None), finish)
 
 
-def dispersion_of(state: Spread, name: str) -> Array:
+def dispersion_of(state: Spread, finish: Finish) -> Array:
     """Dispersion, models seen and mean squared norm (3, n) from the state of all models."""
-    return _summary(state.models, state.ssd, state.square, name)
+    return _summary(state.models, state.ssd, state.square, finish)
 
 
-def _summary(count: Array, ssd: Array, square: Array, name: str) -> Array:
-    if name == "consensus":
-        value = np.sqrt(ssd)
-    else:
-        value = mean_distance(ssd, np.maximum(count, 2), METRICS[name])
+def _summary(count: Array, ssd: Array, square: Array, finish: Finish) -> Array:
+    value = finish(ssd, np.maximum(count, 2))
     return np.stack([np.where(count > 1, value, np.nan), count, square / np.maximum(count, 1)])
 
 
@@ -212,32 +224,55 @@ def pair_distances(x: Array, metric: Metric) -> Array:
     return result
 
 
-def mean_over_pairs(distances: Array) -> Array:
-    """Mean (n) over the unordered pairs of models that are there; NaN for none."""
+def mean_over_pairs(distances: Array) -> tuple[Array, Array]:
+    """Mean (n) over the pairs (M, M, n) of models that have a distance, and models seen (n)."""
     upper = distances[np.triu_indices(len(distances), 1)]
     there = ~np.isnan(upper)
     total, pairs = np.where(there, upper, 0.0).sum(0), there.sum(0)
-    return np.asarray(np.divide(total, pairs, out=np.full(total.shape, np.nan), where=pairs > 0))
+    mean = np.divide(total, pairs, out=np.full(total.shape, np.nan), where=pairs > 0)
+    return mean, (~np.isnan(np.einsum("iin->in", distances))).sum(0)
 
 
-def without(distances: Array, group: Array, consensus: bool) -> tuple[Array, Array]:
-    """Dispersion (M, n) of the models outside the group of each, and how many these are (M, n).
+def mean_disagreement(models: Sequence[Model], kernel: Kernel[Any]) -> tuple[Array, Array]:
+    """1 - mean alignment (n) over all pairs of models, each in its own pool, and models seen."""
+    seen = np.stack([model.seen for model in models])
+    if seen.all() and len(seen[0]) >= kernel.min_stimuli:
+        states = [model.state for model in models]
+        return 1 - kernel.mean_over_models(states), seen.sum(0)
+    mean, _ = mean_over_pairs(1 - score(kernel, models, models))
+    return mean, seen.sum(0)
 
-    From the distances (M, M, n) of every pair: their mean, or for the consensus, of squared
-    distances, the root of their sum over unordered pairs divided by the number of models.
+
+def without(distances: Array, group: Array) -> tuple[Array, Array]:
+    """Mean (M, n) over pairs of the models outside the group of each, and how many these are.
+
+    From the distances (M, M, n) of every pair.
     """
+    total, models = _outside(distances, group)
+    pairs = models * (models - 1) / 2
+    return np.divide(total, pairs, out=np.full(total.shape, np.nan), where=models > 1), models
+
+
+def without_consensus(squares: Array, group: Array) -> tuple[Array, Array]:
+    """Consensus dispersion (M, n) of the models outside the group of each, and their number.
+
+    From squared distances (M, M, n): Σ_m |x_m - z|² = Σ_{m<l} |x_m - x_l|² / M.
+    """
+    total, models = _outside(squares, group)
+    mean = np.divide(total, models, out=np.full(total.shape, np.nan), where=models > 1)
+    return np.sqrt(mean), models
+
+
+def _outside(distances: Array, group: Array) -> tuple[Array, Array]:
+    """Sums (M, n) over the unordered pairs of models outside the group of each, and models."""
     there = ~np.isnan(distances)
     filled = np.where(there, distances, 0.0)
-    result, count = np.empty(filled.shape[1:]), np.empty(filled.shape[1:], np.int64)
+    total, count = np.empty(filled.shape[1:]), np.empty(filled.shape[1:], np.int64)
     for own in np.unique(group):
         others = np.flatnonzero(group != own)
-        total = filled[np.ix_(others, others)].sum((0, 1)) / 2
-        models = there[others, others].sum(0)
-        parts = models if consensus else models * (models - 1) / 2
-        value = np.divide(total, parts, out=np.full(total.shape, np.nan), where=models > 1)
-        result[group == own] = np.sqrt(value) if consensus else value
-        count[group == own] = models
-    return result, count
+        total[group == own] = filled[np.ix_(others, others)].sum((0, 1)) / 2
+        count[group == own] = there[others, others].sum(0)
+    return total, count
 
 
 def mean_pair_distance(x: Array, metric: Metric) -> Array:

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import scipy
 
-from xconverge.kernels.graphs import mutual_edges
+from xconverge.kernels.edges import mutual_edges
+from xconverge.kernels.kernel import Model, pools
+from xconverge.kernels.knn import MutualKnn
 from xconverge.kernels.vectors import Array
 
 
@@ -91,31 +93,52 @@ def _means(tables: Array, rows: Array, columns: Array) -> Array:
     return np.asarray(total[size > 0] / size[size > 0])
 
 
-def local_variances(shares: Array, lists_a: Array, lists_b: Array) -> tuple[Array, float]:
-    """Variance (A, B) of the mean overlap of every pair, and of the mean over pairs.
+def local_variances(
+    a: Sequence[Model], b: Sequence[Model], kernel: MutualKnn
+) -> tuple[Array, Array, float]:
+    """Mean overlap (A, B) of every pair, its variance (A, B), and that of the mean over pairs.
 
-    From overlaps (A, B, n) and neighbour lists (M, n, k). Overlaps of stimuli depend on each other
-    where these are neighbours: the covariances of those that are among each other's neighbours,
-    in a model of the pair, are counted; for the mean over pairs, with the share of pairs.
+    Overlaps of stimuli depend on each other where these are neighbours: the covariances of those
+    that are among each other's neighbours, in a model of the pair, are counted; for the mean over
+    pairs, with the share of pairs.
     """
-    source, target, in_a, in_b = mutual_edges(lists_a, lists_b)
+    n = len(a[0].seen)
+    means, variances = np.full((2, len(a), len(b)), np.nan)
+    total, count = np.zeros(n), np.zeros(n)
+    linked: list[tuple[Array, Array]] = []
+    for pool in pools(kernel, a, b, with_own=False):
+        shares = np.full((len(pool.i), len(pool.j), n), np.nan)
+        shares[:, :, pool.common] = kernel.sums(*pool.states, None)
+        lists = (np.stack([kernel.lists(state) for state in side]) for side in pool.states)
+        source, target, in_a, in_b = mutual_edges(*lists)
+        where = np.flatnonzero(pool.common)
+        source, target = where[source], where[target]
+        for x, y in np.ndindex(shares.shape[:2]):
+            place = pool.i[x], pool.j[y]
+            means[place] = np.nanmean(shares[x, y])
+            variances[place] = _linked_variance(shares[x, y], source, target, in_a[x] | in_b[y])
+        there = ~np.isnan(shares)
+        total += np.where(there, shares, 0.0).sum((0, 1))
+        count += there.sum((0, 1))
+        share_a, share_b = in_a.mean(0), in_b.mean(0)
+        # the share of pairs (i, j) in which i or j links two stimuli
+        either = share_a + share_b - share_a * share_b
+        linked.append((source * n + target, either * len(pool.i) * len(pool.j)))
+    mean = np.divide(total, count, out=np.full(n, np.nan), where=count > 0)
+    if not linked:
+        return means, variances, np.nan
+    edges, which = np.unique(np.concatenate([keys for keys, _ in linked]), return_inverse=True)
+    weights = np.bincount(which, np.concatenate([w for _, w in linked])) / np.isfinite(means).sum()
+    return means, variances, _linked_variance(mean, edges // n, edges % n, weights)
 
-    def variance(values: Array, linked: Array) -> float:
-        seen = ~np.isnan(values)
-        gap = np.where(seen, values - values[seen].mean() if seen.any() else 0.0, 0.0)
-        total = gap @ gap + (linked * gap[source]) @ gap[target]
-        count = int(seen.sum())
-        return float(max(total, 0.0) / (count * (count - 1))) if count > 1 else np.nan
 
-    pairs = np.empty(shares.shape[:2])
-    for i, j in np.ndindex(pairs.shape):
-        pairs[i, j] = variance(shares[i, j], in_a[i] | in_b[j])
-    share_a, share_b = in_a.mean(0), in_b.mean(0)
-    there = ~np.isnan(shares)
-    count = there.sum((0, 1))
-    total = np.where(there, shares, 0.0).sum((0, 1))
-    mean = np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
-    return pairs, variance(mean, share_a + share_b - share_a * share_b)
+def _linked_variance(values: Array, source: Array, target: Array, linked: Array) -> float:
+    """Variance of a mean over stimuli (n) whose pairs ``source``, ``target`` are linked so much."""
+    seen = ~np.isnan(values)
+    gap = np.where(seen, values - values[seen].mean() if seen.any() else 0.0, 0.0)
+    total = gap @ gap + (linked * gap[source]) @ gap[target]
+    count = int(seen.sum())
+    return float(max(total, 0.0) / (count * (count - 1))) if count > 1 else np.nan
 
 
 def interval(

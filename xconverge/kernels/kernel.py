@@ -7,6 +7,7 @@ make; see ``docs/architecture.md``.
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from xconverge.kernels.entries import Entries
 from xconverge.kernels.vectors import Array
 
 
@@ -22,7 +24,8 @@ class Prepared(Protocol):
     """What a state of any measure has: which stimuli (n) its model saw."""
 
     @property
-    def seen(self) -> Array: ...
+    def seen(self) -> Array:
+        """Which stimuli (n) are there."""
 
 
 State = TypeVar("State", bound=Prepared)
@@ -101,9 +104,19 @@ class Kernel(ABC, Generic[State]):
         """One number a pair: the mean over stimuli, where scores are of them."""
         return mean_of(scores, counts) if self.per_stimulus else scores
 
+    def mean_over_models(self, states: Sequence[State]) -> Array:
+        """Mean (n) over all pairs of models that saw the same, where scores are of stimuli."""
+        models = [Model(state, self.own(state)) for state in states]
+        scores = score(self, models, models)
+        return np.asarray(scores[np.triu_indices(len(models), 1)].mean(0))
+
     def for_draws(self, n: int) -> Kernel[State]:
         """The measure as it prepares models whose n stimuli will be drawn again."""
         return self
+
+    def chance_among(self, n: Any) -> Any:
+        """Mean over all permutations of n stimuli, where it depends on their number alone."""
+        return None
 
     def chance(self, a: State, b: State) -> float | None:
         """Mean over all permutations of a pair that saw the same, where it has a closed form."""
@@ -160,6 +173,50 @@ class RowKernel(Kernel[State]):
         """``own``, from what all blocks of a model add to its sums with itself."""
         return None
 
+    def has_row_sums(self, n: int, width: int, folds: int) -> bool:
+        """Whether the sums of models of this width are smaller than their n rows."""
+        return True
+
+
+class EntryKernel(Kernel[State]):
+    """A measure of RDMs or kernels whose sums are over their entries, so that blocks add up.
+
+    Where the matrices are too large, blocks of rows and of columns are read, and their distances
+    formed once for all models of a tile (``kernels.entries``).
+    """
+
+    together = (True, True)
+
+    @property
+    def has_sums(self) -> bool:
+        """Whether the score is made of these sums; ranks are not."""
+        return True
+
+    @property
+    @abstractmethod
+    def entries(self) -> Entries:
+        """What the matrices are made of."""
+
+    @abstractmethod
+    def of_rows(self, sums: Array, common: Array, both: Array) -> Array:
+        """What sums over all columns (5, A, B, q) of some rows make.
+
+        Scores (A, B, q) where they are one a stimulus, else terms (T, A, B) that rows add to.
+        ``common`` (A, B) counts the stimuli that both models of a pair saw, ``both`` (A, B, q) says
+        whether a row is one of them.
+        """
+
+    def of_terms(self, terms: Array, common: Array) -> Array:
+        """Scores (A, B) from the terms (T, A, B) of all rows."""
+        raise NotImplementedError
+
+    needs_scale: bool = False
+    """Whether rows are divided by a number that a sample of them decides."""
+
+    def scale(self, sample: Array) -> float:
+        """That number, from rows (s, f) of a model."""
+        return 1.0
+
 
 @dataclass(frozen=True)
 class Model:
@@ -167,11 +224,14 @@ class Model:
 
     state: Any
     own: Any
+    among: Array | None = None
+    """The stimuli (n) that alone are looked at, if not all."""
 
     @property
     def seen(self) -> Array:
-        """Which stimuli (n) it saw."""
-        return np.asarray(self.state.seen)
+        """Which stimuli (n) it saw, of those that are looked at."""
+        seen = self.state.seen
+        return np.asarray(seen if self.among is None else seen & self.among)
 
 
 def prepared(
@@ -222,7 +282,7 @@ def pools(
         for theirs, j in alike([model.seen for model in b]):
             common = mine & theirs
             if (size := np.count_nonzero(common)) < kernel.min_stimuli:
-                few.add(size)
+                few.add(int(size))
                 continue
             sides = (
                 [_within(kernel, model, common, with_own) for model in side]
@@ -230,12 +290,17 @@ def pools(
             )
             yield Pool(common, i, j, *sides)
     if few:
-        warnings.warn(
-            f"a score needs at least {kernel.min_stimuli} stimuli that both models saw; pairs that "
-            f"share {', '.join(map(str, sorted(few)))} have none: NaN",
-            RuntimeWarning,
-            stacklevel=4,
-        )
+        warn_few(few, kernel.min_stimuli)
+
+
+def warn_few(sizes: set[int], needed: int) -> None:
+    """Say that pairs have no score because they share too few stimuli."""
+    warnings.warn(
+        f"a score needs at least {needed} stimuli that both models saw; pairs that share "
+        f"{', '.join(map(str, sorted(sizes)))} have none: NaN",
+        RuntimeWarning,
+        stacklevel=4,
+    )
 
 
 def alike(seen: Sequence[Array]) -> list[tuple[Array, Array]]:
@@ -328,3 +393,16 @@ def _drawn(
                 result = np.full((len(values), len(a), len(b)), np.nan)
             result[:, pool.i[:, None], pool.j] = values
     return np.full((1, len(a), len(b)), np.nan) if result is None else result
+
+
+def chances(kernel: Kernel[Any], a: Sequence[Model], b: Sequence[Model]) -> Array:
+    """Mean (A, B) over all permutations of every pair, in its own pool; NaN where unknown."""
+    result = np.full((len(a), len(b)), np.nan)
+    for pool in pools(kernel, a, b, with_own=False):
+        one, other = pool.states
+        for (i, x), (j, y) in itertools.product(
+            zip(pool.i, one, strict=True), zip(pool.j, other, strict=True)
+        ):
+            chance = kernel.chance(x, y)
+            result[i, j] = np.nan if chance is None else chance
+    return result

@@ -6,8 +6,8 @@ models of a pair saw, itself excluded (Huh et al. 2024, The Platonic Representat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,11 +17,14 @@ from xconverge.kernels import edges
 from xconverge.kernels.hsic import Sums, hsic, normalized
 from xconverge.kernels.kernel import Kernel, mean_of
 from xconverge.kernels.neighbors import (
+    Answered,
     ShortListsError,
     TooFewError,
     filtered,
+    from_graph,
     nearest,
     nearest_of_rows,
+    whole_lists,
 )
 from xconverge.kernels.vectors import METRICS, Array, prepare, present
 
@@ -43,6 +46,8 @@ class Lists:
     rank: Array
     rows: Array | None
     width: int
+    known: Mapping[bytes, tuple[Array, Array, Array]] = field(default_factory=dict)
+    """Order, cosines and means among other sets of stimuli, by the bytes of their mask (n)."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,10 @@ class ListKernel(Kernel[Lists]):
     depth: int = 0
     """Neighbours that are searched; more than k where lists will be filtered, by draws."""
 
-    min_stimuli = 2
+    @property
+    def min_stimuli(self) -> int:  # type: ignore[override]
+        """Every stimulus needs k others."""
+        return self.k + 1
 
     def compare(self, a: Array, b: Array) -> Array:
         """A number a stimulus (n), of lists (n, k)."""
@@ -84,6 +92,12 @@ class ListKernel(Kernel[Lists]):
         order, cosines, mean = nearest(rows, width, rank, min(depth, size - 1))
         return Lists(order, cosines, mean, seen, rank, rows, width)
 
+    def unsearched(self, rows: Array, width: int, rank: Array) -> Lists:
+        """A model whose lists are made when ``take`` says among which stimuli."""
+        none = np.full((len(rows), 1), -1)
+        seen = present(rows[:, :width])
+        return Lists(none, none + np.nan, None, seen, rank, rows, width)
+
     def take(self, state: Lists, where: Array, counts: Array | None = None) -> Lists:
         """Lists filtered; those that run short are searched again.
 
@@ -91,22 +105,24 @@ class ListKernel(Kernel[Lists]):
         none of them stands.
         """
         copies = np.ones(len(where), np.int64) if counts is None else counts
+        mask = np.zeros(len(state.seen), bool)
+        mask[where] = True
+        if counts is None and (found := state.known.get(mask.tobytes())):
+            order, cosines = filtered(*found[:2], where)
+            mean = found[2][where]
+            return Lists(order, cosines, mean, mask[where], state.rank[where], None, state.width)
         order, cosines = filtered(state.order, state.cosines, where)
         reached = np.where(order >= 0, copies[order], 0).cumsum(1)
-        short = np.flatnonzero(reached[:, -1] < self.k) if self.k else np.arange(0)
+        short = np.flatnonzero(reached[:, -1] < self.k)
         unit = None
         if len(short) and state.rows is None:
             raise ShortListsError(self.k, len(state.seen) - len(where), order.shape[1])
-        if len(short) or (state.mean is not None and self.needs_mean):
+        if len(short) or self.needs_mean:
             assert state.rows is not None
             unit, _ = prepare(state.rows[where], state.width, METRICS["cosine"])
-        if len(short) and len(where) > 1:
-            assert unit is not None
-            again, values = nearest_of_rows(unit, state.rank[where], short, self.k)
-            order[short, : again.shape[1]], order[short, again.shape[1] :] = again, -1
-            if cosines is not None:
-                cosines[short, : again.shape[1]] = values
-        mean = unit @ (copies @ unit / copies.sum()) if unit is not None else None
+        if len(short) and unit is not None:
+            order, cosines = self._completed(order, cosines, short, unit, state.rank[where])
+        mean = None if unit is None else np.asarray(unit @ (copies @ unit / copies.sum()))
         rows = None if state.rows is None else state.rows[where]
         rank, seen = state.rank[where], state.seen[where]
         if counts is not None:
@@ -117,7 +133,38 @@ class ListKernel(Kernel[Lists]):
             rank, seen = rank[again], seen[again]
         return Lists(order, cosines, mean, seen, rank, rows, state.width)
 
+    def _completed(
+        self, order: Array, cosines: Array | None, short: Array, unit: Array, rank: Array
+    ) -> tuple[Array, Array | None]:
+        """Lists whose rows ``short`` are searched again among the unit rows (m, f)."""
+        found, values = nearest_of_rows(unit, rank, short, self.k)
+        size = max(order.shape[1], self.k)
+        longer = ((0, 0), (0, size - order.shape[1]))
+        order = np.pad(order, longer, constant_values=-1)
+        order[short] = -1
+        order[short, : found.shape[1]] = found
+        if cosines is not None:
+            cosines = np.pad(cosines, longer, constant_values=np.nan)
+            cosines[short, : values.shape[1]] = values
+        return order, cosines
+
     needs_mean = False
+
+    def of_graph(self, graph: Array, position: Array, rank: Array) -> Lists:
+        """Lists of a graph (n, K) that was made before, of stimuli where they are now."""
+        order = from_graph(graph, position)
+        return Lists(order, None, None, ~np.isnan(graph[:, 0]), rank, None, 0)
+
+    def of_blocks(
+        self, parts: Sequence[Sequence[Answered]], sets: Array, rank: Array, width: int
+    ) -> Lists:
+        """Lists of a model that was read block by block, among each of the sets (P, n)."""
+        size = int(sets[0].sum())
+        if size <= self.k:
+            raise TooFewError(f"k={self.k} needs at least {self.k + 1} stimuli, it saw {size}")
+        found = whole_lists(parts, sets, max(self.depth, self.k))
+        known = {mask.tobytes(): lists for mask, lists in zip(sets, found, strict=True)}
+        return Lists(*found[0], sets[0], rank, None, width, known)
 
     def lists(self, state: Lists) -> Array:
         """The k nearest (n, k)."""
@@ -163,13 +210,21 @@ class MutualKnn(ListKernel):
         """|N_a(i) ∩ N_b(i)| / k."""
         return overlap(a, b)
 
+    def mean_over_models(self, states: Sequence[Lists]) -> Array:
+        """Without pairing anything."""
+        return mean_overlap(np.stack([self.lists(state) for state in states]))
+
     def null(self, orders: Array, a: Array, b: Array) -> Array:
         """Edges that both have."""
         return edges.mutual_null(orders, a, b)
 
-    def chance(self, a: Lists, b: Lists) -> float:
+    def chance_among(self, n: Any) -> Any:
         """Exactly k / (n - 1): every other stimulus is as likely as any."""
-        return self.k / (len(a.seen) - 1)
+        return self.k / (n - 1)
+
+    def chance(self, a: Lists, b: Lists) -> float:
+        """The same for every pair of models that saw the same."""
+        return float(self.chance_among(len(a.seen)))
 
 
 @dataclass(frozen=True)
@@ -179,7 +234,11 @@ class CycleKnn(ListKernel):
     def compare(self, a: Array, b: Array) -> Array:
         """1[i ∈ ∪_{j ∈ N_b(i)} N_a(j)]; not symmetric."""
         back = (a[b] == np.arange(len(a))[:, None, None]).any((1, 2))
-        return back.astype(np.float64)
+        return np.asarray(back, np.float64)
+
+    def chance_among(self, n: Any) -> Any:
+        """1 - (1 - k / (n - 1))^k, where the ways back are independent."""
+        return 1 - (1 - self.k / (n - 1)) ** self.k
 
     def null(self, orders: Array, a: Array, b: Array) -> Array:
         """Edges there and back."""
@@ -223,7 +282,10 @@ class Cknna(ListKernel):
 
     centered: bool = False
 
-    min_stimuli = 4
+    @property
+    def min_stimuli(self) -> int:  # type: ignore[override]
+        """HSIC needs 4."""
+        return max(4, self.k + 1)
 
     @property
     def needs_mean(self) -> bool:  # type: ignore[override]
@@ -251,8 +313,8 @@ class Cknna(ListKernel):
         """S of two masked kernels."""
         if self.centered:
             return float((k * m).sum())
-        parts = ((k * m.T).sum(), k.sum(0) @ m.sum(1), k.sum(), m.sum())
-        return float(hsic(Sums(*map(float, parts), k.shape[0]), debiased=True))
+        product, margins = (k * m.T).sum(), k.sum(0) @ m.sum(1)
+        return float(hsic(Sums(product, margins, k.sum(), m.sum(), k.shape[0]), debiased=True))
 
     def own(self, state: Lists) -> float:
         """S(K, K), with the mask of the model alone."""
@@ -263,12 +325,18 @@ class Cknna(ListKernel):
         """S(K, L) (A, B)."""
         sides = [[self.masked(state) for state in side] for side in (a, b)]
         ones = [
-            [scipy.sparse.csr_array((np.ones_like(x.data), x.indices, x.indptr), x.shape) for x in s]
+            [
+                scipy.sparse.csr_array((np.ones_like(x.data), x.indices, x.indptr), x.shape)
+                for x in s
+            ]
             for s in sides
         ]
         return np.array(
             [
-                [self.similar(k * in_m, m * in_k) for m, in_m in zip(sides[1], ones[1], strict=True)]
+                [
+                    self.similar(k * in_m, m * in_k)
+                    for m, in_m in zip(sides[1], ones[1], strict=True)
+                ]
                 for k, in_k in zip(sides[0], ones[0], strict=True)
             ]
         )
@@ -281,9 +349,9 @@ class Cknna(ListKernel):
         self, a: Sequence[Lists], b: Sequence[Lists], orders: Array, given: Array | None
     ) -> Array:
         """Only edges that the graphs of both sides share are looked at."""
-        lists = (np.stack([self.lists(state) for state in side]) for side in (a, b))
-        values = (np.stack([self.values(state) for state in side]) for side in (a, b))
-        cross = edges.masked_null(orders, *lists, *values, self.centered)
+        lists_a, lists_b = (np.stack([self.lists(state) for state in side]) for side in (a, b))
+        on_a, on_b = (np.stack([self.values(state) for state in side]) for side in (a, b))
+        cross = edges.masked_null(orders, lists_a, lists_b, on_a, on_b, self.centered)
         own_a, own_b = (np.array([self.own(state) for state in side]) for side in (a, b))
         return normalized(cross, own_a[:, None], own_b)
 

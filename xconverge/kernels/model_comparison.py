@@ -13,9 +13,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy
 
-from xconverge.kernels.moved import products, square, within
-from xconverge.kernels.permutations import alike, as_extreme, max_adjusted, run_of
-from xconverge.kernels.rdm import Method, noise_ceiling, triangle
+from xconverge.kernels.correlation import Method
+from xconverge.kernels.permutations import (
+    alike,
+    as_extreme,
+    gathered_products,
+    max_adjusted,
+    run_of,
+    within,
+)
+from xconverge.kernels.rdm import square, triangle
+from xconverge.kernels.rsa import noise_ceiling
 from xconverge.kernels.vectors import Array
 
 LEAST, ENOUGH = 3, 10
@@ -256,7 +264,7 @@ def _null(
         mine = np.stack([scorer.of_model(one, inside) for one in layer])
         # the score is linear in the target's vector: the mean over subjects is one product
         pooled = scorer.of_target(inside).mean(0)
-        draws[:, layer, subset] = products(mine, pooled[None], orders)[:, :, 0] / 2
+        draws[:, layer, subset] = gathered_products(mine, pooled[None], orders)[:, :, 0] / 2
     return draws
 
 

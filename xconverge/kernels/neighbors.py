@@ -138,7 +138,7 @@ class Found(NamedTuple):
     order: Array
     cosines: Array
     total: Array
-    count: int
+    size: int
 
 
 def nearest_in_block(
@@ -174,7 +174,7 @@ def best(parts: Sequence[Found], rank: Array, k: int) -> Found:
         np.take_along_axis(order, first, 1),
         np.take_along_axis(cosines, first, 1),
         np.sum([part.total for part in parts], axis=0),
-        sum(part.count for part in parts),
+        sum(part.size for part in parts),
     )
 
 
@@ -255,3 +255,81 @@ def _largest(similarity: Array, k: int, margin: float) -> tuple[Array, Array, Ar
     with np.errstate(invalid="ignore"):
         gaps = -np.diff(np.column_stack([value, following]), axis=1)
     return chosen, value, np.asarray((gaps < margin).any(1))
+
+
+# --- a model that is read block by block: some rows ask, every block answers
+
+
+class Asked(NamedTuple):
+    """Unit rows (q, f) that ask for their neighbours, and their positions (q) among all."""
+
+    unit: Array
+    at: Array
+
+
+def asking(block: Array, width: int, start: int) -> Asked:
+    """The rows that are there of a block (b, F) that starts at ``start``."""
+    unit, there = directed(block, width, METRICS["cosine"], 0)
+    inside = np.flatnonzero(there)
+    return Asked(unit[inside], inside + start)
+
+
+def shared_sets(own: Array, others: Array) -> Array:
+    """What a model saw (n), then each other set (P, n) that it shares with one of ``others``."""
+    shared = np.unique(own & others, axis=0)
+    different = shared[(shared != own).any(1) & shared.any(1)]
+    return np.concatenate([own[None], different])
+
+
+def answers(
+    block: Array, asked: Asked, sets: Array, part: slice, rank: Array, k: int
+) -> list[Found]:
+    """Neighbours in one block of the rows that ask, among each of the sets (P, n)."""
+    return [
+        nearest_in_block(
+            asked.unit[mask[asked.at]], asked.at[mask[asked.at]], block, part.start, mask[part],
+            rank[part], k,
+        )
+        for mask in sets
+    ]  # fmt: skip
+
+
+def best_answers(parts: Sequence[Sequence[Found]], rank: Array, k: int) -> list[Found]:
+    """The nearest of several blocks, among each set."""
+    return [best(of_set, rank, k) for of_set in zip(*parts, strict=True)]
+
+
+class Answered(NamedTuple):
+    """For the rows of a block of queries, among one set: where they are, whom they found."""
+
+    at: Array
+    order: Array
+    cosines: Array
+    mean: Array
+
+
+def with_mean(found: Sequence[Found], asked: Asked, sets: Array) -> list[Answered]:
+    """With the mean cosine to all of the set: the cosine is linear in the other row."""
+    result = []
+    for mask, of_set in zip(sets, found, strict=True):
+        mine = mask[asked.at]
+        mean = asked.unit[mine] @ (of_set.total / max(of_set.size, 1))
+        result.append(Answered(asked.at[mine], of_set.order, of_set.cosines, mean))
+    return result
+
+
+def whole_lists(
+    parts: Sequence[Sequence[Answered]], sets: Array, k: int
+) -> list[tuple[Array, Array, Array]]:
+    """Lists and cosines (n, k) and mean cosines (n) of all rows, among each set."""
+    result = []
+    for mask, of_set in zip(sets, zip(*parts, strict=True), strict=True):
+        n = len(mask)
+        order, cosines = np.full((n, k), -1, np.int64), np.full((n, k), np.nan)
+        mean = np.full(n, np.nan)
+        for found in of_set:
+            columns = slice(found.order.shape[1])
+            order[found.at, columns], cosines[found.at, columns] = found.order, found.cosines
+            mean[found.at] = found.mean
+        result.append((order, cosines, mean))
+    return result

@@ -126,6 +126,12 @@ def resamples(
     return result
 
 
+def within(orders: Array, common: Array) -> Array:
+    """Permutations (P, c) of the common stimuli among themselves, of those (P, n) of all."""
+    place = np.cumsum(common) - 1
+    return np.asarray(place[orders[:, common]])
+
+
 def n_blocks(n_permutations: int) -> int:
     """Blocks that hold the identity and this many permutations."""
     return -(-(n_permutations + 1) // BLOCK)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from xconverge.kernels.correlation import ranks
 from xconverge.kernels.permutations import as_extreme, run_of
-from xconverge.kernels.rdm import ranks
 from xconverge.kernels.vectors import Array
 
 LEAST = 4

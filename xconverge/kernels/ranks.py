@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from xconverge.kernels.correlation import ranks, similarity, standardize
 from xconverge.kernels.permutations import BLOCK, as_extreme, n_blocks, permutations
-from xconverge.kernels.rdm import ranks, similarity, standardize
 from xconverge.kernels.vectors import Array
 
 

@@ -8,7 +8,7 @@ from math import comb
 
 import numpy as np
 
-from xconverge.kernels.rdm import ranks, standardize
+from xconverge.kernels.correlation import ranks, standardize
 from xconverge.kernels.vectors import Array
 
 Summary = tuple[float, float, float, float]

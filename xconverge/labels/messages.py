@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
+from typing import Any
 
 
 class SchemaError(ValueError):
@@ -50,8 +51,9 @@ def apart(one: str, other: str) -> str:
     return " and ".join(shown(ascii(name)[1:-1] if hidden else name) for name in (one, other))
 
 
-def choose(name: str, value: object, choices: Iterable[str]) -> None:
-    """Refuse an argument that is not one of its choices."""
+def choose(name: str, value: Any, choices: Iterable[str]) -> Any:
+    """An argument, refused where it is not one of its choices."""
     choices = list(choices)
     if value not in choices:
         raise ValueError(f"{name}={value!r} is not known; choose one of {', '.join(choices)}")
+    return value

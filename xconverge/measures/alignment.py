@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import inspect
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from xconverge.engine.measure import Measure
+from xconverge.engine.measure import Measure, Plan
 from xconverge.engine.pair import Pair
-from xconverge.engine.resampling import blocks_of, draw, joined, seen, summarized
+from xconverge.engine.scores import scores
+from xconverge.labels.checks import is_graph
 from xconverge.labels.messages import choose, listing
 from xconverge.labels.variables import describe
-from xconverge.measures import by_kernels, by_maps, by_neighbors, by_rdm
-from xconverge.measures.graph import standing_for
-from xconverge.measures.layers import ALPHA, maximum, networks, on_halves
+from xconverge.measures import cka, geometry, knn, linear_maps
+from xconverge.measures.layers import networks, on_halves
+from xconverge.measures.neighbors import neighbor_graph
 
 MEASURES: dict[str, Measure] = {
-    **by_neighbors.MEASURES,
-    **by_kernels.MEASURES,
-    **by_maps.MEASURES,
-    **by_rdm.MEASURES,
+    **knn.MEASURES,
+    **cka.MEASURES,
+    **linear_maps.MEASURES,
+    **geometry.MEASURES,
 }
+"""Every measure of two models. A row makes the plan of a call; nothing else knows a name."""
 
 
 def alignment(
@@ -34,8 +35,7 @@ def alignment(
     k: int = 10,
     rdm_metric: str = "correlation",
     neighbors: Literal["exact", "approximate"] = "exact",
-    layers: Literal["half", "max"] | None = None,
-    n_permutations: int = 200,
+    layers: Literal["half"] | None = None,
     rng: np.random.Generator | int | None = None,
     **options: Any,
 ) -> xr.DataArray:
@@ -60,18 +60,13 @@ def alignment(
         How neighbours are searched, for the measures of neighbour lists (all of those but
         ``cknna``): among all stimuli, or by the index of ``neighbor_graph``, whose recall is in the
         coordinates ``recall_a`` and ``recall_b``.
-    layers : {"half", "max"}, optional
-        Score networks by their best pair of layers. ``half``: the pair is chosen on a random half
-        of the stimuli and scored on the other. ``max``: the maximum over pairs, with the
-        coordinates ``p_value`` and ``threshold`` (alpha 0.05) under a null that permutes the
-        stimuli of b, the same way for all layers. Per-stimulus measures are averaged.
-    network : str
-        Coordinate on ``model`` that says which models are layers of one network; a dim ``layer``
-        needs none.
-    n_permutations : int
-        Of the null of ``layers="max"``.
+    layers : {"half"}, optional
+        Score networks by their best pair of layers, chosen on a random half of the stimuli and
+        scored on the other; per-stimulus measures are averaged. Which models are layers of one
+        network says the coordinate ``network`` on ``model``, or a dim ``layer``. The maximum over
+        pairs has a null of its own: ``calibrate(…, layers="max")``.
     rng : Generator, int or None
-        Source of halves, permutations and folds; the seed that was used is in ``attrs["seed"]``.
+        Source of halves and folds; the seed that was used is in ``attrs["seed"]``.
     **options
         Of the metric. ``cknna``: ``centered=False``, True for its published reading instead of
         the coded one. ``cka``: ``kernel="linear"`` or ``"rbf"``, ``debiased=True``, ``sigma=1.0``
@@ -84,10 +79,10 @@ def alignment(
     -------
     DataArray
         ``alignment`` (…, model_a, model_b[, stimulus]), in the order of ``a``; ``attrs["kind"]``
-        says whether large means alike. NaN where either model misses the stimulus; measures of a
-        pair use the stimuli that both saw, counted in the coordinate ``n_stimuli``. The value
-        under chance is in ``attrs["chance"]`` where it has a closed form. Model coordinates carry
-        the suffix of their side; stimulus coordinates too where the two sides contradict each
+        says whether large means alike. NaN where either model misses the stimulus. Every pair is
+        scored among the stimuli that both saw, counted in the coordinate ``n_stimuli``; the value
+        under chance is in the coordinate ``chance`` where it depends on their number alone. Model
+        coordinates carry the suffix of their side; stimulus coordinates too where the two sides contradict each
         other. With ``layers``, the model dims hold networks, and the coordinates ``layer_a`` and
         ``layer_b`` the chosen layers. Lazy if an input is.
 
@@ -133,82 +128,68 @@ def alignment(
     [[1.0]]
     """
     pair = Pair(a, b, rng)
-    a, b = pair.a, pair.b
-    options = own_options(metric, options, k=k, rdm_metric=rdm_metric, rng=pair.stream)
-    measure = MEASURES[metric]
+    measure = MEASURES[choose("metric", metric, MEASURES)]
     choose("neighbors", neighbors, ["exact", "approximate"])
     if neighbors != "exact":
-        if metric not in OF_LISTS:
-            raise ValueError(
-                f"neighbors={neighbors!r} is for measures of neighbour lists "
-                f"({listing(OF_LISTS)}); metric={metric!r} is none"
-            )
-        a, b = (standing_for(side, k, neighbors) for side in (a, b))
-    score = partial(measure.function, **options)
-    sign = -1 if measure.kind == "distance" else 1
+        pair = _by_index(pair, metric, k, neighbors)
     if layers is not None:
-        choose("layers", layers, ["half", "max"])
-        a, b = (networks(side, what) for side, what in ((a, "a"), (b, "b")))
-    if layers == "half":
-
-        def per_pair(a: xr.DataArray, b: xr.DataArray) -> xr.DataArray:
-            scores: xr.DataArray = score(a, b)
-            return scores.mean("stimulus", keep_attrs=True) if "stimulus" in scores.dims else scores
-
-        result = on_halves(a, b, per_pair, sign, np.random.default_rng(rng))
-    elif layers == "max":
-        if n_permutations < 1:
-            raise ValueError(f"n_permutations={n_permutations} must be at least 1")
-        assert measure.null is not None
-        blocks = blocks_of(n_permutations, lazy=bool(a.chunks or b.chunks))
-        null = measure.null(a, b, **options)
-        draws = joined(draw(null, seen(a), seen(b), blocks, pair.stream), n_permutations)
-        table = summarized(maximum(draws, a, b, sign), ALPHA, best_of(measure))
-        result = table["score"].assign_coords(
-            p_value=table["p_value"], threshold=table["threshold"]
-        )
-        result.attrs = {**plain(options), "n_permutations": n_permutations, "alpha": ALPHA}
+        choose("layers", layers, ["half"])
+        pair = pair.mapped(networks)
+    plan = plan_of(pair, metric, options, k=k, rdm_metric=rdm_metric)
+    if layers is None:
+        result = scores(plan, pair)
+        counts = pair.n_stimuli()
+        result = result.assign_coords(n_stimuli=counts)
+        if (chance := plan.kernel.chance_among(counts)) is not None:
+            told = describe(chance, "chance").reset_coords(drop=True)
+            result = result.assign_coords(chance=told)
     else:
-        result = score(a, b)
-        if measure.per == "model pair":
-            result = result.assign_coords(n_stimuli=pair.n_stimuli())
-    order = ["model_a", "model_b", *(["stimulus"] if "stimulus" in result.dims else [])]
-    result = describe(
-        result.transpose(..., *order),
+
+        def per_pair(half: Pair) -> xr.DataArray:
+            found = scores(plan_of(half, metric, options, k=k, rdm_metric=rdm_metric), half)
+            return found.mean("stimulus") if "stimulus" in found.dims else found
+
+        result = on_halves(pair, per_pair, -1 if measure.kind == "distance" else 1)
+    return describe(
+        result,
         "alignment",
         **{
             "metric": metric,
             "kind": measure.kind,
             "layers": layers,
             "neighbors": None if neighbors == "exact" else neighbors,
+            **plan.options(),
             **pair.attrs,
+            "seed": pair.seed if layers or plan.given is not None else None,
             **result.attrs,
         },
     )
-    return result
 
 
-OF_LISTS = ["mutual_knn", "cycle_knn", "lcs_knn", "edit_distance_knn"]
+def _by_index(pair: Pair, metric: str, k: int, neighbors: str) -> Pair:
+    """The pair with neighbour graphs in place of its sets."""
+    if not MEASURES[metric].lists:
+        lists = [name for name, row in MEASURES.items() if row.lists]
+        raise ValueError(
+            f"neighbors={neighbors!r} is for measures of neighbour lists ({listing(lists)}); "
+            f"metric={metric!r} is none"
+        )
+
+    def indexed(side: xr.DataArray, _: str) -> xr.DataArray:
+        if is_graph(side):
+            return side
+        return neighbor_graph(side, k, neighbors=neighbors, rng=pair.seed)
+
+    return pair.mapped(indexed)
 
 
-def best_of(measure: Measure) -> float:
-    """The value of perfect agreement."""
-    return 0.0 if measure.kind == "distance" else 1.0
+def plan_of(pair: Pair, metric: str, options: dict[str, Any], **shared: Any) -> Plan:
+    """The plan of a metric, from its own options and the shared arguments that it has.
 
-
-def plain(options: dict[str, Any]) -> dict[str, Any]:
-    """Options as attrs."""
-    return {
-        name: int(value) if isinstance(value, bool) else value
-        for name, value in options.items()
-        if name != "rng"
-    }
-
-
-def own_options(metric: str, options: dict[str, Any], **shared: Any) -> dict[str, Any]:
-    """Options of a metric, and those of the shared arguments that it has; others are an error."""
-    choose("metric", metric, MEASURES)
-    known = inspect.signature(MEASURES[metric].function).parameters.values()
+    An option that it lacks is an error with those it has.
+    """
+    row = MEASURES[choose("metric", metric, MEASURES)]
+    known = inspect.signature(row.make).parameters.values()
     mine = [parameter.name for parameter in known if parameter.kind is parameter.KEYWORD_ONLY]
     unknown = [name for name in options if name not in mine]
     if unknown:
@@ -216,4 +197,6 @@ def own_options(metric: str, options: dict[str, Any], **shared: Any) -> dict[str
             f"metric={metric!r} has no option {', '.join(unknown)}; it has "
             f"{', '.join(mine) or 'none'}"
         )
-    return options | {name: value for name, value in shared.items() if name in mine}
+    own = options | {name: value for name, value in shared.items() if name in mine}
+    plan: Plan = row.make(pair, **own)
+    return plan

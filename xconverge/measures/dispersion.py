@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from xconverge.engine.apply import Merging, apply, over_models
+from xconverge.engine.blockwise import are_many, is_long
 from xconverge.engine.measure import Measure
-from xconverge.kernels import dispersion as spread
-from xconverge.kernels.neighbors import mean_overlap, overlap
-from xconverge.kernels.rdm import row_correlations
-from xconverge.kernels.vectors import METRICS, Metric
+from xconverge.engine.pair import pairing_attrs
+from xconverge.engine.pair_blocks import by_entries
+from xconverge.engine.scores import of_models, prepared_models
+from xconverge.kernels import dispersion as kernels
+from xconverge.kernels.kernel import EntryKernel, Kernel
+from xconverge.kernels.knn import MutualKnn
+from xconverge.kernels.rdm_rows import RdmRows
+from xconverge.kernels.vectors import METRICS, Array, Metric
 from xconverge.labels.checks import (
     check_representations,
     check_shared,
@@ -22,14 +29,9 @@ from xconverge.labels.checks import (
     model_groups,
     widths,
 )
-from xconverge.labels.joins import on_side
+from xconverge.labels.joins import natural_rank, on_side
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe
-from xconverge.measures import long_pairs
-from xconverge.measures.neighbors import NEIGHBOR, check_k, neighbor_lists
-from xconverge.measures.rdm import prepared_rows
-
-SQUARED = ["cosine", "correlation", "sqeuclidean"]
 
 
 def dispersion(
@@ -126,7 +128,8 @@ def dispersion(
     >>> float(dispersion(reps).max()) < 1e-15
     True
     """
-    choose("metric", metric, MEASURES)
+    row = MEASURES[choose("metric", metric, MEASURES)]
+    how: Spread = row.make(**_own(row, k=k, rdm_metric=rdm_metric))
     reps = check_representations(reps)
     if reps.sizes["model"] < 2:
         raise SchemaError(
@@ -134,58 +137,218 @@ def dispersion(
         )
     if min_models < 2:
         raise ValueError(f"min_models={min_models}: dispersion needs at least 2 models")
-    basis_free = MEASURES[metric].basis_free
     if sum([pairwise, by is not None, leave_out is not None]) > 1:
         raise ValueError("pairwise, by and leave_out exclude each other")
     if leave_out is not None and normalize:
         raise ValueError("normalize=True does not go with leave_out")
     if by is not None:
-        options = {"normalize": normalize, "min_models": min_models, "k": k}
-        names = {"model": "model", "stimulus": "stimulus", "feature": "feature"}
-        return _by_group(reps, by, metric=metric, rdm_metric=rdm_metric, **options, **names)
-    if normalize and (basis_free or pairwise):
+        return _by_group(
+            reps, by, metric=metric, normalize=normalize, min_models=min_models, k=k,
+            rdm_metric=rdm_metric,
+        )  # fmt: skip
+    if normalize and (row.basis_free or pairwise):
         raise ValueError(
-            "normalize=True divides by the norm of the vectors; it does not go with "
+            f"normalize=True divides by the norm of the vectors; it does not go with "
             f"{'pairwise=True' if pairwise else f'metric={metric!r}'}"
         )
-    if pairwise and metric == "consensus":
-        raise ValueError(
-            "metric='consensus' measures models against their mean, it has no pairs; "
-            "use 'euclidean' for pairs"
-        )
-    if not basis_free:
+    if not row.basis_free:
         check_shared(reps, f"metric={metric!r}")
         reps = _real(reps)
-    everyone = pairwise or leave_out is not None
-    if metric == "neighborhood":
-        check_k(k, reps.sizes["stimulus"])
-        result = _neighborhood(reps, k, everyone)
-    elif metric == "rdm":
-        choose("rdm_metric", rdm_metric, METRICS)
-        result = _row_disagreement(reps, rdm_metric, everyone)
-    elif everyone:
-        result = _pairs(reps, MEASURES[metric].function)
+    if pairwise:
+        result = how.pairs(reps)
+    elif leave_out is not None:
+        result = _without(how, reps, leave_out)
     else:
-        result = _coordinates(reps, metric, normalize)
-    if leave_out is not None:
-        result = _without(result, reps, leave_out, metric == "consensus")
+        result = how.mean(reps, normalize)
     if not pairwise:
         result = result.where(result["n_models"] >= min_models)
     return describe(
         result,
         "dispersion",
-        metric=metric,
-        modality=reps.attrs.get("modality"),
-        k=k if metric == "neighborhood" else None,
-        rdm_metric=rdm_metric if metric == "rdm" else None,
-        normalize=int(normalize),
-        min_models=None if pairwise else min_models,
-        leave_out=leave_out,
+        **{
+            "metric": metric,
+            "modality": reps.attrs.get("modality"),
+            **_own(row, k=k, rdm_metric=rdm_metric),
+            "normalize": int(normalize),
+            "min_models": None if pairwise else min_models,
+            "leave_out": leave_out,
+            **pairing_attrs(reps),
+        },
     )
 
 
+def _own(row: Measure, **shared: Any) -> dict[str, Any]:
+    """Those of the shared arguments that the measure has."""
+    known = inspect.signature(row.make).parameters
+    return {name: value for name, value in shared.items() if name in known}
+
+
+class Spread(Protocol):
+    """A measure of dispersion: over all models, and of every pair of them."""
+
+    def mean(self, reps: xr.DataArray, normalize: bool) -> xr.DataArray:
+        """Over all models (…, stimulus), with the coordinate ``n_models``."""
+        ...
+
+    def pairs(self, reps: xr.DataArray) -> xr.DataArray:
+        """Of every pair (…, model, model_2, stimulus); an error where there are no pairs."""
+        ...
+
+    def pieces(self, reps: xr.DataArray) -> xr.DataArray:
+        """What dispersion without some of the models is made of (…, model, model_2, stimulus)."""
+        ...
+
+    def of_pieces(self, pieces: Array, group: Array) -> tuple[Array, Array]:
+        """Dispersion (M, n) without the group of each model, and how many models are left."""
+        ...
+
+
+class Coordinates(NamedTuple):
+    """Mean distance over pairs of models of their vectors, position by position."""
+
+    metric: Metric
+
+    def mean(self, reps: xr.DataArray, normalize: bool) -> xr.DataArray:
+        """In one pass without pairs, where the distance is linear in squared distances."""
+        power = 1.0 if self.metric.linear else 0.5
+        return self._reduced(reps, normalize, partial(kernels.of_pairs, metric=self.metric), power)
+
+    def _reduced(
+        self, reps: xr.DataArray, normalize: bool, finish: Callable[..., Array], power: float
+    ) -> xr.DataArray:
+        whole, merging = partial(kernels.mean_pair_distance, metric=self.metric), None
+        if self.metric.linear:
+            whole = partial(kernels.dispersion, metric=self.metric, finish=finish)
+            merging = Merging(
+                partial(kernels.leaf, metric=self.metric),
+                partial(kernels.merge, metric=self.metric),
+                partial(kernels.dispersion_of, finish=finish),
+            )
+        outputs = over_models(reps, whole, merging, {"_output": 3})
+        value, count, square = (outputs.isel(_output=i) for i in range(3))
+        if normalize:
+            value = value / square.where(square > 0) ** power
+        return _counted(value, count)
+
+    def pairs(self, reps: xr.DataArray) -> xr.DataArray:
+        """All models of a block of stimuli are in memory."""
+        size = reps.sizes["model"]
+        kernel = partial(kernels.pair_distances, metric=self.metric)
+        pairs = over_models(reps, kernel, None, {"model": size, "model_2": size})
+        return _labelled(pairs, reps)
+
+    def pieces(self, reps: xr.DataArray) -> xr.DataArray:
+        """The pairs."""
+        return self.pairs(reps)
+
+    def of_pieces(self, pieces: Array, group: Array) -> tuple[Array, Array]:
+        """Means over the pairs that are left."""
+        return kernels.without(pieces, group)
+
+
+class Consensus(NamedTuple):
+    """Root of the summed squared distances to the mean over models."""
+
+    squared: Coordinates = Coordinates(METRICS["sqeuclidean"])
+
+    def mean(self, reps: xr.DataArray, normalize: bool) -> xr.DataArray:
+        """In one pass."""
+        return self.squared._reduced(reps, normalize, kernels.of_consensus, 0.5)
+
+    def pairs(self, reps: xr.DataArray) -> xr.DataArray:
+        """There are none."""
+        raise ValueError(
+            "metric='consensus' measures models against their mean, it has no pairs; "
+            "use 'euclidean' for pairs"
+        )
+
+    def pieces(self, reps: xr.DataArray) -> xr.DataArray:
+        """Squared distances of pairs: Σ_m |x_m - z|² = Σ_{m<l} |x_m - x_l|² / M."""
+        return self.squared.pairs(reps)
+
+    def of_pieces(self, pieces: Array, group: Array) -> tuple[Array, Array]:
+        """Around the consensus of those that are left."""
+        return kernels.without_consensus(pieces, group)
+
+
+class Disagreement(NamedTuple):
+    """1 - mean over pairs of models of an alignment of theirs, each pair in its own pool."""
+
+    kernel: Kernel[Any]
+
+    def mean(self, reps: xr.DataArray, normalize: bool) -> xr.DataArray:
+        """From models that are prepared once."""
+        if self._in_blocks(reps):
+            pairs = self.pairs(reps)
+            core: list[list[str]] = [["model", "model_2", "stimulus"]]
+            over = partial(kernels.mean_over_pairs)
+            value, count = apply(
+                over, pairs, core=core, out=[["stimulus"]] * 2, dtypes=[np.float64, np.int64]
+            )
+        else:
+            value, count = apply(
+                partial(kernels.mean_disagreement, kernel=self.kernel),
+                self._models(reps),
+                core=[["model"]],
+                out=[["stimulus"]] * 2,
+                sizes={"stimulus": reps.sizes["stimulus"]},
+                dtypes=[np.float64, np.int64],
+            )
+        coords = {n: c for n, c in reps["stimulus"].coords.items()}
+        return _counted(value, count).assign_coords(coords)
+
+    def pairs(self, reps: xr.DataArray) -> xr.DataArray:
+        """Of all pairs; a model with itself has none."""
+        if isinstance(self.kernel, EntryKernel) and self._in_blocks(reps):
+            alike = by_entries(self.kernel, reps, reps)
+        else:
+            models = self._models(reps)
+            bare = models.drop_vars([n for n, c in models.coords.items() if "model" in c.dims])
+            one, other = (bare.rename(model=f"model_{w}") for w in "ab")
+            alike = of_models(self.kernel, one, other, reps.sizes["stimulus"])
+        alike = alike.drop_vars(
+            [n for n, c in alike.coords.items() if c.ndim and n not in reps.dims]
+        )
+        pairs = (1 - alike).rename(model_a="model", model_b="model_2")
+        return _labelled(pairs, reps).assign_coords(reps["stimulus"].coords)
+
+    def pieces(self, reps: xr.DataArray) -> xr.DataArray:
+        """The pairs."""
+        return self.pairs(reps)
+
+    def of_pieces(self, pieces: Array, group: Array) -> tuple[Array, Array]:
+        """Means over the pairs that are left."""
+        return kernels.without(pieces, group)
+
+    def _models(self, reps: xr.DataArray) -> xr.DataArray:
+        rank = xr.DataArray(natural_rank(reps.indexes["stimulus"]), dims="stimulus")
+        return prepared_models(self.kernel, reps, rank)
+
+    def _in_blocks(self, reps: xr.DataArray) -> bool:
+        """Whether RDMs are too large for one task that compares all of them."""
+        return isinstance(self.kernel, EntryKernel) and (is_long(reps) or are_many(reps))
+
+
+def _neighborhood(k: int) -> Disagreement:
+    return Disagreement(MutualKnn(k))
+
+
+def _rows(rdm_metric: str) -> Disagreement:
+    return Disagreement(RdmRows(choose("rdm_metric", rdm_metric, METRICS)))
+
+
+def _labelled(pairs: xr.DataArray, reps: xr.DataArray) -> xr.DataArray:
+    """Pairs with the coordinates of their models on both dims."""
+    models = (
+        reps["model"].reset_coords("n_features", drop=True)
+        if "n_features" in reps.coords
+        else reps["model"]
+    )
+    pairs = pairs.transpose(..., "model", "model_2", "stimulus")
+    return pairs.assign_coords({**models.coords, **on_side(models, "model", "_2").coords})
+
+
 def _by_group(reps: xr.DataArray, by: str, **options: Any) -> xr.DataArray:
-    model = options["model"]
     groups = model_groups(reps, by)
     few = [group for group, members in groups.items() if len(members) < 2]
     if few:
@@ -195,7 +358,7 @@ def _by_group(reps: xr.DataArray, by: str, **options: Any) -> xr.DataArray:
         )
     if reps.attrs.get("space") == f"shared within {by}":
         reps = reps.assign_attrs(space="shared")
-    parts = [dispersion(reps.isel({model: members}), **options) for members in groups.values()]
+    parts = [dispersion(reps.isel(model=members), **options) for members in groups.values()]
     result: xr.DataArray = xr.concat(
         parts,
         pd.Index(list(groups), name=by, dtype=object),
@@ -207,15 +370,13 @@ def _by_group(reps: xr.DataArray, by: str, **options: Any) -> xr.DataArray:
     return result
 
 
-def _without(
-    pairs: xr.DataArray, reps: xr.DataArray, leave_out: str, consensus: bool
-) -> xr.DataArray:
+def _without(how: Spread, reps: xr.DataArray, leave_out: str) -> xr.DataArray:
     numbers, groups = group_numbers(reps, leave_out)
     if len(groups) < 2:
         raise SchemaError(f"leave_out={leave_out!r} leaves no model: all are of one group")
     value, count = apply(
-        partial(spread.without, consensus=consensus),
-        pairs,
+        how.of_pieces,
+        how.pieces(reps),
         xr.DataArray(numbers, dims="model"),
         core=[["model", "model_2", "stimulus"], ["model"]],
         out=[["model", "stimulus"]] * 2,
@@ -227,80 +388,7 @@ def _without(
 def _real(reps: xr.DataArray) -> xr.DataArray:
     """Without the padding, where all models are equally wide."""
     width = int(np.max(widths(reps)))
-    return reps if width == reps.sizes["feature"] else reps.isel({"feature": slice(width)})
-
-
-def _coordinates(reps: xr.DataArray, metric: str, normalize: bool) -> xr.DataArray:
-    distance: Metric = MEASURES[metric].function
-    kernel, merging = partial(spread.mean_pair_distance, metric=distance), None
-    if distance.linear:
-        kernel = partial(spread.dispersion, metric=distance, name=metric)
-        merging = Merging(
-            partial(spread.leaf, metric=distance),
-            partial(spread.merge, metric=distance),
-            partial(spread.dispersion_of, name=metric),
-        )
-    outputs: xr.DataArray = over_models(reps, kernel, merging, {"_output": 3})
-    value, count, square = (outputs.isel(_output=i) for i in range(3))
-    if normalize:
-        value = value / square.where(square > 0) ** (1 if metric in SQUARED else 0.5)
-    return _counted(value, count)
-
-
-def _neighborhood(reps: xr.DataArray, k: int, pairwise: bool) -> xr.DataArray:
-    lists, *_ = neighbor_lists(reps, k)
-    if pairwise:
-        shared: xr.DataArray = apply(
-            overlap,
-            lists,
-            on_side(lists, "model", "_2"),
-            core=[["stimulus", NEIGHBOR]] * 2,
-            out=[["stimulus"]],
-        )
-        return 1 - shared
-    value, count = apply(
-        mean_overlap,
-        lists,
-        core=[["model", "stimulus", NEIGHBOR]],
-        out=[["stimulus"]] * 2,
-        dtypes=[np.float64, np.int64],
-    )
-    return _counted(1 - value, count)
-
-
-def _pairs(reps: xr.DataArray, metric: Metric) -> xr.DataArray:
-    second = "model_2"
-    size = reps.sizes["model"]
-    pairs = over_models(
-        reps, partial(spread.pair_distances, metric=metric), None, {"model": size, second: size}
-    )
-    pairs = pairs.transpose(..., "model", second, "stimulus")
-    return pairs.assign_coords(on_side(reps["model"], "model", "_2").coords)
-
-
-def _row_disagreement(reps: xr.DataArray, metric: str, pairwise: bool) -> xr.DataArray:
-    second = "model_2"
-    if long_pairs.come_in_tiles(reps, reps):
-        pairs = long_pairs.own_row_correlations(reps, metric)
-        own = xr.DataArray(np.arange(reps.sizes["model"]), dims="model")
-        there = pairs.isel({"model": own, second: own}).notnull()
-    else:
-        rows = prepared_rows(reps, metric)
-        there = rows.isel({"feature": 0}).notnull()
-        pairs = apply(
-            row_correlations,
-            rows,
-            on_side(rows, "model", "_2"),
-            core=[["model", "stimulus", "feature"], [second, "stimulus", "feature"]],
-            out=[["model", second, "stimulus"]],
-            metric=metric,
-        )
-    if pairwise:
-        return 1 - pairs
-    value = apply(
-        spread.mean_over_pairs, 1 - pairs, core=[["model", second, "stimulus"]], out=[["stimulus"]]
-    )
-    return _counted(value, there.sum("model"))
+    return reps if width == reps.sizes["feature"] else reps.isel(feature=slice(width))
 
 
 def _counted(value: xr.DataArray, count: xr.DataArray) -> xr.DataArray:
@@ -313,7 +401,7 @@ _SHARED = "on axes that models do not share: it warns. Call `shared_space` first
 
 MEASURES = {
     "cosine": Measure(
-        METRICS["cosine"],
+        partial(Coordinates, METRICS["cosine"]),
         per="stimulus",
         kind="distance",
         formula="mean over pairs of models of 1 - cos(x_a, x_b) = Σ|u_m - ū|²/(M-1) of unit rows u",
@@ -325,7 +413,7 @@ MEASURES = {
         avoid=_SHARED,
     ),
     "correlation": Measure(
-        METRICS["correlation"],
+        partial(Coordinates, METRICS["correlation"]),
         per="stimulus",
         kind="distance",
         formula="the same of rows less their mean over features",
@@ -337,7 +425,7 @@ MEASURES = {
         avoid=_SHARED + ". It depends on the basis: a common rotation changes it",
     ),
     "sqeuclidean": Measure(
-        METRICS["sqeuclidean"],
+        partial(Coordinates, METRICS["sqeuclidean"]),
         per="stimulus",
         kind="distance",
         formula="mean over pairs of models of |x_a - x_b|² = 2/(M-1) Σ|x_m - x̄|²",
@@ -349,7 +437,7 @@ MEASURES = {
         avoid=_SHARED + ". It follows the norm of the stimulus: `normalize=True`",
     ),
     "euclidean": Measure(
-        METRICS["euclidean"],
+        partial(Coordinates, METRICS["euclidean"]),
         per="stimulus",
         kind="distance",
         formula="mean over pairs of models of |x_a - x_b|",
@@ -361,7 +449,7 @@ MEASURES = {
         avoid=_SHARED + ". It needs all pairs; `sqeuclidean` does not",
     ),
     "consensus": Measure(
-        METRICS["sqeuclidean"],
+        Consensus,
         per="stimulus",
         kind="distance",
         formula="sqrt(Σ_m |a_mi - z_i|²), a the coordinates in the shared space, z their mean",
@@ -388,7 +476,7 @@ MEASURES = {
         "`local_density`",
     ),
     "rdm": Measure(
-        _row_disagreement,
+        _rows,
         basis_free=True,
         per="stimulus",
         kind="distance",

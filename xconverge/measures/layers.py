@@ -10,14 +10,11 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.engine.apply import apply
+from xconverge.engine.pair import Pair
 from xconverge.engine.resampling import DRAW
 from xconverge.kernels import layers as kernels
 from xconverge.labels.checks import group_numbers
-from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import SchemaError
-
-Score = Callable[[xr.DataArray, xr.DataArray], xr.DataArray]
-ALPHA = 0.05
 
 
 def networks(reps: xr.DataArray, what: str) -> xr.DataArray:
@@ -41,16 +38,15 @@ def networks(reps: xr.DataArray, what: str) -> xr.DataArray:
     return reps
 
 
-def on_halves(
-    a: xr.DataArray, b: xr.DataArray, score: Score, sign: int, rng: np.random.Generator
-) -> xr.DataArray:
+def on_halves(pair: Pair, score: Callable[[Pair], xr.DataArray], sign: int) -> xr.DataArray:
     """Score of the best pair of layers, chosen on one half of the stimuli, scored on the other.
 
-    ``sign`` is -1 where the best is the smallest.
+    ``sign`` is -1 where the best is the smallest. Halves follow the labels.
     """
-    select, other = _halves(a, b, score, rng)
-    result = _over_networks(kernels.chosen, [select, other], [(), ()], (a, b), sign)
-    n = a.sizes["stimulus"]
+    n = pair.a.sizes["stimulus"]
+    first = np.random.default_rng(pair.seed).permutation(n)[pair.rank.values] < n // 2
+    select, other = (score(pair.isel(half)) for half in (first, ~first))
+    result = _over_networks(kernels.chosen, [select, other], [(), ()], (pair.a, pair.b), sign)
     return result.assign_attrs({**other.attrs, "n_chosen_on": n // 2, "n_scored_on": n - n // 2})
 
 
@@ -86,18 +82,6 @@ def _over_networks(
     owners = {side: values for side, (_, values) in zip(sides, found, strict=True)}
     whole: xr.DataArray = (sign * result).assign_coords(owners).assign_coords(named)
     return whole
-
-
-def _halves(
-    a: xr.DataArray, b: xr.DataArray, score: Score, rng: np.random.Generator
-) -> tuple[xr.DataArray, xr.DataArray]:
-    """Scores of all layers on two random halves of the stimuli, which follow the labels."""
-    rank = natural_rank(a.indexes["stimulus"])
-    first = rng.permutation(len(rank))[rank] < len(rank) // 2
-    chosen, scored = (
-        score(a.isel({"stimulus": half}), b.isel({"stimulus": half})) for half in (first, ~first)
-    )
-    return chosen, scored
 
 
 def _label(positions: xr.DataArray, labels: pd.Index) -> xr.DataArray:

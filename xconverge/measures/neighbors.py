@@ -1,22 +1,30 @@
-"""Nearest neighbours of every stimulus inside one model."""
+"""Nearest neighbours of every stimulus inside one model: graphs to keep, and how near they are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import apply
-from xconverge.engine.blockwise import ROW, handles, is_long, on_stimuli, over_queries
-from xconverge.kernels.neighbors import from_graph, nearest, nearest_of
+from xconverge.engine.pair import pairing_attrs
+from xconverge.engine.resampling import seed_of
+from xconverge.engine.resources import check_memory
+from xconverge.engine.scores import prepared_models
+from xconverge.kernels import approximate
+from xconverge.kernels.kernel import Model
+from xconverge.kernels.knn import MutualKnn
 from xconverge.kernels.vectors import Array
-from xconverge.labels.checks import check_features, check_representations, is_graph, widths
+from xconverge.labels.checks import (
+    NEIGHBOR_DIM,
+    check_features,
+    check_representations,
+    widths,
+)
 from xconverge.labels.joins import natural_rank
-from xconverge.labels.messages import SchemaError
+from xconverge.labels.messages import choose
 from xconverge.labels.variables import describe
-
-NEIGHBOR = "_neighbor"
 
 
 def check_k(k: int, n_stimuli: int) -> None:
@@ -28,86 +36,148 @@ def check_k(k: int, n_stimuli: int) -> None:
         )
 
 
-def neighbor_lists(
+def neighbor_graph(
     reps: xr.DataArray,
-    k: int,
-    what: str = "reps",
-    search: Callable[..., tuple[Array, Array, Array]] = nearest,
-) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
-    """Neighbour positions and cosines to them (model, stimulus, neighbor), once a model.
+    k: int = 10,
+    *,
+    neighbors: str = "exact",
+    n_probes: int | None = None,
+    n_checked: int = 1000,
+    rng: np.random.Generator | int | None = None,
+) -> xr.DataArray:
+    """The k nearest neighbours of each stimulus inside each model, to save and use again.
 
-    And the mean cosine (model, stimulus) to all stimuli.
+    Give it in place of ``reps`` to what compares neighbours: ``alignment`` and ``calibrate`` by
+    ``mutual_knn``, ``cycle_knn``, ``lcs_knn`` and ``edit_distance_knn``, ``dispersion`` by
+    ``neighborhood``, with this k or a smaller one.
 
-    Ties go to the label that sorts first, so that the order of stimuli changes nothing. ``search``
-    is ``nearest``, or ``long_lists``, which takes a k that not every model has.
+    Parameters
+    ----------
+    reps : DataArray
+        (model, stimulus, feature), raw features of any width.
+    k : int
+        Neighbours, by cosine, the stimulus itself excluded.
+    neighbors : {"exact", "approximate"}
+        Search all stimuli, or those of the nearest cells of an index (inverted file of faiss,
+        extra ``approximate``).
+    n_probes : int, optional
+        Cells searched for each stimulus, of about 4 sqrt(n); 32 by default. More raise the recall
+        and the time.
+    n_checked : int
+        Stimuli whose exact neighbours are searched too, for the recall.
+    rng : Generator, int or None
+        Chooses these, and the cells, of an index; the seed is in ``attrs["seed"]``.
+
+    Returns
+    -------
+    DataArray
+        ``neighbor_graph`` (model, stimulus, neighbor): positions of the neighbours, nearest first,
+        in the order that the coordinate ``position`` (stimulus) keeps, so that the graph may be
+        reordered; NaN where the stimulus is missing. With ``approximate``, the coordinate
+        ``recall`` (model): the share of the exact neighbours of the checked stimuli that were
+        found. Lazy if ``reps`` is. Exact search holds one block of stimuli and another; the index
+        holds a model, and another copy in single precision.
+
+    Raises
+    ------
+    SchemaError, ValueError
+        Faulty rows or zero vectors, by name, when computed; k not below the number of stimuli.
+    ImportError
+        ``approximate`` without faiss.
+
+    Notes
+    -----
+    Douze et al. (2024), The Faiss library, arXiv 2401.08281. An approximate graph lacks neighbours
+    at random: mutual-kNN falls by about recall squared.
+
+    Examples
+    --------
+    >>> from xconverge import alignment, stack_models
+    >>> x = np.random.default_rng(0).standard_normal((20, 8))
+    >>> reps = stack_models({"net": x}, stimuli=[f"s{i}" for i in range(20)])
+    >>> graph = neighbor_graph(reps, k=5)
+    >>> graph.dims, float(alignment(graph, reps[:, ::-1], k=3).mean())
+    (('model', 'stimulus', 'neighbor'), 1.0)
     """
-    if search is nearest and is_graph(reps):
-        return (_of_graph(reps, k, what),) * 3
+    choose("neighbors", neighbors, ["exact", "approximate"])
+    reps = check_representations(reps)
+    check_features(reps)
+    check_k(k, reps.sizes["stimulus"])
+    told = recall = None
+    if neighbors == "exact":
+        lists, _ = _lists(reps, k)
+    else:
+        told, _ = seed_of(rng)
+        lists, recall = _approximate(reps, k, n_probes, n_checked, told)
+    order = xr.DataArray(np.arange(reps.sizes["stimulus"]), dims="stimulus")
+    graph = lists.where(lists >= 0).assign_coords({**reps["stimulus"].coords, "position": order})
+    if recall is not None:
+        graph = graph.assign_coords(recall=describe(recall, "recall").reset_coords(drop=True))
+    return describe(
+        graph.transpose(..., "model", "stimulus", NEIGHBOR_DIM),
+        "neighbor_graph",
+        metric="cosine",
+        k=k,
+        search=neighbors,
+        seed=told,
+        modality=reps.attrs.get("modality"),
+        **pairing_attrs(reps),
+    )
+
+
+def _lists(reps: xr.DataArray, k: int) -> tuple[xr.DataArray, xr.DataArray]:
+    """Neighbours and cosines to them (…, model, stimulus, neighbor), once a model.
+
+    Ties go to the label that sorts first, so that the order of stimuli changes nothing.
+    """
     rank = xr.DataArray(natural_rank(reps.indexes["stimulus"]), dims="stimulus")
-    if search is nearest and is_long(reps):
-        lists, cosines, mean = _in_blocks(reps, rank, k, what)
-        return lists, cosines, mean
-    lists, cosines, mean = apply(
-        search,
+    dims = ["stimulus", NEIGHBOR_DIM]
+    lists, cosines = apply(
+        _of_model,
+        prepared_models(MutualKnn(k), reps, rank),
+        core=[[]],
+        out=[dims, dims],
+        sizes={"stimulus": reps.sizes["stimulus"], NEIGHBOR_DIM: k},
+        dtypes=[np.int64, np.float64],
+        k=k,
+    )
+    return lists, cosines
+
+
+def _of_model(model: Model, k: int) -> tuple[Array, Array]:
+    """The k nearest; -1 and NaN throughout where the stimulus was not seen."""
+    return model.state.order[:, :k], model.state.cosines[:, :k]
+
+
+def _approximate(
+    reps: xr.DataArray, k: int, n_probes: int | None, n_checked: int, seed: int
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Lists (model, stimulus, neighbor) from an index, and their recall (model)."""
+    approximate.faiss()
+    n, width = reps.sizes["stimulus"], reps.sizes["feature"]
+    check_memory(
+        4.5 * n * width + 16 * n * k,
+        reps.sizes["model"],
+        f"An index of {n:,} stimuli × {width:,} features",
+        "neighbors='exact', which reads blocks, or fewer features (xconverge.pca)",
+    )
+    found: Any = apply(
+        approximate.nearest,
         reps,
-        widths(reps, what),
-        rank,
+        widths(reps),
+        xr.DataArray(natural_rank(reps.indexes["stimulus"]), dims="stimulus"),
         core=[["stimulus", "feature"], [], ["stimulus"]],
-        out=[["stimulus", NEIGHBOR], ["stimulus", NEIGHBOR], ["stimulus"]],
-        sizes={NEIGHBOR: k},
-        dtypes=[np.int64, np.float64, np.float64],
+        out=[["stimulus", NEIGHBOR_DIM], []],
+        sizes={NEIGHBOR_DIM: k},
+        dtypes=[np.int64, np.float64],
         labels=("model", "stimulus"),
-        what=what,
         k=k,
+        n_probes=n_probes,
+        n_checked=n_checked,
+        seed=int(np.random.default_rng(seed).integers(2**31 - 1)),
     )
-    return lists, cosines, mean
-
-
-def _of_graph(graph: xr.DataArray, k: int, what: str) -> xr.DataArray:
-    if k > graph.sizes["feature"]:
-        raise SchemaError(
-            f"{what} is a graph of {graph.sizes['feature']} neighbours, k={k} are asked for; make "
-            "one of more (neighbor_graph)"
-        )
-    name = next((n for n in ("position", f"position_{what}") if n in graph.coords), None)
-    if name is None:
-        raise SchemaError(f"{what} is a neighbour graph without its coordinate 'position'")
-    position = graph.coords[name].drop_vars(graph.coords[name].coords)
-    lists: xr.DataArray = apply(
-        from_graph,
-        graph.drop_vars(name),
-        position,
-        core=[["stimulus", "feature"], ["stimulus"]],
-        out=[["stimulus", NEIGHBOR]],
-        sizes={NEIGHBOR: k},
-        dtypes=[np.int64],
-        k=k,
-    )
-    return lists
-
-
-def _in_blocks(reps: xr.DataArray, rank: xr.DataArray, k: int, what: str) -> list[xr.DataArray]:
-    rows, real = handles(reps), widths(reps, what)
-
-    def search(part: slice) -> Sequence[xr.DataArray]:
-        found: Sequence[xr.DataArray] = apply(
-            nearest_of,
-            rows,
-            real,
-            rank,
-            core=[[], [], ["stimulus"]],
-            out=[[ROW, NEIGHBOR], [ROW, NEIGHBOR], [ROW]],
-            sizes={NEIGHBOR: k, ROW: part.stop - part.start},
-            dtypes=[np.int64, np.float64, np.float64],
-            labels=("model", "stimulus"),
-            named=reps,
-            what=what,
-            asking=part,
-            k=k,
-        )
-        return found
-
-    return [on_stimuli(part, reps) for part in over_queries(reps, search)]
+    lists, recall = (part.drop_vars("n_features", errors="ignore") for part in found)
+    return lists, recall
 
 
 def local_density(reps: xr.DataArray, k: int = 10) -> xr.DataArray:
@@ -145,11 +215,12 @@ def local_density(reps: xr.DataArray, k: int = 10) -> xr.DataArray:
     reps = check_representations(reps)
     check_features(reps)
     check_k(k, reps.sizes["stimulus"])
-    _, cosines, _ = neighbor_lists(reps, k)
+    _, cosines = _lists(reps, k)
     return describe(
-        cosines.mean(NEIGHBOR, skipna=False),
+        cosines.mean(NEIGHBOR_DIM, skipna=False).assign_coords(reps["stimulus"].coords),
         "local_density",
         metric="cosine",
         k=k,
         modality=reps.attrs.get("modality"),
+        **pairing_attrs(reps),
     )

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import apply
-from xconverge.engine.measure import Measure, Part, Recipe
+from xconverge.engine.measure import Measure
 from xconverge.engine.pair import pairing_attrs
-from xconverge.kernels import moved
-from xconverge.kernels import rdm as kernels
+from xconverge.kernels import correlation
+from xconverge.kernels import rdm as distances
+from xconverge.kernels import rsa as kernels
+from xconverge.kernels.budgets import BUDGETS
+from xconverge.kernels.kernel import Model, modeled
 from xconverge.kernels.rdm import Distance
-from xconverge.kernels.vectors import METRICS, working_dtype
+from xconverge.kernels.rsa import Rsa
+from xconverge.kernels.vectors import METRICS, Array, working_dtype
 from xconverge.labels.checks import check_dims, check_labels, widths
 from xconverge.labels.joins import join_labels, on_side, square_rdm, take
 from xconverge.labels.messages import SchemaError, choose
-from xconverge.labels.variables import describe
+from xconverge.labels.variables import describe, described
 
 TOO_MANY_PAIRS = (
     "fewer stimuli (.isel); or what needs no RDM: alignment(metric='rsa', method='pearson') or "
@@ -29,7 +34,7 @@ TOO_MANY_PAIRS = (
 def prepared_rows(reps: xr.DataArray, metric: str, what: str = "reps") -> xr.DataArray:
     """Rows (…, stimulus, feature) whose squared distances make the RDM, once a model."""
     rows: xr.DataArray = apply(
-        kernels.prepared,
+        distances.prepared,
         reps,
         widths(reps, what),
         core=[["stimulus", "feature"], []],
@@ -88,7 +93,7 @@ def make_rdm(reps: xr.DataArray, metric: str | Distance, what: str = "reps") -> 
         check_labels(reps, "model", what=what)
     second = "stimulus_2"
     result = apply(
-        kernels.distances,
+        distances.distances,
         reps,
         widths(reps, what),
         core=[["stimulus", "feature"], []],
@@ -98,11 +103,13 @@ def make_rdm(reps: xr.DataArray, metric: str | Distance, what: str = "reps") -> 
         labels=("model", "stimulus"),
         what=what,
         cure=TOO_MANY_PAIRS,
-        metric=metric if callable(metric) else DISTANCES[metric].function,
+        metric=metric if callable(metric) else DISTANCES[metric].make,
     )
     result = result.assign_coords(on_side(reps["stimulus"], "stimulus", "_2").coords)
     name = getattr(metric, "__name__", "callable") if callable(metric) else metric
-    return describe(result, "rdm", metric=name, modality=reps.attrs.get("modality"))
+    return describe(
+        result, "rdm", metric=name, modality=reps.attrs.get("modality"), **pairing_attrs(reps)
+    )
 
 
 def rsa(
@@ -131,8 +138,8 @@ def rsa(
     DataArray
         ``rsa`` (model_a, model_b, …) in [-1, 1], a similarity; a side without ``model`` has
         none in the result. NaN with a warning for fewer than 3 pairs of stimuli, or where all
-        distances of an RDM are equal. Lazy if an input is; a task holds two RDMs. Every RDM is
-        ranked once.
+        distances of an RDM are equal. Lazy if an input is; a task then holds two RDMs, or all
+        of both sides where they are small (256 MiB). Every RDM is ranked once.
 
     Raises
     ------
@@ -157,15 +164,11 @@ def rsa(
     """
     choose("method", method, METHODS)
     a, b, controls = join_controls(rdm_a, rdm_b, nuisance, method)
-    how = METHODS[method].function
+    how = METHODS[method].make
+    one = _triangle(on_side(a, "model", "_a"), how)
+    other = _triangle(on_side(b, "model", "_b"), how)
     given = [_triangle(control.reset_coords(drop=True), how) for control in controls]
-    result = apply(
-        partial(kernels.compare, method=how),
-        _triangle(on_side(a, "model", "_a"), how),
-        _triangle(on_side(b, "model", "_b"), how),
-        *([xr.concat(given, "_nuisance")] if given else []),
-        core=[["_pair"], ["_pair"], ["_nuisance", "_pair"]][: 3 if given else 2],
-    )
+    result = _compared(one, other, xr.concat(given, "_nuisance") if given else None, how)
     return describe(
         result,
         "rsa",
@@ -197,24 +200,71 @@ def join_controls(
     return a, b, controls
 
 
-def rsa_null(
-    a: Sequence[Part], b: Sequence[Part], method: str, nuisance: Sequence[Part] = ()
-) -> Recipe:
-    """What RSA is made of when the stimuli of b are permuted, rows and columns together."""
-    exact = method != "cosine" and not nuisance
-    return Recipe(
-        moved.rsa_null,
+def rdm_models(
+    kernel: Rsa, a: xr.DataArray, b: xr.DataArray, controls: Sequence[xr.DataArray] = ()
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """RDMs that were made elsewhere as models (…, model_a) and (…, model_b), prepared once.
+
+    A side without models is one. Nuisances, which are the same for all, travel with each.
+    """
+    given = [xr.concat(list(controls), "_nuisance").reset_coords(drop=True)] if controls else []
+    sides = []
+    for side, what in ((a, "a"), (b, "b")):
+        if "model" not in side.dims:
+            side = side.drop_vars("model", errors="ignore").expand_dims("model")
+        found = apply(
+            partial(_one_rdm, kernel=kernel),
+            on_side(side, "model", f"_{what}"),
+            *given,
+            core=[
+                ["stimulus", "stimulus_2"],
+                *(["stimulus", "stimulus_2", "_nuisance"] for _ in given),
+            ],
+            dtypes=[object],
+            cure=TOO_MANY_PAIRS,
+        )
+        sides.append(found)
+    return sides[0], sides[1]
+
+
+def _one_rdm(rdm: Array, *given: Array, kernel: Rsa) -> Model:
+    return modeled(kernel, kernel.prepare_rdm(rdm, given[0] if given else None))
+
+
+def _compared(
+    a: xr.DataArray, b: xr.DataArray, nuisance: xr.DataArray | None, how: correlation.Method
+) -> xr.DataArray:
+    """Similarity of triangles of either side, those of all models at once where they are small."""
+    lazy = any(side.chunks is not None for side in (a, b))
+    whole = not lazy or a.nbytes + b.nbytes <= BUDGETS.many_models
+    models = [
+        [dim for dim in (f"model{end}",) if whole and dim in side.dims]
+        for side, end in ((a, "_a"), (b, "_b"))
+    ]
+    result: xr.DataArray = apply(
+        _comparisons,
         a,
         b,
-        nuisance,
-        chance=0.0 if exact else None,
-        options={"method": METHODS[method].function},
+        *([] if nuisance is None else [nuisance]),
+        core=[[*models[0], "_pair"], [*models[1], "_pair"], ["_nuisance", "_pair"]][
+            : 2 if nuisance is None else 3
+        ],
+        out=[models[0] + models[1]],
+        method=how,
     )
+    return result
 
 
-def _triangle(side: xr.DataArray, method: kernels.Method) -> xr.DataArray:
+def _comparisons(a: Array, b: Array, *nuisance: Array, **options: Any) -> Array:
+    """``comparisons`` of one triangle, or of several, of either side."""
+    one, other = (list(np.atleast_2d(side)) for side in (a, b))
+    found = kernels.comparisons(one, other, *nuisance, **options)
+    return found.reshape(a.shape[:-1] + b.shape[:-1])
+
+
+def _triangle(side: xr.DataArray, method: correlation.Method) -> xr.DataArray:
     result: xr.DataArray = apply(
-        kernels.triangle,
+        distances.triangle,
         side,
         core=[["stimulus", "stimulus_2"]],
         out=[["_pair"]],
@@ -282,13 +332,14 @@ def noise_ceiling(rdms: xr.DataArray, method: str = "spearman") -> xr.Dataset:
         core=[["subject", "stimulus", second]],
         out=[[], []],
         dtypes=[np.float64, np.float64],
-        method=METHODS[method].function,
+        method=METHODS[method].make,
     )
-    parameters = {"metric": method, "n_subjects": rdms.sizes["subject"]}
-    return xr.Dataset(
-        {"lower": describe(lower, "lower", **parameters),
-         "upper": describe(upper, "upper", **parameters)}
-    )  # fmt: skip
+    return described(
+        {"lower": lower, "upper": upper},
+        metric=method,
+        n_subjects=rdms.sizes["subject"],
+        **pairing_attrs(rdms),
+    )
 
 
 def join_rdms(a: xr.DataArray, b: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
@@ -361,7 +412,7 @@ _RSA_COST = "ranks n² log n once an RDM, then n² a pair"
 
 METHODS = {
     "spearman": Measure(
-        kernels.METHODS["spearman"],
+        correlation.METHODS["spearman"],
         per="RDM pair",
         kind="similarity",
         formula="Pearson correlation of the ranks of the upper triangles",
@@ -374,7 +425,7 @@ METHODS = {
         "kendall then",
     ),
     "pearson": Measure(
-        kernels.METHODS["pearson"],
+        correlation.METHODS["pearson"],
         per="RDM pair",
         kind="similarity",
         formula="Pearson correlation of the upper triangles",
@@ -386,7 +437,7 @@ METHODS = {
         avoid="where distances are only ordinal",
     ),
     "kendall": Measure(
-        kernels.METHODS["kendall"],
+        correlation.METHODS["kendall"],
         per="RDM pair",
         kind="similarity",
         formula="tau-a: (concordant - discordant) / all pairs of distances",
@@ -398,7 +449,7 @@ METHODS = {
         avoid="on many stimuli with permutations: rho-a ranks models alike, and is faster",
     ),
     "cosine": Measure(
-        kernels.METHODS["cosine"],
+        correlation.METHODS["cosine"],
         per="RDM pair",
         kind="similarity",
         formula="u·v / |u||v| of the upper triangles",
@@ -410,7 +461,7 @@ METHODS = {
         avoid="on distances that are biased upwards by noise: their zero must mean something",
     ),
     "rho-a": Measure(
-        kernels.METHODS["rho-a"],
+        correlation.METHODS["rho-a"],
         per="RDM pair",
         kind="similarity",
         formula="12 Σ (r - r̄)(s - s̄) / (N³ - N) of mean ranks r, s of N distances: the mean of "

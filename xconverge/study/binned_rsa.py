@@ -11,7 +11,7 @@ from xconverge.engine.apply import apply
 from xconverge.engine.pair import pairing_attrs
 from xconverge.engine.resampling import seed_of, strata_name, strata_of
 from xconverge.kernels.bins import contrast_test
-from xconverge.kernels.moved import mantel
+from xconverge.kernels.rsa import mantel
 from xconverge.labels.checks import check_only, check_representations, check_shared
 from xconverge.labels.joins import join_all, natural_rank, on_side
 from xconverge.labels.messages import choose
@@ -110,7 +110,7 @@ def binned_rsa(
             core=[["stimulus", "stimulus_2"], ["stimulus", "stimulus_2"], ["stimulus"]],
             out=[[], []],
             dtypes=[np.float64, np.float64],
-            method=METHODS[method].function,
+            method=method,
             n_permutations=n_permutations,
             seed=stream,
         )
@@ -215,7 +215,7 @@ def binned_rsa_contrast(
         sizes={"_contrast": 2},
         dtypes=[np.float64] * 2,
         n_bins=n_bins,
-        method=METHODS[method].function,
+        method=METHODS[method].make,
         n_permutations=n_permutations,
         seed=stream,
         tail=tail,

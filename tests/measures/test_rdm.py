@@ -12,6 +12,7 @@ from scipy.stats import kendalltau, rankdata
 
 import xconverge as xc
 from tests.helpers import chunked, make_reps, no_compute, shuffled
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.measures.rdm import METHODS
 
 with warnings.catch_warnings():
@@ -180,13 +181,15 @@ def test_partial_rsa_joins_the_nuisance_by_label():
     fewer = nuisance(seed=3).isel(stimulus=slice(1, None), stimulus_2=slice(1, None))
     with pytest.raises(xc.SchemaError, match="same labels"):
         xc.rsa(a, b, nuisance=fewer)
-    found = xc.rsa(a, b, nuisance=fewer, join="inner")
+    one, other, control = xc.pair(a, b, fewer, join="inner")
+    found = xc.rsa(one, other, nuisance=control)
     keep = fewer["stimulus"].values
     chosen = {"stimulus": keep, "stimulus_2": keep}
     assert float(found) == pytest.approx(
         float(xc.rsa(a.sel(chosen), b.sel(chosen), nuisance=fewer))
     )
     assert found.attrs["n_dropped"] == 1
+    assert found.attrs["join"] == "inner"
 
 
 def cityblock(u, v):
@@ -230,23 +233,52 @@ def test_an_anisotropic_model_falls_back_to_double():
     np.testing.assert_allclose(xc.rdm(reps, "cosine").values[0], expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_binned_rsa_takes_every_method(method):
-    reps = make_reps(3, 30, 5)
-    brain = xc.rdm(make_reps(1, 30, 4, noise=0.1)).sel(model="net0", drop=True)
-    by = xc.dispersion(reps)
-    table = xc.binned_rsa(reps, brain, by, 2, method=method, n_permutations=19, rng=0)
-    bins = xc.dispersion_bins(by, 2)
-    for number in range(2):
-        inside = by["stimulus"].values[bins.values == number]
-        chosen = {"stimulus": inside, "stimulus_2": inside}
-        mean = xc.rdm(reps).mean("model")
-        expected = xc.rsa(mean.sel(chosen), brain.sel(chosen), method)
-        assert float(table["rsa"][number]) == pytest.approx(float(expected), abs=1e-12)
-        assert 0.05 <= float(table["p_value"][number]) <= 1
-
-
 def test_tau_b_is_not_tau_a():
     rdms = subjects(2, 6, ties=True)
     u, v = (squareform(values, checks=False) for values in rdms.values)
     assert float(xc.rsa(rdms[0], rdms[1], "kendall")) < float(kendalltau(u, v).statistic)
+
+
+def test_results_say_how_their_inputs_were_paired():
+    a, b = make_reps(2, 12, 5, seed=1), make_reps(1, 11, 4, seed=2)
+    one, other = xc.pair(a, b, join="inner")
+    rdms = xc.rdm(one), xc.rdm(other)
+    people = xc.pair(subjects(4, 12), rdms[0], join="inner")[0]
+    ceiling = xc.noise_ceiling(people)
+    for result in (*rdms, xc.rsa(*rdms), ceiling, ceiling["upper"]):
+        assert result.attrs["join"] == "inner"
+        assert result.attrs["n_dropped"] == 1
+    assert ceiling.attrs["metric"] == "spearman"
+    assert ceiling.attrs["n_subjects"] == 4
+
+
+@pytest.mark.parametrize("small", [True, False])
+@given(data=st.data())
+def test_rsa_of_any_chunks_is_that_in_memory(data, small):
+    extra = make_reps(3, 12, 5, seed=1, missing=0.1, extra={"layer": 2})
+    a, b = xc.rdm(extra), xc.rdm(make_reps(2, 12, 4, seed=2, missing=0.1))
+    control = nuisance()
+    for given_too in ({}, {"nuisance": control}):
+        expected = xc.rsa(a, b, **given_too)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(BUDGETS, "many_models", 2**28 if small else 0)
+            with no_compute():
+                lazy = xc.rsa(data.draw(chunked(a)), data.draw(chunked(b)), **given_too)
+            xr.testing.assert_allclose(lazy.compute(), expected, rtol=1e-12)
+        assert expected.dims == lazy.dims
+        assert set(expected.dims) == {"layer", "model_a", "model_b"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_missing_and_single_pairs_are_left_out_of_their_pairs_of_models(method):
+    a, b = (xc.rdm(make_reps(2, 12, 5, seed=seed, missing=0.1)) for seed in (1, 2))
+    order = a["stimulus"].values
+    b = b.sel(stimulus=order, stimulus_2=order).copy()
+    b[0, 3, 4] = b[0, 4, 3] = np.nan
+    found = xc.rsa(a, b, method)
+    for i, j in np.ndindex(2, 2):
+        both = (a[i].notnull() & b[j].notnull()).values
+        one, other = (np.where(both, side.values, np.nan) for side in (a[i], b[j]))
+        pair = [side.copy(data=values) for side, values in ((a[i], one), (b[j], other))]
+        alone = xc.rsa(*(side.drop_vars("model") for side in pair), method)
+        assert float(found[i, j]) == pytest.approx(float(alone), abs=1e-12)

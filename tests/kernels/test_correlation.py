@@ -1,0 +1,63 @@
+"""Ranks, and similarities of two sets of values."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import pearsonr, rankdata, spearmanr
+
+from xconverge.kernels import correlation
+from xconverge.kernels.budgets import BUDGETS
+from xconverge.kernels.correlation import METHODS, similarities, similarity
+
+
+@given(
+    shape=st.sampled_from([(1,), (9,), (4, 7), (2, 3, 5)]),
+    seed=st.integers(0, 1000),
+    digits=st.sampled_from([0, 1, 9]),
+    missing=st.sampled_from([0.0, 0.3]),
+)
+def test_ranks_are_scipys(shape, seed, digits, missing):
+    rng = np.random.default_rng(seed)
+    values = np.round(rng.standard_normal(shape), digits)
+    values[rng.random(shape) < missing] = np.nan
+    expected = rankdata(values, axis=-1, nan_policy="omit")
+    np.testing.assert_array_equal(correlation.ranks(values), expected)
+
+
+def test_ranks_do_not_see_rounding():
+    values = np.array([0.1 + 0.2, 0.3, 1.0, 0.2])
+    np.testing.assert_array_equal(correlation.ranks(values), [2.5, 2.5, 4, 1])
+    np.testing.assert_array_equal(correlation.ranks(values * 1e-300), [2.5, 2.5, 4, 1])
+    assert correlation.ranks(np.zeros((2, 0))).shape == (2, 0)
+
+
+def test_similarities_are_those_of_each_pair(monkeypatch):
+    rng = np.random.default_rng(0)
+    u, v = rng.standard_normal((3, 31)), rng.standard_normal((2, 31))
+    ranked = [correlation.ranks(side) for side in (u, v)]
+    for block in (2**25, 64):
+        monkeypatch.setattr(BUDGETS, "product_block", block)
+        for i, j in np.ndindex(3, 2):
+            found = similarities(list(u), list(v), "pairs", METHODS["pearson"])
+            assert found[i, j] == pytest.approx(pearsonr(u[i], v[j]).statistic, abs=1e-14)
+            found = similarities(list(ranked[0]), list(ranked[1]), "pairs", METHODS["spearman"])
+            assert found[i, j] == pytest.approx(spearmanr(u[i], v[j]).statistic, abs=1e-14)
+
+
+def test_too_little_to_compare_is_nan_with_a_warning():
+    flat, slope = np.full(5, 0.1), np.arange(5.0)
+    with pytest.warns(RuntimeWarning, match="stimuli that differ, got equal values"):
+        assert np.isnan(similarity(flat, slope, "stimuli"))
+    with pytest.warns(RuntimeWarning, match="at least 3 stimuli, got 2"):
+        assert np.isnan(similarity(slope[:2], slope[:2], "stimuli"))
+    with pytest.warns(RuntimeWarning, match="differ"):
+        found = similarities([flat, slope], [slope], "pairs", METHODS["pearson"])
+    np.testing.assert_allclose(found, [[np.nan], [1.0]])
+
+
+def test_tau_a_counts_pairs():
+    u, v = np.array([1.0, 2, 2, 3, 5, 5]), np.array([2.0, 1, 4, 4, 3, 6])
+    signs = [np.sign(u[i] - u[j]) * np.sign(v[i] - v[j]) for i in range(6) for j in range(i)]
+    assert correlation.tau_a(u, v) == pytest.approx(sum(signs) / 15)
+    assert correlation.tau_a(u, np.ones(6)) == 0.0

@@ -1,0 +1,168 @@
+"""A measure on labelled arrays: every model prepared once, every pair scored in its own pool.
+
+A state is one object in an array (…, model), so that laziness, extra dims and coordinates are
+xarray's own. Models that are too long for one task are never whole: their sums come block by block.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import xarray as xr
+
+from xconverge.engine.apply import apply
+from xconverge.engine.blockwise import are_many, is_long
+from xconverge.engine.measure import Plan
+from xconverge.engine.pair import Pair
+from xconverge.engine.pair_blocks import by_entries, by_rows, has_sums, lists_by_blocks
+from xconverge.kernels.kernel import (
+    EntryKernel,
+    Kernel,
+    Model,
+    RowKernel,
+    modeled,
+    prepared,
+    score,
+)
+from xconverge.kernels.knn import ListKernel
+from xconverge.kernels.vectors import Array
+from xconverge.labels.checks import is_graph, widths
+from xconverge.labels.joins import on_side
+from xconverge.labels.messages import SchemaError
+
+PAIRS = ["model_a", "model_b"]
+
+
+def scores(plan: Plan, pair: Pair) -> xr.DataArray:
+    """Scores (…, model_a, model_b[, stimulus]) of all pairs, lazy where an input is."""
+    kernel = plan.kernel
+    long = is_long(pair.a) or is_long(pair.b)
+    if isinstance(kernel, RowKernel) and long and has_sums(kernel, pair, plan.given):
+        result = by_rows(kernel, pair, plan.given)
+    elif isinstance(kernel, EntryKernel) and kernel.has_sums and (long or _are_many(pair)):
+        result = by_entries(kernel, pair.a, pair.b)
+    else:
+        n = pair.a.sizes["stimulus"]
+        result = of_models(kernel, *models(plan, pair), n, plan.given)
+    if not kernel.per_stimulus:
+        return result.transpose(..., *PAIRS)
+    coords = {**pair.a["stimulus"].coords, **pair.b["stimulus"].coords}
+    return result.transpose(..., *PAIRS, "stimulus").assign_coords(coords)
+
+
+def _are_many(pair: Pair) -> bool:
+    """Whether all models of a side are too large for one task that compares them."""
+    return are_many(pair.a) or are_many(pair.b)
+
+
+def models(plan: Plan, pair: Pair) -> tuple[xr.DataArray, xr.DataArray]:
+    """The models of both sides, prepared: objects (…, model_a) and (…, model_b)."""
+    found = [
+        prepared_models(plan.kernel, side, pair.rank, plan.given, what, others)
+        for (side, what), others in zip(pair.sides, (pair.b, pair.a), strict=True)
+    ]
+    a, b = (on_side(one, "model", f"_{what}") for one, what in zip(found, "ab", strict=True))
+    return a, b
+
+
+def prepared_models(
+    kernel: Kernel[Any],
+    reps: xr.DataArray,
+    rank: xr.DataArray,
+    given: xr.DataArray | None = None,
+    what: str = "reps",
+    others: xr.DataArray | None = None,
+) -> xr.DataArray:
+    """Every model (…, model) of a set, each once and in a task of its own.
+
+    ``others`` is the set that it will be compared with: where lists are made block by block, they
+    are made for each set of stimuli that it will share.
+    """
+    if is_graph(reps):
+        result = _of_graph(kernel, reps, rank, what)
+    elif isinstance(kernel, ListKernel) and is_long(reps):
+        result = lists_by_blocks(kernel, reps, rank, reps if others is None else others, what)
+    else:
+        more = [] if given is None else [given]
+        result = apply(
+            partial(_one_model, kernel=kernel),
+            reps,
+            widths(reps, what),
+            rank,
+            *more,
+            core=[["stimulus", "feature"], [], ["stimulus"], *(["stimulus"] for _ in more)],
+            dtypes=[object],
+            labels=("model", "stimulus"),
+            what=what,
+        )
+    result = result.drop_vars("n_features", errors="ignore")
+    return result if "model" in result.dims else result.expand_dims(model=reps["model"])
+
+
+def _one_model(rows: Array, width: int, rank: Array, *given: Array, kernel: Kernel[Any]) -> Model:
+    return prepared(kernel, rows, width, rank, given[0] if given else None)
+
+
+def _of_graph(
+    kernel: Kernel[Any], graph: xr.DataArray, rank: xr.DataArray, what: str
+) -> xr.DataArray:
+    """The lists of a neighbour graph that was made before."""
+    assert isinstance(kernel, ListKernel)
+    name = next((n for n in ("position", f"position_{what}") if n in graph.coords), None)
+    if name is None:
+        raise SchemaError(f"{what} is a neighbour graph without its coordinate 'position'")
+    position = graph.coords[name].drop_vars(graph.coords[name].coords)
+    result: xr.DataArray = apply(
+        partial(_one_graph, kernel=kernel),
+        graph.drop_vars(name),
+        position,
+        rank,
+        core=[["stimulus", "feature"], ["stimulus"], ["stimulus"]],
+        dtypes=[object],
+    )
+    return result
+
+
+def _one_graph(graph: Array, position: Array, rank: Array, *, kernel: ListKernel) -> Model:
+    return modeled(kernel, kernel.of_graph(graph, position, rank))
+
+
+def of_models(
+    kernel: Kernel[Any],
+    a: xr.DataArray,
+    b: xr.DataArray,
+    n: int,
+    given: xr.DataArray | None = None,
+) -> xr.DataArray:
+    """Scores of prepared models over n stimuli: in memory in one call, else in a task a pair.
+
+    Or a task for all models of a side, where something is made once for all of them.
+    """
+    together = kernel.together if a.chunks or b.chunks else (True, True)
+    several = [dim for dim, many in zip(PAIRS, together, strict=True) if many]
+    more = [] if given is None else [given]
+    result: xr.DataArray = apply(
+        partial(_scored, kernel=kernel, together=together),
+        a,
+        b,
+        *more,
+        core=[
+            *([d for d in several if d == side] for side in PAIRS),
+            *(["stimulus"] for _ in more),
+        ],
+        out=[[*several, *(["stimulus"] if kernel.per_stimulus else [])]],
+        sizes={"stimulus": n},
+    )
+    return result
+
+
+def _scored(
+    a: Any, b: Any, *given: Array, kernel: Kernel[Any], together: tuple[bool, bool]
+) -> Array:
+    one, other = (
+        list(side) if many else [side] for side, many in zip((a, b), together, strict=True)
+    )
+    found = score(kernel, one, other, given[0] if given else None)
+    # a side of a single model has no dim of its own
+    return found[tuple(slice(None) if many else 0 for many in together)]

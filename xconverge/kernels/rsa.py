@@ -1,0 +1,299 @@
+"""Representational similarity analysis (RSA): how RDMs compare, and the Mantel test of it.
+
+Stimuli, never entries, are exchangeable: a permutation moves rows and columns of an RDM together
+(Mantel 1967), and its entries keep their ranks, mean and norm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from xconverge.kernels.correlation import (
+    METHODS,
+    Method,
+    ranks,
+    similarities,
+    similarity,
+    tau_a,
+    undefined,
+)
+from xconverge.kernels.entries import Entries, correlations
+from xconverge.kernels.kernel import EntryKernel, alike
+from xconverge.kernels.permutations import gathered_products, run_of, summary, within
+from xconverge.kernels.rdm import Distance, check_symmetric, distances, square, triangle, upper
+from xconverge.kernels.vectors import METRICS, Array
+
+SINGLE = "an RDM has NaN for single pairs; a stimulus is missing whole or not"
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """RDM (n, n) of one model, and which stimuli (n) it and every nuisance have.
+
+    ``nuisance`` (n, n, c) are RDMs of what should not count, the same for all models of a call.
+    ``counts`` (n) say how often each stimulus is there.
+    """
+
+    rdm: Array
+    seen: Array
+    ranked: bool
+    nuisance: Array | None = None
+    counts: Array | None = None
+
+    @cached_property
+    def triangle(self) -> Array:
+        """Distances of all pairs, or their ranks; made when first asked for, once a model."""
+        return self._values(self.rdm)
+
+    @cached_property
+    def controls(self) -> Array | None:
+        """The same (c, pairs) of the nuisances."""
+        if self.nuisance is None:
+            return None
+        return np.stack([self._values(rdm) for rdm in np.moveaxis(self.nuisance, 2, 0)])
+
+    def _values(self, rdm: Array) -> Array:
+        if self.counts is None:
+            return upper(rdm, self.ranked)
+        index = np.repeat(np.arange(len(rdm)), self.counts)
+        i, j = np.triu_indices(len(index), 1)
+        # two copies of a stimulus make no pair: their distance is 0 by construction
+        apart = index[i] != index[j]
+        values = rdm[index[i[apart]], index[j[apart]]].astype(np.float64)
+        return ranks(values) if self.ranked else values
+
+
+@dataclass(frozen=True)
+class Rsa(EntryKernel[Geometry]):
+    """Similarity of RDMs by ``metric``, a row of METRICS or a function of two vectors."""
+
+    metric: str | Distance = "correlation"
+    method: str = "spearman"
+
+    # 3 pairs of stimuli: two distances can always be ordered alike, or not
+    min_stimuli = 3
+    # each RDM is ranked once, and all pairs are one product
+    together = (True, True)
+
+    @property
+    def how(self) -> Method:
+        """What the method does."""
+        return METHODS[self.method]
+
+    def prepare(self, rows: Array, width: int, rank: Array, given: Array | None) -> Geometry:
+        """The RDM; ``given`` are nuisance RDMs (n, n, c)."""
+        metric = METRICS[self.metric] if isinstance(self.metric, str) else self.metric
+        return self._state(distances(rows, width, metric), given)
+
+    def prepare_rdm(self, rdm: Array, given: Array | None = None) -> Geometry:
+        """Of an RDM (n, n) that was made elsewhere."""
+        check_symmetric(rdm)
+        for control in [] if given is None else np.moveaxis(given, 2, 0):
+            check_symmetric(control)
+        return self._state(rdm, given)
+
+    def _state(self, rdm: Array, given: Array | None) -> Geometry:
+        seen = _present(rdm)
+        for control in [] if given is None else np.moveaxis(given, 2, 0):
+            seen = seen & _present(control)
+        return Geometry(rdm, seen, self.how.ranked, given)
+
+    def take(self, state: Geometry, where: Array, counts: Array | None = None) -> Geometry:
+        """The RDM of these stimuli, ranked among them."""
+        both = np.ix_(where, where)
+        nuisance = None if state.nuisance is None else state.nuisance[both]
+        return Geometry(state.rdm[both], state.seen[where], state.ranked, nuisance, counts)
+
+    def sums(self, a: Sequence[Geometry], b: Sequence[Geometry], given: Array | None) -> Array:
+        """Similarity (A, B), of all pairs at once.
+
+        Nuisances are in the states: they have to be cut like RDMs.
+        """
+        u, v = ([state.triangle for state in side] for side in (a, b))
+        return comparisons(u, v, a[0].controls, method=self.how)
+
+    def finish(self, sums: Array, own_a: Sequence[Any], own_b: Sequence[Any]) -> Array:
+        """As it is."""
+        return sums
+
+    def scores_of_orders(
+        self, a: Sequence[Geometry], b: Sequence[Geometry], orders: Array, given: Array | None
+    ) -> Array:
+        """Ranks and norms are made once; a permutation changes neither.
+
+        With nuisances Z, residuals of b are permuted (Freedman & Lane 1983), and what Z explains of
+        the permuted ones is taken out again: for unit residuals u of a and v of b and orthonormal
+        Z, r = u·Pv / √(1 - |Z Pv|²), since u·Z = 0.
+        """
+        u, v = ([state.triangle for state in side] for side in (a, b))
+        controls = a[0].controls
+        if any(np.isnan(row).any() for row in (*u, *v, *([] if controls is None else controls))):
+            raise ValueError(SINGLE)
+        vector, n = self.how.vector, orders.shape[1]
+        if vector is None:
+            return _tau_of_orders(u, v, orders)
+        basis = None
+        if controls is not None:
+            basis = orthonormal(list(controls))
+            u, v = ([without(row, basis) for row in side] for side in (u, v))
+        first, second = (np.stack([square(vector(row), n) for row in side]) for side in (u, v))
+        # every pair stands twice in the squares
+        similar = gathered_products(first, second, orders) / 2
+        if basis is not None and len(basis):
+            squares = np.stack([square(row, n) for row in basis])
+            explained = gathered_products(squares, second, orders) / 2
+            left = 1 - (explained**2).sum(1)
+            similar /= np.sqrt(np.maximum(left, 1e-300))[:, None]
+        return similar
+
+    def chance(self, a: Geometry, b: Geometry) -> float | None:
+        """0 where vectors have a mean of 0, or pairs are as often ordered alike as not."""
+        return 0.0 if self.how.centered and a.nuisance is None else None
+
+    # --- models too long for an RDM: sums over its entries
+
+    @property
+    def has_sums(self) -> bool:
+        """Whether the score is made of sums over entries, which ranks are not."""
+        return not self.how.ranked
+
+    @property
+    def entries(self) -> Entries:
+        """What these sums are over."""
+        assert isinstance(self.metric, str)
+        return Entries.of_metric(METRICS[self.metric])
+
+    def of_rows(self, sums: Array, common: Array, both: Array) -> Array:
+        """Sums (5, A, B) over these rows too."""
+        return np.asarray(sums.sum(-1))
+
+    def of_terms(self, terms: Array, common: Array) -> Array:
+        """Similarity (A, B) from sums over all rows (5, A, B), and the common stimuli (A, B).
+
+        Every distance is summed twice, which changes neither a correlation nor a cosine.
+        """
+        result = correlations(common * (common - 1), terms, self.how.centered)
+        if np.isnan(result).any():
+            undefined(
+                "an RDM has fewer than 3 pairs of stimuli, or distances that do not differ: NaN"
+            )
+        return result
+
+
+def _present(rdm: Array) -> Array:
+    """Stimuli (n) that have a distance to another."""
+    there = ~np.isnan(rdm)
+    np.fill_diagonal(there, False)
+    return np.asarray(there.any(1))
+
+
+def comparisons(
+    u: Sequence[Array], v: Sequence[Array], nuisance: Array | None = None, *, method: Method
+) -> Array:
+    """Similarity (A, B) of triangles ``u`` (A) and ``v`` (B), over the pairs that both have.
+
+    ``nuisance`` (c, pairs) is regressed out of both, over the pairs that it has too. Triangles are
+    ranked already where the method ranks: ranks of ranks are ranks, so that triangles ranked once
+    serve all that have the same pairs.
+    """
+    known = True if nuisance is None else ~np.isnan(nuisance).any(0)
+    result = np.empty((len(u), len(v)))
+    for mine, i in alike([~np.isnan(row) for row in u]):
+        for theirs, j in alike([~np.isnan(row) for row in v]):
+            common = mine & theirs & known
+            given = [] if nuisance is None else _among(nuisance, common, method)
+            one, other = (
+                _among([side[k] for k in where], common, method) for side, where in ((u, i), (v, j))
+            )
+            # c nuisances and a mean leave no freedom to fewer pairs
+            if given and len(given[0]) > len(given) + 2:
+                basis = orthonormal(given)
+                one, other = ([without(row, basis) for row in side] for side in (one, other))
+            result[np.ix_(i, j)] = similarities(one, other, "pairs of stimuli", method)
+    return result
+
+
+def _among(rows: Sequence[Array] | Array, common: Array, method: Method) -> list[Array]:
+    """Values of the common pairs, ranked again among them."""
+    if common.all():
+        return list(rows)
+    return [ranks(row[common]) if method.ranked else row[common] for row in rows]
+
+
+def orthonormal(given: Sequence[Array]) -> Array:
+    """Orthonormal rows (≤ c, N) that span c rows without their means."""
+    rows = np.stack([row - row.mean() for row in given])
+    q, r = np.linalg.qr(rows.T)
+    # rows that repeat others, or are constant, add nothing
+    return np.asarray(q[:, np.abs(np.diagonal(r)) > 1e-10 * np.abs(r).max(initial=0.0)].T)
+
+
+def without(values: Array, basis: Array) -> Array:
+    """What a linear fit of the orthonormal rows ``basis`` leaves of the centred values (N)."""
+    values = values - values.mean()
+    left = values - basis.T @ (basis @ values)
+    # what is explained wholly is 0, not a correlation of rounding errors
+    small = np.linalg.norm(left) <= 1e-10 * np.linalg.norm(values)
+    return np.zeros_like(left) if small else np.asarray(left)
+
+
+def _tau_of_orders(u: Sequence[Array], v: Sequence[Array], orders: Array) -> Array:
+    """Kendall's tau is no product: it is counted anew for every permutation."""
+    n = orders.shape[1]
+    i, j = np.triu_indices(n, 1)
+    squares = [square(row, n) for row in v]
+    return np.array(
+        [[[tau_a(one, other[p[i], p[j]]) for other in squares] for one in u] for p in orders]
+    )
+
+
+def mantel(
+    a: Array, b: Array, rank: Array, method: str, n_permutations: int, seed: int
+) -> tuple[float, float]:
+    """Similarity of two RDMs (n, n) and its p-value under permutation of stimulus labels.
+
+    Rows and columns of ``b`` move together; p = (1 + #{null >= observed}) / (1 + n_permutations).
+    """
+    common = np.asarray((~(np.isnan(a) | np.isnan(b)) & ~np.eye(len(a), dtype=bool)).any(1))
+    both = np.ix_(common, common)
+    kernel = Rsa(method=method)
+    one, other = (kernel.prepare_rdm(rdm[both]) for rdm in (a, b))
+    if np.isnan(one.triangle).any() or np.isnan(other.triangle).any():
+        raise ValueError(SINGLE)
+    observed = float(kernel.sums([one], [other], None)[0, 0])
+    if np.isnan(observed) or not n_permutations:
+        return observed, np.nan
+    orders = within(run_of(rank, seed, n_permutations, np.where(common, 0, -1)), common)
+    draws = kernel.scores_of_orders([one], [other], orders, None)[:, 0, 0]
+    return observed, summary(draws, alpha=0.05, best=1.0)[2]
+
+
+def noise_ceiling(rdms: Array, method: Method) -> tuple[float, float]:
+    """Lower and upper noise ceiling of RDMs (subject, n, n), over the pairs all subjects have.
+
+    Similarity of each subject with the mean of the others, and with the mean of all; ranked, or
+    of unit size, before they are averaged, so that no other RDM is nearer to them: Σ_s u_s·m is
+    largest, for m of unit size, at m ∝ Σ_s u_s (Nili et al. 2014).
+    """
+    values = np.array([triangle(rdm, ranked=False) for rdm in rdms])
+    values = values[:, ~np.isnan(values).any(0)]
+    if values.shape[1] < 3:
+        undefined(f"a noise ceiling needs at least 3 pairs of stimuli, got {values.shape[1]}: NaN")
+        return np.nan, np.nan
+    if method.ranked:
+        values = np.array([ranks(row) for row in values])
+    vector = method.vector
+    sized = values if vector is None else np.array([vector(row) for row in values])
+    total = sized.sum(0)
+
+    def like(row: Array, pool: Array) -> float:
+        return similarity(row, ranks(pool) if method.ranked else pool, "pairs of stimuli", method)
+
+    below = [like(row, total - own) for row, own in zip(values, sized, strict=True)]
+    above = [like(row, total) for row in values]
+    return float(np.mean(below)), float(np.mean(above))
