@@ -20,10 +20,11 @@ from xconverge.labels.checks import (
     NEIGHBOR_DIM,
     check_features,
     check_representations,
+    is_graph,
     widths,
 )
 from xconverge.labels.joins import natural_rank
-from xconverge.labels.messages import choose
+from xconverge.labels.messages import SchemaError, choose
 from xconverge.labels.variables import describe
 
 
@@ -33,6 +34,16 @@ def check_k(k: int, n_stimuli: int) -> None:
         raise ValueError(
             f"k={k} neighbours need at least {max(k, 1) + 1} stimuli, there are {n_stimuli}; "
             "k must be between 1 and the number of stimuli - 1"
+        )
+
+
+def check_lists(reps: xr.DataArray, k: int, what: str = "reps") -> None:
+    """Vectors or a neighbour graph, that have this many neighbours."""
+    check_k(k, reps.sizes["stimulus"])
+    if is_graph(reps) and reps.sizes["feature"] < k:
+        raise SchemaError(
+            f"{what} is a graph of {reps.sizes['feature']} neighbours, k={k} are asked for; make "
+            f"it again with neighbor_graph(reps, k={k})"
         )
 
 
