@@ -1,3 +1,5 @@
+"""Dispersion against plain loops: numbers, arguments, labels."""
+
 from __future__ import annotations
 
 import warnings
@@ -5,44 +7,21 @@ import warnings
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import xconverge as xc
 from tests import oracles
-from tests.helpers import chunked, make_reps, no_compute, read_only, shuffled
+from tests.helpers import make_reps, shuffled
+from tests.measures.spread import (
+    BASIS_FREE,
+    COORDINATE,
+    EVERY,
+    GAPS,
+    PAIRED,
+    TOLERANCE,
+    options,
+    truth,
+)
 from xconverge import SchemaError, UnalignedSpaceWarning, dispersion
-
-PAIRED = ["cosine", "correlation", "euclidean", "sqeuclidean"]
-COORDINATE = [*PAIRED, "consensus"]
-BASIS_FREE = ["neighborhood", "rdm"]
-EVERY = [*COORDINATE, *BASIS_FREE]
-TOLERANCE = {"float16": 1e-6, "float32": 1e-6, "float64": 1e-10, "int16": 1e-10, "int64": 1e-10}
-GAPS = [(0, 1), (1, 1), (2, 1), (0, 3), (3, 5)]
-"""Rows that are missing: stimulus 1 is left with one model of four."""
-
-
-def options(metric):
-    return {"k": 3} if metric == "neighborhood" else {}
-
-
-def truth(reps, metric, n_features=None):
-    x, labels = reps.values, reps.stimulus.values
-    if metric == "consensus":
-        return oracles.consensus(x)
-    if metric == "neighborhood":
-        return oracles.mean_of_pairs(oracles.pair_neighborhood(x, labels, 3, n_features))
-    if metric == "rdm":
-        return oracles.mean_of_pairs(oracles.pair_rdm(x, widths=n_features))
-    return oracles.dispersion(x, metric)
-
-
-def with_rows(reps, rows):
-    """The set with rows replaced: {(model, stimulus): value}."""
-    values = reps.values.copy()
-    for (m, s), value in rows.items():
-        values[m, s] = value
-    return reps.copy(data=values)
 
 
 def agreeing_reps(target, dtype, n_models=5, n_stimuli=6, width=32):
@@ -151,19 +130,22 @@ def test_an_extra_dim_may_have_any_name(metric, name):
 
 
 @pytest.mark.parametrize("metric", EVERY)
-def test_custom_dim_names(metric):
+def test_other_dim_names_are_brought_in_at_the_door(metric):
     names = {"model": "network", "stimulus": "image", "feature": "unit"}
     reps = make_reps()
-    result = dispersion(reps.rename(names), metric, **names, **options(metric))
-    assert result.dims == ("image",)
-    np.testing.assert_array_equal(result, dispersion(reps, metric, **options(metric)))
+    renamed = xc.from_xarray(reps.rename(names), **names)
+    found = dispersion(renamed, metric, **options(metric))
+    assert found.dims == ("stimulus",)
+    np.testing.assert_array_equal(found, dispersion(reps, metric, **options(metric)))
+    with pytest.raises(SchemaError, match="from_xarray"):
+        dispersion(reps.rename(names), metric)
 
 
-def test_custom_dim_names_pairwise():
+def test_other_dim_names_are_brought_in_at_the_door_for_pairs():
     names = {"model": "network", "stimulus": "image", "feature": "unit"}
     reps = make_reps()
-    result = dispersion(reps.rename(names), pairwise=True, **names)
-    assert result.dims == ("network", "network_2", "image")
+    result = dispersion(xc.from_xarray(reps.rename(names), **names), pairwise=True)
+    assert result.dims == ("model", "model_2", "stimulus")
     np.testing.assert_array_equal(result, dispersion(reps, pairwise=True))
 
 
@@ -369,375 +351,3 @@ def test_components_do_not_warn():
 def test_differing_widths_are_refused_by_name(metric):
     with pytest.raises(SchemaError, match=r"net0.*net3.*shared_space"):
         dispersion(make_reps(widths=[6, 9, 4, 7]), metric)
-
-
-# --- lazily ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("pairwise", [False, True])
-@pytest.mark.parametrize("metric", EVERY)
-def test_nothing_is_computed_before_it_is_asked_for(metric, pairwise):
-    if pairwise and metric == "consensus":
-        pytest.skip("has no pairs")
-    reps = make_reps(widths=[6, 6, 6, 6], missing=GAPS)
-    lazy = reps.chunk(model=1, stimulus=5)
-    assert lazy.n_features.chunks is not None
-    assert lazy.category.chunks is not None
-    with no_compute():
-        result = dispersion(lazy, metric, pairwise=pairwise, **options(metric))
-    assert result.chunks is not None
-    expected = dispersion(reps, metric, pairwise=pairwise, **options(metric))
-    np.testing.assert_allclose(result, expected, rtol=1e-12, atol=1e-14)
-
-
-def test_normalize_is_lazy(raising_scheduler):
-    assert dispersion(make_reps().chunk(), "euclidean", normalize=True).chunks is not None
-
-
-@pytest.mark.parametrize("metric", BASIS_FREE)
-def test_differing_widths_are_lazy(metric):
-    reps = make_reps(widths=[6, 9, 4, 7])
-    with no_compute():
-        result = dispersion(reps.chunk(model=2, feature=3), metric, **options(metric))
-    np.testing.assert_allclose(result, dispersion(reps, metric, **options(metric)), atol=1e-12)
-
-
-@given(st.data())
-@settings(max_examples=40)
-def test_any_chunking_gives_the_same(data):
-    metric = data.draw(st.sampled_from(EVERY))
-    dtype = data.draw(st.sampled_from(["float32", "float64"]))
-    gaps = data.draw(st.sampled_from([[], GAPS]))
-    reps = make_reps(5, 9, 6, missing=gaps, dtype=dtype, extra=data.draw(
-        st.sampled_from([{}, {"layer": 2}])
-    ))  # fmt: skip
-    lazy = data.draw(chunked(reps))
-    result = dispersion(lazy, metric, **options(metric))
-    expected = dispersion(reps, metric, **options(metric))
-    assert result.dims == expected.dims
-    np.testing.assert_allclose(result, expected, rtol=TOLERANCE[dtype], atol=1e-14)
-    np.testing.assert_array_equal(result.n_models, expected.n_models)
-
-
-@given(st.data())
-@settings(max_examples=15)
-def test_any_chunking_gives_the_same_pairs(data):
-    metric = data.draw(st.sampled_from([*PAIRED, *BASIS_FREE]))
-    reps = make_reps(4, 8, 6, missing=GAPS)
-    result = dispersion(data.draw(chunked(reps)), metric, pairwise=True, **options(metric))
-    expected = dispersion(reps, metric, pairwise=True, **options(metric))
-    np.testing.assert_allclose(result, expected, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("metric", ["cosine", "sqeuclidean", "consensus"])
-def test_many_chunks_of_models_merge_in_a_tree(metric):
-    reps = make_reps(40, 6, 5, missing=0.3)
-    result = dispersion(reps.chunk(model=1), metric)
-    np.testing.assert_allclose(result, dispersion(reps, metric), rtol=1e-12)
-
-
-@pytest.mark.parametrize("pairwise", [False, True])
-@pytest.mark.parametrize("metric", EVERY)
-def test_inputs_are_not_modified(metric, pairwise):
-    if pairwise and metric == "consensus":
-        pytest.skip("has no pairs")
-    reps = read_only(make_reps(missing=GAPS))
-    before, attrs, coords = reps.values.copy(), dict(reps.attrs), list(reps.coords)
-    dispersion(reps, metric, pairwise=pairwise, **options(metric))
-    dispersion(reps.chunk(model=2), metric, pairwise=pairwise, **options(metric)).compute()
-    np.testing.assert_array_equal(reps.values, before)
-    assert reps.attrs == attrs
-    assert list(reps.coords) == coords
-    assert reps.name == "representation"
-
-
-def test_faults_are_named_when_computed():
-    reps = with_rows(make_reps(), {(2, 4): np.inf}).chunk(model=1, stimulus=3)
-    result = dispersion(reps)
-    label = reps.stimulus.values[4]
-    with pytest.raises(SchemaError, match=f"model 'net2', stimulus '{label}'"):
-        result.compute()
-
-
-@pytest.mark.parametrize("metric", ["cosine", "euclidean", "neighborhood", "rdm"])
-def test_threads_of_a_cluster_give_the_same(metric):
-    distributed = pytest.importorskip("distributed")
-    reps = make_reps(missing=GAPS)
-    lazy = reps.chunk(model=1, stimulus=5)
-    local = dispersion(lazy, metric, **options(metric)).compute()
-    with (
-        distributed.LocalCluster(
-            processes=False, n_workers=1, threads_per_worker=2, dashboard_address=":0"
-        ) as cluster,
-        distributed.Client(cluster),
-    ):
-        result = dispersion(lazy, metric, **options(metric)).compute()
-    np.testing.assert_array_equal(result, local)
-
-
-@pytest.mark.slow
-def test_processes_of_a_cluster_give_the_same():
-    distributed = pytest.importorskip("distributed")
-    reps = make_reps(missing=GAPS)
-    lazy = reps.chunk(model=1, stimulus=5)
-    with (
-        distributed.LocalCluster(
-            processes=True, n_workers=2, threads_per_worker=1, dashboard_address=":0"
-        ) as cluster,
-        distributed.Client(cluster),
-    ):
-        results = {m: dispersion(lazy, m, **options(m)).compute() for m in EVERY}
-        with pytest.raises(SchemaError, match="net0"):
-            dispersion(with_rows(make_reps(), {(0, 2): np.inf}).chunk(model=1)).compute()
-    for metric, result in results.items():
-        local = dispersion(lazy, metric, **options(metric)).compute(scheduler="synchronous")
-        np.testing.assert_array_equal(result, local)
-
-
-# --- degenerate inputs -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("metric", EVERY)
-def test_one_model_is_an_error_that_names_it(metric):
-    with pytest.raises(SchemaError, match="at least 2 models.*net0"):
-        dispersion(make_reps(1), metric, **options(metric))
-
-
-@pytest.mark.parametrize("metric", COORDINATE)
-@pytest.mark.parametrize("n", [1, 2])
-def test_one_and_two_stimuli_are_enough_for_coordinates(metric, n):
-    reps = make_reps(3, n)
-    np.testing.assert_allclose(dispersion(reps, metric), truth(reps, metric), rtol=1e-10)
-
-
-def test_one_stimulus_has_no_neighbors():
-    with pytest.raises(ValueError, match="k=1.*at least 2 stimuli.*1"):
-        dispersion(make_reps(3, 1), "neighborhood", k=1)
-
-
-def test_two_stimuli_are_each_others_neighbors():
-    np.testing.assert_array_equal(dispersion(make_reps(3, 2), "neighborhood", k=1), 0)
-
-
-@pytest.mark.parametrize("n", [1, 2, 3])
-def test_too_few_stimuli_for_rdm_rows_are_nan_with_a_warning(n):
-    with pytest.warns(RuntimeWarning, match="fewer than 3"):
-        result = dispersion(make_reps(3, n), "rdm")
-    assert np.isnan(result).all()
-
-
-@pytest.mark.parametrize("chunks", [None, {"model": 1, "stimulus": 4}])
-@pytest.mark.parametrize("metric", ["correlation", "rdm"])
-def test_constant_rows_are_named(metric, chunks):
-    reps = with_rows(make_reps(), {(1, 6): 3.7})
-    label = reps.stimulus.values[6]
-    reps = reps if chunks is None else reps.chunk(chunks)
-    with pytest.raises(SchemaError, match=f"constant.*model 'net1', stimulus '{label}'"):
-        dispersion(reps, metric).compute()
-
-
-@pytest.mark.parametrize("chunks", [None, {"model": 1, "stimulus": 4}])
-@pytest.mark.parametrize("metric", ["cosine", "neighborhood"])
-def test_zero_vectors_are_named(metric, chunks):
-    reps = with_rows(make_reps(), {(1, 6): 0.0, (3, 2): 0.0})
-    labels = reps.stimulus.values
-    reps = reps if chunks is None else reps.chunk(chunks)
-    with pytest.raises(SchemaError, match="zero vector") as caught:
-        dispersion(reps, metric, **options(metric)).compute()
-    named = [f"model 'net1', stimulus '{labels[6]}'", f"model 'net3', stimulus '{labels[2]}'"]
-    assert any(name in str(caught.value) for name in named)
-    if chunks is None and metric == "cosine":
-        assert all(name in str(caught.value) for name in named)
-
-
-@pytest.mark.parametrize("metric", ["sqeuclidean", "euclidean", "consensus"])
-def test_zero_vectors_have_a_distance(metric):
-    reps = with_rows(make_reps(), {(1, 6): 0.0})
-    np.testing.assert_allclose(dispersion(reps, metric), truth(reps, metric), rtol=1e-10)
-
-
-@pytest.mark.parametrize("pairwise", [False, True])
-@pytest.mark.parametrize("fault", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("metric", EVERY)
-def test_faults_inside_a_row_are_named(metric, fault, pairwise):
-    if pairwise and metric == "consensus":
-        pytest.skip("has no pairs")
-    reps = make_reps()
-    values = reps.values.copy()
-    values[2, 7, 3] = fault
-    label = reps.stimulus.values[7]
-    with pytest.raises(SchemaError, match=f"model 'net2', stimulus '{label}'"):
-        dispersion(reps.copy(data=values), metric, pairwise=pairwise, **options(metric))
-
-
-@pytest.mark.parametrize("metric", ["neighborhood", "rdm"])
-def test_nan_in_the_real_part_of_a_padded_row_is_named(metric):
-    reps = make_reps(widths=[6, 9, 4, 7])
-    reps.values[2, 7, 3] = np.nan
-    with pytest.raises(SchemaError, match="net2"):
-        dispersion(reps, metric, **options(metric))
-
-
-@pytest.mark.parametrize("dim", ["model", "stimulus"])
-def test_duplicate_labels_are_named(dim):
-    reps = make_reps()
-    labels = reps[dim].values.copy()
-    labels[1] = labels[0]
-    with pytest.raises(SchemaError, match=f"duplicate labels on '{dim}': '{labels[0]}'"):
-        dispersion(reps.assign_coords({dim: labels}))
-
-
-@pytest.mark.parametrize("dim", ["model", "stimulus"])
-def test_no_labels_is_an_error(dim):
-    with pytest.raises(SchemaError, match=f"no labels on '{dim}'"):
-        dispersion(make_reps().reset_index(dim).drop_vars(dim))
-
-
-@pytest.mark.parametrize("dim", ["model", "stimulus", "feature"])
-def test_an_empty_set_is_an_error(dim):
-    with pytest.raises(SchemaError, match=f"empty: '{dim}'"):
-        dispersion(make_reps().isel({dim: slice(0)}))
-
-
-def test_too_few_neighbors_in_one_model_names_it():
-    reps = make_reps(3, 8, missing=[(1, s) for s in range(5)])
-    with pytest.raises(SchemaError, match="'net1'.*k=3.*4 stimuli"):
-        dispersion(reps, "neighborhood", k=3)
-
-
-@pytest.mark.parametrize("metric", [*COORDINATE, "rdm"])
-def test_a_model_that_saw_nothing_drops_out(metric):
-    reps = make_reps(missing=[(1, s) for s in range(12)])
-    others = reps.sel(model=["net0", "net2", "net3"])
-    result = dispersion(reps, metric)
-    np.testing.assert_allclose(result, dispersion(others, metric), rtol=1e-12)
-    assert (result.n_models == 3).all()
-
-
-def test_stimuli_that_nobody_saw_are_nan():
-    reps = make_reps(missing=[(m, 2) for m in range(4)])
-    for metric in EVERY:
-        result = dispersion(reps, metric, **options(metric))
-        assert np.isnan(result[2])
-        assert result.n_models[2] == 0
-        assert np.isfinite(np.delete(result.values, 2)).all()
-
-
-def test_all_rows_equal_within_a_model():
-    reps = make_reps(3, 6)
-    same = reps.copy(data=np.broadcast_to(reps.values[:, :1], reps.shape).copy())
-    assert np.ptp(dispersion(same).values) < 1e-14
-    np.testing.assert_array_equal(dispersion(same, "neighborhood", k=2), 0)
-    with pytest.warns(RuntimeWarning, match="none that differ"):
-        assert np.isnan(dispersion(same, "rdm")).all()
-
-
-def test_all_rows_equal_in_one_model_still_counts_it():
-    reps = make_reps(3, 8)
-    same = with_rows(reps, {(0, s): reps.values[0, 0] for s in range(8)})
-    with pytest.warns(RuntimeWarning):
-        result = dispersion(same, "rdm")
-    assert (result.n_models == 3).all()
-
-
-def test_ties_go_to_the_label_that_sorts_first():
-    reps = make_reps(2, 12, 4, noise=1.0)
-    values = reps.values.copy()
-    values[0, 3:11] = values[0, 3]
-    tied = reps.copy(data=values)
-    expected = truth(tied, "neighborhood")
-    np.testing.assert_allclose(dispersion(tied, "neighborhood", k=3), expected, atol=1e-12)
-    turned = dispersion(shuffled(tied, 5), "neighborhood", k=3)
-    np.testing.assert_array_equal(turned.sel(stimulus=tied.stimulus), expected)
-
-
-@pytest.mark.parametrize("metric", EVERY)
-def test_integer_labels_are_labels(metric):
-    reps = make_reps()
-    numbers = [int(label[1:]) for label in reps.stimulus.values]
-    result = dispersion(reps.assign_coords(stimulus=numbers), metric, **options(metric))
-    assert result.stimulus.values.tolist() == numbers
-    np.testing.assert_array_equal(result, dispersion(reps, metric, **options(metric)))
-
-
-@pytest.mark.parametrize(
-    "wrong", [np.zeros((3, 4, 5)), None, "study.zarr", make_reps().to_dataset()]
-)
-def test_other_types_are_refused(wrong):
-    with pytest.raises(TypeError, match="xarray.DataArray"):
-        dispersion(wrong)
-
-
-def test_unnamed_dims_are_refused():
-    with pytest.raises(SchemaError, match="'model', 'stimulus', 'feature'.*missing"):
-        dispersion(xr.DataArray(np.zeros((3, 4, 5))))
-
-
-@pytest.mark.parametrize("dtype", [complex, object, "U3"])
-def test_other_dtypes_are_refused(dtype):
-    reps = make_reps()
-    with pytest.raises(SchemaError, match="real numbers"):
-        dispersion(reps.copy(data=reps.values.astype(dtype)))
-
-
-@pytest.mark.parametrize("width", [0, 7, 2.5, np.nan])
-def test_widths_out_of_range_are_refused(width):
-    reps = make_reps().assign_coords(n_features=("model", [6, 6, 6, width]))
-    with pytest.raises(SchemaError, match="n_features.*net3"):
-        dispersion(reps)
-
-
-# groups, and what is left when one is left out
-
-
-EVERY = ["cosine", "correlation", "euclidean", "sqeuclidean", "consensus", "neighborhood", "rdm"]
-
-
-@pytest.mark.parametrize("metric", EVERY)
-@pytest.mark.parametrize("out", ["model", "family"])
-def test_leaving_out_is_the_dispersion_of_the_others(metric, out):
-    reps = make_reps(5, 14, 5, missing=[(0, 3), (2, 3), (4, 3), (1, 6)])
-    found = xc.dispersion(reps, metric, leave_out=out, k=3)
-    assert found.dims == ("model", "stimulus")
-    assert found.attrs["leave_out"] == out
-    for model in reps["model"].values:
-        group = reps[out].sel(model=model).item()
-        others = xc.dispersion(reps.isel(model=reps[out].values != group), metric, k=3)
-        np.testing.assert_allclose(found.sel(model=model), others, rtol=1e-9)
-        np.testing.assert_array_equal(found["n_models"].sel(model=model), others["n_models"])
-
-
-@pytest.mark.parametrize("metric", EVERY)
-def test_by_group_is_the_dispersion_of_each(metric):
-    reps = make_reps(5, 14, 5, missing=[(0, 3), (2, 3)])
-    found = xc.dispersion(reps, metric, by="family", k=3)
-    assert found.dims == ("family", "stimulus")
-    for family in ("family0", "family1"):
-        alone = xc.dispersion(reps.isel(model=reps["family"].values == family), metric, k=3)
-        np.testing.assert_allclose(found.sel(family=family), alone)
-        np.testing.assert_array_equal(found["n_models"].sel(family=family), alone["n_models"])
-
-
-@pytest.mark.parametrize("options", [{"leave_out": "family"}, {"by": "family"}])
-@given(data=st.data())
-def test_groups_stay_lazy(options, data):
-    reps = make_reps(4, 10, 5, missing=[(0, 3)])
-    expected = xc.dispersion(reps, "consensus", **options)
-    with no_compute():
-        lazy = xc.dispersion(data.draw(chunked(reps)), "consensus", **options)
-    np.testing.assert_allclose(lazy.compute(), expected, rtol=1e-9)
-
-
-def test_groups_that_do_not_go_are_refused():
-    reps = make_reps(3, 10, 5)
-    for options, message in (
-        ({"by": "family", "pairwise": True}, "exclude each other"),
-        ({"leave_out": "model", "normalize": True}, "does not go with leave_out"),
-        ({"leave_out": "genus"}, "'genus' must be a coordinate"),
-        ({"by": "family"}, "at least 2 models in each; 'family1' has 1"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            xc.dispersion(reps, **options)
-    alike = reps.assign_coords(family=("model", ["f"] * 3))
-    with pytest.raises(xc.SchemaError, match="leaves no model"):
-        xc.dispersion(alike, leave_out="family")
