@@ -100,7 +100,7 @@ def make_rdm(reps: xr.DataArray, metric: str | Distance, what: str = "reps") -> 
         labels=("model", "stimulus"),
         what=what,
         cure=TOO_MANY_PAIRS,
-        metric=metric if callable(metric) else DISTANCES[metric].kernel,
+        metric=metric if callable(metric) else DISTANCES[metric].make,
     )
     result = result.assign_coords(on_side(reps["stimulus"], "stimulus", "_2").coords)
     name = getattr(metric, "__name__", "callable") if callable(metric) else metric
@@ -161,7 +161,7 @@ def rsa(
     """
     choose("method", method, METHODS)
     a, b, controls = join_controls(rdm_a, rdm_b, nuisance, method)
-    how = METHODS[method].kernel
+    how = METHODS[method].make
     one = _triangle(on_side(a, "model", "_a"), how)
     other = _triangle(on_side(b, "model", "_b"), how)
     given = [_triangle(control.reset_coords(drop=True), how) for control in controls]
@@ -298,7 +298,7 @@ def noise_ceiling(rdms: xr.DataArray, method: str = "spearman") -> xr.Dataset:
         core=[["subject", "stimulus", second]],
         out=[[], []],
         dtypes=[np.float64, np.float64],
-        method=METHODS[method].kernel,
+        method=METHODS[method].make,
     )
     return described(
         {"lower": lower, "upper": upper},

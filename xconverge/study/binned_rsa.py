@@ -215,7 +215,7 @@ def binned_rsa_contrast(
         sizes={"_contrast": 2},
         dtypes=[np.float64] * 2,
         n_bins=n_bins,
-        method=METHODS[method].kernel,
+        method=METHODS[method].make,
         n_permutations=n_permutations,
         seed=stream,
         tail=tail,

@@ -149,7 +149,7 @@ def select_models(
     True
     """
     refuse_repeats("select_models", reps, target, dispersion)
-    choose("method", method, [name for name, row in METHODS.items() if row.kernel.vector])
+    choose("method", method, [name for name, row in METHODS.items() if row.make.vector])
     choose("over", over, ["stimulus", "both"])
     if n_bins < 1 or not 0 < level < 1 or n_permutations < 0 or n_draws < 1 or n_splits < 1:
         raise ValueError(
@@ -191,7 +191,7 @@ def select_models(
         ],
         sizes={"_network_2": len(names)},
         dtypes=[np.float64] * (len(PER_MODEL) + len(PER_PAIR) + 2),
-        method=METHODS[method].kernel,
+        method=METHODS[method].make,
         subjects=over == "both",
         level=level,
         n_permutations=n_permutations,
