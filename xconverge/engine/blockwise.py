@@ -26,8 +26,8 @@ from dask.highlevelgraph import HighLevelGraph
 
 from xconverge.engine.apply import apply, calmly, named_rows
 from xconverge.engine.resources import check_memory
-from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.blocks import split
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import widths
 
@@ -195,13 +195,12 @@ class Sources:
 
     def rows(self, position: tuple[int, ...]) -> da.Array:
         """Rows (n, F) of one model."""
-        return self.data[position]
+        rows: da.Array = self.data[position]
+        return rows
 
     def named(self, function: Callable[..., Any], number: int, part: slice) -> Callable[..., Any]:
         """The function; a fault in its rows is told with the labels of model and stimulus."""
-        return partial(
-            _named, function, self.names[number], self.stimuli[part], f"{self.what}"
-        )
+        return partial(_named, function, self.names[number], self.stimuli[part], f"{self.what}")
 
     def numbers(self) -> xr.DataArray:
         """The number (…, model) of every model, with its labels."""
@@ -239,11 +238,11 @@ def reduce_rows(
     """
     if not is_long(reps):
         found = apply(
-            partial(_in_one, reduction=reduction, n_given=len(given)),
+            partial(_in_one, reduction=reduction),
             reps,
             widths(reps, what),
             *given,
-            core=[["stimulus", "feature"], [], *(list(array.dims) for array in given)],
+            core=[["stimulus", "feature"], [], *(list(map(str, array.dims)) for array in given)],
             out=out,
             sizes=sizes,
             dtypes=dtypes,
@@ -259,7 +258,9 @@ def reduce_rows(
         width = int(sources.widths[position])
         blocks = [
             graph.call(
-                sources.named(partial(_part, reduction.part, width, _cut(given, part)), number, part),
+                sources.named(
+                    partial(_part, reduction.part, width, _cut(given, part)), number, part
+                ),
                 graph.block(sources.rows(position), part),
             )
             for part in parts
@@ -288,7 +289,7 @@ def _output(place: int, count: int, found: Any) -> Any:
     return found[place] if count > 1 else found
 
 
-def _in_one(rows: Array, width: int, *given: Array, reduction: Reduction, n_given: int) -> Any:
+def _in_one(rows: Array, width: int, *given: Array, reduction: Reduction) -> Any:
     part = reduction.part(rows, int(width), *given)
     return reduction.finish(reduction.merge([part]))
 

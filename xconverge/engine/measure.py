@@ -84,6 +84,9 @@ class Plan:
 
     def options(self) -> dict[str, Any]:
         """What the kernel was made with, as attrs; a Boolean is a number there."""
-        made = {field.name: getattr(self.kernel, field.name) for field in fields(self.kernel)}
+        made = {
+            field.name: getattr(self.kernel, field.name)
+            for field in fields(self.kernel)  # type: ignore[arg-type]
+        }
         told = {name: int(v) if isinstance(v, bool) else v for name, v in made.items()}
         return {**told, **(self.attrs or {})}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -196,6 +196,10 @@ class Pair:
         there = [on_side(seen, "model", f"_{w}") for seen, w in zip(self.seen, "ab", strict=True)]
         count = apply(_count_both, *there, core=[["stimulus"]] * 2, dtypes=[np.int64])
         return describe(count, "n_stimuli").reset_coords(drop=True)
+
+    def mapped(self, change: Callable[[xr.DataArray, str], xr.DataArray]) -> Pair:
+        """The pair of what is made of each side, which is told its letter."""
+        return Pair(change(self.a, "a"), change(self.b, "b"), self.seed)
 
     def isel(self, stimuli: Any) -> Pair:
         """The pair over some of its stimuli."""

@@ -40,7 +40,7 @@ from xconverge.labels.joins import natural_rank, on_side
 # --- neighbour lists of models that are read block by block
 
 
-def _lists_by_blocks(
+def lists_by_blocks(
     kernel: ListKernel, reps: xr.DataArray, rank: xr.DataArray, others: xr.DataArray, what: str
 ) -> xr.DataArray:
     """Lists of every model, among each set of stimuli that it shares with one of the others.
@@ -117,8 +117,8 @@ def _same(found: Any) -> Any:
 def has_sums(kernel: RowKernel[Any], pair: Pair, given: xr.DataArray | None) -> bool:
     """Whether sums over products of features are smaller than the rows."""
     folds = 1 if given is None else max(int(given.max()) + 1, 1)
-    widths = (side.sizes["feature"] for side, _ in pair.sides)
-    return kernel.has_sums(pair.a.sizes["stimulus"], *widths, folds)
+    width = max(side.sizes["feature"] for side, _ in pair.sides)
+    return kernel.has_row_sums(pair.a.sizes["stimulus"], width, folds)
 
 
 class _Fitted:
@@ -141,7 +141,9 @@ class _Fitted:
         keys = []
         for rows, width, fitted in zip(self.rows, self.widths, self.keys, strict=True):
             found = [
-                graph.call(partial(_own_part, kernel, part, width), graph.block(rows, part), *fitted)
+                graph.call(
+                    partial(_own_part, kernel, part, width), graph.block(rows, part), *fitted
+                )
                 for part in parts
             ]
             merged = graph.merged(kernel.combine, found)
@@ -155,7 +157,9 @@ def _measured(
     """What all blocks of each model say of it (…, model), and which stimuli it saw."""
     fits, seen = reduce_rows(
         reps,
-        Reduction(partial(_measure, kernel), partial(_merge_measured, kernel), _as_cell),
+        Reduction(
+            partial(_measure, kernel), partial(_merge_measured, kernel), partial(_as_cell, kernel)
+        ),
         [[], ["stimulus"]],
         {"stimulus": reps.sizes["stimulus"]},
         [object, bool],
@@ -176,15 +180,17 @@ def _merge_measured(kernel: RowKernel[Any], parts: list[Any]) -> Any:
     return kernel.merge(fits), np.concatenate(seen)
 
 
-def _as_cell(found: Any) -> Any:
-    return cell(found[0]), found[1]
+def _as_cell(kernel: RowKernel[Any], found: Any) -> Any:
+    return cell(kernel.fitted(found[0])), found[1]
 
 
 def by_rows(kernel: RowKernel[Any], pair: Pair, given: xr.DataArray | None) -> xr.DataArray:
     """Scores from sums over blocks: a pass or two over each model, one over each pair."""
     graph = Graph("rows", pair.a.data, pair.b.data, kernel, given)
     a, b = (_Fitted(graph, kernel, side, given, what) for side, what in pair.sides)
-    parts = read_spans(max((side for side, _ in pair.sides), key=lambda side: side.sizes["feature"]))
+    parts = read_spans(
+        max((side for side, _ in pair.sides), key=lambda side: side.sizes["feature"])
+    )
     own_a, own_b = (side.own(graph, kernel, parts) for side in (a, b))
     first, second = _pair_positions(a.sources, b.sources)
     keys = []
@@ -200,8 +206,10 @@ def by_rows(kernel: RowKernel[Any], pair: Pair, given: xr.DataArray | None) -> x
         merged = graph.merged(partial(_combined, kernel), found)
         seen = a.keys[i][1], b.keys[j][1]
         keys.append(graph.call(partial(_finished, kernel), merged, own_a[i], own_b[j], *seen))
-    values = da.stack(graph.arrays(keys, (), np.float64)).reshape(first.shape)
-    return first.copy(data=values)
+    shape = (pair.a.sizes["stimulus"],) if kernel.per_stimulus else ()
+    values = da.stack(graph.arrays(keys, shape, np.float64)).reshape(*first.shape, *shape)
+    dims = (*first.dims, *(["stimulus"] if shape else []))
+    return xr.DataArray(values, dims=dims, coords=first.coords)
 
 
 def _pair_positions(a: Sources, b: Sources) -> tuple[xr.DataArray, xr.DataArray]:
@@ -258,16 +266,25 @@ def _combined(kernel: RowKernel[Any], parts: Sequence[Sequence[Any]]) -> list[An
 
 
 def _finished(
-    kernel: RowKernel[Any], sums: Sequence[Any], own_a: Any, own_b: Any, seen_a: Array, seen_b: Array
-) -> float:
-    size = int(np.count_nonzero(seen_a & seen_b))
+    kernel: RowKernel[Any],
+    sums: Sequence[Any],
+    own_a: Any,
+    own_b: Any,
+    seen_a: Array,
+    seen_b: Array,
+) -> Any:
+    common = seen_a & seen_b
+    size = int(np.count_nonzero(common))
+    result = np.full(len(common) if kernel.per_stimulus else (), np.nan)
     if size < kernel.min_stimuli:
         warn_few({size}, kernel.min_stimuli)
-        return np.nan
+        return result
     cross, smaller_a, smaller_b = sums
     own_a = own_a if smaller_a is None else kernel.own_of(smaller_a)
     own_b = own_b if smaller_b is None else kernel.own_of(smaller_b)
-    return float(kernel.finish(kernel.reduced(cross), [own_a], [own_b])[0, 0])
+    value = kernel.finish(kernel.reduced(cross), [own_a], [own_b])[0, 0]
+    result[common if kernel.per_stimulus else ()] = value
+    return result
 
 
 def _open(held: Any) -> Any:
@@ -300,9 +317,9 @@ def by_entries(kernel: EntryKernel[Any], a: xr.DataArray, b: xr.DataArray) -> xr
     )
     long = a if a.chunks else b
     graph = Graph("entries", a.data, b.data, kernel)
-    sides = [_Readers(graph, kernel, side, what) for side, what in ((a, "a"), (b, "b"))]
-    tiles = _Tiles(graph, kernel, *sides, query_spans(long, rows), _column_spans(long, size))
-    first, second = _pair_positions(*(side.sources for side in sides))
+    one, other = _Readers(graph, kernel, a, "a"), _Readers(graph, kernel, b, "b")
+    tiles = _Tiles(graph, kernel, one, other, query_spans(long, rows), _column_spans(long, size))
+    first, second = _pair_positions(one.sources, other.sources)
     n = a.sizes["stimulus"]
     shape = (*first.shape, n) if kernel.per_stimulus else first.shape
     found: list[da.Array] = []
@@ -351,7 +368,9 @@ class _Readers:
         self.scales: list[Key] = [1.0] * len(positions)
         if kernel.needs_scale:
             rank = natural_rank(reps.indexes["stimulus"])
-            self.scales = [self._scale(number, rank, read_spans(reps)) for number, _ in enumerate(positions)]
+            self.scales = [
+                self._scale(number, rank, read_spans(reps)) for number, _ in enumerate(positions)
+            ]
 
     def _scale(self, number: int, rank: Array, parts: Sequence[slice]) -> Key:
         """What the rows of a model are divided by."""
@@ -378,7 +397,7 @@ class _Readers:
 def _sampled(rank: Array, part: slice, width: int, block: Array, seen: Array) -> Array:
     chosen_ones = np.sort(sample(seen, rank))
     inside = chosen_ones[(chosen_ones >= part.start) & (chosen_ones < part.stop)]
-    return block[inside - part.start, :width].astype(np.float64)
+    return np.asarray(block[inside - part.start, :width], np.float64)
 
 
 def _prepared(
@@ -401,7 +420,9 @@ class _Tiles(NamedTuple):
         """Scores of the models i of a with the models j of b."""
         return da.concatenate(
             [
-                da.concatenate([self._tile(i[x], j[y], n) for y in split(slice(0, len(j)), size)], 1)
+                da.concatenate(
+                    [self._tile(i[x], j[y], n) for y in split(slice(0, len(j)), size)], 1
+                )
                 for x in split(slice(0, len(i)), size)
             ]
         )
@@ -448,7 +469,7 @@ def _row_sums(
 
 
 def _added(parts: Sequence[Array]) -> Array:
-    return np.sum(parts, axis=0)
+    return np.asarray(np.sum(parts, axis=0))
 
 
 def _of_rows(

@@ -15,7 +15,6 @@ from xconverge.engine.progress import Progress, in_blocks
 from xconverge.kernels.kernel import Kernel, permuted, resampled
 from xconverge.kernels.permutations import BLOCK, n_blocks, permutations, summary
 from xconverge.kernels.vectors import Array
-from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import SchemaError, listing
 
 Rng = np.random.Generator | int | None

@@ -6,21 +6,16 @@ xarray's own. Models that are too long for one task are never whole: their sums 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
-from xconverge.engine.apply import CURE, apply
+from xconverge.engine.apply import apply
 from xconverge.engine.blockwise import are_many, is_long
 from xconverge.engine.measure import Plan
 from xconverge.engine.pair import Pair
 from xconverge.engine.pair_blocks import by_entries, by_rows, has_sums, lists_by_blocks
-from xconverge.engine.resources import check_memory
-from xconverge.kernels import neighbors
-from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.kernel import (
     EntryKernel,
     Kernel,
@@ -152,7 +147,10 @@ def of_models(
         a,
         b,
         *more,
-        core=[*([d for d in several if d == side] for side in PAIRS), *(["stimulus"] for _ in more)],
+        core=[
+            *([d for d in several if d == side] for side in PAIRS),
+            *(["stimulus"] for _ in more),
+        ],
         out=[[*several, *(["stimulus"] if kernel.per_stimulus else [])]],
         sizes={"stimulus": n},
     )
@@ -162,7 +160,9 @@ def of_models(
 def _scored(
     a: Any, b: Any, *given: Array, kernel: Kernel[Any], together: tuple[bool, bool]
 ) -> Array:
-    sides = [list(side) if many else [side] for side, many in zip((a, b), together, strict=True)]
-    found = score(kernel, *sides, given[0] if given else None)
+    one, other = (
+        list(side) if many else [side] for side, many in zip((a, b), together, strict=True)
+    )
+    found = score(kernel, one, other, given[0] if given else None)
     # a side of a single model has no dim of its own
     return found[tuple(slice(None) if many else 0 for many in together)]

@@ -17,6 +17,7 @@ from xconverge.engine.resampling import DRAW, run, seed_of, strata_name, strata_
 from xconverge.engine.scores import models
 from xconverge.kernels import permutations as kernels
 from xconverge.kernels.kernel import Kernel, chances
+from xconverge.kernels.rsa import Rsa
 from xconverge.kernels.vectors import Array
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import choose, listing
@@ -130,7 +131,7 @@ def calibrate(
     pair = Pair(a, b, rng)
     if layers is not None:
         choose("layers", layers, ["max"])
-        pair = Pair(*(networks(side, what) for side, what in pair.sides), pair.seed)
+        pair = pair.mapped(networks)
     row = MEASURES[choose("metric", metric, MEASURES)]
     plan = plan_of(pair, metric, options, k=k, rdm_metric=rdm_metric)
     sides = models(plan, pair)
@@ -220,10 +221,10 @@ def calibrate_rsa(
     """
     told, seed = seed_of(rng)
     a, b, controls = join_controls(rdm_a, rdm_b, nuisance, method)
-    kernel = METHODS[choose("method", method, METHODS)].make
+    kernel = Rsa(method=choose("method", method, METHODS))
     groups = strata_of(strata, (a, b))
     absent = [f"model{s}" for s, side in (("_a", a), ("_b", b)) if "model" not in side.dims]
-    sides = rdm_models(kernel, a, b)
+    sides = rdm_models(kernel, a, b, controls)
     draws, done = run(
         kernel,
         sides,
@@ -241,9 +242,7 @@ def calibrate_rsa(
     return _table(draws, "rsa", exact, 1.0, kernel.min_stimuli, parameters).squeeze(absent)
 
 
-def _closed_chance(
-    kernel: Kernel[Any], a: xr.DataArray, b: xr.DataArray
-) -> xr.DataArray | None:
+def _closed_chance(kernel: Kernel[Any], a: xr.DataArray, b: xr.DataArray) -> xr.DataArray | None:
     """Mean over all permutations (model_a, model_b), where the measure knows it."""
     found: xr.DataArray = apply(
         partial(_chances, kernel=kernel), a, b, core=[["model_a"], ["model_b"]],

@@ -5,18 +5,19 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import apply
-from xconverge.engine.pair import Pair
 from xconverge.engine.measure import Plan
+from xconverge.engine.pair import Pair
 from xconverge.engine.progress import Progress, Report
 from xconverge.engine.resampling import DRAW, run
 from xconverge.engine.scores import models, scores
 from xconverge.kernels import intervals as kernels
+from xconverge.kernels.knn import MutualKnn
 from xconverge.kernels.permutations import resamples
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe
@@ -217,7 +218,7 @@ def _local_variances(plan: Plan, pair: Pair) -> tuple[xr.DataArray, xr.DataArray
     return tuple(
         part.compute()
         for part in apply(
-            partial(kernels.local_variances, kernel=plan.kernel),
+            partial(kernels.local_variances, kernel=cast(MutualKnn, plan.kernel)),
             *models(plan, pair),
             core=[[side] for side in pairs],
             out=[pairs, pairs, []],

@@ -229,7 +229,8 @@ def alignment_reliability(
 
     def scored(half: Array | slice) -> xr.DataArray:
         """Scores among these stimuli alone, with folds of their own."""
-        some = Pair(*(side.isel(stimulus=half) for side, _ in pair.sides), pair.stream)
+        a, b = (side.isel(stimulus=half) for side, _ in pair.sides)
+        some = Pair(a, b, pair.stream)
         found = scores(plan_of(some, metric, options, k=k, rdm_metric=rdm_metric), some)
         found = found.reset_coords(drop=True)
         return found.mean("stimulus") if each and pool == "half" else found

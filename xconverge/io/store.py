@@ -12,7 +12,7 @@ from typing import Literal
 
 import xarray as xr
 
-from xconverge.engine.chunks import CHUNK_BYTES, recommend_chunks
+from xconverge.engine.chunks import recommend_chunks
 from xconverge.io.zarr import groups
 from xconverge.io.zarr.append import append
 from xconverge.io.zarr.backends import (
@@ -39,6 +39,7 @@ from xconverge.io.zarr.root import (
     store_attrs,
 )
 from xconverge.io.zarr.staging import check_free, staged
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.labels.messages import SchemaError, choose, listing
 
 Incomplete = Literal["skip", "include", "error"]
@@ -356,4 +357,4 @@ def modalities(path: StorePath, *, storage_options: Options | None = None) -> li
 
 
 def _chunks(array: xr.DataArray) -> tuple[int, ...]:
-    return tuple(recommend_chunks(array, memory=CHUNK_BYTES).values())
+    return tuple(recommend_chunks(array, memory=BUDGETS.store_chunk).values())

@@ -11,7 +11,6 @@ from itertools import pairwise
 from xconverge.kernels.budgets import BUDGETS
 
 
-
 def split(whole: slice, step: int) -> list[slice]:
     """Parts of up to ``step`` (or 1), as equal as they can be."""
     size = whole.stop - whole.start

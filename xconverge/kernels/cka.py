@@ -16,12 +16,12 @@ import numpy as np
 import scipy
 
 from xconverge.kernels.budgets import BUDGETS
-from xconverge.kernels.hsic import Sums, hsic, normalized
 from xconverge.kernels.entries import Entries
+from xconverge.kernels.hsic import Sums, hsic, normalized
 from xconverge.kernels.kernel import EntryKernel, Kernel, RowKernel
 from xconverge.kernels.permutations import gathered_products
 from xconverge.kernels.sums import Moments, merged_moments, moments, sized
-from xconverge.kernels.vectors import METRICS, Array, padded, prepare, present, working_dtype
+from xconverge.kernels.vectors import METRICS, Array, prepare, present, working_dtype
 
 SAMPLE = 2048
 """Stimuli between which the median distance is taken, where there are more."""
@@ -64,7 +64,9 @@ def cross(x: Any, y: Any, weights: Any = None) -> Cross:
 
 def added(parts: Sequence[Cross]) -> Cross:
     """Of several blocks of stimuli."""
-    return reduce(lambda one, other: Cross(*(p + q for p, q in zip(one, other, strict=True))), parts)
+    return reduce(
+        lambda one, other: Cross(*(p + q for p, q in zip(one, other, strict=True))), parts
+    )
 
 
 def linear_sums(of: Cross, debiased: bool) -> Sums:
@@ -197,8 +199,7 @@ class LinearCka(_Cka, RowKernel[Rows]):
             for x in a
             for y in b
         ]
-        shape = len(a), len(b)
-        return Sums(*(np.reshape(field, shape) for field in zip(*found, strict=True)))
+        return _shaped(found, (len(a), len(b)))
 
     def finish(self, sums: Sums, own_a: Sequence[float], own_b: Sequence[float]) -> Array:
         """CKA (A, B)."""
@@ -259,11 +260,16 @@ class LinearCka(_Cka, RowKernel[Rows]):
 
     def reduced(self, parts: Cross) -> Sums:
         """The sums (1, 1) of one pair; those of a model with itself give its ``own``."""
-        return Sums(*(np.reshape(field, (1, 1)) for field in linear_sums(parts, self.debiased)))
+        return _shaped([linear_sums(parts, self.debiased)], (1, 1))
 
     def own_of(self, parts: Cross) -> float:
         """HSIC of a model with itself."""
         return float(hsic(linear_sums(parts, self.debiased), self.debiased))
+
+
+def _shaped(sums: Sequence[Sums], shape: tuple[int, int]) -> Sums:
+    """The sums of many pairs as arrays (A, B)."""
+    return Sums._make(np.reshape(field, shape) for field in zip(*sums, strict=True))
 
 
 def in_double(of: Cross) -> Cross:
@@ -364,10 +370,10 @@ class RbfCka(_Cka, EntryKernel[Scaled]):
         i, j = np.arange(len(a)), np.arange(len(a), count)
         pairs = np.ix_(i, j)
         size = w.sum()
-        own = Sums(np.diagonal(product), np.diagonal(margins), total, total, size)
+        own = np.diagonal(product), np.diagonal(margins), total, total
         return MatrixSums(
             Sums(product[pairs], margins[pairs], total[i, None], total[j], size),
-            *(Sums(*(field[side] for field in own[:4]), size) for side in (i, j)),
+            *(Sums._make([*(field[side] for field in own), size]) for side in (i, j)),
         )
 
     def finish(self, sums: MatrixSums, own_a: Sequence[Any], own_b: Sequence[Any]) -> Array:

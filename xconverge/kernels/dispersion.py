@@ -13,7 +13,7 @@ import numpy as np
 
 from xconverge.kernels.blocks import over_blocks
 from xconverge.kernels.kernel import Kernel, Model, score
-from xconverge.kernels.vectors import METRICS, Array, Metric, counted_from, norms
+from xconverge.kernels.vectors import Array, Metric, counted_from, norms
 
 
 class Spread(NamedTuple):

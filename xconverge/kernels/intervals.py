@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import scipy
 
-from xconverge.kernels.graphs import mutual_edges
+from xconverge.kernels.edges import mutual_edges
+from xconverge.kernels.kernel import Model, pools
+from xconverge.kernels.knn import MutualKnn
 from xconverge.kernels.vectors import Array
 
 
@@ -114,9 +116,7 @@ def local_variances(
         for x, y in np.ndindex(shares.shape[:2]):
             place = pool.i[x], pool.j[y]
             means[place] = np.nanmean(shares[x, y])
-            variances[place] = _linked_variance(
-                shares[x, y], source, target, in_a[x] | in_b[y]
-            )
+            variances[place] = _linked_variance(shares[x, y], source, target, in_a[x] | in_b[y])
         there = ~np.isnan(shares)
         total += np.where(there, shares, 0.0).sum((0, 1))
         count += there.sum((0, 1))

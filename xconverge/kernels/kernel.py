@@ -24,7 +24,8 @@ class Prepared(Protocol):
     """What a state of any measure has: which stimuli (n) its model saw."""
 
     @property
-    def seen(self) -> Array: ...
+    def seen(self) -> Array:
+        """Which stimuli (n) are there."""
 
 
 State = TypeVar("State", bound=Prepared)
@@ -172,8 +173,8 @@ class RowKernel(Kernel[State]):
         """``own``, from what all blocks of a model add to its sums with itself."""
         return None
 
-    def has_sums(self, n: int, wide: int, width: int, folds: int) -> bool:
-        """Whether the sums of a pair are smaller than its n rows."""
+    def has_row_sums(self, n: int, width: int, folds: int) -> bool:
+        """Whether the sums of models of this width are smaller than their n rows."""
         return True
 
 
@@ -223,11 +224,14 @@ class Model:
 
     state: Any
     own: Any
+    among: Array | None = None
+    """The stimuli (n) that alone are looked at, if not all."""
 
     @property
     def seen(self) -> Array:
-        """Which stimuli (n) it saw."""
-        return np.asarray(self.state.seen)
+        """Which stimuli (n) it saw, of those that are looked at."""
+        seen = self.state.seen
+        return np.asarray(seen if self.among is None else seen & self.among)
 
 
 def prepared(
@@ -278,7 +282,7 @@ def pools(
         for theirs, j in alike([model.seen for model in b]):
             common = mine & theirs
             if (size := np.count_nonzero(common)) < kernel.min_stimuli:
-                few.add(size)
+                few.add(int(size))
                 continue
             sides = (
                 [_within(kernel, model, common, with_own) for model in side]

@@ -92,6 +92,12 @@ class ListKernel(Kernel[Lists]):
         order, cosines, mean = nearest(rows, width, rank, min(depth, size - 1))
         return Lists(order, cosines, mean, seen, rank, rows, width)
 
+    def unsearched(self, rows: Array, width: int, rank: Array) -> Lists:
+        """A model whose lists are made when ``take`` says among which stimuli."""
+        none = np.full((len(rows), 1), -1)
+        seen = present(rows[:, :width])
+        return Lists(none, none + np.nan, None, seen, rank, rows, width)
+
     def take(self, state: Lists, where: Array, counts: Array | None = None) -> Lists:
         """Lists filtered; those that run short are searched again.
 
@@ -107,20 +113,16 @@ class ListKernel(Kernel[Lists]):
             return Lists(order, cosines, mean, mask[where], state.rank[where], None, state.width)
         order, cosines = filtered(state.order, state.cosines, where)
         reached = np.where(order >= 0, copies[order], 0).cumsum(1)
-        short = np.flatnonzero(reached[:, -1] < self.k) if self.k else np.arange(0)
+        short = np.flatnonzero(reached[:, -1] < self.k)
         unit = None
         if len(short) and state.rows is None:
             raise ShortListsError(self.k, len(state.seen) - len(where), order.shape[1])
-        if len(short) or (state.mean is not None and self.needs_mean):
+        if len(short) or self.needs_mean:
             assert state.rows is not None
             unit, _ = prepare(state.rows[where], state.width, METRICS["cosine"])
-        if len(short) and len(where) > 1:
-            assert unit is not None
-            again, values = nearest_of_rows(unit, state.rank[where], short, self.k)
-            order[short, : again.shape[1]], order[short, again.shape[1] :] = again, -1
-            if cosines is not None:
-                cosines[short, : again.shape[1]] = values
-        mean = unit @ (copies @ unit / copies.sum()) if unit is not None else None
+        if len(short) and unit is not None:
+            order, cosines = self._completed(order, cosines, short, unit, state.rank[where])
+        mean = None if unit is None else np.asarray(unit @ (copies @ unit / copies.sum()))
         rows = None if state.rows is None else state.rows[where]
         rank, seen = state.rank[where], state.seen[where]
         if counts is not None:
@@ -130,6 +132,21 @@ class ListKernel(Kernel[Lists]):
             mean = None if mean is None else mean[again]
             rank, seen = rank[again], seen[again]
         return Lists(order, cosines, mean, seen, rank, rows, state.width)
+
+    def _completed(
+        self, order: Array, cosines: Array | None, short: Array, unit: Array, rank: Array
+    ) -> tuple[Array, Array | None]:
+        """Lists whose rows ``short`` are searched again among the unit rows (m, f)."""
+        found, values = nearest_of_rows(unit, rank, short, self.k)
+        size = max(order.shape[1], self.k)
+        longer = ((0, 0), (0, size - order.shape[1]))
+        order = np.pad(order, longer, constant_values=-1)
+        order[short] = -1
+        order[short, : found.shape[1]] = found
+        if cosines is not None:
+            cosines = np.pad(cosines, longer, constant_values=np.nan)
+            cosines[short, : values.shape[1]] = values
+        return order, cosines
 
     needs_mean = False
 
@@ -217,7 +234,7 @@ class CycleKnn(ListKernel):
     def compare(self, a: Array, b: Array) -> Array:
         """1[i ∈ ∪_{j ∈ N_b(i)} N_a(j)]; not symmetric."""
         back = (a[b] == np.arange(len(a))[:, None, None]).any((1, 2))
-        return back.astype(np.float64)
+        return np.asarray(back, np.float64)
 
     def chance_among(self, n: Any) -> Any:
         """1 - (1 - k / (n - 1))^k, where the ways back are independent."""
@@ -296,8 +313,8 @@ class Cknna(ListKernel):
         """S of two masked kernels."""
         if self.centered:
             return float((k * m).sum())
-        parts = ((k * m.T).sum(), k.sum(0) @ m.sum(1), k.sum(), m.sum())
-        return float(hsic(Sums(*map(float, parts), k.shape[0]), debiased=True))
+        product, margins = (k * m.T).sum(), k.sum(0) @ m.sum(1)
+        return float(hsic(Sums(product, margins, k.sum(), m.sum(), k.shape[0]), debiased=True))
 
     def own(self, state: Lists) -> float:
         """S(K, K), with the mask of the model alone."""
@@ -308,12 +325,18 @@ class Cknna(ListKernel):
         """S(K, L) (A, B)."""
         sides = [[self.masked(state) for state in side] for side in (a, b)]
         ones = [
-            [scipy.sparse.csr_array((np.ones_like(x.data), x.indices, x.indptr), x.shape) for x in s]
+            [
+                scipy.sparse.csr_array((np.ones_like(x.data), x.indices, x.indptr), x.shape)
+                for x in s
+            ]
             for s in sides
         ]
         return np.array(
             [
-                [self.similar(k * in_m, m * in_k) for m, in_m in zip(sides[1], ones[1], strict=True)]
+                [
+                    self.similar(k * in_m, m * in_k)
+                    for m, in_m in zip(sides[1], ones[1], strict=True)
+                ]
                 for k, in_k in zip(sides[0], ones[0], strict=True)
             ]
         )
@@ -326,9 +349,9 @@ class Cknna(ListKernel):
         self, a: Sequence[Lists], b: Sequence[Lists], orders: Array, given: Array | None
     ) -> Array:
         """Only edges that the graphs of both sides share are looked at."""
-        lists = (np.stack([self.lists(state) for state in side]) for side in (a, b))
-        values = (np.stack([self.values(state) for state in side]) for side in (a, b))
-        cross = edges.masked_null(orders, *lists, *values, self.centered)
+        lists_a, lists_b = (np.stack([self.lists(state) for state in side]) for side in (a, b))
+        on_a, on_b = (np.stack([self.values(state) for state in side]) for side in (a, b))
+        cross = edges.masked_null(orders, lists_a, lists_b, on_a, on_b, self.centered)
         own_a, own_b = (np.array([self.own(state) for state in side]) for side in (a, b))
         return normalized(cross, own_a[:, None], own_b)
 

@@ -138,7 +138,7 @@ class Found(NamedTuple):
     order: Array
     cosines: Array
     total: Array
-    count: int
+    size: int
 
 
 def nearest_in_block(
@@ -174,7 +174,7 @@ def best(parts: Sequence[Found], rank: Array, k: int) -> Found:
         np.take_along_axis(order, first, 1),
         np.take_along_axis(cosines, first, 1),
         np.sum([part.total for part in parts], axis=0),
-        sum(part.count for part in parts),
+        sum(part.size for part in parts),
     )
 
 
@@ -281,7 +281,9 @@ def shared_sets(own: Array, others: Array) -> Array:
     return np.concatenate([own[None], different])
 
 
-def answers(block: Array, asked: Asked, sets: Array, part: slice, rank: Array, k: int) -> list[Found]:
+def answers(
+    block: Array, asked: Asked, sets: Array, part: slice, rank: Array, k: int
+) -> list[Found]:
     """Neighbours in one block of the rows that ask, among each of the sets (P, n)."""
     return [
         nearest_in_block(
@@ -311,7 +313,7 @@ def with_mean(found: Sequence[Found], asked: Asked, sets: Array) -> list[Answere
     result = []
     for mask, of_set in zip(sets, found, strict=True):
         mine = mask[asked.at]
-        mean = asked.unit[mine] @ (of_set.total / max(of_set.count, 1))
+        mean = asked.unit[mine] @ (of_set.total / max(of_set.size, 1))
         result.append(Answered(asked.at[mine], of_set.order, of_set.cosines, mean))
     return result
 

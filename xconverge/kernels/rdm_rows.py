@@ -15,7 +15,7 @@ import numpy as np
 
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.entries import Entries, correlations
-from xconverge.kernels.kernel import Kernel
+from xconverge.kernels.kernel import EntryKernel
 from xconverge.kernels.permutations import gathered_products
 from xconverge.kernels.vectors import METRICS, Array, prepare, square_distances
 
@@ -36,7 +36,7 @@ class Points:
 
 
 @dataclass(frozen=True)
-class RdmRows(Kernel[Points]):
+class RdmRows(EntryKernel[Points]):
     """Correlation of row i of the two RDMs, i and what either model misses left out."""
 
     metric: str = "correlation"
@@ -164,7 +164,7 @@ class RdmRows(Kernel[Points]):
         """What these sums are over."""
         return Entries.of_metric(METRICS[self.metric])
 
-    def of_sums(self, sums: Array, common: Array, both: Array) -> Array:
+    def of_rows(self, sums: Array, common: Array, both: Array) -> Array:
         """Correlations (A, B, q) from sums over all columns (5, A, B, q).
 
         ``common`` (A, B) counts the stimuli that both models of a pair saw, ``both`` (A, B, q) says

@@ -24,7 +24,7 @@ from xconverge.kernels.correlation import (
     undefined,
 )
 from xconverge.kernels.entries import Entries, correlations
-from xconverge.kernels.kernel import Kernel, alike
+from xconverge.kernels.kernel import EntryKernel, alike
 from xconverge.kernels.permutations import gathered_products, run_of, summary, within
 from xconverge.kernels.rdm import Distance, check_symmetric, distances, square, triangle, upper
 from xconverge.kernels.vectors import METRICS, Array
@@ -70,7 +70,7 @@ class Geometry:
 
 
 @dataclass(frozen=True)
-class Rsa(Kernel[Geometry]):
+class Rsa(EntryKernel[Geometry]):
     """Similarity of RDMs by ``metric``, a row of METRICS or a function of two vectors."""
 
     metric: str | Distance = "correlation"
@@ -193,12 +193,16 @@ class Rsa(Kernel[Geometry]):
         assert isinstance(self.metric, str)
         return Entries.of_metric(METRICS[self.metric])
 
-    def of_sums(self, sums: Array, common: Array) -> Array:
+    def of_rows(self, sums: Array, common: Array, both: Array) -> Array:
+        """Sums (5, A, B) over these rows too."""
+        return np.asarray(sums.sum(-1))
+
+    def of_terms(self, terms: Array, common: Array) -> Array:
         """Similarity (A, B) from sums over all rows (5, A, B), and the common stimuli (A, B).
 
         Every distance is summed twice, which changes neither a correlation nor a cosine.
         """
-        result = correlations(common * (common - 1), sums, self.how.centered)
+        result = correlations(common * (common - 1), terms, self.how.centered)
         if np.isnan(result).any():
             undefined(
                 "an RDM has fewer than 3 pairs of stimuli, or distances that do not differ: NaN"

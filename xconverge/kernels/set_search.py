@@ -15,12 +15,11 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from xconverge.kernels.blocks import BLOCK_BYTES, split
+from xconverge.kernels.blocks import split
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.subsets import pick
 from xconverge.kernels.vectors import METRICS, Array, square_distances
 
-CACHE_BYTES = 2**29
-"""Most that the kept distances take."""
 LANDMARKS = 200
 """Stimuli, spread over all, to which a first set is chosen by its distances."""
 AHEAD = 16
@@ -151,7 +150,7 @@ class Profiles:
         self.source = source
         self.shape, self.dtype = source.shape, source.dtype
         models, n = self.shape
-        self._most_kept = CACHE_BYTES // (models * n * self.dtype.itemsize)
+        self._most_kept = BUDGETS.search_cache // (models * n * self.dtype.itemsize)
         self._kept: dict[int, Array] = {}
         some = source.to_all(spread_out(n, 32)).astype(np.float64)
         self._mean = some.mean((0, 2)).astype(self.dtype)[:, None]
@@ -256,7 +255,7 @@ class Moments:
 
     def _parts(self, whole: slice) -> list[slice]:
         """Candidates whose sums stay in the cache; threads would wait for each other here."""
-        return split(whole, BLOCK_BYTES // (self.dtype.itemsize * max(len(self.mixed), 1)))
+        return split(whole, BUDGETS.cache_block // (self.dtype.itemsize * max(len(self.mixed), 1)))
 
     def change(self, new: Array, old: Array | None = None) -> None:
         """Add the profile (M, N) of a new member, and take that of an old one away."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
-from xconverge.kernels.neighbors import nearest, overlap
+from xconverge.kernels.kernel import Model, mean_of, score
+from xconverge.kernels.knn import MutualKnn
 from xconverge.kernels.vectors import Array
 
 
@@ -110,21 +113,16 @@ def inside_scores(
     From features ``a`` (A, n, F) and ``b`` (B, n, G). NaN for a model that saw no more than k of
     them.
     """
+    kernel = MutualKnn(k)
+    sides = [
+        [kernel.unsearched(x, int(width), rank) for x, width in zip(*side, strict=True)]
+        for side in ((a, widths_a), (b, widths_b))
+    ]
     result = np.empty((len(members), len(a), len(b)))
-    for subset, scores in zip(members, result, strict=True):
-        here = np.flatnonzero(subset)
-        lists_a, lists_b = (
-            [_lists(x[here], int(width), rank[here], k) for x, width in zip(*side, strict=True)]
-            for side in ((a, widths_a), (b, widths_b))
-        )
-        for i, j in np.ndindex(scores.shape):
-            shares = overlap(lists_a[i], lists_b[j])
-            seen = ~np.isnan(shares)
-            scores[i, j] = shares[seen].mean() if seen.any() else np.nan
+    with warnings.catch_warnings():
+        # the caller says which subsets are too small
+        warnings.simplefilter("ignore", RuntimeWarning)
+        for subset, scores in zip(members, result, strict=True):
+            one, other = ([Model(state, None, subset) for state in side] for side in sides)
+            scores[...] = mean_of(score(kernel, one, other))
     return result
-
-
-def _lists(rows: Array, width: int, rank: Array, k: int) -> Array:
-    if (~np.isnan(rows[:, 0])).sum() <= k:
-        return np.full((len(rows), k), -1)
-    return nearest(rows, width, rank, k)[0]

@@ -14,7 +14,7 @@ from xconverge.engine.scores import scores
 from xconverge.labels.checks import is_graph
 from xconverge.labels.messages import choose, listing
 from xconverge.labels.variables import describe
-from xconverge.measures import cka, knn, linear_maps, rdm_alignment
+from xconverge.measures import cka, geometry, knn, linear_maps
 from xconverge.measures.layers import networks, on_halves
 from xconverge.measures.neighbors import neighbor_graph
 
@@ -22,7 +22,7 @@ MEASURES: dict[str, Measure] = {
     **knn.MEASURES,
     **cka.MEASURES,
     **linear_maps.MEASURES,
-    **rdm_alignment.MEASURES,
+    **geometry.MEASURES,
 }
 """Every measure of two models. A row makes the plan of a call; nothing else knows a name."""
 
@@ -134,14 +134,15 @@ def alignment(
         pair = _by_index(pair, metric, k, neighbors)
     if layers is not None:
         choose("layers", layers, ["half"])
-        pair = Pair(*(networks(side, what) for side, what in pair.sides), pair.seed)
+        pair = pair.mapped(networks)
     plan = plan_of(pair, metric, options, k=k, rdm_metric=rdm_metric)
     if layers is None:
         result = scores(plan, pair)
         counts = pair.n_stimuli()
         result = result.assign_coords(n_stimuli=counts)
         if (chance := plan.kernel.chance_among(counts)) is not None:
-            result = result.assign_coords(chance=describe(chance, "chance").reset_coords(drop=True))
+            told = describe(chance, "chance").reset_coords(drop=True)
+            result = result.assign_coords(chance=told)
     else:
 
         def per_pair(half: Pair) -> xr.DataArray:
@@ -173,11 +174,13 @@ def _by_index(pair: Pair, metric: str, k: int, neighbors: str) -> Pair:
             f"neighbors={neighbors!r} is for measures of neighbour lists ({listing(lists)}); "
             f"metric={metric!r} is none"
         )
-    graphs = (
-        side if is_graph(side) else neighbor_graph(side, k, neighbors=neighbors, rng=pair.seed)
-        for side, _ in pair.sides
-    )
-    return Pair(*graphs, pair.seed)
+
+    def indexed(side: xr.DataArray, _: str) -> xr.DataArray:
+        if is_graph(side):
+            return side
+        return neighbor_graph(side, k, neighbors=neighbors, rng=pair.seed)
+
+    return pair.mapped(indexed)
 
 
 def plan_of(pair: Pair, metric: str, options: dict[str, Any], **shared: Any) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import xarray as xr
 
@@ -21,7 +22,9 @@ def cka(pair: Pair, *, kernel: str = "linear", debiased: bool = True, sigma: flo
         warn_if_wider(pair, "metric='cka', debiased=False")
     if not sigma > 0:
         raise ValueError(f"sigma={sigma} must be above 0")
-    made: Kernel = LinearCka(debiased) if kernel == "linear" else RbfCka(debiased, float(sigma))
+    made: Kernel[Any] = LinearCka(debiased)
+    if kernel == "rbf":
+        made = RbfCka(debiased, float(sigma))
     return Plan(made, attrs={"kernel": kernel})
 
 

@@ -132,7 +132,9 @@ def dispersion(
     how: Spread = row.make(**_own(row, k=k, rdm_metric=rdm_metric))
     reps = check_representations(reps)
     if reps.sizes["model"] < 2:
-        raise SchemaError(f"dispersion needs at least 2 models, got {listing(reps.indexes['model'])}")
+        raise SchemaError(
+            f"dispersion needs at least 2 models, got {listing(reps.indexes['model'])}"
+        )
     if min_models < 2:
         raise ValueError(f"min_models={min_models}: dispersion needs at least 2 models")
     if sum([pairwise, by is not None, leave_out is not None]) > 1:
@@ -297,14 +299,16 @@ class Disagreement(NamedTuple):
 
     def pairs(self, reps: xr.DataArray) -> xr.DataArray:
         """Of all pairs; a model with itself has none."""
-        if self._in_blocks(reps):
+        if isinstance(self.kernel, EntryKernel) and self._in_blocks(reps):
             alike = by_entries(self.kernel, reps, reps)
         else:
             models = self._models(reps)
             bare = models.drop_vars([n for n, c in models.coords.items() if "model" in c.dims])
             one, other = (bare.rename(model=f"model_{w}") for w in "ab")
             alike = of_models(self.kernel, one, other, reps.sizes["stimulus"])
-        alike = alike.drop_vars([n for n, c in alike.coords.items() if c.ndim and n not in reps.dims])
+        alike = alike.drop_vars(
+            [n for n, c in alike.coords.items() if c.ndim and n not in reps.dims]
+        )
         pairs = (1 - alike).rename(model_a="model", model_b="model_2")
         return _labelled(pairs, reps).assign_coords(reps["stimulus"].coords)
 
@@ -321,6 +325,7 @@ class Disagreement(NamedTuple):
         return prepared_models(self.kernel, reps, rank)
 
     def _in_blocks(self, reps: xr.DataArray) -> bool:
+        """Whether RDMs are too large for one task that compares all of them."""
         return isinstance(self.kernel, EntryKernel) and (is_long(reps) or are_many(reps))
 
 
@@ -334,7 +339,11 @@ def _rows(rdm_metric: str) -> Disagreement:
 
 def _labelled(pairs: xr.DataArray, reps: xr.DataArray) -> xr.DataArray:
     """Pairs with the coordinates of their models on both dims."""
-    models = reps["model"].reset_coords("n_features", drop=True) if "n_features" in reps.coords else reps["model"]
+    models = (
+        reps["model"].reset_coords("n_features", drop=True)
+        if "n_features" in reps.coords
+        else reps["model"]
+    )
     pairs = pairs.transpose(..., "model", "model_2", "stimulus")
     return pairs.assign_coords({**models.coords, **on_side(models, "model", "_2").coords})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from xconverge.kernels import correlation
 from xconverge.kernels import rdm as distances
 from xconverge.kernels import rsa as kernels
 from xconverge.kernels.budgets import BUDGETS
+from xconverge.kernels.kernel import Model, modeled
 from xconverge.kernels.rdm import Distance
+from xconverge.kernels.rsa import Rsa
 from xconverge.kernels.vectors import METRICS, Array, working_dtype
 from xconverge.labels.checks import check_dims, check_labels, widths
 from xconverge.labels.joins import join_labels, on_side, square_rdm, take
@@ -195,6 +198,37 @@ def join_controls(
         b = _like(b, a)
         controls = [_like(control, a) for control in controls]
     return a, b, controls
+
+
+def rdm_models(
+    kernel: Rsa, a: xr.DataArray, b: xr.DataArray, controls: Sequence[xr.DataArray] = ()
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """RDMs that were made elsewhere as models (…, model_a) and (…, model_b), prepared once.
+
+    A side without models is one. Nuisances, which are the same for all, travel with each.
+    """
+    given = [xr.concat(list(controls), "_nuisance").reset_coords(drop=True)] if controls else []
+    sides = []
+    for side, what in ((a, "a"), (b, "b")):
+        if "model" not in side.dims:
+            side = side.drop_vars("model", errors="ignore").expand_dims("model")
+        found = apply(
+            partial(_one_rdm, kernel=kernel),
+            on_side(side, "model", f"_{what}"),
+            *given,
+            core=[
+                ["stimulus", "stimulus_2"],
+                *(["stimulus", "stimulus_2", "_nuisance"] for _ in given),
+            ],
+            dtypes=[object],
+            cure=TOO_MANY_PAIRS,
+        )
+        sides.append(found)
+    return sides[0], sides[1]
+
+
+def _one_rdm(rdm: Array, *given: Array, kernel: Rsa) -> Model:
+    return modeled(kernel, kernel.prepare_rdm(rdm, given[0] if given else None))
 
 
 def _compared(

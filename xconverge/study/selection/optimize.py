@@ -15,6 +15,7 @@ from xconverge.engine.pair import pairing_attrs, refuse_repeats
 from xconverge.engine.resampling import seed_of
 from xconverge.engine.resources import check_memory
 from xconverge.kernels import set_search as kernels
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.rdm import triangle
 from xconverge.kernels.vectors import METRICS, Array, working_dtype
 from xconverge.labels.checks import (
@@ -325,7 +326,7 @@ def _rows(reps: xr.DataArray, rdm_metric: str, n: int) -> tuple[list[Array], Arr
     """Prepared rows (N, F) of every model, read one by one, and which stimuli all of them saw."""
     dtype = np.dtype(working_dtype(reps.dtype))
     models, stimuli = reps.sizes["model"], reps.sizes["stimulus"]
-    kept = max(kernels.CACHE_BYTES, dtype.itemsize * models * stimuli * (n + kernels.AHEAD))
+    kept = max(BUDGETS.search_cache, dtype.itemsize * models * stimuli * (n + kernels.AHEAD))
     numbers = models * stimuli * (reps.sizes["feature"] + models)
     check_memory(
         dtype.itemsize * numbers + kept, 1, f"Rows of {models} models × {stimuli:,} stimuli", CURE
