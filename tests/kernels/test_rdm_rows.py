@@ -113,7 +113,7 @@ def test_sums_over_blocks_are_the_score(missing):
             for part in (slice(0, 3), slice(3, 4), slice(4, N))
         )
         both = all_of_them.both(seen[:, asking])
-        found = kernel.of_sums(sums, all_of_them.common(seen), both)
+        found = kernel.of_rows(sums, all_of_them.common(seen), both)
         np.testing.assert_allclose(found, expected[..., asking], rtol=1e-9, atol=1e-12)
 
 
