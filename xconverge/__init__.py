@@ -37,11 +37,16 @@ from xconverge.labels.stack import stack_models
 from xconverge.measures.alignment import alignment
 from xconverge.measures.dispersion import dispersion
 from xconverge.measures.neighbors import local_density, neighbor_graph
-from xconverge.measures.norms import stimulus_norm
-from xconverge.measures.preprocess import center, clamp, pca, unit_rows, zscore
+from xconverge.measures.preprocess import (
+    center,
+    clamp,
+    pca,
+    stimulus_norm,
+    unit_rows,
+    zscore,
+)
 from xconverge.measures.rdm import noise_ceiling, rdm, rsa
-from xconverge.measures.residuals import residual_component
-from xconverge.measures.shared_space import shared_space, transform
+from xconverge.measures.shared_space import residual_component, shared_space, transform
 from xconverge.study.analysis import analyze
 from xconverge.study.binned_rsa import binned_rsa, binned_rsa_contrast
 from xconverge.study.bins import dispersion_bins

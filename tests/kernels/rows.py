@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ def cut(n: int, seed: int) -> list[slice]:
     """Random blocks that cover n rows."""
     edges = np.random.default_rng(seed).choice(np.arange(1, n), 4, replace=False)
     stops = [0, *sorted(map(int, edges)), n]
-    return [slice(start, stop) for start, stop in zip(stops[:-1], stops[1:], strict=True)]
+    return [slice(*edge) for edge in pairwise(stops)]
 
 
 def merged_in_pairs(merge: Callable[[Sequence[Any]], Any], parts: list[Any]) -> Any:

@@ -274,6 +274,42 @@ def reduce_rows(
     )
 
 
+def reduce_models(
+    reps: xr.DataArray,
+    reduction: Reduction,
+    out: Sequence[Sequence[str]],
+    sizes: Mapping[str, int],
+    dtypes: Sequence[Any],
+    given: Sequence[xr.DataArray] = (),
+    what: str = "reps",
+) -> tuple[xr.DataArray, ...]:
+    """What a reduction makes of the rows of all models (model, stimulus, feature) together.
+
+    ``part`` takes blocks (M, b, F), widths (M) and what else is given: arrays in memory, of all
+    models; those with a dim ``stimulus`` are cut to the block.
+    """
+    sources = Sources(reps.transpose("model", "stimulus", "feature"), what)
+    graph = Graph(reps.data, reduction, given, "models")
+    blocks = []
+    for part in read_spans(reps):
+        keys = [graph.block(sources.rows(position), part) for position in sources.positions()]
+        call = partial(_together, reduction.part, sources.widths, _cut(given, part))
+        blocks.append(graph.call(call, keys))
+    whole = graph.call(reduction.finish, graph.merged(reduction.merge, blocks))
+    found = []
+    for place, (dims, dtype) in enumerate(zip(out, dtypes, strict=True)):
+        key = graph.call(partial(_output, place, len(out)), whole)
+        (array,) = graph.arrays([key], tuple(sizes[dim] for dim in dims), dtype)
+        found.append(xr.DataArray(array, dims=list(dims)))
+    return tuple(found)
+
+
+def _together(
+    function: Callable[..., Any], width: Array, given: Sequence[Array], blocks: list[Array]
+) -> Any:
+    return function(np.stack(blocks), width, *given)
+
+
 def _cut(given: Sequence[xr.DataArray], part: slice) -> list[Array]:
     return [
         array.isel(stimulus=part).values if "stimulus" in array.dims else array.values

@@ -1,4 +1,7 @@
-"""Pre-processing of representation sets: labels stay, lazy stays lazy, the input stays as it is."""
+"""Pre-processing of representation sets: labels stay, lazy stays lazy, the input stays as it is.
+
+And what it takes away: the norm of every stimulus, on which raw dispersion depends.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +11,23 @@ import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import apply
-from xconverge.engine.blockwise import by_rows, handles, is_long
+from xconverge.engine.blockwise import Reduction, by_rows, is_long, reduce_rows
+from xconverge.engine.pair import pairing_attrs
 from xconverge.kernels import preprocess as kernels
-from xconverge.kernels.vectors import working_dtype
+from xconverge.kernels.vectors import row_norms, working_dtype
 from xconverge.labels.checks import check_representations, widths
+from xconverge.labels.variables import describe
 
 OUT, FITTED, FITTED_FEATURE = "_out", "_fitted", "_fitted_feature"
 
 
-def _stepped(
-    step: kernels.Step,
-    reps: xr.DataArray,
-    n_fitted: int,
-    size: int,
-    **options: Any,
-) -> xr.DataArray:
+def _stepped(step: kernels.Step, reps: xr.DataArray, n_fitted: int, size: int) -> xr.DataArray:
     """Fit a step to every model and take it: rows (stimulus, feature) become (stimulus, ``OUT``).
 
-    ``n_fitted`` rows are fitted, ``size`` is that of ``OUT``. Long models are read block by block.
+    ``n_fitted`` rows are fitted, ``size`` is that of ``OUT``. Long models are read block by block,
+    once to fit and once to place.
     """
     real, dtype = widths(reps), working_dtype(reps.dtype)
-    named: dict[str, Any] = {"labels": ("model", "stimulus"), "what": "reps"}
     if not is_long(reps):
         result: xr.DataArray = apply(
             kernels.in_one,
@@ -38,22 +37,17 @@ def _stepped(
             out=[["stimulus", OUT]],
             sizes={OUT: size},
             dtypes=[dtype],
-            **named,
+            labels=("model", "stimulus"),
             step=step,
             dtype=dtype,
-            **options,
         )
         return result
-    fitted = apply(
-        step.fit,
-        handles(reps),
-        real,
-        core=[[], []],
+    (fitted,) = reduce_rows(
+        reps,
+        Reduction(step.part, step.merge, step.finish),
         out=[[FITTED, FITTED_FEATURE]],
         sizes={FITTED: n_fitted, FITTED_FEATURE: reps.sizes["feature"]},
-        **named,
-        named=reps,
-        **options,
+        dtypes=[np.float64],
     )
 
     def place(part: slice) -> xr.DataArray:
@@ -66,7 +60,7 @@ def _stepped(
             out=[["stimulus", OUT]],
             sizes={OUT: size},
             dtypes=[dtype],
-            **named,
+            labels=("model", "stimulus"),
             dtype=dtype,
         )
         return placed
@@ -115,7 +109,7 @@ def center(reps: xr.DataArray) -> xr.DataArray:
     """
     checked = check_representations(reps)
     size = checked.sizes["feature"]
-    result = _stepped(kernels.CENTER, checked, 1, size)
+    result = _stepped(kernels.centering(size), checked, 1, size)
     return _noted(result.rename({OUT: "feature"}), checked, "center")
 
 
@@ -150,7 +144,7 @@ def zscore(reps: xr.DataArray) -> xr.DataArray:
     """
     checked = check_representations(reps)
     size = checked.sizes["feature"]
-    result = _stepped(kernels.ZSCORE, checked, 2, size)
+    result = _stepped(kernels.standardizing(size), checked, 2, size)
     return _noted(result.rename({OUT: "feature"}), checked, "zscore")
 
 
@@ -326,10 +320,59 @@ def pca(reps: xr.DataArray, n_components: int) -> xr.DataArray:
     checked = check_representations(reps)
     kept = widths(checked).clip(max=min(n_components, max(checked.sizes["stimulus"] - 1, 1)))
     size = int(kept.max())
-    result = _stepped(kernels.PCA, checked, 1 + size, size, n_components=size)
+    step = kernels.reducing(checked.sizes["feature"], checked.sizes["stimulus"], size)
+    result = _stepped(step, checked, 1 + size, size)
     like = checked.drop_vars([name for name, c in checked.coords.items() if "feature" in c.dims])
     if "n_features" in like.coords:
         like = like.assign_coords(n_features=kept.reset_coords(drop=True))
     noted = _noted(result.rename({OUT: "feature"}), like, f"pca(n_components={n_components})")
     noted.attrs.pop("space", None)
     return noted
+
+
+def stimulus_norm(reps: xr.DataArray) -> xr.DataArray:
+    """Euclidean norm of every stimulus's vector, in each model.
+
+    Raw dispersion follows it; partial it out of ``modulation`` beside ``local_density``.
+
+    Parameters
+    ----------
+    reps : DataArray
+        (model, stimulus, feature), raw features of any width, or a shared space.
+
+    Returns
+    -------
+    DataArray
+        ``stimulus_norm`` (model, stimulus), at least 0, in the unit of the features; NaN where
+        missing. Lazy if ``reps`` is; a task holds a block of stimuli.
+
+    Raises
+    ------
+    SchemaError
+        Faulty rows, by name, when computed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xconverge import stack_models
+    >>> reps = stack_models({"a": np.array([[3.0, 4.0], [0.0, 0.0]])}, stimuli=["cat", "dog"])
+    >>> stimulus_norm(reps).values.tolist()
+    [[5.0, 0.0]]
+    """
+    reps = check_representations(reps)
+
+    def norms(part: slice) -> xr.DataArray:
+        found: xr.DataArray = apply(
+            row_norms,
+            reps.isel({"stimulus": part}),
+            widths(reps),
+            core=[["stimulus", "feature"], []],
+            out=[["stimulus"]],
+            labels=("model", "stimulus"),
+        )
+        return found
+
+    result = by_rows(reps, norms)
+    return describe(
+        result, "stimulus_norm", modality=reps.attrs.get("modality"), **pairing_attrs(reps)
+    )

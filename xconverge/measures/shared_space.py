@@ -1,4 +1,4 @@
-"""The shared space of many models: generalised Procrustes."""
+"""The shared space of many models, and what their residuals in it have in common."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ import xarray as xr
 from xconverge.engine.apply import apply
 from xconverge.engine.blockwise import by_rows
 from xconverge.engine.folds import fold_numbers
+from xconverge.engine.pair import pairing_attrs
+from xconverge.engine.resampling import Rng, seed_of
+from xconverge.kernels.components import first_component
 from xconverge.kernels.procrustes import placed
 from xconverge.kernels.vectors import Array
-from xconverge.labels.checks import check_representations, model_groups, widths
+from xconverge.labels.checks import check_only, check_representations, model_groups, widths
 from xconverge.labels.messages import SchemaError, choose, listing
-from xconverge.labels.variables import describe
-from xconverge.measures.fits import Fit, Options, fits
+from xconverge.labels.variables import describe, stated
+from xconverge.measures.procrustes import Fit, Options, fits
 
 COMPONENT = "component"
 FIT = "_fit"
@@ -35,7 +38,7 @@ def shared_space(
     n_restarts: int = 0,
     tolerance: float = 1e-8,
     max_iterations: int = 2000,
-    rng: np.random.Generator | int | None = 0,
+    rng: Rng = None,
 ) -> xr.Dataset:
     """Rotate all models into one space, so that their coordinates can be compared.
 
@@ -69,7 +72,7 @@ def shared_space(
     max_iterations : int
         A start that has not converged by then warns.
     rng : Generator, int or None
-        For folds and random starts.
+        For folds and random starts; ``attrs["seed"]`` says what was drawn from, if anything was.
 
     Returns
     -------
@@ -137,28 +140,34 @@ def shared_space(
     members = _members(reps, by)
     for group in members.values():
         _check_arguments(reps.isel({"model": group}), options)
-    modality = reps.attrs.get("modality")
-    rng = np.random.default_rng(rng)
-    number = None if folds is None else fold_numbers(reps, folds, groups, rng)
+    # a space of all stimuli from one start draws nothing
+    seed = None if folds is None and not n_restarts else seed_of(rng)[0]
+    stream = np.random.default_rng(seed)
+    number = None if folds is None else fold_numbers(reps, folds, groups, stream)
     spaces = [
-        _space(reps.isel({"model": group}), number, options, rng) for group in members.values()
+        _space(reps.isel({"model": group}), number, options, stream) for group in members.values()
     ]
     space = spaces[0] if by is None else _joined(spaces, list(members), by, reps)
+    told = {
+        "n_components": n_components,
+        "folds": folds,
+        "groups": groups,
+        "modality": reps.attrs.get("modality"),
+        "seed": seed,
+        **pairing_attrs(reps),
+    }
     for name in space.data_vars:
-        space[name] = describe(
-            space[name],
-            str(name),
-            n_components=n_components,
-            folds=folds,
-            modality=modality,
-            chance=space[name].attrs.get("chance"),
-        )
+        chance = space[name].attrs.get("chance")
+        space[name] = describe(space[name], str(name), **told, chance=chance)
     for name in ("aligned", "consensus"):
         space[name].attrs["space"] = "shared" if by is None else f"shared within {by}"
-    space.attrs = {
-        "method": "generalised Procrustes", "start": start, "n_restarts": n_restarts,
-        "tolerance": tolerance,
-    }  # fmt: skip
+    space.attrs = stated(
+        method="generalised Procrustes",
+        start=start,
+        n_restarts=n_restarts,
+        tolerance=tolerance,
+        **told,
+    )
     return space
 
 
@@ -222,8 +231,69 @@ def transform(reps: xr.DataArray, space: xr.Dataset) -> xr.DataArray:
         _placed(reps.isel(size), everything, maps),
         "aligned",
         modality=reps.attrs.get("modality"),
+        **pairing_attrs(reps),
     )
     return aligned.assign_attrs(space=space["aligned"].attrs["space"])
+
+
+def residual_component(residual: xr.DataArray) -> xr.DataArray:
+    """First principal component of the models' residuals: what they find odd together.
+
+    Parameters
+    ----------
+    residual : DataArray
+        (model, stimulus), ``shared_space(...)["residual"]``.
+
+    Returns
+    -------
+    DataArray
+        ``residual_component`` (stimulus), a criterion for ``select_stimuli``: scores of the
+        stimulus × model matrix with centred columns, in the unit of the residuals, high where the
+        residuals are. NaN where a model did not see the stimulus. ``attrs["explained"]`` is the
+        share of the variance that it holds.
+
+    Warns
+    -----
+    RuntimeWarning
+        Fewer than 3 stimuli that all models saw, or equal residuals: NaN.
+
+    Raises
+    ------
+    SchemaError
+        Other dims, fewer than two models, labels that are missing or not unique.
+
+    Notes
+    -----
+    The sign of a component is arbitrary; here it correlates positively with the dispersion
+    ``consensus``, the root of the summed squared residuals. Columns are not scaled: models that
+    lie far from the consensus weigh more. Computes a lazy input.
+
+    Hosseini, Cheung, Fedorenko & Williams (arXiv 2604.21836) rank stimuli by it.
+
+    Examples
+    --------
+    >>> from xconverge import shared_space
+    >>> from xconverge.testing import planted_study
+    >>> vision = planted_study(rng=0)["vision"]
+    >>> odd = residual_component(shared_space(vision)["residual"])
+    >>> odd.dims, bool(odd.attrs["explained"] > 0.5)
+    (('stimulus',), True)
+    """
+    residual = check_only(residual, "model", "stimulus", what="residual")
+    if residual.sizes["model"] < 2:
+        raise SchemaError(
+            f"residual must have at least 2 models, got {listing(residual.indexes['model'])}"
+        )
+    scores, explained = apply(
+        first_component,
+        residual.compute(),
+        core=[["model", "stimulus"]],
+        out=[["stimulus"], []],
+        dtypes=[np.float64, np.float64],
+    )
+    return describe(
+        scores, "residual_component", explained=float(explained), **pairing_attrs(residual)
+    )
 
 
 def _members(reps: xr.DataArray, by: str | None) -> dict[Any, Array]:

@@ -17,7 +17,7 @@ from xconverge.measures.alignment import alignment
 from xconverge.measures.dispersion import MEASURES, dispersion
 from xconverge.measures.layers import networks
 from xconverge.measures.neighbors import local_density
-from xconverge.measures.norms import stimulus_norm
+from xconverge.measures.preprocess import stimulus_norm
 from xconverge.measures.shared_space import shared_space
 from xconverge.study.modulation import Tail, modulation
 

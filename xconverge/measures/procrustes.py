@@ -1,4 +1,4 @@
-"""How a shared space is fitted: to models in memory, or to the cross-products of longer ones."""
+"""Generalised Procrustes: the fit of a shared space, to models or to their cross-products."""
 
 from __future__ import annotations
 
@@ -10,26 +10,16 @@ import numpy as np
 import xarray as xr
 from dask.base import compute
 
-from xconverge.engine.apply import apply, named_rows
-from xconverge.engine.blockwise import handles, spans
+from xconverge.engine.apply import named_rows
+from xconverge.engine.blockwise import Reduction, reduce_models, reduce_rows
 from xconverge.engine.resources import check_memory, workers
-from xconverge.kernels.procrustes import (
-    Frame,
-    Solution,
-    align,
-    random_start,
-    reduce,
-    rotation_onto,
-    spectral_start,
-    virtual_rows,
-)
-from xconverge.kernels.sums import cross_products, frames
+from xconverge.kernels import procrustes as kernels
+from xconverge.kernels.budgets import BUDGETS
+from xconverge.kernels.procrustes import Frame, Solution
+from xconverge.kernels.sums import added_products
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import widths
 from xconverge.labels.joins import natural_rank
-
-LOADED_BYTES = 2**30
-"""A lazy set of up to this size, in double precision, is loaded and fitted in memory."""
 
 
 class Options(NamedTuple):
@@ -94,7 +84,7 @@ def _are_long(reps: xr.DataArray, options: Options) -> bool:
     n_models, n = reps.sizes["model"], reps.sizes["stimulus"]
     return (
         reps.chunks is not None
-        and reps.size * 8 > LOADED_BYTES
+        and reps.size * 8 > BUDGETS.loaded_space
         and n > 2 * max(n_models * _dim(reps, n, options), reps.sizes["feature"])
     )
 
@@ -125,7 +115,7 @@ def _in_memory(
     for left_out in _held_out(number):
         train = number != left_out
         _, part, own = _fit_to(reps, train, options, rng)
-        found.append(part.turned(rotation_onto(own[train], consensus[train])))
+        found.append(part.turned(kernels.rotation_onto(own[train], consensus[train])))
     return seen[:, np.argsort(order)], found
 
 
@@ -136,7 +126,7 @@ def _fit_to(
     real = np.broadcast_to(widths(reps), reps.sizes["model"])
     models = [
         named_rows(
-            reduce,
+            kernels.reduce,
             values,
             int(width),
             train,
@@ -165,9 +155,9 @@ def _best(
 ) -> Solution:
     """The alignment with the lowest objective of all starts."""
     by_name = options.start != "spectral"
-    starts = [x[list(names).index(options.start)] if by_name else spectral_start(x)]
-    starts += [random_start(x, rng) for _ in range(options.n_restarts)]
-    solutions = [align(x, seen, start, *options[-2:]) for start in starts]
+    starts = [x[list(names).index(options.start)] if by_name else kernels.spectral_start(x)]
+    starts += [kernels.random_start(x, rng) for _ in range(options.n_restarts)]
+    solutions = [kernels.align(x, seen, start, *options[-2:]) for start in starts]
     return min(solutions, key=lambda solution: float(solution.objective[-1]))
 
 
@@ -176,91 +166,78 @@ def _from_products(
 ) -> tuple[Array, list[Fit]] | None:
     """One pass for the frames of all folds, one for the cross-products of each fit.
 
-    None where a model misses a stimulus: cross-products then do not suffice.
+    None where a model misses a stimulus: cross-products then do not suffice, for every pair of
+    models has other stimuli.
     """
-    n_models, dim = reps.sizes["model"], _dim(reps, len(number), options)
-    trains = [np.ones(len(number), bool), *(number != fold for fold in _held_out(number))]
-    rows, real = handles(reps), widths(reps).broadcast_like(reps["model"])
-    framing = apply(
-        frames,
-        rows,
-        real,
-        xr.DataArray(number, dims="stimulus"),
-        core=[[], [], ["stimulus"]],
-        out=[["stimulus"], ["_fit", "feature"], ["_fit", "feature", "_axis"], ["_fit"]],
-        sizes={
-            "_fit": len(trains),
-            "_axis": dim,
-            **{d: reps.sizes[d] for d in ("stimulus", "feature")},
-        },
-        dtypes=[bool, float, float, float],
-        labels=("model", "stimulus"),
-        named=reps,
-        what="model",
-        n_components=options.n_components,
-        dim=dim,
-    )
-    seen, *framed = (part.transpose("model", ...).values for part in compute(*framing))
-    if not seen.all():
+    n_models, n, dim = reps.sizes["model"], len(number), _dim(reps, len(number), options)
+    size, centers, bases, scales = _framed(reps, number, options, dim)
+    if (size < n).any():
         return None
+    trains = [np.ones(n, bool), *(number != fold for fold in _held_out(number))]
     found: list[Fit] = []
     goal = np.zeros((n_models, reps.sizes["feature"], dim))
     for position, train in enumerate(trains):
-        models = [Frame(*one) for one in zip(*(f[:, position] for f in framed), strict=True)]
-        gram, onto = _gathered(reps, rows, real, models, train, goal)
-        x = virtual_rows(gram, n_models)
+        frames = [field[:, position] for field in (centers, bases, scales)]
+        gram, onto = _gathered(reps, train, frames, goal)
+        x = kernels.virtual_rows(gram, n_models)
         solution = _best(x, np.ones(x.shape[:2], bool), reps.indexes["model"], options, rng)
+        models = [Frame(*one) for one in zip(*frames, strict=True)]
         fit = _fit(models, solution, float(np.trace(gram)))
         if found:
-            fit = fit.turned(rotation_onto(solution.rotation.reshape(-1, dim), onto))
+            # the products of the models with the consensus of all stimuli, which is linear in them
+            turn = kernels.rotation_onto(solution.rotation.reshape(-1, dim), onto)
+            fit = fit.turned(turn)
         else:
             goal = fit.rotation / fit.scale[:, None, None]
         found.append(fit)
-    return seen, found
+    return np.ones((n_models, n), bool), found
+
+
+def _framed(reps: xr.DataArray, number: Array, options: Options, dim: int) -> list[Array]:
+    """Stimuli seen (M), centers (M, K, F), bases (M, K, F, d), scales (M, K) of all K fits."""
+    n_folds, size = len(_held_out(number)), (reps.sizes["feature"], dim)
+    finish = partial(
+        kernels.frames, n_stimuli=len(number), n_folds=n_folds,
+        n_components=options.n_components, size=size,
+    )  # fmt: skip
+    framing = reduce_rows(
+        reps,
+        Reduction(kernels.folds_of, kernels.merged_blocks, finish),
+        out=[[], ["_fit", "feature"], ["_fit", "feature", "_axis"], ["_fit"]],
+        sizes={"_fit": 1 + n_folds, "_axis": dim, "feature": reps.sizes["feature"]},
+        dtypes=[np.int64, float, float, float],
+        given=[xr.DataArray(number, dims="stimulus")],
+        what="model",
+    )
+    return [part.transpose("model", ...).values for part in compute(*framing)]
 
 
 def _gathered(
-    reps: xr.DataArray,
-    rows: xr.DataArray,
-    real: xr.DataArray,
-    models: Sequence[Frame],
-    train: Array,
-    goal: Array,
+    reps: xr.DataArray, train: Array, frames: Sequence[Array], goal: Array
 ) -> tuple[Array, Array]:
-    """Cross-products over the stimuli ``train``, a task for each worker."""
-    center, basis, scale = (
-        xr.DataArray(np.stack(field), dims=("model", "feature", "_axis")[: np.ndim(field[0]) + 1])
-        for field in zip(*models, strict=True)
-    )
-    size = basis.sizes["model"] * basis.sizes["_axis"]
+    """Cross-products over the stimuli ``train`` of the models in their frames, and with a goal."""
+    center, basis, scale = frames
+    size = len(basis) * basis.shape[2]
     check_memory(
         32 * size**2,
         workers()[1],
         f"A shared space of {size:,} components of all models together",
         "fewer n_components or fewer models",
     )
-    step = -(-len(train) // workers()[0])
-    sums = [
-        apply(
-            partial(cross_products, asking=part),
-            rows,
-            real,
-            center,
-            basis,
-            scale,
+    gram, onto = reduce_models(
+        reps,
+        Reduction(kernels.joined, added_products, partial(kernels.cross_products, size=size)),
+        out=[["_all", "_all_2"], ["_all", "_goal"]],
+        sizes={"_all": size, "_all_2": size, "_goal": goal.shape[2]},
+        dtypes=[float, float],
+        given=[
             xr.DataArray(train, dims="stimulus"),
+            xr.DataArray(center, dims=("model", "feature")),
+            xr.DataArray(basis, dims=("model", "feature", "_axis")),
+            xr.DataArray(scale, dims="model"),
             xr.DataArray(goal, dims=("model", "feature", "_goal")),
-            core=[
-                ["model"], ["model"], ["model", "feature"], ["model", "feature", "_axis"],
-                ["model"], ["stimulus"], ["model", "feature", "_goal"],
-            ],
-            out=[["_all", "_all_2"], ["_all", "_goal"]],
-            sizes={"_all": size, "_all_2": size},
-            dtypes=[float, float],
-        )
-        for part in spans(reps.variable.chunksizes["stimulus"], step)
-    ]  # fmt: skip
-    (gram, onto), *others = compute(*sums)
-    for more_gram, more_onto in others:
-        gram, onto = gram + more_gram, onto + more_onto
+        ],
+        what="model",
+    )
+    gram, onto = compute(gram, onto)
     return gram.values, onto.values

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import xconverge as xc
 from tests.helpers import chunked, make_reps, no_compute, read_only
-from xconverge.engine import blockwise as _stream
+from xconverge.kernels.budgets import BUDGETS
 
 WIDTHS = [5, 3, 6]
 CALLS = {
@@ -120,10 +120,9 @@ def test_layer_may_be_a_coordinate_and_coordinates_keep_their_attrs(name, layer)
     xr.testing.assert_identical(result.coords.to_dataset(), array.coords.to_dataset())
 
 
-@pytest.mark.parametrize("options", [{}, {"feature": "component"}])
-def test_components_of_a_shared_space_are_features_afterwards(options):
+def test_components_of_a_shared_space_are_features_afterwards():
     space = xc.shared_space(make_reps(3, 12, 5))["aligned"]
-    result = xc.pca(space, 2, **options)
+    result = xc.pca(space, 2)
     assert result.dims == ("model", "stimulus", "feature")
     with pytest.warns(xc.UnalignedSpaceWarning):
         xc.dispersion(result, "cosine")
@@ -180,8 +179,8 @@ def test_long_models_are_read_block_by_block(name, dtype, data):
     array = make_reps(2, 30, [6, 4], missing=0.1, shared=False, offset=3.0, dtype=dtype)
     expected = CALLS[name](array)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_stream, "WHOLE_BYTES", 0)
-        patch.setattr(_stream, "BLOCK_BYTES", 8 * 6 * 8)
+        patch.setattr(BUDGETS, "whole_model", 0)
+        patch.setattr(BUDGETS, "read_block", 8 * 6 * 8)
         with no_compute():
             lazy = CALLS[name](data.draw(chunked(array)))
     tolerance = 1e-12 if dtype == np.float64 else 2e-6
@@ -192,14 +191,14 @@ def test_long_models_are_read_block_by_block(name, dtype, data):
 
 @pytest.mark.parametrize("scale", [1e-200, 1e200])
 def test_long_models_of_any_scale(scale, monkeypatch):
-    monkeypatch.setattr(_stream, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(BUDGETS, "whole_model", 0)
     array = make_reps(2, 30, 4).chunk(stimulus=7)
     np.testing.assert_allclose(xc.zscore(array * scale), xc.zscore(array), rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", CALLS)
 def test_faults_far_into_long_models_are_named(name, monkeypatch):
-    monkeypatch.setattr(_stream, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(BUDGETS, "whole_model", 0)
     array = make_reps(2, 30, 4)
     array[1, 25, 0] = np.nan
     label = str(array["stimulus"].values[25])

@@ -8,6 +8,7 @@ from scipy.linalg import orthogonal_procrustes
 import xconverge as xc
 from tests.helpers import make_reps, no_compute, shuffled
 from xconverge.engine.folds import fold_numbers
+from xconverge.testing import planted_study
 
 
 def rotation(rng, width):
@@ -177,7 +178,7 @@ def test_inputs_are_untouched_by_the_mean_of_four_rotated_copies():
     x = x / np.linalg.norm(x)
     back, _ = orthogonal_procrustes(space["consensus"].values, x)
     np.testing.assert_allclose(space["consensus"].values @ back, x, atol=1e-10)
-    assert float(xc.shared_space(reps, folds=5)["unexplained_heldout"]) < 1e-20
+    assert float(xc.shared_space(reps, folds=5, rng=0)["unexplained_heldout"]) < 1e-20
     xr.testing.assert_identical(reps, before)
 
 
@@ -192,7 +193,7 @@ def independent(n, width, models=4):
 @pytest.mark.filterwarnings("ignore:.*rotations over-fit")
 @pytest.mark.parametrize(("width", "in_sample"), [(15, 0.62), (60, 0.48), (240, 0.2), (720, 0.06)])
 def test_independent_models_are_unexplained_on_held_out_stimuli(width, in_sample):
-    space = xc.shared_space(independent(240, width), folds=4, tolerance=1e-3)
+    space = xc.shared_space(independent(240, width), folds=4, tolerance=1e-3, rng=0)
     assert float(space["unexplained_heldout"]) == pytest.approx(0.75, abs=0.01)
     assert float(space["unexplained"]) == pytest.approx(in_sample, abs=0.03)
     for name in ("unexplained", "unexplained_heldout"):
@@ -204,7 +205,7 @@ def test_a_fold_does_not_know_its_stimuli(n_components):
     reps = make_reps(3, 40, [6, 4, 5], noise=0.5)
     options = {"n_components": n_components, "folds": 4, "rng": 1}
     space = xc.shared_space(reps, **options)
-    fold = fold_numbers(reps, 4, "stimulus", rng=np.random.default_rng(1)).values
+    fold = fold_numbers(reps, 4, rng=np.random.default_rng(1)).values
     changed = reps.copy(deep=True)
     changed[:, fold == 2] = np.random.default_rng(5).standard_normal((3, int((fold == 2).sum()), 1))
     changed = changed.where(reps.notnull())
@@ -221,7 +222,7 @@ def test_a_fold_does_not_know_its_stimuli(n_components):
 
 def test_folds_lie_in_the_frame_of_all_stimuli():
     reps = make_reps(4, 80, 6, noise=0.1)
-    plain, crossed = xc.shared_space(reps), xc.shared_space(reps, folds=5)
+    plain, crossed = xc.shared_space(reps), xc.shared_space(reps, folds=5, rng=0)
     gap = np.linalg.norm(plain["consensus"] - crossed["consensus"])
     assert gap < 0.1 * np.linalg.norm(plain["consensus"])
     assert float(crossed["unexplained_heldout"]) > float(plain["unexplained"])
@@ -231,8 +232,8 @@ def test_folds_lie_in_the_frame_of_all_stimuli():
 def test_folds_follow_labels_and_groups():
     reps = make_reps(3, 30, [6, 4, 5], noise=1.0, missing=[(0, 3)])
     for options in ({}, {"groups": "category"}):
-        space = xc.shared_space(reps, folds=3, **options)
-        again = xc.shared_space(shuffled(reps), folds=3, **options)
+        space = xc.shared_space(reps, folds=3, rng=0, **options)
+        again = xc.shared_space(shuffled(reps), folds=3, rng=0, **options)
         again = again.sel(stimulus=reps["stimulus"].values)
         xr.testing.assert_allclose(again["aligned"], space["aligned"], atol=1e-12)
         assert int(space["aligned"].isnull().any("component").sum()) == 1
@@ -279,18 +280,18 @@ def test_fewer_stimuli_than_features_lose_nothing():
 
 def test_one_space_for_each_family():
     reps = make_reps(5, 40, [6, 5, 4, 6, 3], noise=1.0)
-    space = xc.shared_space(reps, by="family", folds=4)
+    space = xc.shared_space(reps, by="family", folds=4, rng=0)
     assert list(space["family_group"].values) == ["family0", "family1"]
     assert list(space["model"].values) == list(reps["model"].values)
     spread = xc.dispersion(space["aligned"], "consensus", by="family")
     for family in ("family0", "family1"):
         members = reps["family"].values == family
-        alone = xc.shared_space(reps.isel(model=members), folds=4)
+        alone = xc.shared_space(reps.isel(model=members), folds=4, rng=0)
         mine = space["unexplained"].sel(family_group=family)
         assert float(mine) == pytest.approx(float(alone["unexplained"]), rel=1e-12)
     assert spread.dims == ("family", "stimulus")
     first = reps.isel(model=reps["family"].values == "family0")
-    alone = xc.dispersion(xc.shared_space(first, folds=4)["aligned"], "consensus")
+    alone = xc.dispersion(xc.shared_space(first, folds=4, rng=0)["aligned"], "consensus")
     np.testing.assert_allclose(spread.sel(family="family0"), alone, rtol=1e-9)
     with pytest.warns(xc.UnalignedSpaceWarning):
         xc.dispersion(space["aligned"], "consensus")
@@ -302,3 +303,67 @@ def test_families_that_cannot_be_aligned_are_named():
         xc.shared_space(reps, by="genus")
     with pytest.raises(xc.SchemaError, match="at least 2 models, got 'net1'"):
         xc.shared_space(reps, by="family")
+
+
+@pytest.mark.parametrize("options", [{"folds": 3}, {"n_restarts": 2}, {"folds": 3, "by": "family"}])
+def test_a_random_space_says_the_seed_that_makes_it_again(options):
+    reps = make_reps(4, 24, 5, noise=2.0)
+    space = xc.shared_space(reps, **options)
+    seeds = {space.attrs["seed"], *(space[name].attrs["seed"] for name in space)}
+    assert len(seeds) == 1
+    xr.testing.assert_identical(xc.shared_space(reps, rng=seeds.pop(), **options), space)
+    other = xc.shared_space(reps, rng=np.random.default_rng(3), **options)
+    again = xc.shared_space(reps, rng=np.random.default_rng(3), **options)
+    xr.testing.assert_identical(again, other)
+    assert "seed" not in xc.shared_space(reps).attrs
+
+
+def test_results_say_how_their_input_was_paired():
+    reps = make_reps(3, 20, 5).assign_attrs(pair_on="image_id", n_dropped=2)
+    space = xc.shared_space(reps)
+    placed = xc.transform(reps, space)
+    odd = xc.residual_component(space["residual"])
+    for result in (space, *space.values(), placed, odd, xc.stimulus_norm(reps), xc.center(reps)):
+        assert result.attrs["pair_on"] == "image_id"
+        assert result.attrs["n_dropped"] == 2
+
+
+# --- what the residuals of the models have in common
+
+
+def test_the_component_is_that_of_a_plain_decomposition():
+    study = planted_study(n_models=5, rng=0)
+    space = xc.shared_space(study["vision"])
+    odd = xc.residual_component(space["residual"])
+    x = space["residual"].values.T
+    values, axes = np.linalg.eigh(np.cov(x.T))
+    scores = (x - x.mean(0)) @ axes[:, -1]
+    total = np.sqrt((x**2).sum(1))
+    scores *= np.sign(np.corrcoef(scores, total)[0, 1])
+    np.testing.assert_allclose(odd, scores, atol=1e-12)
+    assert odd.attrs["explained"] == pytest.approx(values[-1] / values.sum())
+    assert np.corrcoef(odd, xc.dispersion(space["aligned"], "consensus"))[0, 1] > 0.9
+    again = xc.residual_component(shuffled(space["residual"]).chunk(stimulus=7))
+    xr.testing.assert_allclose(again.sel(stimulus=odd["stimulus"]), odd)
+    both = {"component": odd, "consensus": xc.dispersion(space["aligned"], "consensus")}
+    chosen = xc.select_stimuli(both, 20, "high")
+    assert float(chosen["overlap"][0, 1]) > 0.5
+
+
+def test_a_component_of_too_little():
+    residual = xr.DataArray(
+        np.abs(np.random.default_rng(0).standard_normal((3, 6))),
+        dims=("model", "stimulus"),
+        coords={"model": list("abc"), "stimulus": [f"s{i}" for i in range(6)]},
+    )
+    hole = residual.copy()
+    hole[1, 2] = np.nan
+    found = xc.residual_component(hole)
+    assert found.isnull().values.tolist() == [False, False, True, False, False, False]
+    for few in (hole[:, 1:4], residual * 0 + 1):
+        with pytest.warns(RuntimeWarning, match="at least 3 stimuli"):
+            assert xc.residual_component(few).isnull().all()
+    with pytest.raises(xc.SchemaError, match="at least 2 models"):
+        xc.residual_component(residual[:1])
+    with pytest.raises(xc.SchemaError, match="'layer'"):
+        xc.residual_component(residual.expand_dims(layer=2))

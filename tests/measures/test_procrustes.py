@@ -8,17 +8,17 @@ from hypothesis import strategies as st
 
 import xconverge as xc
 from tests.helpers import Counting, chunked, make_reps, no_compute
-from xconverge.engine import blockwise as _stream
-from xconverge.kernels.procrustes import virtual_rows
-from xconverge.kernels.sums import merged, scatter
-from xconverge.measures import fits
+from xconverge.kernels.budgets import BUDGETS
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _everything_is_long():
+@pytest.fixture(autouse=True, scope="module", params=["many", "long"])
+def _everything_is_long(request):
+    """Sets too large to be loaded, of models that a task holds, or of longer ones."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fits, "LOADED_BYTES", 0)
-        patch.setattr(_stream, "BLOCK_BYTES", 8 * 6 * 8)
+        patch.setattr(BUDGETS, "loaded_space", 0)
+        patch.setattr(BUDGETS, "read_block", 8 * 6 * 8)
+        if request.param == "long":
+            patch.setattr(BUDGETS, "whole_model", 0)
         yield
 
 
@@ -50,8 +50,8 @@ def assert_same_space(found, expected):
 )  # fmt: skip
 def test_cross_products_give_the_space_of_the_models_in_memory(options, dtype):
     reps = make_reps(4, 120, [6, 4, 5, 6], noise=0.7, offset=3.0, dtype=dtype)
-    expected = xc.shared_space(reps, tolerance=1e-7, **options)
-    found = xc.shared_space(reps.chunk(model=1, stimulus=17), tolerance=1e-7, **options)
+    expected = xc.shared_space(reps, tolerance=1e-7, rng=0, **options)
+    found = xc.shared_space(reps.chunk(model=1, stimulus=17), tolerance=1e-7, rng=0, **options)
     assert all(found[name].chunks for name in ("aligned", "consensus", "residual"))
     assert_same_space(found, expected)
 
@@ -60,8 +60,9 @@ def test_cross_products_give_the_space_of_the_models_in_memory(options, dtype):
 @given(data=st.data())
 def test_chunks_change_no_space(data):
     reps = make_reps(3, 60, [6, 4, 5], noise=0.7)
-    expected = xc.shared_space(reps, n_components=4, folds=2)
-    assert_same_space(xc.shared_space(data.draw(chunked(reps)), n_components=4, folds=2), expected)
+    options = {"n_components": 4, "folds": 2, "rng": 0}
+    expected = xc.shared_space(reps, **options)
+    assert_same_space(xc.shared_space(data.draw(chunked(reps)), **options), expected)
 
 
 @pytest.mark.parametrize(("folds", "reads"), [(None, 2), (3, 5)])
@@ -109,27 +110,3 @@ def test_faults_are_named():
     same = xr.where(reps["model"] == "net1", 1.0, reps, keep_attrs=True).transpose(*reps.dims)
     with pytest.raises(xc.SchemaError, match="'net1'.*same vector"):
         xc.shared_space(same.chunk(stimulus=11))
-
-
-def test_virtual_rows_have_the_cross_products_of_the_rows():
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((3, 50, 4))
-    x[2] = x[0] @ np.linalg.qr(rng.standard_normal((4, 4)))[0]
-    joined = x.swapaxes(0, 1).reshape(50, 12)
-    rows = virtual_rows(joined.T @ joined, 3)
-    assert rows.shape == (3, 8, 4)
-    for one, mine in zip(x, rows, strict=True):
-        for other, its in zip(x, rows, strict=True):
-            np.testing.assert_allclose(mine.T @ its, one.T @ other, atol=1e-10)
-
-
-@given(sizes=st.lists(st.integers(0, 5), min_size=2, max_size=6))
-def test_scatters_merge(sizes):
-    x = 1e6 + np.random.default_rng(0).standard_normal((sum(sizes), 3))
-    total = scatter(x[:0])
-    for part in np.split(x, np.cumsum(sizes)[:-1]):
-        total = merged(total, scatter(part))
-    expected = scatter(x)
-    assert total.size == expected.size
-    np.testing.assert_allclose(total.mean, expected.mean, rtol=1e-12)
-    np.testing.assert_allclose(total.gram, expected.gram, atol=1e-8)
