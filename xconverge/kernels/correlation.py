@@ -130,7 +130,7 @@ def similarities(u: Sequence[Array], v: Sequence[Array], what: str, method: Meth
 def inner_products(u: Sequence[Array], v: Sequence[Array]) -> Array:
     """Σ u v (A, B) of vectors (N) of either side, a block of both at a time."""
     result = np.zeros((len(u), len(v)))
-    step = max(1, BUDGETS.product_block // (8 * (len(u) + len(v))))
+    step = max(1, BUDGETS.cache_block // (8 * (len(u) + len(v))))
     for start in range(0, len(u[0]), step):
         one, other = (np.stack([x[start : start + step] for x in side]) for side in (u, v))
         result += one @ other.T
