@@ -109,6 +109,10 @@ class Svcca(RowKernel[Scores]):
 
     # --- rows that are read block by block
 
+    def has_row_sums(self, n: int, width: int, folds: int) -> bool:
+        """Products of features for every fold must be smaller than the rows."""
+        return n > folds * width
+
     def measure(self, block: Array, width: int, given: Array | None) -> dict[int, Spread]:
         """The spread of each fold."""
         assert given is not None
