@@ -137,6 +137,8 @@ def apply(
         What to do where a task does not fit into memory.
     """
     inputs: list[Any] = [one_chunk(array, dims) for array, dims in zip(arrays, core, strict=True)]
+    if any(array.chunks is not None for array in inputs):
+        inputs = [_lazy_objects(array) for array in inputs]
     core = [list(dims) for dims in core]
     if labels is not None:
         kernel = partial(named_rows, kernel, what=what)
@@ -168,6 +170,13 @@ def apply(
             keep_attrs=False,
             join="exact",
         )
+
+
+def _lazy_objects(array: xr.DataArray) -> xr.DataArray:
+    """Objects in memory as one chunk: dask cannot tell their size, to choose chunks itself."""
+    if array.chunks is not None or not array.dtype.hasobject:
+        return array
+    return array.copy(data=da.from_array(array.values, chunks=array.shape))
 
 
 def _new(

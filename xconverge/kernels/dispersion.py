@@ -224,13 +224,17 @@ def pair_distances(x: Array, metric: Metric) -> Array:
     return result
 
 
-def mean_over_pairs(distances: Array) -> tuple[Array, Array]:
-    """Mean (n) over the pairs (M, M, n) of models that have a distance, and models seen (n)."""
+def mean_over_pairs(distances: Array) -> Array:
+    """Mean (n) over the pairs (M, M, n) of models that have a distance; NaN for none."""
     upper = distances[np.triu_indices(len(distances), 1)]
     there = ~np.isnan(upper)
     total, pairs = np.where(there, upper, 0.0).sum(0), there.sum(0)
-    mean = np.divide(total, pairs, out=np.full(total.shape, np.nan), where=pairs > 0)
-    return mean, (~np.isnan(np.einsum("iin->in", distances))).sum(0)
+    return np.asarray(np.divide(total, pairs, out=np.full(total.shape, np.nan), where=pairs > 0))
+
+
+def mean_and_seen(distances: Array) -> tuple[Array, Array]:
+    """The same, and how many models (n) were seen: those that have a distance from themselves."""
+    return mean_over_pairs(distances), (~np.isnan(np.einsum("iin->in", distances))).sum(0)
 
 
 def mean_disagreement(models: Sequence[Model], kernel: Kernel[Any]) -> tuple[Array, Array]:
@@ -239,8 +243,7 @@ def mean_disagreement(models: Sequence[Model], kernel: Kernel[Any]) -> tuple[Arr
     if seen.all() and len(seen[0]) >= kernel.min_stimuli:
         states = [model.state for model in models]
         return 1 - kernel.mean_over_models(states), seen.sum(0)
-    mean, _ = mean_over_pairs(1 - score(kernel, models, models))
-    return mean, seen.sum(0)
+    return mean_over_pairs(1 - score(kernel, models, models)), seen.sum(0)
 
 
 def without(distances: Array, group: Array) -> tuple[Array, Array]:

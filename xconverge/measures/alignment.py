@@ -139,7 +139,8 @@ def alignment(
     if layers is None:
         result = scores(plan, pair)
         counts = pair.n_stimuli()
-        result = result.assign_coords(n_stimuli=counts)
+        if not plan.kernel.per_stimulus:
+            result = result.assign_coords(n_stimuli=counts)
         if (chance := plan.kernel.chance_among(counts)) is not None:
             told = describe(chance, "chance").reset_coords(drop=True)
             result = result.assign_coords(chance=told)

@@ -281,9 +281,8 @@ class Disagreement(NamedTuple):
         if self._in_blocks(reps):
             pairs = self.pairs(reps)
             core: list[list[str]] = [["model", "model_2", "stimulus"]]
-            over = partial(kernels.mean_over_pairs)
             value, count = apply(
-                over, pairs, core=core, out=[["stimulus"]] * 2, dtypes=[np.float64, np.int64]
+                kernels.mean_and_seen, pairs, core=core, out=[["stimulus"]] * 2, dtypes=[np.float64, np.int64]
             )
         else:
             value, count = apply(
