@@ -138,6 +138,8 @@ class _Fitted:
 
     def own(self, graph: Graph, kernel: RowKernel[Any], parts: Sequence[slice]) -> list[Key]:
         """The own term of every model, from a pass over its rows."""
+        if not kernel.has_own:
+            return [None] * len(self.keys)
         keys = []
         for rows, width, fitted in zip(self.rows, self.widths, self.keys, strict=True):
             found = [
@@ -254,8 +256,8 @@ def _cross(
     smaller_x, smaller_y = (seen_x & ~seen_y).any(), (seen_y & ~seen_x).any()
     return [
         kernel.cross(rows_x, rows_y, inside),
-        kernel.cross(rows_x, rows_x, inside) if smaller_x else None,
-        kernel.cross(rows_y, rows_y, inside) if smaller_y else None,
+        kernel.cross(rows_x, rows_x, inside) if smaller_x and kernel.has_own else None,
+        kernel.cross(rows_y, rows_y, inside) if smaller_y and kernel.has_own else None,
     ]
 
 

@@ -145,7 +145,7 @@ class Svcca(RowKernel[Scores]):
             return np.zeros((len(block), 0, self.n_components))
         flat = fit.maps.swapaxes(0, 1).reshape(width, -1)
         scores = (block[:, :width] - fit.mean) @ flat
-        return np.asarray(scores.reshape(len(block), count, -1))
+        return np.asarray(scores.reshape(len(block), count, self.n_components))
 
     def cross(self, x: Array, y: Array, given: Array | None) -> list[Fold]:
         """Sums of each fold over joint scores, of x (b, K, c) and y (b, K, c)."""
