@@ -420,14 +420,12 @@ class _Tiles(NamedTuple):
 
     def scored(self, i: list[int], j: list[int], size: int, n: int) -> da.Array:
         """Scores of the models i of a with the models j of b."""
-        return da.concatenate(
-            [
-                da.concatenate(
-                    [self._tile(i[x], j[y], n) for y in split(slice(0, len(j)), size)], 1
-                )
-                for x in split(slice(0, len(i)), size)
-            ]
-        )
+        rows = [
+            da.concatenate([self._tile(i[x], j[y], n) for y in split(slice(0, len(j)), size)], 1)
+            for x in split(slice(0, len(i)), size)
+        ]
+        whole: da.Array = da.concatenate(rows)
+        return whole
 
     def _tile(self, i: list[int], j: list[int], n: int) -> da.Array:
         graph, kernel = self.graph, self.kernel
@@ -452,7 +450,8 @@ class _Tiles(NamedTuple):
                 graph.arrays([key], (*shape, part.stop - part.start), np.float64)[0]
                 for key, part in zip(parts, self.queries, strict=True)
             ]
-            return da.concatenate(blocks, 2)
+            joined: da.Array = da.concatenate(blocks, 2)
+            return joined
         whole = graph.call(partial(_of_terms, kernel, sides), graph.merged(_added, parts), masks)
         return graph.arrays([whole], shape, np.float64)[0]
 
