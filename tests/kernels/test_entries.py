@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
-from xconverge.kernels._rbf_blocks import rbf_cka, rbf_entries, rbf_totals
 
 from tests.kernels.laws import scores_of, some_models, states_of
 from xconverge.kernels import entries
