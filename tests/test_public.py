@@ -231,6 +231,7 @@ def test_links_between_pages_lead_somewhere():
         ("model-selection.md", 2),
         ("interop.md", 3),
         ("extraction.md", 1),
+        ("architecture.md", 1),
     ],
 )
 def test_the_snippets_of_a_page_run(name, count):
