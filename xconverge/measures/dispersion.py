@@ -60,7 +60,8 @@ def dispersion(
         of scipy's distance over unordered pairs of models; ``consensus``, the root of the summed
         squared distances to the mean over models. Basis-free, for raw features of any width:
         ``neighborhood``, 1 - mean overlap of the k nearest neighbours over pairs of models;
-        ``rdm``, 1 - mean correlation of the stimulus's row in two models' RDMs.
+        ``rdm``, 1 - mean correlation of the stimulus's row in two models' RDMs; each pair among
+        the stimuli that both saw, so that a copy with rows missing has dispersion 0.
     pairwise : bool
         Give the distance of every pair of models instead of their mean.
     normalize : bool
@@ -110,7 +111,7 @@ def dispersion(
     in memory at a time. ``euclidean`` and ``pairwise`` need all models of a block of stimuli.
     ``neighborhood`` and ``rdm`` read long models block by block (``docs/scaling.md``), and then
     need all lists (model × stimulus × k), or correlations of all pairs; short models are held
-    whole, for ``rdm`` all of them. A neighbour graph may stand for ``reps`` in ``neighborhood``.
+    whole, all of them. A neighbour graph may stand for ``reps`` in ``neighborhood``.
 
     ``consensus`` is the measure of Hosseini, Cheung, Fedorenko & Williams (arXiv 2604.21836).
 
