@@ -349,6 +349,9 @@ def score(
             [model.state for model in a], [model.state for model in b], seen_a, seen_b
         )
         if found is not None:
+            sizes = seen_a.astype(np.int64) @ seen_b.T.astype(np.int64)
+            if (sizes < kernel.min_stimuli).any():
+                warn_few(set(sizes[sizes < kernel.min_stimuli].tolist()), kernel.min_stimuli)
             return found
     shape = (len(a), len(b), len(a[0].seen)) if each else (len(a), len(b))
     result = np.full(shape, np.nan)

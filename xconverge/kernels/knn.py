@@ -24,6 +24,7 @@ from xconverge.kernels.neighbors import (
     from_graph,
     nearest,
     nearest_of_rows,
+    warn_none,
     whole_lists,
 )
 from xconverge.kernels.vectors import METRICS, Array, prepare, present
@@ -83,6 +84,7 @@ class ListKernel(Kernel[Lists]):
             # of a list this long, k are left with few exceptions when another model misses as many
             depth = max(depth, int(np.ceil((self.k + 3 * self.k**0.5) * len(seen) / size)))
         if not size:
+            warn_none(self.k)
             none = np.full((len(seen), depth), -1)
             return Lists(none, none + np.nan, none[:, 0] + np.nan, seen, rank, rows, width)
         if size <= self.k and not self.depth:
@@ -162,7 +164,9 @@ class ListKernel(Kernel[Lists]):
     ) -> Lists:
         """Lists of a model that was read block by block, among each of the sets (P, n)."""
         size = int(sets[0].sum())
-        if size <= self.k:
+        if not size:
+            warn_none(self.k)
+        elif size <= self.k:
             raise TooFewError(f"k={self.k} needs at least {self.k + 1} stimuli, it saw {size}")
         found = whole_lists(parts, sets, max(self.depth, self.k))
         known = {mask.tobytes(): lists for mask, lists in zip(sets, found, strict=True)}
