@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from xconverge.kernels.vectors import METRICS
-from xconverge.torch.rows import directed
+from xconverge.torch.vectors import directed
 
 MAX_STEPS = 200
 
