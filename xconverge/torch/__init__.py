@@ -2,8 +2,8 @@
 
 try:
     from xconverge.torch.alignment import alignment
-    from xconverge.torch.regularizer import DispersionRegularizer
     from xconverge.torch.dispersion import dispersion
+    from xconverge.torch.regularizer import DispersionRegularizer
 except ModuleNotFoundError as error:
     if error.name != "torch":
         raise

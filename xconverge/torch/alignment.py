@@ -122,7 +122,10 @@ def _kernel(rows: Tensor, debiased: bool) -> Tensor:
 
 
 def _of_unit_scale(rows: Tensor) -> Tensor:
-    """Centred and of unit norm, so that powers stay in range; zero where all rows are equal."""
+    """Centred and of unit norm, so that powers stay in range; zero where all rows are equal.
+
+    CKA does not depend on the scale, which may be a constant to the gradient.
+    """
     rows = rows / rows.detach().abs().max().clamp(min=torch.finfo(rows.dtype).tiny)
     rows = rows - rows.mean(0)
     norm: Tensor = torch.linalg.vector_norm(rows.detach())

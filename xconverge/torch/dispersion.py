@@ -108,11 +108,14 @@ def dispersion(
             rows = aligned(several, tolerance, max_iterations)
         else:
             rows = _side_by_side(several, metric)
+        # from the gaps: the sum of squares less that of the mean cancels in single precision
         ssd = square_gaps(rows, len(rows), 1, torch)
         if metric == "consensus":
-            value, power = of_consensus(ssd, len(rows), _root), 0.5
+            power = 0.5
+            value: Tensor = of_consensus(ssd, len(rows), _root)
         else:
-            value, power = mean_distance(ssd, len(rows), METRICS[metric]), 1.0
+            power = 1.0
+            value = mean_distance(ssd, len(rows), METRICS[metric])
         return value / _mean_square(rows) ** power if normalize else value
 
 
@@ -148,8 +151,8 @@ def _root(square: Tensor) -> Tensor:
 def _disagreement(several: list[Tensor], k: int, temperature: float) -> Tensor:
     """1 - mean overlap over pairs of encoders.
 
-    Σ_{a<b} p_a p_b = ½ ((Σ_m p_m)² - Σ_m p_m²): what ``mean_overlap`` of lists counts, c (c - 1) / 2
-    of a neighbour that c have, where memberships are 0 and 1.
+    Σ_{a<b} p_a p_b = ½ ((Σ_m p_m)² - Σ_m p_m²). Of memberships 0 and 1 that is c (c - 1) / 2
+    for a neighbour that c encoders have, which ``kernels.knn.mean_overlap`` counts.
     """
     p = torch.stack(
         [memberships(rows, k, temperature, f"encoder {m}") for m, rows in enumerate(several)]
