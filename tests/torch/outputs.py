@@ -1,16 +1,15 @@
-"""Outputs of encoders, as tensors and with labels."""
+"""Outputs of encoders, as tensors and with labels; torch is imported when it is asked for."""
 
 import numpy as np
-import pytest
 
 import xconverge as xc
 from tests.helpers import make_reps
 
-torch = pytest.importorskip("torch")
 
-
-def tensors(reps, dtype=torch.float64):
+def tensors(reps, dtype=None):
     """Outputs of every model, without the padding."""
+    import torch
+
     width = reps.coords.get("n_features", np.full(reps.sizes["model"], reps.sizes["feature"]))
     return [
         torch.tensor(rows[:, : int(w)], dtype=dtype)
@@ -26,6 +25,9 @@ def labelled(several):
 
 
 def outputs(n=9, widths=(5, 3, 4), seed=0):
+    """The same with gradients."""
+    import torch
+
     reps = make_reps(len(widths), n, list(widths), seed)
     return [
         torch.tensor(rows[:, :w], requires_grad=True)
