@@ -100,6 +100,15 @@ class Kernel(ABC, Generic[State]):
             scores[...] = self.mean(self.finish(self.sums(one, other, None), *own), count[where])
         return result
 
+    def scores_of_pools(
+        self, a: Sequence[State], b: Sequence[State], seen_a: Array, seen_b: Array
+    ) -> Array | None:
+        """Scores of all pairs, each in its pool, where masks (A, n) and (B, n) make it one call.
+
+        None where a pool has to be taken out of the states first.
+        """
+        return None
+
     def mean(self, scores: Array, counts: Array | None = None) -> Array:
         """One number a pair: the mean over stimuli, where scores are of them."""
         return mean_of(scores, counts) if self.per_stimulus else scores
@@ -172,6 +181,11 @@ class RowKernel(Kernel[State]):
     def own_of(self, parts: Any) -> Any:
         """``own``, from what all blocks of a model add to its sums with itself."""
         return None
+
+    @property
+    def has_own(self) -> bool:
+        """Whether there is an own term, for which models are read once more."""
+        return type(self).own_of is not RowKernel.own_of
 
     def has_row_sums(self, n: int, width: int, folds: int) -> bool:
         """Whether the sums of models of this width are smaller than their n rows."""
@@ -329,6 +343,16 @@ def score(
     Every pair in its own pool: the stimuli that both saw.
     """
     each = kernel.per_stimulus
+    seen_a, seen_b = (np.stack([model.seen for model in side]) for side in (a, b))
+    if not (seen_a.all() and seen_b.all()):
+        found = kernel.scores_of_pools(
+            [model.state for model in a], [model.state for model in b], seen_a, seen_b
+        )
+        if found is not None:
+            sizes = seen_a.astype(np.int64) @ seen_b.T.astype(np.int64)
+            if (sizes < kernel.min_stimuli).any():
+                warn_few(set(sizes[sizes < kernel.min_stimuli].tolist()), kernel.min_stimuli)
+            return found
     shape = (len(a), len(b), len(a[0].seen)) if each else (len(a), len(b))
     result = np.full(shape, np.nan)
     for pool in pools(kernel, a, b):

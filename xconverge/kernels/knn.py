@@ -25,6 +25,7 @@ from xconverge.kernels.neighbors import (
     nearest,
     nearest_of_rows,
     overlap_share,
+    warn_none,
     whole_lists,
 )
 from xconverge.kernels.vectors import METRICS, Array, prepare, present
@@ -84,6 +85,7 @@ class ListKernel(Kernel[Lists]):
             # of a list this long, k are left with few exceptions when another model misses as many
             depth = max(depth, int(np.ceil((self.k + 3 * self.k**0.5) * len(seen) / size)))
         if not size:
+            warn_none(self.k)
             none = np.full((len(seen), depth), -1)
             return Lists(none, none + np.nan, none[:, 0] + np.nan, seen, rank, rows, width)
         if size <= self.k and not self.depth:
@@ -108,10 +110,12 @@ class ListKernel(Kernel[Lists]):
         copies = np.ones(len(where), np.int64) if counts is None else counts
         mask = np.zeros(len(state.seen), bool)
         mask[where] = True
-        if counts is None and (found := state.known.get(mask.tobytes())):
-            order, cosines = filtered(*found[:2], where)
-            mean = found[2][where]
-            return Lists(order, cosines, mean, mask[where], state.rank[where], None, state.width)
+        if counts is None and (known := state.known.get(mask.tobytes())):
+            among, values, means = known
+            return Lists(
+                *filtered(among, values, where), means[where], mask[where], state.rank[where],
+                None, state.width,
+            )  # fmt: skip
         order, cosines = filtered(state.order, state.cosines, where)
         reached = np.where(order >= 0, copies[order], 0).cumsum(1)
         short = np.flatnonzero(reached[:, -1] < self.k)
@@ -161,7 +165,9 @@ class ListKernel(Kernel[Lists]):
     ) -> Lists:
         """Lists of a model that was read block by block, among each of the sets (P, n)."""
         size = int(sets[0].sum())
-        if size <= self.k:
+        if not size:
+            warn_none(self.k)
+        elif size <= self.k:
             raise TooFewError(f"k={self.k} needs at least {self.k + 1} stimuli, it saw {size}")
         found = whole_lists(parts, sets, max(self.depth, self.k))
         known = {mask.tobytes(): lists for mask, lists in zip(sets, found, strict=True)}
