@@ -5,8 +5,8 @@ from __future__ import annotations
 from xconverge.engine.measure import Measure, Plan
 from xconverge.engine.pair import Pair
 from xconverge.kernels.knn import Cknna, CycleKnn, EditKnn, LcsKnn, ListKernel, MutualKnn
+from xconverge.kernels.neighbors import check_k
 from xconverge.labels.checks import check_features
-from xconverge.measures.neighbors import check_k
 
 
 def _plan(pair: Pair, kernel: ListKernel) -> Plan:

@@ -15,6 +15,7 @@ from xconverge.engine.scores import prepared_models
 from xconverge.kernels import approximate
 from xconverge.kernels.kernel import Model
 from xconverge.kernels.knn import MutualKnn
+from xconverge.kernels.neighbors import check_k
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import (
     NEIGHBOR_DIM,
@@ -25,15 +26,6 @@ from xconverge.labels.checks import (
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import choose
 from xconverge.labels.variables import describe
-
-
-def check_k(k: int, n_stimuli: int) -> None:
-    """A number of neighbours that these stimuli have."""
-    if not 1 <= k < n_stimuli:
-        raise ValueError(
-            f"k={k} neighbours need at least {max(k, 1) + 1} stimuli, there are {n_stimuli}; "
-            "k must be between 1 and the number of stimuli - 1"
-        )
 
 
 def neighbor_graph(
