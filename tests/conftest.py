@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.helpers import no_compute
-from xconverge.engine import blockwise as _stream
+from xconverge.kernels.budgets import BUDGETS
 
 settings.register_profile(
     "here",
@@ -60,7 +60,7 @@ def raising_scheduler() -> Iterator[None]:
 def everything_is_long() -> Iterator[None]:
     """Models are read in blocks of six stimuli of eight features, whatever their size."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_stream, "WHOLE_BYTES", 0)
-        patch.setattr(_stream, "BLOCK_BYTES", 8 * 6 * 8)
-        patch.setattr(_stream, "MOST_BYTES", 16 * 6 * 8)
+        patch.setattr(BUDGETS, "whole_model", 0)
+        patch.setattr(BUDGETS, "read_block", 8 * 6 * 8)
+        patch.setattr(BUDGETS, "query_block", 16 * 6 * 8)
         yield

@@ -1,6 +1,5 @@
 """Alignment, RDMs, RSA, modulation and binned RSA against plain loops."""
 
-
 import numpy as np
 import pytest
 import xarray as xr

@@ -16,6 +16,7 @@ except _PackageNotFoundError:
 
 from xconverge.engine.chunks import recommend_chunks
 from xconverge.engine.pair import pair
+from xconverge.engine.progress import set_options
 from xconverge.inference.calibration import calibrate, calibrate_rsa
 from xconverge.inference.exact import overlap_p_value
 from xconverge.inference.intervals import confidence_interval
@@ -101,6 +102,7 @@ __all__ = [
     "rsa",
     "select_models",
     "select_stimuli",
+    "set_options",
     "shared_space",
     "stack_models",
     "stimulus_norm",

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xconverge.engine.chunks import CHUNK_BYTES, recommend_chunks
+from xconverge.engine.chunks import recommend_chunks
 from xconverge.io.store import open_representations, write_representations
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.labels.messages import SchemaError
 
 
@@ -36,7 +37,7 @@ def test_no_chunk_is_larger_than_said_unless_it_is_one_stimulus(memory: int | No
     reps = lazy()
     chunked = reps.chunk(recommend_chunks(reps, memory=memory))
     block = int(np.prod(chunked.data.chunksize)) * 4
-    assert block <= max(memory or CHUNK_BYTES, 1024 * 4)
+    assert block <= max(memory or BUDGETS.store_chunk, 1024 * 4)
 
 
 @pytest.mark.parametrize("shape", [(2, 0, 4), (2, 4, 0), (0, 4, 4)])

@@ -30,6 +30,7 @@ from xconverge.io.store import (
     open_store,
     write_representations,
 )
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.labels.messages import SchemaError
 from xconverge.labels.stack import stack_models
 
@@ -317,14 +318,14 @@ def test_missing_rows_and_padding_round_trip(path: Path) -> None:
 
 
 def test_zarr_policy(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "CHUNK_BYTES", 2 * 4 * 4)
+    monkeypatch.setattr(BUDGETS, "store_chunk", 2 * 4 * 4)
     write_representations(path, make(), modality="v")
     metadata = json.loads((path / "v/representation/zarr.json").read_text())
     assert metadata["chunk_grid"]["configuration"]["chunk_shape"] == [1, 2, 4]
     assert [codec["name"] for codec in metadata["codecs"]] == ["bytes", "crc32c"]
     assert metadata["fill_value"] == "NaN"
     assert json.loads((path / "v/zarr.json").read_text()).get("consolidated_metadata") is None
-    monkeypatch.setattr(store, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(BUDGETS, "store_chunk", 1)
     write_representations(path, make(), modality="w")
     assert zarr.open_array(path, path="w/representation", mode="r").chunks == (1, 1, 4)
 
@@ -377,7 +378,7 @@ def test_any_chunking_round_trips(
     lazy = reps.copy(data=da.from_array(reps.values, chunks=chunks))
     path = tmp_path_factory.mktemp("chunks") / "study.zarr"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "CHUNK_BYTES", 16 * data.draw(st.integers(1, 6)))
+        patch.setattr(BUDGETS, "store_chunk", 16 * data.draw(st.integers(1, 6)))
         write_representations(path, lazy.isel(model=slice(2)), modality="v")
         append_models(path, lazy.isel(model=[2], stimulus=[3, 1, 4, 0, 2]), modality="v")
         write_study(path.with_name("tree.zarr"), xr.DataTree(lazy.to_dataset(name="x")))

@@ -32,6 +32,7 @@ from xconverge import (
 )
 from xconverge.cli.main import main
 from xconverge.io import open_neighbors, open_rdms, write_neighbors, write_rdms
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.labels.messages import SchemaError
 
 STIMULI = [f"s{i} 猫" for i in range(10)]
@@ -41,7 +42,7 @@ STIMULI = [f"s{i} 猫" for i in range(10)]
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two models in chunks of four stimuli, one narrower, and all that can lie beside them."""
     path = tmp_path / "study.zarr"
-    monkeypatch.setattr("xconverge.io.store.CHUNK_BYTES", 4 * 3 * 8)
+    monkeypatch.setattr(BUDGETS, "store_chunk", 4 * 3 * 8)
     rng = np.random.default_rng(0)
     reps = stack_models({"a": rng.random((10, 3))}, stimuli=STIMULI, modality="vision")
     reps = reps.assign_coords(caption=("stimulus", [f"é {s}" for s in STIMULI]), family="net")

@@ -32,6 +32,7 @@ from xconverge.io.store import (
     write_representations,
 )
 from xconverge.io.zarr.incomplete import INCOMPLETE
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.labels.messages import SchemaError
 from xconverge.labels.stack import stack_models
 
@@ -61,7 +62,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def shrink(patch: Any) -> None:
     patch.setattr(model_writer, "NARROWEST", 1)
-    patch.setattr("xconverge.engine.chunks.CHUNK_BYTES", 7 * WIDTH * 4 + 1)
+    patch.setattr(BUDGETS, "store_chunk", 7 * WIDTH * 4 + 1)
 
 
 def writer(path: Any, model: str = "vit", **options: Any) -> ModelWriter:

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
+from xconverge.kernels._rbf_blocks import rbf_cka, rbf_entries, rbf_totals
 
 from tests.kernels.laws import scores_of, some_models, states_of
 from xconverge.kernels import entries
-from xconverge.kernels._rbf_blocks import rbf_cka, rbf_entries, rbf_totals
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.cka import RbfCka
 from xconverge.kernels.entries import Block, Entries, Sides, row_sums

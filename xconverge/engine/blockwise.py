@@ -265,7 +265,10 @@ def reduce_rows(
             )
             for part in parts
         ]
-        whole = graph.call(reduction.finish, graph.merged(reduction.merge, blocks))
+        whole = graph.call(
+            sources.named(reduction.finish, number, slice(None)),
+            graph.merged(reduction.merge, blocks),
+        )
         for place, column in enumerate(keys):
             column.append(graph.call(partial(_output, place, len(out)), whole))
     return tuple(

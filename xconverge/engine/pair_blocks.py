@@ -138,6 +138,8 @@ class _Fitted:
 
     def own(self, graph: Graph, kernel: RowKernel[Any], parts: Sequence[slice]) -> list[Key]:
         """The own term of every model, from a pass over its rows."""
+        if not kernel.has_own:
+            return [None] * len(self.keys)
         keys = []
         for rows, width, fitted in zip(self.rows, self.widths, self.keys, strict=True):
             found = [
@@ -254,8 +256,8 @@ def _cross(
     smaller_x, smaller_y = (seen_x & ~seen_y).any(), (seen_y & ~seen_x).any()
     return [
         kernel.cross(rows_x, rows_y, inside),
-        kernel.cross(rows_x, rows_x, inside) if smaller_x else None,
-        kernel.cross(rows_y, rows_y, inside) if smaller_y else None,
+        kernel.cross(rows_x, rows_x, inside) if smaller_x and kernel.has_own else None,
+        kernel.cross(rows_y, rows_y, inside) if smaller_y and kernel.has_own else None,
     ]
 
 
@@ -418,14 +420,12 @@ class _Tiles(NamedTuple):
 
     def scored(self, i: list[int], j: list[int], size: int, n: int) -> da.Array:
         """Scores of the models i of a with the models j of b."""
-        return da.concatenate(
-            [
-                da.concatenate(
-                    [self._tile(i[x], j[y], n) for y in split(slice(0, len(j)), size)], 1
-                )
-                for x in split(slice(0, len(i)), size)
-            ]
-        )
+        rows = [
+            da.concatenate([self._tile(i[x], j[y], n) for y in split(slice(0, len(j)), size)], 1)
+            for x in split(slice(0, len(i)), size)
+        ]
+        whole: da.Array = da.concatenate(rows)
+        return whole
 
     def _tile(self, i: list[int], j: list[int], n: int) -> da.Array:
         graph, kernel = self.graph, self.kernel
@@ -450,7 +450,8 @@ class _Tiles(NamedTuple):
                 graph.arrays([key], (*shape, part.stop - part.start), np.float64)[0]
                 for key, part in zip(parts, self.queries, strict=True)
             ]
-            return da.concatenate(blocks, 2)
+            joined: da.Array = da.concatenate(blocks, 2)
+            return joined
         whole = graph.call(partial(_of_terms, kernel, sides), graph.merged(_added, parts), masks)
         return graph.arrays([whole], shape, np.float64)[0]
 

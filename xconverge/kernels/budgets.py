@@ -50,6 +50,14 @@ class Budgets:
     """Rows of a table of numbers that are parsed at a time."""
     archive_block: int = 2**24
     """A piece of a compressed file, unpacked at a time."""
+    probe_block: int = 2**25
+    """Rows of an HDF5 dataset that are tried at a time, before it is trusted."""
+
+    # --- written
+    threaded_write: int = 2**22
+    """From here on a chunk row is written faster beside others than after them."""
+    reserved_file: int = 2**20
+    """From here on it pays to ask for the space of a file at once."""
 
     # --- kept for later
     search_cache: int = 2**29

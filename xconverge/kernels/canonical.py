@@ -109,6 +109,10 @@ class Svcca(RowKernel[Scores]):
 
     # --- rows that are read block by block
 
+    def has_row_sums(self, n: int, width: int, folds: int) -> bool:
+        """Products of features for every fold must be smaller than the rows."""
+        return n > folds * width
+
     def measure(self, block: Array, width: int, given: Array | None) -> dict[int, Spread]:
         """The spread of each fold."""
         assert given is not None
@@ -141,7 +145,7 @@ class Svcca(RowKernel[Scores]):
             return np.zeros((len(block), 0, self.n_components))
         flat = fit.maps.swapaxes(0, 1).reshape(width, -1)
         scores = (block[:, :width] - fit.mean) @ flat
-        return np.asarray(scores.reshape(len(block), count, -1))
+        return np.asarray(scores.reshape(len(block), count, self.n_components))
 
     def cross(self, x: Array, y: Array, given: Array | None) -> list[Fold]:
         """Sums of each fold over joint scores, of x (b, K, c) and y (b, K, c)."""

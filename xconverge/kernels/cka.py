@@ -160,8 +160,8 @@ class _Cka(Kernel[Any]):
         """HSIC (P) for every row of weights, from row sums (P, n) of the weighted kernels."""
         product = np.vecdot(weights @ (k * m), weights)
         margins = np.vecdot(weights, rows_k * rows_m)
-        totals = (np.vecdot(weights, rows) for rows in (rows_k, rows_m))
-        return np.asarray(hsic(Sums(product, margins, *totals, weights.sum(1)), self.debiased))
+        k, m = (np.vecdot(weights, rows) for rows in (rows_k, rows_m))
+        return np.asarray(hsic(Sums(product, margins, k, m, weights.sum(1)), self.debiased))
 
 
 @dataclass(frozen=True)

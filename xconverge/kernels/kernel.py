@@ -173,6 +173,11 @@ class RowKernel(Kernel[State]):
         """``own``, from what all blocks of a model add to its sums with itself."""
         return None
 
+    @property
+    def has_own(self) -> bool:
+        """Whether there is an own term, for which models are read once more."""
+        return type(self).own_of is not RowKernel.own_of
+
     def has_row_sums(self, n: int, width: int, folds: int) -> bool:
         """Whether the sums of models of this width are smaller than their n rows."""
         return True

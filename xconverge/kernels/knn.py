@@ -107,10 +107,12 @@ class ListKernel(Kernel[Lists]):
         copies = np.ones(len(where), np.int64) if counts is None else counts
         mask = np.zeros(len(state.seen), bool)
         mask[where] = True
-        if counts is None and (found := state.known.get(mask.tobytes())):
-            order, cosines = filtered(*found[:2], where)
-            mean = found[2][where]
-            return Lists(order, cosines, mean, mask[where], state.rank[where], None, state.width)
+        if counts is None and (known := state.known.get(mask.tobytes())):
+            among, values, means = known
+            return Lists(
+                *filtered(among, values, where), means[where], mask[where], state.rank[where],
+                None, state.width,
+            )  # fmt: skip
         order, cosines = filtered(state.order, state.cosines, where)
         reached = np.where(order >= 0, copies[order], 0).cumsum(1)
         short = np.flatnonzero(reached[:, -1] < self.k)

@@ -125,7 +125,11 @@ class Predictivity(RowKernel[Rows]):
                 result[start : start + step, i] = np.reshape(found, (len(moves), len(b)))
         return result
 
-    # --- rows that are read block by block: where folds × features are fewer than the stimuli
+    # --- rows that are read block by block
+
+    def has_row_sums(self, n: int, width: int, folds: int) -> bool:
+        """Products of features for every fold must be smaller than the rows."""
+        return n > folds * width
 
     def measure(self, block: Array, width: int, given: Array | None) -> Moments:
         """Mean and size of a block."""

@@ -82,8 +82,8 @@ def alignment(
         says whether large means alike. NaN where either model misses the stimulus. Every pair is
         scored among the stimuli that both saw, counted in the coordinate ``n_stimuli``; the value
         under chance is in the coordinate ``chance`` where it depends on their number alone. Model
-        coordinates carry the suffix of their side; stimulus coordinates too where the two sides contradict each
-        other. With ``layers``, the model dims hold networks, and the coordinates ``layer_a`` and
+        coordinates carry the suffix of their side; stimulus coordinates too where the two sides
+        contradict each other. With ``layers``, the model dims hold networks, and the coordinates ``layer_a`` and
         ``layer_b`` the chosen layers. Lazy if an input is.
 
     Warns

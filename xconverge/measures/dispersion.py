@@ -282,7 +282,11 @@ class Disagreement(NamedTuple):
             pairs = self.pairs(reps)
             core: list[list[str]] = [["model", "model_2", "stimulus"]]
             value, count = apply(
-                kernels.mean_and_seen, pairs, core=core, out=[["stimulus"]] * 2, dtypes=[np.float64, np.int64]
+                kernels.mean_and_seen,
+                pairs,
+                core=core,
+                out=[["stimulus"]] * 2,
+                dtypes=[np.float64, np.int64],
             )
         else:
             value, count = apply(

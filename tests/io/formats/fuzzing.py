@@ -365,7 +365,7 @@ def forked(command: list[str], *, timeout: float, **_: Any) -> subprocess.Comple
         signal.alarm(int(timeout))
         code = 0
         try:
-            _hdf5_probe.main(command[-1])
+            _hdf5_probe.main(command[-2], int(command[-1]))
         except Exception as error:
             os.write(write, f"{type(error).__name__}: {error}".encode()[:4000])
             code = 1

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import xconverge as xc
 from tests.helpers import make_reps, no_compute
 from tests.io.formats.sets import IDS, X, folder_of, same, write_whole
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.labels.messages import SchemaError
 
 pytestmark = pytest.mark.usefixtures("unguarded")
@@ -155,9 +156,8 @@ def test_lazy_files_travel_to_other_processes(tmp_path, kind):
 
 
 def test_large_npy_is_read_in_blocks(tmp_path, monkeypatch):
-    from xconverge.io.formats import _rows
 
-    monkeypatch.setattr(_rows, "BLOCK_BYTES", 2 * 3 * 8)
+    monkeypatch.setattr(BUDGETS, "text_block", 2 * 3 * 8)
     np.save(tmp_path / "m.npy", X)
     reps = xc.io.read_npy(tmp_path / "m.npy", IDS)
     assert reps.chunksizes["stimulus"] == (2, 2)

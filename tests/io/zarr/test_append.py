@@ -11,7 +11,6 @@ import pytest
 import xarray as xr
 
 from tests.io.sets import digest, make
-from xconverge.io import store
 from xconverge.io.store import (
     append_models,
     create_store,
@@ -20,6 +19,7 @@ from xconverge.io.store import (
     write_representations,
 )
 from xconverge.io.zarr.encoding import encoded
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.labels.messages import SchemaError
 
 pytestmark = pytest.mark.usefixtures("no_warning_and_no_litter")
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("no_warning_and_no_litter")
 def test_append(
     path: Path, monkeypatch: pytest.MonkeyPatch, widths: tuple[int], order: list[int], lazy: bool
 ) -> None:
-    monkeypatch.setattr(store, "CHUNK_BYTES", 2 * 4 * 4)
+    monkeypatch.setattr(BUDGETS, "store_chunk", 2 * 4 * 4)
     write_representations(path, make(), modality="vision")
     new = make("c", widths).isel(stimulus=order)
     append_models(path, new.chunk(stimulus=3) if lazy else new, modality="vision")

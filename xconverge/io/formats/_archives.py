@@ -12,12 +12,12 @@ import numpy as np
 
 from xconverge.io.formats._npy import check_size, read_header
 from xconverge.io.formats._sets import REFUSED
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError, listing
 
 DEFLATE = 1032
 """The most bytes that one byte of deflate can stand for."""
-BLOCK = 2**24
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def read_array(opened: zipfile.ZipFile, info: zipfile.ZipInfo, what: str) -> Arr
         buffer = bytearray(header.stop - header.start)
         view, at = memoryview(buffer), 0
         while at < len(buffer):
-            block = file.read(min(BLOCK, len(buffer) - at))
+            block = file.read(min(BUDGETS.archive_block, len(buffer) - at))
             if not block:
                 raise SchemaError(f"{what} ends after {at} of {len(buffer)} bytes; it was cut off")
             view[at : at + len(block)] = block

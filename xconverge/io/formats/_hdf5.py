@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from xconverge.io.formats._needs import needs
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.labels.messages import SchemaError
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -48,7 +49,7 @@ def check_hdf5(file: Path) -> None:
     seconds = PATIENCE + file.stat().st_size / SLOWEST
     try:
         run = subprocess.run(
-            [sys.executable, "-P", "-c", code, str(file.absolute())],
+            [sys.executable, "-P", "-c", code, str(file.absolute()), str(BUDGETS.probe_block)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=seconds,

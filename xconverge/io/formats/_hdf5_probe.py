@@ -1,4 +1,4 @@
-"""Read a whole HDF5 file, in a process of its own: ``python -P -c <this file> PATH``.
+"""Read a whole HDF5 file, in a process of its own: ``python -P -c <this file> PATH BYTES``.
 
 What it prints is the fault; exit code 0 means that every byte that matters could be read. It
 imports h5py alone, and nothing of this package.
@@ -9,14 +9,13 @@ import sys
 from importlib import import_module
 from typing import Any
 
-BLOCK = 1 << 25
 DEEPEST = 32
 BEST_COMPRESSION = 1100
 """deflate makes at most 1 byte of 1032; what claims to hold more than the file can is damaged."""
 
 
-def main(path: str) -> None:
-    """Open every link, attribute and dataset."""
+def main(path: str, block: int) -> None:
+    """Open every link, attribute and dataset, ``block`` bytes at a time."""
     h5py: Any = import_module("h5py")
     size = os.path.getsize(path)
     _limit_memory(size)
@@ -53,7 +52,7 @@ def main(path: str) -> None:
         if not item.shape or not item.size:
             _ = item[()]
             return
-        rows = max(1, BLOCK // max(1, item.nbytes // item.shape[0]))
+        rows = max(1, block // max(1, item.nbytes // item.shape[0]))
         if item.chunks:
             rows = -(-rows // item.chunks[0]) * item.chunks[0]
         for start in range(0, item.shape[0], rows):
@@ -80,7 +79,7 @@ def _limit_memory(size: int) -> None:
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1])
+        main(sys.argv[1], int(sys.argv[2]))
     except Exception as error:
         print(f"{type(error).__name__}: {error}")
         sys.exit(1)

@@ -13,11 +13,9 @@ import numpy as np
 
 from xconverge.io.formats._reading import reading
 from xconverge.io.formats._sets import check_memory, float_dtype, floats
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError
-
-BLOCK_BYTES = 2**26
-"""A task reads about this much."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,8 @@ def lazy_rows(
     dtype = float_dtype(dtype)
     rows = Rows(read, path, part, tuple(map(int, shape)), dtype, what, _stamp(path))
     row = max(1, math.prod(shape[1:]) * dtype.itemsize)
-    step = max(1, BLOCK_BYTES // row)
-    if row > BLOCK_BYTES:
+    step = max(1, BUDGETS.text_block // row)
+    if row > BUDGETS.text_block:
         check_memory(row, f"a row of {path}")
     chunks = (step, *(-1 for _ in shape[1:]))
     meta = np.empty((0,) * len(shape), dtype)

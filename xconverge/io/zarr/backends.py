@@ -19,12 +19,11 @@ from uuid import uuid4
 import numpy as np
 
 from xconverge.io.zarr.locks import PATIENCE, NoFileLocksError, lock_by_key, lock_file
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 FULL = (errno.ENOSPC, errno.EDQUOT)
-SPACIOUS = 2**20
-"""Bytes from which on asking for space pays."""
 
 StorePath = Any
 """A path, a URL such as ``s3://bucket/study.zarr``, or a Zarr store."""
@@ -348,7 +347,7 @@ class ZarrStoreBackend(Backend):
 
 def reserve(file: int, size: int) -> None:
     """Ask for all blocks of a file at once: quicker by a third, and a full disk tells now."""
-    if size < SPACIOUS or not hasattr(os, "posix_fallocate"):
+    if size < BUDGETS.reserved_file or not hasattr(os, "posix_fallocate"):
         return
     try:
         os.posix_fallocate(file, 0, size)

@@ -22,6 +22,7 @@ import numpy as np
 from xconverge.io.zarr.backends import FolderBackend, KeyValueBackend, ObjectStoreBackend, reserve
 from xconverge.io.zarr.checksums import as_bytes, checksum, joined
 from xconverge.io.zarr.chunks_on_disk import Layout
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array
 
 APPENDING = Lock()
@@ -93,7 +94,7 @@ class PendingRowsInFolder(PendingRows):
     """Rows in files that become chunks; a log says which rows are there, and their checksums."""
 
     backend: FolderBackend
-    worth_a_thread = 2**22
+    worth_a_thread = BUDGETS.threaded_write
 
     def __init__(self, backend: FolderBackend, layout: Layout) -> None:
         super().__init__(backend, layout)
