@@ -15,6 +15,7 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
+from xconverge.engine.apply import CURE
 from xconverge.engine.blockwise import (
     Graph,
     Key,
@@ -24,6 +25,7 @@ from xconverge.engine.blockwise import (
     query_spans,
     read_spans,
     reduce_rows,
+    spans,
 )
 from xconverge.engine.pair import Pair
 from xconverge.engine.resources import check_memory
@@ -116,9 +118,8 @@ def _same(found: Any) -> Any:
 
 def has_sums(kernel: RowKernel[Any], pair: Pair, given: xr.DataArray | None) -> bool:
     """Whether sums over products of features are smaller than the rows."""
-    folds = 1 if given is None else max(int(given.max()) + 1, 1)
     width = max(side.sizes["feature"] for side, _ in pair.sides)
-    return kernel.has_row_sums(pair.a.sizes["stimulus"], width, folds)
+    return kernel.has_row_sums(pair.a.sizes["stimulus"], width, _folds(given))
 
 
 class _Fitted:
@@ -188,11 +189,12 @@ def _as_cell(kernel: RowKernel[Any], found: Any) -> Any:
 
 def by_rows(kernel: RowKernel[Any], pair: Pair, given: xr.DataArray | None) -> xr.DataArray:
     """Scores from sums over blocks: a pass or two over each model, one over each pair."""
-    graph = Graph("rows", pair.a.data, pair.b.data, kernel, given)
-    a, b = (_Fitted(graph, kernel, side, given, what) for side, what in pair.sides)
-    parts = read_spans(
-        max((side for side, _ in pair.sides), key=lambda side: side.sizes["feature"])
-    )
+    if given is not None:
+        _check_products(_folds(given), [side for side, _ in pair.sides])
+    sides = _both_lazy(pair)
+    graph = Graph("rows", *(side.data for side in sides), kernel, given)
+    a, b = (_Fitted(graph, kernel, side, given, w) for side, w in zip(sides, "ab", strict=True))
+    parts = _common_spans(sides)
     own_a, own_b = (side.own(graph, kernel, parts) for side in (a, b))
     first, second = _pair_positions(a.sources, b.sources)
     keys = []
@@ -211,7 +213,49 @@ def by_rows(kernel: RowKernel[Any], pair: Pair, given: xr.DataArray | None) -> x
     shape = (pair.a.sizes["stimulus"],) if kernel.per_stimulus else ()
     values = da.stack(graph.arrays(keys, shape, np.float64)).reshape(*first.shape, *shape)
     dims = (*first.dims, *(["stimulus"] if shape else []))
-    return xr.DataArray(values, dims=dims, coords=first.coords)
+    return xr.DataArray(values, dims=dims, coords={**second.coords, **first.coords})
+
+
+def _folds(given: xr.DataArray | None) -> int:
+    return 1 if given is None else max(int(given.max()) + 1, 1)
+
+
+def _check_products(n_folds: int, sides: Sequence[xr.DataArray]) -> None:
+    """Refuse products of features, for every fold and a few more, that do not fit."""
+    wide = [side.sizes["feature"] for side in sides]
+    need = 8 * (n_folds + 4) * sum(width**2 for width in wide)
+    if need > BUDGETS.small_task:
+        features = " and ".join(f"{width:,} × {width:,}" for width in wide)
+        check_memory(
+            need,
+            sides[0].sizes.get("model", 1),
+            f"A task with the products of {features} features by fold",
+            CURE,
+        )
+
+
+def _both_lazy(pair: Pair) -> list[xr.DataArray]:
+    """Both sides; one that is in memory in the blocks of the other, which copies nothing."""
+    chunks = next(s.variable.chunksizes["stimulus"] for s in (pair.a, pair.b) if s.chunks)
+    return [
+        # of the variable: .chunk() of a DataArray would make its coordinates lazy too
+        side if side.chunks else side.copy(data=side.variable.chunk(stimulus=chunks).data)
+        for side in (pair.a, pair.b)
+    ]
+
+
+def _common_spans(sides: Sequence[xr.DataArray]) -> list[slice]:
+    """Blocks of whole chunks of both sides, so that none is read twice for a pair.
+
+    Where these would be too large, the chunks of the wider side, and others cut where those end.
+    """
+    widest = max(sides, key=lambda side: side.sizes["feature"])
+    row = widest.sizes["feature"] * widest.dtype.itemsize
+    ends = [set(np.cumsum(side.variable.chunksizes["stimulus"]).tolist()) for side in sides]
+    sizes = np.diff(sorted({0}.union(set.intersection(*ends))))
+    if sizes.max() * row > BUDGETS.query_block:
+        return read_spans(widest)
+    return spans(tuple(sizes.tolist()), max(1, BUDGETS.read_block // row))
 
 
 def _pair_positions(a: Sources, b: Sources) -> tuple[xr.DataArray, xr.DataArray]:
