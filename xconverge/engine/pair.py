@@ -214,7 +214,8 @@ def _count_both(a: Array, b: Array) -> int:
 def _both_coordinates(a: xr.DataArray, b: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     """Stimulus coordinates that contradict each other get the suffix of their side.
 
-    So do those that are not known to be the same, since lazy ones are not read.
+    Those that both have are compared, and read for it where they are lazy: the names in a result
+    must not depend on chunks, and ``.chunk()`` makes the coordinates of an array lazy with it.
     """
     clash = [
         str(name)
@@ -225,11 +226,11 @@ def _both_coordinates(a: xr.DataArray, b: xr.DataArray) -> tuple[xr.DataArray, x
 
 
 def _same(one: xr.DataArray, other: xr.DataArray) -> bool:
-    """Whether two coordinates are known to hold the same values."""
-    if one.chunks is None and other.chunks is None:
-        return one.variable.equals(other.variable)
-    # dask names an array after what it holds
-    return getattr(one.data, "name", "a") == getattr(other.data, "name", "b")
+    """Whether two coordinates hold the same values; lazy ones stay so."""
+    if one.chunks and other.chunks and one.data.name == other.data.name:
+        # dask names an array after what it holds, so that nothing needs to be read
+        return True
+    return xr.Variable(one.dims, read(one)).equals(xr.Variable(other.dims, read(other)))
 
 
 def _relabelled(

@@ -1,0 +1,244 @@
+"""Models of different widths become one labelled array."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.helpers import chunked, make_reps, no_compute, read_only, shuffled
+from xconverge import SchemaError, dispersion, from_xarray, stack_models, validate
+
+
+def labelled(values, labels, **coords):
+    return xr.DataArray(
+        values,
+        dims=("stimulus", "feature"),
+        coords={"stimulus": list(labels), **coords},
+    )
+
+
+def some(n, width, labels=None, seed=0, **coords):
+    values = np.random.default_rng(seed).standard_normal((n, width))
+    return labelled(values, labels or [f"s{i}" for i in range(n)], **coords)
+
+
+def test_plain_arrays_with_stimuli():
+    x, y = np.ones((2, 3)), np.full((2, 5), 2.0)
+    reps = stack_models({"a": x, "b": y}, stimuli=["cat", "dog"], modality="vision")
+    assert reps.dims == ("model", "stimulus", "feature")
+    assert reps.name == "representation"
+    assert reps.attrs["modality"] == "vision"
+    assert reps.model.values.tolist() == ["a", "b"]
+    assert reps.stimulus.values.tolist() == ["cat", "dog"]
+    assert reps.n_features.values.tolist() == [3, 5]
+    assert reps.n_features.dims == ("model",)
+    np.testing.assert_array_equal(reps[0, :, :3], x)
+    np.testing.assert_array_equal(reps[1], y)
+    assert np.isnan(reps[0, :, 3:]).all()
+    assert validate(reps) is reps
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_dtype_is_kept(dtype):
+    models = {"a": np.ones((2, 3), dtype), "b": np.ones((2, 4), dtype)}
+    assert stack_models(models, stimuli=["x", "y"]).dtype == dtype
+
+
+def test_the_widest_dtype_wins():
+    models = {"a": np.ones((2, 3), "float16"), "b": np.ones((2, 3), "float32")}
+    assert stack_models(models, stimuli=["x", "y"]).dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int64", "bool"])
+def test_integers_become_float64(dtype):
+    models = {"a": np.ones((2, 3), dtype), "b": np.ones((2, 4), dtype)}
+    assert stack_models(models, stimuli=["x", "y"]).dtype == np.float64
+
+
+def test_rows_follow_the_first_model():
+    a = some(6, 3)
+    b = shuffled(some(6, 4, seed=1), 2)
+    reps = stack_models({"a": a, "b": b})
+    assert reps.stimulus.values.tolist() == a.stimulus.values.tolist()
+    for label in a.stimulus.values:
+        np.testing.assert_array_equal(reps.sel(model="b", stimulus=label), b.sel(stimulus=label))
+
+
+def test_exact_join_names_what_is_missing():
+    with pytest.raises(SchemaError, match="'a' has 6, 'b' has 4.*missing from 'b': 's4', 's5'"):
+        stack_models({"a": some(6, 3), "b": some(4, 3)})
+
+
+def test_inner_join_keeps_what_all_saw():
+    models = {"a": some(6, 3), "b": some(3, 3, labels=["s5", "s1", "s7"]), "c": some(8, 2)}
+    reps = stack_models(models, join="inner")
+    assert reps.stimulus.values.tolist() == ["s1", "s5"]
+    np.testing.assert_array_equal(reps.sel(model="b"), models["b"].values[[1, 0]])
+
+
+def test_inner_join_of_nothing_is_an_error():
+    with pytest.raises(SchemaError, match="share no label.*'a', 'b'"):
+        stack_models({"a": some(2, 3), "b": some(2, 3, labels=["x", "y"])}, join="inner")
+
+
+def test_outer_join_fills_with_missing_rows():
+    models = {"a": some(3, 3), "b": some(3, 2, labels=["s2", "s9", "s0"], seed=1)}
+    reps = stack_models(models, join="outer")
+    assert reps.stimulus.values.tolist() == ["s0", "s1", "s2", "s9"]
+    assert np.isnan(reps.sel(model="a", stimulus="s9")).all()
+    assert np.isnan(reps.sel(model="b", stimulus="s1")).all()
+    np.testing.assert_array_equal(
+        reps.sel(model="b", stimulus="s9").values[:2], models["b"].values[1]
+    )
+    assert validate(reps) is reps
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_outer_join_keeps_the_dtype(dtype):
+    models = {"a": some(3, 3).astype(dtype), "b": some(4, 3).astype(dtype)}
+    assert stack_models(models, join="outer").dtype == dtype
+
+
+def test_coordinates_of_stimuli_are_merged():
+    a = some(3, 2, category=("stimulus", ["x", "y", "z"]))
+    b = some(
+        3, 2, labels=["s2", "s1", "s3"], category=("stimulus", ["z", "y", "w"]),
+        size=("stimulus", [2.0, 1.0, 3.0]),
+    )  # fmt: skip
+    reps = stack_models({"a": a, "b": b}, join="outer")
+    assert reps.category.values.tolist() == ["x", "y", "z", "w"]
+    np.testing.assert_array_equal(reps["size"], [np.nan, 1, 2, 3])
+
+
+def test_integer_coordinates_stay_integers():
+    a = some(3, 2, pair=("stimulus", [4, 5, 6]))
+    reps = stack_models({"a": a, "b": shuffled(a)})
+    assert reps.pair.dtype.kind == "i"
+    assert reps.pair.values.tolist() == [4, 5, 6]
+
+
+def test_contradicting_coordinates_are_named():
+    a = some(3, 2, category=("stimulus", ["x", "y", "z"]))
+    b = some(3, 2, category=("stimulus", ["x", "other", "z"]))
+    with pytest.raises(SchemaError, match="'category' of model 'b' contradicts.*'s1'"):
+        stack_models({"a": a, "b": b})
+
+
+def test_coordinates_missing_in_one_model_are_filled_from_the_other():
+    a = some(2, 2, category=("stimulus", np.array(["x", None], dtype=object)))
+    b = some(2, 2, category=("stimulus", np.array([None, "y"], dtype=object)))
+    assert stack_models({"a": a, "b": b}).category.values.tolist() == ["x", "y"]
+
+
+def test_scalar_coordinates_go_to_the_model():
+    a = some(3, 2).assign_coords(family="cnn", depth=3)
+    b = some(3, 2).assign_coords(family="vit", depth=12)
+    reps = stack_models({"a": a, "b": b})
+    assert reps.family.dims == ("model",)
+    assert reps.family.values.tolist() == ["cnn", "vit"]
+    assert reps.depth.values.tolist() == [3, 12]
+
+
+def test_scalar_coordinates_must_be_there_for_all():
+    with pytest.raises(SchemaError, match="'family'.*not for 'b'"):
+        stack_models({"a": some(3, 2).assign_coords(family="cnn"), "b": some(3, 2)})
+
+
+def test_names_are_those_of_the_dict_not_of_a_scalar_coordinate():
+    reps = make_reps(2, 4)
+    again = stack_models({"first": reps.sel(model="net0"), "second": reps.sel(model="net1")})
+    assert again.model.values.tolist() == ["first", "second"]
+
+
+def test_models_of_a_padded_set_can_be_stacked_again():
+    reps = make_reps(3, 6, [4, 7, 5])
+    again = stack_models({name: reps.sel(model=name) for name in reps.model.values[[2, 0]]})
+    assert again.n_features.values.tolist() == [5, 4]
+    validate(again)
+    expected = dispersion(reps.sel(model=["net2", "net0"]), "neighborhood", k=2)
+    np.testing.assert_array_equal(dispersion(again, "neighborhood", k=2), expected)
+
+
+def test_labelled_features_can_be_stacked():
+    a = some(3, 2).assign_coords(feature=["unit7", "unit8"])
+    b = some(3, 3).assign_coords(feature=["v1", "v2", "v3"])
+    reps = stack_models({"a": a, "b": b})
+    assert reps.n_features.values.tolist() == [2, 3]
+    np.testing.assert_array_equal(reps[1], b)
+    assert validate(reps) is reps
+
+
+def test_extra_dims_are_kept():
+    reps = make_reps(2, 4, 3, extra={"layer": 2}).drop_vars("family")
+    models = {name: reps.sel(model=name, drop=True) for name in reps.model.values}
+    again = stack_models(models)
+    assert again.dims == ("layer", "model", "stimulus", "feature")
+    assert again.layer.values.tolist() == ["layer0", "layer1"]
+    np.testing.assert_array_equal(again, reps)
+
+
+def test_dask_inputs_stay_lazy():
+    models = {"a": some(6, 3), "b": shuffled(some(8, 4, seed=1), 1)}
+    lazy = {
+        name: array.assign_coords(size=("stimulus", range(array.sizes["stimulus"]))).chunk(
+            stimulus=2
+        )
+        for name, array in {"a": models["a"], "b": models["a"]}.items()
+    }
+    with no_compute():
+        reps = stack_models(lazy)
+        outer = stack_models({n: x.chunk(stimulus=3) for n, x in models.items()}, join="outer")
+    assert reps.chunks is not None
+    assert outer.chunks is not None
+    np.testing.assert_array_equal(outer, stack_models(models, join="outer"))
+
+
+@given(st.data())
+def test_any_chunking_gives_the_same(data):
+    models = {"a": some(6, 3), "b": shuffled(some(5, 4, seed=1), 1)}
+    lazy = {name: data.draw(chunked(array)) for name, array in models.items()}
+    expected = stack_models(models, join="outer")
+    xr.testing.assert_identical(stack_models(lazy, join="outer").compute(), expected)
+
+
+def test_inputs_are_not_modified():
+    a, b = read_only(some(3, 2)), read_only(some(3, 4))
+    before = a.copy(deep=True)
+    reps = stack_models({"a": a, "b": b}, modality="vision")
+    xr.testing.assert_identical(a, before)
+    reps.values[...] = 0
+    xr.testing.assert_identical(a, before)
+
+
+def test_other_names_of_dims_are_brought_in_at_the_door():
+    both = stack_models({"a": some(3, 2), "b": some(3, 2)})
+    names = {"model": "network", "stimulus": "image", "feature": "unit"}
+    reps = from_xarray(both.rename(names), **names)
+    assert reps.dims == ("model", "stimulus", "feature")
+    assert reps.n_features.dims == ("model",)
+    np.testing.assert_array_equal(reps, both)
+
+
+@pytest.mark.parametrize(
+    ("models", "arguments", "words"),
+    [
+        ({}, {}, "at least one model"),
+        ({"a": np.ones((2, 3))}, {}, "model 'a' is a plain array"),
+        ({"a": np.ones((2, 3))}, {"stimuli": ["x"]}, r"model 'a' must have the shape \(1 stimuli"),
+        ({"a": np.ones(2)}, {"stimuli": ["x", "y"]}, "model 'a' must have the shape"),
+        ({"a": [[1.0, 2.0]]}, {"stimuli": ["x"]}, "model 'a'.*list"),
+        ({"a": np.ones((2, 3))}, {"stimuli": ["x", "x"]}, "model 'a' has duplicate labels.*'x'"),
+        ({"a": np.ones((2, 0))}, {"stimuli": ["x", "y"]}, "model 'a' has no features"),
+        ({"a": np.ones((2, 3), "U1")}, {"stimuli": ["x", "y"]}, "model 'a' must hold real"),
+        ({1: some(2, 2), "1": some(2, 2)}, {}, "not unique as text"),
+        ({"a": some(2, 2).rename(stimulus="image")}, {}, "model 'a' needs the dims.*'stimulus'"),
+        ({"a": some(2, 2).drop_vars("stimulus")}, {}, "model 'a' has no labels"),
+        ({"a": some(2, 2)}, {"join": "left"}, "join='left'"),
+    ],
+)
+def test_what_does_not_fit_is_named(models, arguments, words):
+    with pytest.raises(ValueError, match=words):
+        stack_models(models, **arguments)
