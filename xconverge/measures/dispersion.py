@@ -304,7 +304,7 @@ class Disagreement(NamedTuple):
     def pairs(self, reps: xr.DataArray) -> xr.DataArray:
         """Of all pairs; a model with itself has none."""
         if isinstance(self.kernel, EntryKernel) and self._in_blocks(reps):
-            alike = by_entries(self.kernel, reps, reps)
+            alike = by_entries(self.kernel, reps)
         else:
             models = self._models(reps)
             bare = models.drop_vars([n for n, c in models.coords.items() if "model" in c.dims])

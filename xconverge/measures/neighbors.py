@@ -18,7 +18,6 @@ from xconverge.kernels.knn import MutualKnn
 from xconverge.kernels.neighbors import check_k
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import (
-    NEIGHBOR_DIM,
     check_features,
     check_representations,
     widths,
@@ -106,7 +105,7 @@ def neighbor_graph(
     if recall is not None:
         graph = graph.assign_coords(recall=describe(recall, "recall").reset_coords(drop=True))
     return describe(
-        graph.transpose(..., "model", "stimulus", NEIGHBOR_DIM),
+        graph.transpose(..., "model", "stimulus", "neighbor"),
         "neighbor_graph",
         metric="cosine",
         k=k,
@@ -123,13 +122,13 @@ def _lists(reps: xr.DataArray, k: int) -> tuple[xr.DataArray, xr.DataArray]:
     Ties go to the label that sorts first, so that the order of stimuli changes nothing.
     """
     rank = xr.DataArray(natural_rank(reps.indexes["stimulus"]), dims="stimulus")
-    dims = ["stimulus", NEIGHBOR_DIM]
+    dims = ["stimulus", "neighbor"]
     lists, cosines = apply(
         _of_model,
         prepared_models(MutualKnn(k), reps, rank),
         core=[[]],
         out=[dims, dims],
-        sizes={"stimulus": reps.sizes["stimulus"], NEIGHBOR_DIM: k},
+        sizes={"stimulus": reps.sizes["stimulus"], "neighbor": k},
         dtypes=[np.int64, np.float64],
         k=k,
     )
@@ -159,8 +158,8 @@ def _approximate(
         widths(reps),
         xr.DataArray(natural_rank(reps.indexes["stimulus"]), dims="stimulus"),
         core=[["stimulus", "feature"], [], ["stimulus"]],
-        out=[["stimulus", NEIGHBOR_DIM], []],
-        sizes={NEIGHBOR_DIM: k},
+        out=[["stimulus", "neighbor"], []],
+        sizes={"neighbor": k},
         dtypes=[np.int64, np.float64],
         labels=("model", "stimulus"),
         k=k,
@@ -209,7 +208,7 @@ def local_density(reps: xr.DataArray, k: int = 10) -> xr.DataArray:
     check_k(k, reps.sizes["stimulus"])
     _, cosines = _lists(reps, k)
     return describe(
-        cosines.mean(NEIGHBOR_DIM, skipna=False).assign_coords(reps["stimulus"].coords),
+        cosines.mean("neighbor", skipna=False).assign_coords(reps["stimulus"].coords),
         "local_density",
         metric="cosine",
         k=k,
