@@ -1,5 +1,7 @@
 """Measures of neighbour lists on arrays: pools, draws, graphs and blocks, against plain loops."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -159,7 +161,7 @@ def test_lists_in_blocks_are_lists_in_memory(gone, cuts, data):
     rank = np.array(data.draw(st.permutations(range(N))))
     kernel = MutualKnn(K)
     edges = [0, *sorted(cuts), N]
-    parts = [slice(*edge) for edge in zip(edges, edges[1:], strict=False)]
+    parts = [slice(*edge) for edge in itertools.pairwise(edges)]
     seen = [~np.isnan(rows[:, 0]) for rows in (y, *others)]
     own = ~np.isnan(x[:, 0])
     sets = neighbors.shared_sets(own, np.stack(seen))

@@ -8,7 +8,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import pdist, squareform
-from scipy.stats import kendalltau, rankdata
+from scipy.stats import kendalltau, pearsonr, rankdata, spearmanr
 
 import xconverge as xc
 from tests.helpers import chunked, make_reps, no_compute, shuffled
@@ -282,3 +282,105 @@ def test_missing_and_single_pairs_are_left_out_of_their_pairs_of_models(method):
         pair = [side.copy(data=values) for side, values in ((a[i], one), (b[j], other))]
         alone = xc.rsa(*(side.drop_vars("model") for side in pair), method)
         assert float(found[i, j]) == pytest.approx(float(alone), abs=1e-12)
+
+
+TOLERANCE = {np.float32: 1e-6, np.float64: 1e-10}
+
+
+def a_pair(dtype=np.float64, missing=True):
+    gaps = ([(0, 2), (1, 2), (1, 5)], [(0, 7)]) if missing else ([], [])
+    a = make_reps(3, 12, [6, 4, 5], seed=1, missing=gaps[0], dtype=dtype)
+    b = make_reps(2, 12, [7, 5], seed=2, missing=gaps[1], dtype=dtype)
+    return a, b.assign_coords(model=["bert", "gpt"]).assign_attrs(modality="language")
+
+
+def one_model(reps, name):
+    array = reps.sel(model=name)
+    return array.values[:, : int(array["n_features"])].astype(np.float64)
+
+
+def plain_rdm(x, metric):
+    n = len(x)
+    result = np.full((n, n), np.nan)
+    seen = [i for i in range(n) if not np.isnan(x[i]).any()]
+    result[np.ix_(seen, seen)] = squareform(pdist(x[seen], metric))
+    return result
+
+
+@pytest.mark.parametrize("metric", ["correlation", "cosine", "euclidean", "sqeuclidean"])
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_rdm_is_scipys(metric, dtype):
+    a, _ = a_pair(dtype)
+    found = xc.rdm(a, metric)
+    assert found.dims == ("model", "stimulus", "stimulus_2")
+    assert found.dtype == dtype
+    assert found["caption_2"].values.tolist() == a["caption"].values.tolist()
+    for name in a["model"].values:
+        expected = plain_rdm(one_model(a, name), metric)
+        np.testing.assert_allclose(found.sel(model=name), expected, rtol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("metric", ["correlation", "cosine", "euclidean", "sqeuclidean"])
+def test_near_duplicates_keep_their_digits(metric):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((6, 20)) + 100 * (metric == "euclidean")
+    x[1] = x[0] + 1e-7 * rng.standard_normal(20)
+    x[3] = x[2]
+    found = xc.rdm(xc.stack_models({"a": x}, stimuli=list("abcdef")), metric)[0].values
+    unit = x - x.mean(1, keepdims=True) if metric == "correlation" else x
+    if metric in ("correlation", "cosine"):
+        unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
+    square = ((unit[0] - unit[1]) ** 2).sum()
+    expected = {"euclidean": np.sqrt(square), "sqeuclidean": square}.get(metric, square / 2)
+    assert found[0, 1] == pytest.approx(expected, rel=1e-6)
+    assert found[2, 3] == pytest.approx(0, abs=1e-15)
+
+
+def test_rdm_without_a_model_dim():
+    a, _ = a_pair()
+    one = xc.rdm(a.sel(model="net1"))
+    assert one.dims == ("stimulus", "stimulus_2")
+    np.testing.assert_array_equal(one, xc.rdm(a).sel(model="net1"))
+
+
+@pytest.mark.parametrize(("method", "plain"), [("spearman", spearmanr), ("pearson", pearsonr)])
+def test_rsa_compares_upper_triangles(method, plain):
+    a, b = a_pair()
+    found = xc.rsa(xc.rdm(a), xc.rdm(shuffled(b)), method)
+    assert found.dims == ("model_a", "model_b")
+    for p in a["model"].values:
+        for q in b["model"].values:
+            one = plain_rdm(one_model(a, p), "correlation")
+            two = plain_rdm(one_model(b.sel(stimulus=a["stimulus"]), q), "correlation")
+            values = [
+                (one[i, j], two[i, j])
+                for i in range(12)
+                for j in range(i + 1, 12)
+                if not np.isnan(one[i, j] + two[i, j])
+            ]
+            expected = plain(*zip(*values, strict=True)).statistic
+            assert float(found.sel(model_a=p, model_b=q)) == pytest.approx(expected, abs=1e-10)
+
+
+def test_rsa_with_a_brain_without_models():
+    a, b = a_pair()
+    brain = xr.concat([xc.rdm(b).sel(model=m, drop=True) for m in ("bert", "gpt")], "subject")
+    found = xc.rsa(xc.rdm(a), brain.assign_coords(subject=["x", "y"]))
+    assert found.dims == ("model_a", "subject")
+    np.testing.assert_allclose(found, xc.rsa(xc.rdm(a), xc.rdm(b)), rtol=1e-12)
+    columns = brain.isel(stimulus_2=np.random.default_rng(0).permutation(12))
+    np.testing.assert_allclose(xc.rsa(xc.rdm(a), columns), found, rtol=1e-12)
+
+
+def test_rsa_refuses_or_says_nan():
+    a, b = a_pair(missing=False)
+    lopsided = xc.rdm(b)
+    lopsided[0, 0, 1] += 1
+    with pytest.raises(ValueError, match="symmetric"):
+        xc.rsa(xc.rdm(a), lopsided)
+    with pytest.warns(RuntimeWarning, match="at least 3 pairs of stimuli, got 1"):
+        few = xc.rsa(xc.rdm(a[:, :2]), xc.rdm(b.sel(stimulus=a["stimulus"][:2])))
+    assert few.isnull().all()
+    with pytest.warns(RuntimeWarning, match="differ"):
+        flat = xc.rsa(xc.rdm(a), 0 * xc.rdm(b))
+    assert flat.isnull().all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from xconverge.labels.coordinates import read
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import SchemaError, listing
 
@@ -29,7 +30,7 @@ def fold_numbers(
             raise SchemaError(
                 f"groups={groups!r} must be a coordinate on 'stimulus'; there is {listing(there)}"
             )
-        _, members = np.unique(reps.coords[groups].values.astype(str), return_inverse=True)
+        _, members = np.unique(read(reps.coords[groups]).astype(str), return_inverse=True)
     count = int(members.max()) + 1
     if not 2 <= folds <= count:
         raise ValueError(

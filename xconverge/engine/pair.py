@@ -17,10 +17,10 @@ from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import (
     check_dims,
     check_labels,
+    check_lookalikes,
     check_representations,
-    check_twins,
-    read_coordinates,
 )
+from xconverge.labels.coordinates import read
 from xconverge.labels.joins import Join, join_all, join_labels, kind_of, natural_rank, on_side
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe
@@ -212,15 +212,25 @@ def _count_both(a: Array, b: Array) -> int:
 
 
 def _both_coordinates(a: xr.DataArray, b: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-    """Stimulus coordinates that contradict each other get the suffix of their side."""
+    """Stimulus coordinates that contradict each other get the suffix of their side.
+
+    Those that both have are compared, and read for it where they are lazy: the names in a result
+    must not depend on chunks, and ``.chunk()`` makes the coordinates of an array lazy with it.
+    """
     clash = [
         str(name)
         for name, coord in a.coords.items()
-        if coord.dims == ("stimulus",)
-        and name in b.coords
-        and not coord.variable.equals(b.coords[name].variable)
+        if coord.dims == ("stimulus",) and name in b.coords and not _same(coord, b.coords[name])
     ]
     return a.rename({n: f"{n}_a" for n in clash}), b.rename({n: f"{n}_b" for n in clash})
+
+
+def _same(one: xr.DataArray, other: xr.DataArray) -> bool:
+    """Whether two coordinates hold the same values; lazy ones stay so."""
+    if one.chunks and other.chunks and one.data.name == other.data.name:
+        # dask names an array after what it holds, so that nothing needs to be read
+        return True
+    return xr.Variable(one.dims, read(one)).equals(xr.Variable(other.dims, read(other)))
 
 
 def _relabelled(
@@ -246,9 +256,8 @@ def _relabelled(
         found[side.what] = relabelled(side.array, side.groups, side.what, dim)
     for what, array in arrays.items():
         if what not in found:
-            checked = read_coordinates(array)
-            groups = grouped(checked, _values_of(checked, what, names, sides), False)
-            found[what] = relabelled(checked, groups, what, None)
+            groups = grouped(array, _values_of(array, what, names, sides), False)
+            found[what] = relabelled(array, groups, what, None)
     return found
 
 
@@ -283,12 +292,16 @@ def _find(sides: Sequence[_Side], one_name: bool) -> None:
             f"{side.what} has {listing(_coordinates(side.array)) or 'none'}" for side in sides
         )
         raise SchemaError(
-            f"pair_on: {' and '.join(dict.fromkeys(repr(side.name) for side in lacking))} must be "
+            f"on: {' and '.join(dict.fromkeys(repr(side.name) for side in lacking))} must be "
             "a coordinate on 'stimulus' "
             f"{'of at least one side' if one_name else f'of {lacking[0].what}'}; {there}"
         )
     for side in lacking:
         side.name = "stimulus"
+    for side in sides:
+        coord = side.array.coords[side.name]
+        if coord.chunks:
+            side.array = side.array.assign_coords({side.name: ("stimulus", read(coord))})
     kinds = {side.what: kind_of(_objects(side.array.coords[side.name])) for side in sides}
     if "text" in kinds.values() and set(kinds.values()) != {"text"}:
         wrong = next(side for side in sides if kinds[side.what] != "text")
@@ -309,7 +322,7 @@ def _coordinates(array: xr.DataArray) -> list[str]:
 
 
 def _objects(coord: xr.DataArray) -> Array:
-    return np.asarray(coord.values, dtype=object)
+    return np.asarray(read(coord), dtype=object)
 
 
 def _as_text(name: str) -> str:
@@ -337,7 +350,7 @@ def _text(array: xr.DataArray, what: str, name: str) -> Array:
             f"{what} has an empty {name!r} for stimulus {listing(labels[empty])}; fill it in, or "
             f"leave these out with .isel(stimulus=….{name}.values != '')"
         )
-    check_twins(dict.fromkeys(values), f"{what} has values in {name!r}")
+    check_lookalikes(dict.fromkeys(values), f"{what} has values in {name!r}")
     return values
 
 

@@ -50,8 +50,10 @@ def lists_by_blocks(
     Only some rows, one block and their nearest so far are in memory at a time.
     """
     sources, order, k = Sources(reps, what), rank.values, max(kernel.depth, kernel.k)
-    own, theirs = _seen(reps, what).data, _seen(others, "reps").data
-    graph = Graph("lists", reps.data, others.data, kernel, order)
+    # of a pair, the other side has the other letter
+    whose = what if others is reps else {"a": "b", "b": "a"}.get(what, what)
+    own, theirs = _seen(reps, what), _seen(others, whose)
+    graph = Graph("lists", reps.data, others.data, kernel, order, what)
     shared = graph.value(theirs.reshape(-1, theirs.shape[-1]).rechunk(-1))
     blocks, queries = read_spans(reps), query_spans(reps)
     keys = []
@@ -92,7 +94,7 @@ def _whole(kernel: ListKernel, rank: Array, width: int, parts: Any, sets: Array)
     return cell(modeled(kernel, kernel.of_blocks(parts, sets, rank, width)))
 
 
-def _seen(reps: xr.DataArray, what: str) -> xr.DataArray:
+def _seen(reps: xr.DataArray, what: str) -> da.Array:
     """Which stimuli (…, model, stimulus) are there, as far as their rows are whole or missing."""
     (found,) = reduce_rows(
         reps,
@@ -102,7 +104,8 @@ def _seen(reps: xr.DataArray, what: str) -> xr.DataArray:
         [bool],
         what=what,
     )
-    return found
+    seen: da.Array = da.asarray(found.data)
+    return seen
 
 
 def _seen_rows(block: Array, width: int) -> Array:
@@ -191,7 +194,7 @@ def by_rows(kernel: RowKernel[Any], pair: Pair, given: xr.DataArray | None) -> x
     """Scores from sums over blocks: a pass or two over each model, one over each pair."""
     if given is not None:
         _check_products(_folds(given), [side for side, _ in pair.sides])
-    sides = _both_lazy(pair)
+    sides = _both_lazy(pair.a, pair.b)
     graph = Graph("rows", *(side.data for side in sides), kernel, given)
     a, b = (_Fitted(graph, kernel, side, given, w) for side, w in zip(sides, "ab", strict=True))
     parts = _common_spans(sides)
@@ -234,13 +237,13 @@ def _check_products(n_folds: int, sides: Sequence[xr.DataArray]) -> None:
         )
 
 
-def _both_lazy(pair: Pair) -> list[xr.DataArray]:
+def _both_lazy(a: xr.DataArray, b: xr.DataArray) -> list[xr.DataArray]:
     """Both sides; one that is in memory in the blocks of the other, which copies nothing."""
-    chunks = next(s.variable.chunksizes["stimulus"] for s in (pair.a, pair.b) if s.chunks)
+    chunks = next(s.variable.chunksizes["stimulus"] for s in (a, b) if s.chunks)
     return [
         # of the variable: .chunk() of a DataArray would make its coordinates lazy too
         side if side.chunks else side.copy(data=side.variable.chunk(stimulus=chunks).data)
-        for side in (pair.a, pair.b)
+        for side in (a, b)
     ]
 
 
@@ -346,14 +349,18 @@ MOST_MODELS = 8
 """Models of either side in a tile, at most."""
 
 
-def by_entries(kernel: EntryKernel[Any], a: xr.DataArray, b: xr.DataArray) -> xr.DataArray:
+def by_entries(
+    kernel: EntryKernel[Any], a: xr.DataArray, b: xr.DataArray | None = None
+) -> xr.DataArray:
     """Scores of matrices that are never whole (…, model_a, model_b[, stimulus]).
 
     A task over a tile of models holds their rows that ask, a block of each, and the distances
-    between them, which are formed once a model and used up in sums.
+    between them, which are formed once a model and used up in sums. Without b it is a set with
+    itself: a model on both sides is read and formed once, and a score is that of either order.
     """
-    width = max(side.sizes["feature"] for side in (a, b))
-    size = min(_tile_models(width), max(side.sizes["model"] for side in (a, b)))
+    sides = _both_lazy(a, b) if b is not None else [a]
+    width = max(side.sizes["feature"] for side in sides)
+    size = min(_tile_models(width), max(side.sizes["model"] for side in sides))
     rows = _asking_rows(width, size)
     check_memory(
         BUDGETS.tile,
@@ -361,20 +368,22 @@ def by_entries(kernel: EntryKernel[Any], a: xr.DataArray, b: xr.DataArray) -> xr
         f"A task over a tile of {size} × {size} models",
         "fewer stimuli (.isel), or a measure of neighbours or cross-products (mutual_knn, cka)",
     )
-    long = a if a.chunks else b
-    graph = Graph("entries", a.data, b.data, kernel)
-    one, other = _Readers(graph, kernel, a, "a"), _Readers(graph, kernel, b, "b")
-    tiles = _Tiles(graph, kernel, one, other, query_spans(long, rows), _column_spans(long, size))
+    graph = Graph("entries", *(side.data for side in sides), kernel)
+    names = ["reps"] if b is None else ["a", "b"]
+    readers = [_Readers(graph, kernel, s, what) for s, what in zip(sides, names, strict=True)]
+    one, other = readers[0], readers[-1]
+    parts = query_spans(sides[0], rows), _column_spans(sides[0], size)
+    tiles = _Tiles(graph, kernel, one, other, *parts)
     first, second = _pair_positions(one.sources, other.sources)
     n = a.sizes["stimulus"]
     shape = (*first.shape, n) if kernel.per_stimulus else first.shape
     found: list[da.Array] = []
     for lead in np.ndindex(first.shape[:-2]):
         i, j = first.values[lead][:, 0], second.values[lead][0]
-        found.append(tiles.scored(i.tolist(), j.tolist(), size, n))
+        found.append(tiles.scored(i.tolist(), j.tolist(), size))
     values = da.stack(found).reshape(shape)
     dims = (*first.dims, *(["stimulus"] if kernel.per_stimulus else []))
-    return xr.DataArray(values, dims=dims, coords=first.coords)
+    return xr.DataArray(values, dims=dims, coords={**second.coords, **first.coords})
 
 
 def _tile_models(width: int) -> int:
@@ -409,7 +418,7 @@ class _Readers:
         positions = self.sources.positions()
         self.rows = [self.sources.rows(position) for position in positions]
         self.widths = [int(width) for width in self.sources.widths.ravel()]
-        seen = _seen(reps, what).data
+        seen = _seen(reps, what)
         self.seen = [graph.value(seen[position].rechunk(-1)) for position in positions]
         self.scales: list[Key] = [1.0] * len(positions)
         if kernel.needs_scale:
@@ -462,19 +471,31 @@ class _Tiles(NamedTuple):
     queries: Sequence[slice]
     columns: Sequence[slice]
 
-    def scored(self, i: list[int], j: list[int], size: int, n: int) -> da.Array:
+    @property
+    def itself(self) -> bool:
+        """Whether both sides are one set."""
+        return self.a is self.b
+
+    def scored(self, i: list[int], j: list[int], size: int) -> da.Array:
         """Scores of the models i of a with the models j of b."""
-        rows = [
-            da.concatenate([self._tile(i[x], j[y], n) for y in split(slice(0, len(j)), size)], 1)
-            for x in split(slice(0, len(i)), size)
-        ]
-        whole: da.Array = da.concatenate(rows)
+        found: list[list[da.Array]] = []
+        for row, x in enumerate(split(slice(0, len(i)), size)):
+            # below the diagonal of a set with itself are the tiles above it
+            mirrored = [above[row].swapaxes(0, 1) for above in found] if self.itself else []
+            others = split(slice(0, len(j)), size)[len(mirrored) :]
+            found.append([*mirrored, *(self._tile(i[x], j[y]) for y in others)])
+        whole: da.Array = da.concatenate([da.concatenate(tiles, 1) for tiles in found])
         return whole
 
-    def _tile(self, i: list[int], j: list[int], n: int) -> da.Array:
+    def _second(self, i: list[int], j: list[int]) -> list[int]:
+        """Models of the second side that are not those of the first."""
+        return [] if self.itself and i == j else j
+
+    def _tile(self, i: list[int], j: list[int]) -> da.Array:
         graph, kernel = self.graph, self.kernel
-        sides = Sides(slice(len(i)), slice(len(i), None))
-        masks = [*(self.a.seen[x] for x in i), *(self.b.seen[y] for y in j)]
+        second = self._second(i, j)
+        sides = Sides(slice(len(i)), slice(len(i), None) if second else slice(len(i)))
+        masks = [*(self.a.seen[x] for x in i), *(self.b.seen[y] for y in second)]
         parts = []
         for asking in self.queries:
             asked = self._blocks(i, j, asking)
@@ -500,7 +521,8 @@ class _Tiles(NamedTuple):
         return graph.arrays([whole], shape, np.float64)[0]
 
     def _blocks(self, i: list[int], j: list[int], part: slice) -> list[Key]:
-        return [*(self.a.block(x, part) for x in i), *(self.b.block(y, part) for y in j)]
+        second = self._second(i, j)
+        return [*(self.a.block(x, part) for x in i), *(self.b.block(y, part) for y in second)]
 
 
 def _row_sums(

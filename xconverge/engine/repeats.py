@@ -13,7 +13,8 @@ import xarray as xr
 from xconverge.engine.apply import apply
 from xconverge.kernels.groups import group_distances, group_means
 from xconverge.kernels.vectors import Array, working_dtype
-from xconverge.labels.checks import NEIGHBOR_DIM, is_graph
+from xconverge.labels.checks import is_graph
+from xconverge.labels.coordinates import read_coordinates
 from xconverge.labels.joins import natural_rank, on_side, square_rdm
 from xconverge.labels.messages import SchemaError
 from xconverge.labels.variables import describe
@@ -63,6 +64,9 @@ def relabelled(array: xr.DataArray, groups: Groups, what: str, repeat: str | Non
     if "stimulus_2" in array.dims:
         array = square_rdm(array, what)
         dims.append("stimulus_2")
+    if groups.repeated:
+        # which of them are the same in all rows of a value, their values say
+        array = read_coordinates(array, "stimulus")
     labels, old = np.asarray(array.indexes["stimulus"], dtype=object), "stimulus_id"
     same = len(labels) == len(groups.labels) and bool((labels == groups.labels).all())
     if not same and old not in array.coords and old not in array.dims:
@@ -143,7 +147,7 @@ def _is_constant(array: xr.DataArray, groups: Groups) -> bool:
 
 def _vector_dim(array: xr.DataArray) -> str | None:
     """The dim of vectors, None where an array holds single values."""
-    return next((d for d in ("feature", "component", NEIGHBOR_DIM) if d in array.dims), None)
+    return next((d for d in ("feature", "component", "neighbor") if d in array.dims), None)
 
 
 def _merged(array: xr.DataArray, groups: Groups, dims: Sequence[str]) -> xr.DataArray:

@@ -15,6 +15,7 @@ from xconverge.engine.progress import Progress, in_blocks
 from xconverge.kernels.kernel import Kernel, permuted, resampled
 from xconverge.kernels.permutations import BLOCK, n_blocks, permutations, summary
 from xconverge.kernels.vectors import Array
+from xconverge.labels.coordinates import read
 from xconverge.labels.messages import SchemaError, listing
 
 Rng = np.random.Generator | int | None
@@ -147,7 +148,7 @@ def per_label(given: str | xr.DataArray, sides: Sequence[xr.DataArray], what: st
             f"{what} must have one value for each label of 'stimulus' and no other dim; it has "
             f"the dims {list(map(str, given.dims))}"
         )
-    values = given.isel({"stimulus": known.get_indexer(index)}).values
+    values = read(given)[known.get_indexer(index)]
     return xr.DataArray(values, dims="stimulus", coords={"stimulus": index}, name=given.name)
 
 

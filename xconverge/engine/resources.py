@@ -16,6 +16,8 @@ import psutil
 from dask.system import CPU_COUNT
 from threadpoolctl import ThreadpoolController
 
+from xconverge.labels.coordinates import cluster
+
 GIB = 2**30
 SHARE = 0.8
 """Of the memory that is free, the part that a job may plan with."""
@@ -53,7 +55,7 @@ def calm_blas() -> Iterator[None]:
 
 def workers() -> tuple[int, int]:
     """Tasks that run at the same time, and how many of them share one memory."""
-    client = _client()
+    client = cluster()
     if client is not None:
         threads = list(client.nthreads().values())
         return max(1, sum(threads)), max([1, *threads])
@@ -63,7 +65,7 @@ def workers() -> tuple[int, int]:
 
 def free_bytes() -> int:
     """Memory that a job may plan with: of a worker of the cluster, or of this machine."""
-    client = _client()
+    client = cluster()
     if client is not None:
         known = client.scheduler_info()["workers"].values()
         limits = [worker["memory_limit"] for worker in known if worker["memory_limit"]]
@@ -74,15 +76,6 @@ def free_bytes() -> int:
         used = int(Path("/sys/fs/cgroup/memory.current").read_text())
         free = min(free, limit - used)
     return int(SHARE * free)
-
-
-def _client() -> Any:
-    if "distributed" in sys.modules:
-        from distributed import get_client
-
-        with suppress(ValueError):
-            return get_client()
-    return None
 
 
 def check_memory(task_bytes: float, n_tasks: int, what: str, cure: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import xarray as xr
 
-from xconverge.engine.apply import apply
+from xconverge.engine.apply import CURE, apply
 from xconverge.engine.blockwise import are_many, is_long
 from xconverge.engine.measure import Plan
 from xconverge.engine.pair import Pair
@@ -32,6 +32,11 @@ from xconverge.labels.joins import on_side
 from xconverge.labels.messages import SchemaError
 
 PAIRS = ["model_a", "model_b"]
+WHOLE = (
+    "fewer stimuli (.isel), or a measure of sums over blocks, which needs no RDM at once: "
+    "method='pearson' or 'cosine' instead of ranks"
+)
+"""What to do where RDMs that must be whole do not fit."""
 
 
 def scores(plan: Plan, pair: Pair) -> xr.DataArray:
@@ -98,6 +103,7 @@ def prepared_models(
             dtypes=[object],
             labels=("model", "stimulus"),
             what=what,
+            cure=WHOLE if isinstance(kernel, EntryKernel) and not kernel.has_sums else CURE,
         )
     result = result.drop_vars("n_features", errors="ignore")
     return result if "model" in result.dims else result.expand_dims(model=reps["model"])

@@ -65,9 +65,9 @@ def of_pairs(ssd: Array, count: Array, metric: Metric) -> Array:
     return np.asarray(mean_distance(ssd, count, metric))
 
 
-def of_consensus(ssd: Array, count: Array) -> Array:
-    """Root of the summed squared distances to the mean."""
-    return np.sqrt(ssd)
+def of_consensus(ssd: Any, count: Any, root: Callable[[Any], Any] = np.sqrt) -> Any:
+    """Root of the summed squared distances to the mean; of arrays of the library of ``root``."""
+    return root(ssd)
 
 
 def dispersion(x: Array, metric: Metric, finish: Finish) -> Array:

@@ -14,7 +14,7 @@ import numpy as np
 import scipy
 
 from xconverge.kernels import edges
-from xconverge.kernels.hsic import Sums, hsic, normalized
+from xconverge.kernels.hsic import hsic, normalized, sums_of
 from xconverge.kernels.kernel import Kernel, mean_of
 from xconverge.kernels.neighbors import (
     Answered,
@@ -24,6 +24,7 @@ from xconverge.kernels.neighbors import (
     from_graph,
     nearest,
     nearest_of_rows,
+    overlap_share,
     warn_none,
     whole_lists,
 )
@@ -335,8 +336,7 @@ class Cknna(ListKernel):
         """S of two masked kernels."""
         if self.centered:
             return float((k * m).sum())
-        product, margins = (k * m.T).sum(), k.sum(0) @ m.sum(1)
-        return float(hsic(Sums(product, margins, k.sum(), m.sum(), k.shape[0]), debiased=True))
+        return float(hsic(sums_of(k, m), debiased=True))
 
     def own(self, state: Lists) -> float:
         """S(K, K), with the mask of the model alone."""
@@ -383,7 +383,7 @@ def overlap(a: Array, b: Array) -> Array:
     shared = np.zeros(len(a))
     for column in a.T:
         shared += (b == column[:, None]).any(1)
-    return np.asarray(shared / a.shape[1])
+    return np.asarray(overlap_share(shared, a.shape[1]))
 
 
 def common_subsequence(a: Array, b: Array) -> Array:
@@ -450,4 +450,4 @@ def mean_overlap(lists: Array) -> Array:
         if not equal.any():
             break
         shared += equal
-    return np.asarray(shared / (k * models * (models - 1) / 2))
+    return np.asarray(overlap_share(shared, k, models * (models - 1) / 2))

@@ -1,30 +1,26 @@
-"""What the data model asks of an input, checked at the door."""
+"""What the data model asks of an input, checked at the door.
+
+A check looks at names, dims and the labels of dims, and computes nothing: other coordinates may be
+lazy, and stay so. `widths` and the groups of models are no checks; they read the one coordinate that
+they are made of.
+"""
 
 from __future__ import annotations
 
-import sys
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import dask.base
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from xconverge.labels.coordinates import read
 from xconverge.labels.messages import SchemaError, UnalignedSpaceWarning, apart, bare, listing
 
-NEIGHBOR_DIM = "neighbor"
 
-
-Dims = tuple[str, str, str]
-
-
-"""Names of the dims model, stimulus and feature."""
-
-
-def check_twins(labels: Iterable[str], what: str) -> None:
+def check_lookalikes(labels: Iterable[str], what: str) -> None:
     """No two labels differ only in what nobody sees."""
     labels = list(labels)
     text = "\n".join(labels)
@@ -42,7 +38,7 @@ def check_twins(labels: Iterable[str], what: str) -> None:
 
 
 def check_dims(array: object, *dims: str, what: str = "reps") -> xr.DataArray:
-    """A DataArray with these dims, whatever else it has; its coordinates are read."""
+    """A DataArray of numbers with these dims, whatever else it has."""
     if not isinstance(array, xr.DataArray):
         raise TypeError(
             f"{what} must be an xarray.DataArray, got {type(array).__name__}; "
@@ -57,7 +53,7 @@ def check_dims(array: object, *dims: str, what: str = "reps") -> xr.DataArray:
         )
     if array.dtype.kind not in "fiub":
         raise SchemaError(f"{what} must hold real numbers, got dtype {array.dtype}")
-    return read_coordinates(array)
+    return array
 
 
 def check_labels(array: xr.DataArray, *dims: str, what: str = "reps") -> None:
@@ -118,7 +114,7 @@ def as_features(reps: Any) -> Any:
         # a space has one width: the padding of raw features means nothing in it
         bare = reps.rename(component="feature").drop_vars("n_features", errors="ignore")
         return bare.assign_attrs(space=reps.attrs.get("space", "shared"))
-    return reps.rename({NEIGHBOR_DIM: "feature"}) if NEIGHBOR_DIM in dims else reps
+    return reps.rename(neighbor="feature") if "neighbor" in dims else reps
 
 
 def is_graph(reps: xr.DataArray) -> bool:
@@ -136,27 +132,17 @@ def check_features(reps: xr.DataArray, what: str = "reps") -> None:
         )
 
 
-def read_coordinates(array: xr.DataArray) -> xr.DataArray:
-    """The array with its coordinates in memory: labels and widths are metadata.
-
-    They are read in the calling thread, unless they live on a cluster; the data is not.
-    """
-    lazy = {name: coord.variable for name, coord in array.coords.items() if coord.chunks}
-    if not lazy:
-        return array
-    cluster = "distributed" in sys.modules and sys.modules["distributed"].client._global_clients
-    (read,) = dask.base.compute(lazy, scheduler=None if cluster else "synchronous")
-    return array.assign_coords(read)
-
-
 def widths(reps: xr.DataArray, what: str = "reps") -> xr.DataArray:
-    """How many leading features are real: ``n_features``, or all of them where it is absent."""
+    """How many leading features are real: ``n_features``, or all of them where it is absent.
+
+    The one coordinate that is read where it is lazy: tasks cannot be put together without it.
+    """
     check_features(reps, what)
     full = reps.sizes["feature"]
     if "n_features" not in reps.coords:
         return xr.DataArray(np.int64(full))
     coord = reps.coords["n_features"]
-    values = np.asarray(coord.values)
+    values = read(coord)
     wrong = ~((values >= 1) & (values <= full) & (values == np.floor(values)))
     if wrong.any():
         who = (
@@ -205,7 +191,7 @@ def group_numbers(reps: xr.DataArray, by: str) -> tuple[np.ndarray[Any, Any], np
             f"{by!r} must be a coordinate on 'model' that groups the models; there is "
             f"{listing(there) or 'none'}"
         )
-    numbers, values = pd.factorize(np.asarray(reps.coords[by].values, dtype=object))
+    numbers, values = pd.factorize(np.asarray(read(reps.coords[by]), dtype=object))
     if (numbers < 0).any():
         raise SchemaError(
             f"{by!r} is missing for {listing(reps.indexes['model'][numbers < 0])}; every model "
@@ -297,7 +283,7 @@ def check_text(array: xr.DataArray, dim: str, what: str = "reps") -> None:
         )
     if not all(labels):
         raise SchemaError(f"{what} has an empty label on {dim!r}; every {dim} needs a name")
-    check_twins(labels, f"{what} has labels on {dim!r}")
+    check_lookalikes(labels, f"{what} has labels on {dim!r}")
 
 
 def _faulty_values(array: xr.DataArray) -> list[str]:

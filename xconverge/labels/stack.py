@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.labels.checks import check_dims, check_labels, widths
+from xconverge.labels.coordinates import read
 from xconverge.labels.joins import join_labels
 from xconverge.labels.messages import SchemaError, choose, listing
 
@@ -133,13 +134,13 @@ def _one_model(name: str, array: Any, stimuli: Sequence[str] | None) -> xr.DataA
 
 
 def _coordinates(arrays: Mapping[str, xr.DataArray], index: pd.Index) -> dict[str, tuple[str, Any]]:
-    """Stimulus coordinates, merged; scalar coordinates, one entry a model."""
+    """Stimulus coordinates, merged, which reads them; scalar coordinates, one entry a model."""
     merged: dict[str, tuple[str, Any]] = {}
     for name, array in arrays.items():
         for key, coord in array.coords.items():
             if key == "stimulus" or coord.dims != ("stimulus",):
                 continue
-            here = pd.Series(coord.values, index=array.indexes["stimulus"]).reindex(index)
+            here = pd.Series(read(coord), index=array.indexes["stimulus"]).reindex(index)
             known = merged.get(str(key))
             if known is None:
                 merged[str(key)] = ("stimulus", here.to_numpy())
@@ -159,5 +160,5 @@ def _coordinates(arrays: Mapping[str, xr.DataArray], index: pd.Index) -> dict[st
             raise SchemaError(
                 f"coordinate {key!r} is there for some models but not for {listing(lacking)}"
             )
-        merged[key] = ("model", np.asarray([a.coords[key].item() for a in arrays.values()]))
+        merged[key] = ("model", np.asarray([read(a.coords[key]).item() for a in arrays.values()]))
     return merged

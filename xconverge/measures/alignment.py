@@ -81,11 +81,12 @@ def alignment(
     DataArray
         ``alignment`` (…, model_a, model_b[, stimulus]), in the order of ``a``; ``attrs["kind"]``
         says whether large means alike. NaN where either model misses the stimulus. Every pair is
-        scored among the stimuli that both saw, counted in the coordinate ``n_stimuli``; the value
-        under chance is in the coordinate ``chance`` where it depends on their number alone. Model
+        scored among the stimuli that both saw; of measures per model pair the coordinate
+        ``n_stimuli`` counts them. The value under chance is in the coordinate ``chance`` (model_a,
+        model_b) where it depends on their number alone (``mutual_knn``, ``cycle_knn``). Model
         coordinates carry the suffix of their side; stimulus coordinates too where the two sides
-        contradict each other. With ``layers``, the model dims hold networks, and the coordinates ``layer_a`` and
-        ``layer_b`` the chosen layers. Lazy if an input is.
+        contradict each other. With ``layers``, the model dims hold networks, and the coordinates
+        ``layer_a`` and ``layer_b`` the chosen layers. Lazy if an input is.
 
     Warns
     -----
@@ -106,12 +107,14 @@ def alignment(
     Notes
     -----
     Neighbour lists, centred rows and RDMs are made once for each model, however many pairs are
-    scored. A neighbour graph (``neighbor_graph``) may stand for a side where lists are compared.
+    scored. A neighbour graph (``neighbor_graph``) may stand for a side where lists are compared;
+    where stimuli are missing, it must be long enough to have k left among those that both saw.
     Memory of a task: models of up to 16 MiB as they are; longer lazy ones are read block by block
-    for neighbours, ``cka``, ``procrustes``, ``rdm``, ``rsa`` by pearson and cosine, and, with more
-    stimuli than folds × features on both sides, ``svcca`` and ``linear_predictivity``. What the
-    others hold is in ``docs/scaling.md``. Ties between equal neighbours go to the label that sorts
-    first (numbers inside labels by value), so that order changes nothing.
+    for neighbours, ``cka``, ``procrustes``, ``cosine``, ``rdm``, ``rsa`` by pearson and cosine,
+    and, with more stimuli than folds × features on both sides, ``svcca`` and
+    ``linear_predictivity``. What the others hold is in ``docs/scaling.md``. Ties between equal
+    neighbours go to the label that sorts first (numbers inside labels by value), so that order
+    changes nothing.
 
     Huh et al. (2024), The Platonic Representation Hypothesis, for the neighbour measures; the
     other sources are in ``docs/measures.md``.

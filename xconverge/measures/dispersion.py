@@ -62,7 +62,8 @@ def dispersion(
         of scipy's distance over unordered pairs of models; ``consensus``, the root of the summed
         squared distances to the mean over models. Basis-free, for raw features of any width:
         ``neighborhood``, 1 - mean overlap of the k nearest neighbours over pairs of models;
-        ``rdm``, 1 - mean correlation of the stimulus's row in two models' RDMs.
+        ``rdm``, 1 - mean correlation of the stimulus's row in two models' RDMs; each pair among
+        the stimuli that both saw, so that a copy with rows missing has dispersion 0.
     pairwise : bool
         Give the distance of every pair of models instead of their mean.
     normalize : bool
@@ -112,7 +113,7 @@ def dispersion(
     in memory at a time. ``euclidean`` and ``pairwise`` need all models of a block of stimuli.
     ``neighborhood`` and ``rdm`` read long models block by block (``docs/scaling.md``), and then
     need all lists (model × stimulus × k), or correlations of all pairs; short models are held
-    whole, for ``rdm`` all of them. A neighbour graph may stand for ``reps`` in ``neighborhood``.
+    whole, all of them. A neighbour graph may stand for ``reps`` in ``neighborhood``.
 
     ``consensus`` is the measure of Hosseini, Cheung, Fedorenko & Williams (arXiv 2604.21836).
 
@@ -310,7 +311,7 @@ class Disagreement(NamedTuple):
     def pairs(self, reps: xr.DataArray) -> xr.DataArray:
         """Of all pairs; a model with itself has none."""
         if isinstance(self.kernel, EntryKernel) and self._in_blocks(reps):
-            alike = by_entries(self.kernel, reps, reps)
+            alike = by_entries(self.kernel, reps)
         else:
             models = self._models(reps)
             bare = models.drop_vars([n for n, c in models.coords.items() if "model" in c.dims])

@@ -15,9 +15,9 @@ from xconverge.engine.scores import prepared_models
 from xconverge.kernels import approximate
 from xconverge.kernels.kernel import Model
 from xconverge.kernels.knn import MutualKnn
+from xconverge.kernels.neighbors import check_k
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import (
-    NEIGHBOR_DIM,
     check_features,
     check_representations,
     is_graph,
@@ -26,15 +26,6 @@ from xconverge.labels.checks import (
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import SchemaError, choose
 from xconverge.labels.variables import describe
-
-
-def check_k(k: int, n_stimuli: int) -> None:
-    """A number of neighbours that these stimuli have."""
-    if not 1 <= k < n_stimuli:
-        raise ValueError(
-            f"k={k} neighbours need at least {max(k, 1) + 1} stimuli, there are {n_stimuli}; "
-            "k must be between 1 and the number of stimuli - 1"
-        )
 
 
 def check_lists(reps: xr.DataArray, k: int, what: str = "reps") -> None:
@@ -125,7 +116,7 @@ def neighbor_graph(
     if recall is not None:
         graph = graph.assign_coords(recall=describe(recall, "recall").reset_coords(drop=True))
     return describe(
-        graph.transpose(..., "model", "stimulus", NEIGHBOR_DIM),
+        graph.transpose(..., "model", "stimulus", "neighbor"),
         "neighbor_graph",
         metric="cosine",
         k=k,
@@ -142,13 +133,13 @@ def _lists(reps: xr.DataArray, k: int) -> tuple[xr.DataArray, xr.DataArray]:
     Ties go to the label that sorts first, so that the order of stimuli changes nothing.
     """
     rank = xr.DataArray(natural_rank(reps.indexes["stimulus"]), dims="stimulus")
-    dims = ["stimulus", NEIGHBOR_DIM]
+    dims = ["stimulus", "neighbor"]
     lists, cosines = apply(
         _of_model,
         prepared_models(MutualKnn(k), reps, rank),
         core=[[]],
         out=[dims, dims],
-        sizes={"stimulus": reps.sizes["stimulus"], NEIGHBOR_DIM: k},
+        sizes={"stimulus": reps.sizes["stimulus"], "neighbor": k},
         dtypes=[np.int64, np.float64],
         k=k,
     )
@@ -178,8 +169,8 @@ def _approximate(
         widths(reps),
         xr.DataArray(natural_rank(reps.indexes["stimulus"]), dims="stimulus"),
         core=[["stimulus", "feature"], [], ["stimulus"]],
-        out=[["stimulus", NEIGHBOR_DIM], []],
-        sizes={NEIGHBOR_DIM: k},
+        out=[["stimulus", "neighbor"], []],
+        sizes={"neighbor": k},
         dtypes=[np.int64, np.float64],
         labels=("model", "stimulus"),
         k=k,
@@ -228,7 +219,7 @@ def local_density(reps: xr.DataArray, k: int = 10) -> xr.DataArray:
     check_k(k, reps.sizes["stimulus"])
     _, cosines = _lists(reps, k)
     return describe(
-        cosines.mean(NEIGHBOR_DIM, skipna=False).assign_coords(reps["stimulus"].coords),
+        cosines.mean("neighbor", skipna=False).assign_coords(reps["stimulus"].coords),
         "local_density",
         metric="cosine",
         k=k,

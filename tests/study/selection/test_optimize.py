@@ -14,7 +14,6 @@ from tests.helpers import chunked, make_reps, read_only, shuffled
 from tests.oracles import set_agreement
 from xconverge.cli.demo import shipped
 from xconverge.engine import resources as _resources
-from xconverge.kernels import set_search as kernels
 from xconverge.kernels.budgets import BUDGETS
 
 ALONE = {"n_restarts": 0, "n_perturbations": 0}

@@ -11,7 +11,7 @@ import xarray as xr
 
 from xconverge.io.formats._labels import decoded, text_labels
 from xconverge.io.zarr.encoding import encoded
-from xconverge.labels.checks import read_coordinates
+from xconverge.labels.coordinates import read_coordinates
 from xconverge.labels.messages import SchemaError, listing
 
 OURS = ("model", "stimulus", "feature", "representation", "n_features", "n_repetitions")

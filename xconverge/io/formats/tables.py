@@ -13,7 +13,8 @@ from xconverge.io.formats._flat import plain_attrs
 from xconverge.io.formats._labels import decoded, missing_value, text_labels
 from xconverge.io.formats._sets import checked
 from xconverge.io.zarr.encoding import NAME
-from xconverge.labels.checks import check_representations, read_coordinates, widths
+from xconverge.labels.checks import check_representations, widths
+from xconverge.labels.coordinates import read_coordinates
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import SchemaError, listing
 

@@ -6,22 +6,23 @@ import threading
 import time
 
 import dask
+import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
 
 import xconverge as xc
 from tests.helpers import make_reps
-from xconverge.engine import blockwise as _stream
+from xconverge.kernels.budgets import BUDGETS
 
 pytest.importorskip("distributed")
 
 
 @pytest.fixture
 def stored(tmp_path, monkeypatch):
-    monkeypatch.setattr(_stream, "WHOLE_BYTES", 0)
-    monkeypatch.setattr(_stream, "BLOCK_BYTES", 2**16)
-    monkeypatch.setattr(_stream, "MOST_BYTES", 2**16)
+    monkeypatch.setattr(BUDGETS, "whole_model", 0)
+    monkeypatch.setattr(BUDGETS, "read_block", 2**16)
+    monkeypatch.setattr(BUDGETS, "query_block", 2**16)
     reps = make_reps(3, 3000, 32, dtype=np.float32, missing=0.02)
     path = tmp_path / "study.zarr"
     xc.write_representations(path, reps)
@@ -106,3 +107,35 @@ def test_a_worker_that_is_killed_changes_no_digit(client, stored):
     xr.testing.assert_identical(found, expected)
     client.wait_for_workers(2, timeout=60)
     assert set(client.run(os.getpid).values()) != set(pids.values())
+
+
+SOURCES = {
+    "opened": lambda reps: reps,
+    "from_array": lambda reps: reps.copy(
+        data=da.from_array(reps.values, chunks=(1, 150, 32), asarray=False)
+    ),
+    "map_blocks": lambda reps: reps.copy(data=reps.data.map_blocks(np.negative, dtype=reps.dtype)),
+    "rechunk": lambda reps: reps.copy(data=reps.data.rechunk((3, 170, 9)).rechunk((1, 130, -1))),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_any_dask_array_may_be_persisted_on_a_cluster(client, stored, source):
+    """The engine puts tasks together by hand, from graphs of any kind, and of futures."""
+    reps = SOURCES[source](stored.isel(stimulus=slice(600), model=slice(2)))
+    with dask.config.set(scheduler="threads"):
+        values = reps.compute()
+        expected = [xc.alignment(values, values, m, **o) for m, o in PASSES.items()]
+    there = reps.persist(scheduler=client)
+    for (metric, options), one in zip(PASSES.items(), expected, strict=True):
+        for lazy in (reps, there):
+            found = xc.alignment(lazy, lazy, metric, **options).compute(scheduler=client)
+            xr.testing.assert_allclose(found, one, rtol=1e-5, atol=1e-6)
+
+
+PASSES = {
+    "mutual_knn": {"k": 5},
+    "cka": {},
+    "rdm": {},
+}
+"""One of each kind of pass: lists, rows, entries."""

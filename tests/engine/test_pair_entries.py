@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 import xconverge as xc
 from tests.helpers import Counting, chunked, make_reps, no_compute
-from xconverge.kernels import tiles
+from xconverge.engine import pair_blocks
+from xconverge.kernels import entries
+from xconverge.kernels.budgets import BUDGETS
 
 N = 40
 
@@ -17,7 +19,7 @@ N = 40
 pytestmark = pytest.mark.usefixtures("everything_is_long")
 
 
-def pair(missing=0.1, n=N):
+def two_sides(missing=0.1, n=N):
     a = make_reps(5, n, [4, 6, 5, 3, 6], seed=1, missing=missing, shared=False, offset=1.0)
     b = make_reps(3, n, [6, 3, 5], seed=1, missing=missing, shared=False)
     b = b.assign_coords(model=["x", "y", "z"])
@@ -33,13 +35,23 @@ CASES = [
     ("rsa", {"method": "pearson", "rdm_metric": "cosine"}),
     ("rsa", {"method": "cosine", "rdm_metric": "sqeuclidean"}),
 ]
+SLOW = pytest.mark.slow
 
 
-@pytest.mark.parametrize(("size", "missing"), [(1, 0.1), (2, 0.1), (3, 0.1), (8, 0.1), (2, 0.0)])
+@pytest.mark.parametrize(
+    ("size", "missing"),
+    [
+        pytest.param(1, 0.1, marks=SLOW),
+        (2, 0.1),
+        pytest.param(3, 0.1, marks=SLOW),
+        pytest.param(8, 0.1, marks=SLOW),
+        pytest.param(2, 0.0, marks=SLOW),
+    ],
+)
 @pytest.mark.parametrize(("metric", "options"), CASES, ids=str)
 def test_tiles_of_any_size_give_alignment_in_memory(metric, options, missing, size, monkeypatch):
-    monkeypatch.setattr(tiles, "TILE", size)
-    a, b = pair(missing)
+    monkeypatch.setattr(pair_blocks, "MOST_MODELS", size)
+    a, b = two_sides(missing)
     expected = xc.alignment(a, b, metric, **options)
     with no_compute():
         found = xc.alignment(a.chunk(model=2, stimulus=17), b.chunk(stimulus=9), metric, **options)
@@ -48,10 +60,18 @@ def test_tiles_of_any_size_give_alignment_in_memory(metric, options, missing, si
     assert set(found.coords) == set(expected.coords)
 
 
-@pytest.mark.parametrize(("size", "pairwise"), [(1, False), (2, True), (3, False), (8, True)])
+@pytest.mark.parametrize(
+    ("size", "pairwise"),
+    [
+        pytest.param(1, False, marks=SLOW),
+        (2, True),
+        (3, False),
+        pytest.param(8, True, marks=SLOW),
+    ],
+)
 def test_tiles_of_a_set_with_itself(size, pairwise, monkeypatch):
-    monkeypatch.setattr(tiles, "TILE", size)
-    a, _ = pair()
+    monkeypatch.setattr(pair_blocks, "MOST_MODELS", size)
+    a, _ = two_sides()
     expected = xc.dispersion(a, "rdm", pairwise=pairwise)
     with no_compute():
         found = xc.dispersion(a.chunk(stimulus=7), "rdm", pairwise=pairwise)
@@ -60,52 +80,46 @@ def test_tiles_of_a_set_with_itself(size, pairwise, monkeypatch):
     assert set(found.coords) == set(expected.coords)
 
 
+BOTH = two_sides()
+
+
+def check_chunks(data, metric):
+    options = {"kernel": "rbf"} if metric == "cka" else {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pair_blocks, "MOST_MODELS", data.draw(st.integers(2, 6)))
+        lazy = [data.draw(chunked(side)) for side in BOTH]
+        found = xc.alignment(*lazy, metric, **options).compute()
+    xr.testing.assert_allclose(
+        found, xc.alignment(*BOTH, metric, **options), rtol=1e-6, atol=1e-7
+    )
+
+
+@pytest.mark.parametrize("metric", ["rdm", "cka"])
+@settings(max_examples=2)
+@given(data=st.data())
+def test_chunks_change_no_score(metric, data):
+    check_chunks(data, metric)
+
+
+@SLOW
 @settings(max_examples=10)
 @given(data=st.data(), metric=st.sampled_from(["rdm", "cka"]))
-def test_chunks_change_no_score(data, metric):
-    options = {"kernel": "rbf"} if metric == "cka" else {}
-    a, b = pair()
-    expected = xc.alignment(a, b, metric, **options)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiles, "TILE", data.draw(st.integers(2, 6)))
-        lazy = [data.draw(chunked(side)) for side in (a, b)]
-        found = xc.alignment(*lazy, metric, **options).compute()
-    xr.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+def test_many_chunks_change_no_score(data, metric):
+    check_chunks(data, metric)
 
 
-class Held:
-    """Rows in memory, in blocks of seven."""
-
-    def __init__(self, values):
-        self.values, self.shape, self.dtype = values, values.shape, values.dtype
-        self.spans = [slice(start, min(start + 7, len(values))) for start in range(0, N, 7)]
-
-    def read(self, part):
-        return self.values[part]
-
-
-@given(
-    exponent=st.integers(6, 20),
-    start=st.integers(0, N - 1),
-    length=st.integers(1, N),
-    debiased=st.booleans(),
-)
-def test_memory_and_place_change_no_sum(exponent, start, length, debiased):
-    reps = make_reps(5, N, 6, missing=0.2, shared=False)
-    handles = np.empty(5, dtype=object)
-    handles[:] = [Held(values) for values in reps.values]
-    parts = (handles, np.full(5, 6), ~np.isnan(reps.values[..., 0]), np.linspace(1.0, 2.0, 5))
-    sides = [part[:3] for part in parts] + [part[3:] for part in parts]
-    asking = slice(start, min(start + length, N))
-    expected = tiles.rbf_totals(*sides, asking=asking, debiased=debiased)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiles, "TASK_BYTES", 2**exponent)
-        found = tiles.rbf_totals(*sides, asking=asking, debiased=debiased)
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+@pytest.mark.parametrize("exponent", [17, pytest.param(20, marks=SLOW)])
+def test_memory_changes_no_score(exponent, monkeypatch):
+    monkeypatch.setattr(BUDGETS, "tile", 2**exponent)
+    a, b = two_sides()
+    for metric, options in (CASES[0], CASES[2]):
+        expected = xc.alignment(a, b, metric, **options)
+        found = xc.alignment(a.chunk(stimulus=40), b.chunk(stimulus=20), metric, **options)
+        xr.testing.assert_allclose(found.compute(), expected, rtol=1e-6, atol=1e-7)
 
 
 def test_extra_dims_are_mapped_over(monkeypatch):
-    monkeypatch.setattr(tiles, "TILE", 2)
+    monkeypatch.setattr(pair_blocks, "MOST_MODELS", 2)
     a = make_reps(3, 30, [5, 4, 5], extra={"layer": 2}, shared=False, missing=0.1)
     b = make_reps(3, 30, 5, extra={"layer": 2}, shared=False, noise=1.0).isel(layer=0, drop=True)
     for metric, options in [("rdm", {}), ("cka", {"kernel": "rbf"}), ("rsa", {"method": "cosine"})]:
@@ -133,16 +147,22 @@ def formed(monkeypatch):
         sizes.append(len(rows) * len(others))
         return square_distances(rows, others)
 
-    square_distances = tiles.square_distances
-    monkeypatch.setattr(tiles, "square_distances", count)
+    square_distances = entries.square_distances
+    monkeypatch.setattr(entries, "square_distances", count)
     return sizes
 
 
-@pytest.mark.parametrize("size", [1, 2, 8])
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        pytest.param(n, s, marks=() if (n, s) in {("rdm", 2), ("itself", 8)} else SLOW)
+        for n in CALLS
+        for s in (1, 2, 8)
+    ],
+)
 def test_an_rdm_is_formed_once_a_tile(name, size, formed, monkeypatch):
-    monkeypatch.setattr(tiles, "TILE", size)
-    a, b = pair()
+    monkeypatch.setattr(pair_blocks, "MOST_MODELS", size)
+    a, b = two_sides()
     CALLS[name](a.chunk(stimulus=7), b.chunk(stimulus=9)).compute(scheduler="synchronous")
     tiles_a, tiles_b = -(-5 // size), -(-3 // size)
     expected = 5 * tiles_a if name == "itself" else 5 * tiles_b + 3 * tiles_a
@@ -151,8 +171,8 @@ def test_an_rdm_is_formed_once_a_tile(name, size, formed, monkeypatch):
 
 @pytest.mark.parametrize(("size", "n_tiles"), [(2, 3), (8, 1)])
 def test_a_task_reads_every_block_once(size, n_tiles, monkeypatch):
-    monkeypatch.setattr(tiles, "TILE", size)
-    a, _ = pair(missing=0.0)
+    monkeypatch.setattr(pair_blocks, "MOST_MODELS", size)
+    a, _ = two_sides(missing=0.0)
     source = Counting(a.values)
     lazy = a.copy(data=da.from_array(source, chunks=(1, 8, 6), asarray=False, lock=True))
     spread = xc.dispersion(lazy, "rdm")
@@ -166,9 +186,10 @@ def test_a_task_reads_every_block_once(size, n_tiles, monkeypatch):
 
 
 def test_wide_models_come_in_smaller_tiles():
-    assert [tiles.tile_size(width) for width in (1, 1024, 4096, 8192, 10**6)] == [8, 8, 8, 4, 1]
+    sizes = [pair_blocks._tile_models(width) for width in (1, 1024, 4096, 8192, 10**6)]
+    assert sizes == [8, 8, 8, 4, 1]
     for width in (64, 1024, 4096):
-        rows = tiles.asking_rows(width, 8)
-        assert rows > tiles.LEAST // 2
-        assert rows * 16 * width * 8 <= 3 * tiles.TASK_BYTES // 8
-    assert tiles.asking_rows(10**9, 1) == 1
+        rows = pair_blocks._asking_rows(width, 8)
+        assert rows > pair_blocks.LEAST_ROWS // 2
+        assert rows * 16 * width * 8 <= 3 * BUDGETS.tile // 8
+    assert pair_blocks._asking_rows(10**9, 1) == 1

@@ -1,17 +1,15 @@
+"""Models of different widths become one labelled array."""
+
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers import chunked, make_reps, no_compute, read_only, shuffled
-from xconverge import SchemaError, dispersion, stack_models, validate
-from xconverge.labels.checks import widths
-from xconverge.labels.joins import join_labels, natural_rank
-from xconverge.labels.messages import listing
+from xconverge import SchemaError, dispersion, from_xarray, stack_models, validate
 
 
 def labelled(values, labels, **coords):
@@ -25,249 +23,6 @@ def labelled(values, labels, **coords):
 def some(n, width, labels=None, seed=0, **coords):
     values = np.random.default_rng(seed).standard_normal((n, width))
     return labelled(values, labels or [f"s{i}" for i in range(n)], **coords)
-
-
-# --- joins -----------------------------------------------------------------------------------
-
-
-def test_equal_labels_pass_through_untouched():
-    a, b = make_reps(), make_reps(seed=0)
-    left, right, dropped = join_labels(a, b)
-    assert left is a
-    assert right is b
-    assert dropped == 0
-
-
-def test_shuffled_labels_are_aligned_to_the_first():
-    a = make_reps()
-    b = shuffled(a, 3)
-    left, right, dropped = join_labels(a, b)
-    xr.testing.assert_identical(left, a)
-    xr.testing.assert_identical(right, a)
-    assert dropped == 0
-
-
-def test_differing_labels_are_refused_with_counts_and_the_first_few():
-    a = some(9, 2, labels=["both", *(f"a{i}" for i in range(8))])
-    b = some(2, 2, labels=["both", "b0"])
-    with pytest.raises(SchemaError) as caught:
-        join_labels(a, b, names=("vision", "brain"))
-    text = str(caught.value)
-    assert "vision has 9, brain has 2, 1 are in both" in text
-    assert "missing from brain: 'a0', 'a1', 'a2', 'a3', 'a4', … (8 in all)" in text
-    assert "missing from vision: 'b0'" in text
-    assert 'join="inner"' in text
-
-
-def test_a_subset_is_not_exact():
-    a = some(5, 2)
-    with pytest.raises(SchemaError, match="missing from a: none"):
-        join_labels(a, a[:3])
-
-
-def test_inner_keeps_what_both_have_and_counts_the_rest():
-    a, b = some(5, 2), some(4, 2, labels=["s9", "s4", "s1", "s3"], seed=1)
-    left, right, dropped = join_labels(a, b, join="inner")
-    assert left.stimulus.values.tolist() == ["s1", "s3", "s4"]
-    assert right.stimulus.values.tolist() == ["s1", "s3", "s4"]
-    assert dropped == 3
-    np.testing.assert_array_equal(left, a.values[[1, 3, 4]])
-    np.testing.assert_array_equal(right, b.values[[2, 3, 1]])
-
-
-@pytest.mark.parametrize("join", ["exact", "inner"])
-def test_disjoint_labels_are_refused_with_examples(join):
-    a, b = some(3, 2), some(2, 2, labels=["dog.jpg", "cat.jpg"])
-    with pytest.raises(SchemaError, match="'s0'.*'dog.jpg'"):
-        join_labels(a, b, join=join)
-
-
-def test_unknown_joins_are_refused():
-    with pytest.raises(ValueError, match="join='outer'"):
-        join_labels(some(2, 2), some(2, 2), join="outer")
-
-
-def test_joins_are_lazy(raising_scheduler):
-    a = make_reps()
-    _, right, _ = join_labels(a, shuffled(a, 3).chunk(stimulus=4))
-    assert right.chunks is not None
-
-
-def test_listing_is_short():
-    assert listing("ab") == "'a', 'b'"
-    assert listing(range(7), 2) == "'0', '1', … (7 in all)"
-    assert listing([]) == ""
-
-
-# --- order and widths ------------------------------------------------------------------------
-
-
-def test_natural_order():
-    labels = ["s10", "s2", "s1", "10", "9", "b", "a10b2", "a10b10", ""]
-    order = [labels[i] for i in np.argsort(natural_rank(labels))]
-    assert order == ["", "9", "10", "a10b2", "a10b10", "b", "s1", "s2", "s10"] or (
-        sorted(order) == sorted(labels)
-        and order.index("s1") < order.index("s2") < order.index("s10")
-        and order.index("9") < order.index("10")
-        and order.index("a10b2") < order.index("a10b10")
-    )
-
-
-@given(st.lists(st.text("sab019 ²٣", max_size=6), unique=True, max_size=12), st.randoms())
-def test_natural_rank_does_not_know_positions(labels, random):
-    rank = dict(zip(labels, natural_rank(labels), strict=True))
-    assert sorted(rank.values()) == list(range(len(labels)))
-    random.shuffle(labels)
-    assert dict(zip(labels, natural_rank(labels), strict=True)) == rank
-
-
-def test_numbers_rank_as_numbers():
-    assert natural_rank([10, 9, 100]).tolist() == [1, 0, 2]
-
-
-def test_widths_without_n_features_is_the_whole():
-    assert widths(make_reps()).item() == 6
-
-
-def test_widths_are_read():
-    assert widths(make_reps(widths=[3, 5, 2, 4])).values.tolist() == [3, 5, 2, 4]
-    assert widths(make_reps(widths=[3, 5, 2, 4]).sel(model="net2")).item() == 2
-
-
-@pytest.mark.parametrize("wrong", [0, -1, 7, 2.5, np.nan, np.inf])
-def test_widths_out_of_range_name_the_model(wrong):
-    reps = make_reps().assign_coords(n_features=("model", [6, wrong, 6, 6]))
-    with pytest.raises(SchemaError, match=r"between 1 and 6.*'net1'$"):
-        widths(reps)
-
-
-def test_widths_of_one_model_are_checked():
-    reps = make_reps().sel(model="net0").assign_coords(n_features=9)
-    with pytest.raises(SchemaError, match="n_features"):
-        widths(reps)
-
-
-# --- validate --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("chunks", [None, {"model": 1, "stimulus": 5, "feature": 2}])
-def test_a_good_set_is_returned_as_it_is(chunks):
-    reps = make_reps(widths=[6, 9, 4, 7], missing=0.3)
-    reps = reps if chunks is None else reps.chunk(chunks)
-    assert validate(reps) is reps
-
-
-@pytest.mark.parametrize("dtype", ["float16", "int16"])
-def test_other_numbers_are_good(dtype):
-    reps = make_reps(dtype=dtype)
-    assert validate(reps) is reps
-
-
-def test_extra_and_custom_dims_are_good():
-    names = {"model": "network", "stimulus": "image", "feature": "unit"}
-    reps = make_reps(extra={"layer": 2}, missing=0.3).rename(names)
-    assert validate(reps, **names) is reps
-
-
-def test_validate_does_not_modify():
-    reps = read_only(make_reps(missing=0.3))
-    validate(reps)
-    xr.testing.assert_identical(reps, make_reps(missing=0.3))
-
-
-def faulty_reps():
-    """NaN and infinity inside rows, values in the padding."""
-    reps = make_reps(widths=[6, 9, 4, 7]).assign_coords(stimulus=[f"s{i}" for i in range(12)])
-    reps.values[0, 3, 2] = np.nan
-    reps.values[1, 5, 0] = np.inf
-    reps.values[1, 6, 8] = -np.inf
-    reps.values[2, 7, 5] = 1.0
-    return reps
-
-
-@pytest.mark.parametrize("chunks", [None, {"model": 1, "stimulus": 5}])
-def test_every_faulty_value_is_named_in_one_error(chunks):
-    reps = faulty_reps()
-    with pytest.raises(SchemaError) as caught:
-        validate(reps if chunks is None else reps.chunk(chunks))
-    text = str(caught.value)
-    assert "NaN inside a row: model 'net0', stimulus 's3'" in text
-    assert "infinity: model 'net1', stimulus 's5', 's6'" in text
-    assert "values in the padding, beyond n_features: model 'net2', stimulus 's7'" in text
-    assert len(text.splitlines()) == 3
-
-
-def test_faults_in_an_extra_dim_are_named():
-    reps = make_reps(extra={"layer": 2})
-    reps.values[1, 2, 4, 0] = np.inf
-    label = reps.stimulus.values[4]
-    with pytest.raises(SchemaError, match=f"infinity: model 'net2', stimulus '{label}'$"):
-        validate(reps)
-
-
-def test_every_faulty_label_is_named_in_one_error():
-    reps = make_reps(3, 4).assign_coords(
-        model=["a", "a", "b"], stimulus=[1, 2, 3, 3], n_features=("model", [6, 9, 6])
-    )
-    with pytest.raises(SchemaError) as caught:
-        validate(reps)
-    text = str(caught.value)
-    assert "duplicate labels on 'model': 'a'" in text
-    assert "duplicate labels on 'stimulus': '3'" in text
-    assert "text labels on 'stimulus'" in text
-    assert "n_features" in text
-
-
-def test_faulty_values_are_named_beside_faulty_labels():
-    reps = faulty_reps()
-    reps = reps.assign_coords(stimulus=range(12))
-    with pytest.raises(SchemaError) as caught:
-        validate(reps)
-    text = str(caught.value)
-    assert "text labels on 'stimulus'" in text
-    assert "model 'net0'" in text
-    assert "infinity" in text
-
-
-@pytest.mark.parametrize("dim", ["model", "stimulus"])
-@pytest.mark.parametrize(
-    ("labels", "words"),
-    [
-        (["a", "b", ""], "empty label"),
-        (["a", "b", None], "missing labels"),
-        (["a", "b", "b"], "duplicate"),
-        ([1, 2, 3], "text labels.*got int"),
-        ([1.5, 2, 3], "text labels.*got float"),
-    ],
-)
-def test_labels_must_be_unique_text(dim, labels, words):
-    reps = make_reps(3, 3).assign_coords({dim: labels})
-    with pytest.raises(SchemaError, match=f"(?s){words}.*'?{dim}"):
-        validate(reps)
-
-
-def test_multiindex_is_refused():
-    reps = make_reps(3, 4).drop_vars(["category", "caption"])
-    index = pd.MultiIndex.from_product([["x", "y"], ["u", "v"]], names=["p", "q"])
-    coords = xr.Coordinates.from_pandas_multiindex(index, "stimulus")
-    reps = reps.drop_vars("stimulus").assign_coords(coords)
-    with pytest.raises(SchemaError, match="MultiIndex"):
-        validate(reps)
-
-
-@pytest.mark.parametrize("dim", ["model", "stimulus", "feature"])
-def test_missing_dims_are_named(dim):
-    with pytest.raises(SchemaError, match=f"'{dim}'.*missing"):
-        validate(make_reps().isel({dim: 0}))
-
-
-@pytest.mark.parametrize("wrong", [None, np.zeros((2, 3, 4)), [1, 2]])
-def test_other_types_are_refused(wrong):
-    with pytest.raises(TypeError, match="DataArray"):
-        validate(wrong)
-
-
-# --- stack_models ----------------------------------------------------------------------------
 
 
 def test_plain_arrays_with_stimuli():
@@ -458,12 +213,13 @@ def test_inputs_are_not_modified():
     xr.testing.assert_identical(a, before)
 
 
-def test_custom_dim_names_are_kept():
-    names = {"stimulus": "image", "feature": "unit"}
-    a = some(3, 2).rename(names)
-    reps = stack_models({"a": a, "b": a}, model="network", **names)
-    assert reps.dims == ("network", "image", "unit")
-    assert reps.n_features.dims == ("network",)
+def test_other_names_of_dims_are_brought_in_at_the_door():
+    both = stack_models({"a": some(3, 2), "b": some(3, 2)})
+    names = {"model": "network", "stimulus": "image", "feature": "unit"}
+    reps = from_xarray(both.rename(names), **names)
+    assert reps.dims == ("model", "stimulus", "feature")
+    assert reps.n_features.dims == ("model",)
+    np.testing.assert_array_equal(reps, both)
 
 
 @pytest.mark.parametrize(
