@@ -121,7 +121,8 @@ class ListKernel(Kernel[Lists]):
         short = np.flatnonzero(reached[:, -1] < self.k)
         unit = None
         if len(short) and state.rows is None:
-            raise ShortListsError(self.k, len(state.seen) - len(where), order.shape[1])
+            left_out = int(state.seen.sum()) - len(where)
+            raise ShortListsError(self.k, left_out, order.shape[1])
         if len(short) or self.needs_mean:
             assert state.rows is not None
             unit, _ = prepare(state.rows[where], state.width, METRICS["cosine"])
@@ -155,10 +156,25 @@ class ListKernel(Kernel[Lists]):
 
     needs_mean = False
 
-    def of_graph(self, graph: Array, position: Array, rank: Array) -> Lists:
-        """Lists of a graph (n, K) that was made before, of stimuli where they are now."""
-        order = from_graph(graph, position)
-        return Lists(order, None, None, ~np.isnan(graph[:, 0]), rank, None, 0)
+    def of_graph(
+        self,
+        graph: Array,
+        position: Array,
+        rank: Array,
+        rows: Array | None = None,
+        width: int = 0,
+    ) -> Lists:
+        """Lists of a graph (n, K) that was made before, of stimuli where they are now.
+
+        From ``rows`` (n, F), if given, those that run short are searched again.
+        """
+        seen = ~np.isnan(graph[:, 0])
+        # those that were left out since stand as -1 anywhere in a list, and go to its end
+        order, _ = filtered(from_graph(graph, position), None, np.arange(len(seen)))
+        if order.shape[1] < self.k or (order[seen, self.k - 1] < 0).any():
+            made_of = int(max(position.max(), np.nanmax(graph, initial=0))) + 1
+            raise ShortListsError(self.k, made_of - len(seen), order.shape[1])
+        return Lists(order, None, None, seen, rank, rows, int(width))
 
     def of_blocks(
         self, parts: Sequence[Sequence[Answered]], sets: Array, rank: Array, width: int

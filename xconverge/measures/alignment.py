@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ import xarray as xr
 from xconverge.engine.measure import Measure, Plan
 from xconverge.engine.pair import Pair
 from xconverge.engine.scores import scores
-from xconverge.labels.checks import is_graph
+from xconverge.labels.checks import check_features, is_graph
 from xconverge.labels.messages import choose, listing
 from xconverge.labels.variables import describe
 from xconverge.measures import cka, geometry, knn, linear_maps
@@ -133,12 +134,14 @@ def alignment(
     pair = Pair(a, b, rng)
     measure = MEASURES[choose("metric", metric, MEASURES)]
     choose("neighbors", neighbors, ["exact", "approximate"])
+    vectors = None
     if neighbors != "exact":
-        pair = _by_index(pair, metric, k, neighbors)
+        vectors, pair = pair, _by_index(pair, metric, k, neighbors)
     if layers is not None:
         choose("layers", layers, ["half"])
         pair = pair.mapped(networks)
     plan = plan_of(pair, metric, options, k=k, rdm_metric=rdm_metric)
+    plan = replace(plan, vectors=vectors)
     if layers is None:
         result = scores(plan, pair)
         counts = pair.n_stimuli()
@@ -202,5 +205,8 @@ def plan_of(pair: Pair, metric: str, options: dict[str, Any], **shared: Any) -> 
             f"{', '.join(mine) or 'none'}"
         )
     own = options | {name: value for name, value in shared.items() if name in mine}
+    if not row.lists:
+        for side, what in pair.sides:
+            check_features(side, what)
     plan: Plan = row.make(pair, **own)
     return plan

@@ -23,6 +23,7 @@ from xconverge.kernels.knn import MutualKnn
 from xconverge.kernels.rdm_rows import RdmRows
 from xconverge.kernels.vectors import METRICS, Array, Metric
 from xconverge.labels.checks import (
+    check_features,
     check_representations,
     check_shared,
     group_numbers,
@@ -32,6 +33,7 @@ from xconverge.labels.checks import (
 from xconverge.labels.joins import natural_rank, on_side
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe
+from xconverge.measures.neighbors import check_lists
 
 
 def dispersion(
@@ -130,8 +132,13 @@ def dispersion(
     True
     """
     row = MEASURES[choose("metric", metric, MEASURES)]
-    how: Spread = row.make(**_own(row, k=k, rdm_metric=rdm_metric))
+    own = _own(row, k=k, rdm_metric=rdm_metric)
+    how: Spread = row.make(**own)
     reps = check_representations(reps)
+    if "k" in own:
+        check_lists(reps, k)
+    else:
+        check_features(reps)
     if reps.sizes["model"] < 2:
         raise SchemaError(
             f"dispersion needs at least 2 models, got {listing(reps.indexes['model'])}"
@@ -169,7 +176,7 @@ def dispersion(
         **{
             "metric": metric,
             "modality": reps.attrs.get("modality"),
-            **_own(row, k=k, rdm_metric=rdm_metric),
+            **own,
             "normalize": int(normalize),
             "min_models": None if pairwise else min_models,
             "leave_out": leave_out,

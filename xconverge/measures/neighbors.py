@@ -20,11 +20,22 @@ from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import (
     check_features,
     check_representations,
+    is_graph,
     widths,
 )
 from xconverge.labels.joins import natural_rank
-from xconverge.labels.messages import choose
+from xconverge.labels.messages import SchemaError, choose
 from xconverge.labels.variables import describe
+
+
+def check_lists(reps: xr.DataArray, k: int, what: str = "reps") -> None:
+    """Vectors or a neighbour graph, that have this many neighbours."""
+    check_k(k, reps.sizes["stimulus"])
+    if is_graph(reps) and reps.sizes["feature"] < k:
+        raise SchemaError(
+            f"{what} is a graph of {reps.sizes['feature']} neighbours, k={k} are asked for; make "
+            f"it again with neighbor_graph(reps, k={k})"
+        )
 
 
 def neighbor_graph(
