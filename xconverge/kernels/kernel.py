@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -317,7 +317,7 @@ def warn_few(sizes: set[int], needed: int) -> None:
     )
 
 
-def alike(seen: Iterable[Array]) -> list[tuple[Array, Array]]:
+def alike(seen: Sequence[Array] | Array) -> list[tuple[Array, Array]]:
     """The distinct masks (n), and the positions of each."""
     rows: dict[bytes, list[int]] = {}
     for position, row in enumerate(seen):
