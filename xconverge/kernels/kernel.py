@@ -317,7 +317,7 @@ def warn_few(sizes: set[int], needed: int) -> None:
     )
 
 
-def alike(seen: Sequence[Array]) -> list[tuple[Array, Array]]:
+def alike(seen: Sequence[Array] | Array) -> list[tuple[Array, Array]]:
     """The distinct masks (n), and the positions of each."""
     rows: dict[bytes, list[int]] = {}
     for position, row in enumerate(seen):

@@ -121,7 +121,7 @@ class ListKernel(Kernel[Lists]):
         short = np.flatnonzero(reached[:, -1] < self.k)
         unit = None
         if len(short) and state.rows is None:
-            left_out = np.count_nonzero(state.seen) - len(where)
+            left_out = int(state.seen.sum()) - len(where)
             raise ShortListsError(self.k, left_out, order.shape[1])
         if len(short) or self.needs_mean:
             assert state.rows is not None
