@@ -2,7 +2,6 @@
 
 import warnings
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -13,10 +12,10 @@ import xconverge as xc
 from tests import oracles
 from tests.helpers import make_reps, shuffled
 from xconverge.engine.pair import Pair
-from xconverge.engine.resampling import run
 from xconverge.engine.scores import models
 from xconverge.kernels import intervals
 from xconverge.kernels import permutations as kernels
+from xconverge.kernels.kernel import resampled
 from xconverge.labels.messages import SchemaError
 from xconverge.measures.alignment import plan_of
 
@@ -33,12 +32,12 @@ def drawn(metric, a, b, fraction, **options):
     pair = Pair(a, b, 0)
     plan = plan_of(pair, metric, options)
     plan = replace(plan, kernel=plan.kernel.for_draws(a.sizes["stimulus"]))
-    resample = partial(kernels.resamples, fraction=fraction)
-    draws, _ = run(
-        plan.kernel, models(plan, pair), pair.rank, 9, 3, lambda done, total: None,
-        resample=resample,
-    )  # fmt: skip
-    return draws, resample(pair.rank.values, 3, 0), pair.a, pair.b
+
+    def counts(common=None):
+        return kernels.resamples(pair.rank.values, 3, 0, usable=common, count=10, fraction=fraction)
+
+    sides = (list(side.values) for side in models(plan, pair))
+    return resampled(plan.kernel, *sides, counts), counts(), pair.a, pair.b
 
 
 def scored(a, b, metric, options):
