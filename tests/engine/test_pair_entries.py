@@ -89,9 +89,7 @@ def check_chunks(data, metric):
         patch.setattr(pair_blocks, "MOST_MODELS", data.draw(st.integers(2, 6)))
         lazy = [data.draw(chunked(side)) for side in BOTH]
         found = xc.alignment(*lazy, metric, **options).compute()
-    xr.testing.assert_allclose(
-        found, xc.alignment(*BOTH, metric, **options), rtol=1e-6, atol=1e-7
-    )
+    xr.testing.assert_allclose(found, xc.alignment(*BOTH, metric, **options), rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("metric", ["rdm", "cka"])

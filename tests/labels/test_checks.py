@@ -16,7 +16,6 @@ from xconverge.engine.resampling import per_label, strata_of
 from xconverge.labels import checks, coordinates
 from xconverge.labels.checks import widths
 
-
 # --- widths ----------------------------------------------------------------------------------
 
 
@@ -275,7 +274,9 @@ def test_what_is_read_is_the_one_coordinate_that_is_needed():
 
 def test_pairing_reads_the_coordinate_that_pairs():
     reps = make_reps(2, 12, 4)
-    reps = reps.assign_coords(image_id=("stimulus", [f"img {s[1:]}" for s in reps["stimulus"].values]))
+    reps = reps.assign_coords(
+        image_id=("stimulus", [f"img {s[1:]}" for s in reps["stimulus"].values])
+    )
     images = make_reps(2, 12, 3).assign_coords(stimulus=reps["image_id"].values)
     _, expected = xc.pair(images, reps, on="image_id")
     lazy = unreadable(lazy_coordinates(reps), "category", "caption", "family")

@@ -1,4 +1,5 @@
 """Alignment of neighbours, RDMs and cosines against plain loops."""
+
 import numpy as np
 import pytest
 import xarray as xr
