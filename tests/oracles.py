@@ -104,17 +104,71 @@ def neighbors(x: Any, labels: Any, k: int) -> list[list[int]]:
     return result
 
 
+def pools(x: Any, y: Any) -> tuple[Any, Any]:
+    """Two models (n, f) and (n, g), NaN throughout where either misses the stimulus."""
+    x, y = (np.array(rows, np.float64) for rows in (x, y))
+    gone = np.isnan(x).all(1) | np.isnan(y).all(1)
+    x[gone], y[gone] = np.nan, np.nan
+    return x, y
+
+
+def lists_of_pair(x: Any, y: Any, labels: Any, k: int) -> tuple[list[Any], list[Any]]:
+    """Neighbours of both among the stimuli that both saw; [] where one misses the stimulus.
+
+    [] throughout where too few are common.
+    """
+    both = pools(x, y)
+    if (~np.isnan(both[0]).all(1)).sum() <= k:
+        return [[]] * len(x), [[]] * len(x)
+    mine, theirs = (neighbors(rows, labels, k) for rows in both)
+    return mine, theirs
+
+
+def overlap(mine: Any, theirs: Any) -> float:
+    """Share of common neighbours."""
+    return len(set(mine) & set(theirs)) / len(mine)
+
+
+def mutual_knn(x: Any, y: Any, labels: Any, k: int) -> Any:
+    """Share (n) of common neighbours in the pool of the pair, NaN where one saw nothing."""
+    lists = zip(*lists_of_pair(x, y, labels, k), strict=True)
+    return np.array([overlap(*pair) if pair[0] else np.nan for pair in lists])
+
+
+def list_measure(metric: str, x: Any, y: Any, labels: Any, k: int) -> float:
+    """Any measure of neighbour lists as one number, in the pool of the pair; NaN if too small."""
+    mine, theirs = lists_of_pair(x, y, labels, k)
+    there = [i for i in range(len(mine)) if mine[i]]
+    if not there:
+        return np.nan
+    values = {
+        "mutual_knn": lambda i: overlap(mine[i], theirs[i]),
+        "cycle_knn": lambda i: any(i in mine[j] for j in theirs[i]),
+        "lcs_knn": lambda i: common_subsequence(mine[i], theirs[i]) / k,
+        "edit_distance_knn": lambda i: 1 - levenshtein(mine[i], theirs[i]) / k,
+    }[metric]
+    return float(np.mean([values(i) for i in there]))
+
+
+def cknna_of_pair(x: Any, y: Any, labels: Any, k: int, centered: bool) -> float:
+    """CKNNA among the stimuli that both saw; NaN where they are too few."""
+    there = [i for i in range(len(x)) if not (np.isnan(x[i]).all() or np.isnan(y[i]).all())]
+    if len(there) <= max(3, k):
+        return np.nan
+    x, y, labels = x[there], y[there], [labels[i] for i in there]
+    lists = (neighbors(rows, labels, k) for rows in (x, y))
+    return cknna(x, y, *lists, centered)
+
+
 def pair_neighborhood(x: Any, labels: Any, k: int, widths: Any = None) -> Any:
-    """1 - share of common neighbours, (model, model, stimulus)."""
+    """1 - share of common neighbours, each pair in its own pool, (model, model, stimulus)."""
     models, n, full = x.shape
     real = [full] * models if widths is None else widths
-    lists = [neighbors(x[m, :, : real[m]], labels, k) for m in range(models)]
+    rows = [x[m, :, : real[m]] for m in range(models)]
     result = np.full((models, models, n), np.nan)
     for a in range(models):
         for b in range(models):
-            for i in range(n):
-                if lists[a][i] and lists[b][i]:
-                    result[a, b, i] = 1 - len(set(lists[a][i]) & set(lists[b][i])) / k
+            result[a, b] = 1 - mutual_knn(rows[a], rows[b], labels, k)
     return result
 
 

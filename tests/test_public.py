@@ -221,6 +221,24 @@ def test_links_between_pages_lead_somewhere():
             assert (root / path).exists(), (page.name, path)
 
 
+def defined(path):
+    """Names at the top of a module: functions, classes, tables."""
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        targets = getattr(node, "targets", [getattr(node, "target", None)])
+        yield from (target.id for target in targets if isinstance(target, ast.Name))
+
+
+def test_what_the_map_of_the_code_names_is_there():
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text("utf-8")
+    named = set(re.findall(r"`([\w/]+\.py)::(\w+)", page))
+    assert len(named) > 40
+    for path, name in sorted(named):
+        files = [p for p in PACKAGE.rglob("*.py") if p.as_posix().endswith(f"/{path}")]
+        assert name in {n for p in files for n in defined(p)}, (path, name)
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize(
     ("name", "count"),
@@ -231,6 +249,7 @@ def test_links_between_pages_lead_somewhere():
         ("model-selection.md", 2),
         ("interop.md", 3),
         ("extraction.md", 1),
+        ("architecture.md", 1),
     ],
 )
 def test_the_snippets_of_a_page_run(name, count):

@@ -172,7 +172,8 @@ def test_damaged_metadata_is_an_error_of_ours(path: Path, content: bytes, array:
         open_representations(path, "vision").compute()
 
 
-def test_rows_that_wait_are_checked_too(path: Path) -> None:
+def test_rows_that_wait_are_checked_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BUDGETS, "store_chunk", 2**20)  # all rows in one chunk, which is not full
     coords = {"caption": ("stimulus", [f"é {s}" for s in STIMULI])}
     stimuli = xr.DataArray(np.zeros(10), {"stimulus": STIMULI, **coords}, ("stimulus",))
     options: dict[str, Any] = {"modality": "other", "model": "new", "n_features": 3}

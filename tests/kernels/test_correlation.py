@@ -37,7 +37,7 @@ def test_similarities_are_those_of_each_pair(monkeypatch):
     u, v = rng.standard_normal((3, 31)), rng.standard_normal((2, 31))
     ranked = [correlation.ranks(side) for side in (u, v)]
     for block in (2**25, 64):
-        monkeypatch.setattr(BUDGETS, "product_block", block)
+        monkeypatch.setattr(BUDGETS, "cache_block", block)
         for i, j in np.ndindex(3, 2):
             found = similarities(list(u), list(v), "pairs", METHODS["pearson"])
             assert found[i, j] == pytest.approx(pearsonr(u[i], v[j]).statistic, abs=1e-14)

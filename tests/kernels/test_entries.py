@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
-from xconverge.kernels._rbf_blocks import rbf_cka, rbf_entries, rbf_totals
 
 from tests.kernels.laws import scores_of, some_models, states_of
 from xconverge.kernels import entries
@@ -32,7 +31,7 @@ def block(kind, models, part, scales=None):
 @pytest.mark.parametrize("debiased", [True, False])
 def test_sums_are_plain_loops(debiased):
     models = some_models(N, (4, 3, 5), missing=0.2)
-    kind, sides = rbf_entries(debiased), Sides(slice(2), slice(2, 3))
+    kind, sides = RbfCka(debiased).entries, Sides(slice(2), slice(2, 3))
     whole = slice(0, N)
     found = row_sums(kind, sides, block(kind, models, slice(4, 9)), block(kind, models, whole))
     seen = seen_of(models)
@@ -58,7 +57,7 @@ def test_sums_are_plain_loops(debiased):
 def test_memory_and_place_change_no_sum(exponent, start, length, edge, debiased):
     models = some_models(N, (6, 6, 6, 6, 6), missing=0.2)
     scales = np.linspace(1.0, 2.0, 5)
-    kind, sides = rbf_entries(debiased), Sides(slice(3), slice(3, 5))
+    kind, sides = RbfCka(debiased).entries, Sides(slice(3), slice(3, 5))
     part = slice(start, min(start + length, N))
     asking = block(kind, models, part, scales)
     whole = block(kind, models, slice(0, N), scales)
@@ -97,23 +96,13 @@ def test_rbf_cka_from_blocks_is_that_of_whole_kernels(debiased, missing):
     kernel = RbfCka(debiased)
     states = [states_of(kernel, side) for side in sides_of]
     expected = scores_of(kernel, *states)
-    seen, kind, sides = seen_of(models), rbf_entries(debiased), Sides(slice(3), slice(3, 6))
-    scales = [
-        np.linalg.norm(np.ptp(x[there], axis=0)) / np.linalg.norm(np.ptp(s.rows[there], axis=0))
-        for x, s, there in zip(models, [*states[0], *states[1]], seen, strict=True)
-    ]
-    totals = 0
+    seen, kind, sides = seen_of(models), kernel.entries, Sides(slice(3), slice(3, 6))
+    scales = [kernel.scale(x[there]) for x, there in zip(models, seen, strict=True)]
+    common, terms = sides.common(seen), []
     for asking in (slice(0, 9), slice(9, N)):
-        sums = sum(
+        sums = [
             row_sums(kind, sides, *(block(kind, models, p, scales) for p in (asking, part)))
             for part in (slice(0, 3), slice(3, 4), slice(4, N))
-        )
-        totals = totals + rbf_totals(sums, sides, seen[:, asking])
-    np.testing.assert_allclose(rbf_cka(totals, debiased), expected, rtol=1e-9)
-
-
-def test_rbf_cka_of_too_few_stimuli_is_nan():
-    totals = np.ones((9, 1, 1))
-    totals[8] = 3
-    with pytest.warns(RuntimeWarning, match="at least 4 stimuli"):
-        assert np.isnan(rbf_cka(totals, True)).all()
+        ]
+        terms.append(kernel.of_rows(sum(sums), common, sides.both(seen[:, asking])))
+    np.testing.assert_allclose(kernel.of_terms(sum(terms), common), expected, rtol=1e-9)

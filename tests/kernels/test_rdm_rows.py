@@ -1,5 +1,6 @@
 """Correlation of a stimulus's rows in two RDMs."""
 
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -17,6 +18,7 @@ from tests.kernels.laws import (
 )
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.entries import Block, Sides, row_sums
+from xconverge.kernels.kernel import Kernel, modeled, score
 from xconverge.kernels.rdm import distances
 from xconverge.kernels.rdm_rows import RdmRows
 from xconverge.kernels.vectors import METRICS
@@ -44,7 +46,9 @@ def test_every_pair_in_its_pool_by_plain_loops(metric, missing, monkeypatch):
     a, b = (states_of(kernel, side) for side in sides)
     expected = np.array([[plain(x, y, metric) for y in sides[1]] for x in sides[0]])
     np.testing.assert_allclose(scores_of(kernel, a, b), expected, rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(kernel.of_pools(a, b), expected, rtol=1e-10, atol=1e-12)
+    masks = (np.stack([state.seen for state in side]) for side in (a, b))
+    found = kernel.scores_of_pools(a, b, *masks)
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("metric", ["correlation", "euclidean"])
@@ -106,14 +110,14 @@ def test_sums_over_blocks_are_the_score(missing):
         return Block(rows, seen[:, part], part.start)
 
     states = states_of(kernel, models)
-    expected = kernel.of_pools(states, states)
+    expected = scores_of(kernel, states, states)
     for asking in (slice(0, 9), slice(9, N)):
         sums = sum(
             row_sums(kernel.entries, all_of_them, block(asking), block(part))
             for part in (slice(0, 3), slice(3, 4), slice(4, N))
         )
         both = all_of_them.both(seen[:, asking])
-        found = kernel.of_sums(sums, all_of_them.common(seen), both)
+        found = kernel.of_rows(sums, all_of_them.common(seen), both)
         np.testing.assert_allclose(found, expected[..., asking], rtol=1e-9, atol=1e-12)
 
 
@@ -123,3 +127,16 @@ def test_a_large_offset_costs_no_digits():
     a, b = ([state] for state in states_of(kernel, [x, y]))
     far = states_of(kernel, [x + 1e6])
     np.testing.assert_allclose(scores_of(kernel, far, b), scores_of(kernel, a, b), atol=1e-8)
+
+
+@pytest.mark.parametrize("missing", [0.1, 0.3])
+def test_pools_at_once_are_pools_one_by_one(missing, monkeypatch):
+    sides = [some_models(N, seed=seed, missing=missing) for seed in (1, 2)]
+    kernel = RdmRows("cosine")
+    a, b = (states_of(kernel, side) for side in sides)
+    among = np.arange(N) != 4
+    models = [[replace(modeled(kernel, s), among=among) for s in side] for side in (a, b)]
+    found = score(kernel, *models)
+    assert np.isnan(found[:, :, 4]).all()
+    monkeypatch.setattr(RdmRows, "scores_of_pools", Kernel.scores_of_pools)
+    np.testing.assert_allclose(found, score(kernel, *models), rtol=1e-10, atol=1e-12)

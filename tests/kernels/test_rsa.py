@@ -196,12 +196,12 @@ def test_sums_over_blocks_are_the_score(method, missing, monkeypatch):
         return Block(rows, seen[:, part], part.start)
 
     columns = [slice(0, 3), slice(3, 4), slice(4, N)]
-    total = sum(
-        row_sums(kernel.entries, tile, block(asking), block(part)).sum(-1)
-        for asking in (slice(0, 9), slice(9, N))
-        for part in columns
-    )
-    found = kernel.of_sums(total, tile.common(seen))
+    common = tile.common(seen)
+    terms = []
+    for asking in (slice(0, 9), slice(9, N)):
+        pieces = [row_sums(kernel.entries, tile, block(asking), block(part)) for part in columns]
+        terms.append(kernel.of_rows(sum(pieces), common, tile.both(seen[:, asking])))
+    found = kernel.of_terms(sum(terms), common)
     expected = scores_of(kernel, *(states_of(kernel, side) for side in sides))
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 

@@ -66,9 +66,10 @@ def named_rows(kernel: Callable[..., Any], *args: Any, what: str, **kwargs: Any)
             "or leave out the model (of kept repeats, those that few stimuli have)"
         ) from error
     except ValueError as error:
-        if isinstance(error, SchemaError) or "model" not in what:
+        if isinstance(error, SchemaError):
             raise
-        raise SchemaError(f"{what} {listing(np.atleast_1d(models))}: {error}") from error
+        who = what if "model" in what else f"{what}, model"
+        raise SchemaError(f"{who} {listing(np.atleast_1d(models))}: {error}") from error
 
 
 def label_array(array: xr.DataArray, dim: str) -> xr.Variable:

@@ -251,7 +251,7 @@ def reduce_rows(
         )
         return found if isinstance(found, tuple) else (found,)
     sources = Sources(reps, what)
-    graph = Graph(reps.data, reduction, given)
+    graph = Graph(reps.data, reduction, given, what)
     parts = read_spans(reps)
     keys: list[list[Key]] = [[] for _ in out]
     for number, position in enumerate(sources.positions()):

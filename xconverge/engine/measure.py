@@ -7,6 +7,7 @@ from typing import Any
 
 import xarray as xr
 
+from xconverge.engine.pair import Pair
 from xconverge.kernels.kernel import Kernel
 
 
@@ -76,11 +77,14 @@ class Plan:
         (stimulus): folds.
     attrs : dict
         Of the result.
+    vectors : Pair, optional
+        What neighbour graphs were made of: lists that run short are searched again.
     """
 
     kernel: Kernel[Any]
     given: xr.DataArray | None = None
     attrs: dict[str, Any] | None = None
+    vectors: Pair | None = None
 
     def options(self) -> dict[str, Any]:
         """What the kernel was made with, as attrs; a Boolean is a number there."""

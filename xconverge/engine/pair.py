@@ -230,7 +230,7 @@ def _same(one: xr.DataArray, other: xr.DataArray) -> bool:
     if one.chunks and other.chunks and one.data.name == other.data.name:
         # dask names an array after what it holds, so that nothing needs to be read
         return True
-    return xr.Variable(one.dims, read(one)).equals(xr.Variable(other.dims, read(other)))
+    return xr.DataArray(read(one)).equals(xr.DataArray(read(other)))
 
 
 def _relabelled(

@@ -50,8 +50,10 @@ def lists_by_blocks(
     Only some rows, one block and their nearest so far are in memory at a time.
     """
     sources, order, k = Sources(reps, what), rank.values, max(kernel.depth, kernel.k)
-    own, theirs = _seen(reps, what), _seen(others, "reps")
-    graph = Graph("lists", reps.data, others.data, kernel, order)
+    # of a pair, the other side has the other letter
+    whose = what if others is reps else {"a": "b", "b": "a"}.get(what, what)
+    own, theirs = _seen(reps, what), _seen(others, whose)
+    graph = Graph("lists", reps.data, others.data, kernel, order, what)
     shared = graph.value(theirs.reshape(-1, theirs.shape[-1]).rechunk(-1))
     blocks, queries = read_spans(reps), query_spans(reps)
     keys = []

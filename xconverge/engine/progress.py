@@ -28,11 +28,18 @@ def set_options(*, progress: bool | None = None) -> None:
         Whether long calls show how far they are: True anywhere, False nowhere; by default, and
         again with None, in a terminal and in Jupyter alone.
 
+    Raises
+    ------
+    TypeError
+        Something else than True, False or None.
+
     Examples
     --------
     >>> set_options(progress=False)
     >>> set_options(progress=None)
     """
+    if not isinstance(progress, bool | None):
+        raise TypeError(f"progress={progress!r} must be True, False or None")
     _options["progress"] = progress
 
 

@@ -63,9 +63,10 @@ def _are_many(pair: Pair) -> bool:
 
 def models(plan: Plan, pair: Pair) -> tuple[xr.DataArray, xr.DataArray]:
     """The models of both sides, prepared: objects (…, model_a) and (…, model_b)."""
+    vectors = (None, None) if plan.vectors is None else (plan.vectors.a, plan.vectors.b)
     found = [
-        prepared_models(plan.kernel, side, pair.rank, plan.given, what, others)
-        for (side, what), others in zip(pair.sides, (pair.b, pair.a), strict=True)
+        prepared_models(plan.kernel, side, pair.rank, plan.given, what, others, rows)
+        for (side, what), others, rows in zip(pair.sides, (pair.b, pair.a), vectors, strict=True)
     ]
     a, b = (on_side(one, "model", f"_{what}") for one, what in zip(found, "ab", strict=True))
     return a, b
@@ -78,14 +79,16 @@ def prepared_models(
     given: xr.DataArray | None = None,
     what: str = "reps",
     others: xr.DataArray | None = None,
+    vectors: xr.DataArray | None = None,
 ) -> xr.DataArray:
     """Every model (…, model) of a set, each once and in a task of its own.
 
     ``others`` is the set that it will be compared with: where lists are made block by block, they
-    are made for each set of stimuli that it will share.
+    are made for each set of stimuli that it will share. ``vectors`` are what a graph is of, where
+    its lists may be searched again.
     """
     if is_graph(reps):
-        result = _of_graph(kernel, reps, rank, what)
+        result = _of_graph(kernel, reps, rank, what, vectors)
     elif isinstance(kernel, ListKernel) and is_long(reps):
         result = lists_by_blocks(kernel, reps, rank, reps if others is None else others, what)
     else:
@@ -111,7 +114,11 @@ def _one_model(rows: Array, width: int, rank: Array, *given: Array, kernel: Kern
 
 
 def _of_graph(
-    kernel: Kernel[Any], graph: xr.DataArray, rank: xr.DataArray, what: str
+    kernel: Kernel[Any],
+    graph: xr.DataArray,
+    rank: xr.DataArray,
+    what: str,
+    vectors: xr.DataArray | None,
 ) -> xr.DataArray:
     """The lists of a neighbour graph that was made before."""
     assert isinstance(kernel, ListKernel)
@@ -119,19 +126,29 @@ def _of_graph(
     if name is None:
         raise SchemaError(f"{what} is a neighbour graph without its coordinate 'position'")
     position = graph.coords[name].drop_vars(graph.coords[name].coords)
+    more: list[xr.DataArray] = []
+    if vectors is not None and not is_graph(vectors):
+        # along a dim of its own: there are other numbers of features and of neighbours
+        more = [vectors.rename(feature="_feature"), widths(vectors, what)]
     result: xr.DataArray = apply(
         partial(_one_graph, kernel=kernel),
         graph.drop_vars(name),
         position,
         rank,
-        core=[["stimulus", "feature"], ["stimulus"], ["stimulus"]],
+        *more,
+        core=[
+            *(["stimulus", "feature"], ["stimulus"], ["stimulus"]),
+            *([["stimulus", "_feature"], []] if more else []),
+        ],
         dtypes=[object],
     )
     return result
 
 
-def _one_graph(graph: Array, position: Array, rank: Array, *, kernel: ListKernel) -> Model:
-    return modeled(kernel, kernel.of_graph(graph, position, rank))
+def _one_graph(
+    graph: Array, position: Array, rank: Array, *vectors: Any, kernel: ListKernel
+) -> Model:
+    return modeled(kernel, kernel.of_graph(graph, position, rank, *vectors))
 
 
 def of_models(

@@ -21,7 +21,7 @@ from xconverge.kernels.rsa import Rsa
 from xconverge.kernels.vectors import Array
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import choose, listing
-from xconverge.labels.variables import describe
+from xconverge.labels.variables import describe, stated
 from xconverge.measures.alignment import MEASURES, plan_of
 from xconverge.measures.layers import maximum, networks
 from xconverge.measures.rdm import METHODS, join_controls, rdm_models
@@ -61,8 +61,7 @@ def calibrate(
         permutation, which is the same for all layers.
     strata : str or DataArray, optional
         A stimulus coordinate (category …) or values (stimulus): labels are permuted only inside
-        its values, for a null that keeps what the strata explain. With ``pair_on`` they carry the
-        labels of their side, or those of the pairing.
+        its values, for a null that keeps what the strata explain.
     k, rdm_metric
         As in ``alignment``.
     progress : callable, optional
@@ -126,8 +125,6 @@ def calibrate(
     >>> bool((table["corrected"] < table["alignment"]).all())
     True
     """
-    if layers is not None:
-        choose("layers", layers, ["max"])
     pair = Pair(a, b, rng)
     if layers is not None:
         choose("layers", layers, ["max"])
@@ -310,7 +307,7 @@ def _table(
             _corrected(score, parts["threshold"], best), "calibrated", **parameters
         ),
     }
-    return xr.Dataset(table).assign_coords(
+    return xr.Dataset(table, attrs=stated(**parameters)).assign_coords(
         {key: describe(value, key).reset_coords(drop=True) for key, value in adjusted.items()}
     )
 

@@ -30,9 +30,8 @@ def overlap_p_value(agreement: xr.DataArray) -> xr.DataArray:
     Warns
     -----
     RuntimeWarning
-        Pairs of models that did not both see every stimulus: their lists come from different
-        pools, no closed form holds, and all their p-values are NaN. Select the stimuli that both
-        saw before ``alignment``.
+        Pairs of models that did not both see every stimulus: all their p-values are NaN. Select
+        the stimuli that both saw before ``alignment``.
 
     Raises
     ------

@@ -20,7 +20,7 @@ from xconverge.kernels import intervals as kernels
 from xconverge.kernels.knn import MutualKnn
 from xconverge.kernels.permutations import resamples
 from xconverge.labels.messages import SchemaError, choose, listing
-from xconverge.labels.variables import describe
+from xconverge.labels.variables import describe, stated
 from xconverge.measures.alignment import MEASURES, plan_of
 
 LEAST_STIMULI = 10
@@ -163,7 +163,8 @@ def confidence_interval(
             name + suffix: value
             for suffix, table in tables.items()
             for name, value in _ends(*table, level, parameters, suffix).items()
-        }
+        },
+        attrs=stated(**parameters),
     )
 
 

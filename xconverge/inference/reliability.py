@@ -16,7 +16,7 @@ from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import check_representations, check_shared
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import choose
-from xconverge.labels.variables import describe
+from xconverge.labels.variables import describe, stated
 from xconverge.measures.alignment import MEASURES as SCORES
 from xconverge.measures.alignment import plan_of
 from xconverge.measures.dispersion import MEASURES, dispersion
@@ -282,5 +282,6 @@ def _table(parts: Any, **parameters: Any) -> xr.Dataset:
         {
             name: describe(part, name, **TEXTS.get(name, {}), **parameters)
             for name, part in zip(NAMES, parts, strict=True)
-        }
+        },
+        attrs=stated(**parameters),
     )

@@ -54,9 +54,10 @@ def cross(x: Any, y: Any, weights: Any = None) -> Cross:
     own_x, own_y = (x * x).sum(1), (y * y).sum(1)
     u, own_u, own_v = (x, own_x, own_y) if w is None else (w[:, None] * x, w * own_x, w * own_y)
     v = y if w is None else w[:, None] * y
-    triple = own_u @ own_v if w is None else (w * own_u) @ own_v
+    both = own_u @ own_v
+    triple = both if w is None else (w * own_u) @ own_v
     return Cross(
-        u.T @ y, own_u @ own_v, triple, own_v @ u, own_u @ v, u.sum(0), v.sum(0),
+        u.T @ y, both, triple, own_v @ u, own_u @ v, u.sum(0), v.sum(0),
         own_u.sum() if w is None else own_u @ w, own_v.sum() if w is None else own_v @ w,
         len(x) if w is None else w.sum(),
     )  # fmt: skip

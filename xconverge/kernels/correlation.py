@@ -7,14 +7,25 @@ All pairs of two sets of vectors are then one matrix product.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import scipy
 
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array
+
+
+class Vector(Protocol):
+    """What a side of a comparison becomes: a vector whose inner product with the other's it is.
+
+    ``weights`` (N) say how often each value is there; their roots go into both vectors.
+    """
+
+    def __call__(self, u: Array, weights: Array | None = None) -> Array:
+        """Of values (N)."""
+        ...
 
 
 class Method(NamedTuple):
@@ -24,7 +35,7 @@ class Method(NamedTuple):
     """
 
     ranked: bool
-    vector: Callable[[Array], Array] | None
+    vector: Vector | None
     centered: bool = True
 
 
@@ -53,32 +64,39 @@ def ranks(values: Array) -> Array:
     return result
 
 
-def standardize(u: Array) -> Array:
+def standardize(u: Array, weights: Array | None = None) -> Array:
     """Zero mean and unit norm; NaN throughout where all values are equal."""
-    gap = u - u.mean()
+    mean = u.mean() if weights is None else weights @ u / weights.sum()
+    gap = weighted(u - mean, weights)
     norm = np.sqrt(gap @ gap)
     largest = max(u.max(initial=0.0), -u.min(initial=0.0))
     # what is left of equal values is the rounding of their mean
     if norm <= 1e-12 * largest * np.sqrt(len(u)):
         return np.full(len(u), np.nan)
     gap /= norm
-    return np.asarray(gap)
+    return gap
 
 
-def unit(u: Array) -> Array:
+def unit(u: Array, weights: Array | None = None) -> Array:
     """Unit norm; NaN throughout where all values are zero."""
+    u = weighted(u, weights)
     norm = np.sqrt(u @ u)
     return np.asarray(u / norm) if norm > 0 else np.full(len(u), np.nan)
 
 
-def centered_ranks(u: Array) -> Array:
+def centered_ranks(u: Array, weights: Array | None = None) -> Array:
     """Ranks whose inner product is rho-a, Spearman's rho with ties broken at random, on average.
 
     rho-a = 12 Σ (r - r̄)(s - s̄) / (N³ - N) of mean ranks (Schütt et al. 2023): the norm is that of
     N distinct ranks, whatever the ties, so that ties keep it below 1.
     """
-    n = len(u)
-    return np.asarray((u - (n + 1) / 2) * np.sqrt(12 / (n**3 - n)))
+    n = float(len(u) if weights is None else weights.sum())
+    return np.asarray(weighted(u - (n + 1) / 2, weights) * np.sqrt(12 / (n**3 - n)))
+
+
+def weighted(u: Array, weights: Array | None) -> Array:
+    """Values times the roots of their weights."""
+    return u if weights is None else np.asarray(u * np.sqrt(weights))
 
 
 METHODS = {
@@ -112,7 +130,7 @@ def similarities(u: Sequence[Array], v: Sequence[Array], what: str, method: Meth
 def inner_products(u: Sequence[Array], v: Sequence[Array]) -> Array:
     """Σ u v (A, B) of vectors (N) of either side, a block of both at a time."""
     result = np.zeros((len(u), len(v)))
-    step = max(1, BUDGETS.product_block // (8 * (len(u) + len(v))))
+    step = max(1, BUDGETS.cache_block // (8 * (len(u) + len(v))))
     for start in range(0, len(u[0]), step):
         one, other = (np.stack([x[start : start + step] for x in side]) for side in (u, v))
         result += one @ other.T

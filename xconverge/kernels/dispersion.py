@@ -65,9 +65,9 @@ def of_pairs(ssd: Array, count: Array, metric: Metric) -> Array:
     return np.asarray(mean_distance(ssd, count, metric))
 
 
-def of_consensus(ssd: Array, count: Array) -> Array:
-    """Root of the summed squared distances to the mean."""
-    return np.sqrt(ssd)
+def of_consensus(ssd: Any, count: Any, root: Callable[[Any], Any] = np.sqrt) -> Any:
+    """Root of the summed squared distances to the mean; of arrays of the library of ``root``."""
+    return root(ssd)
 
 
 def dispersion(x: Array, metric: Metric, finish: Finish) -> Array:
@@ -243,7 +243,11 @@ def mean_disagreement(models: Sequence[Model], kernel: Kernel[Any]) -> tuple[Arr
     if seen.all() and len(seen[0]) >= kernel.min_stimuli:
         states = [model.state for model in models]
         return 1 - kernel.mean_over_models(states), seen.sum(0)
-    return mean_over_pairs(1 - score(kernel, models, models)), seen.sum(0)
+    # a model that saw nothing has no part in it, and is no pair that lacks a score
+    known = [model for model, own in zip(models, seen, strict=True) if own.any()]
+    if not known:
+        return np.full(seen.shape[1], np.nan), seen.sum(0)
+    return mean_over_pairs(1 - score(kernel, known, known)), seen.sum(0)
 
 
 def without(distances: Array, group: Array) -> tuple[Array, Array]:

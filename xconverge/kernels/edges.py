@@ -15,6 +15,7 @@ import numpy as np
 
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.hsic import Sums, hsic
+from xconverge.kernels.neighbors import overlap_share
 from xconverge.kernels.vectors import Array
 
 PAIRS_AT_ONCE = 2**17
@@ -92,7 +93,8 @@ def mutual_null(orders: Array, lists_a: Array, lists_b: Array) -> Array:
     in_a, in_b = _members(a), _members(b)
     found = Lookup(b, n).find(a.source, a.target, orders)
     counts = np.stack([in_a[:, of_a] @ in_b[:, of_b].T for of_a, of_b in found])
-    return np.asarray(counts / np.float64(k * n))
+    # counted in single precision, where whole numbers are exact up to 2^24
+    return np.asarray(overlap_share(counts.astype(np.float64), k, n))
 
 
 def cycle_null(orders: Array, lists_a: Array, lists_b: Array) -> Array:

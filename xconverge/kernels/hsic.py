@@ -28,6 +28,11 @@ class Sums(NamedTuple):
     n: Any
 
 
+def sums_of(k: Any, m: Any) -> Sums:
+    """Of two kernels (n, n), dense or sparse, of numpy or another library."""
+    return Sums((k * m.T).sum(), k.sum(0) @ m.sum(1), k.sum(), m.sum(), k.shape[0])
+
+
 def hsic(sums: Sums, debiased: bool) -> Any:
     """HSIC from its sums; the unbiased estimate after Song et al. (2012), eq. 5.
 

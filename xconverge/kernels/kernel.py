@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -99,6 +99,15 @@ class Kernel(ABC, Generic[State]):
             own = [[self.own(state) for state in side] for side in (one, other)]
             scores[...] = self.mean(self.finish(self.sums(one, other, None), *own), count[where])
         return result
+
+    def scores_of_pools(
+        self, a: Sequence[State], b: Sequence[State], seen_a: Array, seen_b: Array
+    ) -> Array | None:
+        """Scores of all pairs, each in its pool, where masks (A, n) and (B, n) make it one call.
+
+        None where a pool has to be taken out of the states first.
+        """
+        return None
 
     def mean(self, scores: Array, counts: Array | None = None) -> Array:
         """One number a pair: the mean over stimuli, where scores are of them."""
@@ -308,7 +317,7 @@ def warn_few(sizes: set[int], needed: int) -> None:
     )
 
 
-def alike(seen: Sequence[Array]) -> list[tuple[Array, Array]]:
+def alike(seen: Iterable[Array]) -> list[tuple[Array, Array]]:
     """The distinct masks (n), and the positions of each."""
     rows: dict[bytes, list[int]] = {}
     for position, row in enumerate(seen):
@@ -334,6 +343,16 @@ def score(
     Every pair in its own pool: the stimuli that both saw.
     """
     each = kernel.per_stimulus
+    seen_a, seen_b = (np.stack([model.seen for model in side]) for side in (a, b))
+    if not (seen_a.all() and seen_b.all()):
+        found = kernel.scores_of_pools(
+            [model.state for model in a], [model.state for model in b], seen_a, seen_b
+        )
+        if found is not None:
+            sizes = seen_a.astype(np.int64) @ seen_b.T.astype(np.int64)
+            if (sizes < kernel.min_stimuli).any():
+                warn_few(set(sizes[sizes < kernel.min_stimuli].tolist()), kernel.min_stimuli)
+            return found
     shape = (len(a), len(b), len(a[0].seen)) if each else (len(a), len(b))
     result = np.full(shape, np.nan)
     for pool in pools(kernel, a, b):

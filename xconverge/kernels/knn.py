@@ -14,7 +14,7 @@ import numpy as np
 import scipy
 
 from xconverge.kernels import edges
-from xconverge.kernels.hsic import Sums, hsic, normalized
+from xconverge.kernels.hsic import hsic, normalized, sums_of
 from xconverge.kernels.kernel import Kernel, mean_of
 from xconverge.kernels.neighbors import (
     Answered,
@@ -24,6 +24,8 @@ from xconverge.kernels.neighbors import (
     from_graph,
     nearest,
     nearest_of_rows,
+    overlap_share,
+    warn_none,
     whole_lists,
 )
 from xconverge.kernels.vectors import METRICS, Array, prepare, present
@@ -83,6 +85,7 @@ class ListKernel(Kernel[Lists]):
             # of a list this long, k are left with few exceptions when another model misses as many
             depth = max(depth, int(np.ceil((self.k + 3 * self.k**0.5) * len(seen) / size)))
         if not size:
+            warn_none(self.k)
             none = np.full((len(seen), depth), -1)
             return Lists(none, none + np.nan, none[:, 0] + np.nan, seen, rank, rows, width)
         if size <= self.k and not self.depth:
@@ -118,7 +121,8 @@ class ListKernel(Kernel[Lists]):
         short = np.flatnonzero(reached[:, -1] < self.k)
         unit = None
         if len(short) and state.rows is None:
-            raise ShortListsError(self.k, len(state.seen) - len(where), order.shape[1])
+            left_out = int(state.seen.sum()) - len(where)
+            raise ShortListsError(self.k, left_out, order.shape[1])
         if len(short) or self.needs_mean:
             assert state.rows is not None
             unit, _ = prepare(state.rows[where], state.width, METRICS["cosine"])
@@ -152,17 +156,34 @@ class ListKernel(Kernel[Lists]):
 
     needs_mean = False
 
-    def of_graph(self, graph: Array, position: Array, rank: Array) -> Lists:
-        """Lists of a graph (n, K) that was made before, of stimuli where they are now."""
-        order = from_graph(graph, position)
-        return Lists(order, None, None, ~np.isnan(graph[:, 0]), rank, None, 0)
+    def of_graph(
+        self,
+        graph: Array,
+        position: Array,
+        rank: Array,
+        rows: Array | None = None,
+        width: int = 0,
+    ) -> Lists:
+        """Lists of a graph (n, K) that was made before, of stimuli where they are now.
+
+        From ``rows`` (n, F), if given, those that run short are searched again.
+        """
+        seen = ~np.isnan(graph[:, 0])
+        # those that were left out since stand as -1 anywhere in a list, and go to its end
+        order, _ = filtered(from_graph(graph, position), None, np.arange(len(seen)))
+        if order.shape[1] < self.k or (order[seen, self.k - 1] < 0).any():
+            made_of = int(max(position.max(), np.nanmax(graph, initial=0))) + 1
+            raise ShortListsError(self.k, made_of - len(seen), order.shape[1])
+        return Lists(order, None, None, seen, rank, rows, int(width))
 
     def of_blocks(
         self, parts: Sequence[Sequence[Answered]], sets: Array, rank: Array, width: int
     ) -> Lists:
         """Lists of a model that was read block by block, among each of the sets (P, n)."""
         size = int(sets[0].sum())
-        if size <= self.k:
+        if not size:
+            warn_none(self.k)
+        elif size <= self.k:
             raise TooFewError(f"k={self.k} needs at least {self.k + 1} stimuli, it saw {size}")
         found = whole_lists(parts, sets, max(self.depth, self.k))
         known = {mask.tobytes(): lists for mask, lists in zip(sets, found, strict=True)}
@@ -315,8 +336,7 @@ class Cknna(ListKernel):
         """S of two masked kernels."""
         if self.centered:
             return float((k * m).sum())
-        product, margins = (k * m.T).sum(), k.sum(0) @ m.sum(1)
-        return float(hsic(Sums(product, margins, k.sum(), m.sum(), k.shape[0]), debiased=True))
+        return float(hsic(sums_of(k, m), debiased=True))
 
     def own(self, state: Lists) -> float:
         """S(K, K), with the mask of the model alone."""
@@ -363,7 +383,7 @@ def overlap(a: Array, b: Array) -> Array:
     shared = np.zeros(len(a))
     for column in a.T:
         shared += (b == column[:, None]).any(1)
-    return np.asarray(shared / a.shape[1])
+    return np.asarray(overlap_share(shared, a.shape[1]))
 
 
 def common_subsequence(a: Array, b: Array) -> Array:
@@ -430,4 +450,4 @@ def mean_overlap(lists: Array) -> Array:
         if not equal.any():
             break
         shared += equal
-    return np.asarray(shared / (k * models * (models - 1) / 2))
+    return np.asarray(overlap_share(shared, k, models * (models - 1) / 2))

@@ -14,8 +14,8 @@ import numpy as np
 import scipy
 
 from xconverge.kernels.correlation import Method
+from xconverge.kernels.kernel import alike
 from xconverge.kernels.permutations import (
-    alike,
     as_extreme,
     gathered_products,
     max_adjusted,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,24 @@ class ShortListsError(ValueError):
             f"the stimuli that both models saw; {k + left_out} are enough "
             f"(neighbor_graph(reps, k={k + left_out})), or give the representations themselves"
         )
+
+
+def check_k(k: int, n_stimuli: int) -> None:
+    """A number of neighbours that these stimuli have."""
+    if not 1 <= k < n_stimuli:
+        raise ValueError(
+            f"k={k} neighbours need at least {max(k, 1) + 1} stimuli, there are {n_stimuli}; "
+            "k must be between 1 and the number of stimuli - 1"
+        )
+
+
+def overlap_share(common: Any, k: int, lists: Any = 1) -> Any:
+    """Overlap |N_a ∩ N_b| / k of two sets of k neighbours; of numpy or another library.
+
+    Its mean where ``common`` counts the neighbours that several ``lists`` of k have in common with
+    their partners. |N_a ∩ N_b| is Σ_j p_j q_j of memberships 0 and 1, and of soft ones.
+    """
+    return common / (k * lists)
 
 
 def warn_none(k: int) -> None:

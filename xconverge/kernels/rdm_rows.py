@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -73,17 +73,22 @@ class RdmRows(EntryKernel[Points]):
         warn_undefined(np.isnan(sums))
         return sums
 
-    def of_pools(self, a: Sequence[Points], b: Sequence[Points]) -> Array:
-        """What ``score`` gives where models miss different stimuli, each RDM formed once.
+    def scores_of_pools(
+        self, a: Sequence[Points], b: Sequence[Points], seen_a: Array, seen_b: Array
+    ) -> Array:
+        """Correlations (A, B, n) over the entries that both models of a pair have.
 
-        Correlations (A, B, n) over the entries that both models of a pair have, as sums under
-        masks; of every row less the mean of what its model saw, so that nothing cancels.
+        Each RDM is formed once, whatever the pools: sums under masks, of every row less the mean of
+        what its own model saw, so that nothing cancels.
         """
         n = len(a[0].rows)
         result = np.empty((len(a), len(b), n))
-        seen_a, seen_b = (np.stack([state.seen for state in side]) for side in (a, b))
+        one, other = (
+            [replace(state, seen=mask) for state, mask in zip(side, seen, strict=True)]
+            for side, seen in ((a, seen_a), (b, seen_b))
+        )
         for part in _parts(n, 2 * (len(a) + len(b))):
-            x, y = (np.stack([self.standard(s, part) for s in side], 1) for side in (a, b))
+            x, y = (np.stack([self.standard(s, part) for s in side], 1) for side in (one, other))
             both = [_others(seen, part) for seen in (seen_a, seen_b)]
             result[:, :, part] = _masked(np.nan_to_num(x), np.nan_to_num(y), *both)
         there = seen_a[:, None] & seen_b

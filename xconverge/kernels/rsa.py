@@ -16,6 +16,7 @@ import numpy as np
 from xconverge.kernels.correlation import (
     METHODS,
     Method,
+    inner_products,
     ranks,
     similarities,
     similarity,
@@ -151,6 +152,30 @@ class Rsa(EntryKernel[Geometry]):
             similar /= np.sqrt(np.maximum(left, 1e-300))[:, None]
         return similar
 
+    def scores_of_counts(
+        self, a: Sequence[Geometry], b: Sequence[Geometry], counts: Array
+    ) -> Array:
+        """Nothing is sorted again: a draw changes how often each value is there, not their order.
+
+        A pair of stimuli that are drawn c and d times is there c d times.
+        """
+        u, v = ([state.triangle for state in side] for side in (a, b))
+        vector = self.how.vector
+        if vector is None or any(np.isnan(row).any() for row in (*u, *v)):
+            return super().scores_of_counts(a, b, counts)
+        sides = [[_Values.of(row, self.how.ranked) for row in side] for side in (u, v)]
+        i, j = np.triu_indices(counts.shape[1], 1)
+        result = np.full((len(counts), len(a), len(b)), np.nan)
+        for count, scores in zip(counts, result, strict=True):
+            weights = (count[i] * count[j]).astype(np.float64)
+            drawn = np.flatnonzero(weights)
+            weights = weights[drawn]
+            if weights.sum() < 3:
+                continue
+            vectors = [[vector(x.drawn(drawn, weights), weights) for x in side] for side in sides]
+            scores[...] = np.clip(inner_products(*vectors), -1, 1)
+        return result
+
     def chance(self, a: Geometry, b: Geometry) -> float | None:
         """0 where vectors have a mean of 0, or pairs are as often ordered alike as not."""
         return 0.0 if self.how.centered and a.nuisance is None else None
@@ -183,6 +208,31 @@ class Rsa(EntryKernel[Geometry]):
                 "an RDM has fewer than 3 pairs of stimuli, or distances that do not differ: NaN"
             )
         return result
+
+
+@dataclass(frozen=True)
+class _Values:
+    """Distances (pairs), or if they are to be ranked, the number (pairs) of each distinct one."""
+
+    values: Array
+    distinct: int | None
+
+    @classmethod
+    def of(cls, triangle: Array, ranked: bool) -> _Values:
+        if not ranked:
+            return cls(triangle, None)
+        # of ranks: what ties is equal there to the bit
+        found, number = np.unique(triangle, return_inverse=True)
+        return cls(number, len(found))
+
+    def drawn(self, where: Array, weights: Array) -> Array:
+        """Values of these pairs, or their mean ranks, each pair there ``weights`` times."""
+        values = self.values[where]
+        if self.distinct is None:
+            return values
+        size = np.bincount(values, weights, self.distinct)
+        # m equal values after c smaller ones have the mean rank c + (m + 1) / 2
+        return np.asarray((size.cumsum() - size / 2 + 0.5)[values])
 
 
 def _present(rdm: Array) -> Array:

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 
-from xconverge.kernels.kernel import Model, mean_of, score
+from xconverge.kernels.kernel import Model, mean_of, prepared, score
 from xconverge.kernels.knn import MutualKnn
 from xconverge.kernels.vectors import Array
 
@@ -114,15 +114,16 @@ def inside_scores(
     them.
     """
     kernel = MutualKnn(k)
-    sides = [
-        [kernel.unsearched(x, int(width), rank) for x, width in zip(*side, strict=True)]
-        for side in ((a, widths_a), (b, widths_b))
-    ]
+    rows = [list(zip(*side, strict=True)) for side in ((a, widths_a), (b, widths_b))]
+    apart = [[kernel.unsearched(x, int(width), rank) for x, width in side] for side in rows]
     result = np.empty((len(members), len(a), len(b)))
     with warnings.catch_warnings():
         # the caller says which subsets are too small
         warnings.simplefilter("ignore", RuntimeWarning)
         for subset, scores in zip(members, result, strict=True):
-            one, other = ([Model(state, None, subset) for state in side] for side in sides)
-            scores[...] = mean_of(score(kernel, one, other))
+            if subset.all():
+                sides = [[prepared(kernel, x, width, rank, None) for x, width in s] for s in rows]
+            else:
+                sides = [[Model(state, None, subset) for state in side] for side in apart]
+            scores[...] = mean_of(score(kernel, sides[0], sides[1]))
     return result

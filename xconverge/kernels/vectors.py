@@ -2,40 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]
-
-
-class Blocks(Protocol):
-    """Rows (n, F) of one model that are read block by block."""
-
-    shape: tuple[int, int]
-    dtype: np.dtype[Any]
-    spans: Sequence[slice]
-
-    def read(self, part: slice) -> Array:
-        """The rows of this part."""
-        ...
-
-
-class Whole:
-    """Rows (n, F) of one model in memory, as Blocks with a single one."""
-
-    def __init__(self, rows: Array) -> None:
-        self.rows = rows
-        self.shape = len(rows), rows.shape[1]
-        self.dtype = rows.dtype
-        self.spans = [slice(0, len(rows))]
-
-    def read(self, part: slice) -> Array:
-        """The rows of this part."""
-        return self.rows[part]
 
 
 TINY = 1e-250
@@ -60,15 +34,6 @@ def counted_from(start: int) -> Iterator[None]:
         where = error.where.copy()
         where[:, -1] += start
         raise RowError(error.reason, where) from None
-
-
-def in_blocks(rows: Blocks, width: int) -> Iterator[tuple[slice, Array, Array]]:
-    """Where each block is, its real features as they are stored, which of its rows are there."""
-    for part in rows.spans:
-        values = rows.read(part)[:, :width]
-        with counted_from(part.start):
-            seen = present(values)
-        yield part, values, seen
 
 
 class Metric(NamedTuple):
@@ -225,29 +190,3 @@ def column_means(rows: Array) -> Array:
 def chosen(rows: Array, where: Array) -> Array:
     """Rows (n, f) where (n) that holds; not copied if it holds everywhere."""
     return rows if where.all() else rows[where]
-
-
-def together(x: Blocks, y: Blocks, common: Array) -> Iterator[tuple[Array, Array, Array]]:
-    """Positions and rows of ``common`` (n) stimuli in both models, a block of each at a time.
-
-    Every row of the model with the longer blocks is read once.
-    """
-    outer, inner = (x, y) if len(x.spans) <= len(y.spans) else (y, x)
-    for whole in outer.spans:
-        if not common[whole].any():
-            continue
-        block = outer.read(whole)
-        for span in inner.spans:
-            part = slice(max(span.start, whole.start), min(span.stop, whole.stop))
-            here = common[part]
-            if part.start >= part.stop or not here.any():
-                continue
-            mine = chosen(block[part.start - whole.start : part.stop - whole.start], here)
-            other = mine if inner is outer else chosen(inner.read(part), here)
-            where = part.start + np.flatnonzero(here)
-            yield (where, mine, other) if outer is x else (where, other, mine)
-
-
-def row_cosines(a: Array, b: Array) -> Array:
-    """Cosine (n) of unit rows ``a`` (n, f) with unit rows ``b``; NaN where either is missing."""
-    return np.asarray(np.clip(np.vecdot(a, b), -1, 1))

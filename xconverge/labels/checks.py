@@ -1,8 +1,8 @@
 """What the data model asks of an input, checked at the door.
 
 A check looks at names, dims and the labels of dims, and computes nothing: other coordinates may be
-lazy, and stay so. `widths` and the groups of models are no checks; they read the one coordinate that
-they are made of.
+lazy, and stay so. `widths` and the groups of models are no checks; they read the one coordinate
+that they are made of.
 """
 
 from __future__ import annotations

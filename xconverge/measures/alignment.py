@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ import xarray as xr
 from xconverge.engine.measure import Measure, Plan
 from xconverge.engine.pair import Pair
 from xconverge.engine.scores import scores
-from xconverge.labels.checks import is_graph
+from xconverge.labels.checks import check_features, is_graph
 from xconverge.labels.messages import choose, listing
 from xconverge.labels.variables import describe
 from xconverge.measures import cka, geometry, knn, linear_maps
@@ -80,11 +81,12 @@ def alignment(
     DataArray
         ``alignment`` (…, model_a, model_b[, stimulus]), in the order of ``a``; ``attrs["kind"]``
         says whether large means alike. NaN where either model misses the stimulus. Every pair is
-        scored among the stimuli that both saw, counted in the coordinate ``n_stimuli``; the value
-        under chance is in the coordinate ``chance`` where it depends on their number alone. Model
+        scored among the stimuli that both saw; of measures per model pair the coordinate
+        ``n_stimuli`` counts them. The value under chance is in the coordinate ``chance`` (model_a,
+        model_b) where it depends on their number alone (``mutual_knn``, ``cycle_knn``). Model
         coordinates carry the suffix of their side; stimulus coordinates too where the two sides
-        contradict each other. With ``layers``, the model dims hold networks, and the coordinates ``layer_a`` and
-        ``layer_b`` the chosen layers. Lazy if an input is.
+        contradict each other. With ``layers``, the model dims hold networks, and the coordinates
+        ``layer_a`` and ``layer_b`` the chosen layers. Lazy if an input is.
 
     Warns
     -----
@@ -105,12 +107,14 @@ def alignment(
     Notes
     -----
     Neighbour lists, centred rows and RDMs are made once for each model, however many pairs are
-    scored. A neighbour graph (``neighbor_graph``) may stand for a side where lists are compared.
+    scored. A neighbour graph (``neighbor_graph``) may stand for a side where lists are compared;
+    where stimuli are missing, it must be long enough to have k left among those that both saw.
     Memory of a task: models of up to 16 MiB as they are; longer lazy ones are read block by block
-    for neighbours, ``cka``, ``procrustes``, ``rdm``, ``rsa`` by pearson and cosine, and, with more
-    stimuli than folds × features on both sides, ``svcca`` and ``linear_predictivity``. What the
-    others hold is in ``docs/scaling.md``. Ties between equal neighbours go to the label that sorts
-    first (numbers inside labels by value), so that order changes nothing.
+    for neighbours, ``cka``, ``procrustes``, ``cosine``, ``rdm``, ``rsa`` by pearson and cosine,
+    and, with more stimuli than folds × features on both sides, ``svcca`` and
+    ``linear_predictivity``. What the others hold is in ``docs/scaling.md``. Ties between equal
+    neighbours go to the label that sorts first (numbers inside labels by value), so that order
+    changes nothing.
 
     Huh et al. (2024), The Platonic Representation Hypothesis, for the neighbour measures; the
     other sources are in ``docs/measures.md``.
@@ -130,12 +134,14 @@ def alignment(
     pair = Pair(a, b, rng)
     measure = MEASURES[choose("metric", metric, MEASURES)]
     choose("neighbors", neighbors, ["exact", "approximate"])
+    vectors = None
     if neighbors != "exact":
-        pair = _by_index(pair, metric, k, neighbors)
+        vectors, pair = pair, _by_index(pair, metric, k, neighbors)
     if layers is not None:
         choose("layers", layers, ["half"])
         pair = pair.mapped(networks)
     plan = plan_of(pair, metric, options, k=k, rdm_metric=rdm_metric)
+    plan = replace(plan, vectors=vectors)
     if layers is None:
         result = scores(plan, pair)
         counts = pair.n_stimuli()
@@ -199,5 +205,8 @@ def plan_of(pair: Pair, metric: str, options: dict[str, Any], **shared: Any) -> 
             f"{', '.join(mine) or 'none'}"
         )
     own = options | {name: value for name, value in shared.items() if name in mine}
+    if not row.lists:
+        for side, what in pair.sides:
+            check_features(side, what)
     plan: Plan = row.make(pair, **own)
     return plan

@@ -23,6 +23,7 @@ from xconverge.kernels.knn import MutualKnn
 from xconverge.kernels.rdm_rows import RdmRows
 from xconverge.kernels.vectors import METRICS, Array, Metric
 from xconverge.labels.checks import (
+    check_features,
     check_representations,
     check_shared,
     group_numbers,
@@ -32,6 +33,7 @@ from xconverge.labels.checks import (
 from xconverge.labels.joins import natural_rank, on_side
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe
+from xconverge.measures.neighbors import check_lists
 
 
 def dispersion(
@@ -60,7 +62,8 @@ def dispersion(
         of scipy's distance over unordered pairs of models; ``consensus``, the root of the summed
         squared distances to the mean over models. Basis-free, for raw features of any width:
         ``neighborhood``, 1 - mean overlap of the k nearest neighbours over pairs of models;
-        ``rdm``, 1 - mean correlation of the stimulus's row in two models' RDMs.
+        ``rdm``, 1 - mean correlation of the stimulus's row in two models' RDMs; each pair among
+        the stimuli that both saw, so that a copy with rows missing has dispersion 0.
     pairwise : bool
         Give the distance of every pair of models instead of their mean.
     normalize : bool
@@ -110,7 +113,7 @@ def dispersion(
     in memory at a time. ``euclidean`` and ``pairwise`` need all models of a block of stimuli.
     ``neighborhood`` and ``rdm`` read long models block by block (``docs/scaling.md``), and then
     need all lists (model × stimulus × k), or correlations of all pairs; short models are held
-    whole, for ``rdm`` all of them. A neighbour graph may stand for ``reps`` in ``neighborhood``.
+    whole, all of them. A neighbour graph may stand for ``reps`` in ``neighborhood``.
 
     ``consensus`` is the measure of Hosseini, Cheung, Fedorenko & Williams (arXiv 2604.21836).
 
@@ -129,8 +132,13 @@ def dispersion(
     True
     """
     row = MEASURES[choose("metric", metric, MEASURES)]
-    how: Spread = row.make(**_own(row, k=k, rdm_metric=rdm_metric))
+    own = _own(row, k=k, rdm_metric=rdm_metric)
+    how: Spread = row.make(**own)
     reps = check_representations(reps)
+    if "k" in own:
+        check_lists(reps, k)
+    else:
+        check_features(reps)
     if reps.sizes["model"] < 2:
         raise SchemaError(
             f"dispersion needs at least 2 models, got {listing(reps.indexes['model'])}"
@@ -168,7 +176,7 @@ def dispersion(
         **{
             "metric": metric,
             "modality": reps.attrs.get("modality"),
-            **_own(row, k=k, rdm_metric=rdm_metric),
+            **own,
             "normalize": int(normalize),
             "min_models": None if pairwise else min_models,
             "leave_out": leave_out,

@@ -10,7 +10,7 @@ from xconverge.kernels.cosine import SharedCosine
 from xconverge.kernels.rdm_rows import RdmRows
 from xconverge.kernels.rsa import Rsa
 from xconverge.kernels.vectors import METRICS
-from xconverge.labels.checks import check_features, check_shared, widths
+from xconverge.labels.checks import check_shared, widths
 from xconverge.labels.messages import SchemaError, choose
 from xconverge.measures.rdm import DISTANCES, METHODS
 
@@ -30,8 +30,7 @@ def rsa(pair: Pair, *, rdm_metric: str = "correlation", method: str = "spearman"
 
 def cosine(pair: Pair) -> Plan:
     """Cosine of the two vectors of a stimulus in one shared space."""
-    for side, what in pair.sides:
-        check_features(side, what)
+    for side, _ in pair.sides:
         check_shared(side, "metric='cosine'")
     width = {int(np.max(widths(side))) for side, _ in pair.sides}
     if len(width) > 1:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from xconverge.engine.measure import Measure, Plan
 from xconverge.engine.pair import Pair
 from xconverge.kernels.knn import Cknna, CycleKnn, EditKnn, LcsKnn, ListKernel, MutualKnn
-from xconverge.labels.checks import check_features
-from xconverge.measures.neighbors import check_k
+from xconverge.measures.neighbors import check_lists
 
 
 def _plan(pair: Pair, kernel: ListKernel) -> Plan:
-    check_k(kernel.k, pair.a.sizes["stimulus"])
+    for side, what in pair.sides:
+        check_lists(side, kernel.k, what)
     return Plan(kernel, attrs={"depth": None})
 
 
@@ -36,8 +36,6 @@ def edit_distance_knn(pair: Pair, *, k: int = 10) -> Plan:
 
 def cknna(pair: Pair, *, k: int = 10, centered: bool = False) -> Plan:
     """CKA on common nearest neighbours, as coded by its authors, or as published (centered)."""
-    for side, what in pair.sides:
-        check_features(side, what)
     if k < 2:
         raise ValueError(f"cknna needs k of at least 2, got {k}")
     return _plan(pair, Cknna(k, centered=bool(centered)))

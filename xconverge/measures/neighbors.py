@@ -15,23 +15,26 @@ from xconverge.engine.scores import prepared_models
 from xconverge.kernels import approximate
 from xconverge.kernels.kernel import Model
 from xconverge.kernels.knn import MutualKnn
+from xconverge.kernels.neighbors import check_k
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import (
     check_features,
     check_representations,
+    is_graph,
     widths,
 )
 from xconverge.labels.joins import natural_rank
-from xconverge.labels.messages import choose
+from xconverge.labels.messages import SchemaError, choose
 from xconverge.labels.variables import describe
 
 
-def check_k(k: int, n_stimuli: int) -> None:
-    """A number of neighbours that these stimuli have."""
-    if not 1 <= k < n_stimuli:
-        raise ValueError(
-            f"k={k} neighbours need at least {max(k, 1) + 1} stimuli, there are {n_stimuli}; "
-            "k must be between 1 and the number of stimuli - 1"
+def check_lists(reps: xr.DataArray, k: int, what: str = "reps") -> None:
+    """Vectors or a neighbour graph, that have this many neighbours."""
+    check_k(k, reps.sizes["stimulus"])
+    if is_graph(reps) and reps.sizes["feature"] < k:
+        raise SchemaError(
+            f"{what} is a graph of {reps.sizes['feature']} neighbours, k={k} are asked for; make "
+            f"it again with neighbor_graph(reps, k={k})"
         )
 
 

@@ -1,9 +1,9 @@
 """Dispersion and alignment as training signals: what ``xconverge`` measures, differentiable."""
 
 try:
-    from xconverge.torch.agreement import alignment
+    from xconverge.torch.alignment import alignment
+    from xconverge.torch.dispersion import dispersion
     from xconverge.torch.regularizer import DispersionRegularizer
-    from xconverge.torch.spread import dispersion
 except ModuleNotFoundError as error:
     if error.name != "torch":
         raise

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from xconverge.kernels.vectors import METRICS
-from xconverge.torch.rows import directed
+from xconverge.torch.vectors import directed
 
 MAX_STEPS = 200
+"""Far more than needed: every fourth step halves the bracket, the others converge quadratically."""
 
 
 def memberships(rows: Tensor, k: int, temperature: float, what: str) -> Tensor:
@@ -44,13 +45,18 @@ def soft_largest(values: Tensor, k: int, temperature: float) -> Tensor:
         threshold = _thresholds(values, k, temperature)
         soft = torch.sigmoid((values - threshold) / temperature)
         weight = soft * (1 - soft)
+        # all memberships may have rounded to 0 and 1; the gradient is 0 there, not NaN
         weight /= weight.sum(1, keepdim=True).clamp(min=torch.finfo(values.dtype).tiny)
+    # adds 0 to the value, and to the gradient what the sum over the row asks of θ
     threshold = threshold + (weight * (values - values.detach())).sum(1, keepdim=True)
     return torch.sigmoid((values - threshold) / temperature)
 
 
 def _thresholds(values: Tensor, k: int, temperature: float) -> Tensor:
-    """θ (n, 1) with Σ_j sigmoid((values - θ) / τ) = k: Newton's method inside a bracket."""
+    """θ (n, 1) with Σ_j sigmoid((values - θ) / τ) = k: Newton's method inside a bracket.
+
+    m equal values v have θ = v - τ log(k / (m - k)); so the least and the largest bound it.
+    """
     offset = temperature * math.log(k / (values.shape[1] - k))
     low = values.amin(1, keepdim=True) - offset
     high = values.amax(1, keepdim=True) - offset
@@ -65,6 +71,7 @@ def _thresholds(values: Tensor, k: int, temperature: float) -> Tensor:
         high = torch.where(excess < 0, threshold, high)
         slope = (soft * (1 - soft)).sum(1, keepdim=True) / temperature
         newton = threshold + excess / slope
+        # flat where every membership is near 0 or 1: Newton leaves the bracket, or crawls along it
         inside = (newton > low) & (newton < high) & (step % 4 < 3)
         threshold = torch.where(inside, newton, (low + high) / 2)
     return threshold

@@ -28,6 +28,7 @@ def aligned(several: list[Tensor], tolerance: float, max_iterations: int) -> Ten
 
 
 def _size(rows: Tensor) -> Tensor:
+    """Frobenius norm of rows of any scale: the largest entry cancels, in the gradient too."""
     largest = rows.detach().abs().max()
     norm: Tensor = torch.linalg.vector_norm(rows / largest)
     return largest * norm

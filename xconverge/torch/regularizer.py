@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xconverge.labels.messages import choose
-from xconverge.torch.spread import METRIC_NAMES, dispersion
+from xconverge.torch.dispersion import METRIC_NAMES, dispersion
 
 
 class DispersionRegularizer(torch.nn.Module):

@@ -14,7 +14,7 @@ from tests.helpers import chunked, make_reps, read_only, shuffled
 from tests.oracles import set_agreement
 from xconverge.cli.demo import shipped
 from xconverge.engine import resources as _resources
-from xconverge.kernels import set_search as kernels
+from xconverge.kernels.budgets import BUDGETS
 
 ALONE = {"n_restarts": 0, "n_perturbations": 0}
 
@@ -254,7 +254,7 @@ def test_memory_is_asked_for_before(monkeypatch):
 def test_few_profiles_are_kept_and_nothing_changes(monkeypatch):
     reps = make_reps(3, 60, 6, noise=1.0)
     expected = xc.optimize_stimuli(reps, 8, rng=0)
-    monkeypatch.setattr(kernels, "CACHE_BYTES", 0)
+    monkeypatch.setattr(BUDGETS, "search_cache", 0)
     xr.testing.assert_allclose(xc.optimize_stimuli(reps, 8, rng=0), expected)
 
 

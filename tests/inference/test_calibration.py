@@ -11,13 +11,13 @@ import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
+from xconverge.kernels.graphs import Lookup, graph
 
 import xconverge as xc
 from tests.helpers import DIMS, chunked, make_reps, shuffled
 from xconverge.engine import progress as runs
 from xconverge.engine.resampling import blocks_of, draw, joined, seen
 from xconverge.kernels import permutations as kernels
-from xconverge.kernels.graphs import Lookup, graph
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import SchemaError
 from xconverge.measures.alignment import MEASURES, own_options, sides

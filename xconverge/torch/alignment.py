@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor
 
-from xconverge.kernels.cka import Sums, gathered, hsic, normalized
+from xconverge.kernels.cka import cross, linear_sums
+from xconverge.kernels.hsic import hsic, ratio, sums_of
+from xconverge.kernels.neighbors import check_k, overlap_share
 from xconverge.labels.messages import choose
-from xconverge.measures.neighbors import check_k
 from xconverge.torch.neighbors import memberships
-from xconverge.torch.rows import checked, full_precision, same_stimuli
+from xconverge.torch.vectors import checked, full_precision, same_stimuli
 
 
 def alignment(
@@ -79,8 +78,8 @@ def alignment(
         own, other = (
             memberships(rows, k, temperature, what) for rows, what in ((a, "a"), (b, "b"))
         )
-        shared: Tensor = torch.linalg.vecdot(own, other)
-        return shared / k
+        result: Tensor = overlap_share(torch.linalg.vecdot(own, other), k)
+        return result
 
 
 def _cka(a: Tensor, b: Tensor, debiased: bool) -> Tensor:
@@ -90,30 +89,44 @@ def _cka(a: Tensor, b: Tensor, debiased: bool) -> Tensor:
             f"cka needs at least 4 stimuli in a batch, got {n}; drop a short last batch "
             "(DataLoader(drop_last=True))"
         )
-    a, b = _of_unit_scale(a), _of_unit_scale(b)
-    pairs = [(a, b), (a, a), (b, b)]
-    cross, *own = (hsic(_sums(x, y, debiased), n, debiased) for x, y in pairs)
+    between, *own = _criteria(_of_unit_scale(a), _of_unit_scale(b), debiased)
     if not all(value > 0 for value in own):
         raise ValueError(
             "cka is undefined: an encoder has no structure beyond chance in this batch (its own "
             "HSIC is not positive). It collapsed, or the batch is too small"
         )
-    return cast(Tensor, normalized(cross, *own))
+    result: Tensor = ratio(between, *own)
+    return result
+
+
+def _criteria(a: Tensor, b: Tensor, debiased: bool) -> list[Tensor]:
+    """HSIC of both encoders, then of each with itself.
+
+    From products of features, or from kernels where these take fewer multiplications: n (d e + d² +
+    e²) of X'Y, X'X and Y'Y against n² (d + e) of XX' and YY'. ``kernels.cka`` rotates wide rows
+    into n features instead, by a QR that has no gradient here: centred rows lack a rank.
+    """
+    (n, d), e = a.shape, b.shape[1]
+    if d * e + d * d + e * e < n * (d + e):
+        sums = [linear_sums(cross(x, y), debiased) for x, y in ((a, b), (a, a), (b, b))]
+    else:
+        k, m = (_kernel(rows, debiased) for rows in (a, b))
+        sums = [sums_of(k, m), sums_of(k, k), sums_of(m, m)]
+    return [hsic(of, debiased) for of in sums]
+
+
+def _kernel(rows: Tensor, debiased: bool) -> Tensor:
+    """XX' (n, n), without the diagonal if the estimate has none."""
+    kernel: Tensor = rows @ rows.T
+    return kernel - kernel.diagonal().diag() if debiased else kernel
 
 
 def _of_unit_scale(rows: Tensor) -> Tensor:
-    """Centred and of unit norm, so that powers stay in range; zero where all rows are equal."""
+    """Centred and of unit norm, so that powers stay in range; zero where all rows are equal.
+
+    CKA does not depend on the scale, which may be a constant to the gradient.
+    """
     rows = rows / rows.detach().abs().max().clamp(min=torch.finfo(rows.dtype).tiny)
     rows = rows - rows.mean(0)
     norm: Tensor = torch.linalg.vector_norm(rows.detach())
     return rows / norm.clamp(min=torch.finfo(rows.dtype).tiny)
-
-
-def _sums(x: Tensor, y: Tensor, debiased: bool) -> Sums:
-    if x.shape[1] * y.shape[1] < len(x) ** 2:
-        cross = x.T @ y
-        product = (cross * cross).sum()
-    else:
-        product = ((x @ x.T) * (y @ y.T)).sum()
-    own = (torch.linalg.vecdot(x, x), torch.linalg.vecdot(y, y)) if debiased else None
-    return gathered(product, x @ x.sum(0), y @ y.sum(0), own)

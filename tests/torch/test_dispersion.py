@@ -1,4 +1,4 @@
-"""The differentiable measures give the numbers of the labelled ones."""
+"""Dispersion of encoders: the numbers of the labelled one, with gradients."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import xconverge as xc
 from tests.helpers import make_reps
+from tests.torch.outputs import labelled, outputs, tensors
 
 torch = pytest.importorskip("torch")
 xt = pytest.importorskip("xconverge.torch")
@@ -15,25 +16,14 @@ WIDTHS = [6, 3, 8]
 PRECISION = {torch.float64: 1e-12, torch.float32: 2e-5, torch.bfloat16: 2e-5}
 
 
-def tensors(reps, dtype=torch.float64):
-    """Outputs of every model, without the padding."""
-    width = reps.coords.get("n_features", np.full(reps.sizes["model"], reps.sizes["feature"]))
-    return [
-        torch.tensor(rows[:, : int(w)], dtype=dtype)
-        for rows, w in zip(reps.values, np.asarray(width), strict=True)
-    ]
-
-
-def labelled(several):
-    """The same rows with labels."""
-    names = {f"net{m}": rows.double().numpy() for m, rows in enumerate(several)}
-    reps = xc.stack_models(names, stimuli=[f"s{i}" for i in range(len(several[0]))])
-    return reps.assign_attrs(space="shared")
+@pytest.fixture
+def x():
+    return torch.tensor(make_reps(3, 12, 6).values)
 
 
 @pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("metric", ["cosine", "correlation", "sqeuclidean"])
-def test_coordinate_dispersion(metric, normalize):
+def test_metrics_that_compare_features(metric, normalize):
     x = torch.stack(tensors(make_reps(5, 30, 7)))
     expected = xc.dispersion(labelled(x), metric, normalize=normalize).values
     found = xt.dispersion(x, metric, normalize=normalize)
@@ -41,7 +31,7 @@ def test_coordinate_dispersion(metric, normalize):
     np.testing.assert_allclose(xt.dispersion(list(x), metric, normalize=normalize), found)
 
 
-def test_dispersion_of_models_that_nearly_agree():
+def test_models_that_nearly_agree():
     x = torch.stack(tensors(make_reps(4, 20, 7, noise=1e-5)))
     expected = xc.dispersion(labelled(x)).values
     np.testing.assert_allclose(xt.dispersion(x), expected, rtol=1e-9)
@@ -52,55 +42,12 @@ def test_dispersion_of_models_that_nearly_agree():
 @pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize(("n", "widths"), [(30, WIDTHS), (12, [20, 9, 30, 12])])
 @pytest.mark.filterwarnings("ignore:.*components for:RuntimeWarning")
-def test_consensus_dispersion(n, widths, normalize):
+def test_consensus(n, widths, normalize):
     several = tensors(make_reps(len(widths), n, widths, offset=2.0))
     space = xc.shared_space(labelled(several))
     expected = xc.dispersion(space["aligned"], "consensus", normalize=normalize).values
     found = xt.dispersion(several, "consensus", normalize=normalize)
     np.testing.assert_allclose(found, expected, rtol=1e-9)
-
-
-def test_consensus_takes_the_options_of_the_fit():
-    several = tensors(make_reps(3, 30, WIDTHS))
-    with pytest.warns(RuntimeWarning, match="stopped after 1 iterations"):
-        space = xc.shared_space(labelled(several), max_iterations=1)
-    expected = xc.dispersion(space["aligned"], "consensus").values
-    found = xt.dispersion(several, "consensus", max_iterations=1)
-    np.testing.assert_allclose(found, expected, rtol=1e-9)
-
-
-@pytest.mark.parametrize("debiased", [True, False])
-@pytest.mark.parametrize("widths", [[6, 4], [3, 50], [40, 50]])
-@pytest.mark.filterwarnings("ignore:.*as many features as stimuli:RuntimeWarning")
-def test_cka(widths, debiased):
-    a, b = tensors(make_reps(2, 30, widths, offset=3.0))
-    expected = xc.alignment(labelled([a]), labelled([b]), "cka", debiased=debiased).item()
-    assert xt.alignment(a, b, "cka", debiased=debiased).item() == pytest.approx(expected, rel=1e-11)
-    assert xt.alignment(a, 1e30 * a, "cka", debiased=debiased).item() == pytest.approx(1)
-
-
-@pytest.mark.parametrize("k", [1, 4, 19])
-def test_neighborhoods_in_the_limit(k):
-    several = tensors(make_reps(3, 20, WIDTHS))
-    reps = labelled(several)
-    expected = xc.dispersion(reps, "neighborhood", k=k).values
-    found = xt.dispersion(several, "neighborhood", k=k, temperature=1e-9)
-    np.testing.assert_allclose(found, expected, atol=1e-12)
-    expected = xc.alignment(reps[:1], reps[1:2], k=k).values[0, 0]
-    found = xt.alignment(several[0], several[1], k=k, temperature=1e-9)
-    np.testing.assert_allclose(found, expected, atol=1e-12)
-
-
-def test_neighborhoods_converge():
-    several = tensors(make_reps(3, 60, WIDTHS))
-    expected = xc.dispersion(labelled(several), "neighborhood", k=5).values
-    gaps = [
-        np.abs(xt.dispersion(several, "neighborhood", k=5, temperature=t).numpy() - expected).mean()
-        for t in (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
-    ]
-    assert gaps == sorted(gaps, reverse=True)
-    assert gaps[0] > 0.05
-    assert gaps[-1] < 1e-3
 
 
 @given(st.data())
@@ -135,15 +82,6 @@ def test_order_changes_nothing(metric):
     )
 
 
-@pytest.mark.parametrize("metric", ["cka", "mutual_knn"])
-def test_order_changes_no_alignment(metric):
-    a, b = tensors(make_reps(2, 30, [6, 4]))
-    order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
-    found, expected = xt.alignment(a[order], b[order], metric), xt.alignment(a, b, metric)
-    np.testing.assert_allclose(found.sum(), expected.sum(), rtol=1e-12)
-    np.testing.assert_allclose(xt.alignment(b, a, metric), expected, rtol=1e-12)
-
-
 @pytest.mark.parametrize("metric", ["cosine", "consensus", "neighborhood"])
 def test_autocast_does_not_lower_the_precision(metric):
     several = tensors(make_reps(3, 30, 6), torch.float32)
@@ -162,3 +100,66 @@ def test_inputs_are_not_changed():
         xt.dispersion(x, metric)
     xt.alignment(x[0], x[1], "cka")
     assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("metric", ["cosine", "correlation", "sqeuclidean"])
+def test_gradients_of_metrics_that_compare_features(metric, normalize):
+    several = outputs(widths=(4, 4, 4))
+    assert torch.autograd.gradcheck(
+        lambda *x: xt.dispersion(x, metric, normalize=normalize), several
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("metric", ["cosine", "correlation", "sqeuclidean", "consensus"])
+def test_where_models_agree_exactly(metric, dtype):
+    one = outputs(12, (4, 4))[0].detach().to(dtype)
+    x = one.repeat(3, 1, 1).requires_grad_()
+    value = xt.dispersion(x, metric)
+    assert value.abs().max() < 1e-3 * torch.finfo(dtype).eps ** 0.5
+    value.sum().backward()
+    assert x.grad.isfinite().all()
+    if metric != "consensus":
+        assert x.grad.abs().max() < 1e-5
+    else:
+        assert x.grad.abs().max() < 10
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-15, 1e15, 1e30])
+def test_far_from_one(scale):
+    x = (scale * torch.stack([rows.detach() for rows in outputs(12, (4, 4))])).float()
+    x.requires_grad_()
+    total = xt.dispersion(x).sum() + xt.dispersion(x, "consensus").sum() + xt.alignment(*x, "cka")
+    total = total + xt.alignment(*x, k=3).sum()
+    total.backward()
+    assert total.isfinite()
+    assert x.grad.isfinite().all()
+    assert x.grad.abs().max() > 0
+
+
+def test_arguments_that_do_not_fit(x):
+    with pytest.raises(ValueError, match="metric='cosin' is not known"):
+        xt.dispersion(x, "cosin")
+    with pytest.raises(ValueError, match="k=12 neighbours need at least 13 stimuli, there are 12"):
+        xt.dispersion(x, "neighborhood", k=12)
+    with pytest.raises(ValueError, match="does not go with metric='neighborhood'"):
+        xt.dispersion(x, "neighborhood", normalize=True)
+    with pytest.raises(ValueError, match="encoder 1: all its stimuli have the same vector"):
+        xt.dispersion([x[0], torch.ones_like(x[0])], "consensus")
+    x[:, 4] = 0
+    with pytest.raises(ValueError, match="a stimulus is at zero in all encoders"):
+        xt.dispersion(x, "sqeuclidean", normalize=True)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_small_batches(x, n):
+    batch = x[:, :n]
+    assert torch.equal(xt.dispersion(batch), xt.dispersion(x)[:n])
+    assert torch.equal(xt.dispersion(batch, "sqeuclidean"), xt.dispersion(x, "sqeuclidean")[:n])
+    if n == 1:
+        with pytest.raises(ValueError, match="encoder 0: all its stimuli have the same vector"):
+            xt.dispersion(batch, "consensus")
+    else:
+        with pytest.warns(RuntimeWarning, match=f"{n} components for a batch of {n} stimuli"):
+            assert xt.dispersion(batch, "consensus").isfinite().all()

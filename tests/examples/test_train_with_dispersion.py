@@ -48,10 +48,3 @@ def test_retrieval_and_probe():
     labels = np.digitize(x[:, 0], [-0.5, 0.5])
     assert EXAMPLE["probe"](x, labels, train, test) > 0.6
     assert EXAMPLE["probe"](noise, labels, train, test) < 0.6
-
-
-def test_the_snippets_of_the_page_run():
-    page = (ROOT / "docs" / "training.md").read_text("utf-8")
-    snippets = [part.split("```")[0] for part in page.split("```python\n")[1:]]
-    assert len(snippets) == 4
-    exec(compile("\n".join(snippets), "training.md", "exec"), {})

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from xconverge.kernels.dispersion import mean_distance, square_gaps
+from xconverge.kernels.dispersion import mean_distance, of_consensus, square_gaps
+from xconverge.kernels.neighbors import check_k, overlap_share
 from xconverge.kernels.vectors import METRICS
 from xconverge.labels.messages import choose
-from xconverge.measures.neighbors import check_k
 from xconverge.torch.neighbors import memberships
 from xconverge.torch.procrustes import aligned
-from xconverge.torch.rows import directed, encoders, full_precision
+from xconverge.torch.vectors import directed, encoders, full_precision
 
 METRIC_NAMES = ["cosine", "correlation", "sqeuclidean", "consensus", "neighborhood"]
 
@@ -108,11 +108,14 @@ def dispersion(
             rows = aligned(several, tolerance, max_iterations)
         else:
             rows = _side_by_side(several, metric)
+        # from the gaps: the sum of squares less that of the mean cancels in single precision
         ssd = square_gaps(rows, len(rows), 1, torch)
         if metric == "consensus":
-            value, power = _root(ssd), 0.5
+            power = 0.5
+            value: Tensor = of_consensus(ssd, len(rows), _root)
         else:
-            value, power = mean_distance(ssd, len(rows), METRICS[metric]), 1.0
+            power = 1.0
+            value = mean_distance(ssd, len(rows), METRICS[metric])
         return value / _mean_square(rows) ** power if normalize else value
 
 
@@ -139,16 +142,22 @@ def _mean_square(rows: Tensor) -> Tensor:
 
 
 def _root(square: Tensor) -> Tensor:
-    """Square root with gradient 0 at 0."""
+    """Square root with gradient 0 at 0, where that of the root is infinite."""
     positive = square > 0
+    # the inner one too: an infinite gradient times the 0 of a place that is not taken is NaN
     return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)
 
 
 def _disagreement(several: list[Tensor], k: int, temperature: float) -> Tensor:
-    """A stimulus that the encoders hold by Σ_m p_m is shared by ½ ((Σ p_m)² - Σ p_m²) pairs."""
+    """1 - mean overlap over pairs of encoders.
+
+    Σ_{a<b} p_a p_b = ½ ((Σ_m p_m)² - Σ_m p_m²). Of memberships 0 and 1 that is c (c - 1) / 2
+    for a neighbour that c encoders have, which ``kernels.knn.mean_overlap`` counts.
+    """
     p = torch.stack(
         [memberships(rows, k, temperature, f"encoder {m}") for m, rows in enumerate(several)]
     )
     total = p.sum(0)
-    shared: Tensor = torch.linalg.vecdot(total, total) - torch.linalg.vecdot(p, p).sum(0)
-    return 1 - shared / (k * len(p) * (len(p) - 1))
+    twice = torch.linalg.vecdot(total, total) - torch.linalg.vecdot(p, p).sum(0)
+    result: Tensor = 1 - overlap_share(twice, k, len(p) * (len(p) - 1))
+    return result

@@ -53,6 +53,7 @@ def same_stimuli(several: list[Tensor]) -> list[Tensor]:
 
 def directed(rows: Tensor, metric: Metric, what: str) -> Tensor:
     """Rows (stimulus, width) as the metric wants them: centred, of unit norm."""
+    # sizes and largest entries are taken of detached rows: the direction does not depend on them
     if metric.centered:
         size = torch.linalg.vector_norm(rows.detach(), dim=1)
         rows = rows - rows.mean(1, keepdim=True)
@@ -63,6 +64,7 @@ def directed(rows: Tensor, metric: Metric, what: str) -> Tensor:
     if metric.unit:
         largest = rows.detach().abs().amax(1, keepdim=True)
         _refuse(largest[:, 0] == 0, what, f"{metric.zero()}, for which this metric is undefined")
+        # first, so that no square leaves the range of numbers
         rows = rows / largest
         rows = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     return rows
@@ -75,5 +77,5 @@ def _refuse(faulty: Tensor, what: str, reason: str) -> None:
 
 
 def full_precision(rows: Tensor) -> torch.autocast:
-    """Inside, autocast does not lower the precision."""
+    """Inside, autocast does not lower the precision, as it does with every matrix product."""
     return torch.autocast(rows.device.type, enabled=False)

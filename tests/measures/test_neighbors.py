@@ -1,12 +1,14 @@
 """Neighbour graphs that are kept: order, joins, the index, the store."""
 
+import re
+
 import numpy as np
 import pytest
 import xarray as xr
 
 import xconverge as xc
 from tests.helpers import make_reps, no_compute, shuffled
-from xconverge.engine import resources as _resources
+from xconverge.engine import resources
 
 METRICS = ["mutual_knn", "cycle_knn", "lcs_knn", "edit_distance_knn"]
 
@@ -21,7 +23,8 @@ def sides(n=60, missing=0.1):
 def test_a_graph_stands_for_its_representations(metric):
     a, b = sides()
     expected = xc.alignment(a, b, metric, k=4)
-    graph_a, graph_b = xc.neighbor_graph(a, 7), xc.neighbor_graph(b, 4)
+    # long enough for what the other side misses
+    graph_a, graph_b = xc.neighbor_graph(a, 20), xc.neighbor_graph(b, 20)
     for one, other in [(graph_a, graph_b), (graph_a, b), (a, graph_b)]:
         found = xc.alignment(one, other, metric, k=4)
         np.testing.assert_array_equal(found, expected)
@@ -32,7 +35,7 @@ def test_a_graph_stands_for_its_representations(metric):
 
 def test_a_graph_stands_for_them_in_dispersion_and_calibrate():
     a, b = sides()
-    graph = xc.neighbor_graph(a, 5)
+    graph = xc.neighbor_graph(a, 20)
     expected = xc.dispersion(a, "neighborhood", k=5)
     np.testing.assert_array_equal(xc.dispersion(graph, "neighborhood", k=5), expected)
     options = {"k": 5, "n_permutations": 49, "rng": 0}
@@ -46,9 +49,9 @@ def test_a_graph_stands_for_them_in_dispersion_and_calibrate():
         lambda g, b: xc.alignment(g, b, "cka"),
         lambda g, b: xc.alignment(g, b, "cknna", k=4),
         lambda g, b: xc.alignment(b, g, "rdm"),
-        lambda g, b: xc.local_density(g, k=2, feature="neighbor"),
+        lambda g, b: xc.local_density(g, k=2),
         lambda g, b: xc.dispersion(g, "cosine"),
-        lambda g, b: xc.neighbor_graph(g, 2, feature="neighbor"),
+        lambda g, b: xc.neighbor_graph(g, 2),
     ],
 )
 def test_a_graph_is_refused_where_vectors_are_meant(call):
@@ -63,17 +66,38 @@ def test_graphs_that_no_longer_hold_are_refused():
     with pytest.raises(xc.SchemaError, match="5 neighbours, k=6"):
         xc.alignment(graph, b, k=6)
     fewer = graph.isel(stimulus=slice(10, None))
-    with pytest.raises(ValueError, match="left out"):
-        xc.alignment(fewer, b, k=3, join="inner")
+    with pytest.raises(ValueError, match=r"k=3 nearest.*13 are enough"):
+        xc.alignment(*xc.pair(fewer, b, join="inner"), k=3)
     with pytest.raises(xc.SchemaError, match="position"):
         xc.alignment(graph.drop_vars("position"), b, k=3)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_stimuli_left_out_since_drop_out_of_lists(metric):
+    a, b = sides(20, missing=0.0)
+    gone = a["stimulus"].values[[0, 7, 13]]
+    graph = xc.neighbor_graph(a, 7).drop_sel(stimulus=gone)
+    found = xc.alignment(graph, b.drop_sel(stimulus=gone), metric, k=4)
+    expected = xc.alignment(a.drop_sel(stimulus=gone), b.drop_sel(stimulus=gone), metric, k=4)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_the_length_that_an_error_names_is_enough():
+    a, b = sides(30)
+    with pytest.raises(ValueError, match="are enough") as caught:
+        xc.alignment(xc.neighbor_graph(a, 4), b, k=4)
+    enough = int(re.search(r"(\d+) are enough", str(caught.value))[1])
+    missing = int((b[:, :, 0].isnull()).sum("stimulus").max())
+    assert 4 < enough <= 4 + missing
+    longer = xc.neighbor_graph(a, 4 + missing)
+    np.testing.assert_array_equal(xc.alignment(longer, b, k=4), xc.alignment(a, b, k=4))
 
 
 def test_a_graph_is_saved_into_the_store(tmp_path):
     a, b = sides()
     path = tmp_path / "study.zarr"
     xc.write_representations(path, a)
-    graph = xc.neighbor_graph(xc.open_representations(path, "vision"), 5)
+    graph = xc.neighbor_graph(xc.open_representations(path, "vision"), 20)
     with no_compute():
         assert graph.chunks
     xc.io.write_neighbors(path, graph)
@@ -117,19 +141,21 @@ def test_an_index_reports_its_recall(lazy):
         assert float(graph["recall"][1]) == pytest.approx(share, abs=0.03)
         own = np.arange(2000)[None, :, None]
         assert not (graph == own).any()
-    found = xc.alignment(few, reps, k=10)
+    with pytest.raises(ValueError, match="11 are enough"):
+        xc.alignment(few, reps, k=10)
+    found = xc.alignment(few.isel(model=[1]), reps.isel(model=[1]), k=10)
     assert "recall" in " ".join(map(str, found.coords))
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_alignment_searches_an_index_if_asked(metric):
-    a, b = sides(300)
-    found = xc.alignment(a.chunk(stimulus=90), b, metric, k=4, neighbors="approximate")
+    a, b = sides(160)
+    found = xc.alignment(a.chunk(stimulus=60), b, metric, k=4, neighbors="approximate")
     np.testing.assert_array_equal(found, xc.alignment(a, b, metric, k=4))
     assert (found["recall_a"] == 1).all()
     assert found["recall_b"].dims == ("model_b",)
     assert found.attrs["neighbors"] == "approximate"
-    graph = xc.neighbor_graph(a, 4)
+    graph = xc.neighbor_graph(a, 40)
     mixed = xc.alignment(graph, b, metric, k=4, neighbors="approximate")
     assert "recall_a" not in mixed.coords
 
@@ -142,7 +168,7 @@ def test_an_index_is_for_lists_only():
 
 def test_an_index_that_does_not_fit_is_refused(monkeypatch):
     a, _ = sides()
-    monkeypatch.setattr(_resources, "free_bytes", lambda: 1000)
+    monkeypatch.setattr(resources, "free_bytes", lambda: 1000)
     with no_compute(), pytest.raises(MemoryError, match=r"index of 60 stimuli.*exact"):
         xc.neighbor_graph(a.chunk(stimulus=9), 3, neighbors="approximate")
 

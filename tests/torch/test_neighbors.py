@@ -1,4 +1,4 @@
-"""Soft neighbourhoods against plain loops; their range and their chance level."""
+"""Soft neighbourhoods against plain loops and lists; their range, chance level and gradients."""
 
 import itertools
 
@@ -9,11 +9,15 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.special import expit
 
+import xconverge as xc
 from tests.helpers import make_reps
+from tests.torch.outputs import labelled, outputs, tensors
 
 torch = pytest.importorskip("torch")
 xt = pytest.importorskip("xconverge.torch")
 neighbors = pytest.importorskip("xconverge.torch.neighbors")
+
+WIDTHS = [6, 3, 8]
 
 
 def memberships(x, k, temperature):
@@ -45,6 +49,30 @@ def test_against_plain_loops(k, temperature):
     np.testing.assert_allclose(found, 1 - np.array(shared), rtol=1e-10)
     found = xt.alignment(*torch.tensor(x[:2]), **options)
     np.testing.assert_allclose(found, (p[0] * p[1]).sum(1) / k, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("k", [1, 4, 19])
+def test_lists_in_the_limit(k):
+    several = tensors(make_reps(3, 20, WIDTHS))
+    reps = labelled(several)
+    expected = xc.dispersion(reps, "neighborhood", k=k).values
+    found = xt.dispersion(several, "neighborhood", k=k, temperature=1e-9)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    expected = xc.alignment(reps[:1], reps[1:2], k=k).values[0, 0]
+    found = xt.alignment(several[0], several[1], k=k, temperature=1e-9)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_they_converge_to_lists():
+    several = tensors(make_reps(3, 60, WIDTHS))
+    expected = xc.dispersion(labelled(several), "neighborhood", k=5).values
+    gaps = [
+        np.abs(xt.dispersion(several, "neighborhood", k=5, temperature=t).numpy() - expected).mean()
+        for t in (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+    ]
+    assert gaps == sorted(gaps, reverse=True)
+    assert gaps[0] > 0.05
+    assert gaps[-1] < 1e-3
 
 
 @given(
@@ -92,3 +120,26 @@ def test_all_others_are_neighbors():
     a, b = torch.tensor(make_reps(2, 5, 4).values)
     np.testing.assert_allclose(xt.alignment(a, b, k=4), 1)
     np.testing.assert_allclose(xt.alignment(a[:2], b[:2], k=1), 1)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.05])
+@pytest.mark.parametrize("k", [1, 3, 7, 8])
+def test_gradients(k, temperature):
+    options = {"k": k, "temperature": temperature}
+    several = outputs()
+    assert torch.autograd.gradcheck(lambda *x: xt.dispersion(x, "neighborhood", **options), several)
+    assert torch.autograd.gradcheck(lambda a, b: xt.alignment(a, b, **options), several[:2])
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.05, 1e-3, 1e-12])
+@pytest.mark.parametrize("repeated", [2, 5, 12])
+def test_where_rows_repeat(repeated, temperature):
+    x = torch.stack([rows.detach() for rows in outputs(12, (4, 4))])
+    x[:, :repeated] = x[:, :1].clone()
+    x.requires_grad_()
+    options = {"k": 3, "temperature": temperature}
+    total = xt.dispersion(x, "neighborhood", **options).sum() + xt.alignment(*x, **options).sum()
+    if repeated < 12:
+        total = total + xt.alignment(*x, "cka") + xt.dispersion(x, "consensus").sum()
+    total.backward()
+    assert x.grad.isfinite().all()
