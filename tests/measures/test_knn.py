@@ -31,21 +31,23 @@ def one_model(reps, name):
 
 
 def plain_overlap(a, b, k):
-    """In the order of a; dict of (model_a, model_b) to overlap per stimulus."""
+    """In the order of a; dict of (model_a, model_b) to overlap per stimulus.
+
+    Neighbours are those among the stimuli that both models of the pair saw.
+    """
     b = b.sel(stimulus=a["stimulus"])
-    lists = {}
-    for side, reps in (("a", a), ("b", b)):
-        for name in reps["model"].values:
-            x = one_model(reps, name)
-            lists[side, name] = oracles.neighbors(x, reps["stimulus"].values, k)
+    labels = a["stimulus"].values
     scores = {}
     for p in a["model"].values:
         for q in b["model"].values:
+            x, y = one_model(a, p), one_model(b, q)
+            both = ~(np.isnan(x).any(1) | np.isnan(y).any(1))
+            x, y = (np.where(both[:, None], side, np.nan) for side in (x, y))
+            one, two = (oracles.neighbors(side, labels, k) for side in (x, y))
             row = []
             for i in range(a.sizes["stimulus"]):
-                mine, theirs = lists["a", p][i], lists["b", q][i]
-                shared = [j for j in mine if j in theirs]
-                row.append(len(shared) / k if mine and theirs else np.nan)
+                shared = [j for j in one[i] if j in two[i]] if both[i] else []
+                row.append(len(shared) / k if both[i] else np.nan)
             scores[p, q] = row
     return scores
 
@@ -88,7 +90,10 @@ def test_mutual_knn_is_the_shared_neighbors(dtype):
     found = xc.alignment(a, b, k=K)
     assert found.dims == ("model_a", "model_b", "stimulus")
     assert_scores(found, plain_overlap(a, b, K), 1e-12)
-    assert found.attrs["chance"] == K / 11
+    both = xc.alignment(a, b, k=K)["n_stimuli"] if "n_stimuli" in found.coords else None
+    there = found.notnull().sum("stimulus")
+    assert both is None or (both == there).all()
+    np.testing.assert_array_equal(found["chance"], K / (there - 1))
     assert found.attrs["kind"] == "similarity"
 
 
@@ -163,7 +168,8 @@ def test_chance_is_what_unrelated_sets_score():
         for _ in range(2)
     ]
     score = xc.alignment(*sides, k=10)
-    assert float(score.mean()) == pytest.approx(score.attrs["chance"], abs=0.002)
+    assert (score["chance"] == 10 / 199).all()
+    assert float(score.mean()) == pytest.approx(10 / 199, abs=0.002)
 
 
 def test_extra_dims_and_other_names():
@@ -178,8 +184,9 @@ def test_extra_dims_and_other_names():
         xr.testing.assert_equal(both.sel(layer=layer, drop=True), one)
 
 
-def test_lists_are_made_once_a_model(monkeypatch):
-    from xconverge.kernels import neighbors
+@pytest.mark.parametrize("missing", [False, True])
+def test_lists_are_made_once_a_model(missing, monkeypatch):
+    from xconverge.kernels import knn
 
     calls = []
 
@@ -187,11 +194,29 @@ def test_lists_are_made_once_a_model(monkeypatch):
         calls.append(1)
         return real(*args, **kwargs)
 
-    real = neighbors._search
-    monkeypatch.setattr(neighbors, "_search", counting)
-    a, b = two_sides()
+    real = knn.nearest
+    monkeypatch.setattr(knn, "nearest", counting)
+    a, b = two_sides(missing=missing)
     xc.alignment(a, b, k=K)
     assert len(calls) == 5
+
+
+def test_only_lists_that_run_short_are_searched_again(monkeypatch):
+    from xconverge.kernels import neighbors
+
+    asked = []
+
+    def counting(unit, own, pool, *args, **kwargs):
+        asked.append(len(own))
+        return real(unit, own, pool, *args, **kwargs)
+
+    real = neighbors._search
+    monkeypatch.setattr(neighbors, "_search", counting)
+    xc.alignment(*two_sides(missing=False), k=K)
+    assert asked == [12] * 5
+    asked.clear()
+    xc.alignment(*two_sides(), k=K)
+    assert sum(asked) < 2 * 5 * 12
 
 
 def test_many_lazy_models_do_not_warn():
@@ -267,7 +292,9 @@ def test_models_that_share_no_stimulus_are_nan():
     a.loc[{"model": "net0", "stimulus": first}] = np.nan
     b.loc[{"model": "bert", "stimulus": second}] = np.nan
     for metric in ("mutual_knn", "rdm"):
-        assert xc.alignment(a, b, metric, k=2).sel(model_a="net0", model_b="bert").isnull().all()
+        with pytest.warns(RuntimeWarning, match="pairs that share 0 have none: NaN"):
+            found = xc.alignment(a, b, metric, k=2)
+        assert found.sel(model_a="net0", model_b="bert").isnull().all()
 
 
 def test_inputs_are_not_touched():

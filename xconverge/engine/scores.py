@@ -32,6 +32,8 @@ from xconverge.labels.joins import on_side
 from xconverge.labels.messages import SchemaError
 
 PAIRS = ["model_a", "model_b"]
+POSITION = "position"
+"""Coordinate of a neighbour graph: where its stimuli were when it was made."""
 WHOLE = (
     "fewer stimuli (.isel), or a measure of sums over blocks, which needs no RDM at once: "
     "method='pearson' or 'cosine' instead of ranks"
@@ -50,10 +52,25 @@ def scores(plan: Plan, pair: Pair) -> xr.DataArray:
     else:
         n = pair.a.sizes["stimulus"]
         result = of_models(kernel, *models(plan, pair), n, plan.given)
+    result = result.assign_coords(_widths(pair))
     if not kernel.per_stimulus:
         return result.transpose(..., *PAIRS)
-    coords = {**pair.a["stimulus"].coords, **pair.b["stimulus"].coords}
+    coords = {
+        name: coord.reset_coords(drop=True)
+        for side, _ in pair.sides
+        for name, coord in side["stimulus"].coords.items()
+        if not (is_graph(side) and str(name).startswith(POSITION))
+    }
     return result.transpose(..., *PAIRS, "stimulus").assign_coords(coords)
+
+
+def _widths(pair: Pair) -> dict[str, xr.DataArray]:
+    """The coordinate ``n_features`` of either side, where it has one."""
+    return {
+        f"n_features_{w}": on_side(side["n_features"].reset_coords(drop=True), "model", f"_{w}")
+        for side, w in pair.sides
+        if "n_features" in side.coords
+    }
 
 
 def _are_many(pair: Pair) -> bool:
@@ -122,7 +139,7 @@ def _of_graph(
 ) -> xr.DataArray:
     """The lists of a neighbour graph that was made before."""
     assert isinstance(kernel, ListKernel)
-    name = next((n for n in ("position", f"position_{what}") if n in graph.coords), None)
+    name = next((n for n in (POSITION, f"{POSITION}_{what}") if n in graph.coords), None)
     if name is None:
         raise SchemaError(f"{what} is a neighbour graph without its coordinate 'position'")
     position = graph.coords[name].drop_vars(graph.coords[name].coords)

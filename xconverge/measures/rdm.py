@@ -252,7 +252,8 @@ def _compared(
         out=[models[0] + models[1]],
         method=how,
     )
-    return result
+    order = dict.fromkeys(dim for dim in (*a.dims, *b.dims) if dim != "_pair")
+    return result.transpose(*order)
 
 
 def _comparisons(a: Array, b: Array, *nuisance: Array, **options: Any) -> Array:
