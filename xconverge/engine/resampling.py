@@ -58,7 +58,7 @@ def run(
     more = [] if given is None else [given]
     numbers = xr.DataArray(np.arange(n_blocks(n_draws)), dims=BLOCKS).chunk({BLOCKS: 1})
     scores: xr.DataArray = apply(
-        partial(_one_block, kernel=kernel, seed=seed, resample=resample),
+        partial(_one_block, kernel=kernel, seed=seed, n_draws=n_draws, resample=resample),
         numbers,
         rank,
         _inside(inside, strata, rank),
@@ -86,16 +86,19 @@ def _one_block(
     *given: Array,
     kernel: Kernel[Any],
     seed: int,
+    n_draws: int,
     resample: Callable[..., Array] | None,
 ) -> Array:
-    """Scores (BLOCK, A, B) of one block of draws."""
+    """Scores (BLOCK, A, B) of one block of draws; NaN beyond the last that was asked for."""
+    asked = min(BLOCK, n_draws + 1 - int(block) * BLOCK)
 
     def draw(common: Array) -> Array:
-        return (resample or permutations)(rank, seed, int(block), strata, common)
+        return (resample or permutations)(rank, seed, int(block), strata, common)[:asked]
 
     way = permuted if resample is None else resampled
-    found = way(kernel, list(a), list(b), draw, given[0] if given else None)
-    return found if len(found) == BLOCK else np.full((BLOCK, *found.shape[1:]), np.nan)
+    scores = np.full((BLOCK, len(a), len(b)), np.nan)
+    scores[:asked] = way(kernel, list(a), list(b), draw, given[0] if given else None)
+    return scores
 
 
 def _joined(blocks: xr.DataArray, n_permutations: int) -> xr.DataArray:

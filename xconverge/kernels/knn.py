@@ -117,6 +117,9 @@ class ListKernel(Kernel[Lists]):
                 None, state.width,
             )  # fmt: skip
         order, cosines = filtered(state.order, state.cosines, where)
+        if counts is not None:
+            # every stimulus that is left was drawn at least once: k of them are enough
+            order, cosines = order[:, : self.k], None if cosines is None else cosines[:, : self.k]
         reached = np.where(order >= 0, copies[order], 0).cumsum(1)
         short = np.flatnonzero(reached[:, -1] < self.k)
         unit = None

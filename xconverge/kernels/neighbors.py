@@ -133,10 +133,18 @@ def filtered(order: Array, cosines: Array | None, where: Array) -> tuple[Array, 
     values = None if cosines is None else cosines[where]
     gone = lists < 0
     if gone.any():
-        kept = np.argsort(gone, axis=1, kind="stable")
-        lists = np.take_along_axis(lists, kept, 1)
-        values = None if values is None else np.take_along_axis(values, kept, 1)
+        left = ~gone
+        room = np.arange(lists.shape[1]) < left.sum(1)[:, None]
+        lists = _moved(lists, left, room, -1)
+        values = None if values is None else _moved(values, left, room, np.nan)
     return lists, values
+
+
+def _moved(entries: Array, left: Array, room: Array, fill: float) -> Array:
+    """The entries (m, K) that are ``left``, in their order, in the ``room`` at the start of rows."""
+    result = np.full_like(entries, fill)
+    result[room] = entries[left]
+    return result
 
 
 def nearest_of_rows(unit: Array, rank: Array, asked: Array, k: int) -> tuple[Array, Array]:
