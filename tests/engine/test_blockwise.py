@@ -153,7 +153,7 @@ def test_every_block_of_a_pass_has_keys_of_its_own():
     once, twice = graph.block(rows, slice(0, 10)), graph.block(rows, slice(0, 10))
     assert once != twice
     first, second = (
-        {k for k in graph.tasks if _reaches(graph.tasks, top, k)} for top in (once, twice)
+        {key for key in graph.tasks if _reaches(graph.tasks, top, key)} for top in (once, twice)
     )
     assert not first & second
     source = set(map(str, flatten(lazy.data.__dask_keys__())))
@@ -273,7 +273,7 @@ SUMMED = {**CALLS, "zscore": lambda a, _: xc.zscore(a).sum("stimulus")}
 
 
 @pytest.mark.parametrize("name", ["cka", "procrustes", "mutual_knn", "rdm", "zscore"])
-@pytest.mark.parametrize(("models", "n"), [(2, 120), (2, 240), (5, 120)])
+@pytest.mark.parametrize(("models", "n"), [(2, 80), (2, 160), (4, 80)])
 def test_few_blocks_are_alive_however_many_there_are(name, models, n):
     """Two workers, each with the blocks that its task holds; not more with stimuli or models."""
     a, b = (make_reps(m, n, 4, shared=False, noise=m) for m in (models, 2))
