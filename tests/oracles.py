@@ -160,6 +160,41 @@ def cknna_of_pair(x: Any, y: Any, labels: Any, k: int, centered: bool) -> float:
     return cknna(x, y, *lists, centered)
 
 
+def neighborhood_without(x: Any, labels: Any, k: int, groups: Any) -> Any:
+    """Neighborhood dispersion (model, stimulus) of the models outside the group of each."""
+    pairs = pair_neighborhood(x, labels, k)
+    result = []
+    for group in groups:
+        others = [m for m, other in enumerate(groups) if other != group]
+        result.append(mean_of_pairs(pairs[np.ix_(others, others)]))
+    return np.array(result)
+
+
+def null_of_pair(score: Any, x: Any, y: Any, orders: Any) -> list[float]:
+    """Scores where the rows of the second model stand in another order; others stay in place."""
+    return [score(x, y[list(order)]) for order in orders]
+
+
+def kept_rows(x: Any, count: Any) -> Any:
+    """The model (n, f) as if it had seen no stimulus but those that were drawn."""
+    result = np.array(x, np.float64)
+    result[np.asarray(count) == 0] = np.nan
+    return result
+
+
+def overlap_of_copies(x: Any, y: Any, labels: Any, count: Any, k: int) -> float:
+    """Mean share of common neighbours where each stimulus is there ``count`` times.
+
+    A copy is compared with the copies of all others and not with those of its own.
+    """
+    copies = [(i, number) for i, times in enumerate(count) for number in range(times)]
+    lists = []
+    for rows in (x, y):
+        first = neighbors(kept_rows(rows, count), labels, len(labels))
+        lists.append([[(j, c) for j in first[i] for c in range(count[j])][:k] for i, _ in copies])
+    return float(np.mean([overlap(*pair) for pair in zip(*lists, strict=True)]))
+
+
 def pair_neighborhood(x: Any, labels: Any, k: int, widths: Any = None) -> Any:
     """1 - share of common neighbours, each pair in its own pool, (model, model, stimulus)."""
     models, n, full = x.shape

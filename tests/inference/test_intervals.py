@@ -1,6 +1,7 @@
 """Draws of stimuli and models and their intervals, against plain loops."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,13 +9,15 @@ import xarray as xr
 from scipy.stats import spearmanr, t
 
 import xconverge as xc
-from tests.helpers import DIMS, make_reps, shuffled
-from xconverge.engine.resampling import blocks_of, draw, joined, seen
-from xconverge.kernels import intervals, resampled
-from xconverge.kernels import neighbors as lists
+from tests import oracles
+from tests.helpers import make_reps, shuffled
+from xconverge.engine.pair import Pair
+from xconverge.engine.scores import models
+from xconverge.kernels import intervals
 from xconverge.kernels import permutations as kernels
+from xconverge.kernels.kernel import resampled
 from xconverge.labels.messages import SchemaError
-from xconverge.measures.alignment import MEASURES, own_options, sides
+from xconverge.measures.alignment import plan_of
 
 NEIGHBORS = ["mutual_knn", "cycle_knn", "lcs_knn", "edit_distance_knn"]
 
@@ -24,73 +27,23 @@ def two_sides(missing=0.0, n=24, seed=0):
     return a, make_reps(3, n, [4, 6, 5], seed + 1, missing=missing, shared=False)
 
 
-def masked_lists(x, count, k):
-    """Neighbours among copies of rows, their own copies left out, by plain loops."""
-    copies = [i for i, times in enumerate(count) for _ in range(times)]
-    result = []
-    for i in copies:
-        order = sorted(
-            (p for p, j in enumerate(copies) if j != i),
-            key=lambda p: (-x[i] @ x[copies[p]] / np.linalg.norm(x[copies[p]]), p),
-        )
-        result.append(order[:k])
-    return np.array(result)
-
-
-@pytest.mark.parametrize("fraction", [None, 0.7])
-def test_lists_of_copies_leave_out_the_stimulus_itself(fraction):
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((20, 4))
-    order, similarity, _ = lists.nearest(x, 4, np.arange(20), 19)
-    counts = kernels.resamples(np.arange(20), 0, 1, count=5, fraction=fraction)
-    for count in counts:
-        found, cosines = resampled.lists_of(order, similarity, count, 3)
-        np.testing.assert_array_equal(found, masked_lists(x, count, 3))
-        unit = x / np.linalg.norm(x, axis=1, keepdims=True)
-        copies = np.repeat(np.arange(20), count)
-        expected = (unit[copies][:, None] * unit[copies[found]]).sum(-1)
-        np.testing.assert_allclose(cosines, expected, atol=1e-12)
-
-
-def test_too_few_neighbours_among_the_drawn_are_missing():
-    order = np.array([[1, 2], [0, 2], [1, 0]])
-    found, _ = resampled.lists_of(order, np.ones((3, 2)), np.array([1, 1, 0]), 2)
-    assert (found == -1).all()
-
-
-def test_draws_of_stimuli():
-    rank = np.random.default_rng(0).permutation(20)
-    usable = np.arange(20) >= 5
-    whole = kernels.resamples(rank, 0, 0)
-    again = kernels.resamples(rank, 0, 0, usable=usable)
-    part = kernels.resamples(rank, 0, 3, usable=usable, fraction=0.6)
-    assert (again[0, 5:] == 1).all()
-    assert (whole.sum(1) == 20).all()
-    np.testing.assert_array_equal(again[:, 5:], whole[:, 5:])
-    assert (part.sum(1) == 9).all()
-    assert part.max() == 1
-    assert again[1:].max() > 1
-    assert not again[:, :5].any()
-    assert not part[:, :5].any()
-    np.testing.assert_allclose(part[:, 5:].mean(0), 0.6, atol=0.12)
-
-
 def drawn(metric, a, b, fraction, **options):
-    """Scores of drawn stimuli, and how often each was drawn."""
-    own = own_options(metric, options)
-    a, b, _ = sides(a, b, DIMS, "exact")
-    recipe = MEASURES[metric].resampled(a, b, DIMS, **own)
+    """Scores of drawn stimuli, how often each was drawn, and the sides in one order."""
+    pair = Pair(a, b, 0)
+    plan = plan_of(pair, metric, options)
+    plan = replace(plan, kernel=plan.kernel.for_draws(a.sizes["stimulus"]))
 
-    def resample(*arguments):
-        return kernels.resamples(*arguments, fraction=fraction)
+    def counts(common=None):
+        return kernels.resamples(pair.rank.values, 3, 0, usable=common, count=10, fraction=fraction)
 
-    blocks = draw(
-        recipe, seen(a, DIMS), seen(b, DIMS), DIMS, blocks_of(9, lazy=False), 3, draws=resample
-    )
-    from xconverge.labels.joins import natural_rank
+    sides = (list(side.values) for side in models(plan, pair))
+    return resampled(plan.kernel, *sides, counts), counts(), pair.a, pair.b
 
-    counts = resample(natural_rank(a.indexes["stimulus"]), 3, 0, np.zeros(a.sizes["stimulus"]))
-    return joined(blocks, 9), counts, a, b, own
+
+def scored(a, b, metric, options):
+    found = xc.alignment(a, b, metric, **options)
+    found = found.mean("stimulus") if "stimulus" in found.dims else found
+    return found.transpose("model_a", "model_b")
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.15])
@@ -98,6 +51,7 @@ def drawn(metric, a, b, fraction, **options):
     ("metric", "options"),
     [
         *((metric, {"k": 3}) for metric in [*NEIGHBORS, "cknna"]),
+        ("cknna", {"k": 3, "centered": True}),
         ("cka", {}), ("cka", {"debiased": False}), ("cka", {"kernel": "rbf"}),
         ("rdm", {}), ("rsa", {}), ("rsa", {"method": "pearson"}),
     ],
@@ -107,34 +61,26 @@ def test_the_first_draw_is_everything(metric, options, missing):
     a, b = two_sides(missing)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        draws, _, a, b, own = drawn(metric, a, b, 0.8, **options)
-        expected = MEASURES[metric].function(a, b, DIMS, **own)
-    if "stimulus" in expected.dims:
-        expected = expected.mean("stimulus")
-    if metric in [*NEIGHBORS, "cknna"] and missing:
-        return  # searched among common stimuli alone, where the measure has larger pools
-    np.testing.assert_allclose(draws[0], expected.transpose("model_a", "model_b"), atol=1e-12)
+        draws, _, a, b = drawn(metric, a, b, 0.8, **options)
+        expected = scored(a, b, metric, options)
+    np.testing.assert_allclose(draws[0], expected, atol=1e-12)
 
 
 @pytest.mark.parametrize(
     ("metric", "options"),
     [
         *((metric, {"k": 3}) for metric in [*NEIGHBORS, "cknna"]),
+        ("cknna", {"k": 3, "centered": True}),
         ("cka", {}), ("cka", {"debiased": False}), ("rdm", {}), ("rsa", {}),
         ("rsa", {"method": "kendall"}),
     ],
     ids=str,
 )  # fmt: skip
 def test_a_share_of_the_stimuli_is_scored_as_a_set_of_its_own(metric, options):
-    draws, counts, a, b, own = drawn(metric, *two_sides(), 0.7, **options)
+    draws, counts, a, b = drawn(metric, *two_sides(), 0.7, **options)
     for number in (1, 4):
         kept = np.flatnonzero(counts[number])
-        expected = MEASURES[metric].function(
-            a.isel(stimulus=kept), b.isel(stimulus=kept), DIMS, **own
-        )
-        if "stimulus" in expected.dims:
-            expected = expected.mean("stimulus")
-        expected = expected.transpose("model_a", "model_b")
+        expected = scored(a.isel(stimulus=kept), b.isel(stimulus=kept), metric, options)
         np.testing.assert_allclose(draws[number], expected, atol=1e-10)
 
 
@@ -142,7 +88,7 @@ def test_copies_never_meet_in_kernels_and_rdms():
     a, b = two_sides(n=14)
     one, other = a.isel(model=[0]), b.isel(model=[0])
     for metric in ("cka", "rdm", "rsa"):
-        draws, counts, left, right, _ = drawn(metric, one, other, None)
+        draws, counts, left, right = drawn(metric, one, other, None)
         copies = np.repeat(np.arange(14), counts[2])
         apart = copies[:, None] != copies
         x, y = (
@@ -182,7 +128,7 @@ def test_the_estimate_is_the_alignment(metric):
 
 def test_cosines_are_averaged():
     a, b = (make_reps(2, 20, 4, seed) for seed in (0, 1))
-    draws, counts, a, b, _ = drawn("cosine", a, b, None)
+    draws, counts, a, b = drawn("cosine", a, b, None)
     each = xc.alignment(a, b, "cosine")
     expected = (each * xr.DataArray(counts[3], dims="stimulus")).sum("stimulus") / counts[3].sum()
     np.testing.assert_allclose(draws[3], expected, atol=1e-12)
@@ -247,21 +193,21 @@ def test_local_variances_from_plain_loops():
     a, b = two_sides(0.1)
     k, n = 4, 24
     found = xc.confidence_interval(a, b, k=k)
-    a, b, _ = sides(a, b, DIMS, "exact")
+    b = b.sel(stimulus=a["stimulus"].values)
     shares = xc.alignment(a, b, k=k)
-    near = {}
-    for what, side in (("a", a), ("b", b)):
-        for m in range(side.sizes["model"]):
-            width = int(side["n_features"][m])
-            rows = side.values[m, :, :width]
-            there = ~np.isnan(rows[:, 0])
-            unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-            for i in np.flatnonzero(there):
-                order = sorted(np.flatnonzero(there), key=lambda j: -unit[i] @ unit[j])
-                near[what, m, i] = set(order[1 : k + 1])
+    labels = a["stimulus"].values
+    rows = [
+        [side.values[m, :, : int(side["n_features"][m])] for m in range(side.sizes["model"])]
+        for side in (a, b)
+    ]
+    lists = {
+        (x, y): oracles.lists_of_pair(rows[0][x], rows[1][y], labels, k)
+        for x in range(2)
+        for y in range(3)
+    }
 
-    def mutual(what, m, i, j):
-        return j in near.get((what, m, i), ()) and i in near.get((what, m, j), ())
+    def mutual(x, y, i, j):
+        return any(j in near[i] and i in near[j] for near in lists[x, y])
 
     def variance(values, weight):
         there = [i for i in range(n) if not np.isnan(values[i])]
@@ -275,19 +221,13 @@ def test_local_variances_from_plain_loops():
 
     for x in range(2):
         for y in range(3):
-            linked = {
-                (i, j): mutual("a", x, i, j) or mutual("b", y, i, j)
-                for i in range(n)
-                for j in range(n)
-            }
+            linked = {(i, j): mutual(x, y, i, j) for i in range(n) for j in range(n)}
             expected = variance(shares.values[x, y], lambda i, j, linked=linked: linked[i, j])
             error = float(found["standard_error"][x, y])
             assert error == pytest.approx(np.sqrt(expected), abs=1e-12)
     expected = variance(
         shares.mean(["model_a", "model_b"]).values,
-        lambda i, j: np.mean(
-            [mutual("a", x, i, j) or mutual("b", y, i, j) for x in range(2) for y in range(3)]
-        ),
+        lambda i, j: np.mean([mutual(x, y, i, j) for x in range(2) for y in range(3)]),
     )
     assert float(found["standard_error_of_mean"]) == pytest.approx(np.sqrt(expected), abs=1e-12)
     np.testing.assert_allclose(found["estimate"], shares.mean("stimulus"))
@@ -332,8 +272,6 @@ def test_errors_and_warnings():
         xc.confidence_interval(a, b, "cka", resample="local")
     with pytest.raises(ValueError, match=r"fraction=0\.1"):
         xc.confidence_interval(a, b, "cka", fraction=0.1)
-    with pytest.raises(ValueError, match="centered=True"):
-        xc.confidence_interval(a, b, "cknna", centered=True)
     with pytest.raises(SchemaError, match="several models"):
         xc.confidence_interval(a[:1], b[:1], "cka", over="model")
     with pytest.warns(RuntimeWarning, match="at least 3 models"):

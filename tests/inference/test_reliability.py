@@ -125,11 +125,12 @@ def test_chunks_and_extra_dims_change_nothing(metric):
         )
 
 
-def test_names_of_dims_padding_and_components():
+def test_names_of_dims_at_the_door_padding_and_components():
     reps = graded(5)
     expected = xc.reliability(reps, "cosine")
-    renamed = reps.rename(model="net", stimulus="image", feature="axis")
-    found = xc.reliability(renamed, "cosine", model="net", stimulus="image", feature="axis")
+    names = {"model": "net", "stimulus": "image", "feature": "axis"}
+    renamed = xc.from_xarray(reps.rename(names), **names)
+    found = xc.reliability(renamed, "cosine")
     xr.testing.assert_equal(found, expected)
     padded = reps.pad(feature=(0, 2)).assign_coords(n_features=("model", [6] * 5))
     xr.testing.assert_equal(xc.reliability(padded, "cosine"), expected)
@@ -295,10 +296,12 @@ def test_alignment_with_missing_stimuli_and_other_sets(sides):
     np.testing.assert_allclose(values(found), summary(r), rtol=1e-9)
     with pytest.raises(xc.SchemaError, match="same labels"):
         xc.alignment_reliability(a, b[:, :70])
-    inner = xc.alignment_reliability(a, b[:, :70], k=5, n_splits=4, join="inner", rng=0)
+    cut = xc.pair(a, b[:, :70], join="inner")
+    inner = xc.alignment_reliability(*cut, k=5, n_splits=4, rng=0)
     assert inner["reliability"].attrs["n_dropped"] == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pool", "expected"), [("half", 0.0), ("all", 0.22)])
 def test_unrelated_sides_have_no_reliable_order_inside_halves(pool, expected):
     half = []
@@ -307,6 +310,14 @@ def test_unrelated_sides_have_no_reliable_order_inside_halves(pool, expected):
         found = xc.alignment_reliability(a, b, k=5, n_splits=5, pool=pool, rng=0)
         half.append(float(found["half_correlation"]))
     assert np.mean(half) == pytest.approx(expected, abs=0.08)
+
+
+@pytest.mark.parametrize("pool", ["half", "all"])
+def test_unrelated_sides_have_some_correlation_of_halves(pool):
+    a, b = (make_reps(6, 100, noise=5.0, seed=side) for side in (0, 1))
+    found = xc.alignment_reliability(a, b, k=5, n_splits=5, pool=pool, rng=0)
+    assert found["half_correlation"].attrs["pool"] == pool
+    assert abs(float(found["half_correlation"])) < 1
 
 
 def test_too_few_model_pairs_are_nan_with_a_warning(sides):

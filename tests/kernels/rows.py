@@ -41,18 +41,18 @@ def in_blocks(
         ]
         fits.append(kernel.fitted(merged_in_pairs(kernel.merge, known)))
     common = seen[0] & seen[1]
-    sums = [
-        kernel.cross(
-            *(
-                kernel.place(rows[p][common[p]], rows.shape[1], fit)
-                for rows, fit in zip((x, y), fits, strict=True)
-            ),
-            None if given is None else given[p][common[p]],
-        )
-        for p in parts
+    inside = [None if given is None else given[p][common[p]] for p in parts]
+    placed = [
+        [kernel.place(rows[p][common[p]], rows.shape[1], fit) for p in parts]
+        for rows, fit in zip((x, y), fits, strict=True)
     ]
-    reduced = kernel.reduced(merged_in_pairs(kernel.combine, sums))
-    return kernel.finish(reduced, [None], [None])
+
+    def of_pair(one: list[Any], other: list[Any]) -> Any:
+        sums = [kernel.cross(*blocks) for blocks in zip(one, other, inside, strict=True)]
+        return merged_in_pairs(kernel.combine, sums)
+
+    own = [[kernel.own_of(of_pair(side, side)) if kernel.has_own else None] for side in placed]
+    return kernel.finish(kernel.reduced(of_pair(*placed)), *own)
 
 
 def assert_law_of_take(

@@ -7,6 +7,9 @@ import warnings
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 import xconverge as xc
 from tests import oracles
@@ -71,6 +74,28 @@ def test_different_widths_are_read_up_to_n_features(metric, pairwise):
     result = dispersion(reps, metric, pairwise=pairwise, **options(metric))
     expected = pairs if pairwise else oracles.mean_of_pairs(pairs)
     np.testing.assert_allclose(result, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@settings(max_examples=6)
+@given(gone=arrays.arrays(bool, (4, 9), elements=st.booleans()))
+def test_neighborhood_with_any_missing_rows_by_plain_loops(gone):
+    gone[:, :4] = False  # k and one more in every model
+    reps = make_reps(4, 9, 6, missing=np.argwhere(gone).tolist())
+    x, labels = reps.values, reps.stimulus.values
+    pairs = oracles.pair_neighborhood(x, labels, 3)
+    found = dispersion(reps, "neighborhood", k=3)
+    np.testing.assert_allclose(found, oracles.mean_of_pairs(pairs), atol=1e-12)
+    np.testing.assert_allclose(dispersion(reps, "neighborhood", k=3, pairwise=True), pairs)
+    for out in ("model", "family"):
+        without = oracles.neighborhood_without(x, labels, 3, reps[out].values.tolist())
+        found = dispersion(reps, "neighborhood", k=3, leave_out=out)
+        np.testing.assert_allclose(found, without, atol=1e-12)
+
+
+def test_copies_that_miss_rows_have_no_neighborhood_dispersion():
+    reps = make_reps(3, 16, noise=0.0, missing=[(1, s) for s in range(8)])
+    np.testing.assert_array_equal(dispersion(reps, "neighborhood", k=3), 0)
 
 
 @pytest.mark.parametrize("rdm_metric", PAIRED)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -317,7 +317,7 @@ def warn_few(sizes: set[int], needed: int) -> None:
     )
 
 
-def alike(seen: Iterable[Array]) -> list[tuple[Array, Array]]:
+def alike(seen: Sequence[Array] | Array) -> list[tuple[Array, Array]]:
     """The distinct masks (n), and the positions of each."""
     rows: dict[bytes, list[int]] = {}
     for position, row in enumerate(seen):
@@ -422,11 +422,14 @@ def _drawn(
 def chances(kernel: Kernel[Any], a: Sequence[Model], b: Sequence[Model]) -> Array:
     """Mean (A, B) over all permutations of every pair, in its own pool; NaN where unknown."""
     result = np.full((len(a), len(b)), np.nan)
-    for pool in pools(kernel, a, b, with_own=False):
-        one, other = pool.states
-        for (i, x), (j, y) in itertools.product(
-            zip(pool.i, one, strict=True), zip(pool.j, other, strict=True)
-        ):
-            chance = kernel.chance(x, y)
-            result[i, j] = np.nan if chance is None else chance
+    with warnings.catch_warnings():
+        # the caller tells which pairs have no score, by name
+        warnings.simplefilter("ignore", RuntimeWarning)
+        for pool in pools(kernel, a, b, with_own=False):
+            one, other = pool.states
+            for (i, x), (j, y) in itertools.product(
+                zip(pool.i, one, strict=True), zip(pool.j, other, strict=True)
+            ):
+                chance = kernel.chance(x, y)
+                result[i, j] = np.nan if chance is None else chance
     return result

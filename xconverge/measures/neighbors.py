@@ -51,7 +51,8 @@ def neighbor_graph(
 
     Give it in place of ``reps`` to what compares neighbours: ``alignment`` and ``calibrate`` by
     ``mutual_knn``, ``cycle_knn``, ``lcs_knn`` and ``edit_distance_knn``, ``dispersion`` by
-    ``neighborhood``, with this k or a smaller one.
+    ``neighborhood``, with this k or a smaller one. Every pair of models looks among the stimuli
+    that both saw: make the lists longer by as many as others miss, else an error says how long.
 
     Parameters
     ----------

@@ -1,0 +1,52 @@
+"""What the tests of alignment share: two sides, options of metrics, maps of features."""
+
+import numpy as np
+
+import xconverge as xc
+from tests.helpers import make_reps, shuffled
+from xconverge.measures.alignment import MEASURES
+
+PAIRS = [name for name, row in MEASURES.items() if row.per == "model pair"]
+K = 3
+
+
+def two_sides(n=24, missing=(), dtype=np.float64):
+    a = make_reps(2, n, [5, 7], seed=1, shared=False, missing=list(missing), dtype=dtype)
+    b = make_reps(3, n, [6, 4, 5], seed=2, shared=False, noise=1.0, dtype=dtype)
+    b = b.drop_vars(["category", "caption"])
+    b = b.assign_coords(stimulus=a["stimulus"].values, model=["x", "y", "z"])
+    common = a.isel(model=0, feature=slice(0, 4)).fillna(0).values
+    b[:, :, :4] += 2 * common
+    return a, shuffled(b, 3)
+
+
+def one_pair(n=24, dtype=np.float64):
+    a, b = two_sides(n, dtype=dtype)
+    a, b = a.isel(model=[1]), b.isel(model=[0])
+    b = b.sel(stimulus=a["stimulus"].values)
+    return a, b, a.values[0].astype(np.float64), b.values[0, :, :6].astype(np.float64)
+
+
+TOLERANCE = {np.float64: 1e-10, np.float32: 2e-5}
+
+
+def stream_of(rng):
+    return int(np.random.default_rng(rng).integers(2**63))
+
+
+def options(metric):
+    given = {"svcca": {"n_components": 2, "folds": 3}, "linear_predictivity": {"folds": 3}}
+    return {"k": K, "rng": 0, **given.get(metric, {})}
+
+
+MAPS = {
+    "rotation": lambda x, rng: x @ np.linalg.qr(rng.standard_normal((8, 8)))[0],
+    "translation": lambda x, rng: x + 2 * rng.standard_normal(8),
+    "scale": lambda x, rng: 3.7 * x,
+    "row norm": lambda x, rng: x * np.exp(rng.standard_normal((len(x), 1))),
+}
+
+
+def gaussian(seed, n=1000, d=768, dtype=np.float32):
+    x = np.random.default_rng(seed).standard_normal((n, d)).astype(dtype)
+    return xc.stack_models({f"g{seed}": x}, stimuli=[f"s{i}" for i in range(n)])
