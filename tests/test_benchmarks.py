@@ -19,6 +19,7 @@ from tests.benchmarks import (
     stores,
 )
 from tests.benchmarks.table import ROOT, Figure, printed, recorded
+from xconverge.kernels.budgets import BUDGETS
 
 PARTS = {
     "dispersion": ("over numpy.sum", 9),
@@ -94,16 +95,22 @@ def test_what_falls_short_is_marked():
 
 
 def test_graphs_grow_with_chunks_and_pairs_only(tmp_path):
-    """No call makes more tasks than a few for each chunk and each pair of models."""
+    """No call makes more tasks than a few for each chunk and each pair of models.
+
+    A search for neighbours reads every chunk once for each block of 64 MiB that asks.
+    """
     few, many = (bench_graphs.sizes(tmp_path, 20, n, 768) for n in (10_000, 50_000))
+    asking = -(-50_000 * 768 * 4 // BUDGETS.query_block)
     for (row, small), large in zip(few.items(), many.values(), strict=True):
         if row.endswith("tasks"):
-            assert large.value <= 6 * small.value, row
-    tasks = {row.split(",")[0]: f.value for row, f in many.items() if row.endswith("tasks")}
-    chunks = 260
+            passes = asking if "neighbor" in row or "knn" in row else 1
+            assert large.value <= 6 * passes * small.value, row
+    tasks = {row.split(", 20")[0]: f.value for row, f in many.items() if row.endswith("tasks")}
+    chunks, models, pairs = 260, 20, 400
     assert tasks["sum"] < 2 * chunks
-    assert tasks["dispersion"] < 10 * chunks
-    assert tasks["neighbor_graph"] < 3 * chunks
+    assert tasks["dispersion, cosine"] < 10 * chunks
+    assert tasks["neighbor_graph"] < 3 * chunks * asking
+    assert tasks["cka, all pairs"] < 3 * pairs * chunks / models
 
 
 @pytest.mark.filterwarnings("default")

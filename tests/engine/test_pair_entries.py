@@ -176,7 +176,7 @@ def test_a_task_reads_every_block_once(size, n_tiles, monkeypatch):
     spread = xc.dispersion(lazy, "rdm")
     assert source.reads.max() == 0
     spread.compute()
-    tasks = N // 8
+    tasks = -(-N // 16)
     real = np.arange(6) < a["n_features"].values[:, None]
     reads = source.reads[np.broadcast_to(real[:, None], source.reads.shape)]
     # to see what is there, then the rows that ask and all others in every task

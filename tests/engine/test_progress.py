@@ -12,44 +12,6 @@ from xconverge.engine import progress
 from xconverge.engine.progress import Report, in_blocks
 
 
-@pytest.fixture(autouse=True)
-def _as_before():
-    yield
-    xc.set_options(progress=None)
-
-
-def after_ten_seconds(monkeypatch):
-    report = Report("calibrate cka")
-    report(250, 1000)
-    monkeypatch.setattr(time, "monotonic", lambda: report.begin + 10.0)
-    return report
-
-
-def test_progress_is_shown_after_a_while(monkeypatch, capsys):
-    xc.set_options(progress=True)
-    report = after_ten_seconds(monkeypatch)
-    assert capsys.readouterr().err == ""
-    report(500, 1000)
-    report(1000, 1000)
-    assert "500 of 1,000, 10 s left" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("asked", [None, False])
-def test_nothing_is_shown_where_nobody_watches(asked, monkeypatch, capsys):
-    xc.set_options(progress=asked)
-    monkeypatch.delitem(__import__("sys").modules, "ipykernel", raising=False)
-    report = after_ten_seconds(monkeypatch)
-    report(500, 1000)
-    report(1000, 1000)
-    assert capsys.readouterr().err == ""
-
-
-def test_a_terminal_is_somebody_who_watches(monkeypatch, capsys):
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    after_ten_seconds(monkeypatch)(500, 1000)
-    assert "500 of 1,000" in capsys.readouterr().err
-
-
 def blocks(n=10, size=3):
     data = da.from_array(np.arange(n * size).reshape(n, size), chunks=(1, size))
     return xr.DataArray(data, dims=("block", "draw"))
@@ -85,3 +47,40 @@ def test_an_interrupt_before_anything_is_done_is_one(monkeypatch):
     monkeypatch.setattr(xr.DataArray, "compute", stop)
     with pytest.raises(KeyboardInterrupt):
         in_blocks(blocks(), "block", 3, 29, lambda done, total: None)
+
+
+@pytest.fixture
+def _long_ago(monkeypatch):
+    monkeypatch.setattr(progress, "PATIENCE", -1.0)
+    yield
+    xc.set_options(progress=None)
+
+
+@pytest.mark.usefixtures("_long_ago")
+def test_progress_is_shown_where_somebody_watches(capsys, monkeypatch):
+    for shown, asked in ((True, True), (False, False), (False, None)):
+        xc.set_options(progress=asked)
+        report = Report("draws")
+        report(10, 40)
+        report(40, 40)
+        assert ("draws: 10 of 40" in capsys.readouterr().err) == shown
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    report(10, 40)
+    assert "draws: 10 of 40" in capsys.readouterr().err
+
+
+def test_what_is_left_is_estimated(monkeypatch, capsys):
+    xc.set_options(progress=True)
+    report = Report("calibrate cka")
+    report(250, 1000)
+    monkeypatch.setattr(time, "monotonic", lambda: report.begin + 10.0)
+    report(500, 1000)
+    xc.set_options(progress=None)
+    assert "500 of 1,000, 10 s left" in capsys.readouterr().err
+
+
+def test_short_runs_show_nothing(capsys):
+    xc.set_options(progress=True)
+    Report("draws")(10, 40)
+    xc.set_options(progress=None)
+    assert capsys.readouterr().err == ""

@@ -60,7 +60,7 @@ def test_workers_are_those_of_dask():
 def test_a_cluster_has_its_own_workers_and_memory(client):
     assert workers() == (2, 1)
     assert free_bytes() == int(SHARE * 2 * GIB)
-    check_memory(free_bytes(), 100, "A task", "less")
+    check_memory(int(SHARE * 2 * GIB), 100, "A task", "less")
     with pytest.raises(MemoryError, match=r"A task needs 1\.7 GiB in each of 1 tasks.*Use less"):
         check_memory(1.7 * GIB, 100, "A task", "less")
 

@@ -20,7 +20,14 @@ import numpy as np
 import xarray as xr
 
 # dask.graph_manipulation.clone loses aliases of rechunked graphs (dask 2025.1 to 2026.8)
-from dask._task_spec import convert_legacy_graph
+from dask._task_spec import (
+    Alias,
+    DataNode,
+    GraphNode,
+    Task,
+    convert_legacy_graph,
+    fuse_linear_task_spec,
+)
 from dask.core import flatten
 from dask.highlevelgraph import HighLevelGraph
 
@@ -57,23 +64,33 @@ class Graph:
     def __init__(self, *tokens: Any) -> None:
         self.name = f"blockwise-{dask.base.tokenize(*tokens)}"
         self.tasks: dict[Key, Any] = {}
+        self.ways: dict[Key, tuple[dict[Key, GraphNode], Key]] = {}
+        self.reads: dict[Key, GraphNode] = {}
         self.inputs: list[da.Array] = []
         self.count = itertools.count()
 
     def block(self, source: da.Array, part: slice) -> Key:
         """The rows ``part``, read for whoever asks for this key, and for nobody else."""
-        rows = source[part].rechunk(-1)
-        (key,) = flatten(rows.__dask_keys__())
-        tasks = convert_legacy_graph(dict(rows.dask.cull({key})))
+        where = source.name, part.start, part.stop
+        if where not in self.ways:
+            self.ways[where] = _way(source[part].rechunk(-1))
+        tasks, key = self.ways[where]
         tag = f"{self.name}-{next(self.count)}"
-        names = {
+        names: dict[Key, Any] = {
             old: (f"{old[0]}-{tag}", *old[1:]) if isinstance(old, tuple) else f"{old}-{tag}"
-            for old in tasks
+            for old, task in tasks.items()
+            # what is in memory anyway is referred to
+            if not isinstance(task, DataNode)
         }
-        self.tasks |= {
-            names[old]: task.substitute(names, key=names[old]) for old, task in tasks.items()
+        nodes = {
+            names.get(old, old): task.substitute(names, key=names.get(old, old))
+            for old, task in tasks.items()
         }
-        return names[key]
+        read = names.get(key, key)
+        if key in names:
+            self.reads[read] = nodes.pop(read)
+        self.tasks |= nodes
+        return read
 
     def value(self, array: da.Array) -> Key:
         """The only chunk of a lazy array."""
@@ -99,7 +116,7 @@ class Graph:
     def arrays(self, keys: Sequence[Key], shape: tuple[int, ...], dtype: Any) -> list[da.Array]:
         """The values of keys, arrays of this shape, each a lazy array of one chunk."""
         whole = HighLevelGraph.merge(*(array.dask for array in self.inputs))
-        layers: dict[str, Any] = {**whole.layers, self.name: self.tasks}
+        layers: dict[str, Any] = {**whole.layers, self.name: self._fused()}
         needs = {**whole.dependencies, self.name: {array.name for array in self.inputs}}
         zeros = tuple(0 for _ in shape)
         names = [f"{self.name}-array-{next(self.count)}" for _ in keys]
@@ -108,6 +125,27 @@ class Graph:
         graph = HighLevelGraph(layers, needs)
         meta = np.empty((0,) * len(shape), dtype)
         return [da.Array(graph, name, tuple((s,) for s in shape), meta=meta) for name in names]
+
+    def _fused(self) -> dict[Key, GraphNode]:
+        """The tasks, each with the reading of its blocks inside: fewer, and nothing waits read."""
+        values = {key for array in self.inputs for key in flatten(array.__dask_keys__())}
+        tasks: dict[Key, GraphNode] = convert_legacy_graph(
+            self.tasks, {*self.tasks, *self.reads, *values}
+        )
+        for key, task in tasks.items():
+            reads = [self.reads[k] for k in task.dependencies if k in self.reads]
+            if reads:
+                tasks[key] = Task.fuse(task, *reads, key=key)
+        return tasks
+
+
+def _way(rows: da.Array) -> tuple[dict[Key, GraphNode], Key]:
+    """The tasks that lead to the only chunk of an array, and the key of the last."""
+    (key,) = flatten(rows.__dask_keys__())
+    tasks = fuse_linear_task_spec(convert_legacy_graph(dict(rows.dask.cull({key}))), {key})
+    while isinstance(tasks[key], Alias):
+        key = tasks.pop(key).target
+    return tasks, key
 
 
 def cell(value: Any) -> Array:
@@ -157,13 +195,12 @@ def read_spans(reps: xr.DataArray) -> list[slice]:
 
 
 def query_spans(reps: xr.DataArray, most: int | None = None) -> list[slice]:
-    """Blocks of stimuli that ask all others: a sixteenth of a model, within bounds.
+    """Blocks of stimuli that ask all others, each of which reads the whole model once.
 
     Where they must not have more than ``most`` rows, chunks are split.
     """
-    row = reps.sizes["feature"] * reps.dtype.itemsize
-    size = min(max(reps.sizes["stimulus"] * row // 16, BUDGETS.read_block), BUDGETS.query_block)
-    parts = spans(reps.variable.chunksizes["stimulus"], max(1, min(size // row, most or size)))
+    step = max(1, BUDGETS.query_block // (reps.sizes["feature"] * reps.dtype.itemsize))
+    parts = spans(reps.variable.chunksizes["stimulus"], min(step, most or step))
     return parts if most is None else [piece for part in parts for piece in split(part, most)]
 
 
