@@ -153,7 +153,7 @@ def test_every_block_of_a_pass_has_keys_of_its_own():
     once, twice = graph.block(rows, slice(0, 10)), graph.block(rows, slice(0, 10))
     assert once != twice
     first, second = (
-        {k for k in graph.tasks if _reaches(graph.tasks, top, k)} for top in (once, twice)
+        {key for key in graph.tasks if _reaches(graph.tasks, top, key)} for top in (once, twice)
     )
     assert not first & second
     source = set(map(str, flatten(lazy.data.__dask_keys__())))
@@ -272,20 +272,33 @@ def watched(reps, chunk):
 SUMMED = {**CALLS, "zscore": lambda a, _: xc.zscore(a).sum("stimulus")}
 
 
+def most_alive(found, sources):
+    """Blocks that are alive at a time with two workers."""
+    gc.collect()
+    for source in sources:
+        source.most = source.alive
+    with dask.config.set(scheduler="threads", num_workers=2):
+        found.compute()
+    return max(source.most for source in sources)
+
+
+@pytest.mark.parametrize("models", [2, 4])
 @pytest.mark.parametrize("name", ["cka", "procrustes", "mutual_knn", "rdm", "zscore"])
-@pytest.mark.parametrize(("models", "n"), [(2, 120), (2, 240), (5, 120)])
-def test_few_blocks_are_alive_however_many_there_are(name, models, n):
-    """Two workers, each with the blocks that its task holds; not more with stimuli or models."""
+def test_few_blocks_are_alive_however_many_there_are(name, models):
+    """Those that the tasks of two workers hold, and a few; not more with stimuli or models."""
+    n = 160 if name in ("mutual_knn", "rdm") else 480
     a, b = (make_reps(m, n, 4, shared=False, noise=m) for m in (models, 2))
     b = b.sel(stimulus=a["stimulus"].values)
     sources, lazy = zip(*(watched(side, 10) for side in (a, b)), strict=True)
     found = SUMMED[name](*lazy)
-    gc.collect()
-    with dask.config.set(scheduler="threads", num_workers=2):
-        found.compute()
-    most = max(source.most for source in sources)
-    total = models * n // 10
     # a tile holds one block of each model that asks and one of each that answers
-    held = 2 * models if name == "rdm" else 2
-    assert most <= 2 * held + 6, (most, total)
-    assert total > most or models == 2
+    bound = 2 * 2 * models + 6 if name == "rdm" else 16
+    assert bound < models * n // 10
+    # on a busy machine dask's own thread may be late to let go of blocks; not time after time
+    assert any(most_alive(found, sources) <= bound for _ in range(4)), [s.most for s in sources]
+
+
+def test_blocks_that_two_passes_share_are_told():
+    """What the count above is for: plain dask keeps the first pass until the second needs it."""
+    source, lazy = watched(make_reps(2, 480, 4, shared=False), 10)
+    assert most_alive((lazy - lazy.mean("stimulus")).sum("stimulus"), [source]) > 16

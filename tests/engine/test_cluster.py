@@ -112,17 +112,17 @@ def test_a_worker_that_is_killed_changes_no_digit(client, stored):
 SOURCES = {
     "opened": lambda reps: reps,
     "from_array": lambda reps: reps.copy(
-        data=da.from_array(reps.values, chunks=(1, 150, 32), asarray=False)
+        data=da.from_array(reps.values, chunks=(1, 75, 32), asarray=False)
     ),
     "map_blocks": lambda reps: reps.copy(data=reps.data.map_blocks(np.negative, dtype=reps.dtype)),
-    "rechunk": lambda reps: reps.copy(data=reps.data.rechunk((3, 170, 9)).rechunk((1, 130, -1))),
+    "rechunk": lambda reps: reps.copy(data=reps.data.rechunk((2, 90, 20)).rechunk((1, 70, -1))),
 }
 
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_any_dask_array_may_be_persisted_on_a_cluster(client, stored, source):
     """The engine puts tasks together by hand, from graphs of any kind, and of futures."""
-    reps = SOURCES[source](stored.isel(stimulus=slice(600), model=slice(2)))
+    reps = SOURCES[source](stored.isel(stimulus=slice(300), model=slice(2)))
     with dask.config.set(scheduler="threads"):
         values = reps.compute()
         expected = [xc.alignment(values, values, m, **o) for m, o in PASSES.items()]

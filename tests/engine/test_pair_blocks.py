@@ -55,6 +55,9 @@ CASES = [
 ]
 PATHS = [CASES[i] for i in (0, 5, 7, 9, 10, 12, 14, 15, 16)]
 """One of each way in which blocks are put together."""
+WHOLE = [CASES[i] for i in (0, 5, 7, 9, 10)]
+SINGLE_PRECISION = [CASES[i] for i in (0, 5, 10, 15)]
+"""What is not slow of the cases without missing rows, and of those in single precision."""
 
 
 def sides_of(metric, **options):
@@ -85,7 +88,7 @@ def test_alignment_in_blocks_is_alignment_in_memory(metric, options):
 
 @pytest.mark.parametrize(
     ("metric", "options"),
-    [pytest.param(*c, marks=() if c in PATHS else pytest.mark.slow) for c in CASES],
+    [pytest.param(*c, marks=() if c in WHOLE else pytest.mark.slow) for c in CASES],
     ids=str,
 )
 def test_alignment_in_blocks_where_nothing_is_missing(metric, options):
@@ -94,7 +97,7 @@ def test_alignment_in_blocks_where_nothing_is_missing(metric, options):
 
 @pytest.mark.parametrize(
     ("metric", "options"),
-    [pytest.param(*c, marks=() if c in PATHS else pytest.mark.slow) for c in CASES],
+    [pytest.param(*c, marks=() if c in SINGLE_PRECISION else pytest.mark.slow) for c in CASES],
     ids=str,
 )
 def test_alignment_in_blocks_of_single_precision(metric, options):

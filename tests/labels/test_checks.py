@@ -296,3 +296,13 @@ def test_a_coordinate_on_a_cluster_is_read_there(client):
 
 def test_without_a_cluster_there_is_none():
     assert coordinates.cluster() is None
+
+
+def test_lazy_coordinates_that_two_inputs_have_are_not_compared():
+    reps = make_reps(3, 12, 5)
+    spread = unreadable(xc.dispersion(reps, "rdm").chunk(), "category", "caption")
+    score = xc.alignment(reps, reps, k=3).chunk()
+    other = {n: (score[n].dims, score[n].data) for n in ("category", "caption")}
+    with no_compute():
+        found = xc.modulation(spread, score.assign_coords(other), n_permutations=0)
+    assert found["correlation"].chunks

@@ -139,7 +139,7 @@ def apply(
     """
     inputs: list[Any] = [one_chunk(array, dims) for array, dims in zip(arrays, core, strict=True)]
     if any(array.chunks is not None for array in inputs):
-        inputs = [_lazy_objects(array) for array in inputs]
+        inputs = _coordinates_once([_lazy_objects(array) for array in inputs])
     core = [list(dims) for dims in core]
     if labels is not None:
         kernel = partial(named_rows, kernel, what=what)
@@ -171,6 +171,20 @@ def apply(
             keep_attrs=False,
             join="exact",
         )
+
+
+def _coordinates_once(inputs: Sequence[xr.DataArray]) -> list[xr.DataArray]:
+    """Inputs of which the first alone has a coordinate that is lazy in any of them.
+
+    xarray compares coordinates of one name by value, which would compute them here.
+    """
+    known: dict[Any, bool] = {}
+    result = []
+    for array in inputs:
+        lazy = {n: c.chunks is not None for n, c in array.coords.items() if n not in array.indexes}
+        result.append(array.drop_vars([n for n in lazy if n in known and (lazy[n] or known[n])]))
+        known = {**lazy, **known}
+    return result
 
 
 def _lazy_objects(array: xr.DataArray) -> xr.DataArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -23,12 +23,25 @@ SHARE = 0.8
 """Of the memory that is free, the part that a job may plan with."""
 
 _lock = threading.Lock()
-_calm: dict[str, Any] = {"users": 0, "limit": None}
+_calm: dict[str, Any] = {"users": 0, "before": []}
 
 
 @cache
 def _controller() -> ThreadpoolController:
     return ThreadpoolController()
+
+
+@cache
+def _blas() -> list[Any]:
+    return [library for library in _controller().lib_controllers if library.user_api == "blas"]
+
+
+def _set_threads(numbers: Sequence[int]) -> None:
+    """Give every library of BLAS its number of threads, from whatever thread."""
+    for library, number in zip(_blas(), numbers, strict=True):
+        # from 3.8 on, threadpoolctl heeds the first thread that sets OpenBLAS's, as long as it is
+        # alive, and silently no other: a worker would compute with all cores, and other digits
+        getattr(library, "_real_set_num_threads", library.set_num_threads)(number)
 
 
 @contextmanager
@@ -42,7 +55,8 @@ def calm_blas() -> Iterator[None]:
         return
     with _lock:
         if not _calm["users"]:
-            _calm["limit"] = _controller().limit(limits=1, user_api="blas")
+            _calm["before"] = [library.get_num_threads() for library in _blas()]
+            _set_threads([1] * len(_calm["before"]))
         _calm["users"] += 1
     try:
         yield
@@ -50,7 +64,7 @@ def calm_blas() -> Iterator[None]:
         with _lock:
             _calm["users"] -= 1
             if not _calm["users"]:
-                _calm["limit"].restore_original_limits()
+                _set_threads(_calm["before"])
 
 
 def workers() -> tuple[int, int]:
