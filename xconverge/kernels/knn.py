@@ -116,12 +116,14 @@ class ListKernel(Kernel[Lists]):
                 *filtered(among, values, where), means[where], mask[where], state.rank[where],
                 None, state.width,
             )  # fmt: skip
-        order, cosines = filtered(state.order, state.cosines, where)
-        if counts is not None:
-            # every stimulus that is left was drawn at least once: k of them are enough
-            order, cosines = order[:, : self.k], None if cosines is None else cosines[:, : self.k]
-        reached = np.where(order >= 0, copies[order], 0).cumsum(1)
-        short = np.flatnonzero(reached[:, -1] < self.k)
+        # the long lists that draws need hold enough in their first part, but for a few draws
+        for length in (4 * self.k, None):
+            first = None if state.cosines is None else state.cosines[:, :length]
+            order, cosines = filtered(state.order[:, :length], first, where)
+            reached = np.where(order >= 0, copies[order], 0).sum(1)
+            short = np.flatnonzero(reached < self.k)
+            if not len(short):
+                break
         unit = None
         if len(short) and state.rows is None:
             left_out = int(state.seen.sum()) - len(where)

@@ -141,7 +141,7 @@ def filtered(order: Array, cosines: Array | None, where: Array) -> tuple[Array, 
 
 
 def _moved(entries: Array, left: Array, room: Array, fill: float) -> Array:
-    """The entries (m, K) that are ``left``, in their order, in the ``room`` at the start of rows."""
+    """The entries (m, K) that are ``left``, in order, in the ``room`` at the start of rows."""
     result = np.full_like(entries, fill)
     result[room] = entries[left]
     return result
