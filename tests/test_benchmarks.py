@@ -99,14 +99,14 @@ def test_graphs_grow_with_chunks_and_pairs_only(tmp_path):
 
     A search for neighbours reads every chunk once for each block of 64 MiB that asks.
     """
-    few, many = (bench_graphs.sizes(tmp_path, 20, n, 768) for n in (10_000, 50_000))
+    few, many = (bench_graphs.sizes(tmp_path, 6, n, 768) for n in (10_000, 50_000))
     asking = -(-50_000 * 768 * 4 // BUDGETS.query_block)
     for (row, small), large in zip(few.items(), many.values(), strict=True):
         if row.endswith("tasks"):
             passes = asking if "neighbor" in row or "knn" in row else 1
             assert large.value <= 6 * passes * small.value, row
-    tasks = {row.split(", 20")[0]: f.value for row, f in many.items() if row.endswith("tasks")}
-    chunks, models, pairs = 260, 20, 400
+    tasks = {row.split(", 6 x")[0]: f.value for row, f in many.items() if row.endswith("tasks")}
+    chunks, models, pairs = 78, 6, 36
     assert tasks["sum"] < 2 * chunks
     assert tasks["dispersion, cosine"] < 10 * chunks
     assert tasks["neighbor_graph"] < 3 * chunks * asking

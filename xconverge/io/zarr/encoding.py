@@ -11,6 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.labels.checks import are_text, check_representations, check_text, widths
+from xconverge.labels.coordinates import read_coordinates
 from xconverge.labels.messages import SchemaError, listing
 
 NAME = "representation"
@@ -39,7 +40,7 @@ def modality_of(array: xr.DataArray, modality: str | None) -> str:
 
 def encoded_set(reps: xr.DataArray) -> xr.DataArray:
     """The representation set as the store has it, checked but for its values."""
-    array = check_representations(reps)
+    array = read_coordinates(check_representations(reps))
     for dim in ("model", "stimulus"):
         check_text(array, dim)
     widths(array)
