@@ -257,6 +257,28 @@ def cka(k: Any, m: Any, criterion: Any = hsic) -> float:
     return criterion(k, m) / np.sqrt(criterion(k, k) * criterion(m, m))
 
 
+def distance_correlation(x: Any, y: Any, debiased: bool) -> float:
+    """R* of U-centred distances (no root), or dCor of double-centred ones, entry by entry."""
+    n = len(x)
+    # U-centring divides sums by n - 2 and (n - 1)(n - 2), and leaves the diagonal out
+    over, over_all = (n - 2, (n - 1) * (n - 2)) if debiased else (n, n * n)
+
+    def centred(rows: Any) -> Any:
+        d = [[float(np.sqrt(((p - q) ** 2).sum())) for q in rows] for p in rows]
+        sums = [sum(d[i][j] for j in range(n)) for i in range(n)]
+        return [
+            [d[i][j] - sums[i] / over - sums[j] / over + sum(sums) / over_all for j in range(n)]
+            for i in range(n)
+        ]
+
+    def product(a: Any, b: Any) -> float:
+        return sum(a[i][j] * b[i][j] for i in range(n) for j in range(n) if i != j or not debiased)
+
+    a, b = centred(x), centred(y)
+    ratio = product(a, b) / float(np.sqrt(product(a, a) * product(b, b)))
+    return ratio if debiased else float(np.sqrt(ratio))
+
+
 def rbf(x: Any, sigma: float = 1.0) -> Any:
     """Gaussian kernel, its width a multiple of the median distance."""
     d = np.array([[np.sqrt(((a - b) ** 2).sum()) for b in x] for a in x])

@@ -52,6 +52,8 @@ CASES = [
     ("svcca", {"n_components": 2, "folds": 3, "rng": 0}),
     ("linear_predictivity", {"folds": 3, "rng": 0}),
     ("cosine", {}),
+    ("distance_correlation", {}),
+    ("distance_correlation", {"debiased": False}),
 ]
 PATHS = [CASES[i] for i in (0, 5, 7, 9, 10, 12, 14, 15, 16)]
 """One of each way in which blocks are put together."""

@@ -34,6 +34,8 @@ CASES = [
     ("rdm", {"rdm_metric": "euclidean"}),
     ("rsa", {"method": "pearson", "rdm_metric": "cosine"}),
     ("rsa", {"method": "cosine", "rdm_metric": "sqeuclidean"}),
+    ("distance_correlation", {}),
+    ("distance_correlation", {"debiased": False}),
 ]
 SLOW = pytest.mark.slow
 

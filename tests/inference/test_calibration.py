@@ -33,6 +33,7 @@ CASES = [
     ("cka", {"debiased": False}),
     ("cka", {"kernel": "rbf"}),
     ("cka", {"kernel": "rbf", "debiased": False}),
+    ("distance_correlation", {"debiased": False}),
     ("rsa", {"method": "spearman"}),
     ("rsa", {"method": "cosine", "rdm_metric": "euclidean"}),
     ("rsa", {"method": "rho-a"}),
@@ -166,7 +167,7 @@ def all_orders(a, b, n):
     [
         ("mutual_knn", {"k": 2}), ("cka", {"debiased": False}), ("cka", {}), ("rdm", {}),
         ("cka", {"kernel": "rbf"}), ("rsa", {"method": "spearman"}), ("rsa", {"method": "kendall"}),
-        ("rsa", {"method": "rho-a"}),
+        ("rsa", {"method": "rho-a"}), ("distance_correlation", {}),
     ],
     ids=str,
 )  # fmt: skip

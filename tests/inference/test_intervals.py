@@ -53,6 +53,7 @@ def scored(a, b, metric, options):
         *((metric, {"k": 3}) for metric in [*NEIGHBORS, "cknna"]),
         ("cknna", {"k": 3, "centered": True}),
         ("cka", {}), ("cka", {"debiased": False}), ("cka", {"kernel": "rbf"}),
+        ("distance_correlation", {}), ("distance_correlation", {"debiased": False}),
         ("rdm", {}), ("rsa", {}), ("rsa", {"method": "pearson"}),
     ],
     ids=str,
@@ -72,7 +73,8 @@ def test_the_first_draw_is_everything(metric, options, missing):
         *((metric, {"k": 3}) for metric in [*NEIGHBORS, "cknna"]),
         ("cknna", {"k": 3, "centered": True}),
         ("cka", {}), ("cka", {"debiased": False}), ("rdm", {}), ("rsa", {}),
-        ("rsa", {"method": "kendall"}),
+        ("rsa", {"method": "kendall"}), ("distance_correlation", {}),
+        ("distance_correlation", {"debiased": False}),
     ],
     ids=str,
 )  # fmt: skip

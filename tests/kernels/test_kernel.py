@@ -17,6 +17,7 @@ from xconverge import kernels
 from xconverge.kernels.canonical import Svcca
 from xconverge.kernels.cka import LinearCka, RbfCka
 from xconverge.kernels.cosine import SharedCosine
+from xconverge.kernels.distance_correlation import DistanceCorrelation
 from xconverge.kernels.entries import Block, Sides, row_sums
 from xconverge.kernels.kernel import (
     EntryKernel,
@@ -86,6 +87,8 @@ CASES = [
     Case(LinearCka(debiased=False), "cka"),
     Case(RbfCka(), "cka"),
     Case(RbfCka(debiased=False), "cka"),
+    Case(DistanceCorrelation(), "distance_correlation"),
+    Case(DistanceCorrelation(debiased=False), "distance_correlation"),
     Case(Procrustes(), "procrustes"),
     Case(Svcca(2), "svcca", FOLDS),
     Case(Svcca(2), "svcca", np.full(N, -1)),

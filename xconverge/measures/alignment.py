@@ -49,9 +49,10 @@ def alignment(
         Extra dims that both have are matched by label, others make an outer product.
     metric : str
         Per stimulus: ``mutual_knn``, ``rdm``, and ``cosine`` for one shared space. Per model
-        pair: ``cka``, ``cknna``, ``cycle_knn``, ``lcs_knn``, ``edit_distance_knn``, ``svcca``,
-        ``procrustes`` (a distance), ``linear_predictivity`` (of b from a), ``rsa``. Formulas,
-        ranges, chance levels, invariances and cost are in ``docs/measures.md``.
+        pair: ``cka``, ``distance_correlation``, ``cknna``, ``cycle_knn``, ``lcs_knn``,
+        ``edit_distance_knn``, ``svcca``, ``procrustes`` (a distance), ``linear_predictivity`` (of b
+        from a), ``rsa``. Formulas, ranges, chance levels, invariances and cost are in
+        ``docs/measures.md``.
     k : int
         Neighbours, for ``mutual_knn``, ``cycle_knn``, ``lcs_knn``, ``edit_distance_knn`` and
         ``cknna``.
@@ -71,7 +72,8 @@ def alignment(
     **options
         Of the metric. ``cknna``: ``centered=False``, True for its published reading instead of
         the coded one. ``cka``: ``kernel="linear"`` or ``"rbf"``, ``debiased=True``, ``sigma=1.0``
-        (of the median distance). ``svcca``: ``n_components=10``, ``folds=5`` (None: in-sample),
+        (of the median distance). ``distance_correlation``: ``debiased=True``, False for the root of
+        the biased ratio. ``svcca``: ``n_components=10``, ``folds=5`` (None: in-sample),
         ``groups`` (a stimulus coordinate whose equal values are held out together).
         ``linear_predictivity``: ``folds=5``, ``groups``, ``score="r"`` or ``"r2"``. ``rsa``:
         ``method="spearman"``.

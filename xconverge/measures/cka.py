@@ -1,4 +1,4 @@
-"""Alignment by kernels over all pairs of stimuli: CKA."""
+"""Alignment by kernels or distances over all pairs of stimuli: CKA, distance correlation."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import xarray as xr
 from xconverge.engine.measure import Measure, Plan
 from xconverge.engine.pair import Pair
 from xconverge.kernels.cka import LinearCka, RbfCka
+from xconverge.kernels.distance_correlation import DistanceCorrelation
 from xconverge.kernels.kernel import Kernel
 from xconverge.labels.checks import widths
 from xconverge.labels.messages import choose, listing
@@ -26,6 +27,13 @@ def cka(pair: Pair, *, kernel: str = "linear", debiased: bool = True, sigma: flo
     if kernel == "rbf":
         made = RbfCka(debiased, float(sigma))
     return Plan(made, attrs={"kernel": kernel})
+
+
+def distance_correlation(pair: Pair, *, debiased: bool = True) -> Plan:
+    """Distance correlation, bias-corrected or as first defined."""
+    if not debiased:
+        warn_if_wider(pair, "metric='distance_correlation', debiased=False")
+    return Plan(DistanceCorrelation(debiased))
 
 
 def warn_if_wider(pair: Pair, call: str) -> None:
@@ -62,6 +70,23 @@ MEASURES = {
         reference="Kornblith et al. (2019); Song et al. (2012)",
         avoid="biased, with features not few against stimuli: unrelated models then look alike. "
         "Both forms follow the few directions of largest variance",
+        resample=True,
+    ),
+    "distance_correlation": Measure(
+        distance_correlation,
+        per="model pair",
+        kind="similarity",
+        formula="R* = ΣA∘B / sqrt(ΣA∘A ΣB∘B), A and B the Euclidean distances of all pairs of "
+        "stimuli, U-centred; no root is taken. `debiased=False`: dCor, the root of the same ratio "
+        "with row, column and grand means taken out (double-centred)",
+        range="about -1/n to 1, negative where less alike than by chance; 0 to 1 if biased",
+        chance="0; biased: above 0, and toward 1 for more features than stimuli",
+        invariant=("rotation", "translation", "scale"),
+        cost="n² d a model, n² a pair, in blocks; permuted, n × n distances",
+        reference="Székely, Rizzo & Bakirov (2007), eq. 2.8-2.10; Székely & Rizzo (2014), "
+        "eq. 3.1-3.2",
+        avoid="biased, with features not few against stimuli: unrelated models then look alike; "
+        "nor one form beside the other, since R* compares with the square of dCor",
         resample=True,
     ),
 }
