@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy
 
-from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.entries import Entries
+from xconverge.kernels.gram import EntryRatio, GramRatio, Weighted
 from xconverge.kernels.hsic import Sums, hsic, normalized
-from xconverge.kernels.kernel import EntryKernel, Kernel, RowKernel
-from xconverge.kernels.permutations import gathered_products
+from xconverge.kernels.kernel import RowKernel
 from xconverge.kernels.sums import Moments, merged_moments, moments, sized
 from xconverge.kernels.vectors import METRICS, Array, prepare, present, working_dtype
 
@@ -95,78 +94,8 @@ class Rows:
     weights: Array | None = None
 
 
-class _Cka(Kernel[Any]):
-    """What CKA of any kernel does with n × n matrices: permuted, or weighted by draws."""
-
-    debiased: bool
-
-    def gram(self, state: Any) -> Array:
-        """The kernel (n, n) of a model."""
-        raise NotImplementedError
-
-    def scores_of_orders(
-        self, a: Sequence[Any], b: Sequence[Any], orders: Array, given: Array | None
-    ) -> Array:
-        """Σ K∘L is the only sum that a permutation changes in more than its order."""
-        kernels_a, kernels_b = (np.stack([self.gram(state) for state in side]) for side in (a, b))
-        squares = [np.array([np.vdot(k, k) for k in side]) for side in (kernels_a, kernels_b)]
-        rows = [side.sum(2) for side in (kernels_a, kernels_b)]
-        diagonals = [np.diagonal(side, axis1=1, axis2=2) for side in (kernels_a, kernels_b)]
-        product = gathered_products(kernels_a, kernels_b, orders)
-        return self._permuted(product, squares, rows, diagonals, orders)
-
-    def _permuted(
-        self,
-        product: Array,
-        squares: Sequence[Array],
-        rows: Sequence[Array],
-        diagonals: Sequence[Array],
-        orders: Array,
-    ) -> Array:
-        """CKA (P, A, B) from Σ K∘L under permutations, Σ K², row sums and diagonals (M, n)."""
-        n = orders.shape[1]
-        if self.debiased:
-            product = product - np.einsum("ai,bpi->pab", diagonals[0], diagonals[1][:, orders])
-            squares = [s - (d**2).sum(1) for s, d in zip(squares, diagonals, strict=True)]
-            rows = [r - d for r, d in zip(rows, diagonals, strict=True)]
-        totals = [r.sum(1) for r in rows]
-        own = [
-            hsic(Sums(s, np.vecdot(r, r), t, t, n), self.debiased)
-            for s, r, t in zip(squares, rows, totals, strict=True)
-        ]
-        margins = np.stack([rows[0] @ rows[1][:, order].T for order in orders])
-        sums = Sums(product, margins, totals[0][:, None], totals[1], n)
-        return normalized(hsic(sums, self.debiased), own[0][:, None], own[1])
-
-    def scores_of_counts(self, a: Sequence[Any], b: Sequence[Any], counts: Array) -> Array:
-        """Kernels are made once; a draw weighs their rows and columns."""
-        weights = counts.astype(np.float64)
-        sides = [np.stack([self.gram(state) for state in side]) for side in (a, b)]
-        if self.debiased:
-            for kernels in sides:
-                kernels[:, np.arange(counts.shape[1]), np.arange(counts.shape[1])] = 0.0
-        rows = [[weights @ kernel for kernel in side] for side in sides]
-        own = [
-            np.stack([self._weighted(weights, k, k, r, r) for k, r in zip(*side, strict=True)], 1)
-            for side in zip(sides, rows, strict=True)
-        ]
-        cross = np.empty((len(counts), len(a), len(b)))
-        for i, j in np.ndindex(cross.shape[1:]):
-            cross[:, i, j] = self._weighted(
-                weights, sides[0][i], sides[1][j], rows[0][i], rows[1][j]
-            )
-        return normalized(cross, own[0][:, :, None], own[1][:, None])
-
-    def _weighted(self, weights: Array, k: Array, m: Array, rows_k: Array, rows_m: Array) -> Array:
-        """HSIC (P) for every row of weights, from row sums (P, n) of the weighted kernels."""
-        product = np.vecdot(weights @ (k * m), weights)
-        margins = np.vecdot(weights, rows_k * rows_m)
-        k, m = (np.vecdot(weights, rows) for rows in (rows_k, rows_m))
-        return np.asarray(hsic(Sums(product, margins, k, m, weights.sum(1)), self.debiased))
-
-
 @dataclass(frozen=True)
-class LinearCka(_Cka, RowKernel[Rows]):
+class LinearCka(GramRatio, RowKernel[Rows]):
     """CKA of K = XX'."""
 
     debiased: bool = True
@@ -305,94 +234,32 @@ def standard_rows(rows: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class Scaled:
-    """Rows (n, f) whose distances go into an RBF kernel, zero where not seen."""
-
-    rows: Array
-    seen: Array
-    weights: Array | None = None
-
-
-class MatrixSums(NamedTuple):
-    """HSIC sums of pairs (A, B), and of the kernels of either side with themselves."""
-
-    pairs: Sums
-    own_a: Sums
-    own_b: Sums
-
-
-@dataclass(frozen=True)
-class RbfCka(_Cka, EntryKernel[Scaled]):
+class RbfCka(EntryRatio):
     """CKA of K = exp(-|x - y|² / 2 s²), s = ``sigma`` times the median distance of the model."""
 
     debiased: bool = True
     sigma: float = 1.0
 
     fixed = "the width of the kernel"
-    needs_scale = True
 
-    def prepare(self, rows: Array, width: int, rank: Array, given: Array | None) -> Scaled:
+    def prepare(self, rows: Array, width: int, rank: Array, given: Array | None) -> Weighted:
         """Rows divided by the width of the kernel."""
         real, seen = prepare(rows, width, METRICS["euclidean"])
         chosen = sample(seen, rank)
         if len(chosen) > 1:
             real /= self.sigma * median_distance(real[chosen])
-        return Scaled(real, seen)
+        return Weighted(real, seen)
 
-    def take(self, state: Scaled, where: Array, counts: Array | None = None) -> Scaled:
-        """Rows of these stimuli; the copies of a draw weigh."""
-        weights = None if counts is None else counts.astype(np.float64)
-        return Scaled(state.rows[where], state.seen[where], weights)
-
-    def sums(self, a: Sequence[Scaled], b: Sequence[Scaled], given: Array | None) -> MatrixSums:
-        """Every kernel is formed once, block by block, and not kept."""
-        models = [state.rows for state in (*a, *b)]
-        count, n, weights = len(models), len(models[0]), a[0].weights
-        w = np.ones(n) if weights is None else weights
-        half = [0.5 * np.vecdot(rows, rows) for rows in models]
-        product, margins = np.zeros((count, count)), np.zeros((count, count))
-        total = np.zeros(count)
-        step = max(1, BUDGETS.product_block // (8 * max(n, 1) * count))
-        for start in range(0, n, step):
-            part = slice(start, min(start + step, n))
-            kernel = np.empty((count, part.stop - start, n))
-            for rows, norm, block in zip(models, half, kernel, strict=True):
-                np.matmul(rows[part], rows.T, out=block)
-                block -= norm
-                block -= norm[part, None]
-                np.exp(np.minimum(block, 0.0, out=block), out=block)
-                # the unbiased estimate has no diagonal (Song et al. 2012, eq. 5)
-                block[np.arange(len(block)), np.arange(start, part.stop)] = not self.debiased
-            flat, rows_of = kernel.reshape(count, -1), kernel @ w
-            weighted = flat if weights is None else (kernel * w * w[part, None]).reshape(count, -1)
-            product += weighted @ flat.T
-            margins += (w[part] * rows_of) @ rows_of.T
-            total += rows_of @ w[part]
-        i, j = np.arange(len(a)), np.arange(len(a), count)
-        pairs = np.ix_(i, j)
-        size = w.sum()
-        own = np.diagonal(product), np.diagonal(margins), total, total
-        return MatrixSums(
-            Sums(product[pairs], margins[pairs], total[i, None], total[j], size),
-            *(Sums._make([*(field[side] for field in own), size]) for side in (i, j)),
-        )
-
-    def finish(self, sums: MatrixSums, own_a: Sequence[Any], own_b: Sequence[Any]) -> Array:
-        """CKA (A, B)."""
-        cross, first, second = (np.asarray(hsic(part, self.debiased)) for part in sums)
-        return normalized(cross, first[:, None], second)
-
-    def gram(self, state: Scaled) -> Array:
+    def block(self, rows: Array, part: slice) -> Array:
         """exp(-|x - y|² / 2) of the scaled rows."""
-        half = 0.5 * np.vecdot(state.rows, state.rows)
-        product = state.rows @ state.rows.T
-        return np.asarray(np.exp(np.minimum(product - half - half[:, None], 0.0)))
-
-    def chance(self, a: Scaled, b: Scaled) -> float | None:
-        """0 without bias."""
-        return 0.0 if self.debiased else None
-
-    # --- kernels too large for a task: sums over their entries
+        half = 0.5 * np.vecdot(rows, rows)
+        block = rows[part] @ rows.T
+        block -= half
+        block -= half[part, None]
+        np.exp(np.minimum(block, 0.0, out=block), out=block)
+        # the unbiased estimate has no diagonal (Song et al. 2012, eq. 5)
+        block[np.arange(len(block)), np.arange(part.start, part.stop)] = not self.debiased
+        return np.asarray(block)
 
     @property
     def entries(self) -> Entries:
@@ -402,22 +269,6 @@ class RbfCka(_Cka, EntryKernel[Scaled]):
     def scale(self, sample: Array) -> float:
         """The width of the kernel."""
         return self.sigma * median_distance(sample) if len(sample) > 1 else 1.0
-
-    def of_rows(self, sums: Array, common: Array, both: Array) -> Array:
-        """ΣK∘L, ΣK², ΣL², the products of row sums, ΣK and ΣL (8, A, B)."""
-        k, m, square_k, square_m, cross = sums
-        terms = [cross, square_k, square_m, k * m, k**2, m**2, k, m]
-        return np.stack([term.sum(-1) for term in terms])
-
-    def of_terms(self, terms: Array, common: Array) -> Array:
-        """CKA (A, B)."""
-        product, square_k, square_m, margin, margin_k, margin_m, k, m = terms
-        parts = (
-            Sums(product, margin, k, m, common),
-            Sums(square_k, margin_k, k, k, common),
-            Sums(square_m, margin_m, m, m, common),
-        )
-        return normalized(*(np.asarray(hsic(part, self.debiased)) for part in parts))
 
 
 def _gaussian(square: Array) -> Array:
