@@ -63,10 +63,13 @@ class Graph:
 
     def __init__(self, *tokens: Any) -> None:
         self.name = f"blockwise-{dask.base.tokenize(*tokens)}"
-        self.tasks: dict[Key, Any] = {}
+        self.inputs: list[da.Array] = []
+        # how a block is read, for the next pass; what no task has read yet; new tasks, and the rest
         self.ways: dict[Key, tuple[dict[Key, GraphNode], Key]] = {}
         self.reads: dict[Key, GraphNode] = {}
-        self.inputs: list[da.Array] = []
+        self.tasks: dict[Key, Any] = {}
+        self.done: dict[Key, GraphNode] = {}
+        self.known: set[Key] = set()
         self.count = itertools.count()
 
     def block(self, source: da.Array, part: slice) -> Key:
@@ -90,18 +93,21 @@ class Graph:
         if key in names:
             self.reads[read] = nodes.pop(read)
         self.tasks |= nodes
+        self.known |= {*nodes, read}
         return read
 
     def value(self, array: da.Array) -> Key:
         """The only chunk of a lazy array."""
         self.inputs.append(array)
         (key,) = flatten(array.__dask_keys__())
+        self.known.add(key)
         return key
 
     def call(self, function: Callable[..., Any], *keys: Any) -> Key:
         """What a function makes of the values of keys; lists of keys are lists of values."""
         key = f"{self.name}-{next(self.count)}"
         self.tasks[key] = (partial(calmly, function), *keys)
+        self.known.add(key)
         return key
 
     def merged(self, merge: Callable[[list[Any]], Any], keys: Sequence[Key]) -> Key:
@@ -127,16 +133,15 @@ class Graph:
         return [da.Array(graph, name, tuple((s,) for s in shape), meta=meta) for name in names]
 
     def _fused(self) -> dict[Key, GraphNode]:
-        """The tasks, each with the reading of its blocks inside: fewer, and nothing waits read."""
-        values = {key for array in self.inputs for key in flatten(array.__dask_keys__())}
-        tasks: dict[Key, GraphNode] = convert_legacy_graph(
-            self.tasks, {*self.tasks, *self.reads, *values}
-        )
-        for key, task in tasks.items():
-            reads = [self.reads[k] for k in task.dependencies if k in self.reads]
-            if reads:
-                tasks[key] = Task.fuse(task, *reads, key=key)
-        return tasks
+        """All tasks so far, each with the reading of its blocks inside: nothing waits read.
+
+        One dict for all arrays of this graph, since dask takes layers of one name for one layer.
+        """
+        for key, task in convert_legacy_graph(self.tasks, self.known).items():
+            reads = [self.reads.pop(k) for k in task.dependencies if k in self.reads]
+            self.done[key] = Task.fuse(task, *reads, key=key) if reads else task
+        self.tasks = {}
+        return self.done
 
 
 def _way(rows: da.Array) -> tuple[dict[Key, GraphNode], Key]:
