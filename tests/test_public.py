@@ -246,7 +246,7 @@ def test_what_the_map_of_the_code_names_is_there():
         ("statistics.md", 7),
         ("scaling.md", 2),
         ("selection.md", 9),
-        ("model-selection.md", 2),
+        pytest.param("model-selection.md", 2, marks=pytest.mark.slow),
         ("interop.md", 3),
         ("extraction.md", 1),
         ("architecture.md", 1),

@@ -79,6 +79,12 @@ def plain(vision):
     return plain_procrustes(vision)
 
 
+@pytest.fixture(scope="module")
+def space(vision):
+    """The shared space of all models, which two tests need."""
+    return xc.shared_space(vision, n_components=64)
+
+
 def plain_procrustes(vision, iterations=200):
     """Plain alternation from the first model, each model held in place by its own share."""
     models = []
@@ -111,6 +117,7 @@ def modulated(spread, agreement, density):
 FIFTHS = [0.261, 0.197, 0.136, 0.096, 0.074]
 
 
+@pytest.mark.slow
 def test_modulation_by_plain_alternation_is_that_of_the_facts(vision, plain, agreement, density):
     spread = xr.DataArray(plain[0], dims="stimulus", coords={"stimulus": vision["stimulus"].values})
     correlation, rest, fifths = modulated(spread, agreement, density)
@@ -119,11 +126,12 @@ def test_modulation_by_plain_alternation_is_that_of_the_facts(vision, plain, agr
     np.testing.assert_allclose(fifths, FIFTHS, atol=5e-4)
 
 
-def test_the_shared_space_finds_a_lower_objective_and_the_same_story(
-    vision, plain, agreement, density
-):
-    space = xc.shared_space(vision, n_components=64)
+@pytest.mark.slow
+def test_the_shared_space_finds_a_lower_objective(plain, space):
     assert float(space["objective"][-1]) < plain[1]
+
+
+def test_the_shared_space_tells_the_same_story(space, agreement, density):
     spread = xc.dispersion(space["aligned"], "consensus")
     correlation, rest, fifths = modulated(spread, agreement, density)
     assert correlation == pytest.approx(-0.471, abs=5e-4)

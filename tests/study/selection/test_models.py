@@ -361,10 +361,11 @@ def world(rng, noises, n=60):
     return reps, brain
 
 
-def test_the_planted_best_model_is_found_and_equal_ones_are_not_told_apart():
+@pytest.mark.parametrize("runs", [6, pytest.param(20, marks=pytest.mark.slow)])
+def test_the_planted_best_model_is_found_and_equal_ones_are_not_told_apart(runs):
     """The rates of docs/calibration.md, in short and with a larger difference."""
     found, among, apart = [], [], []
-    for run in range(20):
+    for run in range(runs):
         reps, brain = world(np.random.default_rng(run), [2.5, 2.5, 1.0, 2.5, 2.5])
         table = select(reps, brain, rdm_metric="euclidean", n_draws=999, rng=run).sel(subset="all")
         found.append(str(table["best"].item()) == "m2")
