@@ -254,6 +254,22 @@ def test_order_and_chunks_change_nothing(call):
     assert ("estimate" in expected) == (call.get("over") is None)
 
 
+def test_graphs_with_gaps_are_drawn_as_their_representations_are():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 60, 8))
+    labels = [f"s{i}" for i in range(60)]
+    for rows in (x, y):
+        rows[rng.permutation(60)[:24]] = np.nan
+    sides = [xc.stack_models({name: rows}, stimuli=labels) for name, rows in (("a", x), ("b", y))]
+    graphs = [xc.neighbor_graph(side, k=35) for side in sides]
+    call = {"k": 3, "resample": "bootstrap", "n_resamples": 99, "rng": 0}
+    expected = xc.confidence_interval(*sides, **call)
+    found = xc.confidence_interval(*graphs, **call)
+    for name in ("estimate", "lower", "upper"):
+        xr.testing.assert_allclose(found[name].drop_vars(found[name].coords),
+                                   expected[name].drop_vars(expected[name].coords))  # fmt: skip
+
+
 def test_bounds_widen_with_what_is_drawn():
     a, b = make_reps(6, 30, 4, shared=False), make_reps(5, 30, 5, seed=1, shared=False)
     width = {}

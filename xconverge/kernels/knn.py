@@ -116,8 +116,10 @@ class ListKernel(Kernel[Lists]):
                 *filtered(among, values, where), means[where], mask[where], state.rank[where],
                 None, state.width,
             )  # fmt: skip
-        # the long lists that draws need hold enough in their first part, but for a few draws
-        for length in (4 * self.k, None):
+        # of the long lists that draws need, a first part holds enough, but for a few draws; without
+        # counts all is kept, for draws that may follow
+        part, whole = 4 * self.k, state.order.shape[1]
+        for length in [whole] if counts is None or whole <= part else [part, whole]:
             first = None if state.cosines is None else state.cosines[:, :length]
             order, cosines = filtered(state.order[:, :length], first, where)
             reached = np.where(order >= 0, copies[order], 0).sum(1)
