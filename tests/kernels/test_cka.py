@@ -8,7 +8,7 @@ import pytest
 from tests import oracles
 from tests.kernels.laws import scores_of, some_models, states_of
 from xconverge.kernels import cka
-from xconverge.kernels.cka import LinearCka, RbfCka, median_distance, sample, standard_rows
+from xconverge.kernels.cka import LinearCka, RbfCka, median_distance, sample
 
 N = 12
 CRITERIA = {True: oracles.hsic, False: oracles.biased_hsic}
@@ -103,16 +103,6 @@ def test_an_offset_costs_few_digits(offset):
     b = states_of(kernel, [y])
     near, far = (scores_of(kernel, states_of(kernel, [rows]), b) for rows in (x, x + offset))
     np.testing.assert_allclose(far, near, rtol=1e-14 * offset, atol=1e-9)
-
-
-def test_wide_rows_are_rotated_into_as_many_as_there_are_stimuli():
-    (x,) = some_models(6, (40,))
-    rows = standard_rows(x)
-    assert rows.shape == (6, 6)
-    centred = x - x.mean(0)
-    gram = centred @ centred.T
-    np.testing.assert_allclose(rows @ rows.T, gram * 6 / np.trace(gram), atol=1e-12)
-    assert not standard_rows(np.full((5, 3), 7.0)).any()
 
 
 def test_models_that_do_not_vary_have_no_score():

@@ -16,11 +16,11 @@ import numpy as np
 import scipy
 
 from xconverge.kernels.entries import Entries
-from xconverge.kernels.gram import EntryRatio, GramRatio, Weighted
+from xconverge.kernels.gram import EntryRatio, GramRatio
 from xconverge.kernels.hsic import Sums, hsic, normalized
-from xconverge.kernels.kernel import RowKernel
-from xconverge.kernels.sums import Moments, merged_moments, moments, sized
-from xconverge.kernels.vectors import METRICS, Array, prepare, present, working_dtype
+from xconverge.kernels.rows import CenteredRows, Rows, standard, standard_rows
+from xconverge.kernels.sums import Moments
+from xconverge.kernels.vectors import METRICS, Array, prepare, working_dtype
 
 SAMPLE = 2048
 """Stimuli between which the median distance is taken, where there are more."""
@@ -86,30 +86,14 @@ def linear_sums(of: Cross, debiased: bool) -> Sums:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Rows (n, d) of one model, centred and of unit scale, zero where not seen."""
-
-    rows: Array
-    seen: Array
-    weights: Array | None = None
-
-
-@dataclass(frozen=True)
-class LinearCka(GramRatio, RowKernel[Rows]):
+class LinearCka(GramRatio, CenteredRows):
     """CKA of K = XX'."""
 
     debiased: bool = True
 
     def prepare(self, rows: Array, width: int, rank: Array, given: Array | None) -> Rows:
         """Centred rows of unit scale, in single precision where the features are."""
-        real = rows[:, :width].astype(working_dtype(rows.dtype))
-        seen = present(real)
-        there = standard_rows(real if seen.all() else real[seen])
-        if seen.all():
-            return Rows(there, seen)
-        result = np.zeros((len(real), there.shape[1]), there.dtype)
-        result[seen] = there
-        return Rows(result, seen)
+        return standard(rows[:, :width].astype(working_dtype(rows.dtype)))
 
     def take(self, state: Rows, where: Array, counts: Array | None = None) -> Rows:
         """Centred again; the copies of a draw weigh as they are, which moves no centre."""
@@ -167,18 +151,9 @@ class LinearCka(GramRatio, RowKernel[Rows]):
 
     # --- rows that are read block by block
 
-    def measure(self, block: Array, width: int, given: Array | None) -> Moments:
-        """Mean and size of a block."""
-        return moments(block[:, :width])
-
-    def merge(self, parts: Sequence[Moments]) -> Moments:
-        """Of several blocks."""
-        return merged_moments(parts)
-
     def place(self, block: Array, width: int, fit: Moments) -> Array:
-        """Rows less the mean of all and of unit size."""
-        rows = sized(block[:, :width], fit)
-        return rows.astype(working_dtype(block.dtype))
+        """As it is, in single precision where the features are."""
+        return super().place(block, width, fit).astype(working_dtype(block.dtype))
 
     def cross(self, x: Array, y: Array, given: Array | None) -> Cross:
         """What a block adds to the sums of a pair."""
@@ -212,27 +187,6 @@ def _square(x: Array, y: Array) -> float:
     return float(np.vdot(product, product))
 
 
-def standard_rows(rows: Array) -> Array:
-    """Rows (n, d) centred and of mean squared norm 1, never wider than long.
-
-    More features than stimuli are rotated into as many as there are stimuli, which changes no inner
-    product. Zero where all rows are equal.
-    """
-    largest = np.abs(rows).max(initial=0.0)
-    if not largest:
-        return rows
-    rows = rows / largest
-    # twice: what the first mean leaves of a large offset, the second takes away
-    for _ in range(2):
-        rows -= rows.mean(0, dtype=np.float64).astype(rows.dtype)
-    size = np.sqrt(np.vdot(rows, rows) / len(rows))
-    rows *= 1 / size if size > 8 * np.finfo(rows.dtype).eps else 0
-    if rows.shape[1] > len(rows):
-        _, r = np.linalg.qr(rows.T.astype(np.float64))
-        rows = r.T.astype(rows.dtype)
-    return np.asarray(rows)
-
-
 @dataclass(frozen=True)
 class RbfCka(EntryRatio):
     """CKA of K = exp(-|x - y|² / 2 s²), s = ``sigma`` times the median distance of the model."""
@@ -242,13 +196,13 @@ class RbfCka(EntryRatio):
 
     fixed = "the width of the kernel"
 
-    def prepare(self, rows: Array, width: int, rank: Array, given: Array | None) -> Weighted:
+    def prepare(self, rows: Array, width: int, rank: Array, given: Array | None) -> Rows:
         """Rows divided by the width of the kernel."""
         real, seen = prepare(rows, width, METRICS["euclidean"])
         chosen = sample(seen, rank)
         if len(chosen) > 1:
             real /= self.sigma * median_distance(real[chosen])
-        return Weighted(real, seen)
+        return Rows(real, seen)
 
     def block(self, rows: Array, part: slice) -> Array:
         """exp(-|x - y|² / 2) of the scaled rows."""

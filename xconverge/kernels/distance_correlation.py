@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xconverge.kernels.cka import standard_rows
 from xconverge.kernels.entries import Entries
-from xconverge.kernels.gram import EntryRatio, Weighted
+from xconverge.kernels.gram import EntryRatio
 from xconverge.kernels.hsic import normalized
-from xconverge.kernels.vectors import METRICS, Array, present, square_distances
+from xconverge.kernels.rows import Rows, standard
+from xconverge.kernels.vectors import METRICS, Array, square_distances
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,9 @@ class DistanceCorrelation(EntryRatio):
 
     debiased: bool = True
 
-    def prepare(self, rows: Array, width: int, rank: Array, given: Array | None) -> Weighted:
+    def prepare(self, rows: Array, width: int, rank: Array, given: Array | None) -> Rows:
         """Centred rows of unit scale, in double, which only scales their distances."""
-        real = rows[:, :width].astype(np.float64)
-        seen = present(real)
-        there = standard_rows(real[seen])
-        result = np.zeros((len(real), there.shape[1]))
-        result[seen] = there
-        return Weighted(result, seen)
+        return standard(rows[:, :width].astype(np.float64))
 
     def block(self, rows: Array, part: slice) -> Array:
         """Distances of rows to all of them, exactly 0 to themselves."""

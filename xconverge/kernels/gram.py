@@ -7,7 +7,6 @@ is formed in blocks and not kept; a permutation changes Σ K∘L alone, a draw w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.hsic import Sums, hsic, normalized
 from xconverge.kernels.kernel import EntryKernel, Kernel
 from xconverge.kernels.permutations import gathered_products
+from xconverge.kernels.rows import Rows
 from xconverge.kernels.vectors import Array
 
 
@@ -93,15 +93,6 @@ class GramRatio(Kernel[Any]):
         return np.asarray(hsic(Sums(product, margins, k, m, weights.sum(1)), self.debiased))
 
 
-@dataclass(frozen=True)
-class Weighted:
-    """Rows (n, f) of which a matrix is made, zero where not seen, and how often each is drawn."""
-
-    rows: Array
-    seen: Array
-    weights: Array | None = None
-
-
 class MatrixSums(NamedTuple):
     """HSIC sums of pairs (A, B), and of the matrices of either side with themselves."""
 
@@ -110,7 +101,7 @@ class MatrixSums(NamedTuple):
     own_b: Sums
 
 
-class EntryRatio(GramRatio, EntryKernel[Weighted]):
+class EntryRatio(GramRatio, EntryKernel[Rows]):
     """Of matrices that have no short form: entries are formed from rows, and summed."""
 
     needs_scale = True
@@ -119,16 +110,16 @@ class EntryRatio(GramRatio, EntryKernel[Weighted]):
         """Rows ``part`` (b, n) of the matrix that rows (n, f) make."""
         raise NotImplementedError
 
-    def gram(self, state: Weighted) -> Array:
+    def gram(self, state: Rows) -> Array:
         """The whole matrix."""
         return self.block(state.rows, slice(0, len(state.rows)))
 
-    def take(self, state: Weighted, where: Array, counts: Array | None = None) -> Weighted:
+    def take(self, state: Rows, where: Array, counts: Array | None = None) -> Rows:
         """Rows of these stimuli; the copies of a draw weigh."""
         weights = None if counts is None else counts.astype(np.float64)
-        return Weighted(state.rows[where], state.seen[where], weights)
+        return Rows(state.rows[where], state.seen[where], weights)
 
-    def sums(self, a: Sequence[Weighted], b: Sequence[Weighted], given: Array | None) -> MatrixSums:
+    def sums(self, a: Sequence[Rows], b: Sequence[Rows], given: Array | None) -> MatrixSums:
         """Every matrix is formed once, block by block, and not kept."""
         models = [state.rows for state in (*a, *b)]
         count, n, weights = len(models), len(models[0]), a[0].weights
@@ -158,7 +149,7 @@ class EntryRatio(GramRatio, EntryKernel[Weighted]):
         cross, first, second = (np.asarray(hsic(part, self.debiased)) for part in sums)
         return self.ratio(cross, first[:, None], second)
 
-    def chance(self, a: Weighted, b: Weighted) -> float | None:
+    def chance(self, a: Rows, b: Rows) -> float | None:
         """0 without bias."""
         return 0.0 if self.debiased else None
 

@@ -14,10 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xconverge.kernels.cka import Rows, standard_rows
-from xconverge.kernels.kernel import RowKernel
-from xconverge.kernels.sums import Moments, merged_moments, moments, sized
-from xconverge.kernels.vectors import Array, present
+from xconverge.kernels.rows import CenteredRows, Rows, standard, standard_rows
+from xconverge.kernels.vectors import Array
 
 NEAR = 1 - 1e-6
 """A cosine from which on an angle is taken from the residual: arccos(1 - e) is sqrt(2 e), so that
@@ -47,7 +45,7 @@ class Turned(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Procrustes(RowKernel[Rows]):
+class Procrustes(CenteredRows):
     """Angle in radians between centred, scaled models after the best rotation: a distance.
 
     Of rows that are read block by block exact to about 1e-7: there is no second pass.
@@ -57,12 +55,7 @@ class Procrustes(RowKernel[Rows]):
 
     def prepare(self, rows: Array, width: int, rank: Array, given: Array | None) -> Rows:
         """Centred rows of unit scale, in double."""
-        real = rows[:, :width].astype(np.float64)
-        seen = present(real)
-        there = standard_rows(real[seen])
-        result = np.zeros((len(real), there.shape[1]))
-        result[seen] = there
-        return Rows(result, seen)
+        return standard(rows[:, :width].astype(np.float64))
 
     def take(self, state: Rows, where: Array, counts: Array | None = None) -> Rows:
         """Centred again; copies of a stimulus are rows with a weight."""
@@ -106,18 +99,6 @@ class Procrustes(RowKernel[Rows]):
         return self.finish(sums, [], [])
 
     # --- rows that are read block by block
-
-    def measure(self, block: Array, width: int, given: Array | None) -> Moments:
-        """Mean and size of a block."""
-        return moments(block[:, :width])
-
-    def merge(self, parts: Sequence[Moments]) -> Moments:
-        """Of several blocks."""
-        return merged_moments(parts)
-
-    def place(self, block: Array, width: int, fit: Moments) -> Array:
-        """Rows less the mean of all and of unit size."""
-        return sized(block[:, :width], fit)
 
     def cross(self, x: Array, y: Array, given: Array | None) -> Products:
         """What a block adds to the sums of a pair."""

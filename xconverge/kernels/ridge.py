@@ -20,9 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xconverge.kernels.budgets import BUDGETS
-from xconverge.kernels.cka import Rows
-from xconverge.kernels.kernel import RowKernel
-from xconverge.kernels.sums import Moments, merged_moments, moments, sized
+from xconverge.kernels.rows import CenteredRows, Rows
 from xconverge.kernels.vectors import Array, column_means, present
 
 PENALTIES = 10.0 ** np.arange(-8, 5)
@@ -59,7 +57,7 @@ class Known(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Predictivity(RowKernel[Rows]):
+class Predictivity(CenteredRows):
     """Held-out ``score`` of a ridge regression of every model of b on every model of a.
 
     ``"r"``, the mean correlation of the features that vary, or ``"r2"``, the share of their squares
@@ -130,18 +128,6 @@ class Predictivity(RowKernel[Rows]):
     def has_row_sums(self, n: int, width: int, folds: int) -> bool:
         """Products of features for every fold must be smaller than the rows."""
         return n > folds * width
-
-    def measure(self, block: Array, width: int, given: Array | None) -> Moments:
-        """Mean and size of a block."""
-        return moments(block[:, :width])
-
-    def merge(self, parts: Sequence[Moments]) -> Moments:
-        """Of several blocks."""
-        return merged_moments(parts)
-
-    def place(self, block: Array, width: int, fit: Moments) -> Array:
-        """Rows less the mean of all and of unit size."""
-        return sized(block[:, :width], fit)
 
     def cross(self, x: Array, y: Array, given: Array | None) -> Known:
         """What a block adds to the sums of a pair, the source's own among them: of this pool."""

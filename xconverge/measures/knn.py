@@ -55,7 +55,7 @@ MEASURES = {
         chance="k/(n-1), exactly, under permutation of labels, n the stimuli that both saw; in the "
         "coordinate `chance`",
         invariant=_COSINE_NEIGHBORS,
-        cost="one neighbour graph a model, n² d; then n k² a pair",
+        cost=_GRAPH,
         reference=_PLATONIC,
         avoid="to compare pools of different size or k: it falls as the pool grows. Near-duplicate "
         "stimuli raise it whatever the models do (see `local_density`)",
