@@ -139,8 +139,9 @@ def test_sources_name_their_models():
     sources = Sources(reps, "reps")
     assert sources.shape == (2, 2)
     assert sources.names == ["net0", "net1"] * 2
-    assert sources.widths.tolist() == [[4, 2], [4, 2]]
-    np.testing.assert_array_equal(sources.rows((1, 0)), reps.isel(layer=1, model=0))
+    assert sources.positions == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert sources.widths == [4, 2, 4, 2]
+    np.testing.assert_array_equal(sources.rows[2], reps.isel(layer=1, model=0))
 
 
 # --- keys --------------------------------------------------------------------------------------

@@ -210,7 +210,7 @@ def query_spans(reps: xr.DataArray, most: int | None = None) -> list[slice]:
 
 
 class Sources:
-    """The models of a lazy set, one by one: rows (n, F), width and name of each."""
+    """The models of a lazy set, one by one: position in outer dims, rows (n, F), width, name."""
 
     def __init__(self, reps: xr.DataArray, what: str) -> None:
         array = reps.transpose(..., "stimulus", "feature")
@@ -222,23 +222,15 @@ class Sources:
         if real.ndim:
             real, _ = xr.broadcast(real, self.outer.reset_coords(drop=True))
             real = real.transpose(*self.dims)
-        self.widths = np.broadcast_to(real.values, self.shape)
-        self.data = array.data
+        self.positions = list(np.ndindex(self.shape))
+        self.rows: list[da.Array] = [array.data[position] for position in self.positions]
+        self.widths = np.broadcast_to(real.values, self.shape).ravel().astype(int).tolist()
         self.stimuli = np.asarray(reps.indexes["stimulus"], dtype=object)
         names = reps.indexes["model"] if "model" in self.dims else None
         self.names = [
             "" if names is None else names[position[self.dims.index("model")]]
-            for position in np.ndindex(self.shape)
+            for position in self.positions
         ]
-
-    def positions(self) -> list[tuple[int, ...]]:
-        """Of the models, along the outer dims."""
-        return list(np.ndindex(self.shape))
-
-    def rows(self, position: tuple[int, ...]) -> da.Array:
-        """Rows (n, F) of one model."""
-        rows: da.Array = self.data[position]
-        return rows
 
     def named(self, function: Callable[..., Any], number: int, part: slice) -> Callable[..., Any]:
         """The function; a fault in its rows is told with the labels of model and stimulus."""
@@ -296,14 +288,13 @@ def reduce_rows(
     graph = Graph(reps.data, reduction, given, what)
     parts = read_spans(reps)
     keys: list[list[Key]] = [[] for _ in out]
-    for number, position in enumerate(sources.positions()):
-        width = int(sources.widths[position])
+    for number, (rows, width) in enumerate(zip(sources.rows, sources.widths, strict=True)):
         blocks = [
             graph.call(
                 sources.named(
                     partial(_part, reduction.part, width, _cut(given, part)), number, part
                 ),
-                graph.block(sources.rows(position), part),
+                graph.block(rows, part),
             )
             for part in parts
         ]
@@ -337,8 +328,8 @@ def reduce_models(
     graph = Graph(reps.data, reduction, given, "models")
     blocks = []
     for part in read_spans(reps):
-        keys = [graph.block(sources.rows(position), part) for position in sources.positions()]
-        call = partial(_together, reduction.part, sources.widths, _cut(given, part))
+        keys = [graph.block(rows, part) for rows in sources.rows]
+        call = partial(_together, reduction.part, np.array(sources.widths), _cut(given, part))
         blocks.append(graph.call(call, keys))
     whole = graph.call(reduction.finish, graph.merged(reduction.merge, blocks))
     found = []

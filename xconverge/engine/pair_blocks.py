@@ -52,13 +52,14 @@ def lists_by_blocks(
     sources, order, k = Sources(reps, what), rank.values, max(kernel.depth, kernel.k)
     # of a pair, the other side has the other letter
     whose = what if others is reps else {"a": "b", "b": "a"}.get(what, what)
-    own, theirs = _seen(reps, what), _seen(others, whose)
+    own = _seen(reps, what)
+    theirs = own if others is reps else _seen(others, whose)
     graph = Graph("lists", reps.data, others.data, kernel, order, what)
     shared = graph.value(theirs.reshape(-1, theirs.shape[-1]).rechunk(-1))
     blocks, queries = read_spans(reps), query_spans(reps)
     keys = []
-    for number, position in enumerate(sources.positions()):
-        width, rows = int(sources.widths[position]), sources.rows(position)
+    models = zip(sources.positions, sources.rows, sources.widths, strict=True)
+    for number, (position, rows, width) in enumerate(models):
         sets = graph.call(neighbors.shared_sets, graph.value(own[position].rechunk(-1)), shared)
         parts = []
         for asking in queries:
@@ -135,17 +136,16 @@ class _Fitted:
         fits, seen = _measured(kernel, reps, given, what)
         self.keys = [
             (graph.value(fits.data[position]), graph.value(seen.data[position].rechunk(-1)))
-            for position in self.sources.positions()
+            for position in self.sources.positions
         ]
-        self.rows = [self.sources.rows(position) for position in self.sources.positions()]
-        self.widths = [int(width) for width in self.sources.widths.ravel()]
 
     def own(self, graph: Graph, kernel: RowKernel[Any], parts: Sequence[slice]) -> list[Key]:
         """The own term of every model, from a pass over its rows."""
         if not kernel.has_own:
             return [None] * len(self.keys)
         keys = []
-        for rows, width, fitted in zip(self.rows, self.widths, self.keys, strict=True):
+        models = zip(self.sources.rows, self.sources.widths, self.keys, strict=True)
+        for rows, width, fitted in models:
             found = [
                 graph.call(
                     partial(_own_part, kernel, part, width), graph.block(rows, part), *fitted
@@ -199,13 +199,14 @@ def by_rows(kernel: RowKernel[Any], pair: Pair, given: xr.DataArray | None) -> x
     a, b = (_Fitted(graph, kernel, side, given, w) for side, w in zip(sides, "ab", strict=True))
     parts = _common_spans(sides)
     own_a, own_b = (side.own(graph, kernel, parts) for side in (a, b))
-    first, second = _pair_positions(a.sources, b.sources)
+    one, other = a.sources, b.sources
+    first, second = _pair_positions(one, other)
     keys = []
     for i, j in zip(first.values.ravel(), second.values.ravel(), strict=True):
         found = [
             graph.call(
-                partial(_cross, kernel, part, a.widths[i], b.widths[j], _inside(given, part)),
-                graph.block(a.rows[i], part), graph.block(b.rows[j], part),
+                partial(_cross, kernel, part, one.widths[i], other.widths[j], _inside(given, part)),
+                graph.block(one.rows[i], part), graph.block(other.rows[j], part),
                 *a.keys[i], *b.keys[j],
             )
             for part in parts
@@ -415,24 +416,21 @@ class _Readers:
     ) -> None:
         self.graph, self.kernel = graph, kernel
         self.sources = Sources(reps, what)
-        positions = self.sources.positions()
-        self.rows = [self.sources.rows(position) for position in positions]
-        self.widths = [int(width) for width in self.sources.widths.ravel()]
         seen = _seen(reps, what)
-        self.seen = [graph.value(seen[position].rechunk(-1)) for position in positions]
-        self.scales: list[Key] = [1.0] * len(positions)
+        self.seen = [graph.value(seen[position].rechunk(-1)) for position in self.sources.positions]
+        self.scales: list[Key] = [1.0] * len(self.seen)
         if kernel.needs_scale:
             rank = natural_rank(reps.indexes["stimulus"])
             self.scales = [
-                self._scale(number, rank, read_spans(reps)) for number, _ in enumerate(positions)
+                self._scale(number, rank, read_spans(reps)) for number in range(len(self.seen))
             ]
 
     def _scale(self, number: int, rank: Array, parts: Sequence[slice]) -> Key:
         """What the rows of a model are divided by."""
         found = [
             self.graph.call(
-                partial(_sampled, rank, part, self.widths[number]),
-                self.graph.block(self.rows[number], part),
+                partial(_sampled, rank, part, self.sources.widths[number]),
+                self.graph.block(self.sources.rows[number], part),
                 self.seen[number],
             )
             for part in parts
@@ -441,10 +439,10 @@ class _Readers:
 
     def block(self, number: int, part: slice) -> Key:
         """Rows of a model, and which are there; what the metric cannot take is told by name."""
-        prepare = partial(_prepared, self.kernel, self.widths[number])
+        prepare = partial(_prepared, self.kernel, self.sources.widths[number])
         return self.graph.call(
             self.sources.named(prepare, number, part),
-            self.graph.block(self.rows[number], part),
+            self.graph.block(self.sources.rows[number], part),
             self.scales[number],
         )
 

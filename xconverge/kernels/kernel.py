@@ -376,7 +376,12 @@ def permuted(
 
     Of the common stimuli of a pair, its own; what one side alone decides is not made again.
     """
-    return _drawn(kernel, a, b, draw, given, kernel.scores_of_orders)
+
+    def scores(pool: Pool, draws: Array, inside: Array | None) -> Array:
+        # positions among all stimuli become positions in the pool
+        return kernel.scores_of_orders(*pool.states, (np.cumsum(pool.common) - 1)[draws], inside)
+
+    return _drawn(kernel, a, b, draw, given, scores)
 
 
 def resampled(
@@ -388,10 +393,10 @@ def resampled(
 ) -> Array:
     """Mean scores (P, A, B) of draws; ``draw`` gives how often (P, n) each stimulus is there."""
 
-    def scores(one: list[Any], other: list[Any], counts: Array, inside: Array | None) -> Array:
-        return kernel.scores_of_counts(one, other, counts)
+    def scores(pool: Pool, counts: Array, inside: Array | None) -> Array:
+        return kernel.scores_of_counts(*pool.states, counts)
 
-    return _drawn(kernel, a, b, draw, given, scores, orders=False)
+    return _drawn(kernel, a, b, draw, given, scores)
 
 
 def _drawn(
@@ -400,19 +405,15 @@ def _drawn(
     b: Sequence[Model],
     draw: Callable[[Array], Array],
     given: Array | None,
-    scores: Callable[..., Array],
-    orders: bool = True,
+    scores: Callable[[Pool, Array, Array | None], Array],
 ) -> Array:
     result: Array | None = None
     with warnings.catch_warnings():
         # the caller tells which pairs have no score, by name
         warnings.simplefilter("ignore", RuntimeWarning)
         for pool in pools(kernel, a, b, with_own=False):
-            draws = draw(pool.common)[:, pool.common]
-            if orders:
-                draws = (np.cumsum(pool.common) - 1)[draws]
             inside = None if given is None else given[pool.common]
-            values = scores(*pool.states, draws, inside)
+            values = scores(pool, draw(pool.common)[:, pool.common], inside)
             if result is None:
                 result = np.full((len(values), len(a), len(b)), np.nan)
             result[:, pool.i[:, None], pool.j] = values

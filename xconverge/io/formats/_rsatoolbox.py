@@ -49,6 +49,7 @@ def scalar(value: Any) -> Any:
 
 
 def check_no_other(array: xr.DataArray, known: set[str], what: str, cure: str) -> None:
+    """No dims but these, of which rsatoolbox has objects."""
     other = [dim for dim in array.dims if dim not in known]
     if other:
         raise SchemaError(
