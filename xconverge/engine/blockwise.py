@@ -173,6 +173,11 @@ def are_many(reps: xr.DataArray) -> bool:
     return reps.chunks is not None and reps.nbytes > BUDGETS.many_models
 
 
+def are_large(*sets: xr.DataArray) -> bool:
+    """Whether a model of any set, or all models of one together, are too large for a task."""
+    return any(is_long(reps) or are_many(reps) for reps in sets)
+
+
 def spans(chunks: tuple[int, ...], step: int) -> list[slice]:
     """Blocks of up to ``step`` rows, made of whole chunks; a larger chunk is one block."""
     stops, end = [0], 0

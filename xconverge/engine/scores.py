@@ -12,7 +12,7 @@ from typing import Any
 import xarray as xr
 
 from xconverge.engine.apply import CURE, apply
-from xconverge.engine.blockwise import are_many, is_long
+from xconverge.engine.blockwise import are_large, is_long
 from xconverge.engine.measure import Plan
 from xconverge.engine.pair import Pair
 from xconverge.engine.pair_blocks import by_entries, by_rows, has_sums, lists_by_blocks
@@ -47,7 +47,7 @@ def scores(plan: Plan, pair: Pair) -> xr.DataArray:
     long = is_long(pair.a) or is_long(pair.b)
     if isinstance(kernel, RowKernel) and long and has_sums(kernel, pair, plan.given):
         result = by_rows(kernel, pair, plan.given)
-    elif isinstance(kernel, EntryKernel) and kernel.has_sums and (long or _are_many(pair)):
+    elif isinstance(kernel, EntryKernel) and kernel.has_sums and are_large(pair.a, pair.b):
         result = by_entries(kernel, pair.a, pair.b)
     else:
         n = pair.a.sizes["stimulus"]
@@ -71,11 +71,6 @@ def _widths(pair: Pair) -> dict[str, xr.DataArray]:
         for side, w in pair.sides
         if "n_features" in side.coords
     }
-
-
-def _are_many(pair: Pair) -> bool:
-    """Whether all models of a side are too large for one task that compares them."""
-    return are_many(pair.a) or are_many(pair.b)
 
 
 def models(plan: Plan, pair: Pair) -> tuple[xr.DataArray, xr.DataArray]:

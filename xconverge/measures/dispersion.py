@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.engine.apply import Merging, apply, over_models
-from xconverge.engine.blockwise import are_many, is_long
+from xconverge.engine.blockwise import are_large
 from xconverge.engine.measure import Measure
 from xconverge.engine.pair import pairing_attrs
 from xconverge.engine.pair_blocks import by_entries
@@ -337,7 +337,7 @@ class Disagreement(NamedTuple):
 
     def _in_blocks(self, reps: xr.DataArray) -> bool:
         """Whether RDMs are too large for one task that compares all of them."""
-        return isinstance(self.kernel, EntryKernel) and (is_long(reps) or are_many(reps))
+        return isinstance(self.kernel, EntryKernel) and are_large(reps)
 
 
 def _neighborhood(k: int) -> Disagreement:

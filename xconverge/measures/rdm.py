@@ -85,8 +85,10 @@ def rdm(reps: xr.DataArray, metric: str | Distance = "correlation") -> xr.DataAr
 
 def make_rdm(reps: xr.DataArray, metric: str | Distance, what: str = "reps") -> xr.DataArray:
     """``rdm`` of an array that errors call ``what``."""
-    if not callable(metric):
-        choose("metric", metric, DISTANCES)
+    if callable(metric):
+        name, made = getattr(metric, "__name__", "callable"), metric
+    else:
+        name, made = metric, DISTANCES[choose("metric", metric, DISTANCES)].make
     reps = check_dims(reps, "stimulus", "feature", what=what)
     check_labels(reps, "stimulus", what=what)
     if "model" in reps.dims:
@@ -103,10 +105,9 @@ def make_rdm(reps: xr.DataArray, metric: str | Distance, what: str = "reps") -> 
         labels=("model", "stimulus"),
         what=what,
         cure=TOO_MANY_PAIRS,
-        metric=metric if callable(metric) else DISTANCES[metric].make,
+        metric=made,
     )
     result = result.assign_coords(on_side(reps["stimulus"], "stimulus", "_2").coords)
-    name = getattr(metric, "__name__", "callable") if callable(metric) else metric
     return describe(
         result, "rdm", metric=name, modality=reps.attrs.get("modality"), **pairing_attrs(reps)
     )
