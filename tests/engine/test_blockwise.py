@@ -287,19 +287,20 @@ def most_alive(found, sources):
 @pytest.mark.parametrize("name", ["cka", "procrustes", "mutual_knn", "rdm", "zscore"])
 def test_few_blocks_are_alive_however_many_there_are(name, models):
     """Those that the tasks of two workers hold, and a few; not more with stimuli or models."""
-    n = 160 if name in ("mutual_knn", "rdm") else 480
+    n = 160 if name in ("mutual_knn", "rdm") else 960
     a, b = (make_reps(m, n, 4, shared=False, noise=m) for m in (models, 2))
     b = b.sel(stimulus=a["stimulus"].values)
     sources, lazy = zip(*(watched(side, 10) for side in (a, b)), strict=True)
     found = SUMMED[name](*lazy)
-    # a tile holds one block of each model that asks and one of each that answers
-    bound = 2 * 2 * models + 6 if name == "rdm" else 16
+    # a tile holds one block of each model that asks and one of each that answers; how many tasks
+    # dask's own thread has yet to let go of is up to the machine, and does not grow with blocks
+    bound = {"rdm": 2 * 2 * models + 6, "mutual_knn": 16}.get(name, 48)
     assert bound < models * n // 10
-    # on a busy machine dask's own thread may be late to let go of blocks; not time after time
+    # on a busy machine that thread may be late; not time after time
     assert any(most_alive(found, sources) <= bound for _ in range(4)), [s.most for s in sources]
 
 
 def test_blocks_that_two_passes_share_are_told():
     """What the count above is for: plain dask keeps the first pass until the second needs it."""
-    source, lazy = watched(make_reps(2, 480, 4, shared=False), 10)
-    assert most_alive((lazy - lazy.mean("stimulus")).sum("stimulus"), [source]) > 16
+    source, lazy = watched(make_reps(2, 960, 4, shared=False), 10)
+    assert most_alive((lazy - lazy.mean("stimulus")).sum("stimulus"), [source]) > 48
