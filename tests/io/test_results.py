@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from tests.io.sets import digest
-from xconverge.io.results import write_study
+from tests.io.sets import digest, make
+from xconverge.io.results import open_rdms, write_rdms, write_study
 from xconverge.io.store import open_store
 from xconverge.labels.messages import SchemaError
+from xconverge.measures.rdm import rdm
 
 pytestmark = pytest.mark.usefixtures("no_warning_and_no_litter")
 
@@ -97,3 +98,12 @@ def test_scalar_and_lazy_text_in_a_study(path: Path) -> None:
     assert opened["words"].values.tolist() == ["a", "bb"]
     assert opened["best"].item() == "net"
     assert opened["p"].dtype == np.float32
+
+
+def test_a_handle_on_rdms_says_that_they_were_overwritten(path: Path) -> None:
+    rdms = rdm(make().astype(float), "euclidean")
+    write_rdms(path, rdms, modality="vision")
+    old = open_rdms(path, "vision")
+    write_rdms(path, rdms[:, ::-1, ::-1], modality="vision", overwrite=True)
+    with pytest.raises(FileNotFoundError, match="was overwritten since it was opened"):
+        old.compute()

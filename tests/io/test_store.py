@@ -546,3 +546,51 @@ def test_files_of_others_in_a_store_do_no_harm(filled: Path) -> None:
     append_models(filled, make("c", (6,)), modality="vision")
     xr.testing.assert_equal(open_representations(filled, "vision"), make("abc", (3, 4, 6)))
     assert set(open_store(filled).children) == {"vision"}
+
+
+# --- handles that outlive what they opened -------------------------------------------------------
+
+
+def _turned(path: Path) -> tuple[Any, Any]:
+    """A handle on a store that was then overwritten with its stimuli in another order."""
+    reps = make()
+    write_representations(path, reps, modality="vision")
+    old = open_representations(path, "vision")
+    write_representations(path, reps[:, ::-1], modality="vision", overwrite=True)
+    return reps, old
+
+
+def test_a_handle_says_that_its_store_was_overwritten(path: Path) -> None:
+    reps, old = _turned(path)
+    lazy = old.sum("feature")
+    for read in (lambda: old.values, lambda: lazy.compute(), lambda: old[0, 0].values):
+        with pytest.raises(FileNotFoundError, match="was overwritten since it was opened"):
+            read()
+    again = open_representations(path, "vision")
+    xr.testing.assert_equal(again.sel(stimulus=reps["stimulus"].values).drop_attrs(), reps)
+
+
+def test_a_smaller_store_in_its_place_is_no_damage(path: Path) -> None:
+    reps = make()
+    write_representations(path, reps, modality="vision")
+    old = open_representations(path, "vision")
+    write_representations(path, reps[:1, :2], modality="vision", overwrite=True)
+    with pytest.raises(FileNotFoundError, match="was overwritten"):
+        old.compute()
+
+
+def test_a_handle_says_that_its_store_is_gone(path: Path, tmp_path: Path) -> None:
+    """And not that no model ever saw these stimuli, which NaN would mean."""
+    write_representations(path, make(), modality="vision")
+    old = open_representations(path, "vision")
+    path.rename(tmp_path / "elsewhere.zarr")
+    with pytest.raises(FileNotFoundError, match=r"moved, renamed or deleted.*Open it again"):
+        old.compute()
+
+
+def test_a_handle_survives_an_append(path: Path) -> None:
+    reps = make()
+    write_representations(path, reps[:1], modality="vision")
+    old = open_representations(path, "vision")
+    append_models(path, reps[1:], modality="vision")
+    xr.testing.assert_equal(old.compute(), reps[:1])

@@ -24,6 +24,9 @@ from xconverge.labels.messages import DamagedStoreError, SchemaError
 
 WHOLE: dict[str, Any] = {"xconverge_layout": 2}
 """Attrs of a group of which every chunk is written and has a checksum: a missing one is damage."""
+WRITING = "xconverge_writing"
+"""Attr of each variable with data: a new text each time it is written, so that a handle that was
+opened before is told that the numbers are no longer those of its labels."""
 # consolidated metadata warn for format 3, and go stale once others append: a reader of ours looks
 # at each group itself
 WRITE: dict[str, Any] = {"zarr_format": 3, "consolidated": False}
@@ -62,6 +65,8 @@ def checked(dataset: xr.Dataset) -> dict[str, Any]:
 def to_zarr(dataset: xr.Dataset, backend: Backend, **kwargs: Any) -> None:
     """Write a dataset as a group, checksums and empty chunks included."""
     encoding = {**checked(dataset), **kwargs.pop("encoding", {})}
+    writing = {WRITING: uuid4().hex}
+    dataset = dataset.assign({k: v.assign_attrs(writing) for k, v in dataset.data_vars.items()})
     # Zarr leaves out chunks that hold the fill value alone, and a missing one is damage to us
     dataset.assign_attrs(WHOLE).to_zarr(
         backend.store,
@@ -172,8 +177,11 @@ def decoded(dataset: xr.Dataset, backend: Backend) -> xr.Dataset:
             coords[name] = _in_memory(str(name), variable, backend, whole)
         else:
             layout = Layout.of((backend / str(name)).metadata() or {}) if name == NAME else None
-            reader = ChunkReader(backend, str(name), variable, layout, whole)
-            data[name] = xr.Variable(variable.dims, reader.lazy(), variable.attrs)
+            attrs = dict(variable.attrs)
+            reader = ChunkReader(
+                backend, str(name), variable, layout, whole, (WRITING, attrs.pop(WRITING, None))
+            )
+            data[name] = xr.Variable(variable.dims, reader.lazy(), attrs)
     attrs = {key: value for key, value in dataset.attrs.items() if key not in WHOLE}
     return xr.Dataset(data, coords, attrs).drop_encoding()
 

@@ -36,12 +36,21 @@ class ChunkReader:
         How the chunks are encoded, where they are ours.
     whole : bool
         Whether all chunks but those of padding were written, so that a missing one is damage.
+    written : tuple of str and object, optional
+        An attr of the array that every writing of it changes, and its value when it was opened.
     """
 
     def __init__(
-        self, backend: Backend, name: str, variable: xr.Variable, layout: Layout | None, whole: bool
+        self,
+        backend: Backend,
+        name: str,
+        variable: xr.Variable,
+        layout: Layout | None,
+        whole: bool,
+        written: tuple[str, Any] | None = None,
     ) -> None:
         self.backend, self.name, self.layout, self.whole = backend, name, layout, whole
+        self.written = written
         self.variable = variable if layout is None else None
         self.dims = variable.dims
         self.shape: tuple[int, ...] = variable.shape
@@ -73,6 +82,33 @@ class ChunkReader:
 
     def __getitem__(self, selection: Any) -> Array:
         """Read a selection: slices, integers, or a list along one dim."""
+        try:
+            block = self._selected(selection)
+        except DamagedStoreError:
+            self._check_written()
+            raise
+        # after the read: a store that was replaced before it is new by now
+        self._check_written()
+        return block
+
+    def _check_written(self) -> None:
+        """Whether the store is there, and still holds what was opened."""
+        if self.written is None:
+            return
+        attr, value = self.written
+        found = (self.backend / self.name).metadata()
+        if found is None:
+            what = "is no longer there: the store was moved, renamed or deleted"
+        elif found.get("attributes", {}).get(attr) != value:
+            what = "was overwritten"
+        else:
+            return
+        raise FileNotFoundError(
+            f"{self.name!r} of {self.backend} {what} since it was opened, so its labels and its "
+            "values no longer belong together. Open it again"
+        )
+
+    def _selected(self, selection: Any) -> Array:
         if not self.ndim:
             return self.read(())
         spans, rests = zip(*map(_span, selection, self.shape), strict=True)
