@@ -1,0 +1,252 @@
+"""Maps over stimuli as Gaussian fields, and regressions of one map on another that allow for it.
+
+A map is one value a stimulus: y = X b + u with u ~ N(0, V) and V = Σ_k s_k K_k + s_0 I, where the
+kernels K_k say which stimuli are alike. Stimuli that lie close to each other, or in one category,
+have alike values; a regression that takes them for independent finds maps related that are not.
+The same model is used for kinship in genetics (Kang et al. 2008, Genetics 178).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import scipy
+
+from xconverge.kernels.vectors import Array
+
+LENGTHS = (0.15, 0.4, 1.0)
+"""Lengths of the kernels, in median distances: from next neighbours to all of the set."""
+MOST = 2000
+"""Stimuli that variances are fitted on; more would cost the cube and hardly narrow them."""
+LEAST_NUGGET = 1e-6
+"""Of the variance of the map: what keeps V invertible where the fit would have no noise."""
+ENOUGH = 1e-3
+"""Gain of the log-likelihood below which a step ends the fit."""
+
+
+class Likeness:
+    """Which stimuli are alike: squared distances (n, n) of every geometry, codes (n) of categories.
+
+    A distance matrix gives three Gaussian kernels, a category one that is 1 inside it. A distance
+    that is NaN counts as far.
+    """
+
+    def __init__(self, squares: Sequence[Array], categories: Sequence[Array]) -> None:
+        self.squares, self.categories = list(squares), list(categories)
+        self.units = [_median_square(square) for square in squares]
+
+    def __len__(self) -> int:
+        """How many kernels."""
+        return len(LENGTHS) * len(self.squares) + len(self.categories)
+
+    def kernel(self, number: int, where: Array) -> Array:
+        """One kernel (m, m) among the stimuli at ``where`` (m)."""
+        side, length = divmod(number, len(LENGTHS))
+        if side < len(self.squares):
+            result = self.squares[side][np.ix_(where, where)].astype(np.float64)
+            result *= -0.5 / (LENGTHS[length] ** 2 * self.units[side])
+            np.exp(result, out=result)
+            return np.asarray(np.nan_to_num(result, copy=False))
+        codes = self.categories[number - len(LENGTHS) * len(self.squares)][where]
+        return np.asarray(codes[:, None] == codes, np.float64)
+
+    def covariance(self, variances: Array, where: Array) -> Array:
+        """V (m, m) of variances (q + 1), that of the nugget last."""
+        result = np.zeros((len(where), len(where)))
+        for number in np.flatnonzero(variances[:-1]):
+            result += variances[number] * self.kernel(int(number), where)
+        result[np.diag_indices(len(where))] += variances[-1]
+        return result
+
+
+def _median_square(square: Array) -> float:
+    """Squared median distance of two stimuli; 1 where all of them are at one place."""
+    apart = square[np.triu_indices(len(square), 1)]
+    median = float(np.nanmedian(np.sqrt(apart))) if np.isfinite(apart).any() else 1.0
+    return median**2 if median > 0 else 1.0
+
+
+def fit(y: Array, design: Array, likeness: Likeness, where: Array, seed: int = 0) -> Array:
+    """Variances (q + 1) of a map by restricted maximum likelihood, that of the nugget last.
+
+    Parameters
+    ----------
+    y : float array (m)
+        The map at the stimuli ``where``.
+    design : float array (m, c)
+        Fixed effects, the constant among them.
+    likeness : Likeness
+        Of all n stimuli.
+    where : int array (m)
+        Which of them.
+    seed : int
+        Which MOST stimuli the variances are fitted on, where there are more. Kernels have lengths
+        of their own, so that the model of some stimuli is that of all.
+    """
+    if len(y) > MOST:
+        some = np.sort(np.random.default_rng(seed).permutation(len(y))[:MOST])
+        y, design, where = y[some], design[some], where[some]
+    scale = y.var()
+    if scale == 0:
+        return np.append(np.zeros(len(likeness)), 1.0)
+    kernels = [likeness.kernel(number, where) for number in range(len(likeness))]
+    return np.asarray(restricted_maximum(y / np.sqrt(scale), design, kernels) * scale)
+
+
+def restricted_maximum(y: Array, design: Array, kernels: Sequence[Array]) -> Array:
+    """Variances (q + 1), none below 0, at which the restricted likelihood is largest.
+
+    Newton's steps with the average information (Gilmour, Thompson & Cullis 1995, Biometrics 51),
+    which takes q products instead of q² traces. A step goes to the best variances of the quadratic
+    model that are not negative, and is halved until it pays.
+    """
+    variances: Array = np.full(len(kernels) + 1, y.var() / (len(kernels) + 1))
+    least = np.append(np.zeros(len(kernels)), LEAST_NUGGET * y.var())
+    now = _Point(y, design, kernels, variances)
+    for _ in range(100):
+        target = _best_step(*now.slopes(), variances - least) + least
+        for share in 0.5 ** np.arange(20):
+            candidate = variances + share * (target - variances)
+            then = _Point(y, design, kernels, candidate)
+            if then.likelihood > now.likelihood:
+                break
+        else:
+            return variances
+        gain = then.likelihood - now.likelihood
+        now, variances = then, candidate
+        if gain < ENOUGH:
+            return variances
+    return variances
+
+
+def _best_step(gradient: Array, information: Array, above: Array) -> Array:
+    """The t >= 0 that has g'(t - a) - ½ (t - a)'A(t - a) largest: non-negative least squares."""
+    # kernels of neighbouring lengths are nearly one, and their information nearly singular
+    ridge = 1e-8 * np.trace(information) * np.eye(len(gradient))
+    root = np.linalg.cholesky(information + ridge).T
+    return np.asarray(
+        scipy.optimize.nnls(root, root @ above + np.linalg.solve(root.T, gradient))[0]
+    )
+
+
+class _Point:
+    """The restricted likelihood at some variances."""
+
+    def __init__(self, y: Array, design: Array, kernels: Sequence[Array], variances: Array) -> None:
+        self.kernels = kernels
+        total = np.zeros((len(y), len(y)))
+        for kernel, variance in zip(kernels, variances[:-1], strict=True):
+            if variance:
+                total += variance * kernel
+        total[np.diag_indices(len(y))] += variances[-1]
+        self.factor, failed = scipy.linalg.lapack.dpotrf(total, lower=1, overwrite_a=1)
+        self.likelihood = -np.inf
+        if failed:
+            return
+        self.white = solve_triangular(self.factor, np.column_stack([y, design]))
+        q, r = np.linalg.qr(self.white[:, 1:])
+        rest = self.white[:, 0] - q @ (q.T @ self.white[:, 0])
+        self.q, self.rest = q, rest
+        self.likelihood = -(
+            np.log(np.diag(self.factor)).sum()
+            + np.log(np.abs(np.diag(r))).sum()
+            + 0.5 * rest @ rest
+        )
+
+    def slopes(self) -> tuple[Array, Array]:
+        """Gradient (q + 1) and average information (q + 1, q + 1).
+
+        With P = V⁻¹ - V⁻¹X(X'V⁻¹X)⁻¹X'V⁻¹: -½ [tr(P K) - y'P K P y], and ½ y'P K P L P y.
+        """
+        inverse, _ = scipy.linalg.lapack.dpotri(self.factor, lower=1)
+        # of a symmetric matrix LAPACK writes one triangle
+        inverse = np.tril(inverse) + np.tril(inverse, -1).T
+        back = scipy.linalg.solve_triangular(
+            self.factor, np.column_stack([self.rest, self.q]), lower=True, trans="T"
+        )
+        py, half = back[:, 0], back[:, 1:]
+        products = np.column_stack([*(kernel @ py for kernel in self.kernels), py])
+        traces = [
+            np.vdot(inverse, kernel) - np.vdot(half, kernel @ half) for kernel in self.kernels
+        ]
+        traces.append(np.trace(inverse) - np.vdot(half, half))
+        gradient = -0.5 * (np.array(traces) - products.T @ py)
+        projected = inverse @ products - half @ (half.T @ products)
+        return gradient, 0.5 * products.T @ projected
+
+
+def solve_triangular(factor: Array, maps: Array) -> Array:
+    """Maps (m, …) made independent: L⁻¹ y, V = L L'."""
+    return np.asarray(scipy.linalg.solve_triangular(factor, maps, lower=True, check_finite=False))
+
+
+def whiten(covariance: Array, design: Array, *maps: Array) -> tuple[list[Array], int]:
+    """Maps (m, K) made independent, less what the design (m, c) explains; degrees of freedom left.
+
+    One degree of freedom goes to the map that a map will be regressed on.
+    """
+    factor = np.linalg.cholesky(covariance)
+    q, r = np.linalg.qr(solve_triangular(factor, design))
+    size = np.abs(np.diag(r))
+    q = q[:, size > 1e-10 * size.max(initial=0.0)]
+    white = [solve_triangular(factor, one) for one in maps]
+    return [one - q @ (q.T @ one) for one in white], len(design) - q.shape[1] - 1
+
+
+def regress(response: Array, predictor: Array, freedom: int) -> Array:
+    """The t (K) of every whitened response (m, K) on its predictor (m, K)."""
+    cross = (response * predictor).sum(0)
+    own = (response**2).sum(0) * (predictor**2).sum(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(cross * np.sqrt(freedom / np.maximum(own - cross**2, 0.0)))
+
+
+def regress_together(response: Array, predictor: Array, freedom: int) -> float:
+    """The t of the sum of all products of a response (m, K) with its predictor (m, K).
+
+    Whitened values of different stimuli are independent; those of one stimulus are not, as pairs
+    share models. With residuals e_k the variance of Σ_k x_k'y_k is Σ_kl (x_k'x_l)(e_k'e_l) / df.
+    Where all predictors are one, this is the regression of the mean response on it.
+    """
+    cross = (response * predictor).sum(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rest = response - predictor * (cross / (predictor**2).sum(0))
+        variance = ((predictor.T @ predictor) * (rest.T @ rest)).sum() / freedom
+        return float(cross.sum() / np.sqrt(variance))
+
+
+def effective_size(first: Array, second: Array) -> float:
+    """Independent stimuli that two maps of these covariances (n, n) are worth, n at most.
+
+    n' = 1 + tr(B V_x) tr(B V_y) / tr(B V_x B V_y), B the centring (Clifford, Richardson & Hémon
+    1989; Dutilleul 1993, Biometrics 49, eq. 3.1).
+    """
+    one, other = (_centered(v) for v in (first, second))
+    together = np.vdot(one, other)
+    if together <= 0:
+        return float(len(first))
+    return float(min(1 + np.trace(one) * np.trace(other) / together, len(first)))
+
+
+def _centered(v: Array) -> Array:
+    mean = v.mean(0)
+    return np.asarray(v - mean - mean[:, None] + mean.mean())
+
+
+def moran(values: Array, neighbors: Array) -> float:
+    """Moran's I of a map (n) over lists (n, k) of neighbours: near -1/(n - 1) without structure.
+
+    n / Σw · Σ w_ij z_i z_j / Σ z², w = 1 for the neighbours of a stimulus (Moran 1950).
+    """
+    gap = values - values.mean()
+    square = gap @ gap
+    if square == 0:
+        return np.nan
+    return float((gap[:, None] * gap[neighbors]).mean() * len(gap) / square)
+
+
+def surrogates(covariance: Array, count: int, rng: np.random.Generator) -> Array:
+    """Maps (count, n) drawn from the field of a covariance (n, n)."""
+    factor = np.linalg.cholesky(covariance)
+    return np.asarray(rng.standard_normal((count, len(factor))) @ factor.T)
