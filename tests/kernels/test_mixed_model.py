@@ -137,7 +137,7 @@ def test_regression_is_generalised_least_squares():
     v = like.covariance(np.array([0.2, 0.3, 0.3, 0.4, 0.5]), np.arange(n))
     design = np.column_stack([np.ones(n), places(n, 1, 1)])
     y, x = places(n, 1, 2)[:, 0], places(n, 1, 3)[:, 0]
-    (white_y, white_x), freedom = whiten(v, design, y[:, None], x[:, None])
+    (white_y, white_x), freedom = whiten(np.linalg.cholesky(v), design, y[:, None], x[:, None])
     full, inverse = np.column_stack([design, x]), np.linalg.inv(v)
     information = full.T @ inverse @ full
     beta = np.linalg.solve(information, full.T @ inverse @ y)
@@ -235,7 +235,9 @@ def rejections(runs: int, shared: float = 0.0) -> tuple[float, float]:
         t = []
         for target in (y, x):
             fitted = like.covariance(fit(target, design, like, np.arange(n)), np.arange(n))
-            (white_y, white_x), freedom = whiten(fitted, design, y[:, None], x[:, None])
+            (white_y, white_x), freedom = whiten(
+                np.linalg.cholesky(fitted), design, y[:, None], x[:, None]
+            )
             t.append(abs(regress(white_y, white_x, freedom)[0]))
         found[run] = 2 * scipy.stats.t.sf(min(t), freedom), scipy.stats.pearsonr(y, x).pvalue
     return tuple((found <= 0.05).mean(0))

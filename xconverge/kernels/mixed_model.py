@@ -181,12 +181,12 @@ def solve_triangular(factor: Array, maps: Array) -> Array:
     return np.asarray(scipy.linalg.solve_triangular(factor, maps, lower=True, check_finite=False))
 
 
-def whiten(covariance: Array, design: Array, *maps: Array) -> tuple[list[Array], int]:
+def whiten(factor: Array, design: Array, *maps: Array) -> tuple[list[Array], int]:
     """Maps (m, K) made independent, less what the design (m, c) explains; degrees of freedom left.
 
-    One degree of freedom goes to the map that a map will be regressed on.
+    ``factor`` is the lower Cholesky factor of their covariance. One degree of freedom goes to the
+    map that a map will be regressed on.
     """
-    factor = np.linalg.cholesky(covariance)
     q, r = np.linalg.qr(solve_triangular(factor, design))
     size = np.abs(np.diag(r))
     q = q[:, size > 1e-10 * size.max(initial=0.0)]
@@ -202,7 +202,7 @@ def regress(response: Array, predictor: Array, freedom: int) -> Array:
         return np.asarray(cross * np.sqrt(freedom / np.maximum(own - cross**2, 0.0)))
 
 
-def regress_together(response: Array, predictor: Array, freedom: int) -> float:
+def regress_together(response: Array, predictor: Array, freedom: int) -> Array:
     """The t of the sum of all products of a response (m, K) with its predictor (m, K).
 
     Whitened values of different stimuli are independent; those of one stimulus are not, as pairs
@@ -213,7 +213,7 @@ def regress_together(response: Array, predictor: Array, freedom: int) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         rest = response - predictor * (cross / (predictor**2).sum(0))
         variance = ((predictor.T @ predictor) * (rest.T @ rest)).sum() / freedom
-        return float(cross.sum() / np.sqrt(variance))
+        return np.asarray(cross.sum() / np.sqrt(variance))
 
 
 def effective_size(first: Array, second: Array) -> float:
