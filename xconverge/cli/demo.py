@@ -251,7 +251,7 @@ def _print_modulation(console: Any, study: xr.DataTree, who: str) -> None:
     effect = _table_of(study, "modulation")
     table = _table(
         f"Modulation: dispersion of {who} and alignment",
-        "dispersion", "Spearman", "p", "density out", "p",
+        "dispersion", "Spearman", "p", "norm out", "p", "density out", "p", "both out", "p",
     )  # fmt: skip
     fifths = _table(
         "Mean alignment by bin of dispersion, low to high",
@@ -260,7 +260,7 @@ def _print_modulation(console: Any, study: xr.DataTree, who: str) -> None:
     for measure in effect["measure"].values:
         one = effect.sel(measure=measure)
         cells = []
-        for control in ("none", "local_density"):
+        for control in effect["control"].values:
             result = one.sel(control=control)
             cells += [
                 f"{float(result['correlation_of_mean']):+.3f}",
@@ -271,7 +271,8 @@ def _print_modulation(console: Any, study: xr.DataTree, who: str) -> None:
         fifths.add_row(str(measure), *(f"{value:.3f}" for value in means))
     console.print(table)
     console.print(
-        "Rank correlation over stimuli, then with local density partialled out of both.\n"
+        "Rank correlation over stimuli, then with the norm of the stimulus, local density, or both "
+        "partialled out of either side. Consensus: divided by the norm; consensus_raw: as it is.\n"
     )
     console.print(fifths)
 
@@ -311,7 +312,8 @@ def _print_facts(
     human: xr.DataArray,
 ) -> None:
     scores = _table_of(neural, "alignment")["mutual_knn"]
-    effect = _table_of(neural, "modulation").sel(measure="consensus")
+    # the plain program has the raw distance
+    effect = _table_of(neural, "modulation").sel(measure="consensus_raw")
     spread = _table_of(neural, "dispersion")["dispersion"]
     monkey = _table_of(brains, "monkey_it")["rdm"]
     behaviour = _table_of(brains, "behaviour")["rdm"].mean("subject")
