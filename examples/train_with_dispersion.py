@@ -150,7 +150,9 @@ def penalty_of(name: str, weight: float) -> Penalty:
     if name == "none":
         return lambda outputs: torch.zeros(())
     metric, *centred = name.split(", ")
-    together = DispersionRegularizer(weight * UNITS.get(metric, 1), metric, **OPTIONS.get(metric, {}))
+    together = DispersionRegularizer(
+        weight * UNITS.get(metric, 1), metric, **OPTIONS.get(metric, {})
+    )
     if not centred:
         return together
     return lambda outputs: together([rows - rows.mean(0) for rows in outputs])

@@ -65,9 +65,7 @@ def plain_bins(values, n_bins):
     edges = np.quantile(finite, np.linspace(0, 1, n_bins + 1)) if len(finite) else []
     near = 1e-9  # equal but for rounding
     return [
-        next(b for b in range(n_bins) if value <= edges[b + 1] + near)
-        if np.isfinite(value)
-        else -1
+        next(b for b in range(n_bins) if value <= edges[b + 1] + near) if np.isfinite(value) else -1
         for value in values
     ]
 

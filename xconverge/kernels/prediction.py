@@ -69,7 +69,7 @@ def prediction(
     whole = np.concatenate([everyone, members])
     means = subset_means(agreement, whole)
     result = np.full((7, n_bins + 1), np.nan)
-    there = ~np.isnan(means).any(1)
+    there = np.asarray(~np.isnan(means).any(1))
     if len(score) < LEAST or not there[0] or np.isnan(score).any():
         return means, *result
     # a subset that some model has no agreement in is NaN, and no other is for it

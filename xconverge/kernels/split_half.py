@@ -34,9 +34,7 @@ def halves(rank: Array, seed: int, n_splits: int) -> Array:
     return np.asarray(inside[:, rank])
 
 
-def model_halves(
-    distances: Array, rank: Array, seed: int, n_splits: int, level: float
-) -> Summary:
+def model_halves(distances: Array, rank: Array, seed: int, n_splits: int, level: float) -> Summary:
     """Reliability of the dispersion (n) that distances (M, M, n) of pairs of models make.
 
     Mean over the pairs inside a half; NaN where a half has no pair.

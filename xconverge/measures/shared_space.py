@@ -82,14 +82,14 @@ def shared_space(
         stimuli, cross-fitted with ``folds``; ``consensus`` (stimulus, component), the mean of the
         models that saw the stimulus; ``residual`` (model, stimulus), the distance between the
         two: the consensus holds the model itself, so that residuals are sqrt((M - 1) / M) of the
-        noise where M models saw the stimulus (``dispersion`` puts that right). Of the fit to all stimuli: ``rotation`` (model, feature, component), ``center``
-        (model, feature), ``scale`` (model) and ``shift`` (model, component), with aligned =
-        (x - center) @ rotation / scale + shift (see ``transform``); ``objective`` (iteration),
-        never rising; ``unexplained``, the last objective over the models' sum of squares. With
-        ``folds`` also ``unexplained_heldout``, the same of the cross-fitted coordinates. For
-        unrelated models it is (M-1)/M, in ``attrs["chance"]`` of both. With ``by``, consensus,
-        objective (padded with NaN) and the unexplained parts have a dim for it, ``family_group``
-        for ``by="family"``.
+        noise where M models saw the stimulus (``dispersion`` puts that right). Of the fit to all
+        stimuli: ``rotation`` (model, feature, component), ``center`` (model, feature), ``scale``
+        (model) and ``shift`` (model, component), with aligned = (x - center) @ rotation / scale +
+        shift (see ``transform``); ``objective`` (iteration), never rising; ``unexplained``, the
+        last objective over the models' sum of squares. With ``folds`` also ``unexplained_heldout``,
+        the same of the cross-fitted coordinates. For unrelated models it is (M-1)/M, in
+        ``attrs["chance"]`` of both. With ``by``, consensus, objective (padded with NaN) and the
+        unexplained parts have a dim for it, ``family_group`` for ``by="family"``.
 
     Raises
     ------

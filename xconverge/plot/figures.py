@@ -68,7 +68,12 @@ def alignment_by_bin(
         means = effect["alignment_by_bin_of_mean"]
         rho = float(effect["correlation_of_mean"])
         # bins that equal values have merged away are NaN: the line goes on past them
-        ax.plot(*_there(means["bin"].values, means.values), "o-", color=color, label=f"{label} (Spearman {rho:+.2f})")
+        ax.plot(
+            *_there(means["bin"].values, means.values),
+            "o-",
+            color=color,
+            label=f"{label} (Spearman {rho:+.2f})",
+        )
     if chance is not None:
         ax.axhline(chance, color=INK, lw=1, ls="--")
         ax.annotate("chance", (0, chance), xytext=(0, 3), textcoords="offset points", color=INK)
@@ -170,7 +175,9 @@ def rsa_by_bin(result: xr.Dataset, ax: Axes | None = None) -> Axes:
         line = _there(place, each.sel(model_a=name).values)
         ax.plot(*line, "-", color="#b8c4ce", lw=1, label=label)
     mean = result["rsa_of_mean_by_bin"]
-    ax.plot(*_there(place, mean.values), "o-", color=COLORS[0], lw=2.2, label="mean RDM of the models")
+    ax.plot(
+        *_there(place, mean.values), "o-", color=COLORS[0], lw=2.2, label="mean RDM of the models"
+    )
     for x, y, p in zip(place, mean.values, result["p_value_of_mean_by_bin"].values, strict=True):
         if np.isfinite(p):
             ax.annotate(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,7 @@ from xconverge.study.binned_rsa import binned_rsa
 from xconverge.study.leave_out import dispersion_of_others
 from xconverge.study.modulation import modulation
 
+Data = TypeVar("Data", xr.DataArray, xr.Dataset)
 Source = str | os.PathLike[str] | Mapping[str, xr.DataArray]
 MEASURES = ("consensus", "consensus_raw", "neighborhood", "rdm")
 CONTROLS = {
@@ -240,18 +241,16 @@ def _controlled(
     )
 
 
-def _stacked(dim: str, parts: Mapping[str, Any]) -> Any:
+def _stacked(dim: str, parts: Mapping[str, Data]) -> Data:
     """Results side by side along a new dim."""
-    several = list(parts.values())
-    every = {"data_vars": "all"} if isinstance(several[0], xr.Dataset) else {}
     return xr.concat(
-        several,
+        list(parts.values()),
         pd.Index(list(parts), name=dim, dtype=object),
+        data_vars="all",
         coords="minimal",
         compat="override",
         join="exact",
         combine_attrs="drop_conflicts",
-        **every,
     )
 
 

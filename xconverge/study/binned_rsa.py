@@ -68,8 +68,8 @@ def binned_rsa(
         ``p_value``, (1 + #{null ≥ observed}) / (1 + n_permutations); ``n_stimuli`` (bin), and
         ``dispersion_by_bin`` (bin). ``attrs["edges"]`` holds the edges. NaN with a warning in
         a bin of fewer than 3 stimuli; bins that equal values have merged into those below
-        (``dispersion_bins``) hold none, and ``attrs["merged_bins"]`` lists them. Lazy in ``reps`` and ``target``; a task holds the RDMs of
-        one bin.
+        (``dispersion_bins``) hold none, and ``attrs["merged_bins"]`` lists them. Lazy in ``reps``
+        and ``target``; a task holds the RDMs of one bin.
 
     Raises
     ------
@@ -165,11 +165,11 @@ def binned_rsa_contrast(
     Dataset
         For every pair of RDMs: ``trend``, the least-squares slope of the bins' RSA per bin, and
         ``low_minus_high``, the RSA of the lowest bin less that of the highest, over the bins that
-        hold stimuli where equal values have merged some (``attrs["merged_bins"]``); ``trend_p_value``
-        and ``low_minus_high_p_value``, (1 + #{null at least as extreme}) / (1 + n_permutations).
-        NaN with a warning where a bin has fewer than 3 stimuli, or one bin is left; p-values also where no stratum
-        has stimuli of two bins. Lazy in ``reps`` and ``target``; a
-        task holds two RDMs.
+        hold stimuli where equal values have merged some (``attrs["merged_bins"]``);
+        ``trend_p_value`` and ``low_minus_high_p_value``, (1 + #{null at least as extreme}) / (1 +
+        n_permutations). NaN with a warning where a bin has fewer than 3 stimuli, or one bin is
+        left; p-values also where no stratum has stimuli of two bins. Lazy in ``reps`` and
+        ``target``; a task holds two RDMs.
 
     Raises
     ------

@@ -97,9 +97,10 @@ def subset_contrast(
     -----
     Null: which stimuli are in the subset has nothing to do with alignment; matched: given the
     cells, which makes drawing inside cells a stratified permutation of membership. The effect may
-    sit at one end alone: read both. Of equal dispersions the natural order of labels decides. Inside a subset the chance level is higher and neighbours are
-    farther: compare scores inside with the random ones inside. Computes its inputs; inside
-    searches neighbours of every model again in every subset.
+    sit at one end alone: read both. Of equal dispersions the natural order of labels decides.
+    Inside a subset the chance level is higher and neighbours are farther: compare scores inside
+    with the random ones inside. Computes its inputs; inside searches neighbours of every model
+    again in every subset.
 
     Hosseini, Cheung, Fedorenko & Williams (arXiv 2604.21836) compare 100 of each inside.
 

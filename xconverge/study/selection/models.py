@@ -106,7 +106,8 @@ def select_models(
     RuntimeWarning
         Bins that cannot be made, because a model has fewer than 2 others or too few stimuli have a
         dispersion; bins that are merged for equal dispersions (``dispersion_bins``), which
-        ``attrs["merged_bins"]`` lists; subsets of fewer than 3 stimuli (no score) or 10 (no error): NaN, by name.
+        ``attrs["merged_bins"]`` lists; subsets of fewer than 3 stimuli (no score) or 10 (no error):
+        NaN, by name.
 
     Raises
     ------

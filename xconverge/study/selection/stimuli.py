@@ -168,7 +168,8 @@ def select_stimuli(
         result = result.assign(stability_of(members, again, others["model"]))
     result.attrs = stated(
         which=which, n=n, n_eligible=int((chosen_from.number >= 0).sum()), seed=seed,
-        merged_bins=tell_merged_cells(chosen_from, rules.match_bins), **rules.attrs, **pairing_attrs(*sides, without, rules.distances),
+        merged_bins=tell_merged_cells(chosen_from, rules.match_bins),
+        **rules.attrs, **pairing_attrs(*sides, without, rules.distances),
     )  # fmt: skip
     return result
 
