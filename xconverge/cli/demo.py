@@ -251,7 +251,7 @@ def _print_modulation(console: Any, study: xr.DataTree, who: str) -> None:
     effect = _table_of(study, "modulation")
     table = _table(
         f"Modulation: dispersion of {who} and alignment",
-        "dispersion", "Spearman", "p", "norm out", "p", "density out", "p", "both out", "p",
+        "dispersion", "as it is, p", "given norm", "density", "both",
     )  # fmt: skip
     fifths = _table(
         "Mean alignment by bin of dispersion, low to high",
@@ -262,17 +262,17 @@ def _print_modulation(console: Any, study: xr.DataTree, who: str) -> None:
         cells = []
         for control in effect["control"].values:
             result = one.sel(control=control)
-            cells += [
-                f"{float(result['correlation_of_mean']):+.3f}",
-                f"{float(result['p_value_of_mean']):.4f}",
-            ]
+            cells.append(
+                f"{float(result['correlation_of_mean']):+.3f} "
+                f"{float(result['p_value_of_mean']):.4f}"
+            )
         means = one.sel(control="none")["alignment_by_bin_of_mean"].values
         table.add_row(str(measure), *cells)
         fifths.add_row(str(measure), *(f"{value:.3f}" for value in means))
     console.print(table)
     console.print(
-        "Rank correlation over stimuli, then with the norm of the stimulus, local density, or both "
-        "partialled out of either side. Consensus: divided by the norm; consensus_raw: as it is.\n"
+        "Rank correlation over stimuli and its p-value; then with the norm of the stimulus, local "
+        "density, or both partialled out. consensus is divided by the norm, consensus_raw is not.\n"
     )
     console.print(fifths)
 
