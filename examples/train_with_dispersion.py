@@ -49,6 +49,8 @@ WIDTH, BATCH, DISTURBED = 64, 128, 0.3
 PENALTIES = ["cosine", "cosine, centred", "neighborhood", "consensus"]
 CONDITIONS = [("none", 0.0), *((name, weight) for name in PENALTIES for weight in (1.0, 10.0))]
 OPTIONS = {"consensus": {"normalize": True, "tolerance": 1e-4}}
+# weights are of the root of the *sum* over encoders, as in the published measure: four of them
+UNITS = {"consensus": 3**0.5}
 
 
 class Data:
@@ -148,7 +150,9 @@ def penalty_of(name: str, weight: float) -> Penalty:
     if name == "none":
         return lambda outputs: torch.zeros(())
     metric, *centred = name.split(", ")
-    together = DispersionRegularizer(weight, metric, **OPTIONS.get(metric, {}))
+    together = DispersionRegularizer(
+        weight * UNITS.get(metric, 1), metric, **OPTIONS.get(metric, {})
+    )
     if not centred:
         return together
     return lambda outputs: together([rows - rows.mean(0) for rows in outputs])

@@ -52,13 +52,13 @@ def dispersion(x: Any, metric: str) -> Any:
 
 
 def consensus(x: Any) -> Any:
-    """sqrt of the summed squared distances to the mean over models."""
+    """sqrt of the summed squared distances to the mean over models, over their number less one."""
     result = []
     for i in range(x.shape[1]):
         rows = list(rows_seen(x, i).values())
         center = sum(rows) / len(rows) if rows else np.nan
         total = sum(((row - center) ** 2).sum() for row in rows)
-        result.append(np.sqrt(total) if len(rows) > 1 else np.nan)
+        result.append(np.sqrt(total / (len(rows) - 1)) if len(rows) > 1 else np.nan)
     return np.array(result)
 
 

@@ -70,8 +70,9 @@ def test_a_stimulus_drops_out_of_splits_that_lack_two_models_for_it(metric):
                 seen = [n for n in names if reps.sel(model=n, stimulus=stimulus).notnull().all()]
                 d = [float(pairs.sel(model=a, model_2=b, stimulus=stimulus))
                      for a, b in combinations(seen, 2)]  # fmt: skip
-                mean = np.sum(d) / (len(seen) if metric == "consensus" else len(d)) if d else np.nan
-                side.append(np.sqrt(mean) if metric == "consensus" else mean)
+                if metric == "consensus":  # Σ|x_m - z|² = Σ_pairs |x_m - x_l|² / M, over M - 1
+                    d = [sum(d) / len(seen) / (len(seen) - 1)] if d else []
+                side.append(np.mean(d) if d else np.nan)
             sides.append(side)
         r.append(spearmanr(*np.round(sides, 12), nan_policy="omit").statistic)
     np.testing.assert_allclose(values(xc.reliability(reps, metric, k=5)), summary(r), rtol=1e-10)

@@ -253,6 +253,66 @@ def test_very_small_and_very_large_vectors_have_a_direction(scale):
     np.testing.assert_allclose(dispersion(scaled), dispersion(reps), rtol=1e-10)
 
 
+# --- stimuli that few models saw -------------------------------------------------------------
+
+
+def equal_noise(n=240, models=6, width=40, share=0.5):
+    """One signal, noise of one size everywhere, rows missing at random; two models at least."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((n, width))
+    reps = make_reps(models, n, width)
+    gone = rng.random((models, n)) < share
+    few = (~gone).sum(0) < 2
+    gone[:2, few] = False
+    values = x + rng.standard_normal(reps.shape)
+    values[gone] = np.nan
+    return reps.copy(data=values)
+
+
+FEW_OR_MANY = [
+    *((metric, {}) for metric in EVERY),
+    ("consensus", {"normalize": True}),
+    ("sqeuclidean", {"normalize": True}),
+]
+
+
+@pytest.mark.parametrize(("metric", "more"), FEW_OR_MANY)
+def test_dispersion_does_not_depend_on_how_many_models_saw_a_stimulus(metric, more):
+    reps = equal_noise()
+    if metric == "correlation":
+        reps = reps.copy(data=reps.values + 1)
+    spread = dispersion(reps, metric, **options(metric), **more)
+    assert_alike_for_few_and_many(spread.values, spread.n_models.values)
+
+
+@pytest.mark.parametrize("metric", ["consensus", "cosine"])
+def test_dispersion_of_the_others_does_not_either(metric):
+    spread = dispersion(equal_noise(), metric, leave_out="model")
+    for one in spread.transpose("model", "stimulus"):
+        assert_alike_for_few_and_many(one.values, one.n_models.values)
+
+
+def test_neither_in_a_shared_space_nor_in_what_is_chosen_by_it():
+    reps = equal_noise(width=8)
+    reps = reps.assign_attrs(space=None)
+    for more in ({}, {"folds": 4, "rng": 0}):
+        aligned = xc.shared_space(reps, tolerance=1e-5, **more)["aligned"]
+        spread = dispersion(aligned, "consensus")
+        assert_alike_for_few_and_many(spread.values, spread.n_models.values)
+        mean = float(spread.n_models.mean())
+        chosen = xc.select_stimuli(spread, 60, "low")
+        assert float(chosen["n_models"].mean()) == pytest.approx(mean, abs=0.45)
+        kept = xc.exclude_high_dispersion(spread, spread, 0.3)
+        assert float(kept["n_models"].mean()) == pytest.approx(mean, abs=0.3)
+
+
+def assert_alike_for_few_and_many(values, count):
+    few, many = values[(count > 1) & (count < 4)], values[count > 3]
+    error = np.hypot(few.std() / len(few) ** 0.5, many.std() / len(many) ** 0.5)
+    # roots of few squares are a little low: 1 - 1/(4 d (M - 1)) of the truth
+    assert abs(few.mean() - many.mean()) < 3 * error + 0.015 * many.mean()
+
+
 # --- arguments -------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from scipy.linalg import orthogonal_procrustes
+from scipy.stats import f_oneway
 
 import xconverge as xc
 from tests.helpers import make_reps, no_compute, shuffled
@@ -73,7 +74,7 @@ def test_consensus_dispersion_is_the_root_of_summed_residuals():
     reps = make_reps(3, 20, [6, 4, 5], noise=1.0, missing=[(1, 4)])
     space = xc.shared_space(reps)
     spread = xc.dispersion(space["aligned"], "consensus")
-    expected = np.sqrt((space["residual"] ** 2).sum("model"))
+    expected = np.sqrt((space["residual"] ** 2).sum("model") / (spread["n_models"] - 1))
     np.testing.assert_allclose(spread, expected, rtol=1e-10)
 
 
@@ -201,23 +202,55 @@ def test_independent_models_are_unexplained_on_held_out_stimuli(width, in_sample
 
 
 @pytest.mark.parametrize("n_components", [None, 3])
-def test_a_fold_does_not_know_its_stimuli(n_components):
-    reps = make_reps(3, 40, [6, 4, 5], noise=0.5)
+@pytest.mark.parametrize("missing", [[], [(0, 3), (1, 9)]])
+def test_a_fold_knows_of_its_stimuli_the_scale_of_models_alone(n_components, missing):
+    reps = make_reps(3, 40, [6, 4, 5], noise=0.5, missing=missing)
     options = {"n_components": n_components, "folds": 4, "rng": 1}
     space = xc.shared_space(reps, **options)
     fold = fold_numbers(reps, 4, rng=np.random.default_rng(1)).values
-    changed = reps.copy(deep=True)
-    changed[:, fold == 2] = np.random.default_rng(5).standard_normal((3, int((fold == 2).sum()), 1))
-    changed = changed.where(reps.notnull())
     part = xc.shared_space(reps.isel(stimulus=fold != 2), n_components=n_components)
-    placed = xc.transform(reps.isel(stimulus=fold == 2), part)
-    mine = space["aligned"].isel(stimulus=fold == 2)
-    turn, _ = orthogonal_procrustes(part["consensus"].values, space["consensus"].values[fold != 2])
-    ratio = np.linalg.norm(placed, axis=2) / np.linalg.norm(mine, axis=2)
-    np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-9)
-    gaps = [np.linalg.norm(x[0] - x[1], axis=1) for x in (placed.values, mine.values)]
-    np.testing.assert_allclose(gaps[0] / gaps[1], ratio[0, 0], rtol=1e-7)
-    assert turn.shape == (mine.sizes["component"],) * 2
+    placed = xc.transform(reps.isel(stimulus=fold == 2), part).values
+    mine = space["aligned"].isel(stimulus=fold == 2).values
+    # the same places but for one turn of all models and the scale of each
+    placed *= (part["scale"] / space["scale"]).values[:, None, None]
+    seen = ~np.isnan(mine[..., 0])
+    turn, _ = orthogonal_procrustes(placed[seen], mine[seen])
+    np.testing.assert_allclose(placed[seen] @ turn, mine[seen], atol=1e-9)
+
+
+def norms_differ(rng, n=100, models=4, tail=1.0):
+    """Copies of latents with log-normal norms, turned, and noise of one size."""
+    x = rng.standard_normal((n, 5)) * np.exp(tail * rng.standard_normal((n, 1)))
+    nets = {
+        f"m{m}": x @ rotation(rng, 8)[:5] + 0.3 * rng.standard_normal((n, 8)) for m in range(models)
+    }
+    return xc.stack_models(nets, stimuli=[f"s{i}" for i in range(n)])
+
+
+def held_out_by_fold(reps, seed):
+    """Dispersion of the stimuli of every fold."""
+    space = xc.shared_space(reps, folds=5, rng=seed, tolerance=1e-5)
+    fold = fold_numbers(reps, 5, rng=np.random.default_rng(seed)).values
+    spread = xc.dispersion(space["aligned"], "consensus").values
+    return fold, [spread[fold == number] for number in range(5)]
+
+
+def test_one_long_stimulus_makes_its_fold_no_larger():
+    reps = norms_differ(np.random.default_rng(0), tail=0.0)
+    reps[:, 7] *= 20
+    fold, parts = held_out_by_fold(reps, 0)
+    parts[fold[7]] = np.sort(parts[fold[7]])[:-1]
+    means = [part.mean() for part in parts]
+    assert max(means) < 1.35 * min(means)  # 1.9 where each fold has the norm of what it knows
+
+
+@pytest.mark.slow
+def test_folds_have_one_scale():
+    rejected = 0
+    for run in range(200):
+        _, parts = held_out_by_fold(norms_differ(np.random.default_rng(run)), run)
+        rejected += f_oneway(*parts).pvalue < 0.05
+    assert rejected / 200 < 0.1
 
 
 def test_folds_lie_in_the_frame_of_all_stimuli():

@@ -28,6 +28,74 @@ def test_the_planted_effect_is_found_by_every_measure(study):
     assert (effect["p_value_of_mean"].sel(control="none") == 0.01).all()
 
 
+def norms_and_noise(n=120, n_latent=6, n_models=4):
+    """Long rows have more noise, and less for their length: they align better, whatever it is.
+
+    The relative noise, which differs by itself too, is what alignment falls with.
+    """
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((n, n_latent))
+    x /= np.linalg.norm(x, axis=1)[:, None]
+    norm = np.exp(1.2 * rng.standard_normal(n))
+    relative = 0.5 * norm**-0.5 * np.exp(0.3 * rng.standard_normal(n))
+
+    def network(width):
+        basis = np.linalg.qr(rng.standard_normal((width, n_latent)))[0]
+        noise = relative[:, None] * rng.standard_normal((n, width)) / np.sqrt(width)
+        return norm[:, None] * (x @ basis.T + noise)
+
+    return {
+        modality: xc.stack_models(
+            {f"{modality} {i}": network(10 + i) for i in range(n_models)},
+            stimuli=[f"s{i}" for i in range(n)],
+        )
+        for modality in ("vision", "language")
+    }
+
+
+def test_norms_do_not_turn_the_sign_of_the_headline():
+    sets = norms_and_noise()
+    study = xc.analyze(sets, n_permutations=0, rng=0)
+    found = study["modulation/correlation_of_mean"]
+    assert found["control"].values.tolist() == ["none", "norm", "local_density", "both"]
+    raw = found.sel(measure="consensus_raw")
+    assert float(raw.sel(control="none")) > 0.4
+    assert float(raw.sel(control="norm")) < -0.15
+    assert float(raw.sel(control="both")) < -0.1
+    for measure in ("consensus", "neighborhood", "rdm"):
+        assert (found.sel(measure=measure, control=["none", "local_density"]) < -0.5).all()
+        assert (found.sel(measure=measure) < -0.15).all()
+    assert (study["leave_out/mean_correlation"] < -0.15).all()
+    aligned = study["shared_space/aligned"]
+    np.testing.assert_array_equal(
+        study["dispersion/dispersion"].sel(measure="consensus"),
+        xc.dispersion(aligned, "consensus", normalize=True),
+    )
+    norm = study["dispersion/stimulus_norm"]
+    np.testing.assert_allclose(norm, np.linalg.norm(aligned.values, axis=2).mean(0))
+
+
+def test_what_is_given_is_what_modulation_partials_out(study, sets):
+    vision, agreement = sets["vision"], study["alignment/mutual_knn"]
+    spread = study["dispersion/dispersion"].sel(measure="rdm", drop=True)
+    given = [study["dispersion/stimulus_norm"], study["dispersion/local_density"]]
+    alone = xc.modulation(spread, agreement, covariates=given, n_permutations=99, rng=0)
+    both = study["modulation"].to_dataset().sel(measure="rdm", control="both")
+    np.testing.assert_array_equal(both["correlation"], alone["correlation"])
+    np.testing.assert_array_equal(both["p_value"], alone["p_value"])
+    for control, nuisance in {
+        "none": (),
+        "norm": ("norm",),
+        "both": ("norm", "local_density"),
+    }.items():
+        alone = xc.leave_out_modulation(
+            vision, sets["language"], nuisance=nuisance, n_permutations=99, rng=0
+        )
+        mine = study["leave_out"].to_dataset().sel(control=control)
+        np.testing.assert_allclose(mine["correlation"], alone["correlation"])
+        np.testing.assert_array_equal(mine["p_value"], alone["p_value"])
+
+
 def test_dispersion_follows_the_planted_noise(study, sets):
     spread = study["dispersion/dispersion"]
     noise = sets["vision"]["noise"]

@@ -251,7 +251,7 @@ def _print_modulation(console: Any, study: xr.DataTree, who: str) -> None:
     effect = _table_of(study, "modulation")
     table = _table(
         f"Modulation: dispersion of {who} and alignment",
-        "dispersion", "Spearman", "p", "density out", "p",
+        "dispersion", "as it is, p", "given norm", "density", "both",
     )  # fmt: skip
     fifths = _table(
         "Mean alignment by bin of dispersion, low to high",
@@ -260,18 +260,19 @@ def _print_modulation(console: Any, study: xr.DataTree, who: str) -> None:
     for measure in effect["measure"].values:
         one = effect.sel(measure=measure)
         cells = []
-        for control in ("none", "local_density"):
+        for control in effect["control"].values:
             result = one.sel(control=control)
-            cells += [
-                f"{float(result['correlation_of_mean']):+.3f}",
-                f"{float(result['p_value_of_mean']):.4f}",
-            ]
+            cells.append(
+                f"{float(result['correlation_of_mean']):+.3f} "
+                f"{float(result['p_value_of_mean']):.4f}"
+            )
         means = one.sel(control="none")["alignment_by_bin_of_mean"].values
         table.add_row(str(measure), *cells)
         fifths.add_row(str(measure), *(f"{value:.3f}" for value in means))
     console.print(table)
     console.print(
-        "Rank correlation over stimuli, then with local density partialled out of both.\n"
+        "Rank correlation over stimuli and its p-value; then with the norm of the stimulus, local "
+        "density, or both partialled out. consensus is divided by the norm, consensus_raw is not.\n"
     )
     console.print(fifths)
 
@@ -311,7 +312,8 @@ def _print_facts(
     human: xr.DataArray,
 ) -> None:
     scores = _table_of(neural, "alignment")["mutual_knn"]
-    effect = _table_of(neural, "modulation").sel(measure="consensus")
+    # the plain program has the raw distance
+    effect = _table_of(neural, "modulation").sel(measure="consensus_raw")
     spread = _table_of(neural, "dispersion")["dispersion"]
     monkey = _table_of(brains, "monkey_it")["rdm"]
     behaviour = _table_of(brains, "behaviour")["rdm"].mean("subject")

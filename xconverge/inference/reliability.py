@@ -112,6 +112,7 @@ def reliability(
     if not MEASURES[metric].basis_free:
         check_shared(reps, f"metric={metric!r}")
         reps = reps.assign_attrs(space="shared")
+    # of ranks alone: the consensus squared, Σ|x_m - z|² / (M-1), is half the mean squared distance
     distances = dispersion(
         reps,
         "sqeuclidean" if metric == "consensus" else metric,
@@ -131,7 +132,6 @@ def reliability(
         seed=seed,
         n_splits=n_splits,
         level=level,
-        consensus=metric == "consensus",
     )
     return _table(
         parts,

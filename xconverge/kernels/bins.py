@@ -26,10 +26,13 @@ def in_bins(a: Array, b: Array, bins: Array, n_bins: int, method: Method) -> Arr
     return result
 
 
-def contrasts(values: Array) -> Array:
-    """Least-squares slope over bins, and lowest less highest bin (2, …), of values (…, n_bins)."""
+def contrasts(values: Array, numbers: Array) -> Array:
+    """Least-squares slope over bins, and lowest less highest bin (2, …), of values (…, bins).
+
+    ``numbers`` (bins) are those of the bins; some may have been merged away between them.
+    """
     # slope of y on centred x: Σ x y / Σ x², since Σ x ȳ = 0
-    steps = np.arange(values.shape[-1]) - (values.shape[-1] - 1) / 2
+    steps = numbers - numbers.mean()
     return np.stack([values @ steps / (steps @ steps), values[..., 0] - values[..., -1]])
 
 
@@ -39,7 +42,6 @@ def contrast_test(
     bins: Array,
     rank: Array,
     strata: Array,
-    n_bins: int,
     method: Method,
     n_permutations: int,
     seed: int,
@@ -47,14 +49,24 @@ def contrast_test(
 ) -> tuple[Array, Array]:
     """Both contrasts (2) of the RSA by bin, and their p-values when bins are permuted.
 
-    ``bins`` (n) are negative for stimuli without one; those, and stimuli that either RDM misses,
+    ``bins`` (n) are negative for stimuli without one; numbers that no stimulus has were merged into
+    others, and are no bins. Stimuli without a bin, and stimuli that either RDM misses,
     stay where they are. RDMs are never made again, only ranked inside the permuted bins. The null
     is centred on its mean, which is not 0 inside strata, so that two-sided makes sense.
     """
     here = ~(np.isnan(a).all(1) | np.isnan(b).all(1)) & (bins >= 0)
-    own = np.where(here, bins, -1)
-    values = in_bins(a, b, own, n_bins, method)
-    observed, none = contrasts(values), np.full(2, np.nan)
+    none = np.full(2, np.nan)
+    numbers = np.unique(bins[bins >= 0])
+    if len(numbers) < 2:
+        warnings.warn(
+            "a contrast of bins needs two, and dispersion takes too few values: NaN",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return none, none
+    own = np.where(here, np.searchsorted(numbers, bins), -1)
+    values = in_bins(a, b, own, len(numbers), method)
+    observed = contrasts(values, numbers)
     if np.isnan(values).any():
         warnings.warn(
             "a bin has fewer than 3 stimuli, or distances that do not differ: its RSA and the "
@@ -67,7 +79,8 @@ def contrast_test(
     if not n_permutations or _fixed(own, groups):
         return observed, none
     orders = run_of(rank, seed, n_permutations, strata, here)[1:]
-    null = contrasts(np.array([in_bins(a, b, own[p], n_bins, method) for p in orders])).T
+    drawn = np.array([in_bins(a, b, own[p], len(numbers), method) for p in orders])
+    null = contrasts(drawn, numbers).T
     center = np.nanmean([observed, *null], axis=0)
     # a draw without a contrast counts as extreme: dropping it would make p smaller
     reached = as_extreme(null - center, observed - center, tail) | np.isnan(null)

@@ -66,8 +66,12 @@ def of_pairs(ssd: Array, count: Array, metric: Metric) -> Array:
 
 
 def of_consensus(ssd: Any, count: Any, root: Callable[[Any], Any] = np.sqrt) -> Any:
-    """Root of the summed squared distances to the mean; of arrays of the library of ``root``."""
-    return root(ssd)
+    """Root of the summed squared distances to the mean over ``count - 1``, as in a variance.
+
+    Of equal noise it is the same however many models there are; the sum is less for fewer. Of
+    arrays of the library of ``root``.
+    """
+    return root(ssd / (count - 1))
 
 
 def dispersion(x: Array, metric: Metric, finish: Finish) -> Array:
@@ -266,8 +270,8 @@ def without_consensus(squares: Array, group: Array) -> tuple[Array, Array]:
     From squared distances (M, M, n): Σ_m |x_m - z|² = Σ_{m<l} |x_m - x_l|² / M.
     """
     total, models = _outside(squares, group)
-    mean = np.divide(total, models, out=np.full(total.shape, np.nan), where=models > 1)
-    return np.sqrt(mean), models
+    ssd = np.divide(total, models, out=np.full(total.shape, np.nan), where=models > 1)
+    return np.asarray(of_consensus(ssd, np.maximum(models, 2))), models
 
 
 def _outside(distances: Array, group: Array) -> tuple[Array, Array]:

@@ -68,15 +68,34 @@ def prediction(
     everyone = np.ones((1, *agreement.shape), bool)
     whole = np.concatenate([everyone, members])
     means = subset_means(agreement, whole)
+    result = np.full((7, n_bins + 1), np.nan)
+    there = np.asarray(~np.isnan(means).any(1))
+    if len(score) < LEAST or not there[0] or np.isnan(score).any():
+        return means, *result
+    # a subset that some model has no agreement in is NaN, and no other is for it
+    result[:, there] = _of_subsets(
+        agreement, whole[there], means[there], score, rank, model_rank, n_permutations, level, seed
+    )
+    return means, *result
+
+
+def _of_subsets(
+    agreement: Array,
+    whole: Array,
+    means: Array,
+    score: Array,
+    rank: Array,
+    model_rank: Array,
+    n_permutations: int,
+    level: float,
+    seed: int,
+) -> Array:
+    """What there is to say (7, subsets) of the members ``whole`` (subsets, M, n), all first."""
     observed = correlations(means, score)
-    usable = ~np.isnan(means).any(0) & ~np.isnan(score)
-    if len(score) < LEAST or not usable.all():
-        none = np.full(n_bins + 1, np.nan)
-        return means, *[none] * 7
     gain = observed - observed[0]
     if not n_permutations:
-        none = np.full(n_bins + 1, np.nan)
-        return means, observed, none, gain, none, none, none, none
+        none = np.full(len(whole), np.nan)
+        return np.stack([observed, none, gain, none, none, none, none])
     ends = _bootstrap(means, score, model_rank, n_permutations, level, seed)
     orders = run_of(model_rank, seed, n_permutations)
     p_value = _two_sided(correlations(means, score[orders][:, None]), 0.0)
@@ -91,7 +110,7 @@ def prediction(
     # a mean over fewer stimuli correlates less: the gain is compared with that of such subsets
     gain_p = _two_sided(null - null[:, :1], expected - expected[0])
     gain_p[0] = np.nan
-    return means, observed, p_value, gain, *ends, expected, gain_p
+    return np.stack([observed, p_value, gain, *ends, expected, gain_p])
 
 
 def _bootstrap(

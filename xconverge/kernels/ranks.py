@@ -16,24 +16,28 @@ def quantile_bins(values: Array, n_bins: int) -> tuple[Array, Array]:
     """Bin (n) of each finite value, -1 for the others, and the edges (n_bins + 1).
 
     A value equal to an edge falls into the lower bin; closer than 2^-40 of the largest is equal.
+    So bins between equal edges are merged into the lowest of them, and the others are empty; bins
+    that hold something keep their numbers. Edges of no value are NaN.
     """
     finite = np.isfinite(values)
-    distinct = len(np.unique(values[finite]))
-    if distinct < n_bins:
-        raise ValueError(
-            f"{n_bins} bins need at least {n_bins} distinct values, there are {distinct}"
-        )
+    if not finite.any():
+        return np.full(values.shape, -1), np.full(n_bins + 1, np.nan)
     edges = np.quantile(values[finite], np.linspace(0, 1, n_bins + 1))
     # values that are 0 by construction differ by rounding: 2^-40 of the largest is far above it in
     # double, far below any difference that means something
     near = 2.0**-40 * np.abs(edges).max()
-    if (np.diff(edges) <= near).any():
-        raise ValueError(
-            f"{n_bins} quantile bins have equal edges: the {finite.sum()} values take only "
-            f"{distinct} distinct ones; ask for fewer bins"
-        )
     bins = np.searchsorted(edges[1:-1] + near, values, side="left")
     return np.where(finite, bins, -1), edges
+
+
+def rows_in_bins(values: Array, n_bins: int) -> Array:
+    """Bins (…, n) of every row (…, n) by its own edges."""
+    return np.apply_along_axis(lambda row: quantile_bins(row, n_bins)[0], -1, values)
+
+
+def empty_bins(bins: Array, n_bins: int) -> list[int]:
+    """Numbers of the bins that hold no value of some row (…, n)."""
+    return [n for n in range(n_bins) if not (bins == n).any(-1).all()]
 
 
 def bin_means(values: Array, bins: Array, n_bins: int) -> Array:

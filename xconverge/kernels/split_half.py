@@ -34,13 +34,10 @@ def halves(rank: Array, seed: int, n_splits: int) -> Array:
     return np.asarray(inside[:, rank])
 
 
-def model_halves(
-    distances: Array, rank: Array, seed: int, n_splits: int, level: float, consensus: bool
-) -> Summary:
+def model_halves(distances: Array, rank: Array, seed: int, n_splits: int, level: float) -> Summary:
     """Reliability of the dispersion (n) that distances (M, M, n) of pairs of models make.
 
-    Mean over the pairs inside a half; for the consensus, of squared distances, the root of their
-    sum divided by the number of models. NaN where a half has no pair.
+    Mean over the pairs inside a half; NaN where a half has no pair.
     """
     if len(rank) < 4:
         _warn(f"reliability needs at least 4 models, 2 in each half, got {len(rank)}: NaN")
@@ -50,14 +47,12 @@ def model_halves(
     pairs = distances[order[i], order[j]]
     there = (~np.isnan(pairs)).astype(np.float64)
     filled = np.nan_to_num(pairs)
-    seen = (~np.isnan(distances[order, order])).astype(np.float64)
     found = []
     for first in halves(np.arange(len(rank)), seed, n_splits):
         both = np.stack([first, ~first]).astype(np.float64)
         inside = both[:, i] * both[:, j]
         total, count = inside @ filled, inside @ there
-        parts = both @ seen if consensus else count
-        value = np.divide(total, parts, out=np.full(total.shape, np.nan), where=count > 0)
+        value = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
         found.append(rank_correlation(*value))
     return summary(np.array(found), level, "stimuli")
 

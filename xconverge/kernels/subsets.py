@@ -51,13 +51,6 @@ def matched(members: Array, cells: Array, rank: Array, count: int, seed: int) ->
     return result, fixed
 
 
-def cells_of(values: Array, n_bins: int) -> Array:
-    """Number (n) of the quantile bin of each finite value; -1 for the others."""
-    finite = np.isfinite(values)
-    inner = np.quantile(values[finite], np.linspace(0, 1, n_bins + 1)[1:-1])
-    return np.where(finite, np.searchsorted(inner, values, side="left"), -1)
-
-
 def crossed(codes: Array) -> Array:
     """One number (n) for every combination of codes (c, n); -1 where any is negative."""
     _, number = np.unique(codes, axis=1, return_inverse=True)

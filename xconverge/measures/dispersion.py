@@ -59,8 +59,9 @@ def dispersion(
         are marked so, ``reps.attrs["space"] = "shared"``.
     metric : str
         Coordinate metrics: ``cosine``, ``correlation``, ``euclidean``, ``sqeuclidean``, the mean
-        of scipy's distance over unordered pairs of models; ``consensus``, the root of the summed
-        squared distances to the mean over models. Basis-free, for raw features of any width:
+        of scipy's distance over unordered pairs of models; ``consensus``,
+        sqrt(Σ_m |a_m - z|² / (M - 1)) with z the mean over the M models that saw the stimulus.
+        Basis-free, for raw features of any width:
         ``neighborhood``, 1 - mean overlap of the k nearest neighbours over pairs of models;
         ``rdm``, 1 - mean correlation of the stimulus's row in two models' RDMs; each pair among
         the stimuli that both saw, so that a copy with rows missing has dispersion 0.
@@ -90,8 +91,8 @@ def dispersion(
         stimulus), zero on the diagonal. With ``leave_out``: (…, model, stimulus), model the one
         left out. ``cosine`` and ``correlation`` lie in [0, 2] for a
         pair and in [0, M/(M-1)] as a mean, ``neighborhood`` in [0, 1], ``rdm`` in [0, 2]; the
-        others are not bounded. ``consensus`` sums over models: where rows are missing, divide
-        by ``sqrt(n_models)`` to compare stimuli.
+        others are not bounded. No measure is less (or more) for stimuli that fewer models saw;
+        of two models it scatters more than of ten, see ``min_models``.
         Lazy if ``reps`` is.
 
     Warns
@@ -115,7 +116,9 @@ def dispersion(
     need all lists (model × stimulus × k), or correlations of all pairs; short models are held
     whole, all of them. A neighbour graph may stand for ``reps`` in ``neighborhood``.
 
-    ``consensus`` is the measure of Hosseini, Cheung, Fedorenko & Williams (arXiv 2604.21836).
+    ``consensus`` is the measure of Hosseini, Cheung, Fedorenko & Williams (arXiv 2604.21836),
+    sqrt(Σ_m |a_m - z|²), divided by sqrt(M - 1): theirs is smaller where fewer models saw the
+    stimulus. Where all saw all stimuli it is the same but for that factor.
 
     Examples
     --------
@@ -255,7 +258,7 @@ class Coordinates(NamedTuple):
 
 
 class Consensus(NamedTuple):
-    """Root of the summed squared distances to the mean over models."""
+    """Root of the summed squared distances to the mean over models, over M - 1."""
 
     squared: Coordinates = Coordinates(METRICS["sqeuclidean"])
 
@@ -463,14 +466,15 @@ MEASURES = {
         Consensus,
         per="stimulus",
         kind="distance",
-        formula="sqrt(Σ_m |a_mi - z_i|²), a the coordinates in the shared space, z their mean",
+        formula="sqrt(Σ_m |a_mi - z_i|² / (M-1)), a the coordinates in the shared space, z their "
+        "mean over the M models that saw the stimulus",
         range="0 to ∞, in Frobenius norms of a model",
-        chance="sqrt((M-1)/M Σ|a_mi|²) for unrelated models",
+        chance="the root mean square of the norms |a_mi| for unrelated models",
         invariant=("common rotation", "common translation"),
         cost=_ONE_PASS,
-        reference="Hosseini, Cheung, Fedorenko & Williams, arXiv 2604.21836",
-        avoid=_SHARED + ". It follows the norm of the stimulus and the number of models that saw "
-        "it. Of a space that was fitted to the same stimuli it is too small: `folds`",
+        reference="Hosseini, Cheung, Fedorenko & Williams, arXiv 2604.21836, there times sqrt(M-1)",
+        avoid=_SHARED + ". It follows the norm of the stimulus: `normalize=True`. "
+        "Of a space that was fitted to the same stimuli it is too small: `folds`",
     ),
     "neighborhood": Measure(
         _neighborhood,

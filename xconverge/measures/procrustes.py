@@ -50,11 +50,18 @@ class Fit(NamedTuple):
         """The same space after a rotation (d, d)."""
         return self._replace(rotation=self.rotation @ turn, shift=self.shift @ turn)
 
+    def scaled(self, scale: Array) -> Fit:
+        """The same space with the models on these scales (M)."""
+        return self._replace(scale=scale, shift=self.shift * (self.scale / scale)[:, None])
+
 
 def fits(
     reps: xr.DataArray, fold: xr.DataArray | None, options: Options, rng: np.random.Generator
 ) -> tuple[xr.DataArray, Array, list[Fit]]:
     """The space of all stimuli, then for each fold that of the others, turned onto the first.
+
+    All have the scales of the first. A norm without the held-out rows differs from fold to fold,
+    and one long row would make all of its fold larger than the others.
 
     Returns also the representations, loaded if the fit was in memory, and which stimuli each
     model saw (M, n).
@@ -115,7 +122,8 @@ def _in_memory(
     for left_out in _held_out(number):
         train = number != left_out
         _, part, own = _fit_to(reps, train, options, rng)
-        found.append(part.turned(kernels.rotation_onto(own[train], consensus[train])))
+        turn = kernels.rotation_onto(own[train], consensus[train])
+        found.append(part.turned(turn).scaled(fit.scale))
     return seen[:, np.argsort(order)], found
 
 
@@ -186,7 +194,7 @@ def _from_products(
         if found:
             # the products of the models with the consensus of all stimuli, which is linear in them
             turn = kernels.rotation_onto(solution.rotation.reshape(-1, dim), onto)
-            fit = fit.turned(turn)
+            fit = fit.turned(turn).scaled(found[0].scale)
         else:
             goal = fit.rotation / fit.scale[:, None, None]
         found.append(fit)

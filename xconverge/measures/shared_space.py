@@ -54,9 +54,10 @@ def shared_space(
         Principal components kept of each model; by default all features, or as many as there are
         stimuli, which loses nothing. An iteration costs one SVD a model of this size.
     folds : int, optional
-        Cross-fit: every stimulus gets its coordinates from centres, components, scales and
-        rotations that were fitted without it and the others of its fold. The folds are rotated
-        onto the space of all stimuli. Costs that many fits more.
+        Cross-fit: every stimulus gets its coordinates from centres, components and rotations that
+        were fitted without it and the others of its fold. The folds are rotated onto the space of
+        all stimuli, and have its scales, one for each model, so that they compare. Costs that many
+        fits more.
     groups : str, optional
         Stimulus coordinate whose equal values are held out together.
     by : str, optional
@@ -80,14 +81,15 @@ def shared_space(
         ``aligned`` (model, stimulus, component), marked as a shared space and NaN for missing
         stimuli, cross-fitted with ``folds``; ``consensus`` (stimulus, component), the mean of the
         models that saw the stimulus; ``residual`` (model, stimulus), the distance between the
-        two. Of the fit to all stimuli: ``rotation`` (model, feature, component), ``center``
-        (model, feature), ``scale`` (model) and ``shift`` (model, component), with aligned =
-        (x - center) @ rotation / scale + shift (see ``transform``); ``objective`` (iteration),
-        never rising; ``unexplained``, the last objective over the models' sum of squares. With
-        ``folds`` also ``unexplained_heldout``, the same of the cross-fitted coordinates. For
-        unrelated models it is (M-1)/M, in ``attrs["chance"]`` of both. With ``by``, consensus,
-        objective (padded with NaN) and the unexplained parts have a dim for it, ``family_group``
-        for ``by="family"``.
+        two: the consensus holds the model itself, so that residuals are sqrt((M - 1) / M) of the
+        noise where M models saw the stimulus (``dispersion`` puts that right). Of the fit to all
+        stimuli: ``rotation`` (model, feature, component), ``center`` (model, feature), ``scale``
+        (model) and ``shift`` (model, component), with aligned = (x - center) @ rotation / scale +
+        shift (see ``transform``); ``objective`` (iteration), never rising; ``unexplained``, the
+        last objective over the models' sum of squares. With ``folds`` also ``unexplained_heldout``,
+        the same of the cross-fitted coordinates. For unrelated models it is (M-1)/M, in
+        ``attrs["chance"]`` of both. With ``by``, consensus, objective (padded with NaN) and the
+        unexplained parts have a dim for it, ``family_group`` for ``by="family"``.
 
     Raises
     ------

@@ -67,7 +67,13 @@ def alignment_by_bin(
     for (label, effect), color in zip(effects.items(), _colors(len(effects)), strict=True):
         means = effect["alignment_by_bin_of_mean"]
         rho = float(effect["correlation_of_mean"])
-        ax.plot(means["bin"], means, "o-", color=color, label=f"{label} (Spearman {rho:+.2f})")
+        # bins that equal values have merged away are NaN: the line goes on past them
+        ax.plot(
+            *_there(means["bin"].values, means.values),
+            "o-",
+            color=color,
+            label=f"{label} (Spearman {rho:+.2f})",
+        )
     if chance is not None:
         ax.axhline(chance, color=INK, lw=1, ls="--")
         ax.annotate("chance", (0, chance), xytext=(0, 3), textcoords="offset points", color=INK)
@@ -76,6 +82,12 @@ def alignment_by_bin(
     ax.legend(frameon=False)
     _plain(ax)
     return ax
+
+
+def _there(place: Any, values: Any) -> tuple[Any, Any]:
+    """Places and values where there is a value."""
+    there = np.isfinite(values)
+    return np.asarray(place)[there], values[there]
 
 
 def _colors(n: int) -> Sequence[str]:
@@ -160,11 +172,17 @@ def rsa_by_bin(result: xr.Dataset, ax: Axes | None = None) -> Axes:
     each = each.mean([dim for dim in each.dims if dim not in ("bin", "model_a")])
     for number, name in enumerate(each["model_a"].values):
         label = "single models" if number == 0 else None
-        ax.plot(place, each.sel(model_a=name), "-", color="#b8c4ce", lw=1, label=label)
+        line = _there(place, each.sel(model_a=name).values)
+        ax.plot(*line, "-", color="#b8c4ce", lw=1, label=label)
     mean = result["rsa_of_mean_by_bin"]
-    ax.plot(place, mean, "o-", color=COLORS[0], lw=2.2, label="mean RDM of the models")
+    ax.plot(
+        *_there(place, mean.values), "o-", color=COLORS[0], lw=2.2, label="mean RDM of the models"
+    )
     for x, y, p in zip(place, mean.values, result["p_value_of_mean_by_bin"].values, strict=True):
-        ax.annotate(f"p = {p:.3f}", (x, y), xytext=(6, 6), textcoords="offset points", color=INK)
+        if np.isfinite(p):
+            ax.annotate(
+                f"p = {p:.3f}", (x, y), xytext=(6, 6), textcoords="offset points", color=INK
+            )
     ax.axhline(0, color=INK, lw=0.8)
     names = zip(bin_labels(len(place)), result["n_stimuli"].values, strict=True)
     ax.set_xticks(place, [f"{name}\n({n} stimuli)" for name, n in names])

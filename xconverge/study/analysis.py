@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,14 +20,23 @@ from xconverge.labels.variables import stated
 from xconverge.measures.alignment import alignment
 from xconverge.measures.dispersion import dispersion
 from xconverge.measures.neighbors import local_density
+from xconverge.measures.preprocess import stimulus_norm
 from xconverge.measures.rdm import rdm, rsa
 from xconverge.measures.shared_space import shared_space
 from xconverge.study.binned_rsa import binned_rsa
-from xconverge.study.leave_out import leave_out_modulation
+from xconverge.study.leave_out import dispersion_of_others
 from xconverge.study.modulation import modulation
 
+Data = TypeVar("Data", xr.DataArray, xr.Dataset)
 Source = str | os.PathLike[str] | Mapping[str, xr.DataArray]
-MEASURES = ("consensus", "neighborhood", "rdm")
+MEASURES = ("consensus", "consensus_raw", "neighborhood", "rdm")
+CONTROLS = {
+    "none": (),
+    "norm": ("stimulus_norm",),
+    "local_density": ("local_density",),
+    "both": ("stimulus_norm", "local_density"),
+}
+"""What is partialled out, by the name of the control."""
 
 
 def analyze(
@@ -73,14 +83,23 @@ def analyze(
     -------
     DataTree
         In memory, with the groups ``shared_space`` (what ``shared_space`` returns);
-        ``dispersion`` (measure, stimulus) and ``local_density`` (stimulus), the mean over models;
-        ``alignment``, ``mutual_knn`` (model_a, model_b, stimulus); ``modulation``, what
-        ``modulation`` returns for each dispersion ``measure``, with ``control`` none and
-        local_density partialled out; ``leave_out``, with at least four models, what
-        ``leave_out_modulation`` returns for neighbourhood dispersion, each model's own density
-        partialled out; with a target ``rsa``, of each model and of the mean RDM,
+        ``dispersion`` (measure, stimulus), of ``consensus`` divided by the norm of the stimulus
+        (``normalize=True``), ``consensus_raw`` as it is, ``neighborhood`` and ``rdm``, and beside
+        it ``stimulus_norm``, in the shared space, and ``local_density`` (stimulus), means over
+        models; ``alignment``, ``mutual_knn`` (model_a, model_b, stimulus); ``modulation``, what
+        ``modulation`` returns for each dispersion ``measure`` and ``control``: ``none``, with the
+        ``norm`` of the stimulus, with ``local_density``, or with ``both`` partialled out;
+        ``leave_out``, with at least four models, what ``leave_out_modulation`` returns for
+        neighbourhood dispersion and the same controls, each model's own norm and density; with a
+        target ``rsa``, of each model and of the mean RDM,
         over all stimuli and by bin of neighbourhood dispersion. Save it with ``write_study``,
         open it with ``open_store``.
+
+    Warns
+    -----
+    RuntimeWarning
+        What can not be had is NaN: bins of dispersions that take few values
+        (``dispersion_bins``), as those of two models do; correlations of equal values.
 
     Raises
     ------
@@ -91,6 +110,10 @@ def analyze(
     Notes
     -----
     Computes a lazy input, because the shared space iterates.
+
+    Raw distance to the consensus follows the norm of the stimulus, and so may alignment: long rows
+    have more noise, and the more so the better they are seen. Its correlation then says something
+    of norms, with either sign; read it given the norm, or that of ``consensus``.
 
     In the group ``modulation`` dispersion includes the models that are scored against the other
     modality: a model's agreement with its own modality enters both sides. In ``leave_out`` it does
@@ -116,34 +139,45 @@ def analyze(
     progress(f"shared space of {a.sizes['model']} {names[0]} models")
     space = shared_space(a, n_components=n_components or min(64, quarter))
     progress("dispersion")
-    density = local_density(a, k).mean("model", keep_attrs=True)
-    spread = xr.concat(
-        [
-            dispersion(space["aligned"], "consensus"),
-            dispersion(a, "neighborhood", k=k),
-            dispersion(a, "rdm"),
-        ],
-        pd.Index(MEASURES, name="measure", dtype=object),
-        coords="minimal",
-        compat="override",
-        join="exact",
-        combine_attrs="drop_conflicts",
+    aligned = space["aligned"]
+    spread = _stacked(
+        "measure",
+        {
+            "consensus": dispersion(aligned, "consensus", normalize=True),
+            "consensus_raw": dispersion(aligned, "consensus"),
+            "neighborhood": dispersion(a, "neighborhood", k=k),
+            "rdm": dispersion(a, "rdm"),
+        },
     ).compute()
+    # of all models in their shared space, where they are on one scale: raw features differ in it
+    nuisances = {
+        "stimulus_norm": stimulus_norm(aligned).mean("model", keep_attrs=True).compute(),
+        "local_density": local_density(a, k).mean("model", keep_attrs=True).compute(),
+    }
     progress(f"alignment with {b.sizes['model']} {names[1]} models")
     agreement = alignment(a, b, "mutual_knn", k=k).compute()
     progress(f"modulation, {n_permutations} permutations")
-    effect = _modulation(spread, agreement, density.compute(), n_bins, n_permutations, seed)
+    options = {"n_bins": n_bins, "n_permutations": n_permutations, "rng": seed}
+    effect = _stacked(
+        "measure",
+        {
+            measure: _controlled(
+                spread.sel(measure=measure, drop=True), agreement, nuisances, **options
+            )
+            for measure in MEASURES
+        },
+    )
     groups = {
         "shared_space": space,
-        "dispersion": xr.Dataset({"dispersion": spread, "local_density": density}).compute(),
+        "dispersion": xr.Dataset({"dispersion": spread, **nuisances}),
         "alignment": xr.Dataset({"mutual_knn": agreement}),
         "modulation": effect,
     }
     if a.sizes["model"] > 3:
         progress("modulation with each model left out of its dispersion")
-        groups["leave_out"] = leave_out_modulation(
-            a, b, k=k, n_bins=n_bins, n_permutations=n_permutations, rng=seed
-        ).compute()
+        own = {"stimulus_norm": stimulus_norm(a), "local_density": local_density(a, k)}
+        others = dispersion_of_others(a, "neighborhood", "model", k=k)
+        groups["leave_out"] = _controlled(others, agreement, own, **options).compute()
     if target is not None:
         progress("RSA by dispersion bin")
         groups["rsa"] = rsa_by_dispersion(
@@ -189,40 +223,29 @@ def _two_sides(
     return a, b, (first, second)
 
 
-def _modulation(
+def _controlled(
     spread: xr.DataArray,
     agreement: xr.DataArray,
-    density: xr.DataArray,
-    n_bins: int,
-    n_permutations: int,
-    seed: int,
+    nuisances: Mapping[str, xr.DataArray],
+    **options: Any,
 ) -> xr.Dataset:
-    controls = {"none": (), "local_density": (density,)}
-    tables = [
-        xr.concat(
-            [
-                modulation(
-                    spread.sel(measure=measure, drop=True),
-                    agreement,
-                    n_bins=n_bins,
-                    covariates=covariates,
-                    n_permutations=n_permutations,
-                    rng=seed,
-                )
-                for covariates in controls.values()
-            ],
-            pd.Index(list(controls), name="control", dtype=object),
-            data_vars="all",
-            coords="minimal",
-            compat="override",
-            join="exact",
-            combine_attrs="drop_conflicts",
-        )
-        for measure in MEASURES
-    ]
+    """Modulation (control) with each set of nuisances partialled out."""
+    return _stacked(
+        "control",
+        {
+            control: modulation(
+                spread, agreement, covariates=[nuisances[name] for name in names], **options
+            )
+            for control, names in CONTROLS.items()
+        },
+    )
+
+
+def _stacked(dim: str, parts: Mapping[str, Data]) -> Data:
+    """Results side by side along a new dim."""
     return xr.concat(
-        tables,
-        pd.Index(MEASURES, name="measure", dtype=object),
+        list(parts.values()),
+        pd.Index(list(parts), name=dim, dtype=object),
         data_vars="all",
         coords="minimal",
         compat="override",

@@ -11,6 +11,7 @@ from xconverge.engine.apply import apply
 from xconverge.engine.pair import pairing_attrs
 from xconverge.engine.resampling import seed_of, strata_name, strata_of
 from xconverge.kernels.bins import contrast_test
+from xconverge.kernels.ranks import bin_means
 from xconverge.kernels.rsa import mantel
 from xconverge.labels.checks import check_only, check_representations, check_shared
 from xconverge.labels.joins import join_all, natural_rank, on_side
@@ -66,13 +67,14 @@ def binned_rsa(
         Over ``bin``, 0 the lowest dispersion: ``rsa`` (bin[, model_a][, model_b], …) in [-1, 1];
         ``p_value``, (1 + #{null ≥ observed}) / (1 + n_permutations); ``n_stimuli`` (bin), and
         ``dispersion_by_bin`` (bin). ``attrs["edges"]`` holds the edges. NaN with a warning in
-        a bin of fewer than 3 stimuli. Lazy in ``reps`` and ``target``; a task holds the RDMs of
-        one bin.
+        a bin of fewer than 3 stimuli; bins that equal values have merged into those below
+        (``dispersion_bins``) hold none, and ``attrs["merged_bins"]`` lists them. Lazy in ``reps``
+        and ``target``; a task holds the RDMs of one bin.
 
     Raises
     ------
     SchemaError, ValueError
-        Labels that do not match, bins that cannot be made, faulty rows by name.
+        Labels that do not match, faulty rows by name.
 
     Notes
     -----
@@ -121,7 +123,7 @@ def binned_rsa(
         result[name] = describe(result[name], name, **parameters)
     members = bins == np.arange(n_bins)[:, None]
     counts = xr.DataArray(members.sum(1), dims="bin")
-    means = xr.DataArray([float(sides.spread.values[one].mean()) for one in members], dims="bin")
+    means = xr.DataArray(bin_means(sides.spread.values, bins, n_bins), dims="bin")
     result["n_stimuli"] = describe(counts, "n_stimuli")
     result["dispersion_by_bin"] = describe(means, "dispersion_by_bin")
     result.attrs = {**stated(**parameters), "edges": sides.bins.attrs["edges"]}
@@ -162,11 +164,12 @@ def binned_rsa_contrast(
     -------
     Dataset
         For every pair of RDMs: ``trend``, the least-squares slope of the bins' RSA per bin, and
-        ``low_minus_high``, the RSA of the lowest bin less that of the highest; ``trend_p_value``
-        and ``low_minus_high_p_value``, (1 + #{null at least as extreme}) / (1 + n_permutations).
-        NaN with a warning where a bin has fewer than 3 stimuli; p-values also where no stratum
-        has stimuli of two bins. Lazy in ``reps`` and ``target``; a
-        task holds two RDMs.
+        ``low_minus_high``, the RSA of the lowest bin less that of the highest, over the bins that
+        hold stimuli where equal values have merged some (``attrs["merged_bins"]``);
+        ``trend_p_value`` and ``low_minus_high_p_value``, (1 + #{null at least as extreme}) / (1 +
+        n_permutations). NaN with a warning where a bin has fewer than 3 stimuli, or one bin is
+        left; p-values also where no stratum has stimuli of two bins. Lazy in ``reps`` and
+        ``target``; a task holds two RDMs.
 
     Raises
     ------
@@ -214,7 +217,6 @@ def binned_rsa_contrast(
         out=[["_contrast"]] * 2,
         sizes={"_contrast": 2},
         dtypes=[np.float64] * 2,
-        n_bins=n_bins,
         method=METHODS[method].make,
         n_permutations=n_permutations,
         seed=stream,
@@ -228,7 +230,6 @@ def binned_rsa_contrast(
     return described(
         parts,
         **sides.attrs,
-        n_bins=n_bins,
         n_permutations=n_permutations,
         tail=tail,
         strata=strata_name(strata),
@@ -270,11 +271,14 @@ def _binned(
     if average == "representation":
         check_shared(reps, "average='representation'")
     (reps, spread, target), _ = join_all("exact", reps=reps, dispersion=spread, target=target)
+    spread = spread.compute()
+    bins = dispersion_bins(spread, n_bins)
+    attrs |= {"n_bins": n_bins, "merged_bins": bins.attrs.get("merged_bins")}
     return _Binned(
         on_side(_model_rdm(reps, average, rdm_metric), "model", "_a"),
         on_side(target, "model", "_b"),
         spread,
-        dispersion_bins(spread, n_bins),
+        bins,
         attrs,
     )
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import xarray as xr
 
-from xconverge.kernels.ranks import quantile_bins
+from xconverge.kernels.ranks import empty_bins, quantile_bins, rows_in_bins
+from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import check_only
 from xconverge.labels.variables import describe
 
@@ -25,12 +28,19 @@ def dispersion_bins(dispersion: xr.DataArray, n_bins: int = 3) -> xr.DataArray:
     DataArray
         ``bin`` (stimulus), int: 0 for the lowest, ``n_bins - 1`` for the highest, -1 where
         dispersion is not finite. ``attrs["edges"]`` holds the ``n_bins + 1`` quantile edges; a
-        value equal to an edge falls into the lower bin.
+        value equal to an edge falls into the lower bin. Bins between equal edges are merged into
+        the lowest of them: the others hold nothing, keep their numbers, and are listed in
+        ``attrs["merged_bins"]``.
+
+    Warns
+    -----
+    RuntimeWarning
+        Many equal values, or few: bins are merged.
 
     Raises
     ------
     ValueError
-        Fewer distinct values than bins, or equal edges.
+        ``n_bins`` below 2.
 
     Notes
     -----
@@ -43,15 +53,48 @@ def dispersion_bins(dispersion: xr.DataArray, n_bins: int = 3) -> xr.DataArray:
     ...     coords={"stimulus": ["cat", "dog", "cow"]})
     >>> dispersion_bins(spread).values.tolist()
     [0, 2, 1]
+
+    Of a rating with one frequent value, the lowest two thirds are one bin:
+
+    >>> import warnings
+    >>> rating = xr.DataArray([1, 1, 1, 1, 2], dims="stimulus", coords={"stimulus": list("abcde")})
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore")
+    ...     bins = dispersion_bins(rating)
+    >>> bins.values.tolist(), bins.attrs["merged_bins"]
+    ([0, 0, 0, 0, 2], [1])
     """
     values = check_only(dispersion, "stimulus", what="dispersion")
     if n_bins < 2:
         raise ValueError(f"n_bins={n_bins}: at least 2 bins are needed")
     bins, edges = quantile_bins(np.asarray(values.values, np.float64), n_bins)
-    result = values.copy(data=bins)
+    merged = empty_bins(bins, n_bins)
+    tell_merged(merged, n_bins, "dispersion")
     return describe(
-        result, "bin", n_bins=n_bins, edges=edges.tolist(), of=str(dispersion.name or "values")
-    )
+        values.copy(data=bins), "bin", n_bins=n_bins, edges=edges.tolist(),
+        merged_bins=merged or None, of=str(dispersion.name or "values"),
+    )  # fmt: skip
+
+
+def told_bins(values: Array, n_bins: int) -> Array:
+    """Bins (…, n) of dispersion (…, n), each row by its own edges; says if some are merged."""
+    bins = rows_in_bins(values, n_bins)
+    tell_merged(empty_bins(bins, n_bins), n_bins, "dispersion")
+    return bins
+
+
+def tell_merged(merged: list[int], n_bins: int, what: str) -> None:
+    """Warn of bins that hold nothing because edges are equal."""
+    if merged:
+        names = ", ".join(bin_labels(n_bins)[number] for number in merged)
+        warnings.warn(
+            f"{what} has too few different finite values for {n_bins} quantile bins: edges are "
+            f"equal, and of the bins from low to high {names} are empty, merged into those below. "
+            "What is not made from bins (a correlation) is not affected; for even bins ask for "
+            "fewer, or break ties by a finer measure",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def bin_labels(n_bins: int) -> list[str]:

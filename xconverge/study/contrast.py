@@ -12,12 +12,15 @@ import xarray as xr
 from xconverge.engine.pair import Pair, pairing_attrs, refuse_repeats
 from xconverge.engine.resampling import strata_of
 from xconverge.kernels import subsets as kernels
+from xconverge.kernels.correlation import ranks
 from xconverge.kernels.permutations import as_extreme, corrected
+from xconverge.kernels.ranks import empty_bins, quantile_bins
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import check_only
 from xconverge.labels.joins import join_labels, natural_rank
 from xconverge.labels.variables import described
 from xconverge.measures.alignment import alignment
+from xconverge.study.bins import tell_merged
 from xconverge.study.subset_scores import scores_inside
 
 ENDS = ("low", "high")
@@ -80,7 +83,8 @@ def subset_contrast(
     Warns
     -----
     RuntimeWarning
-        Fewer than twice ``size`` stimuli have a dispersion and a score: all NaN. ``size`` not
+        Fewer than twice ``size`` stimuli have a dispersion and a score, or all dispersions are
+        equal: all NaN. Values to match that make fewer bins (``dispersion_bins``). ``size`` not
         above k: NaN inside. Stimuli of a subset that are all of their cell: nothing is matched
         with them; NaN where that is all of them.
 
@@ -93,9 +97,10 @@ def subset_contrast(
     -----
     Null: which stimuli are in the subset has nothing to do with alignment; matched: given the
     cells, which makes drawing inside cells a stratified permutation of membership. The effect may
-    sit at one end alone: read both. Inside a subset the chance level is higher and neighbours are
-    farther: compare scores inside with the random ones inside. Computes its inputs; inside
-    searches neighbours of every model again in every subset.
+    sit at one end alone: read both. Of equal dispersions the natural order of labels decides.
+    Inside a subset the chance level is higher and neighbours are farther: compare scores inside
+    with the random ones inside. Computes its inputs; inside searches neighbours of every model
+    again in every subset.
 
     Hosseini, Cheung, Fedorenko & Williams (arXiv 2604.21836) compare 100 of each inside.
 
@@ -129,11 +134,14 @@ def subset_contrast(
             f"two subsets of {size} need at least {2 * size} stimuli with a dispersion and a "
             f"score, there are {usable.sum()}: NaN; ask for a smaller size"
         )
+    elif len(np.unique(ranks(values[usable]))) == 1:
+        _warn("all dispersions are equal: there is no low or high subset, NaN")
+        usable[:] = False
     elif size <= k:
         _warn(f"neighbours inside a subset need a size above k={k}, got {size}: NaN inside")
     # three streams: random pairs, controls of the low subset, controls of the high one
     seeds = np.random.default_rng(pair.seed).integers(2**63, size=3)
-    controls = _controls(values, rank, size, n_random, seeds, cells)
+    controls = _controls(np.where(usable, values, np.nan), rank, size, n_random, seeds, cells)
     table = np.full((len(controls), 2, 2, n_random + 1), np.nan)
     for i, ends in enumerate(controls.values()):
         for e, members in enumerate(ends):
@@ -172,7 +180,9 @@ def _cells(
         what = f"match {one.name or number}"
         one = check_only(one, "stimulus", what=what)
         _, one, _ = join_labels(a, one, "stimulus", "exact", ("a", what))
-        codes.append(kernels.cells_of(one.values.astype(np.float64), match_bins))
+        bins, _ = quantile_bins(one.values.astype(np.float64), match_bins)
+        tell_merged(empty_bins(bins, match_bins), match_bins, what)
+        codes.append(bins)
     numbers = strata_of(groups, (a, b))
     if numbers is not None:
         codes.append(numbers.values)

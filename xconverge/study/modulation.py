@@ -11,12 +11,13 @@ import xarray as xr
 from xconverge.engine.apply import apply
 from xconverge.engine.pair import pairing_attrs
 from xconverge.engine.resampling import seed_of, strata_name, strata_of
-from xconverge.kernels.ranks import bin_means, quantile_bins, rank_correlations
+from xconverge.kernels.ranks import bin_means, empty_bins, rank_correlations
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import check_dims, check_labels, check_only
 from xconverge.labels.joins import join_labels, natural_rank, on_side, take
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe, stated
+from xconverge.study.bins import told_bins
 
 Tail = Literal["two-sided", "greater", "less"]
 
@@ -63,18 +64,21 @@ def modulation(
     Dataset
         For every pair: ``correlation`` (model_a, model_b), Spearman's, in [-1, 1]; ``p_value``,
         (1 + #{null at least as extreme}) / (1 + n_permutations); ``n_stimuli`` that entered;
-        ``alignment_by_bin`` (model_a, model_b, bin). ``mean_correlation``, the mean of the
+        ``alignment_by_bin`` (model_a, model_b, bin), NaN in bins that equal values have merged
+        into those below (``dispersion_bins``), with a warning and ``attrs["merged_bins"]``; the
+        correlation is not made from bins. ``mean_correlation``, the mean of the
         correlations, and ``mean_p_value``, under the same permutations for all pairs. Where
         dispersion is the same for all pairs, correlation and the others also for the mean
         alignment over the pairs, with the suffix ``_of_mean``. ``dispersion_by_bin``, bin 0 the
         lowest.
         NaN with a warning where fewer than 3 stimuli are left, or values are all equal.
-        Lazy if an input is; a task holds dispersion, all pairs of alignment and their null.
+        Lazy if an input is; a task holds dispersion, all pairs of alignment and their null. Bins
+        of a lazy dispersion are made, and warn, when it is computed, and are not in attrs.
 
     Raises
     ------
     SchemaError, ValueError
-        Labels that do not match, bins that cannot be made.
+        Labels that do not match.
 
     Notes
     -----
@@ -99,7 +103,7 @@ def modulation(
     covariates = [covariates] if isinstance(covariates, xr.DataArray) else list(covariates)
     seed, stream = seed_of(rng)
     parameters = {
-        "metric": "spearman", "n_permutations": n_permutations, "tail": tail,
+        "metric": "spearman", "n_bins": n_bins, "n_permutations": n_permutations, "tail": tail,
         "n_covariates": len(covariates), "strata": strata_name(strata),
         "dispersion_metric": dispersion.attrs.get("metric"),
         "dispersion_without": dispersion.attrs.get("leave_out"),
@@ -126,17 +130,25 @@ def modulation(
     if not of_each_model:
         scores["_of_mean"] = (alignment.mean(pair_dims), [])
     lead = ["model_a"] if of_each_model else []
+    bins = apply(
+        told_bins, spread, core=[[*lead, "stimulus"]], out=[[*lead, "stimulus"]],
+        dtypes=[np.int64], n_bins=n_bins,
+    )  # fmt: skip
+    if bins.chunks is None:
+        parameters["merged_bins"] = empty_bins(bins.values, n_bins) or None
     table = {}
     for suffix, (values, dims) in scores.items():
         parts = apply(
             _one_table,
             spread,
+            bins,
             values,
             partialled,
             rank,
             xr.zeros_like(rank) if groups is None else groups,
             core=[
-                [*lead, "stimulus"], [*dims, "stimulus"], [*lead, "_covariate", "stimulus"],
+                [*lead, "stimulus"], [*lead, "stimulus"], [*dims, "stimulus"],
+                [*lead, "_covariate", "stimulus"],
                 ["stimulus"], ["stimulus"],
             ],
             out=[dims, dims, dims, [*dims, "bin"], [], []],
@@ -152,7 +164,7 @@ def modulation(
             result = describe(part, name, **parameters)
             table[f"{name}{suffix}"] = result.rename(f"{name}{suffix}")
     means = apply(
-        _mean_in_bins, spread, spread, core=[["stimulus"]] * 2, out=[["bin"]],
+        bin_means, spread, bins, core=[["stimulus"]] * 2, out=[["bin"]],
         sizes={"bin": n_bins}, n_bins=n_bins,
     )  # fmt: skip
     table["dispersion_by_bin"] = describe(means, "dispersion_by_bin")
@@ -205,6 +217,7 @@ def _covariates(
 
 def _one_table(
     dispersion: Array,
+    bins: Array,
     scores: Array,
     covariates: Array,
     rank: Array,
@@ -231,8 +244,9 @@ def _one_table(
         seed,
         tail,
     )
+    own_bins = np.atleast_2d(bins)
     by_bin = np.stack(
-        [_mean_in_bins(own[i], row, n_bins) for i, row in zip(which, rows, strict=True)]
+        [bin_means(row, own_bins[i], n_bins) for i, row in zip(which, rows, strict=True)]
     )
     return (
         correlation.reshape(shape),
@@ -242,8 +256,3 @@ def _one_table(
         mean,
         of_mean,
     )
-
-
-def _mean_in_bins(dispersion: Array, scores: Array, n_bins: int) -> Array:
-    bins, _ = quantile_bins(dispersion, n_bins)
-    return bin_means(scores, bins, n_bins)

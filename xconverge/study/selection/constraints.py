@@ -11,10 +11,12 @@ import xarray as xr
 
 from xconverge.engine.resampling import per_label
 from xconverge.kernels import subsets as kernels
+from xconverge.kernels.ranks import empty_bins, quantile_bins
 from xconverge.kernels.vectors import Array, working_dtype
 from xconverge.labels.checks import check_only
 from xconverge.labels.joins import join_all, natural_rank
 from xconverge.labels.messages import SchemaError, listing
+from xconverge.study.bins import tell_merged
 
 Quotas = int | Mapping[Any, int]
 Labels = xr.Dataset | xr.DataArray | Iterable[str]
@@ -87,10 +89,7 @@ class Code(NamedTuple):
     def numbers(self, known: Array, n_bins: int) -> Array:
         """Number (N) of the quantile bin or name of each known stimulus, else -1."""
         if self.names is None:
-            values = np.where(known, self.values, np.nan)
-            if not np.isfinite(values).any():
-                return np.full(len(values), -1)
-            return kernels.cells_of(values, n_bins)
+            return quantile_bins(np.where(known, self.values, np.nan), n_bins)[0]
         return np.where(known, self.values, -1)
 
     def word(self, number: int, n_bins: int) -> str:
@@ -117,11 +116,15 @@ class Pool(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """Number (N) of the cell of each stimulus that may be chosen, else -1, and how many of each."""
+    """Number (N) of the cell of each stimulus that may be chosen, else -1, and how many of each.
+
+    ``merged`` are the bins of each property that hold nothing, because values are equal.
+    """
 
     number: Array
     wanted: Array
     words: list[str]
+    merged: dict[str, list[int]]
 
 
 def pool_of(sides: Sequence[xr.DataArray], n: int, rules: Rules, what: str) -> Pool:
@@ -225,6 +228,11 @@ def cells(pool: Pool, eligible: Array, n: int) -> Cells:
         known[pool.reference] = True
     bins = pool.rules.match_bins
     codes = [code.numbers(known, bins) for code in pool.codes]
+    merged = {
+        code.label: empty_bins(numbers, bins)
+        for code, numbers in zip(pool.codes, codes, strict=True)
+        if code.names is None
+    }
     number = kernels.crossed(np.stack(codes or [np.where(known, 0, -1)]))
     inside = np.flatnonzero(number >= 0)
     _, first, number[inside] = np.unique(number[inside], return_index=True, return_inverse=True)
@@ -265,7 +273,14 @@ def cells(pool: Pool, eligible: Array, n: int) -> Cells:
             )
             + ". Ask for fewer, for fewer match_bins, or match less"
         )
-    return Cells(number, wanted, words)
+    return Cells(number, wanted, words, {name: empty for name, empty in merged.items() if empty})
+
+
+def tell_merged_cells(of: Cells, n_bins: int) -> dict[str, list[int]] | None:
+    """Warn of properties that are matched by fewer bins; what attrs say of them."""
+    for label, empty in of.merged.items():
+        tell_merged(empty, n_bins, f"match {label}")
+    return of.merged or None
 
 
 def _wanted(pool: Pool, number: Array, available: Array, n: int) -> Array:

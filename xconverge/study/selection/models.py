@@ -22,7 +22,7 @@ from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe, described
 from xconverge.measures.layers import networks
 from xconverge.measures.rdm import METHODS, make_rdm
-from xconverge.study.bins import SUBSET, subset_labels
+from xconverge.study.bins import SUBSET, subset_labels, tell_merged
 from xconverge.study.leave_out import dispersion_of_others, owner_of_layers
 
 PER_MODEL = (
@@ -105,7 +105,9 @@ def select_models(
     -----
     RuntimeWarning
         Bins that cannot be made, because a model has fewer than 2 others or too few stimuli have a
-        dispersion; subsets of fewer than 3 stimuli (no score) or 10 (no error): NaN, by name.
+        dispersion; bins that are merged for equal dispersions (``dispersion_bins``), which
+        ``attrs["merged_bins"]`` lists; subsets of fewer than 3 stimuli (no score) or 10 (no error):
+        NaN, by name.
 
     Raises
     ------
@@ -198,9 +200,12 @@ def select_models(
         n_draws=n_draws,
         seed=int(streams[1]),
     )  # fmt: skip
+    merged = np.flatnonzero((members.sum("stimulus").values[~unbinned, 1:] == 0).any(0)).tolist()
+    tell_merged(merged, n_bins, "dispersion of some models")
     _warn(members, unbinned, names)
     parameters = {
         "metric": method, "rdm_metric": rdm_metric, "over": over, "level": level,
+        "n_bins": n_bins, "merged_bins": merged or None,
         "n_permutations": n_permutations, "n_draws": n_draws, "n_splits": n_splits,
         "n_subjects": brain.sizes["subject"], "dispersion_metric": dispersion.attrs.get("metric"),
         "dispersion_without": dispersion.attrs.get("leave_out"), "seed": seed,
@@ -291,11 +296,13 @@ def _warn(members: xr.DataArray, unbinned: Array, names: Array) -> None:
             "which needs at least 2 other models (give dispersion=… from elsewhere)"
         )
     for least, what in ((kernels.LEAST, "score"), (kernels.ENOUGH, "standard error")):
-        small = (sizes < least).any(1) & ~unbinned
+        # bins that were merged into others hold none, and are said already
+        short = (sizes > 0) & (sizes < least)
+        small = short.any(1) & ~unbinned
         if small.any():
             messages.append(
                 f"a {what} needs at least {least} stimuli; {listing(names[small])} has subsets of "
-                f"{sorted(set(sizes[small][sizes[small] < least].tolist()))}"
+                f"{sorted(set(sizes[small][short[small]].tolist()))}"
             )
     for message in messages:
         warnings.warn(f"{message}: NaN", RuntimeWarning, stacklevel=3)

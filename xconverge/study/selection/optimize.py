@@ -39,6 +39,7 @@ from xconverge.study.selection.constraints import (
     pool_of,
     positions,
     rules_of,
+    tell_merged_cells,
     whole_square,
 )
 from xconverge.study.selection.stimuli import cell_notes, stability_of, too_near
@@ -212,7 +213,8 @@ def optimize_stimuli(
     result.attrs = stated(
         **parameters, n=n, n_eligible=int((chosen_from.number >= 0).sum()),
         n_not_seen_by_all=int((~seen).sum()), n_restarts=n_restarts,
-        n_perturbations=n_perturbations, **rules.attrs,
+        n_perturbations=n_perturbations,
+        merged_bins=tell_merged_cells(chosen_from, rules.match_bins), **rules.attrs,
     )  # fmt: skip
     return result
 

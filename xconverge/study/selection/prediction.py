@@ -11,12 +11,12 @@ from xconverge.engine.apply import apply
 from xconverge.engine.pair import pairing_attrs, refuse_repeats
 from xconverge.engine.resampling import seed_of
 from xconverge.kernels import prediction as kernels
-from xconverge.kernels.ranks import quantile_bins
+from xconverge.kernels.ranks import empty_bins, rows_in_bins
 from xconverge.labels.checks import check_dims, check_labels, check_only
 from xconverge.labels.joins import join_labels, natural_rank
 from xconverge.labels.messages import listing
 from xconverge.labels.variables import described
-from xconverge.study.bins import SUBSET, subset_labels
+from xconverge.study.bins import SUBSET, subset_labels, tell_merged
 
 OUT = (
     "correlation", "p_value", "gain", "gain_lower", "gain_upper", "random_correlation",
@@ -69,12 +69,14 @@ def cross_modal_prediction(
     Warns
     -----
     RuntimeWarning
-        Fewer than 4 models, or models without agreement in a bin: all NaN.
+        Fewer than 4 models: all NaN. Models without agreement in a bin: NaN there, which is also
+        what bins are that equal dispersions have merged into those below (``dispersion_bins``), in
+        ``attrs["merged_bins"]``. Dispersions that are all equal make no bins.
 
     Raises
     ------
     SchemaError, ValueError
-        Labels that do not match; bins that cannot be made.
+        Labels that do not match.
 
     Notes
     -----
@@ -105,12 +107,11 @@ def cross_modal_prediction(
     shares, spread, score = _joined(agreement, dispersion, score)
     values, ranked_by = shares.values, spread.values.astype(np.float64)
     # a stimulus that a model never saw is in none of its bins
-    bins = np.stack(
-        [
-            quantile_bins(np.where(np.isnan(own), np.nan, row), n_bins)[0]
-            for own, row in zip(values, ranked_by, strict=True)
-        ]
-    )
+    bins = rows_in_bins(np.where(np.isnan(values), np.nan, ranked_by), n_bins)
+    merged = empty_bins(bins, n_bins)
+    tell_merged(merged, n_bins, "dispersion")
+    # one bin of all is no bin: its gain over all would be 0 by construction
+    bins[(bins < 1).all(1)] = -1
     seed, stream = seed_of(rng)
     means, *parts = apply(
         kernels.prediction,
@@ -142,6 +143,8 @@ def cross_modal_prediction(
             **dict(zip(OUT, parts, strict=True)),
         },
         metric="spearman",
+        n_bins=n_bins,
+        merged_bins=merged or None,
         n_permutations=n_permutations,
         level=level,
         n_models=len(score),

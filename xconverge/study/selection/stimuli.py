@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Unpack
 
@@ -11,6 +12,7 @@ import xarray as xr
 
 from xconverge.engine.pair import pairing_attrs, refuse_repeats
 from xconverge.engine.resampling import seed_of
+from xconverge.kernels.correlation import ranks as ranked
 from xconverge.kernels.subsets import pick
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import check_only
@@ -26,6 +28,7 @@ from xconverge.study.selection.constraints import (
     cells,
     pool_of,
     rules_of,
+    tell_merged_cells,
 )
 
 CRITERION = "criterion"
@@ -94,6 +97,12 @@ def select_stimuli(
         common. With ``without``: ``stability`` (stimulus), the share of models without which the
         stimulus is still chosen, and ``overlap_without`` (model), the share of the set that stays.
 
+    Warns
+    -----
+    RuntimeWarning
+        Values that are all equal, or a number to match that makes fewer bins, for many of its
+        values are equal (``attrs["merged_bins"]``, by name): match it as text, value by value.
+
     Raises
     ------
     SchemaError
@@ -139,6 +148,8 @@ def select_stimuli(
     pool = pool_of(sides, n, rules, "dispersion")
     values = np.stack([one.values.astype(np.float64) for one in sides])
     chosen_from = cells(pool, np.asarray(np.isfinite(values).all(0)), n)
+    if not drawn:
+        _tell_equal(list(criteria), values[:, chosen_from.number >= 0])
     ranks = _ranks(values, pool, chosen_from, which)
     seed = None
     if drawn:
@@ -157,9 +168,21 @@ def select_stimuli(
         result = result.assign(stability_of(members, again, others["model"]))
     result.attrs = stated(
         which=which, n=n, n_eligible=int((chosen_from.number >= 0).sum()), seed=seed,
+        merged_bins=tell_merged_cells(chosen_from, rules.match_bins),
         **rules.attrs, **pairing_attrs(*sides, without, rules.distances),
     )  # fmt: skip
     return result
+
+
+def _tell_equal(names: list[str], values: Array) -> None:
+    """Warn of criteria whose values (K, N) are all equal."""
+    for name, row in zip(names, values, strict=True):
+        if len(np.unique(ranked(row))) == 1 < len(row):
+            warnings.warn(
+                f"all values of {name} are equal: the order of labels decides what it chooses",
+                RuntimeWarning,
+                stacklevel=3,
+            )
 
 
 def _by_name(dispersion: Criteria) -> dict[str, xr.DataArray]:
