@@ -13,6 +13,7 @@ from xconverge.engine.resampling import per_label
 from xconverge.labels.checks import check_labels, check_only
 from xconverge.labels.joins import join_labels, natural_rank
 from xconverge.labels.messages import SchemaError, choose, listing
+from xconverge.labels.plain import plain
 
 Data = TypeVar("Data", xr.DataArray, xr.Dataset)
 
@@ -78,6 +79,7 @@ def exclude_high_dispersion(
     if not 0 <= share < 1:
         raise ValueError(f"share={share}: at least 0 and below 1")
     spread = check_only(dispersion, "stimulus", what="dispersion")
+    array = plain(array, "array")
     if "stimulus" not in array.dims:
         raise SchemaError(
             "array has no dim 'stimulus'; xconverge.from_xarray(array, stimulus='…') brings in an "
