@@ -79,8 +79,8 @@ def pair(
     ------
     SchemaError
         Stimuli that differ (``exact``) or are nowhere the same; no side has the coordinate; values
-        that are missing, empty, no labels (floats, say), or that only look alike; labels (bins, text) that cannot
-        be averaged; a neighbour graph whose rows would merge.
+        that are missing, empty, no labels (floats, say), or that only look alike; labels (bins,
+        text) that cannot be averaged; a neighbour graph whose rows would merge.
 
     Notes
     -----

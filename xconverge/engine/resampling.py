@@ -16,6 +16,7 @@ from xconverge.engine.progress import Progress, in_blocks
 from xconverge.kernels.kernel import Kernel, permuted, resampled
 from xconverge.kernels.permutations import BLOCK, n_blocks, permutations, summary
 from xconverge.kernels.vectors import Array
+from xconverge.labels.checks import check_whole
 from xconverge.labels.coordinates import read
 from xconverge.labels.messages import SchemaError, listing
 from xconverge.labels.plain import of_series, plain
@@ -130,6 +131,7 @@ def strata_of(
     if strata is None:
         return None
     given = per_label(strata, sides, "strata")
+    check_whole(given.values, given.indexes["stimulus"], "strata")
     _, numbers = np.unique(given.values.astype(str), return_inverse=True)
     return given.copy(data=numbers)
 

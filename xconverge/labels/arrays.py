@@ -29,7 +29,7 @@ def as_array(given: Any, who: str) -> Any:
             given = given.float()
         given = given.numpy()
     if isinstance(given, np.ma.MaskedArray):
-        given = given.astype(np.result_type(given.dtype, np.float16)).filled(np.nan)
+        given = np.ma.filled(given.astype(np.result_type(given.dtype, np.float16)), np.nan)
     elif _is_on_disk(given):
         # name=False: else dask reads all of it for a name
         given = da.from_array(given, chunks=given.chunks or "auto", name=False)

@@ -76,6 +76,8 @@ def check_labels(array: xr.DataArray, *dims: str, what: str = "reps") -> None:
                 f".assign_coords({dim}=[…]), results are joined on labels, never on position"
             )
         index = array.indexes[dim]
+        if isinstance(index.dtype, np.dtype) and not index.dtype.isnative:
+            index = index.astype(index.dtype.newbyteorder("="))  # pandas looks into no other
         if isinstance(index, pd.MultiIndex):
             raise SchemaError(f"{what} has a MultiIndex on {dim!r}; use .reset_index({dim!r})")
         if not len(index):
@@ -195,6 +197,16 @@ def check_shared(reps: xr.DataArray, call: str) -> None:
         )
 
 
+def check_whole(values: Any, labels: pd.Index, what: str) -> None:
+    """Every stimulus has a group: those that have none are not one."""
+    missing = np.asarray(pd.isna(values))
+    if missing.any():
+        raise SchemaError(
+            f"{what} has no value for {listing(labels[missing])}; every stimulus needs a group: "
+            "fill it in, or leave these out"
+        )
+
+
 def group_numbers(reps: xr.DataArray, by: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Number (model) of the group of each model, and the values of the model coordinate ``by``.
 
@@ -257,8 +269,10 @@ def validate(reps: xr.DataArray) -> xr.DataArray:
     array = _with_dims(reps, "model", "stimulus", "feature", what="reps")
     names = _faults(lambda: check_labels(array, "model"), lambda: check_labels(array, "stimulus"))
     # what is wrong with labels is said once
-    whole = (lambda: _check_some_features(array, "reps")) if names else (
-        lambda: check_representations(array)
+    whole = (
+        (lambda: _check_some_features(array, "reps"))
+        if names
+        else (lambda: check_representations(array))
     )
     faults = [*names, *_faults(whole, lambda: widths(array))]
     values = [] if faults else _faulty_values(check_representations(array))

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from xconverge.labels.coordinates import read
 from xconverge.labels.messages import SchemaError
 from xconverge.labels.text import label_text
 
@@ -46,7 +47,7 @@ def plain(array: Set, what: str) -> Set:
             new[name] = found
     if isinstance(array, xr.DataArray) and not isinstance(array.dtype, np.dtype):
         # numbers of pandas, nullable ones say, that came by xarray.DataArray(series)
-        numbers = _values(array.variable.to_base_variable(), what)
+        numbers = _values(array.variable, what)
         assert numbers is not None
         array = array.copy(data=numbers.data)
     return array.assign_coords(new) if new else array
@@ -99,7 +100,7 @@ def _values(variable: xr.Variable, who: str) -> xr.Variable | None:
         )
     if variable.chunks is not None:
         return None
-    given = variable.values if numpy else np.asarray(variable.to_index().astype(object))
+    given = read(xr.DataArray(variable))
     found = _of_objects(given.reshape(-1), who, variable)
     if numpy and found is None:
         return None
@@ -119,11 +120,9 @@ def _of_objects(values: Any, who: str, variable: xr.Variable) -> Any:
         odd = np.array([value is pd.NA for value in values])
         return np.where(odd, np.nan, values) if odd.any() else None
     if kind in ("floating", "mixed-integer-float") or (kind == "integer" and missing.any()):
-        floats = np.array([np.nan if no else float(v) for v, no in zip(values, missing, strict=True)])
-        exact = all(no or new == old for new, old, no in zip(floats, values, missing, strict=True))
-        if exact:
+        floats = np.where(missing, np.nan, values).astype(np.float64)
+        if (floats[~missing].astype(object) == values[~missing]).all():
             return floats
-        raise _refusal(who, "integer", variable)
     if kind == "date":
         return np.array([None if no else v for v, no in zip(values, missing, strict=True)], "M8[s]")
     if kind in ("integer", "datetime", "datetime64", "timedelta", "timedelta64") or (
@@ -157,6 +156,4 @@ def of_series(series: Any, dim: str, what: str) -> xr.DataArray:
 
 def is_default(index: pd.Index) -> bool:
     """Whether an index is the one that pandas counts out where none is given."""
-    return (
-        isinstance(index, pd.RangeIndex) and index.start == 0 and index.step == 1
-    )
+    return isinstance(index, pd.RangeIndex) and index.start == 0 and index.step == 1

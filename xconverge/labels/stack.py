@@ -126,7 +126,7 @@ def stack_models(
 def _joined(sides: Mapping[str, xr.DataArray], join: str) -> pd.Index:
     """The stimuli of all sides, in the order of the first."""
     (name, first), *others = sides.items()
-    index = first.indexes["stimulus"]
+    index: pd.Index = first.indexes["stimulus"]
     for other, array in others:
         labels = array.indexes["stimulus"]
         if join == "exact":
@@ -175,7 +175,9 @@ def _labelled(given: Any, what: str) -> Any:
     if isinstance(given, xr.Variable):
         # its dims say which axis is which
         if set(given.dims) != set(DIMS):
-            raise SchemaError(f"{what} has the dims {list(given.dims)}, and {list(DIMS)} are needed")
+            raise SchemaError(
+                f"{what} has the dims {list(given.dims)}, and {list(DIMS)} are needed"
+            )
         return as_array(given.transpose(*DIMS).data, what)
     if isinstance(given, xr.DataArray):
         return given.copy(data=as_array(given.data, what))

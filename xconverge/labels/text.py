@@ -79,7 +79,7 @@ def _items(values: Any, what: str, place: str) -> list[Any]:
     """The values one by one, as Python or NumPy has them; what has no order of rows is refused."""
 
     def refused(why: str) -> SchemaError:
-        return SchemaError(f"{what} must have a list of labels{place}, {why}" if place else f"{what} must be a list of labels, {why}")
+        return SchemaError(f"{what} must be a list of labels{place}, {why}")
 
     if isinstance(values, str | bytes):
         raise refused(f"got the text {shown(values)}: put it into a list")
@@ -88,9 +88,7 @@ def _items(values: Any, what: str, place: str) -> list[Any]:
     if isinstance(values, Iterator):
         raise refused(f"got a {type(values).__name__}, which can be read once only; use list(…)")
     if isinstance(values, pd.DataFrame | Mapping | xr.DataTree):
-        raise refused(
-            f"got a {type(values).__name__}, a table; choose the column that holds them"
-        )
+        raise refused(f"got a {type(values).__name__}, a table; choose the column that holds them")
     if isinstance(values, pd.MultiIndex):
         raise refused(
             f"got a MultiIndex of {values.nlevels} levels; choose one with "

@@ -333,7 +333,9 @@ def _columns(
         stop = at + batch.num_rows
         here = [f"row {number}" for number in range(at + 1, stop + 1)]
         if column is not None:
-            here = list(label_text(_ids(batch.column(column), path, column), f"{path}: ids {column!r}"))
+            here = list(
+                label_text(_ids(batch.column(column), path, column), f"{path}: ids {column!r}")
+            )
         block = values[at:stop]
         for i, name in enumerate(chosen):
             block[:, i] = _values(batch.column(name), f"{path}: column {name!r}")

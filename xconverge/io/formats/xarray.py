@@ -77,9 +77,10 @@ def from_xarray(
     Notes
     -----
     Labels of models and stimuli become text as everywhere: whole numbers their digits, dates ISO
-    8601; floats, bytes and mixtures are refused. Labels of features stay, as coordinates. A MultiIndex becomes flat coordinates, of
-    which ``stimulus=`` can name one. A coordinate with a name of ours that means something else
-    is called ``source_model`` and so on. Attributes that are not plain data are left out.
+    8601; floats, bytes and mixtures are refused. Labels of features stay, as coordinates. A
+    MultiIndex becomes flat coordinates, of which ``stimulus=`` can name one. A coordinate with a
+    name of ours that means something else is called ``source_model`` and so on. Attributes that
+    are not plain data are left out.
 
     Examples
     --------

@@ -47,7 +47,11 @@ class Rules(NamedTuple):
     @property
     def matched(self) -> list[str | xr.DataArray]:
         """What the set is matched by."""
-        return [self.match] if isinstance(self.match, str | xr.DataArray | pd.Series) else list(self.match)
+        return (
+            [self.match]
+            if isinstance(self.match, str | xr.DataArray | pd.Series)
+            else list(self.match)
+        )
 
     @property
     def attrs(self) -> dict[str, Any]:
@@ -169,7 +173,7 @@ def labels_of(given: Labels, what: str) -> pd.Index:
     if isinstance(given, xr.Dataset | xr.DataArray):
         if "stimulus" not in given.indexes:
             raise SchemaError("labels are wanted, and there are none on 'stimulus'")
-        return plain(given, what).indexes["stimulus"]
+        return plain(given.coords.to_dataset(), what).indexes["stimulus"]
     return pd.Index(label_text([given] if isinstance(given, str) else given, what), dtype=object)
 
 
