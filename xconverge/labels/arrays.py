@@ -30,7 +30,7 @@ def as_array(given: Any, who: str) -> Any:
         given = given.numpy()
     if isinstance(given, np.ma.MaskedArray):
         given = np.ma.filled(given.astype(np.result_type(given.dtype, np.float16)), np.nan)
-    elif _is_on_disk(given):
+    elif _is_on_disk(given) and not np.dtype(given.dtype).hasobject:
         # name=False: else dask reads all of it for a name
         given = da.from_array(given, chunks=given.chunks or "auto", name=False)
     dtype = getattr(given, "dtype", None)

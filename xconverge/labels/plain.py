@@ -14,7 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.labels.coordinates import read
-from xconverge.labels.messages import SchemaError
+from xconverge.labels.messages import SchemaError, listing
 from xconverge.labels.text import label_text
 
 Set = TypeVar("Set", xr.DataArray, xr.Dataset)
@@ -42,7 +42,7 @@ def plain(array: Set, what: str) -> Set:
         if name in array.dims and _holds_labels(str(name)):
             found = _labels(array.indexes[name], str(name), variable, what)
         else:
-            found = _values(variable, f"{what}: the coordinate {name!r}")
+            found = _values(variable, f"{what}: {name!r}")
         if found is not None:
             new[name] = found
     if isinstance(array, xr.DataArray) and not isinstance(array.dtype, np.dtype):
@@ -91,7 +91,7 @@ def _values(variable: xr.Variable, who: str) -> xr.Variable | None:
     if numpy and dtype.kind == "T":
         return variable.astype(object)
     if numpy and dtype.kind != "O":
-        raise _refusal(who, "bytes" if dtype.kind == "S" else str(dtype), variable)
+        raise _refusal(who, "bytes" if dtype.kind == "S" else str(dtype))
     if not numpy and not variable.ndim:
         # xarray 2026.9 makes an array of no length of it, and pandas crashes reading that
         raise SchemaError(
@@ -101,14 +101,14 @@ def _values(variable: xr.Variable, who: str) -> xr.Variable | None:
     if variable.chunks is not None:
         return None
     given = read(xr.DataArray(variable))
-    found = _of_objects(given.reshape(-1), who, variable)
+    found = _of_objects(given.reshape(-1), who)
     if numpy and found is None:
         return None
     values = given if found is None else found.reshape(given.shape)
     return xr.Variable(variable.dims, values, variable.attrs)
 
 
-def _of_objects(values: Any, who: str, variable: xr.Variable) -> Any:
+def _of_objects(values: Any, who: str) -> Any:
     """Objects as numbers or times if they all are, None if they are text; text may be missing."""
     kind = pd.api.types.infer_dtype(values, skipna=False)
     if kind == "string":
@@ -131,15 +131,18 @@ def _of_objects(values: Any, who: str, variable: xr.Variable) -> Any:
         typed = pd.Series(values, dtype=object).infer_objects().to_numpy()
         if typed.dtype.kind in "biuMm":
             return typed
-    raise _refusal(who, kind, variable)
+    raise _refusal(who, kind, values)
 
 
-def _refusal(who: str, kind: str, variable: xr.Variable) -> SchemaError:
+def _refusal(who: str, kind: str, values: Any = None) -> SchemaError:
+    """That values are of a kind that has no place, and what to do."""
+    there = [] if values is None else values[~pd.isna(values)]
+    found = f"has the dtype {kind}"
+    if values is not None:
+        found = f"holds {listing(sorted({type(value).__name__ for value in there}))}"
+        found += " and missing values" if len(there) < len(values) else ""
     cure = CURES.get(kind, "make it text with .astype(str), or numbers of one kind")
-    return SchemaError(
-        f"{who} {list(map(str, variable.dims))} holds {kind} values, which xarray or Zarr cannot "
-        f"hold; {cure}"
-    )
+    return SchemaError(f"{who} {found}, which xarray or Zarr cannot hold; {cure}")
 
 
 def of_series(series: Any, dim: str, what: str) -> xr.DataArray:

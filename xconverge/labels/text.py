@@ -79,7 +79,7 @@ def _items(values: Any, what: str, place: str) -> list[Any]:
     """The values one by one, as Python or NumPy has them; what has no order of rows is refused."""
 
     def refused(why: str) -> SchemaError:
-        return SchemaError(f"{what} must be a list of labels{place}, {why}")
+        return SchemaError(f"{what} must be a sequence of labels{place}, {why}")
 
     if isinstance(values, str | bytes):
         raise refused(f"got the text {shown(values)}: put it into a list")
