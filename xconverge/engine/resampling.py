@@ -125,13 +125,13 @@ def summarized(draws: xr.DataArray, alpha: float, best: float) -> dict[str, xr.D
 
 
 def strata_of(
-    strata: str | xr.DataArray | None, sides: Sequence[xr.DataArray]
+    strata: str | xr.DataArray | None, sides: Sequence[xr.DataArray], what: str = "strata"
 ) -> xr.DataArray | None:
     """Number (stimulus) of the group of each stimulus: a coordinate by name, or values by label."""
     if strata is None:
         return None
-    given = per_label(strata, sides, "strata")
-    check_whole(given.values, given.indexes["stimulus"], "strata")
+    given = per_label(strata, sides, what)
+    check_whole(given.values, given.indexes["stimulus"], what)
     _, numbers = np.unique(given.values.astype(str), return_inverse=True)
     return given.copy(data=numbers)
 

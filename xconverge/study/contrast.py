@@ -173,7 +173,7 @@ def _cells(
         one = check_only(one, "stimulus", what=what)
         _, one, _ = join_labels(a, one, "stimulus", "exact", ("a", what))
         codes.append(kernels.cells_of(one.values.astype(np.float64), match_bins))
-    numbers = strata_of(groups, (a, b))
+    numbers = strata_of(groups, (a, b), "groups")
     if numbers is not None:
         codes.append(numbers.values)
     return kernels.crossed(np.stack(codes)) if codes else None
