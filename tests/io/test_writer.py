@@ -325,7 +325,7 @@ def test_rows_that_the_model_cannot_represent(path: Path) -> None:
         ({"stimuli": []}, "stimuli is empty"),
         ({"stimuli": ["a", "a"]}, "duplicate labels on 'stimulus': 'a'"),
         ({"stimuli": ["a", ""]}, "empty label"),
-        ({"stimuli": [1, 2]}, "text labels"),
+        ({"stimuli": [1.5, 2.5]}, "must be text or whole numbers"),
         ({"modality": "a/b"}, "without '/'"),
         ({"modality": "rdms"}, "'rdms' is a name that the store needs"),
         ({"coords": {"layer": [1, 2]}}, "coords"),

@@ -85,18 +85,27 @@ def test_disjoint_labels_hint_at_pairing():
 
 
 @pytest.mark.parametrize("join", ["exact", "inner"])
-@pytest.mark.parametrize("numbers", [[1, 2, 3], [1.0, 2.0, 3.0]])
-def test_numbers_on_one_side_and_text_on_the_other(join, numbers):
+def test_whole_numbers_are_joined_with_their_text(join):
     text = named(["1", "2", "3"])
-    number = text.assign_coords(stimulus=numbers)
-    kind = type(numbers[0]).__name__
+    number = text.assign_coords(stimulus=[3, 1, 2])
+    left, right, dropped = join_labels(text, number, join=join)
+    assert dropped == 0
+    assert left.stimulus.values.tolist() == right.stimulus.values.tolist() == ["1", "2", "3"]
+    np.testing.assert_array_equal(right, text.values[:, [1, 2, 0]])
+    said = why(text, text.assign_coords(stimulus=[1.0, 2.0, 3.0]), join=join)
+    assert "labels of b on 'stimulus' must be text or whole numbers, or dates" in said
+    assert "number 1 is 1.0 (float)" in said
+
+
+@pytest.mark.parametrize("join", ["exact", "inner"])
+def test_other_dims_have_labels_of_their_own_kind(join):
+    text = named(["a", "b"]).expand_dims(layer=["1", "2"])
+    number = text.assign_coords(layer=[1, 2])
     for sides, name in (((text, number), "b"), ((number, text), "a")):
-        said = why(*sides, join=join)
+        said = why(*sides, dim="layer", join=join)
         other = {"a": "b", "b": "a"}[name]
-        assert f"{name} has {kind} labels, {other} has text, and 1 is not '1'" in said
-        assert ".assign_coords(stimulus=….stimulus.astype(str))" in said
-    cured = number.assign_coords(stimulus=number.stimulus.astype(str))
-    assert join_labels(cured, cured.copy())[2] == 0
+        assert f"{name} has int labels, {other} has text, and 1 is not '1'" in said
+        assert ".assign_coords(layer=….layer.astype(str))" in said
 
 
 def test_every_measure_says_it():

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import dask.array as da
+import ml_dtypes
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse
 import xarray as xr
+import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers import chunked, make_reps, no_compute, read_only, shuffled
-from xconverge import SchemaError, dispersion, from_xarray, stack_models, validate
+from xconverge import (
+    ModelWriter,
+    SchemaError,
+    dispersion,
+    from_xarray,
+    open_representations,
+    stack_models,
+    validate,
+)
 
 
 def labelled(values, labels, **coords):
@@ -242,3 +255,117 @@ def test_other_names_of_dims_are_brought_in_at_the_door():
 def test_what_does_not_fit_is_named(models, arguments, words):
     with pytest.raises(ValueError, match=words):
         stack_models(models, **arguments)
+
+
+# --- labels that come with the numbers ---------------------------------------------------------
+
+IDS = [f"s{i}" for i in range(8)]
+ROWS = np.random.default_rng(0).standard_normal((8, 5))
+FRAME = pd.DataFrame(ROWS, index=IDS)
+
+
+def given_as(kind, frame):
+    if kind == "DataFrame":
+        return frame
+    coords = {"stimulus": frame.index.to_numpy()}
+    return xr.DataArray(frame.to_numpy(), coords, ("stimulus", "feature"))
+
+
+@pytest.mark.parametrize("kind", ["DataFrame", "DataArray"])
+def test_rows_that_have_labels_are_joined_by_them(kind):
+    mixed = given_as(kind, FRAME.sample(frac=1, random_state=0))
+    for models in ({"m": mixed}, {"p": ROWS, "m": mixed}, {"m": mixed, "p": ROWS}):
+        reps = stack_models(models, stimuli=IDS)
+        assert reps.stimulus.values.tolist() == IDS
+        np.testing.assert_array_equal(reps.sel(model="m"), ROWS)
+    alone = stack_models({"m": mixed})
+    np.testing.assert_array_equal(alone.sel(stimulus=IDS)[0], ROWS)
+    other = given_as(kind, FRAME.set_axis([f"q{i}" for i in range(8)]))
+    with pytest.raises(SchemaError, match="stimuli and 'm' must have the same labels.*'q0'"):
+        stack_models({"m": other}, stimuli=IDS)
+    fewer = given_as(kind, FRAME[2:])
+    assert stack_models({"m": fewer}, stimuli=IDS, join="inner").stimulus.values.tolist() == IDS[2:]
+    outer = stack_models({"m": fewer}, stimuli=IDS, join="outer")
+    assert outer[0, :2].isnull().all()
+    np.testing.assert_array_equal(outer[0, 2:], ROWS[2:])
+
+
+def test_the_default_index_of_a_frame_is_no_labels():
+    frame = pd.DataFrame(ROWS)
+    reps = stack_models({"m": frame}, stimuli=IDS)
+    np.testing.assert_array_equal(reps[0], ROWS)
+    with pytest.raises(SchemaError, match="'m' is a DataFrame without labels.*counts from 0.*stim"):
+        stack_models({"m": frame})
+    # rows that were cut out or moved say where they were
+    for moved in (frame[2:], frame[::-1], frame.sample(frac=1, random_state=0)):
+        with pytest.raises(SchemaError, match="stimuli and 'm' must have the same labels"):
+            stack_models({"m": moved}, stimuli=IDS)
+        again = stack_models({"m": moved})
+        for label in again.stimulus.values:
+            np.testing.assert_array_equal(again.sel(stimulus=label)[0], ROWS[int(label)])
+
+
+def test_columns_of_a_frame_are_numbers():
+    whole = pd.DataFrame({"a": [1, 2], "b": [3, None]}, index=["x", "y"]).astype({"a": "Int64"})
+    reps = stack_models({"m": whole})
+    np.testing.assert_array_equal(reps[0], [[1, 3], [2, np.nan]])
+    assert stack_models({"m": FRAME.astype("float32")}).dtype == np.float32
+    with pytest.raises(SchemaError, match="'m' has columns that are no numbers: 'id'.*set_index"):
+        stack_models({"m": FRAME.assign(id=IDS)})
+    two = FRAME.set_axis(pd.MultiIndex.from_product([IDS, [0]]))
+    with pytest.raises(SchemaError, match="model 'm'.*index.*MultiIndex of 2 levels"):
+        stack_models({"m": two})
+
+
+def test_the_dims_of_a_variable_say_which_axis_is_which():
+    turned = xr.Variable(("feature", "stimulus"), ROWS.T)
+    np.testing.assert_array_equal(stack_models({"m": turned}, stimuli=IDS)[0], ROWS)
+    with pytest.raises(SchemaError, match="has the dims.*'unit'.*'stimulus', 'feature'.*needed"):
+        stack_models({"m": xr.Variable(("stimulus", "unit"), ROWS)}, stimuli=IDS)
+
+
+# --- numbers of other libraries ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sparse", [scipy.sparse.csr_matrix, scipy.sparse.coo_array])
+def test_sparse_rows_are_refused_with_the_cure(sparse):
+    with pytest.raises(SchemaError, match=rf"model 'm' is sparse \({sparse.__name__}\).*toarray"):
+        stack_models({"a": ROWS, "m": sparse(ROWS)}, stimuli=IDS)
+
+
+def test_arrays_on_disk_stay_there_until_they_are_computed():
+    kept = zarr.create_array(store={}, data=ROWS, chunks=(3, 5))
+    with no_compute():
+        reps = stack_models({"m": kept}, stimuli=IDS)
+    assert reps.chunks is not None
+    np.testing.assert_array_equal(reps[0], ROWS)
+
+
+def test_small_floats_of_machine_learning_are_float32(tmp_path):
+    small = ROWS.astype(ml_dtypes.bfloat16)
+    expected = small.astype(np.float32)
+    labelled_rows = xr.DataArray(small, {"stimulus": IDS}, ("stimulus", "feature"))
+    for rows in (small, da.from_array(small, chunks=3), labelled_rows):
+        reps = stack_models({"m": rows}, stimuli=IDS)
+        assert reps.dtype == np.float32
+        np.testing.assert_array_equal(reps[0], expected)
+    with ModelWriter(tmp_path / "a.zarr", "v", "m", IDS, 5) as writer:
+        writer.write(IDS, small)
+    xr.testing.assert_equal(open_representations(tmp_path / "a.zarr", "v").compute(), reps)
+
+
+def test_masked_numbers_are_missing_ones(tmp_path):
+    rows = np.ma.masked_array(ROWS, np.zeros(ROWS.shape, bool))
+    rows[3] = np.ma.masked
+    assert stack_models({"m": rows}, stimuli=IDS)[0, 3].isnull().all()
+    with ModelWriter(tmp_path / "a.zarr", "v", "m", IDS, 5) as writer:
+        writer.write(IDS, rows)
+    opened = open_representations(tmp_path / "a.zarr", "v")
+    assert opened.isnull().sum() == 5
+    assert opened[0, 3].isnull().all()
+
+
+@pytest.mark.parametrize("models", [[ROWS], ROWS, some(3, 2), "m", None])
+def test_models_without_names_are_refused(models):
+    with pytest.raises(TypeError, match=f"models must be a dict.*got a {type(models).__name__};"):
+        stack_models(models, stimuli=IDS)

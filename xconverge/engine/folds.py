@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from xconverge.labels.checks import check_whole
 from xconverge.labels.coordinates import read
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import SchemaError, listing
@@ -30,7 +31,9 @@ def fold_numbers(
             raise SchemaError(
                 f"groups={groups!r} must be a coordinate on 'stimulus'; there is {listing(there)}"
             )
-        _, members = np.unique(read(reps.coords[groups]).astype(str), return_inverse=True)
+        values = read(reps.coords[groups])
+        check_whole(values, labels, f"groups={groups!r}")
+        _, members = np.unique(values.astype(str), return_inverse=True)
     count = int(members.max()) + 1
     if not 2 <= folds <= count:
         raise ValueError(

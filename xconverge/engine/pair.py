@@ -21,8 +21,10 @@ from xconverge.labels.checks import (
     check_representations,
 )
 from xconverge.labels.coordinates import read
-from xconverge.labels.joins import Join, join_all, join_labels, kind_of, natural_rank, on_side
+from xconverge.labels.joins import Join, join_all, join_labels, natural_rank, on_side
 from xconverge.labels.messages import SchemaError, choose, listing
+from xconverge.labels.plain import plain
+from xconverge.labels.text import label_text
 from xconverge.labels.variables import describe
 
 PairOn = str | tuple[str, str]
@@ -77,8 +79,8 @@ def pair(
     ------
     SchemaError
         Stimuli that differ (``exact``) or are nowhere the same; no side has the coordinate; values
-        that are missing, empty, not text, or that only look alike; labels (bins, text) that cannot
-        be averaged; a neighbour graph whose rows would merge.
+        that are missing, empty, no labels (floats, say), or that only look alike; labels (bins,
+        text) that cannot be averaged; a neighbour graph whose rows would merge.
 
     Notes
     -----
@@ -256,6 +258,7 @@ def _relabelled(
         found[side.what] = relabelled(side.array, side.groups, side.what, dim)
     for what, array in arrays.items():
         if what not in found:
+            array = plain(array, what)
             groups = grouped(array, _values_of(array, what, names, sides), False)
             found[what] = relabelled(array, groups, what, None)
     return found
@@ -302,16 +305,6 @@ def _find(sides: Sequence[_Side], one_name: bool) -> None:
         coord = side.array.coords[side.name]
         if coord.chunks:
             side.array = side.array.assign_coords({side.name: ("stimulus", read(coord))})
-    kinds = {side.what: kind_of(_objects(side.array.coords[side.name])) for side in sides}
-    if "text" in kinds.values() and set(kinds.values()) != {"text"}:
-        wrong = next(side for side in sides if kinds[side.what] != "text")
-        right = next(side for side in sides if kinds[side.what] == "text")
-        raise SchemaError(
-            f"{wrong.what} has {kinds[wrong.what]} values in {wrong.name!r} "
-            f"({listing(wrong.array.coords[wrong.name].values, 3)}), {right.what} has text in "
-            f"{right.name!r} ({listing(right.array.coords[right.name].values, 3)}), and 1 is not "
-            f"'1': {_as_text(wrong.name)}"
-        )
     for side in sides:
         side.read()
 
@@ -321,29 +314,17 @@ def _coordinates(array: xr.DataArray) -> list[str]:
     return [str(name) for name in array.coords if _has(array, str(name))]
 
 
-def _objects(coord: xr.DataArray) -> Array:
-    return np.asarray(read(coord), dtype=object)
-
-
-def _as_text(name: str) -> str:
-    return f"make it text with .assign_coords({name}=('stimulus', ….{name}.values.astype(str)))"
-
-
 def _text(array: xr.DataArray, what: str, name: str) -> Array:
-    """Values (stimulus) of a coordinate that are text like labels."""
-    values = _objects(array.coords[name])
+    """Values (stimulus) of a coordinate as text, like labels."""
+    given = read(array.coords[name])
     labels = array.indexes["stimulus"]
-    none = np.asarray(pd.isna(values))
+    none = np.asarray(pd.isna(given))
     if none.any():
         raise SchemaError(
             f"{what} has no {name!r} for stimulus {listing(labels[none])}; fill it in, or leave "
             f"these out with .isel(stimulus=….{name}.notnull().values)"
         )
-    if (kind := kind_of(values)) != "text":
-        raise SchemaError(
-            f"pairing needs text, and {what} has {kind} values in {name!r} "
-            f"({listing(values, 3)}); {_as_text(name)}"
-        )
+    values = label_text(given, what, f" in {name!r}")
     empty = np.array([not value for value in values])
     if empty.any():
         raise SchemaError(
@@ -367,16 +348,16 @@ def _values_of(
     labels = array.indexes["stimulus"]
     ways = {tuple(values): values for values in own}
     if not ways:
-        plain = np.asarray(labels, dtype=object)
+        own_labels = np.asarray(labels, dtype=object)
         if any(labels.isin(side.groups.labels).any() for side in sides):
-            ways[tuple(plain)] = plain
+            ways[tuple(own_labels)] = own_labels
         for side in sides:
             where = side.old.get_indexer(labels)
             if (where >= 0).any():
-                values = np.where(where >= 0, side.values[where], plain)
+                values = np.where(where >= 0, side.values[where], own_labels)
                 ways[tuple(values)] = values
         if not ways:
-            return plain
+            return own_labels
     if len(ways) > 1:
         differ = next(i for i, values in enumerate(zip(*ways, strict=True)) if len(set(values)) > 1)
         raise SchemaError(

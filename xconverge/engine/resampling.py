@@ -8,6 +8,7 @@ from typing import Any
 
 import dask.base
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from xconverge.engine.apply import apply
@@ -15,8 +16,10 @@ from xconverge.engine.progress import Progress, in_blocks
 from xconverge.kernels.kernel import Kernel, permuted, resampled
 from xconverge.kernels.permutations import BLOCK, n_blocks, permutations, summary
 from xconverge.kernels.vectors import Array
+from xconverge.labels.checks import check_whole
 from xconverge.labels.coordinates import read
 from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.plain import of_series, plain
 
 Rng = np.random.Generator | int | None
 DRAW = "_draw"
@@ -122,18 +125,22 @@ def summarized(draws: xr.DataArray, alpha: float, best: float) -> dict[str, xr.D
 
 
 def strata_of(
-    strata: str | xr.DataArray | None, sides: Sequence[xr.DataArray]
+    strata: str | xr.DataArray | None, sides: Sequence[xr.DataArray], what: str = "strata"
 ) -> xr.DataArray | None:
     """Number (stimulus) of the group of each stimulus: a coordinate by name, or values by label."""
     if strata is None:
         return None
-    given = per_label(strata, sides, "strata")
+    given = per_label(strata, sides, what)
+    check_whole(given.values, given.indexes["stimulus"], what)
     _, numbers = np.unique(given.values.astype(str), return_inverse=True)
     return given.copy(data=numbers)
 
 
-def per_label(given: str | xr.DataArray, sides: Sequence[xr.DataArray], what: str) -> xr.DataArray:
-    """Values (stimulus) in the order of the first side: a coordinate by name, or given by label."""
+def per_label(given: Any, sides: Sequence[xr.DataArray], what: str) -> xr.DataArray:
+    """Values (stimulus) in the order of the first side: a coordinate by name, or given by label.
+
+    They are given as an array or a Series; what has no labels is refused, never taken by position.
+    """
     index = sides[0].indexes["stimulus"]
     if isinstance(given, str):
         found = [side.coords[given] for side in sides if given in side.coords]
@@ -145,6 +152,14 @@ def per_label(given: str | xr.DataArray, sides: Sequence[xr.DataArray], what: st
                 f"{listing(sorted(there))}"
             )
         return per_label(found[0], sides, what)
+    if isinstance(given, pd.Series):
+        given = of_series(given, "stimulus", what)
+    if not isinstance(given, xr.DataArray):
+        raise TypeError(
+            f"{what} must be the name of a coordinate on 'stimulus' or a DataArray with labels on "
+            f"'stimulus', got {type(given).__name__}, which has none"
+        )
+    given = plain(given, what)
     known = given.indexes.get("stimulus")
     if given.dims != ("stimulus",) or known is None or not index.isin(known).all():
         raise SchemaError(

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
-from xconverge.engine.resampling import per_label
+from xconverge.engine.resampling import strata_of
 from xconverge.kernels.mixed_model import Likeness
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import check_representations
@@ -54,7 +55,7 @@ def structure(
     empty dim. ``maps`` and ``geometry`` are where coordinates named in ``groups`` are looked for.
     """
     given = [geometry] if isinstance(geometry, xr.DataArray) else list(geometry)
-    named = [groups] if isinstance(groups, str | xr.DataArray) else list(groups)
+    named = [groups] if isinstance(groups, str | xr.DataArray | pd.Series) else list(groups)
     first = maps[0]
     index = first.indexes["stimulus"]
     blank = xr.DataArray(
@@ -77,9 +78,10 @@ def structure(
         xr.DataArray(np.zeros(len(index), np.int64), dims="stimulus", coords={"stimulus": index})
     ]
     for name in named:
-        values = per_label(name, [*maps, *(_by_stimulus(one, first) for one in given)], "groups")
-        _, code = np.unique(values.values.astype(str), return_inverse=True)
-        codes.append(values.copy(data=code).reset_coords(drop=True))
+        sides = [*maps, *(_by_stimulus(one, first) for one in given)]
+        numbers = strata_of(name, sides, "groups")
+        assert numbers is not None
+        codes.append(numbers.reset_coords(drop=True))
     options: dict[str, Any] = {"coords": "minimal", "compat": "override", "join": "exact"}
     return xr.concat(squares, SIDE, **options), xr.concat(codes, CATEGORY, **options)
 

@@ -47,6 +47,7 @@ from xconverge.io.zarr.root import Options, ensure_store, modality_names
 from xconverge.io.zarr.staging import check_free, staged
 from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.text import label_text
 
 NARROWEST = 1024
 """Chunk rows are no longer than those of a model of this width: wider models share them."""
@@ -428,11 +429,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
     def _positions(self, stimuli: Sequence[str]) -> Array:
         """Positions of labels that are pending."""
         who = f"model {self._asked.model!r}"
-        if isinstance(stimuli, str):
-            raise SchemaError(
-                f"{who}: stimuli must be a sequence of labels, got the text {stimuli!r}"
-            )
-        labels = np.asarray(stimuli, dtype=object).ravel()
+        labels = label_text(stimuli, f"{who}: stimuli")
         names = labels.tolist()
         positions = np.fromiter(map(self._position.get, names, repeat(-1)), np.int64, len(names))
         if len(set(names)) < len(names):

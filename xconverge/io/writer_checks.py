@@ -13,9 +13,12 @@ from xconverge.io.zarr.chunks_on_disk import is_finite
 from xconverge.io.zarr.encoding import DIMS, NAME
 from xconverge.io.zarr.incomplete import IncompleteModel
 from xconverge.kernels.vectors import Array
+from xconverge.labels.arrays import as_array
 from xconverge.labels.checks import check_labels, check_text
 from xconverge.labels.joins import join_labels
 from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.plain import plain
+from xconverge.labels.text import label_text
 
 
 class Asked(NamedTuple):
@@ -50,13 +53,16 @@ def _name(model: object) -> str:
 
 def _labelled(stimuli: Any) -> xr.DataArray:
     """Stimuli with their labels and coordinates."""
-    if isinstance(stimuli, xr.DataArray) and "stimulus" in stimuli.dims:
+    labelled = isinstance(stimuli, xr.DataArray) and "stimulus" in stimuli.indexes
+    if labelled:
+        if stimuli.ndim == 1 and stimuli.dtype.kind not in "fiub":
+            label_text(stimuli, "stimuli")  # refuses values that are other labels
+        stimuli = plain(stimuli, "stimuli")
         kept = [name for name, c in stimuli.coords.items() if set(c.dims) <= {"stimulus"}]
         coords = {name: stimuli.coords[name] for name in kept}
         size = stimuli.sizes["stimulus"]
     else:
-        labels = np.empty(len(stimuli), dtype=object)
-        labels[:] = list(stimuli)
+        labels = label_text(stimuli, "stimuli")
         coords, size = {"stimulus": ("stimulus", labels)}, len(labels)
     array = xr.DataArray(np.zeros(size), coords, ("stimulus",))
     check_labels(array, "stimulus", what="stimuli")
@@ -110,16 +116,8 @@ def check_same_labels(there: xr.DataArray, given: xr.DataArray) -> None:
 
 
 def numbers(batch: Any, who: str) -> Array:
-    """A batch as a NumPy array; torch tensors come from any device, bfloat16 as float32."""
-    # torch is not imported for this; NumPy has no bfloat16, and float32 keeps all of its digits
-    if hasattr(batch, "detach") and hasattr(batch, "cpu"):
-        batch = batch.detach().cpu()
-        if "bfloat16" in str(batch.dtype):
-            batch = batch.float()
-        batch = batch.numpy()
-    values = np.asarray(batch)
-    if values.dtype.name == "bfloat16":
-        values = values.astype(np.float32)
+    """A batch as a NumPy array of numbers."""
+    values = np.asarray(as_array(batch, who))
     if values.dtype.kind not in "fiub":
         raise SchemaError(f"{who}: the batch must hold real numbers, got dtype {values.dtype}")
     return values

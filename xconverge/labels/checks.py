@@ -18,6 +18,7 @@ import xarray as xr
 
 from xconverge.labels.coordinates import read
 from xconverge.labels.messages import SchemaError, UnalignedSpaceWarning, apart, bare, listing
+from xconverge.labels.plain import of_series, plain
 
 
 def check_lookalikes(labels: Iterable[str], what: str) -> None:
@@ -38,7 +39,17 @@ def check_lookalikes(labels: Iterable[str], what: str) -> None:
 
 
 def check_dims(array: object, *dims: str, what: str = "reps") -> xr.DataArray:
-    """A DataArray of numbers with these dims, whatever else it has."""
+    """A DataArray of numbers with these dims, whatever else it has; labels and coordinates plain.
+
+    A Series of pandas is one whose index holds the labels of its only dim.
+    """
+    if isinstance(array, pd.Series) and len(dims) == 1:
+        array = of_series(array, dims[0], what)
+    return plain(_with_dims(array, *dims, what=what), what)
+
+
+def _with_dims(array: object, *dims: str, what: str) -> xr.DataArray:
+    """A DataArray of numbers with these dims."""
     if not isinstance(array, xr.DataArray):
         raise TypeError(
             f"{what} must be an xarray.DataArray, got {type(array).__name__}; "
@@ -65,6 +76,8 @@ def check_labels(array: xr.DataArray, *dims: str, what: str = "reps") -> None:
                 f".assign_coords({dim}=[…]), results are joined on labels, never on position"
             )
         index = array.indexes[dim]
+        if isinstance(index.dtype, np.dtype) and not index.dtype.isnative:
+            index = index.astype(index.dtype.newbyteorder("="))  # pandas looks into no other
         if isinstance(index, pd.MultiIndex):
             raise SchemaError(f"{what} has a MultiIndex on {dim!r}; use .reset_index({dim!r})")
         if not len(index):
@@ -100,9 +113,13 @@ def check_representations(reps: object, what: str = "reps") -> xr.DataArray:
     """
     array = check_dims(as_features(reps), "model", "stimulus", "feature", what=what)
     check_labels(array, "model", "stimulus", what=what)
+    _check_some_features(array, what)
+    return array
+
+
+def _check_some_features(array: xr.DataArray, what: str) -> None:
     if not array.sizes["feature"]:
         raise SchemaError(f"{what} is empty: 'feature' has size 0")
-    return array
 
 
 def as_features(reps: Any) -> Any:
@@ -180,6 +197,16 @@ def check_shared(reps: xr.DataArray, call: str) -> None:
         )
 
 
+def check_whole(values: Any, labels: pd.Index, what: str) -> None:
+    """Every stimulus has a group: those that have none are not one."""
+    missing = np.asarray(pd.isna(values))
+    if missing.any():
+        raise SchemaError(
+            f"{what} has no value for {listing(labels[missing])}; every stimulus needs a group: "
+            "fill it in, or leave these out"
+        )
+
+
 def group_numbers(reps: xr.DataArray, by: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Number (model) of the group of each model, and the values of the model coordinate ``by``.
 
@@ -239,14 +266,16 @@ def validate(reps: xr.DataArray) -> xr.DataArray:
     >>> validate(reps) is reps
     True
     """
-    array = check_dims(reps, "model", "stimulus", "feature")
-    faults = _faults(
-        lambda: check_labels(array, "model"),
-        lambda: check_labels(array, "stimulus"),
-        lambda: check_representations(array),
-        lambda: widths(array),
+    array = _with_dims(reps, "model", "stimulus", "feature", what="reps")
+    names = _faults(lambda: check_labels(array, "model"), lambda: check_labels(array, "stimulus"))
+    # what is wrong with labels is said once
+    whole = (
+        (lambda: _check_some_features(array, "reps"))
+        if names
+        else (lambda: check_representations(array))
     )
-    values = [] if faults else _faulty_values(array)
+    faults = [*names, *_faults(whole, lambda: widths(array))]
+    values = [] if faults else _faulty_values(check_representations(array))
     text = _faults(lambda: check_text(array, "model"), lambda: check_text(array, "stimulus"))
     faults = [*faults, *text, *values]
     if faults:

@@ -27,6 +27,9 @@ def read(coord: xr.DataArray) -> np.ndarray[Any, Any]:
     In the calling thread, so that no pool is started for a few labels; on the cluster where there
     is one, since a coordinate that was persisted lives there.
     """
+    if not isinstance(coord.dtype, np.dtype):
+        # a column of pandas, of which .values rounds whole numbers and drops time zones
+        return np.asarray(coord.to_index().astype(object))
     if coord.chunks is None:
         return np.asarray(coord.values)
     (values,) = dask.base.compute(coord.data, scheduler=cluster() or "synchronous")

@@ -13,6 +13,7 @@ import xarray as xr
 
 from xconverge.labels.checks import check_dims, check_labels
 from xconverge.labels.messages import SchemaError, apart, bare, choose, listing
+from xconverge.labels.plain import plain
 
 Join = Literal["exact", "inner"]
 
@@ -50,6 +51,7 @@ def join_labels(
     the error where `pair` is none.
     """
     choose("join", join, ["exact", "inner"])
+    a, b = plain(a, names[0]), plain(b, names[1])
     check_labels(a, dim, what=names[0])
     check_labels(b, dim, what=names[1])
     left, right = a.indexes[dim], b.indexes[dim]
@@ -82,7 +84,7 @@ def join_all(join: Join, **arrays: xr.DataArray) -> tuple[list[xr.DataArray], in
     choose("join", join, ["exact", "inner"])
     names = list(arrays)
     found = [
-        square_rdm(array, name) if "stimulus_2" in array.dims else array
+        square_rdm(array, name) if "stimulus_2" in array.dims else plain(array, name)
         for name, array in arrays.items()
     ]
     first = found[0]

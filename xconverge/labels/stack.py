@@ -9,10 +9,15 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from xconverge.labels.arrays import as_array, of_frame
 from xconverge.labels.checks import check_dims, check_labels, widths
 from xconverge.labels.coordinates import read
 from xconverge.labels.joins import join_labels
 from xconverge.labels.messages import SchemaError, choose, listing
+from xconverge.labels.plain import is_default
+from xconverge.labels.text import Labels, label_text
+
+DIMS = ("stimulus", "feature")
 
 OTHER_JOINS = 'Keep what all saw with join="inner", or all with join="outer"'
 
@@ -30,13 +35,16 @@ def stack_models(
     ----------
     models : mapping of name to array
         One array of shape (stimulus, feature) for each model: a DataArray with labels on
-        ``stimulus``, or a plain array together with ``stimuli``. Coordinates on ``stimulus`` and
-        scalar coordinates (``family``, ``layer`` …) are kept, the latter on ``model``.
+        ``stimulus``, a DataFrame whose index holds them, or a plain array (NumPy, dask, torch,
+        Zarr, HDF5) together with ``stimuli``. Coordinates on ``stimulus`` and scalar coordinates
+        (``family``, ``layer`` …) are kept, the latter on ``model``.
     join : {"exact", "inner", "outer"}
         What to do where the models' stimuli differ: refuse, keep those that all saw, or keep all,
         with NaN rows for what a model never saw.
     stimuli : sequence of str, optional
-        Labels of the rows of plain arrays.
+        Labels of the rows of plain arrays, and of DataFrames that have none: whose index is the
+        one that pandas makes, counting from 0. Whole numbers and dates become their text. Models
+        that have labels are joined with these, never taken by position.
     modality : str, optional
         Goes into ``attrs["modality"]``.
 
@@ -44,12 +52,16 @@ def stack_models(
     -------
     DataArray
         ``representation`` (model, stimulus, feature), as wide as the widest model, with the
-        coordinate ``n_features``; lazy if any input is. The order of stimuli is the first model's.
+        coordinate ``n_features``; lazy if any input is, arrays on disk too. The order of stimuli
+        is that of ``stimuli``, else the first model's.
 
     Raises
     ------
     SchemaError
-        Missing dims or labels, duplicates, no model, or stimuli that do not match.
+        Missing dims or labels, duplicates, no model, or stimuli that do not match; labels that are
+        neither text, whole numbers nor dates; sparse arrays.
+    TypeError
+        ``models`` is no mapping of names to arrays.
 
     Examples
     --------
@@ -59,26 +71,27 @@ def stack_models(
     ({'model': 2, 'stimulus': 2, 'feature': 5}, [3, 5])
     """
     choose("join", join, ["exact", "inner", "outer"])
+    if not isinstance(models, Mapping):
+        raise TypeError(
+            "models must be a dict of one array a model, {'name': array}, got a "
+            f"{type(models).__name__}; give each array the name of its model"
+        )
     if not models:
         raise SchemaError("stack_models needs at least one model, got none")
-    arrays = {
-        str(name): _one_model(str(name), array, stimuli).drop_vars("model", errors="ignore")
-        for name, array in models.items()
-    }
-    names = list(arrays)
-    if len(names) != len(models):
+    names = label_text(list(models), "models", " (their names)").tolist()
+    if len(set(names)) != len(names):
         raise SchemaError(f"model names are not unique as text: {listing(models)}")
-    first = arrays[names[0]]
-    index = first.indexes["stimulus"]
-    for name in names[1:]:
-        other = arrays[name].indexes["stimulus"]
-        if join == "exact":
-            sides = (repr(names[0]), repr(name))
-            join_labels(first, arrays[name], "stimulus", "exact", sides, OTHER_JOINS)
-        elif join == "inner":
-            index = index[index.isin(other)]
-        else:
-            index = index.append(other[~other.isin(index)])
+    rows = None if stimuli is None else label_text(stimuli, "stimuli")
+    arrays = {
+        name: _one_model(name, array, rows).drop_vars("model", errors="ignore")
+        for name, array in zip(names, models.values(), strict=True)
+    }
+    sides = {repr(name): array for name, array in arrays.items()}
+    if rows is not None:
+        blank = xr.DataArray(np.zeros(len(rows)), {"stimulus": rows}, ("stimulus",))
+        check_labels(blank, "stimulus", what="stimuli")
+        sides = {"stimuli": blank, **sides}
+    index = _joined(sides, join)
     if not len(index):
         raise SchemaError(f"the models share no label on 'stimulus': {listing(names)}")
     width = max(array.sizes["feature"] for array in arrays.values())
@@ -110,20 +123,38 @@ def stack_models(
     return along
 
 
-def _one_model(name: str, array: Any, stimuli: Sequence[str] | None) -> xr.DataArray:
+def _joined(sides: Mapping[str, xr.DataArray], join: str) -> pd.Index:
+    """The stimuli of all sides, in the order of the first."""
+    (name, first), *others = sides.items()
+    index: pd.Index = first.indexes["stimulus"]
+    for other, array in others:
+        labels = array.indexes["stimulus"]
+        if join == "exact":
+            join_labels(first, array, "stimulus", "exact", (name, other), OTHER_JOINS)
+        elif join == "inner":
+            index = index[index.isin(labels)]
+        else:
+            index = index.append(labels[~labels.isin(index)])
+    return index
+
+
+def _one_model(name: str, given: Any, rows: Labels | None) -> xr.DataArray:
     what = f"model {name!r}"
+    array = _labelled(given, what)
     if not isinstance(array, xr.DataArray):
-        if stimuli is None:
-            raise SchemaError(
-                f"{what} is a plain array; give the labels of its rows with stimuli=[…]"
+        if rows is None:
+            kind = (
+                "a DataFrame without labels (its index counts from 0)"
+                if isinstance(given, pd.DataFrame)
+                else "a plain array"
             )
-        if getattr(array, "ndim", None) != 2 or array.shape[0] != len(stimuli):
+            raise SchemaError(f"{what} is {kind}; give the labels of its rows with stimuli=[…]")
+        if getattr(array, "ndim", None) != 2 or array.shape[0] != len(rows):
             raise SchemaError(
-                f"{what} must have the shape ({len(stimuli)} stimuli, features), "
+                f"{what} must have the shape ({len(rows)} stimuli, features), "
                 f"got {getattr(array, 'shape', type(array).__name__)}"
             )
-        labels = np.asarray([str(label) for label in stimuli], dtype=object)
-        array = xr.DataArray(array, dims=("stimulus", "feature"), coords={"stimulus": labels})
+        array = xr.DataArray(array, dims=DIMS, coords={"stimulus": rows})
     array = check_dims(array, "stimulus", "feature", what=what)
     check_labels(array, "stimulus", what=what)
     if not array.sizes["feature"]:
@@ -131,6 +162,26 @@ def _one_model(name: str, array: Any, stimuli: Sequence[str] | None) -> xr.DataA
     real = slice(int(widths(array, what)))
     labelled: xr.DataArray = array.isel({"feature": real})
     return labelled.drop_vars(["n_features", "feature"], errors="ignore")
+
+
+def _labelled(given: Any, what: str) -> Any:
+    """A DataArray where labels came with the numbers, else the numbers alone."""
+    if isinstance(given, pd.DataFrame):
+        values = of_frame(given, what)
+        if is_default(given.index):
+            return values
+        labels = label_text(given.index, what, " in its index")
+        return xr.DataArray(values, {"stimulus": labels}, DIMS)
+    if isinstance(given, xr.Variable):
+        # its dims say which axis is which
+        if set(given.dims) != set(DIMS):
+            raise SchemaError(
+                f"{what} has the dims {list(given.dims)}, and {list(DIMS)} are needed"
+            )
+        return as_array(given.transpose(*DIMS).data, what)
+    if isinstance(given, xr.DataArray):
+        return given.copy(data=as_array(given.data, what))
+    return as_array(given, what)
 
 
 def _coordinates(arrays: Mapping[str, xr.DataArray], index: pd.Index) -> dict[str, tuple[str, Any]]:

@@ -122,7 +122,7 @@ def subset_contrast(
     pair = Pair(a, b, rng)
     spread = check_only(dispersion, "stimulus", what="dispersion")
     _, spread, _ = join_labels(pair.a, spread, "stimulus", "exact", ("a", "dispersion"))
-    cells = _cells(match, groups, match_bins, a, b)
+    cells = _cells(match, groups, match_bins, pair.a, pair.b)
     rank = natural_rank(spread.indexes["stimulus"])
     pairs = ["model_a", "model_b"]
     each = alignment(pair.a, pair.b, k=k).mean(pairs).transpose("stimulus").values
@@ -176,14 +176,14 @@ def _cells(
 ) -> Array | None:
     """Number (n) of the cell of every stimulus; None where nothing is matched."""
     codes = []
-    for number, one in enumerate([match] if isinstance(match, xr.DataArray) else match):
+    for number, one in enumerate([match] if isinstance(match, xr.DataArray | pd.Series) else match):
         what = f"match {one.name or number}"
         one = check_only(one, "stimulus", what=what)
         _, one, _ = join_labels(a, one, "stimulus", "exact", ("a", what))
         bins, _ = quantile_bins(one.values.astype(np.float64), match_bins)
         tell_merged(empty_bins(bins, match_bins), match_bins, what)
         codes.append(bins)
-    numbers = strata_of(groups, (a, b))
+    numbers = strata_of(groups, (a, b), "groups")
     if numbers is not None:
         codes.append(numbers.values)
     return kernels.crossed(np.stack(codes)) if codes else None

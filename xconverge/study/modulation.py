@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from xconverge.engine.apply import apply
@@ -100,7 +101,9 @@ def modulation(
         raise ValueError(f"n_permutations={n_permutations}, n_bins={n_bins}: at least 0 and 2")
     alignment = check_dims(alignment, "stimulus", what="alignment")
     check_labels(alignment, "stimulus", what="alignment")
-    covariates = [covariates] if isinstance(covariates, xr.DataArray) else list(covariates)
+    covariates = (
+        [covariates] if isinstance(covariates, xr.DataArray | pd.Series) else list(covariates)
+    )
     seed, stream = seed_of(rng)
     parameters = {
         "metric": "spearman", "n_bins": n_bins, "n_permutations": n_permutations, "tail": tail,

@@ -69,8 +69,10 @@ def test_rows_are_never_named_by_position(tmp_path):
             reader(tmp_path / name, ["a", "b", "c", None])
         with pytest.raises(SchemaError, match="empty label on 'stimulus'"):
             reader(tmp_path / name, ["a", "b", "c", ""])
-    reps = xc.io.read_npy(tmp_path / "m.npy", [7, np.int8(2), "7.0", 3])
-    assert reps.stimulus.values.tolist() == ["7", "2", "7.0", "3"]
+        with pytest.raises(SchemaError, match=r"whole numbers \('7'\) and text \('7.0'\) mixed"):
+            reader(tmp_path / name, [7, np.int8(2), "7.0", 3])
+    reps = xc.io.read_npy(tmp_path / "m.npy", [7, np.int8(2), np.uint64(2**64 - 1), 3])
+    assert reps.stimulus.values.tolist() == ["7", "2", "18446744073709551615", "3"]
 
 
 # .npy

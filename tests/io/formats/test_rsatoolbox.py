@@ -3,6 +3,7 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -254,3 +255,13 @@ def test_a_file_of_the_other_kind(tmp_path):
         xc.io.read_rsatoolbox_rdms(tmp_path / "d.h5")
     with pytest.raises(xc.SchemaError, match="holds no Dataset of rsatoolbox: its type is None"):
         xc.io.read_rsatoolbox_dataset(tmp_path / "r.h5")
+
+
+def test_durations_are_refused_by_name():
+    reps = make_reps(1, 4, 3, missing=0.0)
+    timed = reps.assign_coords(onset=("stimulus", pd.to_timedelta(range(4), unit="s")))
+    with pytest.raises(xc.SchemaError, match="'onset' must be text.*whole numbers of a unit"):
+        xc.io.to_rsatoolbox_dataset(timed)
+    days = reps.assign_coords(onset=("stimulus", pd.date_range("2020-01-31", periods=4)))
+    found = xc.io.from_rsatoolbox_dataset(xc.io.to_rsatoolbox_dataset(days))
+    assert found.onset.values.tolist()[:2] == ["2020-01-31", "2020-02-01"]

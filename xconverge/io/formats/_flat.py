@@ -11,7 +11,7 @@ import xarray as xr
 
 from xconverge.io.formats._labels import decoded, text_labels
 from xconverge.io.zarr.encoding import encoded
-from xconverge.labels.coordinates import read_coordinates
+from xconverge.labels.coordinates import read, read_coordinates
 from xconverge.labels.messages import SchemaError, listing
 
 OURS = ("model", "stimulus", "feature", "representation", "n_features", "n_repetitions")
@@ -75,7 +75,7 @@ def flat(array: xr.DataArray) -> xr.DataArray:
     plain = read_coordinates(plain)
     texts = {}
     for name, coord in plain.coords.items():
-        values = np.asarray(coord.values)
+        values = read(coord)
         if values.dtype.kind not in "biufcMm":
             texts[name] = (coord.dims, decoded(values, repr(name)), plain_attrs(coord.attrs))
     plain = plain.assign_coords(texts)

@@ -1,14 +1,18 @@
-"""Labels as text, one rule for all readers: numbers in plain decimal form, nothing missing."""
+"""What is special about labels that a source holds: bytes are UTF-8, numbers may be floats.
+
+Tools keep their ids as they can, whole numbers as floats where pandas saw a missing one. They
+become text here; then they go through the one door (`xconverge.labels.text`) as all labels do.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from xconverge.labels.messages import SchemaError
+from xconverge.labels.text import is_missing, label_text, one_label
 
 
 def decoded(values: Any, what: str) -> Any:
@@ -26,52 +30,39 @@ def decoded(values: Any, what: str) -> Any:
         if not all(issubclass(kind, bytes | str) for kind in kinds):
             _check_as_many(flat, texts, what)
         return texts.reshape(values.shape)
-    return flat.infer_objects().to_numpy().reshape(values.shape)
+    numbers = flat.infer_objects().to_numpy()
+    if numbers.dtype.kind == "O" and len(kinds) > 1 and all(map(_is_number, kinds)):
+        # of several kinds, truth values among them: no array has room for these but one of text
+        numbers = np.array(numbers)
+        numbers[~missing] = [as_text(value, what) for value in flat[~missing]]
+    return numbers.reshape(values.shape)
+
+
+def _is_number(kind: type) -> bool:
+    return issubclass(kind, bool | int | float | np.bool_ | np.number)
 
 
 def as_text(value: Any, what: str) -> str:
-    """A label as text: numbers in plain decimal form (``12``, also for 12.0), times as ISO 8601."""
-    if isinstance(value, str):
-        return str(value)
+    """A label of a source as text: numbers in plain decimal form (``12``, also for 12.0)."""
     if isinstance(value, bytes):
         try:
             return value.decode("utf-8")
         except UnicodeDecodeError as error:
             raise SchemaError(f"{what} holds {value!r}, which is not text in UTF-8") from error
-    if pd.api.types.is_scalar(value) and pd.isna(value):
-        raise SchemaError(f"{what} has missing labels; every one needs a name")
     if isinstance(value, bool | np.bool_):
         return str(bool(value))
-    if isinstance(value, int | np.integer):
-        return str(int(value))
-    if isinstance(value, float | np.floating):
+    if isinstance(value, float | np.floating) and not np.isnan(value):
         # + 0.0: -0.0 is 0; trim: 12.0 is 12, as integers that pandas read beside NaN are floats
         return np.format_float_positional(value + 0.0, trim="-")
-    if isinstance(value, np.datetime64 | np.timedelta64 | pd.Timestamp | pd.Timedelta):
-        return str(pd.Series([value]).astype(str).iloc[0])
-    raise SchemaError(f"{what} holds {str(value)[:60]!r} ({type(value).__name__}), not a label")
+    return one_label(value, what)
 
 
 def text_labels(values: Any, what: str) -> Any:
-    """Labels as text, none of them missing; two that differ stay different."""
-    values = decoded(values, what)
-    labels = np.empty(values.size, object)
-    labels[:] = [as_text(value, what) for value in values.ravel()]
-    return labels
-
-
-def exact_labels(values: Sequence[object], what: str) -> list[str]:
-    """Labels as text where they are typed, or stand in a column: floats are refused.
-
-    ``1.0`` may be an id that is called so, or a 1 among missing ids; only its owner knows.
-    """
-    for number, value in enumerate(values, 1):
-        if isinstance(value, bool) or not isinstance(value, str | int | np.integer):
-            raise SchemaError(
-                f"{what} must be text or whole numbers; number {number} is "
-                f"{value!r} ({type(value).__name__}). Make the ids text as they are meant"
-            )
-    return [as_text(value, what) for value in values]
+    """Labels of a source as text, none of them missing; two that differ stay different."""
+    values = decoded(values, what).ravel()
+    gone = [is_missing(value) for value in values]
+    texts = [value if no else as_text(value, what) for value, no in zip(values, gone, strict=True)]
+    return label_text(texts, what)
 
 
 def _check_as_many(values: Any, texts: Any, what: str) -> None:

@@ -65,13 +65,13 @@ def descriptors_of(coords: Mapping[Any, Any]) -> dict[str, Any]:
         raise SchemaError(f"names of descriptors cannot hold '/': {listing(slashed)}; .rename them")
     # labels of features come back as a coordinate: our dim has none
     names = {"feature": "feature_label"}
-    return {names.get(str(n), str(n)): _descriptor(c.values) for n, c in coords.items()}
+    return {names.get(str(n), str(n)): _descriptor(c.values, repr(n)) for n, c in coords.items()}
 
 
-def _descriptor(values: Any) -> Any:
+def _descriptor(values: Any, what: str) -> Any:
     if values.dtype.kind in "biuf":
         return values
-    texts = text_labels(values, "a coordinate")
+    texts = text_labels(values, what)
     if all(text.isascii() and text for text in texts):
         return texts.astype(str)
     return np.array(texts.tolist(), dtype=VLEN_TEXT)

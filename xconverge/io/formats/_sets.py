@@ -13,13 +13,13 @@ import xarray as xr
 
 from xconverge.engine.chunks import recommend_chunks
 from xconverge.engine.resources import free_bytes
-from xconverge.io.formats._labels import exact_labels
 from xconverge.io.formats._reading import reading
 from xconverge.io.zarr.encoding import NAME
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import check_text, validate, widths
 from xconverge.labels.messages import SchemaError, listing
 from xconverge.labels.stack import stack_models
+from xconverge.labels.text import label_text
 
 Ids = Sequence[object] | str | os.PathLike[str]
 """Ids of stimuli: labels, or the path of a text file."""
@@ -62,7 +62,7 @@ def ids_of(ids: Ids | None, source: Path, how: str = "") -> list[str]:
         )
     if isinstance(ids, str | os.PathLike):
         return ids_of_file(ids)
-    return exact_labels(list(ids), "ids")
+    return list(label_text(ids, "ids"))
 
 
 def check_numbers(dtype: Any, what: str) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xconverge.io.formats._labels import exact_labels
 from xconverge.io.formats._needs import needs
 from xconverge.io.formats._reading import reading
 from xconverge.io.formats._sets import (
@@ -26,6 +25,7 @@ from xconverge.io.formats._sets import (
 )
 from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.text import label_text
 
 MISSING = ("", "NA", "NaN", "nan")
 """Cells of features that are missing; ids and names of columns stay text whatever they say."""
@@ -333,7 +333,9 @@ def _columns(
         stop = at + batch.num_rows
         here = [f"row {number}" for number in range(at + 1, stop + 1)]
         if column is not None:
-            here = exact_labels(_ids(batch.column(column), path, column), f"{path}: ids {column!r}")
+            here = list(
+                label_text(_ids(batch.column(column), path, column), f"{path}: ids {column!r}")
+            )
         block = values[at:stop]
         for i, name in enumerate(chosen):
             block[:, i] = _values(batch.column(name), f"{path}: column {name!r}")

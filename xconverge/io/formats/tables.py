@@ -17,6 +17,7 @@ from xconverge.labels.checks import check_representations, widths
 from xconverge.labels.coordinates import read_coordinates
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.plain import plain
 
 ATTRS = "xconverge"
 
@@ -63,9 +64,9 @@ def to_long(data: xr.DataArray | xr.Dataset) -> pd.DataFrame:
         name = str(data.name or "value")
         if name in data.coords or name in data.dims:
             raise SchemaError(f"data has a coordinate or dim of its own name, {name!r}; .rename it")
-        dataset = read_coordinates(data).to_dataset(name=name)
+        dataset = read_coordinates(plain(data, "data")).to_dataset(name=name)
     elif isinstance(data, xr.Dataset):
-        name, dataset = "", data
+        name, dataset = "", plain(data, "data")
     else:
         raise TypeError(f"data must be an xarray.DataArray or Dataset, got {type(data).__name__}")
     dataset = dataset.compute()

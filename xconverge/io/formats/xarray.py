@@ -17,7 +17,6 @@ from xconverge.io.formats._flat import (
     one_variable,
     rename_dim,
 )
-from xconverge.io.formats._labels import text_labels
 from xconverge.io.formats._needs import needs
 from xconverge.io.formats._netcdf import load_netcdf
 from xconverge.io.formats._reading import FilePath, keywords_of, reading
@@ -25,7 +24,9 @@ from xconverge.io.formats._sets import checked
 from xconverge.io.formats._writing import writing
 from xconverge.io.zarr.encoding import NAME, encoded, encoded_set
 from xconverge.labels.checks import check_representations, check_text
+from xconverge.labels.coordinates import read
 from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.text import label_text, one_label
 
 JSON = "xconverge_json"
 
@@ -75,10 +76,11 @@ def from_xarray(
 
     Notes
     -----
-    Labels of models and stimuli become text, numbers in plain decimal form: 12 and 12.0 are
-    ``"12"``. Labels of features stay, as coordinates. A MultiIndex becomes flat coordinates, of
-    which ``stimulus=`` can name one. A coordinate with a name of ours that means something else
-    is called ``source_model`` and so on. Attributes that are not plain data are left out.
+    Labels of models and stimuli become text as everywhere: whole numbers their digits, dates ISO
+    8601; floats, bytes and mixtures are refused. Labels of features stay, as coordinates. A
+    MultiIndex becomes flat coordinates, of which ``stimulus=`` can name one. A coordinate with a
+    name of ours that means something else is called ``source_model`` and so on. Attributes that
+    are not plain data are left out.
 
     Examples
     --------
@@ -117,7 +119,7 @@ def from_xarray(
         there = "model" in plain.coords and not plain.coords["model"].dims
         name = plain.coords["model"].item() if there else plain.name
         plain = plain.drop_vars("model", errors="ignore")
-        model = None if name is None else str(name)
+        model = None if name is None else one_label(name, "array: the name of its model")
         if model is None:
             raise SchemaError(
                 "array has no dim 'model', and does not say what its model is called: name the "
@@ -135,8 +137,8 @@ def from_xarray(
             "the coordinate that labels the stimuli"
         )
     # before coordinates make way for ours: they may be called ``model`` or ``stimulus`` themselves
-    stimuli = text_labels(plain.coords[stimulus].values, repr(stimulus))
-    names = text_labels(_labels(plain, models), repr(models))
+    stimuli = label_text(_given(chosen, plain, stimulus), "array", f" on {stimulus!r}")
+    names = label_text(_given(chosen, plain, models), "array", f" on {models!r}")
     plain = free_our_names(plain, keep=("n_features", "n_repetitions"))
     plain = _without_index(_without_index(plain, models, drop=True), dim, drop=dim == stimulus)
     plain = _one_feature_dim(plain, features)
@@ -179,12 +181,14 @@ def _as_networks(array: xr.DataArray, models: str) -> xr.DataArray:
     return array
 
 
-def _labels(array: xr.DataArray, dim: str) -> Any:
-    if dim not in array.coords:
+def _given(array: xr.DataArray, plain: xr.DataArray, name: str) -> Any:
+    """Labels as they came, before bytes and numbers beside text were made text."""
+    if name not in plain.coords:
         raise SchemaError(
-            f"array has no labels on {dim!r}; give them with .assign_coords({dim}=[…])"
+            f"array has no labels on {name!r}; give them with .assign_coords({name}=[…])"
         )
-    return array.coords[dim].values
+    same = name in array.coords and array.coords[name].ndim == 1
+    return read(array.coords[name]) if same else plain.coords[name].values
 
 
 def _without_index(array: xr.DataArray, dim: str, drop: bool) -> xr.DataArray:
@@ -259,7 +263,8 @@ def read_netcdf(path: FilePath, **options: Any) -> xr.DataArray:
         has_models = "model" in array.dims or "model" in array.coords
         if options.get("model") is None and unnamed and not has_models:
             options["model"] = file.stem
-        return from_xarray(array, **options)
+        # what netCDF holds as bytes is text in UTF-8
+        return from_xarray(flat(array), **options)
 
 
 def write_netcdf(

@@ -16,6 +16,8 @@ from xconverge.kernels.vectors import Array, working_dtype
 from xconverge.labels.checks import check_only
 from xconverge.labels.joins import join_all, natural_rank
 from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.plain import plain
+from xconverge.labels.text import label_text
 from xconverge.study.bins import tell_merged
 
 Quotas = int | Mapping[Any, int]
@@ -47,7 +49,11 @@ class Rules(NamedTuple):
     @property
     def matched(self) -> list[str | xr.DataArray]:
         """What the set is matched by."""
-        return [self.match] if isinstance(self.match, str | xr.DataArray) else list(self.match)
+        return (
+            [self.match]
+            if isinstance(self.match, str | xr.DataArray | pd.Series)
+            else list(self.match)
+        )
 
     @property
     def attrs(self) -> dict[str, Any]:
@@ -165,18 +171,18 @@ def _code(values: xr.DataArray, binned: bool) -> Code:
     return Code(label, np.where(numbers < 0, -1, rank[numbers]), ordered)
 
 
-def labels_of(given: Labels) -> pd.Index:
+def labels_of(given: Labels, what: str) -> pd.Index:
     """Labels of stimuli: of a selection, of an array, or as they are."""
     if isinstance(given, xr.Dataset | xr.DataArray):
         if "stimulus" not in given.indexes:
             raise SchemaError("labels are wanted, and there are none on 'stimulus'")
-        return given.indexes["stimulus"]
-    return pd.Index([given] if isinstance(given, str) else list(given), dtype=object)
+        return plain(given.coords.to_dataset(), what).indexes["stimulus"]
+    return pd.Index(label_text([given] if isinstance(given, str) else given, what), dtype=object)
 
 
 def positions(given: Labels, index: pd.Index, n: int, what: str) -> Array:
     """Positions of these n labels, all different, all in the index."""
-    labels = labels_of(given)
+    labels = labels_of(given, what)
     where = index.get_indexer(labels)
     if (where < 0).any():
         raise SchemaError(

@@ -6,13 +6,13 @@ import warnings
 from typing import Literal, TypeVar
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from xconverge.engine.resampling import per_label
-from xconverge.labels.checks import check_labels, check_only
+from xconverge.labels.checks import check_labels, check_only, check_whole
 from xconverge.labels.joins import join_labels, natural_rank
 from xconverge.labels.messages import SchemaError, choose, listing
+from xconverge.labels.plain import plain
 
 Data = TypeVar("Data", xr.DataArray, xr.Dataset)
 
@@ -78,6 +78,7 @@ def exclude_high_dispersion(
     if not 0 <= share < 1:
         raise ValueError(f"share={share}: at least 0 and below 1")
     spread = check_only(dispersion, "stimulus", what="dispersion")
+    array = plain(array, "array")
     if "stimulus" not in array.dims:
         raise SchemaError(
             "array has no dim 'stimulus'; xconverge.from_xarray(array, stimulus='…') brings in an "
@@ -100,11 +101,7 @@ def exclude_high_dispersion(
     group = np.zeros(len(values), dtype=object)
     if groups is not None:
         group = per_label(groups, [labels, spread], "groups").values.astype(object)
-        ungrouped = np.asarray(pd.isna(group))
-        if ungrouped.any():
-            raise SchemaError(
-                f"groups has no value for {listing(index[ungrouped])}; every stimulus needs a group"
-            )
+        check_whole(group, index, "groups")
     order = np.lexsort((natural_rank(index), values))
     order = order[finite[order]]
     excluded = np.zeros(len(values), bool)
