@@ -10,6 +10,7 @@ from scipy.stats import spearmanr
 import xconverge as xc
 from tests.helpers import make_reps, no_compute, shuffled
 from xconverge.kernels.split_half import halves, spearman_brown
+from xconverge.kernels.split_half import summary as summed_up
 from xconverge.testing import planted_study
 
 NAMES = ["half_correlation", "reliability", "lower", "upper"]
@@ -34,9 +35,9 @@ def splits_by_label(names):
 
 
 def summary(r):
-    r = np.array(r)
-    whole = 2 * r / (1 + r)
-    return [r.mean(), whole.mean(), *np.quantile(whole, [0.025, 0.975])]
+    """Mean of r over splits, then Spearman–Brown, once."""
+    mean, lower, upper = (float(v) for v in (np.mean(r), *np.quantile(r, [0.025, 0.975])))
+    return [mean, *(2 * v / (1 + v) for v in (mean, lower, upper))]
 
 
 def values(table):
@@ -100,6 +101,52 @@ def test_few_splits_are_all_made_once(n, distinct):
 def test_spearman_brown():
     np.testing.assert_allclose(spearman_brown(np.array([0, 0.5, 1, -0.5])), [0, 2 / 3, 1, -2])
     assert np.isnan(spearman_brown(np.array([-1.0]))).all()
+
+
+def test_the_mean_over_splits_comes_before_spearman_brown():
+    r = [0.5, -0.5, np.nan, 0.3]
+    with pytest.warns(RuntimeWarning, match="1 of 4 splits"):
+        found = summed_up(np.array(r), 0.95, "stimuli")
+    np.testing.assert_allclose(found[:2], [0.1, 0.2 / 1.1])
+    # opposite orders are as good a split as any other: they stay in the mean
+    found = summed_up(np.array([-1.0, 0.5, 0.8]), 0.95, "stimuli")
+    np.testing.assert_allclose(found[:2], [0.1, 0.2 / 1.1])
+
+
+def unrelated(runs, metric, n_models=6):
+    """Mean reliability of models that share nothing on 12 stimuli, and its standard error."""
+    found = []
+    for seed in range(runs):
+        rng = np.random.default_rng(seed)
+        x = {f"m{i}": rng.standard_normal((12, 8)) for i in range(n_models)}
+        reps = xc.stack_models(x, stimuli=[f"s{i}" for i in range(12)])
+        found.append(float(xc.reliability(reps, metric, k=3, rng=seed)["reliability"]))
+    return np.mean(found), np.std(found) / np.sqrt(runs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("metric", ["rdm", "neighborhood"])
+def test_models_that_share_nothing_have_almost_no_reliability(metric):
+    # the mean of 2r / (1 + r) over splits would be -0.22 and -0.26
+    mean, error = unrelated(150, metric)
+    assert error < 0.03
+    assert -0.1 < mean < 0.03
+
+
+def test_models_that_share_nothing_are_not_less_reliable_than_nothing():
+    mean, error = unrelated(12, "rdm")
+    assert mean > -0.17 + error
+
+
+@pytest.mark.slow
+def test_unrelated_sides_have_almost_no_alignment_reliability():
+    # 9 pairs of models, 24 stimuli: -0.06, and -0.39 where 2r / (1 + r) is averaged over splits
+    found = []
+    for seed in range(24):
+        a, b = (make_reps(3, 24, noise=5.0, seed=2 * seed + side) for side in (0, 1))
+        table = xc.alignment_reliability(a, b, "rdm", n_splits=12, rng=seed)
+        found.append(float(table["reliability"]))
+    assert -0.2 < np.mean(found) < 0.1
 
 
 def test_order_of_models_and_stimuli_changes_nothing():

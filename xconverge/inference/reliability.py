@@ -63,12 +63,12 @@ def reliability(
     -------
     Dataset
         ``half_correlation``, the mean over splits of Spearman's correlation r over stimuli of the
-        dispersion of one half with that of the other, in [-1, 1]; ``reliability``, the mean over
-        splits of the Spearman–Brown value 2r / (1 + r), an estimate for the dispersion of all
-        models, at most 1 and without a lower bound; ``lower`` and ``upper``, quantiles of that
-        value over splits, by default 2.5 and 97.5 %: how much the choice of split matters, not a
-        confidence interval. ``attrs["n_splits"]`` is the number of splits made.
-        Lazy if ``reps`` is; a task holds the distances of all pairs of models (model × model ×
+        dispersion of one half with that of the other, in [-1, 1]; ``reliability``, the
+        Spearman–Brown value 2r / (1 + r) of that mean, an estimate for the dispersion of all
+        models, at most 1 and without a lower bound; ``lower`` and ``upper``, the value of
+        quantiles of r over splits, by default 2.5 and 97.5 %, NaN for r = -1: how much the choice
+        of split matters, not a confidence interval. ``attrs["n_splits"]`` is the number of splits
+        made. Lazy if ``reps`` is; a task holds the distances of all pairs of models (model × model ×
         stimulus), which are computed once.
 
     Warns
@@ -92,6 +92,8 @@ def reliability(
     one family are in both halves, and agree for that reason: the value is for more models of the
     same kinds, not for other families. A shared space that was fitted to all models ties the
     halves together, and so do neighbours among the same stimuli.
+    The mean over splits is taken before Spearman–Brown, whose curve would pull it down: averaged
+    after it, unrelated models seem to have a reliability far below 0.
     Where the value is ρ, no correlation of the dispersion with anything else exceeds about √ρ.
 
     Spearman (1910), Brown (1910).
@@ -186,9 +188,9 @@ def alignment_reliability(
     Dataset
         ``half_correlation``, the mean over splits of Spearman's correlation r over model pairs of
         the scores of one half of the stimuli with those of the other, in [-1, 1];
-        ``reliability``, the mean over splits of 2r / (1 + r) (Spearman–Brown), an estimate for
-        the scores of all stimuli, at most 1 and without a lower bound; ``lower`` and ``upper``,
-        quantiles of that value over splits: how much the choice of split matters, not a
+        ``reliability``, 2r / (1 + r) (Spearman–Brown) of that mean, an estimate for the scores of
+        all stimuli, at most 1 and without a lower bound; ``lower`` and ``upper``, the value of
+        quantiles of r over splits, NaN for r = -1: how much the choice of split matters, not a
         confidence interval. Lazy if an input is; a metric of a model pair then adds the tasks of
         2 × ``n_splits`` alignments.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -78,7 +79,7 @@ def rank_correlations(
     which : int array (R)
         The row of ``x`` that belongs to each row of ``y``.
     covariates : array (X, c, n)
-        Their ranks are partialled out of the ranks of both.
+        Their ranks are partialled out of the ranks of both, and of ``x`` again when permuted.
     rank, strata : int array (n)
         Of the stimulus labels; labels of ``x`` are permuted inside the strata.
     n_permutations, seed : int
@@ -98,17 +99,8 @@ def rank_correlations(
     mean = float(correlation[defined].mean()) if len(defined) else np.nan
     p_value, p_of_mean = np.full(len(rows), np.nan), np.nan
     if n_permutations and len(defined):
-        targets, scores = (
-            np.stack([row[part] for row in (rows[r] for r in defined)]) for part in (0, 1)
-        )
-        usable = np.stack([rows[r].usable for r in defined])
-        groups = np.where(usable, strata, -1)
-        # inside strata the products have a mean that is not 0; scores less their mean inside each
-        # stratum take it off all draws alike, and both tails mean the same
-        scores = np.stack([_within(one, own) for one, own in zip(scores, groups, strict=True)])
-        null = _null(targets, scores, usable, which[defined], rank, strata, n_permutations, seed)
-        # of rows of unit norm nothing but rounding is left where no stratum varies
-        free = np.linalg.norm(scores, axis=1) > 1e-9
+        chosen = [rows[r] for r in defined]
+        null, free = _null(chosen, which[defined], covariates, rank, strata, n_permutations, seed)
         if not free.all():
             warnings.warn(
                 f"{(~free).sum()} rows have no stratum in which two stimuli differ: nothing can be "
@@ -116,54 +108,98 @@ def rank_correlations(
                 RuntimeWarning,
                 stacklevel=2,
             )
-        reached = as_extreme(null[1:], null[0], tail).sum(0)
-        p_value[defined] = np.where(free, (1 + reached) / len(null), np.nan)
-        if free.all():
-            of_mean = null.mean(1)
-            p_of_mean = float((1 + as_extreme(of_mean[1:], of_mean[0], tail).sum()) / len(null))
+        p_value[defined] = np.where(free, _share(null, tail), np.nan)
+        if free.any():
+            # what cannot be permuted adds the same to every draw of the mean
+            p_of_mean = float(_share(null.mean(1), tail))
     return correlation, p_value, count, mean, p_of_mean
 
 
+def _share(null: Array, tail: str) -> Array:
+    """P-values (…) of the first of draws (D, …); a draw without a value counts as extreme."""
+    reached = as_extreme(null[1:], null[0], tail) | np.isnan(null[1:])
+    return np.asarray((1 + reached.sum(0)) / len(null))
+
+
+class _Alike(NamedTuple):
+    """Rows (r) with the same stimuli and target, and what every draw of them needs.
+
+    Both sides are what strata and covariates leave; ``basis`` (q, n) spans what these covariates
+    are inside strata.
+    """
+
+    rows: list[int]
+    usable: Array
+    target: Array
+    scores: Array
+    basis: Array
+
+    def draws(self, orders: Array) -> Array:
+        """Partial correlations (P, r) of permuted targets with the scores, times their sizes.
+
+        Permuted, a residual t is none: covariates explain some of it again, and a null of larger
+        correlations than the observed one's would follow (Freedman & Lane 1983 take it out). The
+        scores s need no more than the length of what is left: for orthonormal rows Z with Zs = 0,
+        s·(Pt - Z'ZPt) = s·Pt and |Pt - Z'ZPt|² = |t|² - |ZPt|².
+        """
+        moved = self.target.take(orders)
+        products = moved @ self.scores.T
+        if not len(self.basis):
+            return products
+        whole = self.target @ self.target
+        left = whole - ((moved @ self.basis.T) ** 2).sum(1)
+        some = left > 1e-12 * whole
+        size = np.sqrt(np.divide(whole, left, out=np.full(len(left), np.nan), where=some))
+        return np.asarray(products * size[:, None])
+
+
 def _null(
-    targets: Array,
-    scores: Array,
-    usable: Array,
+    rows: Sequence[Row],
     which: Array,
+    covariates: Array,
     rank: Array,
     strata: Array,
     n_permutations: int,
     seed: int,
-) -> Array:
-    """Products (draw, R) of permuted targets with scores (R, n), the observed ones first.
+) -> tuple[Array, Array]:
+    """Draws (draw, R) of permuted targets, the observed first, and whether (R) they can differ.
 
     Spearman's correlation is the product of ranks of unit norm, and a permutation changes neither
     norm: a draw is one dot product. Rows with the same stimuli and the same target share a
-    permutation, and all of a block are one matrix product.
+    permutation, and all of a block are one matrix product. Inside strata the products have a mean
+    that is not 0: strata are taken out of both sides like covariates, and both tails mean the same.
     """
-    alike: dict[bytes, dict[int, list[int]]] = {}
-    for row, seen in enumerate(usable):
-        alike.setdefault(seen.tobytes(), {}).setdefault(int(which[row]), []).append(row)
-    result = np.empty((n_blocks(n_permutations) * BLOCK, len(targets)))
+    found: dict[tuple[bytes, int], list[int]] = {}
+    for number, row in enumerate(rows):
+        found.setdefault((row.usable.tobytes(), int(which[number])), []).append(number)
+    free = np.empty(len(rows), bool)
+    pools: dict[bytes, list[_Alike]] = {}
+    for (key, x), numbers in found.items():
+        usable = rows[numbers[0]].usable
+        groups = np.where(usable, strata, -1)
+        basis = _design(np.where(usable, covariates[x], 0.0), groups)
+        sides = [rows[numbers[0]].target, *(rows[number].score for number in numbers)]
+        target, *scores = (_residual(side, basis, groups) for side in sides)
+        free[numbers] = np.linalg.norm(scores, axis=1) > 1e-9
+        alike = _Alike(numbers, usable, target, np.stack(scores), basis)
+        pools.setdefault(key, []).append(alike)
+    result = np.empty((n_blocks(n_permutations) * BLOCK, len(rows)))
     for block in range(n_blocks(n_permutations)):
         part = result[block * BLOCK : (block + 1) * BLOCK]
-        for members in alike.values():
-            seen = usable[next(iter(members.values()))[0]]
-            orders = permutations(rank, seed, block, strata, seen)
-            for rows in members.values():
-                part[:, rows] = targets[rows[0]].take(orders) @ scores[rows].T
-    return result[: n_permutations + 1]
+        for pool in pools.values():
+            orders = permutations(rank, seed, block, strata, pool[0].usable)
+            for alike in pool:
+                part[:, alike.rows] = alike.draws(orders)
+    return result[: n_permutations + 1], free
 
 
 def _row(x: Array, y: Array, covariates: Array) -> Row:
     """Residual ranks of both, standardised."""
     usable = np.isfinite(x) & np.isfinite(y) & np.isfinite(covariates).all(0)
-    design = _design(covariates[:, usable])
-    sides = []
-    for values in (x, y):
-        side = np.zeros(len(usable))
-        side[usable] = _residual_ranks(values[usable], design)
-        sides.append(side)
-    return Row(sides[0], sides[1], usable)
+    groups = np.where(usable, 0, -1)
+    basis = _design(np.where(usable, covariates, 0.0), groups)
+    target, score = (_residual(_ranked(side, usable), basis, groups) for side in (x, y))
+    return Row(target, score, usable)
 
 
 def _correlation(row: Row) -> float:
@@ -186,16 +222,27 @@ def _within(values: Array, groups: Array) -> Array:
     return result
 
 
-def _design(covariates: Array) -> Array:
-    """Orthonormal basis (n, c + 1) of a constant and the ranks of the covariates."""
-    columns = [np.ones(covariates.shape[1]), *(ranks(row) for row in covariates)]
-    # by SVD: covariates that repeat each other, or are constant, add no column
-    basis, scale, _ = np.linalg.svd(np.stack(columns, 1), full_matrices=False)
-    return np.asarray(basis[:, scale > 1e-10 * scale.max(initial=0.0)])
+def _ranked(values: Array, usable: Array) -> Array:
+    """Ranks (n) of the usable values among themselves, 0 for the others."""
+    result = np.zeros(len(values))
+    result[usable] = ranks(values[usable])
+    return result
 
 
-def _residual_ranks(values: Array, design: Array) -> Array:
-    ranked = ranks(values)
-    residual = ranked - design @ (design.T @ ranked)
+def _design(covariates: Array, groups: Array) -> Array:
+    """Orthonormal rows (≤ c, n) that span the ranks of covariates (c, n) inside the groups (n)."""
+    usable = groups >= 0
+    rows = [_within(_ranked(row, usable), groups) for row in covariates]
+    if not rows:
+        return np.empty((0, len(groups)))
+    # by SVD: covariates that repeat each other, or are constant, add no row
+    _, scale, basis = np.linalg.svd(np.stack(rows), full_matrices=False)
+    return np.asarray(basis[scale > 1e-10 * scale.max(initial=0.0)])
+
+
+def _residual(values: Array, basis: Array, groups: Array) -> Array:
+    """What the means of groups and the rows of ``basis`` (q, n) leave of values (n)."""
+    values = _within(values, groups)
+    left = values - basis.T @ (basis @ values)
     # what a covariate explains wholly is 0, not a correlation of rounding errors
-    return np.where(np.abs(residual) < 1e-9 * max(len(ranked), 1), 0.0, residual)
+    return np.where(np.abs(left) < 1e-9 * np.abs(values).max(initial=0.0), 0.0, left)

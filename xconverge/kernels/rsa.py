@@ -148,8 +148,10 @@ class Rsa(EntryKernel[Geometry]):
         if basis is not None and len(basis):
             squares = np.stack([square(row, n) for row in basis])
             explained = gathered_products(squares, second, orders) / 2
-            left = 1 - (explained**2).sum(1)
-            similar /= np.sqrt(np.maximum(left, 1e-300))[:, None]
+            left = (1 - (explained**2).sum(1))[:, None]
+            some = left > 1e-12
+            # a permuted residual that is explained wholly has no correlation: it counts as extreme
+            similar = np.where(some, similar / np.sqrt(np.where(some, left, 1.0)), 1.0)
         return similar
 
     def scores_of_counts(

@@ -95,20 +95,23 @@ def spearman_brown(r: Array) -> Array:
 
 
 def summary(r: Array, level: float, what: str) -> Summary:
-    """Mean correlation of the halves, mean Spearman–Brown value, and its quantiles over splits."""
-    whole = spearman_brown(r)
-    defined = ~np.isnan(whole)
+    """Mean correlation of the halves, its Spearman–Brown value, and that of quantiles over splits.
+
+    The mean comes first. 2r / (1 + r) is concave, steep below 0 and flat above: its mean over
+    splits lies below the value of the mean, far below where r scatters around 0.
+    """
+    defined = ~np.isnan(r)
     if not defined.all():
         _warn(
-            f"{(~defined).sum()} of {len(r)} splits have fewer than 3 {what} in both halves, "
-            "values that are all equal, or opposite orders: they are left out, NaN if no split is "
-            "left"
+            f"{(~defined).sum()} of {len(r)} splits have fewer than 3 {what} in both halves, or "
+            "values that are all equal: they are left out, NaN if no split is left"
         )
     if not defined.any():
         return np.nan, np.nan, np.nan, np.nan
-    r, whole = r[defined], whole[defined]
-    lower, upper = np.quantile(whole, [(1 - level) / 2, (1 + level) / 2])
-    return float(r.mean()), float(whole.mean()), float(lower), float(upper)
+    mean = r[defined].mean()
+    ends = np.quantile(r[defined], [(1 - level) / 2, (1 + level) / 2])
+    whole, lower, upper = spearman_brown(np.array([mean, *ends]))
+    return float(mean), float(whole), float(lower), float(upper)
 
 
 def _warn(message: str) -> None:

@@ -84,8 +84,9 @@ def modulation(
     Notes
     -----
     Exchangeable under the null are the stimulus labels of dispersion; with covariates, of its
-    residual ranks (Freedman & Lane 1983). Only sums are computed under a permutation. Inside
-    strata the statistic is centred on its mean under the null, so that both tails mean the same.
+    residual ranks, from which what the covariates explain is taken out again (Freedman & Lane
+    1983). Only sums are computed under a permutation. Strata are taken out of both sides before,
+    so that the statistic has a mean of 0 under the null and both tails mean the same.
 
     Examples
     --------
