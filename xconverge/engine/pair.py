@@ -11,6 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.engine.apply import apply
+from xconverge.engine.rdms import checked_rdms
 from xconverge.engine.repeats import grouped, relabelled
 from xconverge.engine.resampling import Rng, seed_of
 from xconverge.kernels.vectors import Array
@@ -114,6 +115,10 @@ def pair(
     """
     choose("repeats", repeats, ["mean", "keep"])
     arrays = {"a": a, "b": b} | {f"more {number}": one for number, one in enumerate(more)}
+    arrays = {
+        what: checked_rdms(one, what) if "stimulus_2" in getattr(one, "dims", ()) else one
+        for what, one in arrays.items()
+    }
     told: dict[str, Any] = {"join": join}
     if on is not None:
         arrays = _relabelled(on, repeats, arrays)

@@ -68,8 +68,8 @@ def reliability(
         models, at most 1 and without a lower bound; ``lower`` and ``upper``, the value of
         quantiles of r over splits, by default 2.5 and 97.5 %, NaN for r = -1: how much the choice
         of split matters, not a confidence interval. ``attrs["n_splits"]`` is the number of splits
-        made. Lazy if ``reps`` is; a task holds the distances of all pairs of models (model × model ×
-        stimulus), which are computed once.
+        made. Lazy if ``reps`` is; a task holds the distances of all pairs of models
+        (model × model × stimulus), which are computed once.
 
     Warns
     -----

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import xarray as xr
 
+from xconverge.engine.rdms import checked_rdms
 from xconverge.io.zarr import groups
 from xconverge.io.zarr.backends import Backend, StorePath, backend_of
 from xconverge.io.zarr.encoding import encoded, modality_of
@@ -191,7 +192,7 @@ def write_rdms(
     # an RDM of a selection along one dim alone is none; readers lean on the one order
     if not array.indexes["stimulus"].equals(array.indexes["stimulus_2"]):
         raise SchemaError("rdms must have the same labels, in one order, on both stimulus dims")
-    array = array.assign_attrs(modality=modality_of(array, modality))
+    array = checked_rdms(array, "rdms").assign_attrs(modality=modality_of(array, modality))
     root = backend_of(path, storage_options)
     check_root(root)
     ensure_store(root)

@@ -352,7 +352,7 @@ def ceilings(scorer: Scorer, members: Array) -> Array:
         if inside.sum() >= LEAST:
             index = np.flatnonzero(inside)
             ends = noise_ceiling(scorer.targets[:, index[:, None], index], scorer.method)
-            result[:, *np.divmod(where, subsets)] = np.array(ends)[:, None]
+            result[:, *np.divmod(where, subsets)] = np.array(ends[:2])[:, None]
     return result
 
 

@@ -93,23 +93,78 @@ def prepared(x: Array, width: int, metric: str) -> Array:
     return padded(rows, seen, x.shape[1])
 
 
+class RdmError(ValueError):
+    """What makes a matrix no RDM, and between which stimuli (k, 2), by position."""
+
+    def __init__(self, reason: str, where: Array) -> None:
+        super().__init__(reason)
+        self.reason, self.where = reason, where
+
+
+INFINITY = "an RDM must be finite; a distance that is not known is NaN"
+ASYMMETRY = "an RDM must be symmetric; average it with its transpose if that is meant"
+SIMILARITY = (
+    "an RDM holds distances, 0 on the diagonal, and this is a similarity: every stimulus is more "
+    "like itself than like any other. Give 1 - r for correlations r"
+)
+
+
 def triangle(rdm: Array, ranked: bool) -> Array:
     """Upper triangle (n (n - 1) / 2) of an RDM (n, n), or the ranks of it; NaN stays NaN."""
     check_symmetric(rdm)
     return upper(rdm, ranked)
 
 
-def check_symmetric(rdm: Array) -> None:
-    """Refuse a matrix whose triangles differ by more than rounding."""
-    if np.array_equal(rdm, rdm.T):
+def check_symmetric(rdm: Array, mirrored: Array | None = None, rounding: float = 1e-6) -> None:
+    """Refuse a matrix whose triangles differ by more than rounding.
+
+    Or a block of one that differs from the transposed block on the other side of the diagonal.
+    """
+    mirrored = rdm.T if mirrored is None else mirrored
+    if np.array_equal(rdm, mirrored):
         return
-    missing = np.isnan(rdm)
+    missing = np.isnan(rdm) != np.isnan(mirrored)
+    gap = np.abs(rdm - mirrored)
     # fmax leaves out NaN
-    gap, largest = (
-        np.fmax.reduce(np.abs(values), axis=None, initial=0.0) for values in (rdm - rdm.T, rdm)
-    )
-    if (missing != missing.T).any() or gap > 1e-6 * largest:
-        raise ValueError("an RDM must be symmetric; average it with its transpose if that is meant")
+    largest = np.fmax.reduce(np.abs(rdm), axis=None, initial=0.0)
+    wrong = missing | (gap > rounding * largest)
+    if wrong.any():
+        raise RdmError(ASYMMETRY, np.argwhere(wrong))
+
+
+def check_finite(block: Array) -> None:
+    """Refuse infinity in a block of an RDM."""
+    infinite = np.isinf(block)
+    if infinite.any():
+        raise RdmError(INFINITY, np.argwhere(infinite))
+
+
+def off_diagonal(block: Array) -> float:
+    """How far from 0 a diagonal (n, n) is that is not below the distances; a similarity is refused.
+
+    For inner products of any kind K_ii + K_jj - 2 K_ij = |x_i - x_j|² ≥ 0: no stimulus is more like
+    another than itself. In an RDM with a constant added all of these are negative. Where some are
+    and some not, as between noisy measurements of the distance of a stimulus to itself, who calls
+    is to ask.
+    """
+    own = np.diagonal(block).astype(np.float64)
+    if len(own) < 2 or not (own[~np.isnan(own)] != 0).any():
+        return 0.0
+    others = block.astype(np.float64)
+    np.fill_diagonal(others, np.nan)
+    farthest = np.fmax.reduce(np.abs(own), initial=0.0)
+    largest = np.fmax.reduce(np.abs(others), axis=None, initial=0.0)
+    # a distance of a stimulus to itself that was computed may be the rounding of the others
+    if farthest <= 1e-3 * largest:
+        return 0.0
+    gap = own + own[:, None] - 2 * others
+    gap = gap[~np.isnan(gap)]
+    rounding = 1e-6 * max(farthest, largest)
+    if (gap <= rounding).all():
+        return 0.0
+    if (gap >= -rounding).all():
+        raise RdmError(SIMILARITY, np.empty((0, 2), int))
+    return float(farthest)
 
 
 def upper(rdm: Array, ranked: bool) -> Array:

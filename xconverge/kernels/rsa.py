@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from xconverge.kernels.correlation import (
     ranks,
     similarities,
     similarity,
+    standardize,
     tau_a,
     undefined,
 )
@@ -325,18 +326,48 @@ def mantel(
     return observed, summary(draws, alpha=0.05, best=1.0)[2]
 
 
-def noise_ceiling(rdms: Array, method: Method) -> tuple[float, float]:
+class Ceiling(NamedTuple):
+    """Both ends, which subjects (S) and how many stimuli they rest on."""
+
+    lower: float
+    upper: float
+    used: Array
+    n_stimuli: int
+
+
+def differs(triangle: Array, method: Method) -> bool:
+    """Whether distances order anything: 3 at least, that are not all equal (all 0, for cosine)."""
+    values = triangle[~np.isnan(triangle)]
+    if len(values) < 3:
+        return False
+    if not method.centered:
+        return bool(np.any(values))
+    return not np.isnan(standardize(ranks(values) if method.ranked else values)).any()
+
+
+def noise_ceiling(rdms: Array, method: Method) -> Ceiling:
     """Lower and upper noise ceiling of RDMs (subject, n, n), over the pairs all subjects have.
 
     Similarity of each subject with the mean of the others, and with the mean of all; ranked, or
     of unit size, before they are averaged, so that no other RDM is nearer to them: Σ_s u_s·m is
-    largest, for m of unit size, at m ∝ Σ_s u_s (Nili et al. 2014).
+    largest, for m of unit size, at m ∝ Σ_s u_s (Nili et al. 2014). Subjects whose distances order
+    nothing are left out.
     """
     values = np.array([triangle(rdm, ranked=False) for rdm in rdms])
-    values = values[:, ~np.isnan(values).any(0)]
-    if values.shape[1] < 3:
-        undefined(f"a noise ceiling needs at least 3 pairs of stimuli, got {values.shape[1]}: NaN")
-        return np.nan, np.nan
+    used = np.array([differs(row, method) for row in values])
+    while used.any():
+        common = ~np.isnan(values[used]).any(0)
+        flat = used & ~np.array([differs(row[common], method) for row in values])
+        if common.sum() < 3 or not flat.any():
+            break
+        # without those that are flat where all others are known, others may have more in common
+        used &= ~flat
+    if used.sum() < 2:
+        return Ceiling(np.nan, np.nan, used, 0)
+    n_stimuli = int((square(common, len(rdms[0])) > 0).any(0).sum())
+    if common.sum() < 3:
+        return Ceiling(np.nan, np.nan, used, n_stimuli)
+    values = values[np.ix_(used, common)]
     if method.ranked:
         values = np.array([ranks(row) for row in values])
     vector = method.vector
@@ -348,4 +379,4 @@ def noise_ceiling(rdms: Array, method: Method) -> tuple[float, float]:
 
     below = [like(row, total - own) for row, own in zip(values, sized, strict=True)]
     above = [like(row, total) for row in values]
-    return float(np.mean(below)), float(np.mean(above))
+    return Ceiling(float(np.mean(below)), float(np.mean(above)), used, n_stimuli)

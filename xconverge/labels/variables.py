@@ -140,6 +140,7 @@ VARIABLES: dict[str, Variable] = {
         "model_a model_b", "probability", "1", "family-wise error, max-T, Westfall & Young (1993)"
     ),
     "n_stimuli": Variable("bin", "count", "stimuli", "stimuli that entered"),
+    "n_subjects": Variable("", "count", "subjects", "subjects that entered"),
     "alignment_by_bin": Variable(
         "model_a model_b bin", "similarity", "1", "mean alignment inside a dispersion bin"
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ import xarray as xr
 from xconverge.engine.apply import apply
 from xconverge.engine.measure import Measure
 from xconverge.engine.pair import pairing_attrs
+from xconverge.engine.rdms import checked_rdms, names_along, place
 from xconverge.kernels import correlation
 from xconverge.kernels import rdm as distances
 from xconverge.kernels import rsa as kernels
@@ -21,8 +23,8 @@ from xconverge.kernels.rdm import Distance
 from xconverge.kernels.rsa import Rsa
 from xconverge.kernels.vectors import METRICS, Array, working_dtype
 from xconverge.labels.checks import check_dims, check_labels, widths
-from xconverge.labels.joins import join_labels, on_side, square_rdm, take
-from xconverge.labels.messages import SchemaError, choose
+from xconverge.labels.joins import join_labels, on_side, take
+from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe, described
 
 TOO_MANY_PAIRS = (
@@ -189,16 +191,19 @@ def join_controls(
     controls = [nuisance] if isinstance(nuisance, xr.DataArray) else list(nuisance)
     if controls and method not in ("spearman", "pearson"):
         raise ValueError(f"nuisance goes with method 'spearman' or 'pearson', got {method!r}")
-    a, b = join_rdms(rdm_a, rdm_b)
-    for number, control in enumerate(controls):
+    names = ["rdm_a", "rdm_b", *(f"nuisance {number}" for number in range(len(controls)))]
+    a, b, *controls = (
+        checked_rdms(one, name) for one, name in zip((rdm_a, rdm_b, *controls), names, strict=True)
+    )
+    for control, name in zip(controls, names[2:], strict=True):
         extra = [str(dim) for dim in control.dims if dim not in ("stimulus", "stimulus_2")]
         if extra:
-            raise SchemaError(f"nuisance {number} has the dims {extra} too; choose one with .sel()")
-        a, controls[number] = join_rdms(a, control)
-    if controls:
-        b = _like(b, a)
-        controls = [_like(control, a) for control in controls]
-    return a, b, controls
+            raise SchemaError(f"{name} has the dims {extra} too; choose one with .sel()")
+    joined = [a]
+    for one, name in zip((b, *controls), names[1:], strict=True):
+        join_labels(a, one, "stimulus", "exact", ("rdm_a", name))
+        joined.append(_like(one, a))
+    return joined[0], joined[1], joined[2:]
 
 
 def rdm_models(
@@ -277,6 +282,31 @@ def _triangle(side: xr.DataArray, method: correlation.Method) -> xr.DataArray:
     return result
 
 
+def _ceiling(
+    rdms: Array, subjects: Array, *places: Any, lead: Sequence[str], method: correlation.Method
+) -> tuple[float, float, int, int]:
+    """Both ends, subjects and stimuli that they rest on; names who is left out."""
+    found = kernels.noise_ceiling(rdms, method)
+    count = int(found.used.sum())
+    where = place(lead, places)
+    if count < len(subjects):
+        warnings.warn(
+            f"noise_ceiling{where} leaves out subject {listing(subjects[~found.used])}, without "
+            f"distances or with equal ones alone; it rests on the {count} others"
+            f"{': NaN, 2 are needed' if count < 2 else ''}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    elif np.isnan(found.lower):
+        warnings.warn(
+            f"a noise ceiling{where} needs at least 3 pairs of stimuli that all subjects have; "
+            f"{found.n_stimuli} stimuli have any: NaN",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return found.lower, found.upper, count, found.n_stimuli
+
+
 def _like(side: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
     labels = other.indexes["stimulus"]
     return take(take(side, "stimulus", labels), "stimulus_2", labels)
@@ -298,8 +328,15 @@ def noise_ceiling(rdms: xr.DataArray, method: str = "spearman") -> xr.Dataset:
         ``upper``, the mean similarity of each subject's RDM with the mean of all, and ``lower``,
         with the mean of the others, over the pairs of stimuli that all subjects have; both
         similarities in [-1, 1]. Before they are averaged, RDMs are ranked, standardised or set to
-        unit norm, as the method does. NaN with a warning for fewer than 3 common pairs.
-        Lazy if ``rdms`` is; a task holds the RDMs of all subjects.
+        unit norm, as the method does. ``n_subjects`` and ``n_stimuli`` say on how many it rests;
+        ``attrs["n_subjects"]`` how many were given. NaN with a warning for fewer than 2 subjects or
+        3 common pairs. Lazy if ``rdms`` is; a task holds the RDMs of all subjects.
+
+    Warns
+    -----
+    RuntimeWarning
+        Subjects without distances, or whose distances are all equal (all 0 for ``cosine``), by
+        name: the ceiling is that of the others.
 
     Raises
     ------
@@ -325,31 +362,26 @@ def noise_ceiling(rdms: xr.DataArray, method: str = "spearman") -> xr.Dataset:
     """
     choose("method", method, METHODS)
     second = "stimulus_2"
-    rdms = square_rdm(check_dims(rdms, "subject", what="rdms"), "rdms")
+    rdms = checked_rdms(check_dims(rdms, "subject", what="rdms"), "rdms")
     if rdms.sizes["subject"] < 2:
         raise SchemaError(f"a noise ceiling needs at least 2 subjects, got {rdms.sizes['subject']}")
-    lower, upper = apply(
-        kernels.noise_ceiling,
+    lead = [str(dim) for dim in rdms.dims if dim not in ("subject", "stimulus", second)]
+    parts = apply(
+        _ceiling,
         rdms,
-        core=[["subject", "stimulus", second]],
-        out=[[], []],
-        dtypes=[np.float64, np.float64],
+        *(names_along(rdms, dim) for dim in ("subject", *lead)),
+        core=[["subject", "stimulus", second], ["subject"], *([] for _ in lead)],
+        out=[[]] * 4,
+        dtypes=[np.float64, np.float64, np.int64, np.int64],
+        lead=lead,
         method=METHODS[method].make,
     )
     return described(
-        {"lower": lower, "upper": upper},
+        dict(zip(("lower", "upper", "n_subjects", "n_stimuli"), parts, strict=True)),
         metric=method,
         n_subjects=rdms.sizes["subject"],
         **pairing_attrs(rdms),
     )
-
-
-def join_rdms(a: xr.DataArray, b: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-    """Two sets of RDMs over the same stimuli in the same order, rows and columns."""
-    a, b = square_rdm(a, "rdm_a"), square_rdm(b, "rdm_b")
-    a, b, _ = join_labels(a, b, "stimulus", "exact", ("rdm_a", "rdm_b"))
-    labels = a.indexes["stimulus"]
-    return take(a, "stimulus_2", labels), take(b, "stimulus_2", labels)
 
 
 _RDM_COST = "n² d, one matrix product; the result is n²"

@@ -11,6 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.engine.pair import pairing_attrs, refuse_repeats
+from xconverge.engine.rdms import checked_rdms
 from xconverge.engine.resampling import seed_of
 from xconverge.io.store import modalities, open_representations
 from xconverge.labels.checks import check_representations
@@ -133,6 +134,8 @@ def analyze(
     refuse_repeats("analyze", a, b, target)
     a, b, _ = join_labels(a, b, "stimulus", "exact", names)
     if target is not None:
+        if "stimulus_2" in getattr(target, "dims", ()):
+            target = checked_rdms(target, "target")
         # refused here, not after all that comes before its RSA
         (a, target), _ = join_all("exact", reps=a, target=target)
     quarter = max(1, a.sizes["stimulus"] // 4)

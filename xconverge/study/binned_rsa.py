@@ -9,6 +9,7 @@ import xarray as xr
 
 from xconverge.engine.apply import apply
 from xconverge.engine.pair import pairing_attrs
+from xconverge.engine.rdms import checked_rdms
 from xconverge.engine.resampling import seed_of, strata_name, strata_of
 from xconverge.kernels.bins import contrast_test
 from xconverge.kernels.ranks import bin_means
@@ -268,6 +269,8 @@ def _binned(
     }  # fmt: skip
     if "stimulus_2" not in getattr(target, "dims", ()):
         target = rdm(target, rdm_metric)
+    else:
+        target = checked_rdms(target, "target")
     if average == "representation":
         check_shared(reps, "average='representation'")
     (reps, spread, target), _ = join_all("exact", reps=reps, dispersion=spread, target=target)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xconverge.engine.rdms import checked_rdms
 from xconverge.io.formats._flat import free_our_names
 from xconverge.io.formats._labels import text_labels
 from xconverge.io.formats._needs import needs
@@ -21,7 +22,7 @@ from xconverge.io.formats._rsatoolbox import (
     table_of,
 )
 from xconverge.kernels.rdm import triangle
-from xconverge.labels.checks import check_dims, check_labels
+from xconverge.labels.checks import check_labels
 from xconverge.labels.joins import on_side
 from xconverge.labels.messages import SchemaError, listing
 from xconverge.labels.variables import describe
@@ -150,20 +151,14 @@ def to_rsatoolbox_rdms(rdm: xr.DataArray) -> Any:
     """
     rsatoolbox = needs("rsatoolbox.rdm", "to_rsatoolbox_rdms", "rsatoolbox")
     dims = ("model", "stimulus", "stimulus_2")
-    array = check_dims(rdm, "stimulus", "stimulus_2", what="rdm")
-    check_labels(array, "stimulus", "stimulus_2", what="rdm")
+    array = checked_rdms(rdm, "rdm")
     check_no_other(array, set(dims), "rdm", "or make them models")
     if "model" not in array.dims:
         name = array.coords["model"].item() if "model" in array.coords else "rdm"
         array = array.drop_vars("model", errors="ignore").expand_dims(model=[name])
     check_labels(array, "model", what="rdm")
-    # by label: rows and columns of a selection may be in different orders
-    columns = array.indexes["stimulus"].rename("stimulus_2")
-    array = array.transpose(*dims).sel(stimulus_2=columns)
-    try:
-        vectors = np.stack([triangle(matrix, ranked=False) for matrix in array.values])
-    except ValueError as error:
-        raise SchemaError(f"rdm: {error}") from error
+    array = array.transpose(*dims)
+    vectors = np.stack([triangle(matrix, ranked=False) for matrix in array.values])
     tables = [
         descriptors_of({n: c for n, c in array.coords.items() if c.dims == (dim,)})
         for dim in ("model", "stimulus")

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from xconverge.engine.rdms import checked_rdms
 from xconverge.engine.resampling import per_label
 from xconverge.kernels import subsets as kernels
 from xconverge.kernels.ranks import empty_bins, quantile_bins
@@ -200,7 +201,9 @@ def _near(rules: Rules, side: xr.DataArray, what: str) -> tuple[Array | None, Ar
     """Which two stimuli are too near, and which stimuli have distances at all."""
     if rules.distances is None or rules.min_distance is None:
         return None, np.ones(side.sizes["stimulus"], bool)
-    square = check_only(rules.distances, "stimulus", "stimulus_2", what="distances")
+    square = checked_rdms(
+        check_only(rules.distances, "stimulus", "stimulus_2", what="distances"), "distances"
+    )
     (_, square), _ = join_all("exact", **{what: side, "distances": square})
     values, measured = whole_square(square, "distances")
     near = values < rules.min_distance

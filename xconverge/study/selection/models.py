@@ -11,13 +11,14 @@ import xarray as xr
 
 from xconverge.engine.apply import apply
 from xconverge.engine.pair import pairing_attrs, refuse_repeats
+from xconverge.engine.rdms import checked_rdms
 from xconverge.engine.resampling import seed_of
 from xconverge.kernels import model_comparison as kernels
 from xconverge.kernels.ranks import quantile_bins
 from xconverge.kernels.split_half import halves
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import check_representations, group_numbers
-from xconverge.labels.joins import join_all, natural_rank, square_rdm
+from xconverge.labels.joins import join_all, natural_rank
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe, described
 from xconverge.measures.layers import networks
@@ -232,7 +233,7 @@ def _target_rdms(target: xr.DataArray, rdm_metric: str) -> xr.DataArray:
             "target has the dim 'model': .rename(model='subject') to average over it, or choose "
             "one with .sel(model=…)"
         )
-    target = square_rdm(target, "target")
+    target = checked_rdms(target, "target")
     if "subject" not in target.dims:
         target = target.drop_vars("subject", errors="ignore").expand_dims({"subject": ["target"]})
     if "subject" in target.indexes:

@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.engine.pair import pairing_attrs, refuse_repeats
+from xconverge.engine.rdms import checked_rdms
 from xconverge.engine.resampling import seed_of
 from xconverge.engine.resources import check_memory
 from xconverge.kernels import set_search as kernels
@@ -26,7 +27,6 @@ from xconverge.labels.checks import (
     group_numbers,
     widths,
 )
-from xconverge.labels.joins import square_rdm
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe, described, stated
 from xconverge.measures.rdm import prepared_rows
@@ -287,7 +287,7 @@ def _warn_if_undefined(
 def _checked(reps: xr.DataArray, square: bool) -> xr.DataArray:
     """A representation set or RDMs, of no other dims."""
     if square:
-        reps = square_rdm(reps, "reps")
+        reps = checked_rdms(reps, "reps")
         reps = check_dims(reps, "model")
         check_labels(reps, "model")
     else:
