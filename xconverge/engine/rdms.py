@@ -14,7 +14,7 @@ import xarray as xr
 from xconverge.kernels.rdm import RdmError, check_finite, check_symmetric, off_diagonal
 from xconverge.kernels.vectors import Array
 from xconverge.labels.joins import square_rdm
-from xconverge.labels.messages import SchemaError, shown
+from xconverge.labels.messages import SchemaError, listing, shown
 
 SQUARE = ("stimulus", "stimulus_2")
 WHOLE, BLOCK = 1e-6, 1e-3
@@ -42,17 +42,26 @@ def checked_rdms(array: xr.DataArray, what: str) -> xr.DataArray:
     array = square_rdm(array, what)
     if array.dtype.kind != "f":
         array = array.astype(np.float64)
+    return _told(array, partial(_checked, what=what, n=array.sizes["stimulus"]))
+
+
+def told_missing(array: xr.DataArray, what: str) -> xr.DataArray:
+    """RDMs (…, stimulus, stimulus_2) as they are; a warning names those without any distance."""
+    return _told(array, partial(_missing, what=what))
+
+
+def _told(array: xr.DataArray, check: Any) -> xr.DataArray:
+    """The array as it is, seen by a check that is told the names of its RDMs and stimuli."""
     dims = array.dims
     array = array.transpose(..., *SQUARE)
     lead = [str(dim) for dim in array.dims[:-2]]
     names = [names_along(array, dim).values for dim in (*lead, "stimulus")]
-    n = array.sizes["stimulus"]
-    check = partial(_checked, what=what, lead=lead, alone=_alone(array), n=n)
+    check = partial(check, lead=lead, alone=_alone(array))
     if array.chunks is None:
-        # an array in memory stays the one it is: the check gives back what it was given
-        check(array.values, array.values, *names[:-1], names[-1], names[-1])
-        return array.transpose(*dims)
-    return array.copy(data=_lazily(array.data, check, names)).transpose(*dims)
+        check(array.values, array.values, *names, names[-1])
+    else:
+        array = array.copy(data=_lazily(array.data, check, names))
+    return array.transpose(*dims)
 
 
 def _lazily(data: da.Array, check: Any, names: list[Array]) -> da.Array:
@@ -79,10 +88,49 @@ def names_along(array: xr.DataArray, dim: str) -> xr.DataArray:
     return xr.DataArray(np.asarray(found, dtype=object), dims=dim)
 
 
+def side_names(side: xr.DataArray, dim: str) -> xr.DataArray:
+    """Names of the models of a side; of one without the dim what a coordinate says, or nothing."""
+    if dim in side.dims:
+        return names_along(side, dim)
+    one = [side.coords[name].item() for name in (dim, "model") if name in side.coords]
+    return xr.DataArray(np.array(str(one[0]) if one else "", dtype=object))
+
+
 def place(dims: Sequence[str], names: Sequence[Any]) -> str:
     """Where along further dims, as a message says it: `` (region 'V1')``."""
     named = [f"{dim} {shown(name)}" for dim, name in zip(dims, names, strict=True)]
     return f" ({', '.join(named)})" if named else ""
+
+
+def tell_pairs(
+    a: Sequence[Any], b: Sequence[Any], elsewhere: str, message: str, where: Array
+) -> None:
+    """Warn that pairs (k, 2) of the models named ``a`` and ``b`` have no score.
+
+    A model that has none with any other is named alone.
+    """
+    missing = np.zeros((len(a), len(b)), bool)
+    missing[where[:, 0], where[:, 1]] = True
+    rows, columns = missing.all(1, keepdims=True), missing.all(0, keepdims=True)
+    if missing.size == 1:
+        who = [" and ".join(shown(name) for name in (a[0], b[0]) if name)]
+    elif missing.all():
+        who = ["all pairs"]
+    else:
+        pairs = [
+            f"{shown(a[i])} × {shown(b[j])}" for i, j in np.argwhere(missing & ~rows & ~columns)
+        ]
+        who = [
+            listing(name for name, gone in zip(names, whole.ravel(), strict=True) if gone)
+            for names, whole in ((a, rows), (b, columns))
+        ]
+        who += [*pairs[:5], *([f"… ({len(pairs)} pairs)"] if len(pairs) > 5 else [])]
+    named = "; ".join(filter(None, who))
+    warnings.warn(
+        f"{message}{elsewhere}: NaN{f' for {named}' if named else ''}",
+        RuntimeWarning,
+        stacklevel=2,
+    )
 
 
 def _alone(array: xr.DataArray) -> str:
@@ -116,6 +164,25 @@ def _checked(
         warnings.warn(
             f"{what} has up to {max(uneven.values()):.3g} on the diagonal{whose}, where an RDM has "
             "0: the diagonal is left out. If these are similarities, make distances of them",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return block
+
+
+def _missing(
+    block: Array, across: Array, *names: Array, what: str, lead: list[str], alone: str
+) -> Array:
+    """The block (…, r, c) as it is."""
+    empty = np.argwhere(np.isnan(block).all((-1, -2)))
+    if len(empty):
+        who = [
+            ", ".join([f"{d} {shown(own[i])}" for d, own, i in zip(lead, names, at, strict=False)])
+            or alone
+            for at in empty[:5]
+        ]
+        warnings.warn(
+            f"{what} is that of the others: {'; '.join(who)} saw no stimulus",
             RuntimeWarning,
             stacklevel=2,
         )

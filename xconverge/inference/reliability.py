@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal
 
 import numpy as np
@@ -9,13 +10,14 @@ import xarray as xr
 
 from xconverge.engine.apply import apply
 from xconverge.engine.pair import Pair
+from xconverge.engine.rdms import names_along
 from xconverge.engine.resampling import seed_of
 from xconverge.engine.scores import scores
 from xconverge.kernels import split_half as kernels
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import check_representations, check_shared
 from xconverge.labels.joins import natural_rank
-from xconverge.labels.messages import choose
+from xconverge.labels.messages import choose, listing
 from xconverge.labels.variables import describe, stated
 from xconverge.measures.alignment import MEASURES as SCORES
 from xconverge.measures.alignment import plan_of
@@ -74,7 +76,8 @@ def reliability(
     Warns
     -----
     RuntimeWarning
-        Fewer than 4 models: NaN. Splits without a correlation, which are left out.
+        Fewer than 4 models: NaN. Models that saw nothing, by name, and splits without a
+        correlation, which are left out.
     UnalignedSpaceWarning
         A coordinate metric on features that are not marked as a shared space.
 
@@ -125,10 +128,11 @@ def reliability(
     told, seed = seed_of(rng)
     rank = natural_rank(reps.indexes["model"])
     parts = apply(
-        kernels.model_halves,
+        _model_halves,
         distances,
         xr.DataArray(rank, dims="model"),
-        core=[["model", "model_2", "stimulus"], ["model"]],
+        names_along(reps, "model"),
+        core=[["model", "model_2", "stimulus"], ["model"], ["model"]],
         out=[[]] * len(NAMES),
         dtypes=[np.float64] * len(NAMES),
         seed=seed,
@@ -146,6 +150,22 @@ def reliability(
         level=level,
         seed=told,
     )
+
+
+def _model_halves(distances: Array, rank: Array, names: Array, **options: Any) -> kernels.Summary:
+    """``model_halves`` of the models that have a distance to another, told who has none."""
+    apart = np.where(np.eye(len(rank), dtype=bool)[..., None], np.nan, distances)
+    has = ~np.isnan(apart).all((1, 2))
+    # a model that saw nothing would make the half smaller that it falls into
+    if not has.all() and has.any():
+        warnings.warn(
+            f"reliability leaves out {listing(names[~has])}, which have no dispersion with any "
+            "other model; it is that of the others",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        distances, rank = distances[np.ix_(has, has)], np.argsort(np.argsort(rank[has]))
+    return kernels.model_halves(distances, rank, **options)
 
 
 def alignment_reliability(

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 
-from xconverge.kernels.correlation import Method, ranks, similarity
+from xconverge.kernels.correlation import Method, Tell, ranks, similarities, undefined
 from xconverge.kernels.permutations import as_extreme, run_of
 from xconverge.kernels.vectors import Array
 
@@ -22,8 +22,12 @@ def in_bins(a: Array, b: Array, bins: Array, n_bins: int, method: Method) -> Arr
         both = ~(np.isnan(u) | np.isnan(v))
         if both.sum() >= 3:
             u, v = (ranks(x[both]) if method.ranked else x[both] for x in (u, v))
-            result[number] = similarity(u, v, "pairs of stimuli", method)
+            result[number] = similarities([u], [v], "pairs of stimuli", method, _quietly)[0, 0]
     return result
+
+
+def _quietly(message: str, where: Array) -> None:
+    """NaN tells: who asks for all bins says so, once."""
 
 
 def contrasts(values: Array, numbers: Array) -> Array:
@@ -46,6 +50,7 @@ def contrast_test(
     n_permutations: int,
     seed: int,
     tail: str,
+    tell: Tell | None = None,
 ) -> tuple[Array, Array]:
     """Both contrasts (2) of the RSA by bin, and their p-values when bins are permuted.
 
@@ -68,12 +73,10 @@ def contrast_test(
     values = in_bins(a, b, own, len(numbers), method)
     observed = contrasts(values, numbers)
     if np.isnan(values).any():
-        warnings.warn(
-            "a bin has fewer than 3 stimuli, or distances that do not differ: its RSA and the "
-            "contrasts are NaN",
-            RuntimeWarning,
-            stacklevel=2,
+        message = (
+            "a bin has fewer than 3 stimuli, or distances that do not differ: no RSA, no contrasts"
         )
+        (tell or undefined)(message, np.zeros((1, 2), int))
         return none, none
     groups = np.where(here, strata, -1)
     if not n_permutations or _fixed(own, groups):

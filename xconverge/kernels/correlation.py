@@ -7,7 +7,7 @@ All pairs of two sets of vectors are then one matrix product.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -15,6 +15,9 @@ import scipy
 
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array
+
+Tell = Callable[[str, Array], None]
+"""Told what is missing, and for which pairs (k, 2), by position, there is no similarity."""
 
 
 class Vector(Protocol):
@@ -113,17 +116,22 @@ def similarity(u: Array, v: Array, what: str, method: Method = METHODS["pearson"
     return float(similarities([u], [v], what, method)[0, 0])
 
 
-def similarities(u: Sequence[Array], v: Sequence[Array], what: str, method: Method) -> Array:
+def similarities(
+    u: Sequence[Array], v: Sequence[Array], what: str, method: Method, tell: Tell | None = None
+) -> Array:
     """Similarity (A, B) of all pairs of values (N) of ``u`` (A) and ``v`` (B), ranks if so."""
     size = len(u[0])
+    tell = tell or undefined
     if size < 3:
-        undefined(f"a correlation needs at least 3 {what}, got {size}: NaN")
-        return np.full((len(u), len(v)), np.nan)
+        result = np.full((len(u), len(v)), np.nan)
+        tell(f"a correlation needs at least 3 {what}, got {size}", np.argwhere(np.isnan(result)))
+        return result
     if method.vector is None:
         return np.array([[tau_a(one, other) for other in v] for one in u])
     result = inner_products(*([method.vector(one) for one in side] for side in (u, v)))
     if np.isnan(result).any():
-        undefined(f"a correlation needs {what} that differ, got equal values: NaN")
+        message = f"a correlation needs {what} that differ, got equal values"
+        tell(message, np.argwhere(np.isnan(result)))
     return np.asarray(np.clip(result, -1, 1))
 
 
@@ -156,6 +164,6 @@ def _multiplicity(values: Array) -> Array:
     return np.unique(values, return_counts=True)[1]
 
 
-def undefined(message: str) -> None:
+def undefined(message: str, where: Array | None = None) -> None:
     """Say that there is too little to compare."""
-    warnings.warn(message, RuntimeWarning, stacklevel=4)
+    warnings.warn(f"{message}: NaN", RuntimeWarning, stacklevel=4)

@@ -359,6 +359,7 @@ def ceilings(scorer: Scorer, members: Array) -> Array:
 def rank_models(
     models: Array,
     targets: Array,
+    usable: Array,
     members: Array,
     owner: Array,
     rank: Array,
@@ -377,6 +378,8 @@ def rank_models(
     ----------
     models, targets : arrays (L, n, n) and (S, n, n)
         RDMs of the layers and of the subjects.
+    usable : bool array (S)
+        Subjects that count; all of them where there is none, and the scores are NaN.
     members : bool array (G, subsets, n)
         Stimuli of each subset of each network, the first one all of them.
     owner : int array (L)
@@ -398,7 +401,7 @@ def rank_models(
         upper ceiling; (G, G, subsets): difference, p-value, adjusted p-value; (L): share of the
         splits in which a layer was the one; (subsets): held-out score of the best.
     """
-    scorer = Scorer(models, targets, method)
+    scorer = Scorer(models, targets[usable] if usable.any() else targets, method)
     several = ways(scorer, members, owner, halves)
     score, influence, layer = table(scorer, members, owner, several)
     n = members.shape[2]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from xconverge.kernels.correlation import (
     METHODS,
     Method,
+    Tell,
     inner_products,
     ranks,
     similarities,
@@ -207,9 +208,7 @@ class Rsa(EntryKernel[Geometry]):
         """
         result = correlations(common * (common - 1), terms, self.how.centered)
         if np.isnan(result).any():
-            undefined(
-                "an RDM has fewer than 3 pairs of stimuli, or distances that do not differ: NaN"
-            )
+            undefined("an RDM has fewer than 3 pairs of stimuli, or distances that do not differ")
         return result
 
 
@@ -246,13 +245,18 @@ def _present(rdm: Array) -> Array:
 
 
 def comparisons(
-    u: Sequence[Array], v: Sequence[Array], nuisance: Array | None = None, *, method: Method
+    u: Sequence[Array],
+    v: Sequence[Array],
+    nuisance: Array | None = None,
+    *,
+    method: Method,
+    tell: Tell | None = None,
 ) -> Array:
     """Similarity (A, B) of triangles ``u`` (A) and ``v`` (B), over the pairs that both have.
 
     ``nuisance`` (c, pairs) is regressed out of both, over the pairs that it has too. Triangles are
     ranked already where the method ranks: ranks of ranks are ranks, so that triangles ranked once
-    serve all that have the same pairs.
+    serve all that have the same pairs. What has no similarity is told to ``tell``, else a warning.
     """
     known = True if nuisance is None else ~np.isnan(nuisance).any(0)
     result = np.empty((len(u), len(v)))
@@ -267,8 +271,14 @@ def comparisons(
             if given and len(given[0]) > len(given) + 2:
                 basis = orthonormal(given)
                 one, other = ([without(row, basis) for row in side] for side in (one, other))
-            result[np.ix_(i, j)] = similarities(one, other, "pairs of stimuli", method)
+            inside = None if tell is None else partial(_of_all, tell, i, j)
+            result[np.ix_(i, j)] = similarities(one, other, "pairs of stimuli", method, inside)
     return result
+
+
+def _of_all(tell: Tell, i: Array, j: Array, message: str, where: Array) -> None:
+    """Tell of pairs of the rows i and j by their positions among all."""
+    tell(message, np.stack([i[where[:, 0]], j[where[:, 1]]], 1))
 
 
 def _among(rows: Sequence[Array] | Array, common: Array, method: Method) -> list[Array]:
@@ -306,7 +316,13 @@ def _tau_of_orders(u: Sequence[Array], v: Sequence[Array], orders: Array) -> Arr
 
 
 def mantel(
-    a: Array, b: Array, rank: Array, method: str, n_permutations: int, seed: int
+    a: Array,
+    b: Array,
+    rank: Array,
+    method: str,
+    n_permutations: int,
+    seed: int,
+    tell: Tell | None = None,
 ) -> tuple[float, float]:
     """Similarity of two RDMs (n, n) and its p-value under permutation of stimulus labels.
 
@@ -318,7 +334,8 @@ def mantel(
     one, other = (kernel.prepare_rdm(rdm[both]) for rdm in (a, b))
     if np.isnan(one.triangle).any() or np.isnan(other.triangle).any():
         raise ValueError(SINGLE)
-    observed = float(kernel.sums([one], [other], None)[0, 0])
+    sides = [one.triangle], [other.triangle]
+    observed = float(comparisons(*sides, method=kernel.how, tell=tell)[0, 0])
     if np.isnan(observed) or not n_permutations:
         return observed, np.nan
     orders = within(run_of(rank, seed, n_permutations, np.where(common, 0, -1)), common)
@@ -335,9 +352,13 @@ class Ceiling(NamedTuple):
     n_stimuli: int
 
 
-def differs(triangle: Array, method: Method) -> bool:
-    """Whether distances order anything: 3 at least, that are not all equal (all 0, for cosine)."""
-    values = triangle[~np.isnan(triangle)]
+def differs(rdm: Array, method: Method) -> bool:
+    """Whether an RDM (n, n) orders anything: 3 distances that are not all equal (0, for cosine)."""
+    return _differ(upper(rdm, ranked=False), method)
+
+
+def _differ(values: Array, method: Method) -> bool:
+    values = values[~np.isnan(values)]
     if len(values) < 3:
         return False
     if not method.centered:
@@ -354,10 +375,10 @@ def noise_ceiling(rdms: Array, method: Method) -> Ceiling:
     nothing are left out.
     """
     values = np.array([triangle(rdm, ranked=False) for rdm in rdms])
-    used = np.array([differs(row, method) for row in values])
+    used = np.array([_differ(row, method) for row in values])
     while used.any():
         common = ~np.isnan(values[used]).any(0)
-        flat = used & ~np.array([differs(row[common], method) for row in values])
+        flat = used & ~np.array([_differ(row[common], method) for row in values])
         if common.sum() < 3 or not flat.any():
             break
         # without those that are flat where all others are known, others may have more in common

@@ -13,7 +13,7 @@ import xarray as xr
 from xconverge.engine.apply import apply
 from xconverge.engine.measure import Measure
 from xconverge.engine.pair import pairing_attrs
-from xconverge.engine.rdms import checked_rdms, names_along, place
+from xconverge.engine.rdms import checked_rdms, names_along, place, side_names, tell_pairs
 from xconverge.kernels import correlation
 from xconverge.kernels import rdm as distances
 from xconverge.kernels import rsa as kernels
@@ -247,13 +247,25 @@ def _compared(
         [dim for dim in (f"model{end}",) if whole and dim in side.dims]
         for side, end in ((a, "_a"), (b, "_b"))
     ]
+    more = [] if nuisance is None else [nuisance]
+    lead = [
+        str(dim)
+        for dim in dict.fromkeys((*a.dims, *b.dims))
+        if dim not in ("_pair", "model_a", "model_b")
+    ]
+    named = [side_names(side, f"model{end}") for side, end in ((a, "_a"), (b, "_b"))]
     result: xr.DataArray = apply(
-        _comparisons,
+        partial(_comparisons, given=len(more), lead=lead),
         a,
         b,
-        *([] if nuisance is None else [nuisance]),
-        core=[[*models[0], "_pair"], [*models[1], "_pair"], ["_nuisance", "_pair"]][
-            : 2 if nuisance is None else 3
+        *more,
+        *named,
+        *(names_along(a if dim in a.dims else b, dim) for dim in lead),
+        core=[
+            *([*models[0], "_pair"], [*models[1], "_pair"]),
+            *(["_nuisance", "_pair"] for _ in more),
+            *models,
+            *([] for _ in lead),
         ],
         out=[models[0] + models[1]],
         method=how,
@@ -262,10 +274,21 @@ def _compared(
     return result.transpose(*order)
 
 
-def _comparisons(a: Array, b: Array, *nuisance: Array, **options: Any) -> Array:
-    """``comparisons`` of one triangle, or of several, of either side."""
+def _comparisons(
+    a: Array, b: Array, *more: Any, given: int, lead: Sequence[str], method: correlation.Method
+) -> Array:
+    """``comparisons`` of one triangle, or of several, of either side, told by name."""
     one, other = (list(np.atleast_2d(side)) for side in (a, b))
-    found = kernels.comparisons(one, other, *nuisance, **options)
+    names_a, names_b, *places = more[given:]
+    empty = [str(i) for rows in more[:given] for i, row in enumerate(rows) if np.isnan(row).all()]
+    elsewhere = f" given nuisance {', '.join(empty)}, without distances" if empty else ""
+    tell = partial(
+        tell_pairs,
+        list(np.atleast_1d(names_a)),
+        list(np.atleast_1d(names_b)),
+        place(lead, places) + elsewhere,
+    )
+    found = kernels.comparisons(one, other, *more[:given], method=method, tell=tell)
     return found.reshape(a.shape[:-1] + b.shape[:-1])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -9,7 +10,8 @@ import xarray as xr
 
 from xconverge.engine.apply import apply
 from xconverge.engine.pair import pairing_attrs
-from xconverge.engine.rdms import checked_rdms
+from xconverge.engine.rdms import checked_rdms, names_along, side_names, tell_pairs, told_missing
+from xconverge.engine.rdms import place as place_of
 from xconverge.engine.resampling import seed_of, strata_name, strata_of
 from xconverge.kernels.bins import contrast_test
 from xconverge.kernels.ranks import bin_means
@@ -106,11 +108,17 @@ def binned_rsa(
         inside = np.flatnonzero(bins == number)
         block = {"stimulus": inside, "stimulus_2": inside}
         value, p_value = apply(
-            mantel,
+            partial(_told, kernel=mantel, extra=sides.extra, place=f" in bin {number}"),
             sides.models.isel(block),
             sides.target.isel(block),
             rank.isel({"stimulus": inside}),
-            core=[["stimulus", "stimulus_2"], ["stimulus", "stimulus_2"], ["stimulus"]],
+            *sides.names,
+            core=[
+                ["stimulus", "stimulus_2"],
+                ["stimulus", "stimulus_2"],
+                ["stimulus"],
+                *([] for _ in sides.names),
+            ],
             out=[[], []],
             dtypes=[np.float64, np.float64],
             method=method,
@@ -208,13 +216,18 @@ def binned_rsa_contrast(
     rank = xr.DataArray(natural_rank(sides.bins.indexes["stimulus"]), dims="stimulus")
     seed, stream = seed_of(rng)
     value, p_value = apply(
-        contrast_test,
+        partial(_told, kernel=contrast_test, extra=sides.extra),
         sides.models,
         sides.target,
         sides.bins.reset_coords(drop=True).drop_vars("stimulus"),
         rank,
         xr.zeros_like(rank) if groups is None else groups.drop_vars("stimulus"),
-        core=[["stimulus", "stimulus_2"]] * 2 + [["stimulus"]] * 3,
+        *sides.names,
+        core=[
+            *[["stimulus", "stimulus_2"]] * 2,
+            *[["stimulus"]] * 3,
+            *([] for _ in sides.names),
+        ],
         out=[["_contrast"]] * 2,
         sizes={"_contrast": 2},
         dtypes=[np.float64] * 2,
@@ -246,6 +259,30 @@ class _Binned(NamedTuple):
     spread: xr.DataArray
     bins: xr.DataArray
     attrs: dict[str, Any]
+
+    @property
+    def extra(self) -> list[str]:
+        """Dims that are neither models nor stimuli."""
+        known = ("model_a", "model_b", "stimulus", "stimulus_2")
+        dims = dict.fromkeys((*self.models.dims, *self.target.dims))
+        return [str(dim) for dim in dims if dim not in known]
+
+    @property
+    def names(self) -> list[xr.DataArray]:
+        """Of both models and along the extra dims, to travel with the blocks."""
+        sides = ((self.models, "model_a"), (self.target, "model_b"))
+        where = [self.models if dim in self.models.dims else self.target for dim in self.extra]
+        return [
+            *(side_names(side, dim) for side, dim in sides),
+            *(names_along(side, dim) for side, dim in zip(where, self.extra, strict=True)),
+        ]
+
+
+def _told(*args: Any, kernel: Any, extra: list[str], place: str = "", **options: Any) -> Any:
+    """A kernel on all but the names, which it tells what has no RSA by."""
+    *arrays, a, b = args[: len(args) - len(extra)]
+    where = place + place_of(extra, args[len(args) - len(extra) :])
+    return kernel(*arrays, **options, tell=partial(tell_pairs, [a], [b], where))
 
 
 def _binned(
@@ -290,4 +327,7 @@ def _model_rdm(reps: xr.DataArray, average: Average | None, rdm_metric: str) -> 
     if average == "representation":
         reps = reps.mean("model")
     models = rdm(reps, rdm_metric)
-    return models.mean("model") if average == "rdm" else models
+    if average != "rdm":
+        return models
+    # the mean of fewer models than were given is said to be one
+    return told_missing(models, "the mean RDM of reps").mean("model")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable, Iterator
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -11,15 +12,16 @@ import xarray as xr
 
 from xconverge.engine.apply import apply
 from xconverge.engine.pair import pairing_attrs, refuse_repeats
-from xconverge.engine.rdms import checked_rdms
+from xconverge.engine.rdms import checked_rdms, names_along
 from xconverge.engine.resampling import seed_of
 from xconverge.kernels import model_comparison as kernels
 from xconverge.kernels.ranks import quantile_bins
+from xconverge.kernels.rsa import differs
 from xconverge.kernels.split_half import halves
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import check_representations, group_numbers
 from xconverge.labels.joins import join_all, natural_rank
-from xconverge.labels.messages import SchemaError, choose, listing
+from xconverge.labels.messages import SchemaError, choose, listing, shown
 from xconverge.labels.variables import describe, described
 from xconverge.measures.layers import networks
 from xconverge.measures.rdm import METHODS, make_rdm
@@ -109,6 +111,7 @@ def select_models(
         dispersion; bins that are merged for equal dispersions (``dispersion_bins``), which
         ``attrs["merged_bins"]`` lists; subsets of fewer than 3 stimuli (no score) or 10 (no error):
         NaN, by name.
+        Subjects without distances, or with equal ones alone: left out, by name.
 
     Raises
     ------
@@ -118,7 +121,7 @@ def select_models(
     Notes
     -----
     A stimulus counts for a model if the model, all layers of its network, and every subject have
-    it; ``n_stimuli`` says how many those are. Bins differ between models, because each has the
+    it (layers and subjects that have none at all do not count); ``n_stimuli`` says how many those are. Bins differ between models, because each has the
     dispersion of the others: read a difference in a bin with ``n_stimuli`` and the ceilings.
 
     Variance over stimuli is that of the jackknife, with the ranks of all stimuli: RSA is a function
@@ -171,7 +174,11 @@ def select_models(
     spread = _of_each_model(dispersion, reps)
     brain = brain.compute()
     models = make_rdm(reps, rdm_metric).compute()
-    members, unbinned = _members(models, brain, spread, owner, n_bins)
+    usable = apply(
+        partial(differs, method=METHODS[method].make),
+        brain, core=[["stimulus", "stimulus_2"]], dtypes=[bool],
+    )  # fmt: skip
+    members, unbinned = _members(models, brain, usable, spread, owner, n_bins)
     rank = natural_rank(reps.indexes["stimulus"])
     seed, _ = seed_of(rng)
     # one stream for the halves, one for permutations and draws
@@ -180,13 +187,15 @@ def select_models(
         kernels.rank_models,
         models.rename({"model": "_layer"}),
         brain,
+        usable,
         members,
         xr.DataArray(owner, dims="_layer"),
         xr.DataArray(rank, dims="stimulus"),
         xr.DataArray(halves(rank, int(streams[0]), n_splits), dims=("_split", "stimulus")),
         core=[
             ["_layer", "stimulus", "stimulus_2"], ["subject", "stimulus", "stimulus_2"],
-            ["_network", SUBSET, "stimulus"], ["_layer"], ["stimulus"], ["_split", "stimulus"],
+            ["subject"], ["_network", SUBSET, "stimulus"], ["_layer"], ["stimulus"],
+            ["_split", "stimulus"],
         ],
         out=[
             *[["_network", SUBSET]] * len(PER_MODEL),
@@ -204,6 +213,9 @@ def select_models(
     merged = np.flatnonzero((members.sum("stimulus").values[~unbinned, 1:] == 0).any(0)).tolist()
     tell_merged(merged, n_bins, "dispersion of some models")
     _warn(members, unbinned, names)
+    _warn_unusable(
+        usable, models, parts[0].isnull() & (members.sum("stimulus") >= kernels.LEAST), names
+    )
     parameters = {
         "metric": method, "rdm_metric": rdm_metric, "over": over, "level": level,
         "n_bins": n_bins, "merged_bins": merged or None,
@@ -260,11 +272,17 @@ def _of_each_model(dispersion: xr.DataArray, reps: xr.DataArray) -> xr.DataArray
 
 
 def _members(
-    models: xr.DataArray, target: xr.DataArray, spread: xr.DataArray, owner: Array, n_bins: int
+    models: xr.DataArray,
+    target: xr.DataArray,
+    usable: xr.DataArray,
+    spread: xr.DataArray,
+    owner: Array,
+    n_bins: int,
 ) -> tuple[xr.DataArray, Array]:
     """Which stimuli (network, subset, stimulus) are in a subset, and which networks have no bins.
 
-    Those that all layers of a network and all subjects have.
+    Those that all layers of a network and all ``usable`` subjects have. A layer that saw nothing
+    is never chosen, and takes nothing from the others.
     """
     # an RDM may have 0 on the diagonal of a stimulus that was never seen: the others are NaN
     off = xr.DataArray(
@@ -272,13 +290,15 @@ def _members(
     )
     has = [(side.notnull() & off).any("stimulus_2") for side in (models, target)]
     seen = has[0].transpose("model", "stimulus").values
-    measured = has[1].all([dim for dim in has[1].dims if dim != "stimulus"]).values
+    known = has[1] | ~usable
+    measured = known.all([dim for dim in known.dims if dim != "stimulus"]).values
     count = owner.max() + 1
     members = np.zeros((count, n_bins + 1, len(measured)), bool)
     unbinned = np.zeros(count, bool)
     for g in range(count):
         own = owner == g
-        members[g, 0] = seen[own].all(0) & measured
+        there = own & seen.any(1) if seen[own].any() else own
+        members[g, 0] = seen[there].all(0) & measured
         values = np.where(members[g, 0], spread.values[own][0], np.nan)
         unbinned[g] = np.isfinite(values).sum() < n_bins
         if not unbinned[g]:
@@ -307,6 +327,31 @@ def _warn(members: xr.DataArray, unbinned: Array, names: Array) -> None:
             )
     for message in messages:
         warnings.warn(f"{message}: NaN", RuntimeWarning, stacklevel=3)
+
+
+def _warn_unusable(
+    usable: xr.DataArray, models: xr.DataArray, missing: xr.DataArray, names: Array
+) -> None:
+    """Say which subjects and layers take no part, and which models have no score all the same.
+
+    ``missing`` (…, network, subset) is where there are stimuli enough.
+    """
+    dims = [*(str(dim) for dim in usable.dims if dim != "subject"), "subject"]
+    labels = [names_along(usable, dim).values for dim in dims]
+    gone = [
+        ", ".join(f"{d} {shown(own[i])}" for d, own, i in zip(dims, labels, where, strict=True))
+        for where in np.argwhere(~usable.transpose(*dims).values)
+    ]
+    empty = models.indexes["model"][models.isnull().all(("stimulus", "stimulus_2")).values]
+    alone = names[missing.any([dim for dim in missing.dims if dim != "_network"]).values]
+    messages = {
+        "target has no distances, or equal ones alone, and rests on the others without": gone,
+        "reps has models that saw no stimulus, which have no score:": empty,
+        "distances that do not differ, and so no score (NaN), for": alone,
+    }
+    for message, who in messages.items():
+        if len(who):
+            warnings.warn(f"{message} {'; '.join(map(str, who[:5]))}", RuntimeWarning, stacklevel=3)
 
 
 def _variables(
