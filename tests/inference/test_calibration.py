@@ -444,23 +444,3 @@ def test_a_true_null_is_seldom_rejected(metric):
     p = xc.calibrate(*sets, metric, n_permutations=99, rng=0, **options)["p_value"]
     assert 0.01 <= float((p <= 0.05).mean()) <= 0.10
     assert float(p.min()) >= 0.01
-
-
-def rsa_with_nuisances(runs, count, n=14):
-    """Share of unrelated pairs of RDMs whose p-value, given nuisance RDMs, is at most 0.05."""
-    names = [f"s{i}" for i in range(n)]
-    rng = np.random.default_rng(count)
-    rejected = 0
-    for seed in range(runs):
-        x = {f"m{i}": rng.standard_normal((n, 20)) for i in range(count + 2)}
-        u, v, *given = xc.rdm(xc.stack_models(x, stimuli=names), "euclidean")
-        u, v, *given = (one.drop_vars("model") for one in (u, v, *given))
-        table = xc.calibrate_rsa(u, v, "pearson", nuisance=given, n_permutations=99, rng=seed)
-        rejected += float(table["p_value"]) <= 0.05
-    return rejected / runs
-
-
-@pytest.mark.slow
-def test_many_nuisances_hold_the_level():
-    # 30 nuisances of 91 distances; 2.6 standard errors of 500 runs at 0.05
-    assert rsa_with_nuisances(500, 30) < 0.05 + 2.6 * np.sqrt(0.05 * 0.95 / 500)

@@ -125,6 +125,97 @@ def test_the_noise_ceiling_by_hand_and_with_missing_stimuli():
     assert float(found["lower"]) == pytest.approx(lower, rel=1e-12)
 
 
+def flat(n):
+    return 1 - np.eye(n)
+
+
+@pytest.mark.parametrize("bad", ["nothing", "two stimuli", "all equal"])
+@pytest.mark.parametrize("method", METHODS)
+def test_one_bad_subject_leaves_the_ceiling_of_the_others(method, bad):
+    rdms = subjects(5, 10)
+    right = xc.noise_ceiling(rdms.drop_isel(subject=1), method)
+    rdms[1] = flat(10) * (0.0 if method == "cosine" else 0.7) if bad == "all equal" else np.nan
+    if bad == "two stimuli":
+        rdms[1, 3, 4] = rdms[1, 4, 3] = 1.0
+    with pytest.warns(RuntimeWarning, match="leaves out subject 'p1', .* the 4 others") as record:
+        found = xc.noise_ceiling(rdms, method)
+    assert len(record) == 1
+    for name in ("lower", "upper", "n_subjects", "n_stimuli"):
+        assert float(found[name]) == float(right[name])
+    assert (int(found["n_subjects"]), int(found["n_stimuli"])) == (4, 10)
+    assert found.attrs["n_subjects"] == 5
+
+
+def test_a_subject_that_is_flat_where_all_are_known_leaves_what_the_others_share():
+    rdms = subjects(4, 10)
+    rdms[1, :5, :5] = flat(5)
+    for gone in (rdms[1, 5:], rdms[1, :, 5:]):
+        gone[...] = np.nan
+    with pytest.warns(RuntimeWarning, match="leaves out subject 'p1'"):
+        found = xc.noise_ceiling(rdms)
+    right = xc.noise_ceiling(rdms.drop_isel(subject=1))
+    assert float(found["lower"]) == float(right["lower"])
+    assert int(found["n_stimuli"]) == 10
+
+
+def test_a_ceiling_says_on_how_many_stimuli_it_rests():
+    rdms = subjects(4, 10)
+    for subject, stimulus in ((0, 3), (1, 3), (2, 7)):
+        rdms[subject, stimulus] = rdms[subject, :, stimulus] = np.nan
+    found = xc.noise_ceiling(rdms)
+    assert (int(found["n_subjects"]), int(found["n_stimuli"])) == (4, 8)
+    rdms[0, :6] = rdms[0, :, :6] = np.nan
+    rdms[1, 5:] = rdms[1, :, 5:] = np.nan
+    with pytest.warns(RuntimeWarning, match="at least 3 pairs of stimuli .*; 0 stimuli have any"):
+        found = xc.noise_ceiling(rdms)
+    assert np.isnan(found["lower"])
+    assert int(found["n_stimuli"]) == 0
+
+
+def test_a_ceiling_of_one_subject_that_is_left_is_nan():
+    rdms = subjects(3, 10)
+    rdms[:2] = np.nan
+    with pytest.warns(RuntimeWarning, match="'p0', 'p1', .* 1 others: NaN, 2 are needed"):
+        found = xc.noise_ceiling(rdms)
+    assert np.isnan(found["upper"])
+    assert int(found["n_subjects"]) == 1
+
+
+def test_a_bad_subject_of_one_region_is_told_with_it_when_computed():
+    both = xr.concat([subjects(4, 10), subjects(4, 10, seed=1)], "region")
+    both = both.assign_coords(region=["V1", "IT"])
+    both[1, 2] = np.nan
+    with no_compute():
+        lazy = xc.noise_ceiling(both.chunk(region=1))
+    with pytest.warns(RuntimeWarning, match=r"\(region 'IT'\) leaves out subject 'p2'"):
+        found = lazy.compute(scheduler="synchronous")
+    assert found["n_subjects"].values.tolist() == [4, 3]
+    right = xc.noise_ceiling(both[1].drop_isel(subject=2))
+    assert float(found["lower"][1]) == float(right["lower"])
+
+
+@pytest.mark.parametrize("bad", [np.nan, 1.0])
+def test_one_bad_model_is_named_and_leaves_the_others(bad):
+    a, b = (xc.rdm(make_reps(3, 10, 5, seed=seed, extra={"layer": 2})) for seed in (1, 2))
+    right = xc.rsa(a, b.rename(layer="depth"))
+    wrong = a.copy(deep=True)
+    wrong[1, 2] = bad * flat(10)
+    with pytest.warns(RuntimeWarning, match=r"\(layer 'layer1', depth 'layer0'\): NaN for 'net2'"):
+        found = xc.rsa(wrong, b.rename(layer="depth").isel(depth=[0]))
+    gone = np.isnan(found).isel(depth=0).transpose("layer", "model_a", "model_b").values
+    expected = np.zeros((2, 3, 3), bool)
+    expected[1, 2] = True
+    np.testing.assert_array_equal(gone, expected)
+    np.testing.assert_array_equal(found, right.isel(depth=[0]).where(found.notnull()))
+
+
+def test_a_nuisance_without_distances_is_named():
+    a = xc.rdm(make_reps(2, 12, 5))
+    empty = nuisance() * np.nan
+    with pytest.warns(RuntimeWarning, match="given nuisance 1, without distances: NaN for all"):
+        assert np.isnan(xc.rsa(a, a, nuisance=[nuisance(), empty])).all()
+
+
 def test_noise_ceiling_maps_over_extra_dims_and_stays_lazy():
     one, other = subjects(4, 10), subjects(4, 10, seed=1)
     both = xr.concat([one, other], "region")

@@ -153,6 +153,8 @@ def _checked(
         matrix = block[position]
         try:
             check_finite(matrix)
+            # infinity on one side of the diagonal alone is told as what it is in both blocks
+            check_finite(across[position].T)
             check_symmetric(matrix, across[position].T, WHOLE if len(rows) == n else BLOCK)
             away = off_diagonal(matrix) if diagonal else 0.0
         except RdmError as error:

@@ -19,11 +19,13 @@ from xconverge.engine.scores import models, scores
 from xconverge.kernels import intervals as kernels
 from xconverge.kernels.knn import MutualKnn
 from xconverge.kernels.permutations import resamples
+from xconverge.labels.joins import on_side
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe, stated
 from xconverge.measures.alignment import MEASURES, plan_of
 
 LEAST_STIMULI = 10
+PAIRS = ("model_a", "model_b")
 
 
 def confidence_interval(
@@ -88,7 +90,8 @@ def confidence_interval(
     -----
     RuntimeWarning
         Fewer than 10 common stimuli, or for ``model`` and ``both`` fewer than 3 models on the side
-        that has several: the ends are NaN. An interrupt.
+        that has several: the ends are NaN. Models that have no stimulus in common with the other
+        side: NaN, by name; the mean over pairs is that of the others. An interrupt.
 
     Raises
     ------
@@ -122,7 +125,8 @@ def confidence_interval(
     True
     """
     how = _checked(metric, over, resample, fraction, level, n_resamples)
-    pair = Pair(a, b, rng)
+    given = Pair(a, b, rng)
+    pair = _of_scored(given)
     plan = plan_of(pair, metric, options, k=k, rdm_metric=rdm_metric)
     counts = pair.n_stimuli().compute()
     sizes = pair.a.sizes["model"], pair.b.sizes["model"]
@@ -158,7 +162,7 @@ def confidence_interval(
         **plan.options(), "metric": metric, "over": over, "resample": how, "fraction": share,
         "level": level, "n_resamples": done, "seed": pair.seed if done else None, **pair.attrs,
     }  # fmt: skip
-    return xr.Dataset(
+    result = xr.Dataset(
         {
             name + suffix: value
             for suffix, table in tables.items()
@@ -166,6 +170,33 @@ def confidence_interval(
         },
         attrs=stated(**parameters),
     )
+    if pair is given or over != "stimulus":
+        return result
+    whole = [on_side(side["model"], "model", f"_{what}") for side, what in given.sides]
+    wanted = {str(one.dims[0]): one for one in whole}
+    return result.reindex(wanted).assign_coords(
+        {name: coord for one in whole for name, coord in one.coords.items()}
+    )
+
+
+def _of_scored(pair: Pair) -> Pair:
+    """The pair without models that have no stimulus in common with any other: they are named.
+
+    They would leave the mean over pairs without an interval, though it is that of the others.
+    """
+    common = (pair.n_stimuli() > 0).compute()
+    keep = [common.any([dim for dim in common.dims if dim != side]) for side in PAIRS]
+    if all(one.all() for one in keep) or not all(one.any() for one in keep):
+        return pair
+    gone = [name for one in keep for name in one.indexes[one.dims[0]][~one.values]]
+    warnings.warn(
+        f"no interval for {listing(gone)}: no stimulus in common with a model of the other side; "
+        "the mean over pairs is that of the others",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+    a, b = (side.isel(model=one.values) for (side, _), one in zip(pair.sides, keep, strict=True))
+    return Pair(a, b, pair.seed)
 
 
 def _checked(

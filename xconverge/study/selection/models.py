@@ -121,8 +121,9 @@ def select_models(
     Notes
     -----
     A stimulus counts for a model if the model, all layers of its network, and every subject have
-    it (layers and subjects that have none at all do not count); ``n_stimuli`` says how many those are. Bins differ between models, because each has the
-    dispersion of the others: read a difference in a bin with ``n_stimuli`` and the ceilings.
+    it (layers and subjects that have none at all do not count); ``n_stimuli`` says how many those
+    are. Bins differ between models, because each has the dispersion of the others: read a
+    difference in a bin with ``n_stimuli`` and the ceilings.
 
     Variance over stimuli is that of the jackknife, with the ranks of all stimuli: RSA is a function
     of U-statistics, and leaving out one stimulus takes row sums only (Arvesen 1969). With
