@@ -70,11 +70,11 @@ def _lazily(data: da.Array, check: Any, names: list[Array]) -> da.Array:
     data = data.rechunk({data.ndim - 1: rows})
     *lead, i, j = range(data.ndim)
     chunks = [*data.chunks[:-1], rows]
-    labels = [
-        part
-        for axis, own in zip((*lead, i, j), (*names, names[-1]), strict=True)
-        for part in (da.from_array(own, chunks=(chunks[axis],)), (axis,))
-    ]
+    labels: list[Any] = []
+    for axis, own in zip((*lead, i, j), (*names, names[-1]), strict=True):
+        # names of one chunk are the same in every task, and need no tasks of their own
+        several = len(chunks[axis]) > 1
+        labels += [da.from_array(own, chunks=(chunks[axis],)), (axis,)] if several else [own, None]
     result: da.Array = da.blockwise(
         check, (*lead, i, j), data, (*lead, i, j), data, (*lead, j, i), *labels,
         dtype=data.dtype, meta=data._meta,
