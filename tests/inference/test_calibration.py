@@ -444,3 +444,18 @@ def test_a_true_null_is_seldom_rejected(metric):
     p = xc.calibrate(*sets, metric, n_permutations=99, rng=0, **options)["p_value"]
     assert 0.01 <= float((p <= 0.05).mean()) <= 0.10
     assert float(p.min()) >= 0.01
+
+
+@pytest.mark.parametrize("bad", [np.nan, 1.0])
+def test_one_bad_model_is_named_and_leaves_the_family_of_the_others(bad):
+    a, b = two_sides("rsa", n=12)
+    u, v = xc.rdm(a), xc.rdm(b)
+    wrong = u.copy(deep=True)
+    wrong[1] = bad * (1 - np.eye(12))
+    call = {"n_permutations": 49, "rng": 0}
+    right = xc.calibrate_rsa(u.drop_isel(model=1), v, **call)
+    with pytest.warns(RuntimeWarning, match=f"no p-value for '{u['model'].values[1]} ×"):
+        found = xc.calibrate_rsa(wrong, v, **call)
+    for name in ("rsa", "p_value", "p_value_max_t", "p_value_bh", "p_value_by"):
+        np.testing.assert_allclose(found[name].drop_isel(model_a=1), right[name], atol=1e-12)
+        assert found[name].isel(model_a=1).isnull().all()

@@ -300,3 +300,23 @@ def test_errors_and_warnings():
     with pytest.warns(RuntimeWarning, match="at least 10 common stimuli"):
         found = xc.confidence_interval(*few, "cka", n_resamples=20)
     assert found["upper"].isnull().all()
+
+
+@pytest.mark.parametrize("options", [{}, {"resample": "subsample"}, {"over": "both"}])
+def test_a_model_that_saw_nothing_is_named_and_leaves_the_mean_of_the_others(options):
+    a, b = make_reps(5, 30, shared=False), make_reps(3, 30, 5, seed=1, shared=False)
+    empty = a.copy(deep=True)
+    empty[2] = np.nan
+    call = {"k": 3, "n_resamples": 20, "rng": 0, **options}
+    right = xc.confidence_interval(a.drop_isel(model=2), b, "mutual_knn", **call)
+    with pytest.warns(RuntimeWarning, match="no interval for 'net2': no stimulus in common"):
+        found = xc.confidence_interval(empty, b, "mutual_knn", **call)
+    for name in right.data_vars:
+        mine = (
+            found[name].drop_sel(model_a="net2") if "model_a" in found[name].dims else found[name]
+        )
+        np.testing.assert_array_equal(mine, right[name])
+    if "estimate" in found:
+        assert found["model_a"].values.tolist() == a["model"].values.tolist()
+        assert found["family_a"].values.tolist() == a["family"].values.tolist()
+        assert found["lower"].sel(model_a="net2").isnull().all()

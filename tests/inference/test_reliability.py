@@ -1,5 +1,6 @@
 """Split-half reliability against plain loops, and against new models of the same kind."""
 
+import warnings
 from itertools import combinations
 
 import numpy as np
@@ -386,3 +387,16 @@ def test_options_reach_the_metric(sides):
         xc.alignment_reliability(a, b, "linear_predictivity", n_splits=2, rng=0) for _ in range(2)
     ]
     xr.testing.assert_identical(*fitted)
+
+
+@pytest.mark.parametrize("metric", ["rdm", "cosine", "consensus"])
+def test_a_model_that_saw_nothing_is_named_and_leaves_the_others(metric):
+    reps = graded(7, 30)
+    empty = reps.copy(deep=True)
+    empty[3] = np.nan
+    right = xc.reliability(reps.drop_isel(model=3), metric, n_splits=6, rng=0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="a score needs at least")
+        with pytest.warns(RuntimeWarning, match="leaves out 'net3'"):
+            found = xc.reliability(empty, metric, n_splits=6, rng=0)
+    assert values(found) == values(right)

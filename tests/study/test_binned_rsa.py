@@ -394,3 +394,33 @@ def test_binned_rsa_takes_every_method(method):
         expected = xc.rsa(mean.sel(chosen), brain.sel(chosen), method)
         assert float(table["rsa"][number]) == pytest.approx(float(expected), abs=1e-12)
         assert 0.05 <= float(table["p_value"][number]) <= 1
+
+
+@pytest.mark.parametrize("kind", ["nothing", "all equal"])
+def test_one_bad_subject_is_named_with_its_bin_and_leaves_the_others(kind):
+    reps, _, by = sides(30)
+    people = xc.rdm(make_reps(3, 30, seed=5)).rename(model="subject")
+    people = people.drop_vars([n for n in people.coords if "subject" in people[n].dims])
+    people = people.assign_coords(subject=["p0", "p1", "p2"])
+    wrong = people.copy(deep=True)
+    wrong[1] = np.nan if kind == "nothing" else 1 - np.eye(30)
+    call = {"n_permutations": 19, "rng": 0}
+    for function, name in ((xc.binned_rsa, "rsa"), (xc.binned_rsa_contrast, "trend")):
+        with pytest.warns(RuntimeWarning, match=r"\(subject 'p1'\): NaN$"):
+            found = function(reps, wrong, by, 3, **call)
+        right = function(reps, people, by, 3, **call)
+        xr.testing.assert_equal(found.drop_sel(subject="p1"), right.drop_sel(subject="p1"))
+        assert found[name].sel(subject="p1").isnull().all()
+
+
+def test_the_mean_rdm_says_whose_it_is():
+    reps, brain, by = sides(24)
+    empty = reps.copy(deep=True)
+    empty[1] = np.nan
+    name = str(reps["model"].values[1])
+    right = xc.binned_rsa(reps.drop_isel(model=1), brain, by, 2, n_permutations=0)
+    with no_compute():
+        lazy = xc.binned_rsa(empty.chunk(model=1), brain, by, 2, n_permutations=0)
+    with pytest.warns(RuntimeWarning, match=f"is that of the others: model '{name}' saw no stim"):
+        found = lazy.compute(scheduler="synchronous")
+    xr.testing.assert_allclose(found, right)

@@ -127,7 +127,8 @@ def rsa(
     Parameters
     ----------
     rdm_a, rdm_b : DataArray
-        (…, stimulus, stimulus_2), symmetric; joined on the labels of ``stimulus``. Extra dims
+        (…, stimulus, stimulus_2), distances (0 on the diagonal, or NaN), symmetric, Booleans and
+        integers too; joined on the labels of ``stimulus``. Extra dims
         that both have are matched by label, others make an outer product.
     method : {"spearman", "pearson", "kendall", "cosine", "rho-a"}
         Comparison of the upper triangles, over the pairs of stimuli that both have; ``kendall``
@@ -144,12 +145,16 @@ def rsa(
         distances of an RDM are equal. Lazy if an input is; a task then holds two RDMs, or all
         of both sides where they are small (256 MiB). Every RDM is ranked once.
 
+    Warns
+    -----
+    RuntimeWarning
+        RDMs without a result, by name. A diagonal that is not 0.
+
     Raises
     ------
     SchemaError
-        Labels that do not match.
-    ValueError
-        An RDM that is not symmetric, when computed.
+        Labels that do not match. Infinity, an RDM that is not symmetric, or a similarity in its
+        place, by the names of the RDM and the stimuli; of lazy RDMs when computed.
 
     Notes
     -----
@@ -364,9 +369,7 @@ def noise_ceiling(rdms: xr.DataArray, method: str = "spearman") -> xr.Dataset:
     Raises
     ------
     SchemaError
-        Fewer than two subjects, labels that are missing or not unique.
-    ValueError
-        An RDM that is not symmetric, when computed.
+        Fewer than two subjects, labels that are missing or not unique; what ``rsa`` refuses.
 
     Notes
     -----

@@ -392,3 +392,75 @@ def test_the_92_images_against_human_it():
     assert (best["rsa"] < best["ceiling_lower"]).all()
     low = table["rsa"].sel(subset="1 of 3")
     assert (low > table["rsa"].sel(subset=["2 of 3", "3 of 3"]).max("subset")).all()
+
+
+def bad(rdms, kind):
+    """RDMs of which the second is of no use."""
+    wrong = rdms.copy(deep=True)
+    wrong[1] = np.nan if kind == "nothing" else 1 - np.eye(rdms.sizes["stimulus"])
+    return wrong
+
+
+@pytest.mark.parametrize("kind", ["nothing", "all equal"])
+@pytest.mark.parametrize("over", ["stimulus", "both"])
+def test_one_bad_subject_is_named_and_leaves_the_others(kind, over):
+    reps, brains = make_reps(4, 60), xc.rdm(brain_of(60, 4))
+    call = {"over": over, "n_permutations": 19, "rng": 0}
+    right = select(reps, brains.drop_isel(subject=1), **call)
+    with pytest.warns(RuntimeWarning, match="on the others without subject 'p1'$"):
+        found = select(reps, bad(brains, kind), **call)
+    for name in right.data_vars:
+        xr.testing.assert_equal(found[name], right[name])
+
+
+def test_subjects_are_left_out_of_their_region_alone():
+    reps = make_reps(4, 60)
+    parts = [xc.rdm(brain_of(60, 3, seed)) for seed in (1, 2)]
+    both = xr.concat([parts[0], bad(parts[1], "all equal")], "region")
+    both = both.assign_coords(region=["V1", "IT"])
+    with pytest.warns(RuntimeWarning, match="without region 'IT', subject 'p1'$"):
+        found = select(reps, both)
+    found = found.drop_vars("region")
+    xr.testing.assert_equal(found["rsa"][0], select(reps, parts[0])["rsa"])
+    right = select(reps, parts[1].drop_isel(subject=1))
+    xr.testing.assert_equal(found["rsa"][1], right["rsa"])
+
+
+def test_subjects_of_whom_none_is_of_use_give_nan_by_name():
+    reps, brains = make_reps(4, 60), xc.rdm(brain_of(60, 2))
+    brains[:] = 1 - np.eye(60)
+    with (
+        pytest.warns(RuntimeWarning, match="no score .* for net0; net1; net2; net3"),
+        pytest.warns(RuntimeWarning, match="without subject 'p0'; subject 'p1'"),
+    ):
+        found = select(reps, brains)
+    assert found["rsa"].isnull().all()
+
+
+def test_a_layer_or_a_model_that_saw_nothing_leaves_the_others():
+    reps = make_reps(7, 60)
+    reps = reps.assign_coords(network=("model", list("xxxyyzz")))
+    spread = xr.DataArray(
+        np.random.default_rng(0).random((7, 60)), dims=("model", "stimulus"),
+        coords={"model": reps["model"], "stimulus": reps["stimulus"]},
+    ).drop_vars(["family", "category", "caption", "network"], errors="ignore")  # fmt: skip
+    empty = reps.copy(deep=True)
+    empty[2] = np.nan
+    call = {"n_permutations": 19, "rng": 0}
+    right = select(reps.drop_isel(model=2), brain_of(), spread.drop_isel(model=2), **call)
+    with pytest.warns(RuntimeWarning, match="saw no stimulus, and take no part: net2$"):
+        found = select(empty, brain_of(), spread, **call)
+    for name in ("rsa", "p_value_max_t", "best_rsa_heldout", "difference", "n_stimuli"):
+        xr.testing.assert_equal(found[name], right[name])
+    assert float(found["layer_share"].sel(layer="net2")) == 0
+    alone, rest = (one.drop_vars("network") for one in (empty, reps.drop_isel(model=2)))
+    right = select(rest, brain_of(), spread.drop_isel(model=2), **call)
+    with (
+        pytest.warns(RuntimeWarning, match="no bins for 'net2'"),
+        pytest.warns(RuntimeWarning, match="saw no stimulus, and take no part: net2$"),
+    ):
+        found = select(alone, brain_of(), spread, **call)
+    assert found["rsa"].sel(model="net2").isnull().all()
+    for name in ("rsa", "p_value_max_t", "rank", "best"):
+        others = found[name].drop_sel(model="net2") if "model" in found[name].dims else found[name]
+        np.testing.assert_array_equal(others, right[name])

@@ -347,7 +347,7 @@ def _warn_unusable(
     alone = names[missing.any([dim for dim in missing.dims if dim != "_network"]).values]
     messages = {
         "target has no distances, or equal ones alone, and rests on the others without": gone,
-        "reps has models that saw no stimulus, which have no score:": empty,
+        "reps has models that saw no stimulus, and take no part:": empty,
         "distances that do not differ, and so no score (NaN), for": alone,
     }
     for message, who in messages.items():
