@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from xconverge.engine.rdms import checked_rdms
 from xconverge.engine.resampling import strata_of
 from xconverge.kernels.mixed_model import Likeness
 from xconverge.kernels.vectors import Array
@@ -36,7 +37,8 @@ def squares_of(geometry: xr.DataArray) -> xr.DataArray:
     Lazy if the input is.
     """
     if "stimulus_2" in geometry.dims:
-        square = SQUARES.get(str(geometry.attrs.get("metric")), np.square)(geometry)
+        known = checked_rdms(geometry, "geometry")
+        square = SQUARES.get(str(geometry.attrs.get("metric")), np.square)(known)
     else:
         square = 2 * rdm(check_representations(geometry, "geometry"), "cosine")
     others = [dim for dim in square.dims if dim not in ("stimulus", "stimulus_2")]
