@@ -86,6 +86,7 @@ def test_a_set_with_missing_stimuli_is_fitted_in_memory_or_refused(monkeypatch):
     reps = make_reps(3, 80, 5, noise=0.5, missing=[(1, 7)])
     expected = xc.shared_space(reps)
     xr.testing.assert_equal(xc.shared_space(reps.chunk(stimulus=11)), expected)
+    monkeypatch.setattr(BUDGETS, "small_task", 0)
     monkeypatch.setattr("xconverge.engine.resources.free_bytes", lambda: 35_000)
     with pytest.raises(MemoryError, match=r"3 models × 80 stimuli.*all models saw.*transform"):
         xc.shared_space(reps.chunk(stimulus=11))
@@ -95,6 +96,7 @@ def test_a_set_with_missing_stimuli_is_fitted_in_memory_or_refused(monkeypatch):
 
 
 def test_cross_products_that_do_not_fit_are_refused(monkeypatch):
+    monkeypatch.setattr(BUDGETS, "small_task", 0)
     monkeypatch.setattr("xconverge.engine.resources.free_bytes", lambda: 1000)
     with pytest.raises(MemoryError, match="15 components of all models.*n_components"):
         xc.shared_space(make_reps(3, 80, 5).chunk(stimulus=11))

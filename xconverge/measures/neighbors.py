@@ -163,6 +163,7 @@ def _approximate(
         reps.sizes["model"],
         f"An index of {n:,} stimuli × {width:,} features",
         "neighbors='exact', which reads blocks, or fewer features (xconverge.pca)",
+        here=reps.chunks is None,
     )
     found: Any = apply(
         approximate.nearest,

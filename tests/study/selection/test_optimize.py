@@ -244,6 +244,7 @@ def test_a_model_without_differences():
 
 
 def test_memory_is_asked_for_before(monkeypatch):
+    monkeypatch.setattr(BUDGETS, "small_task", 0)
     monkeypatch.setattr(_resources, "free_bytes", lambda: 2**20)
     with pytest.raises(MemoryError, match="Rows of 3 models × 20 stimuli needs.*fewer stimuli"):
         xc.optimize_stimuli(make_reps(3, 20, 6), 5)

@@ -331,7 +331,11 @@ def _rows(reps: xr.DataArray, rdm_metric: str, n: int) -> tuple[list[Array], Arr
     kept = max(BUDGETS.search_cache, dtype.itemsize * models * stimuli * (n + kernels.AHEAD))
     numbers = models * stimuli * (reps.sizes["feature"] + models)
     check_memory(
-        dtype.itemsize * numbers + kept, 1, f"Rows of {models} models × {stimuli:,} stimuli", CURE
+        dtype.itemsize * numbers + kept,
+        1,
+        f"Rows of {models} models × {stimuli:,} stimuli",
+        CURE,
+        here=True,
     )
     parts, seen = [], np.ones(stimuli, bool)
     for m in range(models):
@@ -346,7 +350,7 @@ def _rows(reps: xr.DataArray, rdm_metric: str, n: int) -> tuple[list[Array], Arr
 def _squares(rdms: xr.DataArray) -> tuple[list[Array], Array]:
     """The RDM (N, N) of every model, and which stimuli all of them have."""
     need = math.prod(rdms.shape) * np.dtype(working_dtype(rdms.dtype)).itemsize
-    check_memory(need, 1, f"RDMs of {rdms.sizes['model']} models", CURE)
+    check_memory(need, 1, f"RDMs of {rdms.sizes['model']} models", CURE, here=True)
     parts, seen = [], np.ones(rdms.sizes["stimulus"], bool)
     for name in rdms.indexes["model"]:
         values, measured = whole_square(rdms.sel({"model": name}), f"the RDM of {name!r}")
