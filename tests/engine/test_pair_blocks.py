@@ -199,7 +199,7 @@ def test_what_does_not_fit_is_refused_before_it_starts(monkeypatch):
     a, b = two_sides()
     monkeypatch.setattr(BUDGETS, "small_task", 0)
     monkeypatch.setattr(resources, "free_bytes", lambda: 1000)
-    with no_compute(), pytest.raises(MemoryError, match=r"GiB.*xconverge\.pca"):
+    with no_compute(), pytest.raises(MemoryError, match=r"MiB.*xconverge\.pca"):
         xc.alignment(a.chunk(stimulus=7), b.chunk(stimulus=7), "svcca", folds=8)  # n < 8 × 6
     with no_compute(), pytest.raises(MemoryError, match="pearson"):
         xc.alignment(a.chunk(stimulus=7), b.chunk(stimulus=7), "rsa", method="spearman")

@@ -1,14 +1,20 @@
 """Threads and memory that a job may use, here and on a cluster."""
 
-import sys
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import dask
+import dask.array as da
+import numpy as np
 import pytest
+import xarray as xr
 
+import xconverge as xc
+from tests.helpers import make_reps
 from xconverge.engine import resources
-from xconverge.engine.resources import GIB, SHARE, check_memory, free_bytes, workers
+from xconverge.engine.resources import GIB, SHARE, check_memory, free_bytes, rooms, workers
+from xconverge.kernels.budgets import BUDGETS
 
 
 def test_blas_has_one_thread_inside_a_worker():
@@ -59,10 +65,12 @@ def test_workers_are_those_of_dask():
 
 def test_a_cluster_has_its_own_workers_and_memory(client):
     assert workers() == (2, 1)
-    assert free_bytes() == int(SHARE * 2 * GIB)
+    assert [room[:2] for room in rooms()] == [(int(SHARE * 2 * GIB), 1)] * 2
     check_memory(int(SHARE * 2 * GIB), 100, "A task", "less")
     with pytest.raises(MemoryError, match=r"A task needs 1\.7 GiB in each of 1 tasks.*Use less"):
         check_memory(1.7 * GIB, 100, "A task", "less")
+    with dask.config.set(scheduler="threads"):  # then nothing runs on the cluster
+        assert [room.where for room in rooms()] == [f"this machine ({os.cpu_count()} cores)"]
 
 
 def test_a_task_that_does_not_fit_is_refused_with_the_cure(monkeypatch):
@@ -70,17 +78,146 @@ def test_a_task_that_does_not_fit_is_refused_with_the_cure(monkeypatch):
     with dask.config.set(num_workers=4):
         check_memory(2.5 * GIB, 100, "A task", "less")
         check_memory(10 * GIB, 1, "A task", "less")
+        check_memory(10 * GIB, 100, "A task", "less", here=True)
         with pytest.raises(MemoryError, match=r"3\.0 GiB in each of 4.*fewer threads.*, less"):
             check_memory(3 * GIB, 100, "A task", "less")
         with pytest.raises(MemoryError) as caught:
             check_memory(11 * GIB, 100, "A task", "less")
+        with pytest.raises(MemoryError, match=r"needs 11\.0 GiB, and 10\.0 GiB are free on this"):
+            check_memory(11 * GIB, 100, "A task", "less", here=True)
     assert "fewer threads" not in str(caught.value)
 
 
-def test_memory_without_a_limit_is_all(monkeypatch):
-    class Client:
-        def scheduler_info(self):
-            return {"workers": {"one": {"memory_limit": 0}}}
+class FakeClient:
+    """What a client knows of its workers: threads, limit, host."""
 
-    monkeypatch.setattr(resources, "cluster", Client)
-    assert free_bytes() == sys.maxsize
+    def __init__(self, *known):
+        self.known = known
+
+    def get(self, *args, **kwargs):
+        raise AssertionError("something was computed that should have stayed lazy")
+
+    def scheduler_info(self, n_workers=5):
+        assert n_workers == -1
+        names = ("nthreads", "memory_limit", "host")
+        return {
+            "workers": {
+                str(i): dict(zip(names, worker, strict=True)) for i, worker in enumerate(self.known)
+            }
+        }
+
+
+@pytest.mark.parametrize(
+    ("known", "fits", "n_tasks"),
+    [
+        ([(1, 10 * GIB, "a")], 8, 9),
+        ([(4, 10 * GIB, "a")], 2, 9),
+        ([(4, 10 * GIB, "a")], 4, 2),  # no more tasks than there are
+        # not the smallest limit over the most threads, but the least for a task
+        ([(8, 80 * GIB, "a"), (1, 10 * GIB, "b"), (2, 10 * GIB, "c")], 4, 9),
+        ([(1, 100 * GIB, "a")] * 7 + [(1, 5 * GIB, "b")], 4, 9),
+        # without a limit they share what their machine has; ours stands for it
+        ([(1, 0, "a")], 40, 9),
+        ([(2, 0, "a"), (2, None, "a"), (2, 0, "b")], 10, 9),
+        ([(2, 0, "a"), (1, 10 * GIB, "a")], 8, 9),
+        # nothing is known of workers that are yet to come
+        ([], 10**6, 9),
+    ],
+)
+def test_what_fits_into_the_workers(monkeypatch, known, fits, n_tasks):
+    monkeypatch.setattr(resources, "free_bytes", lambda: 40 * GIB)
+    monkeypatch.setattr(resources, "cluster", lambda: FakeClient(*known))
+    check_memory(fits * GIB, n_tasks, "A task", "less")
+    if known:
+        with pytest.raises(MemoryError, match=r"A task needs .* of the cluster.*less"):
+            check_memory(fits * GIB * 1.01, n_tasks, "A task", "less")
+    with pytest.raises(MemoryError, match="41"):  # what is done here asks no worker
+        check_memory(41 * GIB, n_tasks, "A task", "less", here=True)
+
+
+def test_small_tasks_are_asked_about_on_a_cluster(monkeypatch):
+    check_memory(100 * 2**20, 9, "A task", "less")
+    monkeypatch.setattr(resources, "cluster", lambda: FakeClient((1, 100 * 2**20, "a")))
+    with pytest.raises(MemoryError, match="needs 100 MiB .* 80 MiB are free"):
+        check_memory(100 * 2**20, 9, "A task", "less")
+
+
+LAZY = {
+    "rdm": lambda reps: xc.rdm(reps),
+    "rsa by ranks": lambda reps: xc.rsa(xc.rdm(reps), xc.rdm(reps)),
+    "rsa": lambda reps: xc.alignment(reps, reps, "rsa", method="kendall"),
+    "rdm rows": lambda reps: xc.alignment(reps, reps, "rdm"),
+    "mutual_knn": lambda reps: xc.alignment(reps, reps),
+    "svcca": lambda reps: xc.alignment(reps, reps, "svcca", rng=0),
+    "linear_predictivity": lambda reps: xc.alignment(reps, reps, "linear_predictivity", rng=0),
+    "cka": lambda reps: xc.alignment(reps, reps, "cka"),
+    "procrustes": lambda reps: xc.alignment(reps, reps, "procrustes"),
+    "dispersion": lambda reps: xc.dispersion(reps, "rdm"),
+    "coordinates": lambda reps: xc.dispersion(reps),
+    "pairs": lambda reps: xc.dispersion(reps, "euclidean", pairwise=True),
+    "neighborhood": lambda reps: xc.dispersion(reps, "neighborhood"),
+    "local_density": lambda reps: xc.local_density(reps),
+    "neighbor_graph": lambda reps: xc.neighbor_graph(reps),
+    "approximate": lambda reps: xc.neighbor_graph(reps, neighbors="approximate", rng=0),
+    "shared_space": lambda reps: xc.shared_space(reps, n_components=64),
+    "pca": lambda reps: xc.pca(reps, 64),
+    "clamp": lambda reps: xc.clamp(reps, exact=True),
+    "noise_ceiling": lambda reps: xc.noise_ceiling(xc.rdm(reps.rename(model="subject"))),
+    "binned_rsa": lambda reps: xc.binned_rsa(reps, reps, by_label(reps), n_permutations=0),
+}
+
+
+def by_label(reps):
+    """A value of each stimulus."""
+    return xr.DataArray(np.arange(reps.sizes["stimulus"]), coords=reps["stimulus"].coords)
+
+
+@pytest.mark.parametrize("name", LAZY)
+def test_every_call_asks_the_workers_before_it_starts(monkeypatch, name):
+    """Of models that no worker can hold a piece of, nothing is read."""
+    if name == "approximate":
+        pytest.importorskip("faiss")
+    client = FakeClient((1, 17 * 2**20, "a"))
+    monkeypatch.setattr(BUDGETS, "loaded_space", 0)
+    n = 40_000
+    values = da.zeros((2, n, 512), chunks=(1, 20_000, 512), dtype=np.float32)
+    reps = xr.DataArray(
+        values,
+        dims=("model", "stimulus", "feature"),
+        coords={"model": ["a", "b"], "stimulus": [f"s{i}" for i in range(n)]},
+        attrs={"space": "shared"},
+    )
+    with (
+        dask.config.set(scheduler=client),
+        pytest.raises(MemoryError, match="of the cluster"),
+    ):
+        LAZY[name](reps)
+
+
+@pytest.mark.slow
+def test_a_cluster_of_small_workers_refuses_what_threads_take():
+    distributed = pytest.importorskip("distributed")
+    reps = make_reps(2, 3000, 8).chunk(model=1)
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, memory_limit="400MiB", dashboard_address=":0"
+        ) as small,
+        distributed.Client(small),
+    ):
+        # an RDM of 3,000 stimuli takes 69 MiB, and no worker has room for two of 8,000
+        assert xc.rdm(reps).shape == (2, 3000, 3000)
+        many = reps.isel(stimulus=np.arange(8000) % 3000)
+        many = many.assign_coords(stimulus=[f"s{i}" for i in range(8000)])
+        with pytest.raises(MemoryError, match=r"490 MiB .* 320 MiB are free on a worker"):
+            xc.rdm(many)
+        with dask.config.set(scheduler="threads"):
+            assert xc.rdm(many).sizes["stimulus_2"] == 8000
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, memory_limit=0, dashboard_address=":0"
+        ) as free,
+        distributed.Client(free),
+    ):
+        (room,) = rooms()  # both share this machine
+        assert room.tasks == 2
+        assert room.free == pytest.approx(free_bytes(), rel=0.2)

@@ -9,6 +9,7 @@ import xarray as xr
 import xconverge as xc
 from tests.helpers import make_reps, no_compute, shuffled
 from xconverge.engine import resources
+from xconverge.kernels.budgets import BUDGETS
 
 METRICS = ["mutual_knn", "cycle_knn", "lcs_knn", "edit_distance_knn"]
 
@@ -168,6 +169,7 @@ def test_an_index_is_for_lists_only():
 
 def test_an_index_that_does_not_fit_is_refused(monkeypatch):
     a, _ = sides()
+    monkeypatch.setattr(BUDGETS, "small_task", 0)
     monkeypatch.setattr(resources, "free_bytes", lambda: 1000)
     with no_compute(), pytest.raises(MemoryError, match=r"index of 60 stimuli.*exact"):
         xc.neighbor_graph(a.chunk(stimulus=9), 3, neighbors="approximate")

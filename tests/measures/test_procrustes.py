@@ -1,5 +1,6 @@
 """A shared space fitted to cross-products is the one fitted to models in memory."""
 
+import dask
 import numpy as np
 import pytest
 import xarray as xr
@@ -86,6 +87,7 @@ def test_a_set_with_missing_stimuli_is_fitted_in_memory_or_refused(monkeypatch):
     reps = make_reps(3, 80, 5, noise=0.5, missing=[(1, 7)])
     expected = xc.shared_space(reps)
     xr.testing.assert_equal(xc.shared_space(reps.chunk(stimulus=11)), expected)
+    monkeypatch.setattr(BUDGETS, "small_task", 0)
     monkeypatch.setattr("xconverge.engine.resources.free_bytes", lambda: 35_000)
     with pytest.raises(MemoryError, match=r"3 models × 80 stimuli.*all models saw.*transform"):
         xc.shared_space(reps.chunk(stimulus=11))
@@ -95,8 +97,13 @@ def test_a_set_with_missing_stimuli_is_fitted_in_memory_or_refused(monkeypatch):
 
 
 def test_cross_products_that_do_not_fit_are_refused(monkeypatch):
-    monkeypatch.setattr("xconverge.engine.resources.free_bytes", lambda: 1000)
-    with pytest.raises(MemoryError, match="15 components of all models.*n_components"):
+    monkeypatch.setattr(BUDGETS, "small_task", 0)
+    # eight times 15² products do not fit, what comes before does
+    monkeypatch.setattr("xconverge.engine.resources.free_bytes", lambda: 40_000)
+    with (
+        dask.config.set(num_workers=8),
+        pytest.raises(MemoryError, match="15 components of all"),
+    ):
         xc.shared_space(make_reps(3, 80, 5).chunk(stimulus=11))
 
 

@@ -494,7 +494,7 @@ def test_inputs_of_other_stimuli_are_refused_and_inputs_stay():
     for arguments in ((x[:15], y), (x, y[..., :15])):
         with pytest.raises(SchemaError, match=r"15.*missing from.*xconverge\.pair"):
             xc.modulation(*arguments)
-    with pytest.raises(SchemaError, match="dispersion and covariate spread must have the same"):
+    with pytest.raises(SchemaError, match="dispersion and covariates spread must have the same"):
         xc.modulation(x, y, covariates=x[:15])
     xc.modulation(x, y, n_permutations=9, n_bins=2)
     for one, same in zip((x, y), before, strict=True):

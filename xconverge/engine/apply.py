@@ -153,7 +153,7 @@ def apply(
             inputs.append(names)
             core = [*core, [dim] if whole and names.dims else []]
     variables = [array if isinstance(array, xr.Variable) else array.variable for array in inputs]
-    _check_task(variables, out, sizes or {}, dtypes, cure)
+    _check_task(variables, core, out, sizes or {}, dtypes, cure)
     kernel = partial(calmly, kernel)
     with warnings.catch_warnings():
         # every pair of models is a task of its own, which is what was asked for
@@ -210,6 +210,7 @@ def calmly(kernel: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 def _check_task(
     inputs: Sequence[xr.Variable],
+    core: Sequence[Sequence[str]],
     out: Sequence[Sequence[str]],
     sizes: Mapping[str, int],
     dtypes: Sequence[Any],
@@ -227,12 +228,13 @@ def _check_task(
             length[dim] = min(longest, length.get(dim, size))
         if array.chunks is not None and array.dtype.kind == "f":
             need += math.prod(map(max, array.chunks)) * (array.dtype.itemsize + 16)
+    mapped = set(whole).difference(sizes, *core)
+    repeated = math.prod(length[dim] for dim in mapped)
     for dims, dtype in zip(out, dtypes, strict=True):
-        need += math.prod(whole[dim] for dim in dims) * np.dtype(dtype).itemsize
-    if need > BUDGETS.small_task:
-        read = " × ".join(f"{dim} {size:,}" for dim, size in length.items() if size > 1)
-        tasks = math.prod(-(-whole[dim] // max(length[dim], 1)) for dim in length) if lazy else 1
-        check_memory(need, tasks, f"A task over {read}", cure)
+        need += repeated * math.prod(whole[dim] for dim in dims) * np.dtype(dtype).itemsize
+    read = " × ".join(f"{dim} {size:,}" for dim, size in length.items() if size > 1)
+    tasks = math.prod(-(-whole[dim] // max(length[dim], 1)) for dim in length)
+    check_memory(need, tasks if lazy else 1, f"A task over {read}", cure, here=not lazy)
 
 
 class Merging(NamedTuple):
@@ -278,6 +280,12 @@ def over_models(
     """
     array = one_chunk(array, ["feature"] if merging else ["model", "feature"])
     array = array.transpose(..., "model", "stimulus", "feature")
+    if array.chunks is not None:
+        block = [max(sizes) for sizes in array.chunks]
+        results = math.prod(out.values()) * block[-2] * 8
+        read = " × ".join(f"{d} {size:,}" for d, size in zip(array.dims, block, strict=True))
+        need = math.prod(block) * (array.dtype.itemsize + 16) + results
+        check_memory(need, array.data.npartitions, f"A task over {read}", CURE)
     if merging is None or array.chunks is None or len(array.variable.chunksizes["model"]) == 1:
         merging = Merging(kernel, _only, np.asarray)
     reduced: xr.DataArray = xr.apply_ufunc(

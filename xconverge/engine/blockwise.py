@@ -193,14 +193,15 @@ def read_spans(reps: xr.DataArray) -> list[slice]:
     width = reps.sizes["feature"]
     chunks = reps.variable.chunksizes["stimulus"]
     need = 3 * max(chunks) * width * (reps.dtype.itemsize + 8)
-    if need > BUDGETS.small_task:
-        check_memory(
-            need + BUDGETS.small_task,
-            reps.size // (reps.sizes["stimulus"] * width),
-            f"Reading chunks of {max(chunks):,} stimuli × {width:,} features",
-            "smaller chunks: write_representations(…, overwrite=True) gives a store those of "
-            "xconverge.recommend_chunks",
-        )
+    # large chunks stand beside blocks of their own size; those of our stores are blocks themselves
+    beside = BUDGETS.small_task if need > BUDGETS.small_task else 0
+    check_memory(
+        need + beside,
+        reps.size // (reps.sizes["stimulus"] * width),
+        f"Reading chunks of {max(chunks):,} stimuli × {width:,} features",
+        "smaller chunks: write_representations(…, overwrite=True) gives a store those of "
+        "xconverge.recommend_chunks",
+    )
     return spans(chunks, max(1, BUDGETS.read_block // (width * reps.dtype.itemsize)))
 
 

@@ -7,7 +7,8 @@ from collections.abc import Hashable
 import xarray as xr
 
 from xconverge.kernels.budgets import BUDGETS
-from xconverge.labels.messages import SchemaError
+from xconverge.labels.arguments import whole
+from xconverge.labels.checks import check_dims
 
 
 def recommend_chunks(reps: xr.DataArray, *, memory: int | None = None) -> dict[Hashable, int]:
@@ -50,12 +51,9 @@ def recommend_chunks(reps: xr.DataArray, *, memory: int | None = None) -> dict[H
     >>> reps.chunk(recommend_chunks(reps)).data.chunksize
     (1, 4000, 768)
     """
-    for dim in ("stimulus", "feature"):
-        if dim not in reps.dims:
-            raise SchemaError(f"reps has no dim {dim!r}, its dims are {list(reps.dims)}; name it")
+    check_dims(reps, "stimulus", "feature")
     limit = BUDGETS.store_chunk if memory is None else memory
-    if limit <= 0:
-        raise ValueError(f"memory must be a positive number of bytes, got {memory!r}")
+    whole("memory", limit, 1, why="bytes")
     rows, width = reps.sizes["stimulus"], reps.sizes["feature"]
     row_bytes = max(1, width * reps.dtype.itemsize)
     pieces = max(1, -(-rows // max(1, limit // row_bytes)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from xconverge.labels.arguments import text, whole
 from xconverge.labels.checks import check_whole
 from xconverge.labels.coordinates import read
 from xconverge.labels.joins import natural_rank
@@ -23,13 +24,16 @@ def fold_numbers(
     groups are dealt first, each to the fold that has the fewest stimuli so far.
     """
     labels = reps.indexes["stimulus"]
+    whole("folds", folds, 2)
     if groups is None:
         members = natural_rank(labels)
     else:
+        text("groups", groups, "the name of a coordinate on 'stimulus'")
         if groups not in reps.coords or reps.coords[groups].dims != ("stimulus",):
             there = [str(n) for n, c in reps.coords.items() if c.dims == ("stimulus",)]
             raise SchemaError(
-                f"groups={groups!r} must be a coordinate on 'stimulus'; there is {listing(there)}"
+                f"groups={groups!r} must be a coordinate on 'stimulus'; there is "
+                f"{listing(there) or 'none'}"
             )
         values = read(reps.coords[groups])
         check_whole(values, labels, f"groups={groups!r}")

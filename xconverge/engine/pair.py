@@ -22,7 +22,15 @@ from xconverge.labels.checks import (
     check_representations,
 )
 from xconverge.labels.coordinates import read
-from xconverge.labels.joins import Join, join_all, join_labels, natural_rank, on_side
+from xconverge.labels.joins import (
+    Join,
+    join_all,
+    join_extra,
+    join_labels,
+    natural_rank,
+    on_side,
+)
+from xconverge.labels.kinds import came
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.plain import plain
 from xconverge.labels.text import label_text
@@ -173,6 +181,7 @@ class Pair:
     def __init__(self, a: xr.DataArray, b: xr.DataArray, rng: Rng = None) -> None:
         one, other = check_representations(a, "a"), check_representations(b, "b")
         one, other, _ = join_labels(one, other, "stimulus", "exact")
+        other = join_extra(one, other, ("a", "b"))
         self.a, self.b = _both_coordinates(one, other)
         self.seed, self.stream = seed_of(rng)
 
@@ -248,9 +257,12 @@ def _relabelled(
     Those carry values per stimulus or RDMs, labelled as one of the sides was, or with a coordinate
     of their own; their repeats are averaged.
     """
-    names = (on, on) if isinstance(on, str) else tuple(on)
+    names = (on, on) if isinstance(on, str) else tuple(on) if isinstance(on, list | tuple) else ()
     if len(names) != 2 or not all(isinstance(name, str) and name for name in names):
-        raise ValueError(f"on={on!r} must be the name of a coordinate, or a pair of them")
+        raise ValueError(
+            "on must be the name of a coordinate on 'stimulus', or a pair of names, got "
+            f"on={came(on)}"
+        )
     sides = [
         _Side(what, arrays[what], name, repeats == "keep")
         for what, name in zip(("a", "b"), names, strict=True)

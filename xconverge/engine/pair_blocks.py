@@ -228,14 +228,13 @@ def _check_products(n_folds: int, sides: Sequence[xr.DataArray]) -> None:
     """Refuse products of features, for every fold and a few more, that do not fit."""
     wide = [side.sizes["feature"] for side in sides]
     need = 8 * (n_folds + 4) * sum(width**2 for width in wide)
-    if need > BUDGETS.small_task:
-        features = " and ".join(f"{width:,} × {width:,}" for width in wide)
-        check_memory(
-            need,
-            sides[0].sizes.get("model", 1),
-            f"A task with the products of {features} features by fold",
-            CURE,
-        )
+    features = " and ".join(f"{width:,} × {width:,}" for width in wide)
+    check_memory(
+        need,
+        sides[0].sizes.get("model", 1),
+        f"A task with the products of {features} features by fold",
+        CURE,
+    )
 
 
 def _both_lazy(a: xr.DataArray, b: xr.DataArray) -> list[xr.DataArray]:

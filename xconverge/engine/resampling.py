@@ -16,10 +16,12 @@ from xconverge.engine.progress import Progress, in_blocks
 from xconverge.kernels.kernel import Kernel, permuted, resampled
 from xconverge.kernels.permutations import BLOCK, n_blocks, permutations, summary
 from xconverge.kernels.vectors import Array
-from xconverge.labels.checks import check_whole
+from xconverge.labels.arguments import check_seed
+from xconverge.labels.checks import check_kind, check_labels, check_whole
 from xconverge.labels.coordinates import read
+from xconverge.labels.kinds import came
 from xconverge.labels.messages import SchemaError, listing
-from xconverge.labels.plain import of_series, plain
+from xconverge.labels.plain import plain
 
 Rng = np.random.Generator | int | None
 DRAW = "_draw"
@@ -31,6 +33,7 @@ def seed_of(rng: Rng) -> tuple[int, int]:
 
     A result that tells s is that of ``rng=s``: an int is kept, anything else gives one.
     """
+    check_seed(rng)
     if isinstance(rng, int | np.integer):
         told = int(rng)
     else:
@@ -142,6 +145,11 @@ def per_label(given: Any, sides: Sequence[xr.DataArray], what: str) -> xr.DataAr
     They are given as an array or a Series; what has no labels is refused, never taken by position.
     """
     index = sides[0].indexes["stimulus"]
+    if not isinstance(given, str | xr.DataArray | pd.Series):
+        raise TypeError(
+            f"{what} must be the name of a coordinate on 'stimulus', or a DataArray with labels on "
+            f"'stimulus', got {what}={came(given)}: values are joined on labels, never on position"
+        )
     if isinstance(given, str):
         found = [side.coords[given] for side in sides if given in side.coords]
         found = [coord for coord in found if coord.dims == ("stimulus",)]
@@ -149,22 +157,22 @@ def per_label(given: Any, sides: Sequence[xr.DataArray], what: str) -> xr.DataAr
             there = {str(n) for s in sides for n, c in s.coords.items() if c.dims == ("stimulus",)}
             raise SchemaError(
                 f"{what}={given!r} must be a coordinate on 'stimulus'; there is "
-                f"{listing(sorted(there))}"
+                f"{listing(sorted(there)) or 'none'}"
             )
         return per_label(found[0], sides, what)
-    if isinstance(given, pd.Series):
-        given = of_series(given, "stimulus", what)
-    if not isinstance(given, xr.DataArray):
-        raise TypeError(
-            f"{what} must be the name of a coordinate on 'stimulus' or a DataArray with labels on "
-            f"'stimulus', got {type(given).__name__}, which has none"
-        )
-    given = plain(given, what)
-    known = given.indexes.get("stimulus")
-    if given.dims != ("stimulus",) or known is None or not index.isin(known).all():
+    given = plain(check_kind(given, "stimulus", what=what), what)
+    check_labels(given, "stimulus", what=what)
+    if given.ndim > 1:
         raise SchemaError(
-            f"{what} must have one value for each label of 'stimulus' and no other dim; it has "
-            f"the dims {list(map(str, given.dims))}"
+            f"{what} must have one value for each label of 'stimulus' and no other dim, got "
+            f"{came(given)}"
+        )
+    known = given.indexes["stimulus"]
+    lacking = index[~index.isin(known)]
+    if len(lacking):
+        raise SchemaError(
+            f"{what} must have one value for each label of 'stimulus', and has none for "
+            f"{listing(lacking)}; keep those that have one with xconverge.pair(…, join='inner')"
         )
     values = read(given)[known.get_indexer(index)]
     return xr.DataArray(values, dims="stimulus", coords={"stimulus": index}, name=given.name)
@@ -172,7 +180,9 @@ def per_label(given: Any, sides: Sequence[xr.DataArray], what: str) -> xr.DataAr
 
 def strata_name(strata: str | xr.DataArray | None) -> str | None:
     """What attrs say of strata."""
-    return strata if strata is None or isinstance(strata, str) else str(strata.name or "given")
+    if strata is None or isinstance(strata, str):
+        return strata
+    return str(getattr(strata, "name", None) or "given")
 
 
 def _inside(

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import dask
 import psutil
 from dask.system import CPU_COUNT
 from threadpoolctl import ThreadpoolController
 
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.labels.coordinates import cluster
 
 GIB = 2**30
@@ -67,23 +67,38 @@ def calm_blas() -> Iterator[None]:
                 _set_threads(_calm["before"])
 
 
+def client() -> Any:
+    """The client of the cluster that what is called now will compute on, or None.
+
+    None too where dask was told of another scheduler (``dask.config.set(scheduler="threads")``).
+    Which one a later ``.compute(scheduler=…)`` names, nobody knows yet.
+    """
+    asked = dask.config.get("scheduler", None)
+    asked = getattr(asked, "__self__", asked)  # of a client, or of its method ``get``
+    if hasattr(asked, "scheduler_info"):
+        return asked
+    return cluster() if asked in (None, "dask.distributed", "distributed") else None
+
+
 def workers() -> tuple[int, int]:
     """Tasks that run at the same time, and how many of them share one memory."""
-    client = cluster()
-    if client is not None:
-        threads = list(client.nthreads().values())
+    found = client()
+    if found is not None:
+        threads = list(found.nthreads().values())
         return max(1, sum(threads)), max([1, *threads])
-    local = dask.config.get("num_workers", None) or CPU_COUNT
-    return int(local), int(local)
+    return _local_threads(), _local_threads()
+
+
+def _local_threads() -> int:
+    return int(dask.config.get("num_workers", None) or CPU_COUNT)
+
+
+def _this_machine() -> str:
+    return f"this machine ({os.cpu_count()} cores)"
 
 
 def free_bytes() -> int:
-    """Memory that a job may plan with: of a worker of the cluster, or of this machine."""
-    client = cluster()
-    if client is not None:
-        known = client.scheduler_info()["workers"].values()
-        limits = [worker["memory_limit"] for worker in known if worker["memory_limit"]]
-        return int(SHARE * min(limits)) if limits else sys.maxsize
+    """Memory of this machine, or of the control group of this process, that may be planned with."""
     free = psutil.virtual_memory().available
     with suppress(OSError, ValueError):
         limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
@@ -92,19 +107,70 @@ def free_bytes() -> int:
     return int(SHARE * free)
 
 
-def check_memory(task_bytes: float, n_tasks: int, what: str, cure: str) -> None:
-    """Refuse, before it starts, a job whose tasks do not fit into memory together."""
-    together = min(workers()[1], max(1, n_tasks))
-    free = free_bytes()
-    if task_bytes * together <= free:
+class Room(NamedTuple):
+    """One memory: bytes that tasks may take of it, how many run in it at a time, whose it is."""
+
+    free: int
+    tasks: int
+    where: str
+
+
+def rooms() -> list[Room]:
+    """The memories that tasks run in: this machine's, or that of each worker of the cluster.
+
+    Workers without a limit share the memory of their machine. Of that we know nothing but that of
+    ours, which stands for it. A cluster without any worker, as yet, has none.
+    """
+    found = client()
+    if found is None:
+        return [Room(free_bytes(), _local_threads(), _this_machine())]
+    # -1: some versions of distributed tell of five workers alone
+    known = found.scheduler_info(n_workers=-1)["workers"]
+    result = []
+    unlimited: dict[Any, int] = {}
+    for worker in known.values():
+        threads = int(worker.get("nthreads") or 1)
+        if worker.get("memory_limit"):
+            result.append(Room(int(SHARE * worker["memory_limit"]), threads, WORKER))
+        else:
+            host = worker.get("host")
+            unlimited[host] = unlimited.get(host, 0) + threads
+    return result + [Room(free_bytes(), threads, UNLIMITED) for threads in unlimited.values()]
+
+
+WORKER = "a worker of the cluster (its memory_limit)"
+UNLIMITED = "a machine of the cluster, whose workers have no memory_limit"
+
+
+def check_memory(
+    task_bytes: float, n_tasks: int, what: str, cure: str, *, here: bool = False
+) -> None:
+    """Refuse, before it starts, a job whose tasks do not fit into memory together.
+
+    Of the smallest worker of the cluster that is active when a function is called, else of this
+    machine; of this machine too where the work is done ``here``, in the process that calls.
+    """
+    small = BUDGETS.small_task if here or client() is None else BUDGETS.any_worker
+    if task_bytes <= small:
         return
-    fewer = (
-        "fewer threads a worker (dask.config.set(num_workers=1), or a cluster of workers with one "
-        "thread), "
-        if together > 1 and task_bytes <= free
-        else ""
-    )
-    raise MemoryError(
-        f"{what} needs {task_bytes / GIB:,.1f} GiB in each of {together} tasks at a time, and "
-        f"{free / GIB:,.1f} GiB are free ({os.cpu_count()} cores). Use {fewer}{cure}"
-    )
+    known = [Room(free_bytes(), 1, _this_machine())] if here else rooms()
+    for room in sorted(known, key=lambda room: room.free / room.tasks):
+        together = min(room.tasks, max(1, n_tasks))
+        if task_bytes * together <= room.free:
+            continue
+        fewer = (
+            "fewer threads a worker (dask.config.set(num_workers=1), or a cluster of workers with "
+            "one thread), "
+            if together > 1 and task_bytes <= room.free
+            else ""
+        )
+        at_a_time = f" in each of {together} tasks at a time" if not here else ""
+        raise MemoryError(
+            f"{what} needs {in_words(task_bytes)}{at_a_time}, and {in_words(room.free)} are free "
+            f"on {room.where}. Use {fewer}{cure}"
+        )
+
+
+def in_words(n_bytes: float) -> str:
+    """A number of bytes as people read it."""
+    return f"{n_bytes / GIB:,.1f} GiB" if n_bytes >= GIB else f"{n_bytes / 2**20:,.0f} MiB"

@@ -19,6 +19,7 @@ from xconverge.kernels import permutations as kernels
 from xconverge.kernels.kernel import Kernel, chances
 from xconverge.kernels.rsa import Rsa
 from xconverge.kernels.vectors import Array
+from xconverge.labels.arguments import callback, real, whole
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import choose, listing
 from xconverge.labels.variables import describe, stated
@@ -125,6 +126,8 @@ def calibrate(
     >>> bool((table["corrected"] < table["alignment"]).all())
     True
     """
+    _checked(n_permutations, alpha)
+    callback("progress", progress)
     pair = Pair(a, b, rng)
     if layers is not None:
         choose("layers", layers, ["max"])
@@ -136,7 +139,7 @@ def calibrate(
         plan.kernel,
         sides,
         pair.rank,
-        _checked(n_permutations, alpha),
+        n_permutations,
         pair.stream,
         progress or Report(f"calibrate {metric}"),
         plan.given,
@@ -216,9 +219,12 @@ def calibrate_rsa(
     >>> float(table["p_value"].item()), float(table["chance"].item())
     (0.01, 0.0)
     """
+    choose("method", method, METHODS)
+    _checked(n_permutations, alpha)
+    callback("progress", progress)
     told, seed = seed_of(rng)
     a, b, controls = join_controls(rdm_a, rdm_b, nuisance, method)
-    kernel = Rsa(method=choose("method", method, METHODS))
+    kernel = Rsa(method=method)
     groups = strata_of(strata, (a, b))
     absent = [f"model{s}" for s, side in (("_a", a), ("_b", b)) if "model" not in side.dims]
     sides = rdm_models(kernel, a, b, controls)
@@ -226,7 +232,7 @@ def calibrate_rsa(
         kernel,
         sides,
         xr.DataArray(natural_rank(a.indexes["stimulus"]), dims="stimulus"),
-        _checked(n_permutations, alpha),
+        n_permutations,
         seed,
         progress or Report(f"calibrate_rsa {method}"),
         strata=groups,
@@ -252,12 +258,9 @@ def _chances(a: Array, b: Array, *, kernel: Kernel[Any]) -> Array:
     return chances(kernel, list(a), list(b))
 
 
-def _checked(n_permutations: int, alpha: float) -> int:
-    if n_permutations < 1 or not 0 < alpha < 1:
-        raise ValueError(
-            f"n_permutations={n_permutations} must be at least 1 and alpha={alpha} between 0 and 1"
-        )
-    return n_permutations
+def _checked(n_permutations: int, alpha: float) -> None:
+    real("alpha", alpha, above=0, below=1)
+    whole("n_permutations", n_permutations, 1)
 
 
 def _table(

@@ -8,7 +8,8 @@ import xarray as xr
 
 from xconverge.engine.apply import apply
 from xconverge.kernels.permutations import overlap_tail
-from xconverge.labels.checks import check_dims
+from xconverge.labels.checks import check_scores
+from xconverge.labels.kinds import came
 from xconverge.labels.messages import SchemaError
 from xconverge.labels.variables import describe
 
@@ -53,11 +54,12 @@ def overlap_p_value(agreement: xr.DataArray) -> xr.DataArray:
     >>> p_value.dims, bool((p_value > 0).all() & (p_value <= 1).all())
     (('model_a', 'model_b', 'stimulus'), True)
     """
-    agreement = check_dims(agreement, "stimulus", what="agreement")
+    agreement = check_scores(agreement, "stimulus", what="agreement")
     if agreement.attrs.get("metric") != "mutual_knn" or "k" not in agreement.attrs:
         raise SchemaError(
-            "overlap_p_value needs what alignment(metric='mutual_knn') returns, with its attrs "
-            f"metric and k; got metric={agreement.attrs.get('metric')!r}"
+            "agreement must be what xconverge.alignment(metric='mutual_knn') returns, with its "
+            f"attrs metric and k; got metric={agreement.attrs.get('metric')!r} of "
+            f"{came(agreement)}"
         )
     k = int(agreement.attrs["k"])
     result = apply(overlap_tail, agreement, core=[["stimulus"]], out=[["stimulus"]], k=k)

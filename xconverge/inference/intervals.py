@@ -19,6 +19,7 @@ from xconverge.engine.scores import models, scores
 from xconverge.kernels import intervals as kernels
 from xconverge.kernels.knn import MutualKnn
 from xconverge.kernels.permutations import resamples
+from xconverge.labels.arguments import callback, real, whole
 from xconverge.labels.joins import on_side
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe, stated
@@ -124,6 +125,7 @@ def confidence_interval(
     >>> bool(((found["lower"] < found["estimate"]) & (found["estimate"] < found["upper"])).all())
     True
     """
+    callback("progress", progress)
     how = _checked(metric, over, resample, fraction, level, n_resamples)
     given = Pair(a, b, rng)
     pair = _of_scored(given)
@@ -205,17 +207,15 @@ def _checked(
     """How the variance comes about: as asked, or as is best for the metric."""
     choose("over", over, ["stimulus", "model", "both"])
     usual = "local" if metric == "mutual_knn" and over == "stimulus" else "subsample"
-    how = resample or ("bootstrap" if over == "both" else usual)
+    how = ("bootstrap" if over == "both" else usual) if resample is None else resample
     choose("resample", how, ["local", "subsample", "bootstrap"])
     if over == "both" and how != "bootstrap":
         raise ValueError("over='both' needs resample='bootstrap', which its formula rests on")
     if how == "local" and (metric != "mutual_knn" or over != "stimulus"):
         raise ValueError("resample='local' is for metric='mutual_knn' and over='stimulus'")
-    if not 0.5 <= fraction <= 0.95 or not 0 < level < 1 or n_resamples < 2:
-        raise ValueError(
-            f"fraction={fraction} must be between 0.5 and 0.95, level={level} between 0 and 1, "
-            f"n_resamples={n_resamples} at least 2"
-        )
+    real("fraction", fraction, least=0.5, most=0.95)
+    real("level", level, above=0, below=1)
+    whole("n_resamples", n_resamples, 2)
     return how
 
 

@@ -15,6 +15,7 @@ from xconverge.engine.resampling import seed_of
 from xconverge.engine.scores import scores
 from xconverge.kernels import split_half as kernels
 from xconverge.kernels.vectors import Array
+from xconverge.labels.arguments import check_seed, real, whole
 from xconverge.labels.checks import check_representations, check_shared
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import choose, listing
@@ -113,6 +114,7 @@ def reliability(
     """
     choose("metric", metric, MEASURES)
     _check(n_splits, level)
+    check_seed(rng)
     reps = check_representations(reps)
     if not MEASURES[metric].basis_free:
         check_shared(reps, f"metric={metric!r}")
@@ -297,8 +299,8 @@ def alignment_reliability(
 
 
 def _check(n_splits: int, level: float) -> None:
-    if n_splits < 1 or not 0 < level < 1:
-        raise ValueError(f"n_splits={n_splits}, level={level}: at least 1, and between 0 and 1")
+    whole("n_splits", n_splits, 1)
+    real("level", level, above=0, below=1)
 
 
 def _table(parts: Any, **parameters: Any) -> xr.Dataset:

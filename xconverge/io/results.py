@@ -11,6 +11,7 @@ from xconverge.io.zarr.encoding import encoded, modality_of
 from xconverge.io.zarr.root import Options, check_root, ensure_store, existing_store
 from xconverge.io.zarr.staging import check_free, staged
 from xconverge.labels.checks import check_dims, check_labels, is_graph
+from xconverge.labels.kinds import came
 from xconverge.labels.messages import SchemaError
 
 GRAPHS = "neighbor_graphs"
@@ -55,7 +56,7 @@ def write_study(
     """
     if not isinstance(tree, xr.DataTree):
         raise TypeError(
-            f"write_study needs an xarray.DataTree, got {type(tree).__name__}; "
+            f"tree must be an xarray.DataTree, got {came(tree)}; "
             "wrap results in one with xarray.DataTree.from_dict({'name': dataset})"
         )
     root = backend_of(path, storage_options)
@@ -110,7 +111,9 @@ def write_neighbors(
     2
     """
     if not isinstance(graph, xr.DataArray) or not is_graph(graph):
-        raise SchemaError("write_neighbors needs what neighbor_graph returns")
+        raise SchemaError(
+            f"graph must be what xconverge.neighbor_graph(reps) returns, got {came(graph)}"
+        )
     _write_beside(existing_store(path, storage_options), GRAPHS, graph, overwrite)
 
 

@@ -12,6 +12,7 @@ from xconverge.io.zarr.encoding import NAME
 from xconverge.io.zarr.incomplete import FLAT, INCOMPLETE, IncompleteModel, incomplete_models
 from xconverge.io.zarr.reader import ChunkReader
 from xconverge.io.zarr.root import Options, existing_store, modality_names
+from xconverge.labels.arguments import flags
 from xconverge.labels.checks import validate
 from xconverge.labels.messages import SchemaError
 
@@ -57,6 +58,7 @@ def validate_store(
     >>> validate_store(path, deep=True)
     """
     root = existing_store(path, storage_options)
+    flags(deep=deep)
     names = modality_names(root)
     # first damage: values of a damaged chunk cannot be judged
     faults = damage(root) if deep else []

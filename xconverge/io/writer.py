@@ -46,6 +46,7 @@ from xconverge.io.zarr.pending_rows import runs
 from xconverge.io.zarr.root import Options, ensure_store, modality_names
 from xconverge.io.zarr.staging import check_free, staged
 from xconverge.kernels.vectors import Array
+from xconverge.labels.arguments import flags
 from xconverge.labels.messages import SchemaError, listing
 from xconverge.labels.text import label_text
 
@@ -142,6 +143,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         restart: bool = False,
         storage_options: Options | None = None,
     ) -> None:
+        flags(restart=restart)
         root = backend_of(path, storage_options)
         # a Zarr store may be a transaction: what it holds would not outlive the process
         if not isinstance(root, KeyValueBackend):

@@ -23,7 +23,9 @@ class Budgets:
 
     # --- held by one task
     small_task: int = 2**28
-    """What a task may take before anybody asks how much memory there is."""
+    """What a task may take before anybody asks how much memory this machine has."""
+    any_worker: int = 2**24
+    """The same on a cluster: a worker that has not even this cannot run Python."""
     whole_model: int = 2**24
     """A lazy model of up to this size is one task; a longer one is read block by block."""
     many_models: int = 2**28

@@ -38,15 +38,6 @@ class ShortListsError(ValueError):
         )
 
 
-def check_k(k: int, n_stimuli: int) -> None:
-    """A number of neighbours that these stimuli have."""
-    if not 1 <= k < n_stimuli:
-        raise ValueError(
-            f"k={k} neighbours need at least {max(k, 1) + 1} stimuli, there are {n_stimuli}; "
-            "k must be between 1 and the number of stimuli - 1"
-        )
-
-
 def overlap_share(common: Any, k: int, lists: Any = 1) -> Any:
     """Overlap |N_a ∩ N_b| / k of two sets of k neighbours; of numpy or another library.
 

@@ -16,7 +16,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from xconverge.labels.arguments import text
 from xconverge.labels.coordinates import read
+from xconverge.labels.kinds import called, came, check_own_memory, cure, no_array
 from xconverge.labels.messages import SchemaError, UnalignedSpaceWarning, apart, bare, listing
 from xconverge.labels.plain import of_series, plain
 
@@ -43,27 +45,49 @@ def check_dims(array: object, *dims: str, what: str = "reps") -> xr.DataArray:
 
     A Series of pandas is one whose index holds the labels of its only dim.
     """
-    if isinstance(array, pd.Series) and len(dims) == 1:
-        array = of_series(array, dims[0], what)
     return plain(_with_dims(array, *dims, what=what), what)
 
 
 def _with_dims(array: object, *dims: str, what: str) -> xr.DataArray:
     """A DataArray of numbers with these dims."""
-    if not isinstance(array, xr.DataArray):
-        raise TypeError(
-            f"{what} must be an xarray.DataArray, got {type(array).__name__}; "
-            "xconverge.stack_models makes one from a dict of arrays"
+    checked = check_kind(array, *dims, what=what)
+    if checked.dtype.kind not in "fiub":
+        raise SchemaError(
+            f"{what} must hold real numbers, got dtype {checked.dtype}; "
+            f"{NUMBERS.get(checked.dtype.kind, 'use .astype(float) if they are numbers')}"
         )
+    return checked
+
+
+NUMBERS = {
+    "c": "take their real or imaginary part, or their magnitude, abs(array)",
+    "M": "give the dates as numbers of a unit",
+    "m": "give the durations as numbers of a unit",
+}
+"""What to do about values that are no real numbers."""
+
+
+def check_kind(array: object, *dims: str, what: str) -> xr.DataArray:
+    """A DataArray with these dims, whatever else it has and whatever it holds."""
+    if isinstance(array, pd.Series) and len(dims) == 1:
+        array = of_series(array, dims[0], what)
+    if not isinstance(array, xr.DataArray):
+        raise no_array(array, dims, what)
     missing = [dim for dim in dims if dim not in array.dims]
     if missing:
+        rename = (
+            f"xconverge.from_xarray(array, {missing[0]}='…') brings in an array whose dims have "
+            "other names"
+            if missing[0] in ("model", "stimulus", "feature")
+            else f".rename(…={missing[0]!r}) names a dim"
+        )
+        given = called(array.dims)
         raise SchemaError(
             f"{what} needs the dims {list(dims)} and has {list(map(str, array.dims))}: "
-            f"{missing} missing; xconverge.from_xarray(array, {missing[0]}='…') brings in an array "
-            "whose dims have other names"
+            f"{missing} missing{f', it is {given}' if given else ''}; "
+            f"{cure(dims, array.dims) or rename}"
         )
-    if array.dtype.kind not in "fiub":
-        raise SchemaError(f"{what} must hold real numbers, got dtype {array.dtype}")
+    check_own_memory(array, what)
     return array
 
 
@@ -93,6 +117,39 @@ def check_labels(array: xr.DataArray, *dims: str, what: str = "reps") -> None:
             )
 
 
+def check_per_model(array: object, what: str) -> xr.DataArray:
+    """Values of each stimulus, for all models or for each."""
+    checked = check_dims(array, "stimulus", what=what)
+    if "model" in checked.dims:
+        return check_only(checked, "model", "stimulus", what=what)
+    return check_only(checked, "stimulus", what=what)
+
+
+def check_table(given: object, *names: str, what: str, made: str) -> xr.Dataset:
+    """A Dataset, or a group of a saved study, with these variables, as ``made`` returns it."""
+    table = given.to_dataset() if isinstance(given, xr.DataTree) else given
+    lacking = [name for name in names if name not in getattr(table, "data_vars", ())]
+    if not isinstance(table, xr.Dataset) or lacking:
+        kind = SchemaError if isinstance(table, xr.Dataset) else TypeError
+        raise kind(
+            f"{what} must be what xconverge.{made} returns, with {listing(names)}; got "
+            f"{came(given)}"
+        )
+    return table
+
+
+def check_scores(array: object, *dims: str, what: str) -> xr.DataArray:
+    """Scores with labels on these dims, and not what scores are made of."""
+    checked = check_dims(array, *dims, what=what)
+    if {"feature", "component", "neighbor", "stimulus_2"} & set(checked.dims):
+        raise SchemaError(
+            f"{what} must be scores, as xconverge.alignment(a, b) makes them; got "
+            f"{called(checked.dims)} with the dims {list(map(str, checked.dims))}"
+        )
+    check_labels(checked, *dims, what=what)
+    return checked
+
+
 def check_only(array: object, *dims: str, what: str) -> xr.DataArray:
     """A DataArray with labels on these dims, and no other dim."""
     checked = check_dims(array, *dims, what=what)
@@ -100,7 +157,8 @@ def check_only(array: object, *dims: str, what: str) -> xr.DataArray:
     if checked.ndim > len(dims):
         raise SchemaError(
             f"{what} must have the dim{'s' * (len(dims) > 1)} {' and '.join(map(repr, dims))} "
-            f"alone, got {list(map(str, checked.dims))}; average or select the others first"
+            f"alone, got {list(map(str, checked.dims))}; "
+            f"{cure(dims, checked.dims) or 'average or select the others first'}"
         )
     return checked
 
@@ -219,29 +277,32 @@ def check_whole(values: Any, labels: pd.Index, what: str) -> None:
         )
 
 
-def group_numbers(reps: xr.DataArray, by: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def group_numbers(
+    reps: xr.DataArray, by: str, what: str = "by"
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Number (model) of the group of each model, and the values of the model coordinate ``by``.
 
     Groups are numbered in order of appearance.
     """
+    text(what, by, "the name of a coordinate on 'model'")
     if by not in reps.coords or reps.coords[by].dims != ("model",):
         there = [str(n) for n, c in reps.coords.items() if c.dims == ("model",) and n != "model"]
         raise SchemaError(
-            f"{by!r} must be a coordinate on 'model' that groups the models; there is "
+            f"{what}={by!r} must be a coordinate on 'model' that groups the models; there is "
             f"{listing(there) or 'none'}"
         )
     numbers, values = pd.factorize(np.asarray(read(reps.coords[by]), dtype=object))
     if (numbers < 0).any():
         raise SchemaError(
-            f"{by!r} is missing for {listing(reps.indexes['model'][numbers < 0])}; every model "
-            "needs a group"
+            f"{what}={by!r} is missing for {listing(reps.indexes['model'][numbers < 0])}; every "
+            "model needs a group"
         )
     return numbers, values
 
 
-def model_groups(reps: xr.DataArray, by: str) -> dict[Any, np.ndarray[Any, Any]]:
+def model_groups(reps: xr.DataArray, by: str, what: str = "by") -> dict[Any, np.ndarray[Any, Any]]:
     """Positions of the models of each group."""
-    numbers, values = group_numbers(reps, by)
+    numbers, values = group_numbers(reps, by, what)
     return {value: np.flatnonzero(numbers == i) for i, value in enumerate(values)}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge.labels.checks import check_dims, check_labels
+from xconverge.labels.checks import check_dims, check_kind, check_labels
 from xconverge.labels.messages import SchemaError, apart, bare, choose, listing
 from xconverge.labels.plain import plain
 
@@ -76,6 +76,33 @@ def join_labels(
     return take(a, dim, common), take(b, dim, common), len(left) + len(right) - 2 * len(common)
 
 
+OWN = ("model", "stimulus", "stimulus_2", "feature", "component", "neighbor")
+
+
+def join_extra(a: xr.DataArray, b: xr.DataArray, names: tuple[str, str]) -> xr.DataArray:
+    """The second with the labels of every further dim that both have in the order of the first."""
+    for dim in map(str, b.dims):
+        if dim in OWN or dim not in a.dims:
+            continue
+        labelled = [dim in side.indexes for side in (a, b)]
+        if labelled == [False, False]:
+            if a.sizes[dim] != b.sizes[dim]:
+                raise SchemaError(
+                    f"{names[0]} has {a.sizes[dim]} positions along {dim!r}, {names[1]} has "
+                    f"{b.sizes[dim]}, and neither has labels there; give both labels on {dim!r}"
+                )
+        elif labelled != [True, True]:
+            lone = names[labelled.index(False)]
+            raise SchemaError(
+                f"{lone} has no labels on {dim!r}, {names[labelled.index(True)]} has; give them "
+                f"with .assign_coords({dim}=[…]), dims are matched on labels, never on position"
+            )
+        else:
+            cure = f"keep those in both with .sel({dim}=[…]), or .rename({dim}=…) on one side"
+            _, b, _ = join_labels(a, b, dim, "exact", names, cure)
+    return b
+
+
 def join_all(join: Join, **arrays: xr.DataArray) -> tuple[list[xr.DataArray], int]:
     """Bring arrays, RDMs among them, to the same stimuli in the order of the first.
 
@@ -85,7 +112,9 @@ def join_all(join: Join, **arrays: xr.DataArray) -> tuple[list[xr.DataArray], in
     names = list(arrays)
     found = [
         square_rdm(array, name) if "stimulus_2" in array.dims else plain(array, name)
-        for name, array in arrays.items()
+        for name, array in (
+            (name, check_kind(array, "stimulus", what=name)) for name, array in arrays.items()
+        )
     ]
     first = found[0]
     for name, array in zip(names[1:], found[1:], strict=True):

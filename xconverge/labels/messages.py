@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import reprlib
 import unicodedata
 from collections.abc import Iterable
 from typing import Any
@@ -54,6 +56,15 @@ def apart(one: str, other: str) -> str:
 def choose(name: str, value: Any, choices: Iterable[str]) -> Any:
     """An argument, refused where it is not one of its choices."""
     choices = list(choices)
+    if not isinstance(value, str):
+        raise TypeError(
+            f"{name} must be text, one of {', '.join(choices)}; got {name}={reprlib.repr(value)} "
+            f"({type(value).__name__})"
+        )
     if value not in choices:
-        raise ValueError(f"{name}={value!r} is not known; choose one of {', '.join(choices)}")
+        near = difflib.get_close_matches(value.lower().replace("-", "_"), choices, 1)
+        meant = f" (did you mean {near[0]!r}?)" if near else ""
+        raise ValueError(
+            f"{name}={shown(value)} is not known{meant}; choose one of {', '.join(choices)}"
+        )
     return value

@@ -12,12 +12,14 @@ import xarray as xr
 from xconverge.engine.measure import Measure, Plan
 from xconverge.engine.pair import Pair
 from xconverge.engine.scores import scores
+from xconverge.labels.arguments import whole
 from xconverge.labels.checks import check_features, is_graph
 from xconverge.labels.messages import choose, listing
 from xconverge.labels.variables import describe
 from xconverge.measures import cka, geometry, knn, linear_maps
 from xconverge.measures.layers import networks, on_halves
 from xconverge.measures.neighbors import neighbor_graph
+from xconverge.measures.rdm import DISTANCES
 
 MEASURES: dict[str, Measure] = {
     **knn.MEASURES,
@@ -192,6 +194,12 @@ def _by_index(pair: Pair, metric: str, k: int, neighbors: str) -> Pair:
     return pair.mapped(indexed)
 
 
+def check_shared_options(k: int = 1, rdm_metric: str = "correlation") -> None:
+    """Arguments that several measures have, where the one at hand has no use for them."""
+    whole("k", k, 1)
+    choose("rdm_metric", rdm_metric, DISTANCES)
+
+
 def plan_of(pair: Pair, metric: str, options: dict[str, Any], **shared: Any) -> Plan:
     """The plan of a metric, from its own options and the shared arguments that it has.
 
@@ -206,6 +214,7 @@ def plan_of(pair: Pair, metric: str, options: dict[str, Any], **shared: Any) -> 
             f"metric={metric!r} has no option {', '.join(unknown)}; it has "
             f"{', '.join(mine) or 'none'}"
         )
+    check_shared_options(**{name: v for name, v in shared.items() if name not in mine})
     own = options | {name: value for name, value in shared.items() if name in mine}
     if not row.lists:
         for side, what in pair.sides:

@@ -12,6 +12,7 @@ from xconverge.engine.pair import Pair
 from xconverge.kernels.cka import LinearCka, RbfCka
 from xconverge.kernels.distance_correlation import DistanceCorrelation
 from xconverge.kernels.kernel import Kernel
+from xconverge.labels.arguments import flags, real
 from xconverge.labels.checks import widths
 from xconverge.labels.messages import choose, listing
 
@@ -19,10 +20,10 @@ from xconverge.labels.messages import choose, listing
 def cka(pair: Pair, *, kernel: str = "linear", debiased: bool = True, sigma: float = 1.0) -> Plan:
     """Centred kernel alignment with a linear or an RBF kernel."""
     choose("kernel", kernel, ["linear", "rbf"])
+    flags(debiased=debiased)
     if not debiased:
         warn_if_wider(pair, "metric='cka', debiased=False")
-    if not sigma > 0:
-        raise ValueError(f"sigma={sigma} must be above 0")
+    real("sigma", sigma, above=0)
     made: Kernel[Any] = LinearCka(debiased)
     if kernel == "rbf":
         made = RbfCka(debiased, float(sigma))
@@ -31,6 +32,7 @@ def cka(pair: Pair, *, kernel: str = "linear", debiased: bool = True, sigma: flo
 
 def distance_correlation(pair: Pair, *, debiased: bool = True) -> Plan:
     """Distance correlation, bias-corrected or as first defined."""
+    flags(debiased=debiased)
     if not debiased:
         warn_if_wider(pair, "metric='distance_correlation', debiased=False")
     return Plan(DistanceCorrelation(debiased))

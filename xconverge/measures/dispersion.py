@@ -22,6 +22,7 @@ from xconverge.kernels.kernel import EntryKernel, Kernel
 from xconverge.kernels.knn import MutualKnn
 from xconverge.kernels.rdm_rows import RdmRows
 from xconverge.kernels.vectors import METRICS, Array, Metric
+from xconverge.labels.arguments import flags, whole
 from xconverge.labels.checks import (
     check_features,
     check_representations,
@@ -137,18 +138,20 @@ def dispersion(
     """
     row = MEASURES[choose("metric", metric, MEASURES)]
     own = _own(row, k=k, rdm_metric=rdm_metric)
+    choose("rdm_metric", rdm_metric, METRICS)
     how: Spread = row.make(**own)
     reps = check_representations(reps)
     if "k" in own:
         check_lists(reps, k)
     else:
+        whole("k", k, 1)
         check_features(reps)
     if reps.sizes["model"] < 2:
         raise SchemaError(
             f"dispersion needs at least 2 models, got {listing(reps.indexes['model'])}"
         )
-    if min_models < 2:
-        raise ValueError(f"min_models={min_models}: dispersion needs at least 2 models")
+    flags(pairwise=pairwise, normalize=normalize)
+    whole("min_models", min_models, 2)
     if sum([pairwise, by is not None, leave_out is not None]) > 1:
         raise ValueError("pairwise, by and leave_out exclude each other")
     if leave_out is not None and normalize:
@@ -348,7 +351,7 @@ def _neighborhood(k: int) -> Disagreement:
 
 
 def _rows(rdm_metric: str) -> Disagreement:
-    return Disagreement(RdmRows(choose("rdm_metric", rdm_metric, METRICS)))
+    return Disagreement(RdmRows(rdm_metric))
 
 
 def _labelled(pairs: xr.DataArray, reps: xr.DataArray) -> xr.DataArray:
@@ -363,7 +366,7 @@ def _labelled(pairs: xr.DataArray, reps: xr.DataArray) -> xr.DataArray:
 
 
 def _by_group(reps: xr.DataArray, by: str, **options: Any) -> xr.DataArray:
-    groups = model_groups(reps, by)
+    groups = model_groups(reps, by, "by")
     few = [group for group, members in groups.items() if len(members) < 2]
     if few:
         raise SchemaError(
@@ -385,7 +388,7 @@ def _by_group(reps: xr.DataArray, by: str, **options: Any) -> xr.DataArray:
 
 
 def _without(how: Spread, reps: xr.DataArray, leave_out: str) -> xr.DataArray:
-    numbers, groups = group_numbers(reps, leave_out)
+    numbers, groups = group_numbers(reps, leave_out, "leave_out")
     if len(groups) < 2:
         raise SchemaError(f"leave_out={leave_out!r} leaves no model: all are of one group")
     value, count = apply(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from xconverge.engine.measure import Measure, Plan
 from xconverge.engine.pair import Pair
 from xconverge.kernels.knn import Cknna, CycleKnn, EditKnn, LcsKnn, ListKernel, MutualKnn
+from xconverge.labels.arguments import flags, whole
 from xconverge.measures.neighbors import check_lists
 
 
@@ -36,8 +37,8 @@ def edit_distance_knn(pair: Pair, *, k: int = 10) -> Plan:
 
 def cknna(pair: Pair, *, k: int = 10, centered: bool = False) -> Plan:
     """CKA on common nearest neighbours, as coded by its authors, or as published (centered)."""
-    if k < 2:
-        raise ValueError(f"cknna needs k of at least 2, got {k}")
+    whole("k", k, 2, why="of cknna")
+    flags(centered=centered)
     return _plan(pair, Cknna(k, centered=bool(centered)))
 
 

@@ -13,12 +13,15 @@ from xconverge.engine.pair import Pair
 from xconverge.kernels.canonical import Svcca
 from xconverge.kernels.procrustes_distance import Procrustes
 from xconverge.kernels.ridge import Predictivity
+from xconverge.labels.arguments import text, whole
 from xconverge.labels.messages import choose
 from xconverge.measures.cka import warn_if_wider
 
 
 def _folds(pair: Pair, folds: int, groups: str | None) -> xr.DataArray:
     """The fold of every stimulus; groups are those of either side."""
+    if groups is not None:
+        text("groups", groups, "the name of a coordinate on 'stimulus'")
     side = pair.b if groups in pair.b.coords else pair.a
     return fold_numbers(side, folds, groups, pair.stream)
 
@@ -33,8 +36,9 @@ def svcca(
     pair: Pair, *, n_components: int = 10, folds: int | None = 5, groups: str | None = None
 ) -> Plan:
     """Mean canonical correlation of the leading components."""
-    if n_components < 1:
-        raise ValueError(f"n_components={n_components} must be at least 1")
+    whole("n_components", n_components, 1)
+    if folds is None and groups is not None:
+        raise ValueError(f"groups={groups!r} are held out together: they go with folds=…")
     n = pair.a.sizes["stimulus"]
     if folds is None and 2 * n_components >= n:
         warnings.warn(
@@ -56,8 +60,7 @@ def linear_predictivity(
 ) -> Plan:
     """How well ridge regression predicts every model of b from every model of a, held out."""
     choose("score", score, ["r", "r2"])
-    if folds < 3:
-        raise ValueError(f"folds={folds}: nested cross-validation needs at least 3")
+    whole("folds", folds, 3, why="for nested cross-validation")
     return Plan(
         Predictivity(score), _folds(pair, folds, groups), {"folds": folds, "groups": groups}
     )

@@ -15,8 +15,8 @@ from xconverge.engine.scores import prepared_models
 from xconverge.kernels import approximate
 from xconverge.kernels.kernel import Model
 from xconverge.kernels.knn import MutualKnn
-from xconverge.kernels.neighbors import check_k
 from xconverge.kernels.vectors import Array
+from xconverge.labels.arguments import check_neighbors, check_seed, whole
 from xconverge.labels.checks import (
     check_features,
     check_representations,
@@ -30,7 +30,7 @@ from xconverge.labels.variables import describe
 
 def check_lists(reps: xr.DataArray, k: int, what: str = "reps") -> None:
     """Vectors or a neighbour graph, that have this many neighbours."""
-    check_k(k, reps.sizes["stimulus"])
+    check_neighbors(k, reps.sizes["stimulus"])
     if is_graph(reps) and reps.sizes["feature"] < k:
         raise SchemaError(
             f"{what} is a graph of {reps.sizes['feature']} neighbours, k={k} are asked for; make "
@@ -103,9 +103,13 @@ def neighbor_graph(
     (('model', 'stimulus', 'neighbor'), 1.0)
     """
     choose("neighbors", neighbors, ["exact", "approximate"])
+    whole("n_checked", n_checked, 1)
+    if n_probes is not None:
+        whole("n_probes", n_probes, 1)
+    check_seed(rng)
     reps = check_representations(reps)
     check_features(reps)
-    check_k(k, reps.sizes["stimulus"])
+    check_neighbors(k, reps.sizes["stimulus"])
     told = recall = None
     if neighbors == "exact":
         lists, _ = _lists(reps, k)
@@ -163,6 +167,7 @@ def _approximate(
         reps.sizes["model"],
         f"An index of {n:,} stimuli × {width:,} features",
         "neighbors='exact', which reads blocks, or fewer features (xconverge.pca)",
+        here=reps.chunks is None,
     )
     found: Any = apply(
         approximate.nearest,
@@ -217,7 +222,7 @@ def local_density(reps: xr.DataArray, k: int = 10) -> xr.DataArray:
     """
     reps = check_representations(reps)
     check_features(reps)
-    check_k(k, reps.sizes["stimulus"])
+    check_neighbors(k, reps.sizes["stimulus"])
     _, cosines = _lists(reps, k)
     return describe(
         cosines.mean("neighbor", skipna=False).assign_coords(reps["stimulus"].coords),

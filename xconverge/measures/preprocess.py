@@ -16,6 +16,7 @@ from xconverge.engine.pair import pairing_attrs
 from xconverge.kernels import preprocess as kernels
 from xconverge.kernels.rounding import relative, unit_of
 from xconverge.kernels.vectors import row_norms, working_dtype
+from xconverge.labels.arguments import flags, real, whole
 from xconverge.labels.checks import ROUNDING, check_representations, widths
 from xconverge.labels.variables import describe
 
@@ -236,19 +237,19 @@ def clamp(reps: xr.DataArray, quantile: float = 0.95, *, exact: bool = False) ->
     >>> clamp(reps, 0.5).values.tolist()
     [[[0.0, 1.0, 1.0], [0.0, 1.0, -1.0]]]
     """
-    if not 0 < quantile <= 1:
-        raise ValueError(f"quantile={quantile} must be above 0 and at most 1")
+    real("quantile", quantile, above=0, most=1)
+    flags(exact=exact)
     checked = check_representations(reps)
-    real = widths(checked)
+    width = widths(checked)
     core = [dim for dim in ("layer", "stimulus", "feature") if dim in checked.dims]
-    inputs = [core, [dim for dim in core if dim in real.dims]]
+    inputs = [core, [dim for dim in core if dim in width.dims]]
     labels: Any = ("model", "stimulus")
 
     def quantiles(part: slice) -> xr.DataArray:
         found: xr.DataArray = apply(
             kernels.sizes,
             checked.isel({"stimulus": part}),
-            real,
+            width,
             core=inputs,
             out=[["stimulus"]],
             labels=labels,
@@ -260,7 +261,7 @@ def clamp(reps: xr.DataArray, quantile: float = 0.95, *, exact: bool = False) ->
         limit = xr.DataArray(np.inf)
     elif exact:
         limit = apply(
-            kernels.exact_limit, checked, real, core=inputs, labels=labels, quantile=quantile
+            kernels.exact_limit, checked, width, core=inputs, labels=labels, quantile=quantile
         )
     else:
         limit = by_rows(checked, quantiles).mean("stimulus")
@@ -269,7 +270,7 @@ def clamp(reps: xr.DataArray, quantile: float = 0.95, *, exact: bool = False) ->
         rows: xr.DataArray = apply(
             kernels.clipped,
             checked.isel({"stimulus": part}),
-            real,
+            width,
             limit,
             core=[*inputs, []],
             out=[core],
@@ -320,8 +321,7 @@ def pca(reps: xr.DataArray, n_components: int) -> xr.DataArray:
     >>> pca(reps, 1).values.tolist()
     [[[-1.0], [1.0]]]
     """
-    if n_components < 1:
-        raise ValueError(f"n_components={n_components} must be at least 1")
+    whole("n_components", n_components, 1)
     checked = check_representations(reps)
     kept = widths(checked).clip(max=min(n_components, max(checked.sizes["stimulus"] - 1, 1)))
     size = int(kept.max())

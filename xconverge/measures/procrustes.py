@@ -108,6 +108,7 @@ def _check_memory(reps: xr.DataArray, options: Options) -> None:
         f"A shared space of {n_models} models × {n:,} stimuli in memory",
         "fewer n_components, or no missing stimuli: .isel() those that all models saw and "
         "xconverge.transform() the others; with lazy input it is then fitted to cross-products",
+        here=True,
     )
 
 
@@ -229,12 +230,14 @@ def _gathered(
     """Cross-products over the stimuli ``train`` of the models in their frames, and with a goal."""
     center, basis, scale = frames
     size = len(basis) * basis.shape[2]
-    check_memory(
-        32 * size**2,
-        workers()[1],
-        f"A shared space of {size:,} components of all models together",
-        "fewer n_components or fewer models",
-    )
+    for here in (False, True):  # products are added by tasks, and the fit is made here
+        check_memory(
+            32 * size**2,
+            workers()[1],
+            f"A shared space of {size:,} components of all models together",
+            "fewer n_components or fewer models",
+            here=here,
+        )
     gram, onto = reduce_models(
         reps,
         Reduction(kernels.joined, added_products, partial(kernels.cross_products, size=size)),

@@ -22,8 +22,9 @@ from xconverge.kernels.kernel import Model, modeled
 from xconverge.kernels.rdm import Distance
 from xconverge.kernels.rsa import Rsa
 from xconverge.kernels.vectors import METRICS, Array, working_dtype
+from xconverge.labels.arguments import several
 from xconverge.labels.checks import check_dims, check_labels, rounding_of, widths
-from xconverge.labels.joins import join_labels, on_side, take
+from xconverge.labels.joins import join_extra, join_labels, on_side, take
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe, described
 
@@ -120,6 +121,14 @@ def make_rdm(reps: xr.DataArray, metric: str | Distance, what: str = "reps") -> 
     )
 
 
+def rdms_of(target: xr.DataArray, metric: str | Distance, what: str = "target") -> xr.DataArray:
+    """RDMs as they are; those of representations, which may stand for them, made here."""
+    target = check_dims(target, "stimulus", what=what)
+    if "stimulus_2" in target.dims:
+        return checked_rdms(target, what)
+    return make_rdm(target, metric, what)
+
+
 def rsa(
     rdm_a: xr.DataArray,
     rdm_b: xr.DataArray,
@@ -198,7 +207,7 @@ def join_controls(
     method: str,
 ) -> tuple[xr.DataArray, xr.DataArray, list[xr.DataArray]]:
     """RDMs and nuisance RDMs over the same stimuli in the same order."""
-    controls = [nuisance] if isinstance(nuisance, xr.DataArray) else list(nuisance)
+    controls = several("nuisance", nuisance)
     if controls and method not in ("spearman", "pearson"):
         raise ValueError(f"nuisance goes with method 'spearman' or 'pearson', got {method!r}")
     names = ["rdm_a", "rdm_b", *(f"nuisance {number}" for number in range(len(controls)))]
@@ -212,7 +221,7 @@ def join_controls(
     joined = [a]
     for one, name in zip((b, *controls), names[1:], strict=True):
         join_labels(a, one, "stimulus", "exact", ("rdm_a", name))
-        joined.append(_like(one, a))
+        joined.append(join_extra(a, _like(one, a), ("rdm_a", name)))
     return joined[0], joined[1], joined[2:]
 
 

@@ -17,10 +17,12 @@ from xconverge.engine.resampling import Rng, seed_of
 from xconverge.kernels.components import first_component
 from xconverge.kernels.procrustes import placed
 from xconverge.kernels.vectors import Array
+from xconverge.labels.arguments import check_seed, real, whole
 from xconverge.labels.checks import (
     ROUNDING,
     check_only,
     check_representations,
+    check_table,
     model_groups,
     widths,
 )
@@ -102,6 +104,8 @@ def shared_space(
     SchemaError
         Fewer than two models (of a group), extra dims, faulty rows, a model that saw nothing or
         the same vector throughout, each by name.
+    ValueError
+        ``groups`` without ``folds``.
     MemoryError
         Neither the models nor their cross-products fit; it says how much is needed, and what to do.
 
@@ -144,6 +148,16 @@ def shared_space(
     True
     """
     reps = check_representations(reps)
+    if n_components is not None:
+        whole("n_components", n_components, 1)
+    if folds is not None:
+        whole("folds", folds, 2)
+    elif groups is not None:
+        raise ValueError(f"groups={groups!r} are held out together: they go with folds=…")
+    whole("n_restarts", n_restarts, 0)
+    whole("max_iterations", max_iterations, 1)
+    real("tolerance", tolerance, least=0)
+    check_seed(rng)
     options = Options(n_components, start, n_restarts, tolerance, max_iterations)
     members = _members(reps, by)
     for group in members.values():
@@ -218,6 +232,7 @@ def transform(reps: xr.DataArray, space: xr.Dataset) -> xr.DataArray:
     True
     """
     reps = check_representations(reps)
+    space = check_table(space, *MAPS, "aligned", what="space", made="shared_space(reps)")
     known, names = space.indexes["model"], reps.indexes["model"]
     if not names.isin(known).all():
         raise SchemaError(
@@ -326,10 +341,6 @@ def _check_arguments(reps: xr.DataArray, options: Options) -> None:
             f"a shared space needs at least 2 models, got {listing(reps.indexes['model'])}"
         )
     choose("start", options.start, ["spectral", *map(str, reps.indexes["model"])])
-    if options.n_components is not None and options.n_components < 1:
-        raise ValueError(f"n_components={options.n_components} must be at least 1")
-    if options.n_restarts < 0:
-        raise ValueError(f"n_restarts={options.n_restarts} must not be negative")
 
 
 def _space(

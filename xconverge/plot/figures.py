@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from xconverge.labels.arguments import real, text
+from xconverge.labels.checks import check_scores, check_table
+from xconverge.labels.kinds import came
+from xconverge.labels.messages import SchemaError, listing
 from xconverge.study.bins import bin_labels
 
 if TYPE_CHECKING:
@@ -20,6 +24,10 @@ INK = "#333333"
 
 def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
     if ax is not None:
+        if not hasattr(ax, "plot"):
+            raise TypeError(
+                f"ax must be one Axes of matplotlib, got {came(ax)}; choose one of them"
+            )
         return ax
     try:
         import matplotlib.pyplot as plt
@@ -27,6 +35,27 @@ def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
         raise ImportError("figures need matplotlib: pip install 'xconverge[plot]'") from error
     _, ax = plt.subplots(figsize=size, layout="constrained")
     return ax
+
+
+def _table(given: object, what: str, made: str, **dims: list[str] | None) -> xr.Dataset:
+    """A Dataset with these variables, of these dims and no others (None: any)."""
+    table = check_table(given, *dims, what=what, made=made)
+    for name, own in dims.items():
+        if own is not None:
+            _alone(table[name], own, f"{name} of {what}")
+    return table
+
+
+def _alone(array: xr.DataArray, dims: list[str], what: str) -> None:
+    extra = [str(dim) for dim in array.dims if dim not in dims]
+    if extra:
+        raise SchemaError(
+            f"{what} has the dims {extra} too, and one figure shows one of them: choose with "
+            f".sel({extra[0]}=…)"
+        )
+    lacking = [dim for dim in dims if dim not in array.dims]
+    if lacking:
+        raise SchemaError(f"{what} lacks the dims {lacking}, it has {list(map(str, array.dims))}")
 
 
 def _plain(ax: Axes) -> None:
@@ -63,6 +92,22 @@ def alignment_by_bin(
     >>> [tick.get_text() for tick in alignment_by_bin({"planted": effect}).get_xticklabels()]
     ['1 of 3', '2 of 3', '3 of 3']
     """
+    if not isinstance(effects, Mapping) or isinstance(effects, xr.Dataset | xr.DataTree):
+        raise TypeError(
+            "effects must be a dict of label to what xconverge.modulation(…) returns, got "
+            f"{came(effects)}; give {{'label': effect}}"
+        )
+    if not effects:
+        raise ValueError("effects is empty: give {'label': effect}")
+    effects = {
+        label: _table(
+            effect, f"effects[{label!r}]", "modulation(…)",
+            alignment_by_bin_of_mean=["bin"], correlation_of_mean=[],
+        )
+        for label, effect in effects.items()
+    }  # fmt: skip
+    if chance is not None:
+        real("chance", chance)
     ax = _axes(ax, (5.6, 4.0))
     for (label, effect), color in zip(effects.items(), _colors(len(effects)), strict=True):
         means = effect["alignment_by_bin_of_mean"]
@@ -117,8 +162,10 @@ def alignment_matrix(scores: xr.DataArray, ax: Axes | None = None) -> Axes:
     >>> [text.get_text() for text in alignment_matrix(scores).texts]
     ['0.20']
     """
+    check_scores(scores, "model_a", "model_b", what="scores")
     if "stimulus" in scores.dims:
         scores = scores.mean("stimulus", keep_attrs=True)
+    _alone(scores, ["model_a", "model_b"], "scores")
     scores = scores.transpose("model_a", "model_b")
     rows, columns = scores.shape
     ax = _axes(ax, (1.6 + 0.95 * columns, 1.6 + 0.42 * rows))
@@ -166,6 +213,11 @@ def rsa_by_bin(result: xr.Dataset, ax: Axes | None = None) -> Axes:
     >>> len(rsa_by_bin(result).lines)
     3
     """
+    result = _table(
+        result, "result", "analyze(…)['rsa']",
+        rsa_by_bin=None, rsa_of_mean_by_bin=["bin"], p_value_of_mean_by_bin=["bin"],
+        n_stimuli=["bin"],
+    )  # fmt: skip
     ax = _axes(ax, (5.6, 4.0))
     place = result["bin"].values
     each = result["rsa_by_bin"]
@@ -219,6 +271,13 @@ def stimuli(
     >>> len(figure.axes)
     1
     """
+    for name, given in (("images", images), ("rows", rows)):
+        if not isinstance(given, Mapping) or not given:
+            raise TypeError(f"{name} must be a dict that is not empty, got {came(given)}")
+    text("title", title or "none")
+    lacking = [label for labels in rows.values() for label in labels if label not in images]
+    if lacking:
+        raise ValueError(f"images has no picture of {listing(lacking)}, which rows names")
     columns = max(len(labels) for labels in rows.values())
     import matplotlib.pyplot as plt
 
@@ -229,13 +288,13 @@ def stimuli(
         squeeze=False,
         layout="constrained",
     )
-    for line, (text, labels) in zip(grid, rows.items(), strict=True):
+    for line, (words, labels) in zip(grid, rows.items(), strict=True):
         for ax in line:
             ax.set_axis_off()
         for ax, label in zip(line, labels, strict=False):
             ax.imshow(images[label])
         line[0].text(
-            -0.25, 0.5, text, ha="right", va="center", transform=line[0].transAxes, color=INK
+            -0.25, 0.5, words, ha="right", va="center", transform=line[0].transAxes, color=INK
         )
     figure.suptitle(title)
     return figure
@@ -268,9 +327,11 @@ def models_by_subset(table: xr.Dataset, ax: Axes | None = None) -> Axes:
     >>> models_by_subset(table).get_xlabel()
     'RSA (all stimuli, then bins from low to high dispersion)'
     """
+    both = ["model", "subset"]
+    needed = ("rsa", "lower", "upper", "ceiling_lower", "ceiling_upper", "among_best")
+    table = _table(table, "table", "select_models(…)", **dict.fromkeys(needed, both))
     score, *ends, lowest, highest, among = (
-        table[name].transpose("model", "subset").values
-        for name in ("rsa", "lower", "upper", "ceiling_lower", "ceiling_upper", "among_best")
+        table[name].transpose("model", "subset").values for name in needed
     )
     order = np.argsort(np.nan_to_num(score[:, 0], nan=-np.inf))
     place = np.arange(len(order))

@@ -11,18 +11,19 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.engine.pair import pairing_attrs, refuse_repeats
-from xconverge.engine.rdms import checked_rdms
 from xconverge.engine.resampling import seed_of
 from xconverge.io.store import modalities, open_representations
+from xconverge.labels.arguments import callback, check_neighbors, text, whole
 from xconverge.labels.checks import check_representations
 from xconverge.labels.joins import join_all, join_labels
+from xconverge.labels.kinds import came
 from xconverge.labels.messages import SchemaError, listing
 from xconverge.labels.variables import stated
 from xconverge.measures.alignment import alignment
 from xconverge.measures.dispersion import dispersion
 from xconverge.measures.neighbors import local_density
 from xconverge.measures.preprocess import stimulus_norm
-from xconverge.measures.rdm import rdm, rsa
+from xconverge.measures.rdm import rdm, rdms_of, rsa
 from xconverge.measures.shared_space import shared_space
 from xconverge.study.binned_rsa import binned_rsa
 from xconverge.study.leave_out import dispersion_of_others
@@ -129,14 +130,20 @@ def analyze(
     >>> bool(study["modulation/correlation_of_mean"].sel(measure="consensus", control="none") < 0)
     True
     """
+    whole("n_bins", n_bins, 2)
+    whole("rsa_bins", rsa_bins, 2)
+    whole("n_permutations", n_permutations, 0)
+    if n_components is not None:
+        whole("n_components", n_components, 1)
+    callback("progress", progress)
     seed, _ = seed_of(rng)
     a, b, names = _two_sides(source, modality, other)
     refuse_repeats("analyze", a, b, target)
     a, b, _ = join_labels(a, b, "stimulus", "exact", names)
+    check_neighbors(k, a.sizes["stimulus"])
     if target is not None:
-        if "stimulus_2" in getattr(target, "dims", ()):
-            target = checked_rdms(target, "target")
         # refused here, not after all that comes before its RSA
+        target = rdms_of(target, "correlation")
         (a, target), _ = join_all("exact", reps=a, target=target)
     quarter = max(1, a.sizes["stimulus"] // 4)
     progress(f"shared space of {a.sizes['model']} {names[0]} models")
@@ -202,6 +209,14 @@ def analyze(
 def _two_sides(
     source: Source, modality: str | None, other: str | None
 ) -> tuple[xr.DataArray, xr.DataArray, tuple[str, str]]:
+    if not isinstance(source, Mapping | str | os.PathLike):
+        raise TypeError(
+            "source must be the path of a store, or a dict of modality to representations, got "
+            f"{came(source)}"
+        )
+    for name, value in (("modality", modality), ("other", other)):
+        if value is not None:
+            text(name, value)
     known = list(source) if isinstance(source, Mapping) else modalities(source)
     if modality is None and other is None and {"vision", "language"} <= set(known):
         modality, other = "vision", "language"
@@ -270,8 +285,7 @@ def rsa_by_dispersion(
 
     ``reps`` and ``target`` have the same stimuli; arguments as in ``analyze``.
     """
-    if "stimulus_2" not in target.dims:
-        target = rdm(target)
+    target = rdms_of(target, "correlation")
     (reps, target), _ = join_all("exact", reps=reps, target=target)
     n = reps.sizes["stimulus"]
     if n < 3 * n_bins:

@@ -10,17 +10,18 @@ import xarray as xr
 
 from xconverge.engine.apply import apply
 from xconverge.engine.pair import pairing_attrs
-from xconverge.engine.rdms import checked_rdms, names_along, side_names, tell_pairs, told_missing
+from xconverge.engine.rdms import names_along, side_names, tell_pairs, told_missing
 from xconverge.engine.rdms import place as place_of
 from xconverge.engine.resampling import seed_of, strata_name, strata_of
 from xconverge.kernels.bins import contrast_test
 from xconverge.kernels.ranks import bin_means
 from xconverge.kernels.rsa import mantel
+from xconverge.labels.arguments import check_seed, whole
 from xconverge.labels.checks import check_only, check_representations, check_shared
-from xconverge.labels.joins import join_all, natural_rank, on_side
+from xconverge.labels.joins import join_all, join_extra, natural_rank, on_side
 from xconverge.labels.messages import choose
 from xconverge.labels.variables import describe, described, stated
-from xconverge.measures.rdm import METHODS, rdm
+from xconverge.measures.rdm import DISTANCES, METHODS, rdm, rdms_of
 from xconverge.study.bins import dispersion_bins
 from xconverge.study.modulation import Tail
 
@@ -98,6 +99,8 @@ def binned_rsa(
     >>> result["rsa"].values.round(6).tolist(), result["n_stimuli"].values.tolist()
     ([1.0, 1.0], [6, 6])
     """
+    whole("n_permutations", n_permutations, 0)
+    check_seed(rng)
     sides = _binned(reps, target, dispersion, n_bins, average, rdm_metric, method)
     bins = sides.bins.values
     rank = xr.DataArray(natural_rank(sides.bins.indexes["stimulus"]), dims="stimulus")
@@ -209,8 +212,8 @@ def binned_rsa_contrast(
     (True, True)
     """
     choose("tail", tail, ["two-sided", "greater", "less"])
-    if n_permutations < 0 or n_bins < 2:
-        raise ValueError(f"n_permutations={n_permutations}, n_bins={n_bins}: at least 0 and 2")
+    whole("n_permutations", n_permutations, 0)
+    check_seed(rng)
     sides = _binned(reps, target, dispersion, n_bins, average, rdm_metric, method)
     groups = strata_of(strata, (sides.spread, sides.models))
     rank = xr.DataArray(natural_rank(sides.bins.indexes["stimulus"]), dims="stimulus")
@@ -295,22 +298,22 @@ def _binned(
     method: str,
 ) -> _Binned:
     choose("method", method, METHODS)
+    choose("rdm_metric", rdm_metric, DISTANCES)
+    whole("n_bins", n_bins, 2)
     if average is not None:
         choose("average", average, ["rdm", "representation"])
     reps = check_representations(reps)
     spread = check_only(dispersion, "stimulus", what="dispersion")
+    target = rdms_of(target, rdm_metric)
     attrs = {
         "metric": method, "rdm_metric": rdm_metric, "average": average or "none",
         "dispersion_metric": dispersion.attrs.get("metric"),
         **pairing_attrs(reps, target, dispersion),
     }  # fmt: skip
-    if "stimulus_2" not in getattr(target, "dims", ()):
-        target = rdm(target, rdm_metric)
-    else:
-        target = checked_rdms(target, "target")
     if average == "representation":
         check_shared(reps, "average='representation'")
     (reps, spread, target), _ = join_all("exact", reps=reps, dispersion=spread, target=target)
+    target = join_extra(reps, target, ("reps", "target"))
     spread = spread.compute()
     bins = dispersion_bins(spread, n_bins)
     attrs |= {"n_bins": n_bins, "merged_bins": bins.attrs.get("merged_bins")}

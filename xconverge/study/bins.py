@@ -9,6 +9,7 @@ import xarray as xr
 
 from xconverge.kernels.ranks import empty_bins, quantile_bins, rows_in_bins
 from xconverge.kernels.vectors import Array
+from xconverge.labels.arguments import whole
 from xconverge.labels.checks import check_only
 from xconverge.labels.variables import describe
 
@@ -65,8 +66,7 @@ def dispersion_bins(dispersion: xr.DataArray, n_bins: int = 3) -> xr.DataArray:
     ([0, 0, 0, 0, 2], [1])
     """
     values = check_only(dispersion, "stimulus", what="dispersion")
-    if n_bins < 2:
-        raise ValueError(f"n_bins={n_bins}: at least 2 bins are needed")
+    whole("n_bins", n_bins, 2)
     bins, edges = quantile_bins(np.asarray(values.values, np.float64), n_bins)
     merged = empty_bins(bins, n_bins)
     tell_merged(merged, n_bins, "dispersion")

@@ -16,6 +16,7 @@ from xconverge.kernels.correlation import ranks
 from xconverge.kernels.permutations import as_extreme, corrected
 from xconverge.kernels.ranks import empty_bins, quantile_bins
 from xconverge.kernels.vectors import Array
+from xconverge.labels.arguments import real, several, whole
 from xconverge.labels.checks import check_only
 from xconverge.labels.joins import join_labels, natural_rank
 from xconverge.labels.variables import described
@@ -117,8 +118,10 @@ def subset_contrast(
     True
     """
     refuse_repeats("subset_contrast", dispersion, a, b)
-    if size < 1 or n_random < 1 or match_bins < 1:
-        raise ValueError(f"size={size}, n_random={n_random}, match_bins={match_bins}: at least 1")
+    whole("size", size, 1)
+    whole("n_random", n_random, 1)
+    whole("match_bins", match_bins, 1)
+    real("level", level, above=0, below=1)
     pair = Pair(a, b, rng)
     spread = check_only(dispersion, "stimulus", what="dispersion")
     _, spread, _ = join_labels(pair.a, spread, "stimulus", "exact", ("a", "dispersion"))
@@ -176,8 +179,8 @@ def _cells(
 ) -> Array | None:
     """Number (n) of the cell of every stimulus; None where nothing is matched."""
     codes = []
-    for number, one in enumerate([match] if isinstance(match, xr.DataArray | pd.Series) else match):
-        what = f"match {one.name or number}"
+    for number, one in enumerate(several("match", match)):
+        what = f"match {getattr(one, 'name', None) or number}"
         one = check_only(one, "stimulus", what=what)
         _, one, _ = join_labels(a, one, "stimulus", "exact", ("a", what))
         bins, _ = quantile_bins(one.values.astype(np.float64), match_bins)

@@ -11,8 +11,11 @@ import xarray as xr
 
 from xconverge.engine.pair import Pair, pairing_attrs
 from xconverge.engine.resampling import strata_of
-from xconverge.labels.checks import check_representations, group_numbers
+from xconverge.labels.arguments import check_neighbors, several, whole
+from xconverge.labels.checks import check_per_model, check_representations, group_numbers
+from xconverge.labels.joins import join_labels
 from xconverge.labels.messages import SchemaError, choose, listing
+from xconverge.measures.alignment import MEASURES as SCORES
 from xconverge.measures.alignment import alignment
 from xconverge.measures.dispersion import MEASURES, dispersion
 from xconverge.measures.layers import networks
@@ -100,11 +103,23 @@ def leave_out_modulation(
     (('model_a', 'model_b'), True)
     """
     choose("dispersion_metric", dispersion_metric, MEASURES)
-    for one in nuisance:
+    choose("tail", tail, ["two-sided", "greater", "less"])
+    choose("alignment_metric", alignment_metric, SCORES)
+    pair = Pair(a, b, rng)
+    nuisance = several("nuisance", nuisance)
+    for number, one in enumerate(nuisance):
         if isinstance(one, str):
             choose("nuisance", one, NUISANCES)
-    pair = Pair(a, b, rng)
-    numbers, groups = group_numbers(pair.a, leave_out)
+        else:
+            what = f"nuisance[{number}]"
+            check_per_model(one, what)
+            join_labels(pair.a, one, "stimulus", "exact", ("a", what))
+    whole("n_bins", n_bins, 2)
+    whole("n_permutations", n_permutations, 0)
+    if n_components is not None:
+        whole("n_components", n_components, 1)
+    check_neighbors(k, pair.a.sizes["stimulus"])
+    numbers, groups = group_numbers(pair.a, leave_out, "leave_out")
     few = [value for i, value in enumerate(groups) if (numbers != i).sum() < 2]
     if few:
         raise SchemaError(

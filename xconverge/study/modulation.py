@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from xconverge.engine.apply import apply
@@ -14,7 +13,8 @@ from xconverge.engine.pair import pairing_attrs
 from xconverge.engine.resampling import seed_of, strata_name, strata_of
 from xconverge.kernels.ranks import bin_means, empty_bins, rank_correlations
 from xconverge.kernels.vectors import Array
-from xconverge.labels.checks import check_dims, check_labels, check_only
+from xconverge.labels.arguments import several, whole
+from xconverge.labels.checks import check_dims, check_labels, check_only, check_scores
 from xconverge.labels.joins import join_labels, natural_rank, on_side, take
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe, stated
@@ -98,13 +98,14 @@ def modulation(
     (-1.0, True)
     """
     choose("tail", tail, ["two-sided", "greater", "less"])
-    if n_permutations < 0 or n_bins < 2:
-        raise ValueError(f"n_permutations={n_permutations}, n_bins={n_bins}: at least 0 and 2")
-    alignment = check_dims(alignment, "stimulus", what="alignment")
-    check_labels(alignment, "stimulus", what="alignment")
-    covariates = (
-        [covariates] if isinstance(covariates, xr.DataArray | pd.Series) else list(covariates)
-    )
+    whole("n_bins", n_bins, 2)
+    whole("n_permutations", n_permutations, 0)
+    dispersion = check_dims(dispersion, "stimulus", what="dispersion")
+    alignment = check_scores(alignment, "stimulus", what="alignment")
+    covariates = [
+        check_dims(one, "stimulus", what=f"covariates[{number}]")
+        for number, one in enumerate(several("covariates", covariates))
+    ]
     seed, stream = seed_of(rng)
     parameters = {
         "metric": "spearman", "n_bins": n_bins, "n_permutations": n_permutations, "tail": tail,
@@ -209,7 +210,7 @@ def _covariates(
     constant = xr.DataArray(np.zeros(len(index)), dims="stimulus", coords={"stimulus": index})
     aligned = [constant]
     for number, covariate in enumerate(covariates):
-        what = f"covariate {covariate.name or number}"
+        what = f"covariates {covariate.name or f'[{number}]'}"
         values = _of_models(covariate, what, alignment).reset_coords(drop=True)
         _, values, _ = join_labels(dispersion, values, "stimulus", "exact", ("dispersion", what))
         aligned.append(values.astype(np.float64))

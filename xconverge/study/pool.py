@@ -10,6 +10,7 @@ import xarray as xr
 from xconverge.engine.pair import Pair, refuse_repeats
 from xconverge.kernels.permutations import corrected
 from xconverge.kernels.subsets import disjoint_pairs
+from xconverge.labels.arguments import check_neighbors, whole, wholes
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.variables import described
 from xconverge.study.subset_scores import scores_inside
@@ -69,14 +70,11 @@ def pool_curve(
     refuse_repeats("pool_curve", a, b)
     pair = Pair(a, b, rng)
     n = pair.a.sizes["stimulus"]
+    whole("n_repeats", n_repeats, 1)
+    check_neighbors(k, n)
     if sizes is None:
         sizes = sorted({n // 8, n // 4, n // 2, n} - set(range(k + 1)))
-    wrong = [size for size in sizes if not k < size <= n]
-    if wrong or not sizes or n_repeats < 1:
-        raise ValueError(
-            f"sizes={list(sizes)}, n_repeats={n_repeats}: sizes must be above k={k} and at most "
-            f"{n}, the number of stimuli; n_repeats at least 1"
-        )
+    sizes = wholes("sizes", sizes, k + 1, n, f"above k={k}, of {n} stimuli")
     rank = natural_rank(pair.a.indexes["stimulus"])
     seeds = np.random.default_rng(pair.seed).integers(2**63, size=len(sizes))
     neighbors = np.array([[k, max(1, round(k * size / n))] for size in sizes])

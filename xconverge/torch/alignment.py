@@ -7,7 +7,8 @@ from torch import Tensor
 
 from xconverge.kernels.cka import cross, linear_sums
 from xconverge.kernels.hsic import hsic, ratio, sums_of
-from xconverge.kernels.neighbors import check_k, overlap_share
+from xconverge.kernels.neighbors import overlap_share
+from xconverge.labels.arguments import check_neighbors
 from xconverge.labels.messages import choose
 from xconverge.torch.neighbors import memberships
 from xconverge.torch.vectors import checked, full_precision, same_stimuli
@@ -74,7 +75,7 @@ def alignment(
     with full_precision(a):
         if metric == "cka":
             return _cka(a, b, debiased)
-        check_k(k, len(a))
+        check_neighbors(k, len(a))
         own, other = (
             memberships(rows, k, temperature, what) for rows, what in ((a, "a"), (b, "b"))
         )

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from xconverge.kernels.dispersion import mean_distance, of_consensus, square_gaps
-from xconverge.kernels.neighbors import check_k, overlap_share
+from xconverge.kernels.neighbors import overlap_share
 from xconverge.kernels.vectors import METRICS
+from xconverge.labels.arguments import check_neighbors
 from xconverge.labels.messages import choose
 from xconverge.torch.neighbors import memberships
 from xconverge.torch.procrustes import aligned
@@ -102,7 +103,7 @@ def dispersion(
                     "normalize=True divides by the norm of the vectors; it does not go with "
                     "metric='neighborhood'"
                 )
-            check_k(k, len(several[0]))
+            check_neighbors(k, len(several[0]))
             return _disagreement(several, k, temperature)
         if metric == "consensus":
             rows = aligned(several, tolerance, max_iterations)

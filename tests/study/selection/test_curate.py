@@ -68,5 +68,5 @@ def test_stimuli_without_dispersion():
     reps["category"].values[0] = None
     with pytest.raises(xc.SchemaError, match="groups has no value for"):
         xc.exclude_high_dispersion(reps, by_label(reps), groups="category")
-    with pytest.raises(xc.SchemaError, match="array has no dim 'stimulus'"):
+    with pytest.raises(xc.SchemaError, match=r"array needs .*\['stimulus'\] missing"):
         xc.exclude_high_dispersion(reps.rename(stimulus="item"), spread)

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from xconverge.labels.arguments import flags
+
 
 @contextmanager
 def writing(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Path]:
@@ -20,6 +22,7 @@ def writing(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Path]:
     overwrite : bool
         Replace a file that is there.
     """
+    flags(overwrite=overwrite)
     target = Path(path)
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} is there already; overwrite=True replaces it")

@@ -21,6 +21,7 @@ import numpy as np
 from xconverge.io.zarr.locks import PATIENCE, NoFileLocksError, lock_by_key, lock_file
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array
+from xconverge.labels.kinds import came
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -35,7 +36,7 @@ def backend_of(path: StorePath, storage_options: Mapping[str, Any] | None = None
         if hasattr(path, "supports_writes") and hasattr(path, "list_dir"):
             return ZarrStoreBackend(path, "")
         raise TypeError(
-            f"a store is a path, a URL or a zarr.abc.store.Store, got {type(path).__name__}"
+            f"path must be that of a store, a URL or a zarr.abc.store.Store, got {came(path)}"
         )
     text = os.fspath(path)
     if "://" in text and not text.startswith("file://"):

@@ -10,10 +10,12 @@ from uuid import uuid4
 
 from xconverge.io.zarr.backends import Backend, FolderBackend, ObjectStoreBackend
 from xconverge.io.zarr.groups import quiet
+from xconverge.labels.arguments import flags
 
 
 def check_free(backend: Backend, overwrite: bool) -> None:
     """Nothing is there, or a group that may be replaced."""
+    flags(overwrite=overwrite)
     if not backend.exists():
         return
     if not backend.is_group():

@@ -14,8 +14,10 @@ from xconverge.engine.resampling import per_label
 from xconverge.kernels import subsets as kernels
 from xconverge.kernels.ranks import empty_bins, quantile_bins
 from xconverge.kernels.vectors import Array, working_dtype
+from xconverge.labels.arguments import real, several, whole
 from xconverge.labels.checks import check_only
 from xconverge.labels.joins import join_all, natural_rank
+from xconverge.labels.kinds import came
 from xconverge.labels.messages import SchemaError, listing
 from xconverge.labels.plain import plain
 from xconverge.labels.text import label_text
@@ -50,11 +52,7 @@ class Rules(NamedTuple):
     @property
     def matched(self) -> list[str | xr.DataArray]:
         """What the set is matched by."""
-        return (
-            [self.match]
-            if isinstance(self.match, str | xr.DataArray | pd.Series)
-            else list(self.match)
-        )
+        return several("match", self.match)
 
     @property
     def attrs(self) -> dict[str, Any]:
@@ -139,8 +137,10 @@ def pool_of(sides: Sequence[xr.DataArray], n: int, rules: Rules, what: str) -> P
 
     ``sides`` are arrays whose coordinates the rules may name.
     """
-    if n < 1 or rules.match_bins < 1:
-        raise ValueError(f"n={n}, match_bins={rules.match_bins}: at least 1")
+    whole("n", n, 1)
+    whole("match_bins", rules.match_bins, 1)
+    if rules.min_distance is not None:
+        real("min_distance", rules.min_distance)
     if (rules.distances is None) != (rules.min_distance is None):
         raise ValueError("distances and min_distance go together")
     if rules.quotas is not None and (rules.groups is None or rules.match_to is not None):
@@ -176,7 +176,9 @@ def labels_of(given: Labels, what: str) -> pd.Index:
     """Labels of stimuli: of a selection, of an array, or as they are."""
     if isinstance(given, xr.Dataset | xr.DataArray):
         if "stimulus" not in given.indexes:
-            raise SchemaError("labels are wanted, and there are none on 'stimulus'")
+            raise SchemaError(
+                f"{what} must be labels of stimuli, got {came(given)} without labels on 'stimulus'"
+            )
         return plain(given.coords.to_dataset(), what).indexes["stimulus"]
     return pd.Index(label_text([given] if isinstance(given, str) else given, what), dtype=object)
 
@@ -188,7 +190,7 @@ def positions(given: Labels, index: pd.Index, n: int, what: str) -> Array:
     if (where < 0).any():
         raise SchemaError(
             f"{what} holds stimuli that are not there or cannot be chosen: "
-            f"{listing(labels[where < 0])}"
+            f"{listing(labels[where < 0])}; there is {listing(index, 3)}"
         )
     if len(np.unique(where)) != n or len(where) != n:
         raise ValueError(

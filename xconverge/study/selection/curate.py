@@ -9,8 +9,10 @@ import numpy as np
 import xarray as xr
 
 from xconverge.engine.resampling import per_label
-from xconverge.labels.checks import check_labels, check_only, check_whole
+from xconverge.labels.arguments import real
+from xconverge.labels.checks import check_kind, check_labels, check_only, check_whole
 from xconverge.labels.joins import join_labels, natural_rank
+from xconverge.labels.kinds import came
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.plain import plain
 
@@ -75,15 +77,13 @@ def exclude_high_dispersion(
     (['cat', 'car', 'bus'], 0.9)
     """
     choose("missing", missing, ["error", "keep", "drop"])
-    if not 0 <= share < 1:
-        raise ValueError(f"share={share}: at least 0 and below 1")
+    real("share", share, least=0, below=1)
     spread = check_only(dispersion, "stimulus", what="dispersion")
+    if not isinstance(array, xr.Dataset):
+        array = check_kind(array, "stimulus", what="array")
+    elif "stimulus" not in array.dims:
+        raise SchemaError(f"array needs the dim 'stimulus', got {came(array)} without it")
     array = plain(array, "array")
-    if "stimulus" not in array.dims:
-        raise SchemaError(
-            "array has no dim 'stimulus'; xconverge.from_xarray(array, stimulus='…') brings in an "
-            "array whose dims have other names"
-        )
     dims = [dim for dim in ("stimulus", "stimulus_2") if dim in array.dims]
     for dim in dims:
         check_labels(array[dim], dim, what="array")

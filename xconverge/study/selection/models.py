@@ -12,19 +12,20 @@ import xarray as xr
 
 from xconverge.engine.apply import apply
 from xconverge.engine.pair import pairing_attrs, refuse_repeats
-from xconverge.engine.rdms import checked_rdms, names_along
+from xconverge.engine.rdms import names_along
 from xconverge.engine.resampling import seed_of
 from xconverge.kernels import model_comparison as kernels
 from xconverge.kernels.ranks import quantile_bins
 from xconverge.kernels.rsa import differs
 from xconverge.kernels.split_half import halves
 from xconverge.kernels.vectors import Array
-from xconverge.labels.checks import check_representations, group_numbers
-from xconverge.labels.joins import join_all, natural_rank
+from xconverge.labels.arguments import check_seed, real, whole
+from xconverge.labels.checks import check_per_model, check_representations, group_numbers
+from xconverge.labels.joins import join_all, join_extra, natural_rank
 from xconverge.labels.messages import SchemaError, choose, listing, shown
 from xconverge.labels.variables import describe, described
 from xconverge.measures.layers import networks
-from xconverge.measures.rdm import METHODS, make_rdm
+from xconverge.measures.rdm import DISTANCES, METHODS, make_rdm, rdms_of
 from xconverge.study.bins import SUBSET, subset_labels, tell_merged
 from xconverge.study.leave_out import dispersion_of_others, owner_of_layers
 
@@ -158,16 +159,18 @@ def select_models(
     refuse_repeats("select_models", reps, target, dispersion)
     choose("method", method, [name for name, row in METHODS.items() if row.make.vector])
     choose("over", over, ["stimulus", "both"])
-    if n_bins < 1 or not 0 < level < 1 or n_permutations < 0 or n_draws < 1 or n_splits < 1:
-        raise ValueError(
-            f"n_bins={n_bins}, n_draws={n_draws} and n_splits={n_splits} must be at least 1, "
-            f"level={level} between 0 and 1, n_permutations={n_permutations} at least 0"
-        )
+    choose("rdm_metric", rdm_metric, DISTANCES)
+    for name, value in (("n_bins", n_bins), ("n_draws", n_draws), ("n_splits", n_splits)):
+        whole(name, value, 1)
+    whole("n_permutations", n_permutations, 0)
+    real("level", level, above=0, below=1)
+    check_seed(rng)
     reps = check_representations(
         networks(reps, "reps") if "layer" in getattr(reps, "dims", ()) else reps
     )
     brain = _target_rdms(target, rdm_metric)
     (reps, brain), _ = join_all("exact", reps=reps, target=brain)
+    brain = join_extra(reps, brain, ("reps", "target"))
     by_network = owner_of_layers(reps) == "network"
     owner, names = group_numbers(reps, "network" if by_network else "model")
     if dispersion is None:
@@ -239,14 +242,12 @@ def select_models(
 
 def _target_rdms(target: xr.DataArray, rdm_metric: str) -> xr.DataArray:
     """RDMs (…, subject, stimulus, stimulus_2); one without a subject is the only one."""
-    if isinstance(target, xr.DataArray) and "stimulus_2" not in target.dims:
-        target = make_rdm(target, rdm_metric, "target")
-    if "model" in getattr(target, "dims", ()):
+    target = rdms_of(target, rdm_metric)
+    if "model" in target.dims:
         raise SchemaError(
             "target has the dim 'model': .rename(model='subject') to average over it, or choose "
             "one with .sel(model=…)"
         )
-    target = checked_rdms(target, "target")
     if "subject" not in target.dims:
         target = target.drop_vars("subject", errors="ignore").expand_dims({"subject": ["target"]})
     if "subject" in target.indexes:
@@ -257,11 +258,7 @@ def _target_rdms(target: xr.DataArray, rdm_metric: str) -> xr.DataArray:
 
 def _of_each_model(dispersion: xr.DataArray, reps: xr.DataArray) -> xr.DataArray:
     """Dispersion (model, stimulus) of every model of ``reps``, in memory."""
-    if set(dispersion.dims) not in ({"stimulus"}, {"model", "stimulus"}):
-        raise SchemaError(
-            "dispersion must have the dim 'stimulus', and 'model' if it differs between models; it "
-            f"has {list(map(str, dispersion.dims))}"
-        )
+    dispersion = check_per_model(dispersion, "dispersion")
     (_, spread), _ = join_all("exact", reps=reps, dispersion=dispersion)
     wanted = reps.indexes["model"]
     if "model" not in spread.dims:

@@ -19,6 +19,7 @@ from xconverge.kernels import set_search as kernels
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.rdm import triangle
 from xconverge.kernels.vectors import METRICS, Array, working_dtype
+from xconverge.labels.arguments import check_seed, whole
 from xconverge.labels.checks import (
     check_dims,
     check_features,
@@ -158,10 +159,10 @@ def optimize_stimuli(
     refuse_repeats("optimize_stimuli", reps, rules.distances)
     choose("agreement", agreement, SIGNS)
     choose("rdm_metric", rdm_metric, METRICS)
-    if n < 3:
-        raise ValueError(f"n={n}: RDMs need at least 3 stimuli to be correlated")
-    if n_restarts < 0 or n_perturbations < 0:
-        raise ValueError(f"n_restarts={n_restarts}, n_perturbations={n_perturbations}: not below 0")
+    whole("n", n, 3, why="stimuli, for RDMs to be correlated")
+    whole("n_restarts", n_restarts, 0)
+    whole("n_perturbations", n_perturbations, 0)
+    check_seed(rng)
     square = "stimulus_2" in getattr(reps, "dims", ()) and "feature" not in reps.dims
     reps = _checked(reps, square)
     left_out = None if leave_out is None else _groups(reps, leave_out)
@@ -305,7 +306,7 @@ def _checked(reps: xr.DataArray, square: bool) -> xr.DataArray:
 
 def _groups(reps: xr.DataArray, leave_out: str) -> tuple[Array, xr.DataArray]:
     """Number of the group of each model, and the names of the groups, labelled by themselves."""
-    numbers, values = group_numbers(reps, leave_out)
+    numbers, values = group_numbers(reps, leave_out, "leave_out")
     index = pd.Index(values, dtype=object)
     return numbers, xr.DataArray(index, dims=leave_out, coords={leave_out: index})
 
@@ -331,7 +332,11 @@ def _rows(reps: xr.DataArray, rdm_metric: str, n: int) -> tuple[list[Array], Arr
     kept = max(BUDGETS.search_cache, dtype.itemsize * models * stimuli * (n + kernels.AHEAD))
     numbers = models * stimuli * (reps.sizes["feature"] + models)
     check_memory(
-        dtype.itemsize * numbers + kept, 1, f"Rows of {models} models × {stimuli:,} stimuli", CURE
+        dtype.itemsize * numbers + kept,
+        1,
+        f"Rows of {models} models × {stimuli:,} stimuli",
+        CURE,
+        here=True,
     )
     parts, seen = [], np.ones(stimuli, bool)
     for m in range(models):
@@ -346,7 +351,7 @@ def _rows(reps: xr.DataArray, rdm_metric: str, n: int) -> tuple[list[Array], Arr
 def _squares(rdms: xr.DataArray) -> tuple[list[Array], Array]:
     """The RDM (N, N) of every model, and which stimuli all of them have."""
     need = math.prod(rdms.shape) * np.dtype(working_dtype(rdms.dtype)).itemsize
-    check_memory(need, 1, f"RDMs of {rdms.sizes['model']} models", CURE)
+    check_memory(need, 1, f"RDMs of {rdms.sizes['model']} models", CURE, here=True)
     parts, seen = [], np.ones(rdms.sizes["stimulus"], bool)
     for name in rdms.indexes["model"]:
         values, measured = whole_square(rdms.sel({"model": name}), f"the RDM of {name!r}")

@@ -12,7 +12,8 @@ from xconverge.engine.pair import pairing_attrs, refuse_repeats
 from xconverge.engine.resampling import seed_of
 from xconverge.kernels import prediction as kernels
 from xconverge.kernels.ranks import empty_bins, rows_in_bins
-from xconverge.labels.checks import check_dims, check_labels, check_only
+from xconverge.labels.arguments import check_seed, real, whole
+from xconverge.labels.checks import check_only, check_per_model, check_scores
 from xconverge.labels.joins import join_labels, natural_rank
 from xconverge.labels.messages import listing
 from xconverge.labels.variables import described
@@ -99,11 +100,11 @@ def cross_modal_prediction(
     1.0
     """
     refuse_repeats("cross_modal_prediction", agreement, dispersion)
-    if n_bins < 1 or n_permutations < 0 or not 0 < level < 1:
-        raise ValueError(
-            f"n_bins={n_bins} must be at least 1, n_permutations={n_permutations} at least 0 and "
-            f"level={level} between 0 and 1"
-        )
+    whole("n_bins", n_bins, 1)
+    whole("n_permutations", n_permutations, 0)
+    real("level", level, above=0, below=1)
+    check_seed(rng)
+    dispersion = check_per_model(dispersion, "dispersion")
     shares, spread, score = _joined(agreement, dispersion, score)
     values, ranked_by = shares.values, spread.values.astype(np.float64)
     # a stimulus that a model never saw is in none of its bins
@@ -160,8 +161,7 @@ def _joined(
     agreement: xr.DataArray, dispersion: xr.DataArray, score: xr.DataArray
 ) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
     """Agreement and dispersion (model, stimulus) and score (model), of the same labels."""
-    shares = check_dims(agreement, "model_a", "stimulus", what="agreement")
-    check_labels(shares, "model_a", "stimulus", what="agreement")
+    shares = check_scores(agreement, "model_a", "stimulus", what="agreement")
     if "model_b" in shares.dims:
         shares = shares.mean("model_b")
     shares = shares.reset_coords(drop=True).rename({"model_a": "model"})

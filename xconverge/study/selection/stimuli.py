@@ -15,6 +15,7 @@ from xconverge.engine.resampling import seed_of
 from xconverge.kernels.correlation import ranks as ranked
 from xconverge.kernels.subsets import pick
 from xconverge.kernels.vectors import Array
+from xconverge.labels.arguments import check_seed
 from xconverge.labels.checks import check_only
 from xconverge.labels.joins import join_labels, on_side
 from xconverge.labels.messages import SchemaError, choose
@@ -131,6 +132,7 @@ def select_stimuli(
     "2nd highest of 4 by dispersion, 0.5; kind 'vehicle': 1 of 1"
     """
     choose("which", which, WHICH)
+    check_seed(rng)
     rules = rules_of("select_stimuli", constraints, match_to)
     named = _by_name(dispersion)
     refuse_repeats("select_stimuli", *named.values(), without, rules.distances)
