@@ -24,6 +24,7 @@ from xconverge.labels.checks import (
     model_groups,
     widths,
 )
+from xconverge.labels.coordinates import set_aside
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe, stated
 from xconverge.measures.procrustes import Fit, Options, fits
@@ -31,6 +32,10 @@ from xconverge.measures.procrustes import Fit, Options, fits
 COMPONENT = "component"
 FIT = "_fit"
 MAPS = ["rotation", "center", "scale", "shift"]
+VARIABLES = (
+    *MAPS, "aligned", "consensus", "residual", "objective", "unexplained", "unexplained_heldout",
+)  # fmt: skip
+DIMS = (COMPONENT, "iteration")
 
 
 def shared_space(
@@ -143,7 +148,7 @@ def shared_space(
     >>> float(space["residual"].max()) < 1e-10
     True
     """
-    reps = check_representations(reps)
+    reps = set_aside(check_representations(reps), (*VARIABLES, *DIMS))
     options = Options(n_components, start, n_restarts, tolerance, max_iterations)
     members = _members(reps, by)
     for group in members.values():
@@ -217,7 +222,7 @@ def transform(reps: xr.DataArray, space: xr.Dataset) -> xr.DataArray:
     >>> bool(np.abs(placed[0] - placed[1]).max() < 0.1)
     True
     """
-    reps = check_representations(reps)
+    reps = set_aside(check_representations(reps), DIMS)
     known, names = space.indexes["model"], reps.indexes["model"]
     if not names.isin(known).all():
         raise SchemaError(
