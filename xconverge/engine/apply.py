@@ -20,6 +20,7 @@ from xconverge.engine.resources import calm_blas, check_memory
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.neighbors import TooFewError
 from xconverge.kernels.vectors import Array, RowError
+from xconverge.labels.coordinates import set_aside
 from xconverge.labels.messages import SchemaError, listing
 
 CURE = "fewer stimuli (.isel), fewer features (xconverge.pca), or workers with more memory"
@@ -77,7 +78,8 @@ def label_array(array: xr.DataArray, dim: str) -> xr.Variable:
     if dim in array.dims:
         labels: xr.Variable = array.coords[dim].variable.to_base_variable()
         return labels
-    name = array.coords[dim].item() if dim in array.coords else ""
+    single = dim in array.coords and not array.coords[dim].dims
+    name = array.coords[dim].item() if single else ""
     return xr.Variable((), np.asarray(str(name), dtype=object))
 
 
@@ -137,7 +139,10 @@ def apply(
     cure : str
         What to do where a task does not fit into memory.
     """
-    inputs: list[Any] = [one_chunk(array, dims) for array, dims in zip(arrays, core, strict=True)]
+    taken = {dim for dims in (*(array.dims for array in arrays), *out) for dim in dims}
+    inputs: list[Any] = [
+        one_chunk(set_aside(array, taken), dims) for array, dims in zip(arrays, core, strict=True)
+    ]
     if any(array.chunks is not None for array in inputs):
         inputs = _coordinates_once([_lazy_objects(array) for array in inputs])
     core = [list(dims) for dims in core]
@@ -278,7 +283,7 @@ def over_models(
     DataArray
         (…, stimulus, *out)
     """
-    array = one_chunk(array, ["feature"] if merging else ["model", "feature"])
+    array = one_chunk(set_aside(array, out), ["feature"] if merging else ["model", "feature"])
     array = array.transpose(..., "model", "stimulus", "feature")
     if array.chunks is not None:
         block = [max(sizes) for sizes in array.chunks]

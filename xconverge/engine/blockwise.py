@@ -37,6 +37,7 @@ from xconverge.kernels.blocks import split
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import widths
+from xconverge.labels.coordinates import carried
 
 SPLIT_EVERY = 8
 """Partial results that are merged at a time."""
@@ -383,4 +384,4 @@ def by_rows(reps: xr.DataArray, call: Callable[[slice], xr.DataArray]) -> xr.Dat
         for part in parts
     ]
     whole = xr.concat(bare, "stimulus", coords="minimal", compat="override", join="exact")
-    return whole.assign_coords(reps["stimulus"].coords)
+    return carried(whole, reps["stimulus"].coords)

@@ -21,7 +21,7 @@ from xconverge.labels.checks import (
     check_lookalikes,
     check_representations,
 )
-from xconverge.labels.coordinates import read
+from xconverge.labels.coordinates import read, set_aside
 from xconverge.labels.joins import (
     Join,
     join_all,
@@ -179,7 +179,10 @@ class Pair:
     """
 
     def __init__(self, a: xr.DataArray, b: xr.DataArray, rng: Rng = None) -> None:
-        one, other = check_representations(a, "a"), check_representations(b, "b")
+        one, other = (
+            set_aside(check_representations(side, what), ("model_a", "model_b"))
+            for side, what in ((a, "a"), (b, "b"))
+        )
         one, other, _ = join_labels(one, other, "stimulus", "exact")
         other = join_extra(one, other, ("a", "b"))
         self.a, self.b = _both_coordinates(one, other)

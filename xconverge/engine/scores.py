@@ -28,6 +28,7 @@ from xconverge.kernels.kernel import (
 from xconverge.kernels.knn import ListKernel
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import is_graph, widths
+from xconverge.labels.coordinates import carried, with_own
 from xconverge.labels.joins import on_side
 from xconverge.labels.messages import SchemaError
 
@@ -52,7 +53,7 @@ def scores(plan: Plan, pair: Pair) -> xr.DataArray:
     else:
         n = pair.a.sizes["stimulus"]
         result = of_models(kernel, *models(plan, pair), n, plan.given)
-    result = result.assign_coords(_widths(pair))
+    result = with_own(result, _widths(pair))
     if not kernel.per_stimulus:
         return result.transpose(..., *PAIRS)
     coords = {
@@ -61,7 +62,7 @@ def scores(plan: Plan, pair: Pair) -> xr.DataArray:
         for name, coord in side["stimulus"].coords.items()
         if not (is_graph(side) and str(name).startswith(POSITION))
     }
-    return result.transpose(..., *PAIRS, "stimulus").assign_coords(coords)
+    return carried(result.transpose(..., *PAIRS, "stimulus"), coords)
 
 
 def _widths(pair: Pair) -> dict[str, xr.DataArray]:

@@ -20,9 +20,10 @@ from xconverge.kernels.kernel import Kernel, chances
 from xconverge.kernels.rsa import Rsa
 from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import callback, real, whole
+from xconverge.labels.coordinates import with_own
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import choose, listing
-from xconverge.labels.variables import describe, stated
+from xconverge.labels.variables import dataset_of, describe
 from xconverge.measures.alignment import MEASURES, plan_of
 from xconverge.measures.layers import maximum, networks
 from xconverge.measures.rdm import METHODS, join_controls, rdm_models
@@ -149,7 +150,7 @@ def calibrate(
     if layers:
         draws = maximum(draws, pair.a, pair.b, -1 if row.kind == "distance" else 1)
     else:
-        draws = draws.assign_coords(n_stimuli=pair.n_stimuli().compute())
+        draws = with_own(draws, {"n_stimuli": pair.n_stimuli().compute()})
         exact = None if strata is not None else _closed_chance(plan.kernel, *sides)
     parameters = {
         **plan.options(), "metric": metric, "kind": row.kind, "n_permutations": done,
@@ -300,7 +301,7 @@ def _table(
         ),
         "p_value_max_t": apply(kernels.max_adjusted, signed, core=[[DRAW, *pairs]], out=[pairs]),
     }
-    table = {
+    found = {
         name: describe(score, name, **parameters),
         "chance": describe(parts["chance"], "chance", exact=int(exact is not None), **parameters),
         "corrected": describe(_corrected(score, parts["chance"], best), "corrected", **parameters),
@@ -310,8 +311,9 @@ def _table(
             _corrected(score, parts["threshold"], best), "calibrated", **parameters
         ),
     }
-    return xr.Dataset(table, attrs=stated(**parameters)).assign_coords(
-        {key: describe(value, key).reset_coords(drop=True) for key, value in adjusted.items()}
+    return with_own(
+        dataset_of(found, **parameters),
+        {key: describe(value, key).reset_coords(drop=True) for key, value in adjusted.items()},
     )
 
 

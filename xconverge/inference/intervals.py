@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, cast
@@ -11,18 +12,23 @@ import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import apply
+from xconverge.engine.families import family_mean
 from xconverge.engine.measure import Plan
 from xconverge.engine.pair import Pair
 from xconverge.engine.progress import Progress, Report
 from xconverge.engine.resampling import DRAW, run
 from xconverge.engine.scores import models, scores
 from xconverge.kernels import intervals as kernels
+from xconverge.kernels.groups import table_means
 from xconverge.kernels.knn import MutualKnn
 from xconverge.kernels.permutations import resamples
+from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import callback, real, whole
+from xconverge.labels.coordinates import carried
+from xconverge.labels.families import Families, families
 from xconverge.labels.joins import on_side
 from xconverge.labels.messages import SchemaError, choose, listing
-from xconverge.labels.variables import describe, stated
+from xconverge.labels.variables import dataset_of, describe
 from xconverge.measures.alignment import MEASURES, plan_of
 
 LEAST_STIMULI = 10
@@ -108,8 +114,10 @@ def confidence_interval(
     again. A task holds these for all models and 250 draws.
 
     Models of both sides are drawn with replacement as rows and columns of the table, because pairs
-    share models. Neighbour statistics react to every change of the pool, so that draws overstate
-    their variance, about twofold for ``mutual_knn`` (as a jackknife does, Efron & Stein 1981),
+    share models; layers of one network (``network``, else ``subject``) are drawn together, and
+    count once in the mean over pairs. Neighbour statistics react to every change of the pool, so
+    that draws overstate their variance, about twofold for ``mutual_knn`` (as a jackknife does,
+    Efron & Stein 1981),
     and the plain standard error of its per-stimulus values understates it as much; hence
     ``local``. ``both`` is the dual bootstrap 2 (V_model + V_stimulus) - V_together, between the
     larger of the two and V_together (Schütt et al. 2023, eLife), and for several models on both
@@ -131,7 +139,8 @@ def confidence_interval(
     pair = _of_scored(given)
     plan = plan_of(pair, metric, options, k=k, rdm_metric=rdm_metric)
     counts = pair.n_stimuli().compute()
-    sizes = pair.a.sizes["model"], pair.b.sizes["model"]
+    sides = [families(side) for side, _ in pair.sides]
+    sizes = len(sides[0].names), len(sides[1].names)
     if over != "stimulus" and max(sizes) == 1:
         raise SchemaError(
             f"over={over!r} needs several models on a side, there are "
@@ -143,7 +152,7 @@ def confidence_interval(
     share = fraction if how == "subsample" else None
     done = None
     if how == "local":
-        estimate, variance, of_mean = _local_variances(plan, pair)
+        estimate, variance, of_mean = _local_variances(plan, pair, sides)
         freedom = counts.min(pairs) - 1
     else:
         draws, done = _draws(plan, pair, metric, share, n_resamples, progress)
@@ -154,30 +163,33 @@ def confidence_interval(
             draws, counts, core=[[DRAW, *pairs], pairs], out=[pairs],
         )  # fmt: skip
         of_mean, freedom = apply(
-            partial(kernels.mean_variance, fraction=share, seed=pair.stream, over=over),
-            draws, counts, core=[[DRAW, *pairs], pairs], out=[[]] * 2, dtypes=[np.float64] * 2,
+            partial(_mean_variance, fraction=share, seed=pair.stream, over=over),
+            draws, counts, *_numbers(sides),
+            core=[[DRAW, *pairs], pairs, *([side] for side in pairs)],
+            out=[[]] * 2, dtypes=[np.float64] * 2,
         )  # fmt: skip
-    tables = {"_of_mean": (estimate.mean(pairs), of_mean.where(enough.all(pairs)), freedom)}
+    mean = family_mean(estimate, pairs, dict(zip(pairs, sides, strict=True)))
+    tables = {"_of_mean": (mean, of_mean.where(enough.all(pairs)), freedom)}
     if over == "stimulus":
         tables[""] = (estimate, variance.where(enough), counts - 1)
     parameters = {
         **plan.options(), "metric": metric, "over": over, "resample": how, "fraction": share,
         "level": level, "n_resamples": done, "seed": pair.seed if done else None, **pair.attrs,
     }  # fmt: skip
-    result = xr.Dataset(
+    result = dataset_of(
         {
             name + suffix: value
             for suffix, table in tables.items()
             for name, value in _ends(*table, level, parameters, suffix).items()
         },
-        attrs=stated(**parameters),
+        **parameters,
     )
     if pair is given or over != "stimulus":
         return result
     whole = [on_side(side["model"], "model", f"_{what}") for side, what in given.sides]
     wanted = {str(one.dims[0]): one for one in whole}
-    return result.reindex(wanted).assign_coords(
-        {name: coord for one in whole for name, coord in one.coords.items()}
+    return carried(
+        result.reindex(wanted), {name: coord for one in whole for name, coord in one.coords.items()}
     )
 
 
@@ -244,7 +256,21 @@ def _draws(
     )
 
 
-def _local_variances(plan: Plan, pair: Pair) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
+def _mean_variance(
+    draws: Array, n: Array, of_a: Array, of_b: Array, **options: Any
+) -> tuple[float, float]:
+    """Variance of the mean over pairs of families, from draws (D, A, B) of pairs of models."""
+    return kernels.mean_variance(table_means(draws, of_a, of_b), n, **options)
+
+
+def _numbers(sides: Sequence[Families]) -> list[xr.DataArray]:
+    """Family of each model of either side."""
+    return [xr.DataArray(of.numbers, dims=f"model_{w}") for of, w in zip(sides, "ab", strict=True)]
+
+
+def _local_variances(
+    plan: Plan, pair: Pair, sides: Sequence[Families]
+) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
     """Mean overlap (model_a, model_b), its variance, and that of the mean over pairs ()."""
     pairs = ["model_a", "model_b"]
     return tuple(
@@ -252,7 +278,8 @@ def _local_variances(plan: Plan, pair: Pair) -> tuple[xr.DataArray, xr.DataArray
         for part in apply(
             partial(kernels.local_variances, kernel=cast(MutualKnn, plan.kernel)),
             *models(plan, pair),
-            core=[[side] for side in pairs],
+            *_numbers(sides),
+            core=[[side] for side in pairs] * 2,
             out=[pairs, pairs, []],
             dtypes=[np.float64] * 3,
         )

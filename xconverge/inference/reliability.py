@@ -17,9 +17,10 @@ from xconverge.kernels import split_half as kernels
 from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import check_seed, real, whole
 from xconverge.labels.checks import check_representations, check_shared
+from xconverge.labels.families import families
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import choose, listing
-from xconverge.labels.variables import describe, stated
+from xconverge.labels.variables import dataset_of, describe
 from xconverge.measures.alignment import MEASURES as SCORES
 from xconverge.measures.alignment import plan_of
 from xconverge.measures.dispersion import MEASURES, dispersion
@@ -94,7 +95,8 @@ def reliability(
     of a mean over pairs falls with M - 1 rather than M (simulated, 6 models: 0.46 where 6 new
     models correlated with 0.58). For an odd number of models the halves differ by one. Models of
     one family are in both halves, and agree for that reason: the value is for more models of the
-    same kinds, not for other families. A shared space that was fitted to all models ties the
+    same kinds, not for other families. Layers of one network (``network``, else ``subject``) are
+    in one half, and count as one model. A shared space that was fitted to all models ties the
     halves together, and so do neighbours among the same stimuli.
     The mean over splits is taken before Spearman–Brown, whose curve would pull it down: averaged
     after it, unrelated models seem to have a reliability far below 0.
@@ -129,13 +131,15 @@ def reliability(
         rdm_metric=rdm_metric,
     )
     told, seed = seed_of(rng)
-    rank = natural_rank(reps.indexes["model"])
+    of = families(reps)
+    rank = natural_rank(list(of.names))
     parts = apply(
         _model_halves,
         distances,
-        xr.DataArray(rank, dims="model"),
+        xr.DataArray(rank, dims="_family"),
+        xr.DataArray(of.numbers, dims="model"),
         names_along(reps, "model"),
-        core=[["model", "model_2", "stimulus"], ["model"], ["model"]],
+        core=[["model", "model_2", "stimulus"], ["_family"], ["model"], ["model"]],
         out=[[]] * len(NAMES),
         dtypes=[np.float64] * len(NAMES),
         seed=seed,
@@ -156,9 +160,11 @@ def reliability(
     )
 
 
-def _model_halves(distances: Array, rank: Array, names: Array, **options: Any) -> kernels.Summary:
+def _model_halves(
+    distances: Array, rank: Array, family: Array, names: Array, **options: Any
+) -> kernels.Summary:
     """``model_halves`` of the models that have a distance to another, told who has none."""
-    apart = np.where(np.eye(len(rank), dtype=bool)[..., None], np.nan, distances)
+    apart = np.where(np.eye(len(family), dtype=bool)[..., None], np.nan, distances)
     has = ~np.isnan(apart).all((1, 2))
     # a model that saw nothing would make the half smaller that it falls into
     if not has.all() and has.any():
@@ -168,8 +174,9 @@ def _model_halves(distances: Array, rank: Array, names: Array, **options: Any) -
             RuntimeWarning,
             stacklevel=2,
         )
-        distances, rank = distances[np.ix_(has, has)], np.argsort(np.argsort(rank[has]))
-    return kernels.model_halves(distances, rank, **options)
+        left, family = np.unique(family[has], return_inverse=True)
+        distances, rank = distances[np.ix_(has, has)], np.argsort(np.argsort(rank[left]))
+    return kernels.model_halves(distances, rank, family=family, **options)
 
 
 def alignment_reliability(
@@ -304,10 +311,10 @@ def _check(n_splits: int, level: float) -> None:
 
 
 def _table(parts: Any, **parameters: Any) -> xr.Dataset:
-    return xr.Dataset(
+    return dataset_of(
         {
             name: describe(part, name, **TEXTS.get(name, {}), **parameters)
             for name, part in zip(NAMES, parts, strict=True)
         },
-        attrs=stated(**parameters),
+        **parameters,
     )

@@ -6,12 +6,14 @@ a pair of models is ``2 / (count - 1) * ssd``.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from xconverge.kernels.blocks import over_blocks
+from xconverge.kernels.groups import pair_means, table_means
 from xconverge.kernels.kernel import Kernel, Model, score
 from xconverge.kernels.rounding import (
     Array,
@@ -302,16 +304,16 @@ def pair_distances(x: Array, metric: Metric, share: float = 0.0) -> Array:
 
 
 def _pair_distances(x: Array, metric: Metric, share: float) -> tuple[Array, Array, Array]:
-    """Those of rows divided by 2^exponent (n), their summed squared norms (n), and exponents."""
+    """Those of rows divided by 2^exponent (n), their squared norms (model, n), and exponents."""
     models, n, width = x.shape
     result = np.empty((models, models, n))
-    total, exponent, share = np.empty(n), np.zeros(n, np.int64), share_of(x, share)
+    size, exponent, share = np.empty((models, n)), np.zeros(n, np.int64), share_of(x, share)
 
     def work(parts: Sequence[slice]) -> None:
         for part in parts:
             rows = x[:, part].astype(np.float64)
             norm, seen, error, exponent[part] = _rows_from(rows, part.start, metric, share)
-            total[part] = np.square(norm).sum(0)
+            size[:, part] = np.square(norm)
             if metric.unit:
                 rows /= np.where(seen, norm, 1)[..., None]
             for m in range(models):
@@ -321,7 +323,38 @@ def _pair_distances(x: Array, metric: Metric, share: float) -> tuple[Array, Arra
                 result[m, m:, part] = result[m:, m, part] = metric.of_square(square)
 
     over_blocks(work, n, models * width * 8)
-    return result, total, exponent
+    return result, size, exponent
+
+
+def of_families(
+    x: Array,
+    metric: Metric,
+    family: Array,
+    finish: Finish,
+    degree: int,
+    normalize: bool = False,
+    share: float = 0.0,
+) -> Array:
+    """Dispersion and families seen (2, n) of rows ``x`` (model, n, f), as ``dispersion_of``.
+
+    Over pairs of families, each the mean over pairs of their models. Of squared distances that is
+    mean |x_l - x_m|² = |x̄_g - x̄_h|² + V_g + V_h, with V_g the mean of |x_l - x̄_g|² in family g.
+    """
+    _check_rows(x, metric, share)  # by the number of the model, which no state of a family knows
+    states = _of_one_scale(
+        [spread(x[family == one], metric, share) for one in range(family.max() + 1)]
+    )
+    models = np.stack([state.models for state in states])
+    seen, several = models > 0, np.maximum(models, 1)
+    count = seen.sum(0)
+    means = np.stack([state.mean for state in states])
+    between = square_gaps(means, np.maximum(count, 1)[:, None], seen)
+    inside = (np.stack([state.ssd for state in states]) / several).sum(0)
+    ssd = between + inside * (count - 1) / np.maximum(count, 1)
+    off = np.sum([state.off for state in states], axis=0)
+    value = finish(without_rounding(ssd, np.sqrt(off)), np.maximum(count, 2))
+    square = (np.stack([state.square for state in states]) / several).sum(0)
+    return _summary(value, count, square, states[0].exponent, degree, normalize)
 
 
 def mean_over_pairs(distances: Array) -> Array:
@@ -332,14 +365,37 @@ def mean_over_pairs(distances: Array) -> Array:
     return np.asarray(np.divide(total, pairs, out=np.full(total.shape, np.nan), where=pairs > 0))
 
 
-def mean_and_seen(distances: Array) -> tuple[Array, Array]:
-    """The same, and how many models (n) were seen: those that have a distance from themselves."""
-    return mean_over_pairs(distances), (~np.isnan(np.einsum("iin->in", distances))).sum(0)
+def mean_and_seen(distances: Array, family: Array) -> tuple[Array, Array]:
+    """The same over pairs of families, and how many (n) were seen.
+
+    Seen are models that have a distance from themselves.
+    """
+    seen = ~np.isnan(np.einsum("iin->in", distances))
+    return mean_over_pairs(of_pairs_of_families(distances, family)), families_seen(seen, family)
 
 
-def mean_disagreement(models: Sequence[Model], kernel: Kernel[Any]) -> tuple[Array, Array]:
-    """1 - mean alignment (n) over all pairs of models, each in its own pool, and models seen."""
+def of_pairs_of_families(distances: Array, family: Array) -> Array:
+    """Distances (G, G, n) of families, the mean over the pairs of their models (M, M, n)."""
+    plain = len(np.unique(family)) == len(family)
+    return distances if plain else pair_means(distances, family)
+
+
+def families_seen(seen: Array, family: Array) -> Array:
+    """How many families (n) have a model that saw the stimulus, from those that did (M, n)."""
+    numbers = np.unique(family)
+    return np.asarray(np.sum([seen[family == one].any(0) for one in numbers], axis=0))
+
+
+def mean_disagreement(
+    models: Sequence[Model], family: Array, kernel: Kernel[Any]
+) -> tuple[Array, Array]:
+    """1 - mean alignment (n) over all pairs of families, each pair of models in its own pool.
+
+    And how many families were seen.
+    """
     seen = np.stack([model.seen for model in models])
+    if len(np.unique(family)) < len(family):
+        return _family_disagreement(models, seen, family, kernel), families_seen(seen, family)
     if seen.all() and len(seen[0]) >= kernel.min_stimuli:
         states = [model.state for model in models]
         return 1 - kernel.mean_over_models(states), seen.sum(0)
@@ -350,46 +406,73 @@ def mean_disagreement(models: Sequence[Model], kernel: Kernel[Any]) -> tuple[Arr
     return mean_over_pairs(1 - score(kernel, known, known)), seen.sum(0)
 
 
-def without(distances: Array, group: Array) -> tuple[Array, Array]:
-    """Mean (M, n) over pairs of the models outside the group of each, and how many these are.
+def _family_disagreement(
+    models: Sequence[Model], seen: Array, family: Array, kernel: Kernel[Any]
+) -> Array:
+    """Mean (n) over pairs of families; the scores of two families at a time are in memory."""
+    total, count = np.zeros(seen.shape[1]), np.zeros(seen.shape[1], np.int64)
+    known = [
+        [
+            model
+            for model, own in zip(models, family, strict=True)
+            if own == one and model.seen.any()
+        ]
+        for one in range(family.max() + 1)
+    ]
+    for one, other in itertools.combinations([part for part in known if part], 2):
+        scores = 1 - score(kernel, one, other)
+        there = ~np.isnan(scores)
+        pairs = there.sum((0, 1))
+        total += np.where(there, scores, 0.0).sum((0, 1)) / np.maximum(pairs, 1)
+        count += pairs > 0
+    return np.asarray(np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0))
 
-    From the distances (M, M, n) of every pair.
+
+def without(distances: Array, group: Array, family: Array) -> tuple[Array, Array]:
+    """Mean (M, n) over pairs of the families outside the group and the family of each model.
+
+    And how many these are. From the distances (M, M, n) of every pair of models.
     """
-    total, models = _outside(distances, group)
-    pairs = models * (models - 1) / 2
-    return np.divide(total, pairs, out=np.full(total.shape, np.nan), where=models > 1), models
+    # models of one group and one family are left out together, and stand in for each other
+    parts, cell = np.unique(np.stack([group, family]), axis=1, return_inverse=True)
+    cell = cell.reshape(-1)
+    if parts.shape[1] == len(np.unique(family)) < len(family):
+        # no group cuts through a family: their distances are made once
+        one_each = without(of_pairs_of_families(distances, cell), *parts)
+        return one_each[0][cell], one_each[1][cell]
+    seen = ~np.isnan(np.einsum("iin->in", distances))
+    value, count = np.full(distances.shape[1:], np.nan), np.zeros(distances.shape[1:], np.int64)
+    for number, own in enumerate(parts.T):
+        others = np.flatnonzero((group != own[0]) & (family != own[1]))
+        if not len(others):
+            continue
+        inside = of_pairs_of_families(distances[np.ix_(others, others)], family[others])
+        value[cell == number] = mean_over_pairs(inside)
+        count[cell == number] = families_seen(seen[others], family[others])
+    return value, count
 
 
-def without_consensus(distances: Array, group: Array) -> tuple[Array, Array]:
-    """Consensus dispersion (M, n) of the models outside the group of each, and their number.
+def without_consensus(distances: Array, group: Array, family: Array) -> tuple[Array, Array]:
+    """Consensus dispersion (M, n) of the families outside the group of each, and their number.
 
     From distances (M, M, n): Σ_m |x_m - z|² = Σ_{m<l} |x_m - x_l|² / M.
     """
     exponent = exponents(np.fmax.reduce(distances, axis=(0, 1)))
-    squares = np.square(scaled(distances, -exponent))
-    total, models = _outside(squares, group)
-    ssd = np.divide(total, models, out=np.full(total.shape, np.nan), where=models > 1)
-    value = np.asarray(of_consensus(ssd, np.maximum(models, 2)))
-    return scaled(value, exponent), models
-
-
-def _outside(distances: Array, group: Array) -> tuple[Array, Array]:
-    """Sums (M, n) over the unordered pairs of models outside the group of each, and models."""
-    there = ~np.isnan(distances)
-    filled = np.where(there, distances, 0.0)
-    total, count = np.empty(filled.shape[1:]), np.empty(filled.shape[1:], np.int64)
-    for own in np.unique(group):
-        others = np.flatnonzero(group != own)
-        total[group == own] = filled[np.ix_(others, others)].sum((0, 1)) / 2
-        count[group == own] = there[others, others].sum(0)
-    return total, count
+    mean, count = without(np.square(scaled(distances, -exponent)), group, family)
+    value = np.asarray(of_consensus(mean * (count - 1) / 2, np.maximum(count, 2)))
+    return scaled(value, exponent), count
 
 
 def mean_pair_distance(
-    x: Array, metric: Metric, normalize: bool = False, share: float = 0.0
+    x: Array, metric: Metric, family: Array, normalize: bool = False, share: float = 0.0
 ) -> Array:
-    """Mean pair distance and models seen (2, n) of ``x`` (model, n, f), as ``dispersion_of``."""
+    """Mean pair distance and families seen (2, n) of ``x`` (model, n, f), as ``dispersion_of``."""
     distances, square, exponent = _pair_distances(x, metric, share)
-    count = (~np.isnan(np.diagonal(distances))).sum(1)
-    value = mean_over_pairs(distances)
-    return _summary(value, count, square, exponent, metric.degree, normalize)
+    value, count = mean_and_seen(distances, family)
+    return _summary(value, count, _once(square, family), exponent, metric.degree, normalize)
+
+
+def _once(square: Array, family: Array) -> Array:
+    """Sum (n) over families of the mean squared norm of their models (M, n), 0 where unseen."""
+    mean = table_means(np.where(square > 0, square, np.nan).T[:, :, None], family, np.zeros(1, int))
+    return np.asarray(np.nansum(mean[..., 0], axis=1))

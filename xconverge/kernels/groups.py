@@ -1,4 +1,4 @@
-"""Means over groups of rows that follow each other."""
+"""Means over groups: of rows that follow each other, and of pairs that count each group once."""
 
 from __future__ import annotations
 
@@ -31,14 +31,7 @@ def group_distances(square: Array, numbers: Array, kind: Any) -> Array:
     The diagonal is the mean of each group's own diagonal: a distance inside a group is none
     between groups.
     """
-    starts = _starts(numbers)
-    there = ~np.isnan(square)
-    sums, counts = (
-        np.add.reduceat(
-            np.add.reduceat(part, starts, axis=1, dtype=wide), starts, axis=0, dtype=wide
-        )
-        for part, wide in ((np.where(there, square, 0), np.float64), (there, np.int64))
-    )
+    sums, counts = pair_sums(square, numbers)
     if np.array_equal(square, square.T, equal_nan=True):
         sums = (sums + sums.T) / 2  # the two differ in the order of summation alone
     means = np.full(sums.shape, np.nan)
@@ -46,6 +39,62 @@ def group_distances(square: Array, numbers: Array, kind: Any) -> Array:
     own = np.diagonal(square)[:, None]
     np.fill_diagonal(means, group_means(own, np.isnan(own[:, 0]), numbers, np.float64))
     return means.astype(kind)
+
+
+def pair_sums(values: Array, numbers: Array) -> tuple[Array, Array]:
+    """Sums (G, G, …) of the ``values`` (n, n, …) of pairs of members of two groups, and counts.
+
+    NaN is left out. ``numbers`` as in ``group_means``.
+    """
+    starts = _starts(numbers)
+    there = ~np.isnan(values)
+    sums, counts = (
+        np.add.reduceat(
+            np.add.reduceat(part, starts, axis=1, dtype=wide), starts, axis=0, dtype=wide
+        )
+        for part, wide in ((np.where(there, values, 0), np.float64), (there, np.int64))
+    )
+    return sums, counts
+
+
+def pair_means(values: Array, numbers: Array) -> Array:
+    """Means (G, G, …) over the pairs of members of two groups that have a value; NaN for none.
+
+    ``numbers`` (n) in any order; groups come out in the order of their numbers.
+    """
+    order = np.argsort(numbers, kind="stable")
+    sums, counts = pair_sums(values[np.ix_(order, order)], numbers[order])
+    return np.asarray(np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0))
+
+
+def table_mean(values: Array, rows: Array, columns: Array) -> Array:
+    """Mean (…) of a table (…, A, B) in which every group of rows, and of columns, counts once.
+
+    Of every two groups the mean over their members that have a value, then over those that have
+    one.
+    """
+    means = table_means(values, rows, columns)
+    there = ~np.isnan(means)
+    some, whole = there.sum((-2, -1)), np.where(there, means, 0.0).sum((-2, -1))
+    return np.asarray(np.divide(whole, some, out=np.full(whole.shape, np.nan), where=some > 0))
+
+
+def table_means(values: Array, rows: Array, columns: Array) -> Array:
+    """Means (…, G, H) of a table (…, A, B) over the members of two groups that have a value.
+
+    ``rows`` (A) and ``columns`` (B) number the groups from 0; NaN where none has one.
+    """
+    if rows.max() + 1 == len(rows) and columns.max() + 1 == len(columns):
+        return np.take(np.take(values, np.argsort(rows), -2), np.argsort(columns), -1)
+    there = ~np.isnan(values)
+    one, other = (
+        (numbers == np.arange(numbers.max() + 1)[:, None]).astype(np.float64)
+        for numbers in (rows, columns)
+    )
+    total, count = (
+        one @ part @ other.T for part in (np.where(there, values, 0.0), there.astype(np.float64))
+    )
+    return np.asarray(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0))
 
 
 def _starts(numbers: Array) -> Array:

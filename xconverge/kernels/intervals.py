@@ -94,18 +94,25 @@ def _means(tables: Array, rows: Array, columns: Array) -> Array:
 
 
 def local_variances(
-    a: Sequence[Model], b: Sequence[Model], kernel: MutualKnn
+    a: Sequence[Model],
+    b: Sequence[Model],
+    of_a: Array | None = None,
+    of_b: Array | None = None,
+    *,
+    kernel: MutualKnn,
 ) -> tuple[Array, Array, float]:
     """Mean overlap (A, B) of every pair, its variance (A, B), and that of the mean over pairs.
 
     Overlaps of stimuli depend on each other where these are neighbours: the covariances of those
     that are among each other's neighbours, in a model of the pair, are counted; for the mean over
-    pairs, with the share of pairs.
+    pairs, with the share of pairs. There models of one family, numbers ``of_a`` (A) and ``of_b``
+    (B), have the weight of one.
     """
     n = len(a[0].seen)
     means, variances = np.full((2, len(a), len(b)), np.nan)
     total, count = np.zeros(n), np.zeros(n)
     linked: list[tuple[Array, Array]] = []
+    w_a, w_b = (_shares(of, len(side)) for of, side in ((of_a, a), (of_b, b)))
     for pool in pools(kernel, a, b, with_own=False):
         shares = np.full((len(pool.i), len(pool.j), n), np.nan)
         shares[:, :, pool.common] = kernel.sums(*pool.states, None)
@@ -118,18 +125,25 @@ def local_variances(
             means[place] = np.nanmean(shares[x, y])
             variances[place] = _linked_variance(shares[x, y], source, target, in_a[x] | in_b[y])
         there = ~np.isnan(shares)
-        total += np.where(there, shares, 0.0).sum((0, 1))
-        count += there.sum((0, 1))
-        share_a, share_b = in_a.mean(0), in_b.mean(0)
+        w_i, w_j = w_a[pool.i], w_b[pool.j]
+        total += np.einsum("i,j,ijn->n", w_i, w_j, np.where(there, shares, 0.0))
+        count += np.einsum("i,j,ijn->n", w_i, w_j, there)
+        share_a, share_b = w_i @ in_a / w_i.sum(), w_j @ in_b / w_j.sum()
         # the share of pairs (i, j) in which i or j links two stimuli
         either = share_a + share_b - share_a * share_b
-        linked.append((source * n + target, either * len(pool.i) * len(pool.j)))
+        linked.append((source * n + target, either * w_i.sum() * w_j.sum()))
     mean = np.divide(total, count, out=np.full(n, np.nan), where=count > 0)
     if not linked:
         return means, variances, np.nan
     edges, which = np.unique(np.concatenate([keys for keys, _ in linked]), return_inverse=True)
-    weights = np.bincount(which, np.concatenate([w for _, w in linked])) / np.isfinite(means).sum()
+    whole = w_a @ np.isfinite(means) @ w_b
+    weights = np.bincount(which, np.concatenate([w for _, w in linked])) / whole
     return means, variances, _linked_variance(mean, edges // n, edges % n, weights)
+
+
+def _shares(family: Array | None, size: int) -> Array:
+    """Weight of each model: its share of its family."""
+    return np.ones(size) if family is None else 1 / np.bincount(family)[family]
 
 
 def _linked_variance(values: Array, source: Array, target: Array, linked: Array) -> float:

@@ -69,6 +69,7 @@ def rank_correlations(
     n_permutations: int,
     seed: int,
     tail: str,
+    family: Array | None = None,
 ) -> tuple[Array, Array, Array, float, float]:
     """Spearman correlation of every row of ``y`` (R, n) with its row of ``x`` (X, n), and p-values.
 
@@ -85,18 +86,21 @@ def rank_correlations(
     n_permutations, seed : int
         Ranks stay as they are.
     tail : {"two-sided", "greater", "less"}
+    family : int array (R), optional
+        Rows of one family count once in the mean.
 
     Returns
     -------
     correlation, p_value, n_stimuli : arrays (R)
     mean, p_value_of_mean : float
-        The mean correlation of all rows that have one, under the same permutations.
+        The mean correlation of all rows (families) that have one, under the same permutations.
     """
     rows = [_row(x[i], values, covariates[i]) for i, values in zip(which, y, strict=True)]
     correlation = np.array([_correlation(row) for row in rows])
     count = np.array([row.usable.sum() for row in rows])
     defined = np.flatnonzero(~np.isnan(correlation))
-    mean = float(correlation[defined].mean()) if len(defined) else np.nan
+    family = np.arange(len(rows)) if family is None else family
+    mean = float(_family_mean(correlation[defined], family[defined])) if len(defined) else np.nan
     p_value, p_of_mean = np.full(len(rows), np.nan), np.nan
     if n_permutations and len(defined):
         chosen = [rows[r] for r in defined]
@@ -111,8 +115,16 @@ def rank_correlations(
         p_value[defined] = np.where(free, _share(null, tail), np.nan)
         if free.any():
             # what cannot be permuted adds the same to every draw of the mean
-            p_of_mean = float(_share(null.mean(1), tail))
+            p_of_mean = float(_share(_family_mean(null, family[defined]), tail))
     return correlation, p_value, count, mean, p_of_mean
+
+
+def _family_mean(values: Array, family: Array) -> Array:
+    """Mean (…) over the families of what they have in mean, from values (…, R)."""
+    numbers = np.unique(family)
+    if len(numbers) < len(family):
+        values = np.stack([values[..., family == one].mean(-1) for one in numbers], axis=-1)
+    return np.asarray(values.mean(-1))
 
 
 def _share(null: Array, tail: str) -> Array:

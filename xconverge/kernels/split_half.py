@@ -9,6 +9,7 @@ from math import comb
 import numpy as np
 
 from xconverge.kernels.correlation import ranks, standardize
+from xconverge.kernels.groups import pair_means
 from xconverge.kernels.rounding import Array, exponent_of, scaled
 
 Summary = tuple[float, float, float, float]
@@ -35,12 +36,18 @@ def halves(rank: Array, seed: int, n_splits: int) -> Array:
 
 
 def model_halves(
-    distances: Array, rank: Array, seed: int, n_splits: int, level: float, squared: bool = False
+    distances: Array,
+    rank: Array,
+    seed: int,
+    n_splits: int,
+    level: float,
+    squared: bool = False,
+    family: Array | None = None,
 ) -> Summary:
     """Reliability of the dispersion (n) that distances (M, M, n) of pairs of models make.
 
     Mean over the pairs inside a half, of their squares if ``squared``; NaN where a half has no
-    pair.
+    pair. Models of one ``family`` (M) are one, in one half; ``rank`` (G) is of these.
     """
     if squared:
         # of ranks alone: a common factor keeps squares in the range of numbers
@@ -48,6 +55,8 @@ def model_halves(
     if len(rank) < 4:
         _warn(f"reliability needs at least 4 models, 2 in each half, got {len(rank)}: NaN")
         return np.nan, np.nan, np.nan, np.nan
+    if family is not None and len(rank) < len(family):
+        distances = pair_means(distances, family)
     order = np.argsort(rank)
     i, j = np.triu_indices(len(rank), 1)
     pairs = distances[order[i], order[j]]

@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.labels.checks import check_dims, check_kind, check_labels
+from xconverge.labels.coordinates import set_aside
 from xconverge.labels.messages import SchemaError, apart, bare, choose, listing
 from xconverge.labels.plain import plain
 
@@ -219,5 +220,7 @@ def on_side(array: xr.DataArray, dim: str, side: str) -> xr.DataArray:
     """Rename a dim and its coordinates for one side of a result: ``model`` to ``model_a``."""
     if dim not in array.dims:
         return array
-    names = {str(n): f"{n}{side}" for n, c in array.coords.items() if c.dims == (dim,)}
-    return array.rename({**names, dim: f"{dim}{side}"})
+    array = set_aside(array, [f"{dim}{side}"])
+    names = {n: f"{n}{side}" for n, c in array.coords.items() if c.dims == (dim,)}
+    names[dim] = f"{dim}{side}"
+    return set_aside(array, set(names.values()) - set(names)).rename(names)

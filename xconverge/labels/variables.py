@@ -8,6 +8,8 @@ from typing import Any
 
 import xarray as xr
 
+from xconverge.labels.coordinates import set_aside
+
 
 @dataclass(frozen=True)
 class Variable:
@@ -218,7 +220,7 @@ VARIABLES: dict[str, Variable] = {
 def describe(array: xr.DataArray, name: str, **parameters: Any) -> xr.DataArray:
     """Name a result and write down what it is: meaning, kind, units, parameters, version."""
     row = VARIABLES[name]
-    array = array.rename(name)
+    array = set_aside(array, [name]).rename(name)
     array.attrs = {
         "long_name": row.text,
         "kind": row.kind,
@@ -238,7 +240,18 @@ def stated(**parameters: Any) -> dict[str, Any]:
 
 def described(variables: Mapping[str, xr.DataArray], **parameters: Any) -> xr.Dataset:
     """Results of one call, each described; the Dataset says the parameters too."""
-    return xr.Dataset(
+    return dataset_of(
         {name: describe(array, name, **parameters) for name, array in variables.items()},
-        attrs=stated(**parameters),
+        **parameters,
     )
+
+
+def dataset_of(variables: Mapping[str, xr.DataArray], **parameters: Any) -> xr.Dataset:
+    """One Dataset of results that are described; coordinates give way to its variables and dims."""
+    return named(variables).assign_attrs(stated(**parameters))
+
+
+def named(variables: Mapping[str, xr.DataArray]) -> xr.Dataset:
+    """One Dataset of arrays whose coordinates give way to its variables and dims."""
+    names = {*variables, *(dim for array in variables.values() for dim in array.dims)}
+    return xr.Dataset({name: set_aside(array, names) for name, array in variables.items()})

@@ -14,6 +14,7 @@ from xconverge.engine.pair import Pair
 from xconverge.engine.scores import scores
 from xconverge.labels.arguments import whole
 from xconverge.labels.checks import check_features, is_graph
+from xconverge.labels.coordinates import with_own
 from xconverge.labels.messages import choose, listing
 from xconverge.labels.variables import describe
 from xconverge.measures import cka, geometry, knn, linear_maps
@@ -150,10 +151,10 @@ def alignment(
         result = scores(plan, pair)
         counts = pair.n_stimuli()
         if not plan.kernel.per_stimulus:
-            result = result.assign_coords(n_stimuli=counts)
+            result = with_own(result, {"n_stimuli": counts})
         if (chance := plan.kernel.chance_among(counts)) is not None:
             told = describe(chance, "chance").reset_coords(drop=True)
-            result = result.assign_coords(chance=told)
+            result = with_own(result, {"chance": told})
     else:
 
         def per_pair(half: Pair) -> xr.DataArray:

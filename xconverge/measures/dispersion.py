@@ -32,6 +32,8 @@ from xconverge.labels.checks import (
     rounding_of,
     widths,
 )
+from xconverge.labels.coordinates import carried, set_aside, with_own
+from xconverge.labels.families import OWNERS, Families, families
 from xconverge.labels.joins import natural_rank, on_side
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe
@@ -140,15 +142,21 @@ def dispersion(
     own = _own(row, k=k, rdm_metric=rdm_metric)
     choose("rdm_metric", rdm_metric, METRICS)
     how: Spread = row.make(**own)
-    reps = check_representations(reps)
+    reps = set_aside(check_representations(reps), ("model_a", "model_b", "model_2"))
     if "k" in own:
         check_lists(reps, k)
     else:
         whole("k", k, 1)
         check_features(reps)
+    of = families(reps)
     if reps.sizes["model"] < 2:
         raise SchemaError(
             f"dispersion needs at least 2 models, got {listing(reps.indexes['model'])}"
+        )
+    if len(of.names) < 2 and not pairwise and by != of.owner:
+        raise SchemaError(
+            f"dispersion needs at least 2 {of.what}, and all models are of the {of.owner} "
+            f"{listing(of.names)}; by={of.owner!r} gives the dispersion among its models"
         )
     flags(pairwise=pairwise, normalize=normalize)
     whole("min_models", min_models, 2)
@@ -172,9 +180,10 @@ def dispersion(
     if pairwise:
         result = how.pairs(reps)
     elif leave_out is not None:
-        result = _without(how, reps, leave_out)
+        leave_out = of.owner if leave_out == "model" else leave_out
+        result = _without(how, reps, leave_out, of)
     else:
-        result = how.mean(reps, normalize)
+        result = how.mean(reps, normalize, of.numbers)
     if not pairwise:
         result = result.where(result["n_models"] >= min_models)
     return describe(
@@ -187,6 +196,7 @@ def dispersion(
             "normalize": int(normalize),
             "min_models": None if pairwise else min_models,
             "leave_out": leave_out,
+            "counted_once": of.owner if of.several and not pairwise else None,
             **pairing_attrs(reps),
         },
     )
@@ -201,8 +211,8 @@ def _own(row: Measure, **shared: Any) -> dict[str, Any]:
 class Spread(Protocol):
     """A measure of dispersion: over all models, and of every pair of them."""
 
-    def mean(self, reps: xr.DataArray, normalize: bool) -> xr.DataArray:
-        """Over all models (…, stimulus), with the coordinate ``n_models``."""
+    def mean(self, reps: xr.DataArray, normalize: bool, family: Array) -> xr.DataArray:
+        """Over all pairs of families (…, stimulus), with the coordinate ``n_models``."""
         ...
 
     def pairs(self, reps: xr.DataArray) -> xr.DataArray:
@@ -213,8 +223,8 @@ class Spread(Protocol):
         """What dispersion without some of the models is made of (…, model, model_2, stimulus)."""
         ...
 
-    def of_pieces(self, pieces: Array, group: Array) -> tuple[Array, Array]:
-        """Dispersion (M, n) without the group of each model, and how many models are left."""
+    def of_pieces(self, pieces: Array, group: Array, family: Array) -> tuple[Array, Array]:
+        """Dispersion (M, n) without group and family of each model, and how many are left."""
         ...
 
 
@@ -223,18 +233,27 @@ class Coordinates(NamedTuple):
 
     metric: Metric
 
-    def mean(self, reps: xr.DataArray, normalize: bool) -> xr.DataArray:
+    def mean(self, reps: xr.DataArray, normalize: bool, family: Array) -> xr.DataArray:
         """In one pass without pairs, where the distance is linear in squared distances."""
         finish = partial(kernels.of_pairs, metric=self.metric)
-        return self._reduced(reps, normalize, finish, self.metric.degree)
+        return self._reduced(reps, normalize, family, finish, self.metric.degree)
 
     def _reduced(
-        self, reps: xr.DataArray, normalize: bool, finish: Callable[..., Array], degree: int
+        self,
+        reps: xr.DataArray,
+        normalize: bool,
+        family: Array,
+        finish: Callable[..., Array],
+        degree: int,
     ) -> xr.DataArray:
         rows: dict[str, Any] = {"metric": self.metric, "share": rounding_of(reps)}
-        whole, merging = partial(kernels.mean_pair_distance, normalize=normalize, **rows), None
-        if self.metric.linear:
-            last: dict[str, Any] = {"finish": finish, "degree": degree, "normalize": normalize}
+        last: dict[str, Any] = {"finish": finish, "degree": degree, "normalize": normalize}
+        whole: Callable[[Array], Array]
+        whole = partial(kernels.mean_pair_distance, family=family, normalize=normalize, **rows)
+        merging = None
+        if self.metric.linear and len(set(family)) < len(family):
+            whole = partial(kernels.of_families, family=family, **rows, **last)
+        elif self.metric.linear:
             whole = partial(kernels.dispersion, **rows, **last)
             merging = Merging(
                 partial(kernels.leaf, **rows),
@@ -255,9 +274,9 @@ class Coordinates(NamedTuple):
         """The pairs."""
         return self.pairs(reps)
 
-    def of_pieces(self, pieces: Array, group: Array) -> tuple[Array, Array]:
+    def of_pieces(self, pieces: Array, group: Array, family: Array) -> tuple[Array, Array]:
         """Means over the pairs that are left."""
-        return kernels.without(pieces, group)
+        return kernels.without(pieces, group, family)
 
 
 class Consensus(NamedTuple):
@@ -265,9 +284,9 @@ class Consensus(NamedTuple):
 
     squared: Coordinates = Coordinates(METRICS["sqeuclidean"])
 
-    def mean(self, reps: xr.DataArray, normalize: bool) -> xr.DataArray:
+    def mean(self, reps: xr.DataArray, normalize: bool, family: Array) -> xr.DataArray:
         """In one pass."""
-        return self.squared._reduced(reps, normalize, kernels.of_consensus, 1)
+        return self.squared._reduced(reps, normalize, family, kernels.of_consensus, 1)
 
     def pairs(self, reps: xr.DataArray) -> xr.DataArray:
         """There are none."""
@@ -280,9 +299,9 @@ class Consensus(NamedTuple):
         """Distances of pairs: Σ_m |x_m - z|² = Σ_{m<l} |x_m - x_l|² / M."""
         return Coordinates(METRICS["euclidean"]).pairs(reps)
 
-    def of_pieces(self, pieces: Array, group: Array) -> tuple[Array, Array]:
+    def of_pieces(self, pieces: Array, group: Array, family: Array) -> tuple[Array, Array]:
         """Around the consensus of those that are left."""
-        return kernels.without_consensus(pieces, group)
+        return kernels.without_consensus(pieces, group, family)
 
 
 class Disagreement(NamedTuple):
@@ -290,14 +309,16 @@ class Disagreement(NamedTuple):
 
     kernel: Kernel[Any]
 
-    def mean(self, reps: xr.DataArray, normalize: bool) -> xr.DataArray:
+    def mean(self, reps: xr.DataArray, normalize: bool, family: Array) -> xr.DataArray:
         """From models that are prepared once."""
+        of = xr.DataArray(family, dims="model")
         if self._in_blocks(reps):
             pairs = self.pairs(reps)
-            core: list[list[str]] = [["model", "model_2", "stimulus"]]
+            core = [["model", "model_2", "stimulus"], ["model"]]
             value, count = apply(
                 kernels.mean_and_seen,
                 pairs,
+                of,
                 core=core,
                 out=[["stimulus"]] * 2,
                 dtypes=[np.float64, np.int64],
@@ -306,13 +327,13 @@ class Disagreement(NamedTuple):
             value, count = apply(
                 partial(kernels.mean_disagreement, kernel=self.kernel),
                 self._models(reps),
-                core=[["model"]],
+                of,
+                core=[["model"], ["model"]],
                 out=[["stimulus"]] * 2,
                 sizes={"stimulus": reps.sizes["stimulus"]},
                 dtypes=[np.float64, np.int64],
             )
-        coords = {n: c for n, c in reps["stimulus"].coords.items()}
-        return _counted(value, count).assign_coords(coords)
+        return _counted(carried(value, reps["stimulus"].coords), count)
 
     def pairs(self, reps: xr.DataArray) -> xr.DataArray:
         """Of all pairs; a model with itself has none."""
@@ -321,21 +342,21 @@ class Disagreement(NamedTuple):
         else:
             models = self._models(reps)
             bare = models.drop_vars([n for n, c in models.coords.items() if "model" in c.dims])
-            one, other = (bare.rename(model=f"model_{w}") for w in "ab")
+            one, other = (on_side(bare, "model", f"_{w}") for w in "ab")
             alike = of_models(self.kernel, one, other, reps.sizes["stimulus"])
         alike = alike.drop_vars(
             [n for n, c in alike.coords.items() if c.ndim and n not in reps.dims]
         )
         pairs = (1 - alike).rename(model_a="model", model_b="model_2")
-        return _labelled(pairs, reps).assign_coords(reps["stimulus"].coords)
+        return carried(_labelled(pairs, reps), reps["stimulus"].coords)
 
     def pieces(self, reps: xr.DataArray) -> xr.DataArray:
         """The pairs."""
         return self.pairs(reps)
 
-    def of_pieces(self, pieces: Array, group: Array) -> tuple[Array, Array]:
+    def of_pieces(self, pieces: Array, group: Array, family: Array) -> tuple[Array, Array]:
         """Means over the pairs that are left."""
-        return kernels.without(pieces, group)
+        return kernels.without(pieces, group, family)
 
     def _models(self, reps: xr.DataArray) -> xr.DataArray:
         rank = xr.DataArray(natural_rank(reps.indexes["stimulus"]), dims="stimulus")
@@ -362,7 +383,8 @@ def _labelled(pairs: xr.DataArray, reps: xr.DataArray) -> xr.DataArray:
         else reps["model"]
     )
     pairs = pairs.transpose(..., "model", "model_2", "stimulus")
-    return pairs.assign_coords({**models.coords, **on_side(models, "model", "_2").coords})
+    both = {**models.coords, **on_side(models, "model", "_2").coords}
+    return carried(pairs, both)
 
 
 def _by_group(reps: xr.DataArray, by: str, **options: Any) -> xr.DataArray:
@@ -375,6 +397,9 @@ def _by_group(reps: xr.DataArray, by: str, **options: Any) -> xr.DataArray:
         )
     if reps.attrs.get("space") == f"shared within {by}":
         reps = reps.assign_attrs(space="shared")
+    if by in OWNERS:
+        # among the models of one family, each counts
+        reps = reps.drop_vars(by)
     parts = [dispersion(reps.isel(model=members), **options) for members in groups.values()]
     result: xr.DataArray = xr.concat(
         parts,
@@ -387,15 +412,17 @@ def _by_group(reps: xr.DataArray, by: str, **options: Any) -> xr.DataArray:
     return result
 
 
-def _without(how: Spread, reps: xr.DataArray, leave_out: str) -> xr.DataArray:
-    numbers, groups = group_numbers(reps, leave_out, "leave_out")
-    if len(groups) < 2:
+def _without(how: Spread, reps: xr.DataArray, leave_out: str, of: Families) -> xr.DataArray:
+    own = leave_out == of.owner
+    numbers = of.numbers if own else group_numbers(reps, leave_out, "leave_out")[0]
+    if len(set(numbers)) < 2:
         raise SchemaError(f"leave_out={leave_out!r} leaves no model: all are of one group")
     value, count = apply(
         how.of_pieces,
         how.pieces(reps),
         xr.DataArray(numbers, dims="model"),
-        core=[["model", "model_2", "stimulus"], ["model"]],
+        xr.DataArray(of.numbers, dims="model"),
+        core=[["model", "model_2", "stimulus"], ["model"], ["model"]],
         out=[["model", "stimulus"]] * 2,
         dtypes=[np.float64, np.int64],
     )
@@ -410,7 +437,7 @@ def _real(reps: xr.DataArray) -> xr.DataArray:
 
 def _counted(value: xr.DataArray, count: xr.DataArray) -> xr.DataArray:
     count = describe(count.astype(np.int64), "n_models").reset_coords(drop=True)
-    return value.assign_coords(n_models=count)
+    return with_own(value, {"n_models": count})
 
 
 _ONE_PASS = "M n d, one pass, no pairs"

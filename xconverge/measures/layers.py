@@ -14,6 +14,7 @@ from xconverge.engine.pair import Pair
 from xconverge.engine.resampling import DRAW
 from xconverge.kernels import layers as kernels
 from xconverge.labels.checks import group_numbers
+from xconverge.labels.coordinates import set_aside, with_own
 from xconverge.labels.messages import SchemaError
 
 
@@ -25,6 +26,7 @@ def networks(reps: xr.DataArray, what: str) -> xr.DataArray:
         )
         names = [f"{m} {name}" for m in reps.indexes["model"] for name in labels]
         owners = np.repeat(np.asarray(reps.indexes["model"], dtype=object), reps.sizes["layer"])
+        reps = set_aside(reps, ["network"])
         flat = reps.stack({"_layer": ("model", "layer")}, create_index=False)
         flat = flat.drop_vars(["model", "layer"], errors="ignore").rename({"_layer": "model"})
         return flat.assign_coords(
@@ -80,7 +82,7 @@ def _over_networks(
         for name, part, own in zip(("layer_a", "layer_b"), layers, reps, strict=True)
     }
     owners = {side: values for side, (_, values) in zip(sides, found, strict=True)}
-    whole: xr.DataArray = (sign * result).assign_coords(owners).assign_coords(named)
+    whole: xr.DataArray = with_own((sign * result).assign_coords(owners), named)
     return whole
 
 

@@ -23,6 +23,7 @@ from xconverge.labels.checks import (
     is_graph,
     widths,
 )
+from xconverge.labels.coordinates import carried, with_own
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import SchemaError, choose
 from xconverge.labels.variables import describe
@@ -117,9 +118,9 @@ def neighbor_graph(
         told, _ = seed_of(rng)
         lists, recall = _approximate(reps, k, n_probes, n_checked, told)
     order = xr.DataArray(np.arange(reps.sizes["stimulus"]), dims="stimulus")
-    graph = lists.where(lists >= 0).assign_coords({**reps["stimulus"].coords, "position": order})
+    graph = with_own(carried(lists.where(lists >= 0), reps["stimulus"].coords), {"position": order})
     if recall is not None:
-        graph = graph.assign_coords(recall=describe(recall, "recall").reset_coords(drop=True))
+        graph = with_own(graph, {"recall": describe(recall, "recall").reset_coords(drop=True)})
     return describe(
         graph.transpose(..., "model", "stimulus", "neighbor"),
         "neighbor_graph",
@@ -225,7 +226,7 @@ def local_density(reps: xr.DataArray, k: int = 10) -> xr.DataArray:
     check_neighbors(k, reps.sizes["stimulus"])
     _, cosines = _lists(reps, k)
     return describe(
-        cosines.mean("neighbor", skipna=False).assign_coords(reps["stimulus"].coords),
+        carried(cosines.mean("neighbor", skipna=False), reps["stimulus"].coords),
         "local_density",
         metric="cosine",
         k=k,

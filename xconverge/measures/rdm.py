@@ -24,6 +24,8 @@ from xconverge.kernels.rsa import Rsa
 from xconverge.kernels.vectors import METRICS, Array, working_dtype
 from xconverge.labels.arguments import several
 from xconverge.labels.checks import check_dims, check_labels, rounding_of, widths
+from xconverge.labels.coordinates import carried
+from xconverge.labels.families import as_subjects
 from xconverge.labels.joins import join_extra, join_labels, on_side, take
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe, described
@@ -115,7 +117,7 @@ def make_rdm(reps: xr.DataArray, metric: str | Distance, what: str = "reps") -> 
         metric=made,
         share=rounding_of(reps),
     )
-    result = result.assign_coords(on_side(reps["stimulus"], "stimulus", "_2").coords)
+    result = carried(result, on_side(reps["stimulus"], "stimulus", "_2").coords)
     return describe(
         result, "rdm", metric=name, modality=reps.attrs.get("modality"), **pairing_attrs(reps)
     )
@@ -361,6 +363,7 @@ def noise_ceiling(rdms: xr.DataArray, method: str = "spearman") -> xr.Dataset:
     ----------
     rdms : DataArray
         (…, subject, stimulus, stimulus_2), at least two subjects; extra dims are mapped over.
+        Models with a coordinate ``subject``, one of each, are taken for subjects.
     method : {"spearman", "pearson", "kendall", "cosine", "rho-a"}
         Comparison, as in ``rsa``.
 
@@ -402,6 +405,7 @@ def noise_ceiling(rdms: xr.DataArray, method: str = "spearman") -> xr.Dataset:
     """
     choose("method", method, METHODS)
     second = "stimulus_2"
+    rdms = as_subjects(check_dims(rdms, what="rdms"), "rdms")
     rdms = checked_rdms(check_dims(rdms, "subject", what="rdms"), "rdms")
     if rdms.sizes["subject"] < 2:
         raise SchemaError(f"a noise ceiling needs at least 2 subjects, got {rdms.sizes['subject']}")

@@ -26,6 +26,7 @@ from xconverge.labels.checks import (
     model_groups,
     widths,
 )
+from xconverge.labels.coordinates import set_aside
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe, stated
 from xconverge.measures.procrustes import Fit, Options, fits
@@ -33,6 +34,10 @@ from xconverge.measures.procrustes import Fit, Options, fits
 COMPONENT = "component"
 FIT = "_fit"
 MAPS = ["rotation", "center", "scale", "shift"]
+VARIABLES = (
+    *MAPS, "aligned", "consensus", "residual", "objective", "unexplained", "unexplained_heldout",
+)  # fmt: skip
+DIMS = (COMPONENT, "iteration")
 
 
 def shared_space(
@@ -147,7 +152,7 @@ def shared_space(
     >>> float(space["residual"].max()) < 1e-10
     True
     """
-    reps = check_representations(reps)
+    reps = set_aside(check_representations(reps), (*VARIABLES, *DIMS))
     if n_components is not None:
         whole("n_components", n_components, 1)
     if folds is not None:
@@ -231,7 +236,7 @@ def transform(reps: xr.DataArray, space: xr.Dataset) -> xr.DataArray:
     >>> bool(np.abs(placed[0] - placed[1]).max() < 0.1)
     True
     """
-    reps = check_representations(reps)
+    reps = set_aside(check_representations(reps), DIMS)
     space = check_table(space, *MAPS, "aligned", what="space", made="shared_space(reps)")
     known, names = space.indexes["model"], reps.indexes["model"]
     if not names.isin(known).all():

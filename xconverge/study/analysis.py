@@ -10,17 +10,21 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from xconverge.engine.families import family_mean
 from xconverge.engine.pair import pairing_attrs, refuse_repeats
 from xconverge.engine.resampling import seed_of
 from xconverge.io.store import modalities, open_representations
 from xconverge.labels.arguments import callback, check_neighbors, text, whole
 from xconverge.labels.checks import check_representations
+from xconverge.labels.coordinates import set_aside
+from xconverge.labels.families import families
 from xconverge.labels.joins import join_all, join_labels
 from xconverge.labels.kinds import came
 from xconverge.labels.messages import SchemaError, listing
-from xconverge.labels.variables import stated
+from xconverge.labels.variables import named, stated
 from xconverge.measures.alignment import alignment
 from xconverge.measures.dispersion import dispersion
+from xconverge.measures.layers import networks
 from xconverge.measures.neighbors import local_density
 from xconverge.measures.preprocess import stimulus_norm
 from xconverge.measures.rdm import rdm, rdms_of, rsa
@@ -121,6 +125,10 @@ def analyze(
     modality: a model's agreement with its own modality enters both sides. In ``leave_out`` it does
     not.
 
+    Layers of one network, a dim ``layer`` or models with the same value of the coordinate
+    ``network`` (else of ``subject``), count once: dispersion and means are over networks, and in
+    ``leave_out`` a network is left out whole. Each layer has its own alignment and RSA.
+
     Examples
     --------
     >>> from xconverge.testing import planted_study
@@ -161,8 +169,11 @@ def analyze(
     ).compute()
     # of all models in their shared space, where they are on one scale: raw features differ in it
     nuisances = {
-        "stimulus_norm": stimulus_norm(aligned).mean("model", keep_attrs=True).compute(),
-        "local_density": local_density(a, k).mean("model", keep_attrs=True).compute(),
+        name: set_aside(family_mean(of_models, ["model"]).compute(), ["n_models"])
+        for name, of_models in (
+            ("stimulus_norm", stimulus_norm(aligned)),
+            ("local_density", local_density(a, k)),
+        )
     }
     progress(f"alignment with {b.sizes['model']} {names[1]} models")
     agreement = alignment(a, b, "mutual_knn", k=k).compute()
@@ -179,11 +190,11 @@ def analyze(
     )
     groups = {
         "shared_space": space,
-        "dispersion": xr.Dataset({"dispersion": spread, **nuisances}),
-        "alignment": xr.Dataset({"mutual_knn": agreement}),
+        "dispersion": named({"dispersion": spread, **nuisances}),
+        "alignment": named({"mutual_knn": agreement}),
         "modulation": effect,
     }
-    if a.sizes["model"] > 3:
+    if len(families(a).names) > 3:
         progress("modulation with each model left out of its dispersion")
         own = {"stimulus_norm": stimulus_norm(a), "local_density": local_density(a, k)}
         others = dispersion_of_others(a, "neighborhood", "model", k=k)
@@ -235,9 +246,14 @@ def _two_sides(
         for name in (first, second)
     ]
     a, b = (
-        check_representations(side, name) for side, name in zip(sides, (first, second), strict=True)
+        check_representations(networks(side, name) if "layer" in side.dims else side, name)
+        for side, name in zip(sides, (first, second), strict=True)
     )
-    a, b = a.assign_attrs(modality=first), b.assign_attrs(modality=second)
+    a, b = (
+        # dims of the groups of a study, which its tables are put together along
+        set_aside(side, ("measure", "control")).assign_attrs(modality=name)
+        for side, name in ((a, first), (b, second))
+    )
     return a, b, (first, second)
 
 
@@ -301,7 +317,7 @@ def rsa_by_dispersion(
         ).compute()
         for average in (None, "rdm")
     )
-    return xr.Dataset(
+    return named(
         {
             "rsa_by_bin": each["rsa"],
             "p_value_by_bin": each["p_value"],
@@ -310,6 +326,5 @@ def rsa_by_dispersion(
             "n_stimuli": mean["n_stimuli"],
             "dispersion_by_bin": mean["dispersion_by_bin"],
             "rsa": rsa(rdm(reps), target).compute(),
-        },
-        attrs=mean.attrs,
-    )
+        }
+    ).assign_attrs(mean.attrs)

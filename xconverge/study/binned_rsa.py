@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import apply
+from xconverge.engine.families import family_mean
 from xconverge.engine.pair import pairing_attrs
 from xconverge.engine.rdms import names_along, side_names, tell_pairs, told_missing
 from xconverge.engine.rdms import place as place_of
@@ -18,9 +19,10 @@ from xconverge.kernels.ranks import bin_means
 from xconverge.kernels.rsa import mantel
 from xconverge.labels.arguments import check_seed, whole
 from xconverge.labels.checks import check_only, check_representations, check_shared
+from xconverge.labels.coordinates import set_aside
 from xconverge.labels.joins import join_all, join_extra, natural_rank, on_side
 from xconverge.labels.messages import choose
-from xconverge.labels.variables import describe, described, stated
+from xconverge.labels.variables import dataset_of, describe, described
 from xconverge.measures.rdm import DISTANCES, METHODS, rdm, rdms_of
 from xconverge.study.bins import dispersion_bins
 from xconverge.study.modulation import Tail
@@ -55,7 +57,7 @@ def binned_rsa(
         Number of bins.
     average : {"rdm", "representation", None}
         The model RDM: the mean of the models' RDMs, the RDM of the mean over models (wants a
-        shared space), or one for each model.
+        shared space), or one for each model. Layers of one network count once in a mean.
     rdm_metric : {"correlation", "cosine", "euclidean", "sqeuclidean"}
         Distance between stimuli.
     method : {"spearman", "pearson", "kendall", "cosine", "rho-a"}
@@ -128,17 +130,22 @@ def binned_rsa(
             n_permutations=n_permutations,
             seed=stream,
         )
-        parts.append(xr.Dataset({"rsa": value, "p_value": p_value}))
-    result = xr.concat(parts, "bin", coords="minimal", compat="override", join="exact")
+        parts.append([set_aside(part, ["bin"]) for part in (value, p_value)])
     parameters = {**sides.attrs, "n_permutations": n_permutations, "seed": seed}
-    for name in ("rsa", "p_value"):
-        result[name] = describe(result[name], name, **parameters)
+    table = {
+        name: describe(
+            xr.concat(each, "bin", coords="minimal", compat="override", join="exact"),
+            name,
+            **parameters,
+        )
+        for name, each in zip(("rsa", "p_value"), zip(*parts, strict=True), strict=True)
+    }
     members = bins == np.arange(n_bins)[:, None]
     counts = xr.DataArray(members.sum(1), dims="bin")
     means = xr.DataArray(bin_means(sides.spread.values, bins, n_bins), dims="bin")
-    result["n_stimuli"] = describe(counts, "n_stimuli")
-    result["dispersion_by_bin"] = describe(means, "dispersion_by_bin")
-    result.attrs = {**stated(**parameters), "edges": sides.bins.attrs["edges"]}
+    table["n_stimuli"] = describe(counts, "n_stimuli")
+    table["dispersion_by_bin"] = describe(means, "dispersion_by_bin")
+    result = dataset_of(table, **parameters).assign_attrs(edges=sides.bins.attrs["edges"])
     return result.assign_coords(bin=np.arange(n_bins))
 
 
@@ -328,9 +335,9 @@ def _binned(
 
 def _model_rdm(reps: xr.DataArray, average: Average | None, rdm_metric: str) -> xr.DataArray:
     if average == "representation":
-        reps = reps.mean("model")
+        reps = family_mean(reps, ["model"])
     models = rdm(reps, rdm_metric)
     if average != "rdm":
         return models
     # the mean of fewer models than were given is said to be one
-    return told_missing(models, "the mean RDM of reps").mean("model")
+    return family_mean(told_missing(models, "the mean RDM of reps"), ["model"])

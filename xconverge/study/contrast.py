@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from xconverge.engine.families import family_mean
 from xconverge.engine.pair import Pair, pairing_attrs, refuse_repeats
 from xconverge.engine.resampling import strata_of
 from xconverge.kernels import subsets as kernels
@@ -18,6 +19,7 @@ from xconverge.kernels.ranks import empty_bins, quantile_bins
 from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import real, several, whole
 from xconverge.labels.checks import check_only
+from xconverge.labels.families import families
 from xconverge.labels.joins import join_labels, natural_rank
 from xconverge.labels.variables import described
 from xconverge.measures.alignment import alignment
@@ -74,7 +76,8 @@ def subset_contrast(
     Dataset
         In memory, over ``subset`` (low, high) and ``pool``: neighbours searched among all stimuli
         (full), or among those of the subset alone (inside). ``score``, the mean over stimuli and
-        model pairs; ``corrected``, (score - chance) / (1 - chance), chance k / (pool size - 1).
+        model pairs, layers of one network counted once; ``corrected``, (score - chance) /
+        (1 - chance), chance k / (pool size - 1).
         Over ``control`` (random; matched with ``match`` or ``groups``): ``random_mean``,
         ``random_lower``, ``random_upper``; ``p_value_greater`` and ``p_value_less``,
         (1 + #{random as extreme}) / (1 + n_random), for each end apart, and the two-sided
@@ -128,7 +131,8 @@ def subset_contrast(
     cells = _cells(match, groups, match_bins, pair.a, pair.b)
     rank = natural_rank(spread.indexes["stimulus"])
     pairs = ["model_a", "model_b"]
-    each = alignment(pair.a, pair.b, k=k).mean(pairs).transpose("stimulus").values
+    of = {side: families(reps) for side, reps in zip(pairs, (pair.a, pair.b), strict=True)}
+    each = family_mean(alignment(pair.a, pair.b, k=k), pairs, of).transpose("stimulus").values
     values = np.where(np.isnan(each), np.nan, spread.values.astype(np.float64))
     usable = np.isfinite(values)
     enough = usable.sum() >= 2 * size
@@ -153,7 +157,7 @@ def subset_contrast(
             table[i, e, 0] = members @ np.where(usable, each, 0.0) / size
             if size > k:
                 inside = scores_inside(pair.a, pair.b, members, k)
-                means = inside.mean(pairs).transpose("subset").values
+                means = family_mean(inside, pairs, of).transpose("subset").values
                 table[i, e, 1, : len(means)] = means
     n = len(values)
     chances = {"full": k / (n - 1), "inside": k / (size - 1) if size > 1 else np.nan}

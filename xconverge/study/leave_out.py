@@ -13,6 +13,7 @@ from xconverge.engine.pair import Pair, pairing_attrs
 from xconverge.engine.resampling import strata_of
 from xconverge.labels.arguments import check_neighbors, several, whole
 from xconverge.labels.checks import check_per_model, check_representations, group_numbers
+from xconverge.labels.families import families
 from xconverge.labels.joins import join_labels
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.measures.alignment import MEASURES as SCORES
@@ -55,7 +56,8 @@ def leave_out_modulation(
         is fitted to the other models alone.
     leave_out : str
         ``"model"``, or a model coordinate of ``a`` (``family`` …): what is left out with the model
-        that is scored.
+        that is scored. Layers of its network, models with the same value of ``network`` (else of
+        ``subject``), are always left out with it; a dim ``layer`` is stacked onto ``model``.
     nuisance : sequence of str or DataArray
         Whose ranks are partialled out: ``"local_density"`` and ``"norm"`` of the scored model, or
         values (stimulus), (model, stimulus).
@@ -105,6 +107,10 @@ def leave_out_modulation(
     choose("dispersion_metric", dispersion_metric, MEASURES)
     choose("tail", tail, ["two-sided", "greater", "less"])
     choose("alignment_metric", alignment_metric, SCORES)
+    a, b = (
+        networks(side, what) if "layer" in getattr(side, "dims", ()) else side
+        for side, what in ((a, "a"), (b, "b"))
+    )
     pair = Pair(a, b, rng)
     nuisance = several("nuisance", nuisance)
     for number, one in enumerate(nuisance):
@@ -119,12 +125,12 @@ def leave_out_modulation(
     if n_components is not None:
         whole("n_components", n_components, 1)
     check_neighbors(k, pair.a.sizes["stimulus"])
-    numbers, groups = group_numbers(pair.a, leave_out, "leave_out")
-    few = [value for i, value in enumerate(groups) if (numbers != i).sum() < 2]
-    if few:
+    of, left = families(pair.a), families_left(pair.a, leave_out)
+    few = np.flatnonzero(left < 2)
+    if len(few):
         raise SchemaError(
-            f"leave_out={leave_out!r}: dispersion needs at least 2 other models, and fewer are "
-            f"left without {listing(few)}"
+            f"leave_out={leave_out!r}: dispersion needs at least 2 other {of.what}, and fewer are "
+            f"left without {listing(dict.fromkeys(of.names[of.numbers[few]]))}"
         )
     # of a, where both sides have the coordinate: the pair has renamed those that differ
     groups_of = strata_of(strata, (a, b))
@@ -162,8 +168,8 @@ def dispersion_of_others(
     metric : str
         Any metric of ``dispersion``.
     leave_out : str, optional
-        ``"model"``, or a model coordinate (``family`` …) of what is left out with each model; by
-        default its ``network`` where several models are layers of one, else itself.
+        ``"model"``, or a model coordinate (``family`` …) of what is left out with each model,
+        beside the other layers of its ``network``; by default no more than these.
     k : int
         Neighbours, of ``neighborhood``.
     n_components : int, optional
@@ -171,38 +177,49 @@ def dispersion_of_others(
     """
     choose("metric", metric, MEASURES)
     reps = check_representations(networks(reps, "reps") if "layer" in reps.dims else reps)
-    leave_out = leave_out or owner_of_layers(reps)
-    numbers, _ = group_numbers(reps, leave_out)
-    others = np.array([(numbers != number).sum() for number in numbers])
-    if (others < 2).all():
+    of = families(reps)
+    leave_out = leave_out if leave_out not in (None, "model") else of.owner
+    if (families_left(reps, leave_out) < 2).all():
         spread = xr.full_like(reps.isel({"feature": 0}), np.nan, np.float64).drop_attrs()
     elif MEASURES[metric].basis_free:
         spread = dispersion(reps, metric, leave_out=leave_out, k=k)
     else:
         components = n_components or max(1, min(64, reps.sizes["stimulus"] // 4))
-        spread = _in_own_spaces(reps, metric, numbers, components)
+        spread = _in_own_spaces(reps, metric, together(reps, leave_out), components)
     return spread.assign_attrs(metric=metric, leave_out=leave_out, **pairing_attrs(reps))
 
 
-def owner_of_layers(reps: xr.DataArray) -> str:
-    """The coordinate that says whose layer a model is: ``network``, or each is its own."""
-    network = reps.coords["network"] if "network" in reps.coords else reps["model"]
-    several = network.dims == ("model",) and len(set(network.values)) < reps.sizes["model"]
-    return "network" if several else "model"
+def together(reps: xr.DataArray, leave_out: str) -> np.ndarray:
+    """Which models (model, model) are left out with which: of its group, and of its family."""
+    of = families(reps)
+    own = leave_out in ("model", of.owner)
+    numbers = of.numbers if own else group_numbers(reps, leave_out)[0]
+    return np.asarray(
+        (numbers[:, None] == numbers) | (of.numbers[:, None] == of.numbers), dtype=bool
+    )
+
+
+def families_left(reps: xr.DataArray, leave_out: str) -> np.ndarray:
+    """How many families (model) are left without each model and what is left out with it."""
+    numbers = families(reps).numbers
+    return np.array([len(set(numbers[~own])) for own in together(reps, leave_out)])
 
 
 def _in_own_spaces(
-    reps: xr.DataArray, metric: str, numbers: np.ndarray, n_components: int
+    reps: xr.DataArray, metric: str, own: np.ndarray, n_components: int
 ) -> xr.DataArray:
-    """Dispersion (model, stimulus) of the other models, in a space that only they are in."""
+    """Dispersion (model, stimulus) of the other models, in a space that only they are in.
+
+    ``own`` (model, model) says which are no others.
+    """
     parts = []
-    for group in np.unique(numbers):
-        others = reps.isel({"model": np.flatnonzero(numbers != group)})
-        if others.sizes["model"] < 2:
+    for left_out in np.unique(own, axis=0):
+        others = reps.isel({"model": np.flatnonzero(~left_out)})
+        if others.sizes["model"] < 2 or len(families(others).names) < 2:
             continue
         space = shared_space(others, n_components=n_components)
         spread = dispersion(space["aligned"], metric)
-        names = pd.Index(reps.indexes["model"][numbers == group], name="model")
+        names = pd.Index(reps.indexes["model"][(own == left_out).all(1)], name="model")
         parts.append(spread.drop_vars("n_models").expand_dims({"model": names}))
     whole: xr.DataArray = xr.concat(
         parts, "model", coords="minimal", compat="override", join="exact", combine_attrs="override"

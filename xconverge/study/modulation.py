@@ -9,15 +9,18 @@ import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import apply
+from xconverge.engine.families import family_mean
 from xconverge.engine.pair import pairing_attrs
 from xconverge.engine.resampling import seed_of, strata_name, strata_of
 from xconverge.kernels.ranks import bin_means, empty_bins, rank_correlations
 from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import several, whole
 from xconverge.labels.checks import check_dims, check_labels, check_only, check_scores
+from xconverge.labels.coordinates import set_aside
+from xconverge.labels.families import families
 from xconverge.labels.joins import join_labels, natural_rank, on_side, take
 from xconverge.labels.messages import SchemaError, choose, listing
-from xconverge.labels.variables import describe, stated
+from xconverge.labels.variables import dataset_of, describe
 from xconverge.study.bins import told_bins
 
 Tail = Literal["two-sided", "greater", "less"]
@@ -88,6 +91,10 @@ def modulation(
     1983). Only sums are computed under a permutation. Strata are taken out of both sides before,
     so that the statistic has a mean of 0 under the null and both tails mean the same.
 
+    Layers of one network (models with the same ``network_a``, ``network_b``, else ``subject_a``,
+    ``subject_b``) count once in means over pairs: the mean over pairs of networks of the mean over
+    their layers.
+
     Examples
     --------
     >>> import numpy as np, xarray as xr
@@ -125,7 +132,7 @@ def modulation(
         spread, partialled = (
             part
             if "model_a" in part.dims
-            else part.expand_dims({"model_a": alignment.indexes["model_a"]})
+            else set_aside(part, ["model_a"]).expand_dims({"model_a": alignment.indexes["model_a"]})
             for part in (spread, partialled)
         )
     groups = strata_of(strata, (spread, alignment))
@@ -133,7 +140,7 @@ def modulation(
     pair_dims = [dim for dim in ("model_a", "model_b") if dim in alignment.dims]
     scores = {"": (alignment, pair_dims)}
     if not of_each_model:
-        scores["_of_mean"] = (alignment.mean(pair_dims), [])
+        scores["_of_mean"] = (family_mean(alignment, pair_dims), [])
     lead = ["model_a"] if of_each_model else []
     bins = apply(
         told_bins, spread, core=[[*lead, "stimulus"]], out=[[*lead, "stimulus"]],
@@ -151,10 +158,11 @@ def modulation(
             partialled,
             rank,
             xr.zeros_like(rank) if groups is None else groups,
+            _pairs_of_families(alignment, dims),
             core=[
                 [*lead, "stimulus"], [*lead, "stimulus"], [*dims, "stimulus"],
                 [*lead, "_covariate", "stimulus"],
-                ["stimulus"], ["stimulus"],
+                ["stimulus"], ["stimulus"], dims,
             ],
             out=[dims, dims, dims, [*dims, "bin"], [], []],
             sizes={"bin": n_bins},
@@ -173,7 +181,7 @@ def modulation(
         sizes={"bin": n_bins}, n_bins=n_bins,
     )  # fmt: skip
     table["dispersion_by_bin"] = describe(means, "dispersion_by_bin")
-    return xr.Dataset(table, attrs=stated(**parameters)).assign_coords(bin=np.arange(n_bins))
+    return dataset_of(table, **parameters).assign_coords(bin=np.arange(n_bins))
 
 
 _NAMES = (
@@ -220,6 +228,15 @@ def _covariates(
     return whole
 
 
+def _pairs_of_families(alignment: xr.DataArray, dims: Sequence[str]) -> xr.DataArray:
+    """Number (model_a, model_b) of the pair of families of each pair of models."""
+    number = xr.DataArray(0)
+    for dim in dims:
+        of = families(alignment, dim)
+        number = number * len(of.names) + xr.DataArray(of.numbers, dims=dim)
+    return number.transpose(*dims)
+
+
 def _one_table(
     dispersion: Array,
     bins: Array,
@@ -227,6 +244,7 @@ def _one_table(
     covariates: Array,
     rank: Array,
     strata: Array,
+    family: Array,
     n_bins: int,
     n_permutations: int,
     seed: int,
@@ -248,6 +266,7 @@ def _one_table(
         n_permutations,
         seed,
         tail,
+        np.reshape(family, -1),
     )
     own_bins = np.atleast_2d(bins)
     by_bin = np.stack(

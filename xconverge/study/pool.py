@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from xconverge.engine.families import family_mean
 from xconverge.engine.pair import Pair, refuse_repeats
 from xconverge.kernels.permutations import corrected
 from xconverge.kernels.subsets import disjoint_pairs
 from xconverge.labels.arguments import check_neighbors, whole, wholes
+from xconverge.labels.families import families
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.variables import described
 from xconverge.study.subset_scores import scores_inside
@@ -79,6 +81,7 @@ def pool_curve(
     seeds = np.random.default_rng(pair.seed).integers(2**63, size=len(sizes))
     neighbors = np.array([[k, max(1, round(k * size / n))] for size in sizes])
     pairs = ["model_a", "model_b"]
+    of = {side: families(reps) for side, reps in zip(pairs, (pair.a, pair.b), strict=True)}
     parts, deviations = [], np.empty(neighbors.shape)
     for number, (size, seed) in enumerate(zip(sizes, seeds, strict=True)):
         # the whole set is one pool: drawing it again gives it again
@@ -87,7 +90,7 @@ def pool_curve(
         )
         both = [scores_inside(pair.a, pair.b, members, int(own)) for own in neighbors[number]]
         parts.append(xr.concat([one.mean("subset") for one in both], "neighbors"))
-        deviations[number] = [float(one.mean(pairs).std("subset")) for one in both]
+        deviations[number] = [float(family_mean(one, pairs, of).std("subset")) for one in both]
     score = xr.concat(parts, "pool_size", coords="minimal", compat="override")
     score = score.transpose("pool_size", "neighbors", "model_a", "model_b", ...)
     dims = ("pool_size", "neighbors")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from xconverge.engine.apply import apply
@@ -20,14 +21,16 @@ from xconverge.kernels.rsa import differs
 from xconverge.kernels.split_half import halves
 from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import check_seed, real, whole
-from xconverge.labels.checks import check_per_model, check_representations, group_numbers
+from xconverge.labels.checks import check_per_model, check_representations
+from xconverge.labels.coordinates import carried, set_aside
+from xconverge.labels.families import Families, as_subjects, families
 from xconverge.labels.joins import join_all, join_extra, natural_rank
 from xconverge.labels.messages import SchemaError, choose, listing, shown
 from xconverge.labels.variables import describe, described
 from xconverge.measures.layers import networks
 from xconverge.measures.rdm import DISTANCES, METHODS, make_rdm, rdms_of
 from xconverge.study.bins import SUBSET, subset_labels, tell_merged
-from xconverge.study.leave_out import dispersion_of_others, owner_of_layers
+from xconverge.study.leave_out import dispersion_of_others
 
 PER_MODEL = (
     "rsa", "standard_error", "lower", "upper", "p_value", "p_value_max_t", "ceiling_lower",
@@ -171,11 +174,17 @@ def select_models(
     brain = _target_rdms(target, rdm_metric)
     (reps, brain), _ = join_all("exact", reps=reps, target=brain)
     brain = join_extra(reps, brain, ("reps", "target"))
-    by_network = owner_of_layers(reps) == "network"
-    owner, names = group_numbers(reps, "network" if by_network else "model")
+    of = families(reps)
+    by_network = of.owner == "network"
+    # regions of one subject are left out together, and are no layers to choose from
+    owner, names = (
+        (of.numbers, of.names)
+        if by_network
+        else (np.arange(len(of.numbers)), reps.indexes["model"].to_numpy())
+    )
     if dispersion is None:
         dispersion = dispersion_of_others(reps).reset_coords(drop=True)
-    spread = _of_each_model(dispersion, reps)
+    spread = _of_each_model(dispersion, reps, names[owner])
     brain = brain.compute()
     models = make_rdm(reps, rdm_metric).compute()
     usable = apply(
@@ -189,7 +198,7 @@ def select_models(
     streams = np.random.default_rng(seed).integers(2**63, size=2)
     parts = apply(
         kernels.rank_models,
-        models.rename({"model": "_layer"}),
+        models.reset_coords(drop=True).rename({"model": "_layer"}),
         brain,
         usable,
         members,
@@ -216,7 +225,7 @@ def select_models(
     )  # fmt: skip
     merged = np.flatnonzero((members.sum("stimulus").values[~unbinned, 1:] == 0).any(0)).tolist()
     tell_merged(merged, n_bins, "dispersion of some models")
-    _warn(members, unbinned, names)
+    _warn(members, unbinned, names, of)
     _warn_unusable(
         usable, models, parts[0].isnull() & (members.sum("stimulus") >= kernels.LEAST), names
     )
@@ -233,37 +242,40 @@ def select_models(
         {"model": names, "model_2": names, SUBSET: subset_labels(n_bins)}
     )
     table = table.assign(best=describe(_best(table["rsa"]), "best", **parameters))
+    coords = reps["model"].drop_vars("n_features", errors="ignore").coords
     if not by_network:
-        return table.assign_coords(_model_coords(reps))
-    share = describe(parts[-2], "layer_share", **parameters).rename(_layer="layer")
-    layers = {"layer": reps.indexes["model"].to_numpy(), "network": ("layer", names[owner])}
-    return table.assign(layer_share=share.assign_coords(layers))
+        return carried(table, coords)
+    share = describe(parts[-2], "layer_share", **parameters)
+    return carried(table.assign(layer_share=share.rename(_layer="layer")), _of_layers(coords))
 
 
 def _target_rdms(target: xr.DataArray, rdm_metric: str) -> xr.DataArray:
     """RDMs (…, subject, stimulus, stimulus_2); one without a subject is the only one."""
-    target = rdms_of(target, rdm_metric)
+    target = as_subjects(rdms_of(target, rdm_metric), "target")
     if "model" in target.dims:
         raise SchemaError(
             "target has the dim 'model': .rename(model='subject') to average over it, or choose "
             "one with .sel(model=…)"
         )
     if "subject" not in target.dims:
-        target = target.drop_vars("subject", errors="ignore").expand_dims({"subject": ["target"]})
+        target = set_aside(target, ["subject"]).expand_dims({"subject": ["target"]})
     if "subject" in target.indexes:
         # sums over subjects are the same digits whatever their order
         target = target.isel({"subject": np.argsort(natural_rank(target.indexes["subject"]))})
     return target.reset_coords(drop=True)
 
 
-def _of_each_model(dispersion: xr.DataArray, reps: xr.DataArray) -> xr.DataArray:
-    """Dispersion (model, stimulus) of every model of ``reps``, in memory."""
+def _of_each_model(dispersion: xr.DataArray, reps: xr.DataArray, owners: Array) -> xr.DataArray:
+    """Dispersion (model, stimulus) of every model of ``reps``, or of its network, in memory."""
     dispersion = check_per_model(dispersion, "dispersion")
     (_, spread), _ = join_all("exact", reps=reps, dispersion=dispersion)
     wanted = reps.indexes["model"]
     if "model" not in spread.dims:
-        spread = spread.expand_dims({"model": wanted})
-    missing = wanted[~wanted.isin(spread.indexes["model"])]
+        spread = set_aside(spread, ["model"]).expand_dims({"model": wanted})
+    there = spread.indexes["model"]
+    if not wanted.isin(there).all() and np.isin(owners, there).all():
+        wanted = pd.Index(owners)
+    missing = wanted[~wanted.isin(there)]
     if len(missing):
         raise SchemaError(f"dispersion has no model {listing(missing)}, which reps has")
     return spread.sel({"model": wanted}).transpose("model", "stimulus").compute()
@@ -297,7 +309,7 @@ def _members(
         own = owner == g
         there = own & seen.any(1) if seen[own].any() else own
         members[g, 0] = seen[there].all(0) & measured
-        values = np.where(members[g, 0], spread.values[own][0], np.nan)
+        values = np.where(members[g, 0], _of_network(spread.values[own]), np.nan)
         unbinned[g] = np.isfinite(values).sum() < n_bins
         if not unbinned[g]:
             bins, _ = quantile_bins(values.astype(np.float64), n_bins)
@@ -305,14 +317,24 @@ def _members(
     return xr.DataArray(members, dims=("_network", SUBSET, "stimulus")), unbinned
 
 
-def _warn(members: xr.DataArray, unbinned: Array, names: Array) -> None:
+def _of_network(rows: Array) -> Array:
+    """Dispersion (stimulus) for a network, from that for each of its layers (layer, stimulus).
+
+    That of the other networks is the same for all; what was given may not be: then the mean.
+    """
+    alike = (rows == rows[0]) | np.isnan(rows) & np.isnan(rows[0])
+    return np.asarray(rows[0] if alike.all() else rows.mean(0))
+
+
+def _warn(members: xr.DataArray, unbinned: Array, names: Array, of: Families) -> None:
     """Say which models have no bins, no score or no error."""
     sizes = members.values.sum(2)
     messages = []
     if unbinned.any():
         messages.append(
             f"no bins for {listing(names[unbinned])}: too few of its stimuli have a dispersion, "
-            "which needs at least 2 other models (give dispersion=… from elsewhere)"
+            f"which needs at least 2 other {of.what}{_counted(of)} (give dispersion=… from "
+            "elsewhere)"
         )
     for least, what in ((kernels.LEAST, "score"), (kernels.ENOUGH, "standard error")):
         # bins that were merged into others hold none, and are said already
@@ -352,6 +374,11 @@ def _warn_unusable(
             warnings.warn(f"{message} {'; '.join(map(str, who[:5]))}", RuntimeWarning, stacklevel=3)
 
 
+def _counted(of: Families) -> str:
+    """How many families the models are, where these are fewer."""
+    return f": the {len(of.numbers)} models are of {len(of.names)}" if of.several else ""
+
+
 def _variables(
     parts: Any, members: xr.DataArray, level: float
 ) -> Iterator[tuple[str, xr.DataArray]]:
@@ -375,10 +402,13 @@ def _best(score: xr.DataArray) -> xr.DataArray:
     return best.drop_vars("model", errors="ignore")
 
 
-def _model_coords(reps: xr.DataArray) -> dict[Hashable, tuple[str, Array]]:
-    """What else is known of the models: family and so on."""
-    return {
-        name: ("model", coord.values)
-        for name, coord in reps.coords.items()
-        if coord.dims == ("model",) and name not in ("model", "n_features")
-    }
+def _of_layers(coords: Mapping[Hashable, xr.DataArray]) -> dict[Hashable, xr.DataArray]:
+    """Coordinates of the models as those of ``layer``, whose labels say which layer of which one.
+
+    What they call ``layer`` themselves, its number in its network say, is ``layer_name``.
+    """
+    bare = {n: c.variable for n, c in coords.items() if c.dims == ("model",)}
+    moved = {"layer_name" if n == "layer" else n: v for n, v in bare.items() if n != "model"}
+    found = xr.Dataset(coords={n: ("layer", v.data, v.attrs) for n, v in moved.items()})
+    labels = bare["model"].to_base_variable()
+    return dict(found.assign_coords(layer=("layer", labels.data)).coords)

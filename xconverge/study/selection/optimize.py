@@ -28,6 +28,8 @@ from xconverge.labels.checks import (
     group_numbers,
     widths,
 )
+from xconverge.labels.coordinates import carried
+from xconverge.labels.families import families
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe, described, stated
 from xconverge.measures.rdm import prepared_rows
@@ -166,7 +168,7 @@ def optimize_stimuli(
     square = "stimulus_2" in getattr(reps, "dims", ()) and "feature" not in reps.dims
     reps = _checked(reps, square)
     left_out = None if leave_out is None else _groups(reps, leave_out)
-    _check_models(reps.indexes["model"], left_out)
+    _check_models(reps, left_out)
     pool = pool_of([reps], n, rules, "reps")
     parts, seen = _squares(reps) if square else _rows(reps, rdm_metric, n)
     chosen_from = cells(pool, seen, n)
@@ -204,13 +206,14 @@ def optimize_stimuli(
             for name, one in chosen.table.items()
         },
         **parameters,
-    ).assign_coords(_stimulus_coords(reps, chosen.members))
+    )
     if left_out is not None:
         numbers, names = left_out
         heldout, sets = _without(source, search, numbers, random)
         result = result.assign(
             {k: describe(names.copy(data=v), k, **parameters) for k, v in heldout.items()}
         ).assign(stability_of(chosen.members, [order[one] for one in sets], names))
+    result = carried(result, _stimulus_coords(reps, chosen.members))
     result.attrs = stated(
         **parameters, n=n, n_eligible=int((chosen_from.number >= 0).sum()),
         n_not_seen_by_all=int((~seen).sum()), n_restarts=n_restarts,
@@ -306,13 +309,26 @@ def _checked(reps: xr.DataArray, square: bool) -> xr.DataArray:
 
 def _groups(reps: xr.DataArray, leave_out: str) -> tuple[Array, xr.DataArray]:
     """Number of the group of each model, and the names of the groups, labelled by themselves."""
-    numbers, values = group_numbers(reps, leave_out, "leave_out")
+    of = families(reps)
+    if leave_out in ("model", of.owner):
+        # layers of one network are left out together
+        numbers, values, leave_out = of.numbers, of.names, of.owner
+    else:
+        numbers, values = group_numbers(reps, leave_out, "leave_out")
     index = pd.Index(values, dtype=object)
     return numbers, xr.DataArray(index, dims=leave_out, coords={leave_out: index})
 
 
-def _check_models(models: pd.Index, left_out: tuple[Array, xr.DataArray] | None) -> None:
-    """Two models at least, also without any group."""
+def _check_models(reps: xr.DataArray, left_out: tuple[Array, xr.DataArray] | None) -> None:
+    """Two models at least, also without any group; says where layers of a network are several."""
+    models, of = reps.indexes["model"], families(reps)
+    if of.several:
+        warnings.warn(
+            f"the {len(models)} models are of {len(of.names)} {of.what}, and each of them counts "
+            "in the agreement, also pairs of one; choose one of each with .isel(model=…)",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     if len(models) < 2:
         raise SchemaError(f"models agree or not where there are 2 at least, got {listing(models)}")
     if left_out is not None:

@@ -8,17 +8,24 @@ import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import apply
+from xconverge.engine.families import each_family, family_mean
 from xconverge.engine.pair import pairing_attrs, refuse_repeats
 from xconverge.engine.resampling import seed_of
 from xconverge.kernels import prediction as kernels
 from xconverge.kernels.ranks import empty_bins, rows_in_bins
 from xconverge.labels.arguments import check_seed, real, whole
 from xconverge.labels.checks import check_only, check_per_model, check_scores
+from xconverge.labels.coordinates import set_aside
+from xconverge.labels.families import families
 from xconverge.labels.joins import join_labels, natural_rank
 from xconverge.labels.messages import listing
 from xconverge.labels.variables import described
 from xconverge.study.bins import SUBSET, subset_labels, tell_merged
 
+ONE_LAYER = (
+    "agreement has several layers of a network: choose the one that the score is of, with "
+    ".sel(model_a=[…]), and name it as the score does"
+)
 OUT = (
     "correlation", "p_value", "gain", "gain_lower", "gain_upper", "random_correlation",
     "gain_p_value",
@@ -81,6 +88,10 @@ def cross_modal_prediction(
 
     Notes
     -----
+    Layers of one network (models with the same ``network_a``, else ``subject_a``) are one model, at
+    their mean agreement, dispersion and score. Where the score is that of the network, by its best
+    layer say, choose this layer in the agreement too.
+
     A mean over a third of the stimuli is noisier than over all, and correlates less for that
     reason: hence the comparison with random subsets, where exchangeable is which stimulus is in
     which bin, the models fixed. ``p_value`` and the ends ask about other models of the same kind;
@@ -162,16 +173,19 @@ def _joined(
 ) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
     """Agreement and dispersion (model, stimulus) and score (model), of the same labels."""
     shares = check_scores(agreement, "model_a", "stimulus", what="agreement")
+    of = families(shares, "model_a")
     if "model_b" in shares.dims:
-        shares = shares.mean("model_b")
-    shares = shares.reset_coords(drop=True).rename({"model_a": "model"})
+        shares = family_mean(shares, ["model_b"])
+    shares = shares.drop_vars(set(shares.coords) - set(shares.dims)).rename({"model_a": "model"})
     score = check_only(score, "model", what="score")
-    shares, score, _ = join_labels(shares, score, "model", "exact", ("agreement", "score"))
+    cure = ONE_LAYER if of.several else None
+    shares, score, _ = join_labels(shares, score, "model", "exact", ("agreement", "score"), cure)
     names = ("agreement", "dispersion")
     shares, spread, _ = join_labels(shares, dispersion, "stimulus", "exact", names)
     if "model" in spread.dims:
         shares, spread, _ = join_labels(shares, spread, "model", "exact", names)
     else:
-        spread = spread.expand_dims({"model": shares.indexes["model"]})
+        spread = set_aside(spread, ["model"]).expand_dims({"model": shares.indexes["model"]})
     dims = ("model", "stimulus")
+    shares, spread, score = (each_family(one, of) for one in (shares, spread, score))
     return shares.transpose(*dims), spread.transpose(*dims), score

@@ -17,6 +17,8 @@ from xconverge.kernels.subsets import pick
 from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import check_seed
 from xconverge.labels.checks import check_only
+from xconverge.labels.coordinates import carried, set_aside
+from xconverge.labels.families import families
 from xconverge.labels.joins import join_labels, on_side
 from xconverge.labels.messages import SchemaError, choose
 from xconverge.labels.variables import describe, stated
@@ -34,6 +36,8 @@ from xconverge.study.selection.constraints import (
 
 CRITERION = "criterion"
 WHICH = ("low", "high", "random", "matched")
+EXTRAS = ("chosen_by", "overlap", f"{CRITERION}_2", "stability", "overlap_without")
+"""What some selections hold beside the values of their stimuli."""
 Criteria = xr.DataArray | xr.Dataset | Mapping[str, xr.DataArray]
 
 
@@ -167,7 +171,9 @@ def select_stimuli(
         result = result.assign(_overlaps(sets, members, result.indexes[CRITERION]))
     if others is not None:
         again = [_chosen_by(row, pool, n, which) for row in others.values.astype(np.float64)]
-        result = result.assign(stability_of(members, again, others["model"]))
+        family = families(others).numbers
+        result = result.assign(stability_of(members, again, others["model"], family))
+        result = carried(result, others["model"].coords)
     result.attrs = stated(
         which=which, n=n, n_eligible=int((chosen_from.number >= 0).sum()), seed=seed,
         merged_bins=tell_merged_cells(chosen_from, rules.match_bins),
@@ -273,17 +279,18 @@ def _described(
         table = {"value": values[0], "rank": ranks[0]}
     table["reason"] = _reasons(names, values, ranks, which, chosen_from, pool, members)
     dims = (CRITERION, "stimulus")
-    return xr.Dataset(
+    result = xr.Dataset(
         {
             name: describe(
                 xr.DataArray(one, dims=dims[-one.ndim :]), name, of=", ".join(names), which=which
             )
             for name, one in table.items()
-        },
-        first.isel({"stimulus": members}).coords,
-    ).assign_coords(
-        {CRITERION: pd.Index(list(criteria), dtype=object)} if len(criteria) > 1 else {}
+        }
     )
+    if len(criteria) > 1:
+        result = result.assign_coords({CRITERION: pd.Index(list(criteria), dtype=object)})
+    kept = set_aside(first.isel({"stimulus": members}), EXTRAS)
+    return carried(result, kept.coords)
 
 
 def _called(name: str, values: xr.DataArray) -> str:
@@ -350,15 +357,25 @@ def _overlaps(sets: list[Array], members: Array, names: pd.Index) -> dict[str, x
 
 
 def stability_of(
-    members: Array, again: list[Array], groups: xr.DataArray
+    members: Array, again: list[Array], groups: xr.DataArray, family: Array | None = None
 ) -> dict[str, xr.DataArray]:
-    """How much of a set stays when each of ``groups`` (group) is left out."""
+    """How much of a set stays when each of ``groups`` (group) is left out.
+
+    Groups of one ``family`` (group) count once in the share of sets.
+    """
     (group,) = map(str, groups.dims)
     held = np.stack([np.isin(members, one) for one in again])
-    shares = xr.DataArray(held.mean(1), dims=group, coords=groups.coords)
+    shares = xr.DataArray(held.mean(1), dims=group, coords={group: groups.values})
     return {
         "stability": describe(
-            xr.DataArray(held.mean(0), dims="stimulus"), "stability", leave_out=group
+            xr.DataArray(_once(held, family), dims="stimulus"), "stability", leave_out=group
         ),
         "overlap_without": describe(shares, "overlap_without", leave_out=group),
     }
+
+
+def _once(held: Array, family: Array | None) -> Array:
+    """Mean (n) over the families of rows (group, n)."""
+    if family is None or len(set(family)) == len(family):
+        return np.asarray(held.mean(0))
+    return np.asarray(np.mean([held[family == one].mean(0) for one in np.unique(family)], axis=0))

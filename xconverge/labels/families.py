@@ -1,0 +1,95 @@
+"""Families: models that are no independent sources, layers of one network or parts of one subject.
+
+Where several models have the same value of the coordinate ``network`` (else of ``subject``), they
+are one family: left out together, and counted once in means over models.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from xconverge.labels.coordinates import read
+from xconverge.labels.messages import SchemaError, listing
+
+OWNERS = ("network", "subject")
+Array = np.ndarray[Any, Any]
+
+
+class Families(NamedTuple):
+    """Which family (model) each model is of, what they are called, and by which coordinate."""
+
+    numbers: Array
+    names: Array
+    owner: str
+
+    @property
+    def several(self) -> bool:
+        """Whether some family has several models."""
+        return len(self.names) < len(self.numbers)
+
+    @property
+    def what(self) -> str:
+        """What they are, in words."""
+        return f"{self.owner}s"
+
+    def listed(self) -> str:
+        """What there is, for an error."""
+        few = listing(self.names)
+        return f"all of the {self.owner} {few}" if self.several else few
+
+
+def families(array: xr.DataArray, dim: str = "model") -> Families:
+    """The families of the models along ``model``, ``model_a`` or ``model_b``.
+
+    A model for which the coordinate says nothing is its own.
+    """
+    labels = np.asarray(array.indexes.get(dim, range(array.sizes[dim])), dtype=object)
+    for owner in OWNERS:
+        coord = array.coords.get(owner + dim.removeprefix("model"))
+        if coord is None or coord.dims != (dim,):
+            continue
+        values = np.asarray(read(coord), dtype=object)
+        unknown = np.asarray(pd.isna(values)) | (values == "")
+        known = values[~unknown]
+        if len(set(known)) < len(known):
+            same = [label for label in labels[unknown] if label in set(known)]
+            if same:
+                raise SchemaError(
+                    f"{listing(same)} has no {owner!r}, and there is a {owner} of that name; fill "
+                    "it in, or give the model another name"
+                )
+            numbers, names = pd.factorize(np.where(unknown, labels, values))
+            return Families(numbers, np.asarray(names, dtype=object), owner)
+    return Families(np.arange(len(labels)), labels, "model")
+
+
+def _objects(values: Any) -> Array:
+    """An array of objects of one dim, also of tuples."""
+    result = np.empty(len(values), dtype=object)
+    result[:] = values
+    return result
+
+
+def as_subjects(array: xr.DataArray, what: str) -> xr.DataArray:
+    """The array whose models are subjects along ``subject``: those that its coordinate names.
+
+    Readers keep what the models were made by, ``by="subject"``, as a coordinate of that name.
+    """
+    own = array.coords.get("subject")
+    if "model" not in array.dims or "subject" in array.dims or own is None:
+        return array
+    if own.dims != ("model",):
+        return array
+    of = families(array.drop_vars("network", errors="ignore"))
+    if of.several:
+        raise SchemaError(
+            f"{what} has {len(of.numbers)} models of the subjects {listing(of.names)}, and each "
+            "subject counts once: choose one of each with .isel(model=…), or average them with "
+            ".groupby('subject').mean()"
+        )
+    names = _objects(list(read(own))) if of.owner == "model" else of.names
+    return array.drop_vars("subject").assign_coords(model=names).rename(model="subject")
