@@ -178,7 +178,7 @@ def test_integer_labels_are_labels(metric):
     reps = make_reps()
     numbers = [int(label[1:]) for label in reps.stimulus.values]
     result = dispersion(reps.assign_coords(stimulus=numbers), metric, **options(metric))
-    assert result.stimulus.values.tolist() == numbers
+    assert result.stimulus.values.tolist() == [str(number) for number in numbers]
     np.testing.assert_array_equal(result, dispersion(reps, metric, **options(metric)))
 
 
