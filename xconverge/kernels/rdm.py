@@ -10,7 +10,7 @@ import scipy
 
 from xconverge.kernels.blocks import over_blocks
 from xconverge.kernels.correlation import ranks, settled
-from xconverge.kernels.rounding import held, of_distances, scaled, without_rounding
+from xconverge.kernels.rounding import exponent_of, held, of_distances, scaled, without_rounding
 from xconverge.kernels.vectors import METRICS, Array, Metric, norms, padded, prepare, working_dtype
 
 Distance = Callable[[Array, Array], float]
@@ -62,7 +62,8 @@ def _half_squares(rows: Array, error: Array, metric: Metric, dtype: Any) -> tupl
     single = dtype == np.float32
     exponent = 0
     if single and not metric.unit:
-        exponent = int(np.frexp(np.abs(rows).max(initial=0.0))[1])
+        # 2^±30 have squares in single precision
+        exponent = exponent_of(rows, 30)
         rows, error = scaled(rows, -exponent), scaled(error, -exponent)
     less: Array = rows.astype(dtype)
     half = 0.5 * np.vecdot(less, less)
