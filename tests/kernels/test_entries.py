@@ -72,9 +72,9 @@ def test_memory_and_place_change_no_sum(exponent, start, length, edge, debiased)
 def test_entries_are_formed_once_a_model(monkeypatch):
     formed = []
 
-    def count(rows, others):
+    def count(rows, others, *more):
         formed.append(len(rows) * len(others))
-        return square_distances(rows, others)
+        return square_distances(rows, others, *more)
 
     square_distances = entries.square_distances
     monkeypatch.setattr(entries, "square_distances", count)

@@ -199,7 +199,8 @@ def test_frames_of_blocks_are_those_of_rows(n_components):
     assert size == N
     for number, train in enumerate([np.ones(N, bool), *(fold != k for k in range(3))]):
         expected = spaces.reduce(x, 5, train, n_components, dim).frame
-        center, basis, scale = (field[number] for field in found)
+        center, basis, scale, error = (field[number] for field in found)
+        np.testing.assert_allclose(error, expected.error, rtol=1e-9)
         np.testing.assert_allclose(center, expected.center, rtol=1e-12)
         assert scale == pytest.approx(expected.scale, rel=1e-10)
         turns = np.sign(np.vecdot(basis, expected.basis, axis=0))

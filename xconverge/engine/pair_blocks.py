@@ -450,13 +450,14 @@ class _Readers:
 def _sampled(rank: Array, part: slice, width: int, block: Array, seen: Array) -> Array:
     chosen_ones = np.sort(sample(seen, rank))
     inside = chosen_ones[(chosen_ones >= part.start) & (chosen_ones < part.stop)]
-    return np.asarray(block[inside - part.start, :width], np.float64)
+    return np.asarray(block[inside - part.start, :width])
 
 
 def _prepared(
     kernel: EntryKernel[Any], width: int, block: Array, scale: float
-) -> tuple[Array, Array]:
-    return kernel.entries.prepared(block, width, float(scale)), present(block[:, :width])
+) -> tuple[Array, Array, Array]:
+    rows, error = kernel.entries.with_error(block, width, float(scale))
+    return rows, present(block[:, :width]), error
 
 
 class _Tiles(NamedTuple):
@@ -527,8 +528,11 @@ def _row_sums(
     kernel: EntryKernel[Any], sides: Sides, asking: slice, part: slice, asked: Any, others: Any
 ) -> Array:
     one, other = (
-        Block([rows for rows, _ in models], np.stack([seen for _, seen in models]), start)
-        for models, start in ((asked, asking.start), (others, part.start))
+        Block(rows, np.stack(seen), start, error)
+        for (rows, seen, error), start in (
+            (zip(*asked, strict=True), asking.start),
+            (zip(*others, strict=True), part.start),
+        )
     )
     return row_sums(kernel.entries, sides, one, other)
 

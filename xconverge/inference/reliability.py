@@ -113,9 +113,10 @@ def reliability(
         check_shared(reps, f"metric={metric!r}")
         reps = reps.assign_attrs(space="shared")
     # of ranks alone: the consensus squared, Σ|x_m - z|² / (M-1), is half the mean squared distance
+    squared = metric in ("consensus", "sqeuclidean")
     distances = dispersion(
         reps,
-        "sqeuclidean" if metric == "consensus" else metric,
+        "euclidean" if squared else metric,
         pairwise=True,
         k=k,
         rdm_metric=rdm_metric,
@@ -132,6 +133,7 @@ def reliability(
         seed=seed,
         n_splits=n_splits,
         level=level,
+        squared=squared,
     )
     return _table(
         parts,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xconverge.kernels.neighbors import TooFewError, nearest_of_rows, warn_none
+from xconverge.kernels.neighbors import TooFewError, nearest_of_rows, same_row, warn_none
 from xconverge.kernels.vectors import METRICS, Array, prepare
 
 PROBES = 32
@@ -44,7 +44,7 @@ def nearest(
     random rows, whose exact neighbours are searched too.
     """
     n, width = len(x), int(width)
-    rows, seen = prepare(x, width, METRICS["cosine"])
+    rows, seen, *_ = prepare(x, width, METRICS["cosine"])
     if not seen.any():
         warn_none(k)
         return np.full((n, k), -1, np.int64), np.nan
@@ -70,7 +70,9 @@ def nearest(
     lists[there] = _found(index, cells, there, single, k)
     checked = np.sort(mixed[seen[mixed]][:n_checked])
     place = np.cumsum(seen) - 1
-    exact, _ = nearest_of_rows(rows[there], rank[there], place[checked], k)
+    exact, _ = nearest_of_rows(
+        rows[there], rank[there], place[checked], k, same_row(x.dtype, width)
+    )
     hits = (lists[checked][:, :, None] == there[exact][:, None]).any(2)
     return lists, float(hits.mean())
 

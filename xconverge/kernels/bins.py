@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 
-from xconverge.kernels.correlation import Method, ranks, similarity
+from xconverge.kernels.correlation import Method, ranks, settled, similarity
 from xconverge.kernels.permutations import as_extreme, run_of
 from xconverge.kernels.vectors import Array
 
@@ -17,7 +17,7 @@ def in_bins(a: Array, b: Array, bins: Array, n_bins: int, method: Method) -> Arr
     for number in range(n_bins):
         here = np.flatnonzero(bins == number)
         i, j = np.triu_indices(len(here), 1)
-        u, v = (rdm[here[i], here[j]].astype(np.float64) for rdm in (a, b))
+        u, v = (settled(rdm[here[i], here[j]]) for rdm in (a, b))
         # two distances can always be ordered alike or not: 3 pairs are the least that say anything
         both = ~(np.isnan(u) | np.isnan(v))
         if both.sum() >= 3:

@@ -17,6 +17,7 @@ import numpy as np
 
 from xconverge.kernels.kernel import RowKernel
 from xconverge.kernels.procrustes import leading, principal_axes
+from xconverge.kernels.rounding import exponent_of, of_columns, of_spectrum, scaled, unit_of
 from xconverge.kernels.sums import (
     Scatter,
     Spread,
@@ -41,10 +42,14 @@ class Scores:
 
 
 class Maps(NamedTuple):
-    """Mean (f) of a model, and maps (K, f, c) onto the components outside each of K folds."""
+    """Mean (f) of a model, and maps (K, f, c) onto the components outside each of K folds.
+
+    Of rows divided by 2^exponent.
+    """
 
     mean: Array
     maps: Array
+    exponent: int
 
 
 class Fold(NamedTuple):
@@ -125,15 +130,18 @@ class Svcca(RowKernel[Scores]):
     def fitted(self, merged: dict[int, Spread]) -> Maps:
         """Components outside each fold; of all stimuli where there are none."""
         if not merged:
-            return Maps(np.zeros(0), np.zeros((0, 0, self.n_components)))
+            return Maps(np.zeros(0), np.zeros((0, 0, self.n_components)), 0)
         numbers = [-1] if -1 in merged else range(max(merged) + 1)
-        mean = merged_spreads(list(merged.values())).mean
+        whole = merged_spreads(list(merged.values()))
+        mean, exponent = whole.mean, whole.exponent
         maps = np.zeros((len(numbers), len(mean), self.n_components))
         for number, turn in zip(numbers, maps, strict=True):
             known = [part for other, part in merged.items() if other != number or number < 0]
             if known:
-                turn[...] = directions(merged_spreads(known).scatter, self.n_components)
-        return Maps(mean, maps)
+                part = merged_spreads(known)
+                part = part.times(part.exponent - exponent)
+                turn[...] = directions(part.scatter, self.n_components, part.eps)
+        return Maps(mean, maps, exponent)
 
     def place(self, block: Array, width: int, fit: Maps) -> Array:
         """Scores (b, K, c) by all maps, in one product.
@@ -144,7 +152,10 @@ class Svcca(RowKernel[Scores]):
         if not count:
             return np.zeros((len(block), 0, self.n_components))
         flat = fit.maps.swapaxes(0, 1).reshape(width, -1)
-        scores = (block[:, :width] - fit.mean) @ flat
+        rows = block[:, :width]
+        if fit.exponent:
+            rows = scaled(rows.astype(np.float64), -fit.exponent)
+        scores = (rows - fit.mean) @ flat
         return np.asarray(scores.reshape(len(block), count, self.n_components))
 
     def cross(self, x: Array, y: Array, given: Array | None) -> list[Fold]:
@@ -179,6 +190,7 @@ def leading_scores(x: Array, width: int, fold: Array, n_components: int) -> Arra
     """
     rows = x[:, :width].astype(np.float64)
     seen = present(rows)
+    rows = scaled(rows, -exponent_of(np.where(seen[:, None], rows, 0.0)))
     result = np.zeros((max(fold.max() + 1, 1), len(rows), n_components))
     for number, scores in enumerate(result):
         train = seen & (fold != number)
@@ -186,37 +198,43 @@ def leading_scores(x: Array, width: int, fold: Array, n_components: int) -> Arra
             continue
         center = column_means(rows[train])
         centered = rows - center
-        scores[...] = centered @ _directions(centered[train], center, n_components)
+        scores[...] = centered @ _directions(
+            centered[train], center, n_components, unit_of(x.dtype)
+        )
     result[:, ~seen] = np.nan
     return np.ascontiguousarray(result.swapaxes(0, 1))
 
 
-def _directions(rows: Array, center: Array, n_components: int) -> Array:
+def _directions(rows: Array, center: Array, n_components: int, eps: float) -> Array:
     """``directions`` of centred rows (n, f), of which there may be fewer than columns."""
     if rows.shape[1] <= len(rows):
-        return directions(Scatter(len(rows), center, rows.T @ rows), n_components)
+        return directions(Scatter(len(rows), center, rows.T @ rows), n_components, eps)
     deviation = np.sqrt(np.square(rows).mean(0))
-    kept = _varying(deviation, center)
+    kept = _varying(deviation, center, eps)
     axes = np.zeros((0, 0))
     if len(kept):
-        axes = principal_axes(rows[:, kept] / deviation[kept], n_components)
+        least = of_spectrum(eps, len(kept))
+        axes = principal_axes(rows[:, kept] / deviation[kept], n_components, least)
     return _placed(axes, kept, deviation, n_components)
 
 
-def directions(of: Scatter, n_components: int) -> Array:
-    """Map (f, c) of rows onto the leading components of standard columns; zero beyond the rank."""
+def directions(of: Scatter, n_components: int, eps: float) -> Array:
+    """Map (f, c) of rows onto the leading components of standard columns; zero beyond the rank.
+
+    They were stored in a precision of unit ``eps``.
+    """
     deviation = np.sqrt(np.diagonal(of.gram) / max(of.size, 1))
-    kept = _varying(deviation, of.mean)
+    kept = _varying(deviation, of.mean, eps)
     axes = np.zeros((0, 0))
     if len(kept):
         standard = of.gram[np.ix_(kept, kept)] / deviation[kept] / deviation[kept, None]
-        axes = leading(standard, n_components)
+        axes = leading(standard, n_components, of_spectrum(eps, len(kept)))
     return _placed(axes, kept, deviation, n_components)
 
 
-def _varying(deviation: Array, center: Array) -> Array:
+def _varying(deviation: Array, center: Array, eps: float) -> Array:
     """Columns that vary by more than rounding."""
-    return np.flatnonzero(deviation > 8 * np.finfo(np.float64).eps * np.abs(center))
+    return np.flatnonzero(deviation > of_columns(eps) * np.abs(center))
 
 
 def _placed(axes: Array, kept: Array, deviation: Array, n_components: int) -> Array:

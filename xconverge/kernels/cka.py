@@ -16,11 +16,12 @@ import numpy as np
 import scipy
 
 from xconverge.kernels.entries import Entries
-from xconverge.kernels.gram import EntryRatio, GramRatio
-from xconverge.kernels.hsic import Sums, hsic, normalized
-from xconverge.kernels.rows import CenteredRows, Rows, standard, standard_rows
+from xconverge.kernels.gram import EntryRatio, GramRatio, errors_of
+from xconverge.kernels.hsic import Sums, hsic, normalized, own_hsic
+from xconverge.kernels.rounding import DOUBLE, SINGLE, relative
+from xconverge.kernels.rows import CenteredRows, Rows, standard, standardized
 from xconverge.kernels.sums import Moments
-from xconverge.kernels.vectors import METRICS, Array, prepare, working_dtype
+from xconverge.kernels.vectors import METRICS, Array, directed, prepare, working_dtype
 
 SAMPLE = 2048
 """Stimuli between which the median distance is taken, where there are more."""
@@ -93,18 +94,27 @@ class LinearCka(GramRatio, CenteredRows):
 
     def prepare(self, rows: Array, width: int, rank: Array, given: Array | None) -> Rows:
         """Centred rows of unit scale, in single precision where the features are."""
-        return standard(rows[:, :width].astype(working_dtype(rows.dtype)))
+        real = rows[:, :width].astype(working_dtype(rows.dtype))
+        return standard(real, relative(rows.dtype, width))
 
     def take(self, state: Rows, where: Array, counts: Array | None = None) -> Rows:
         """Centred again; the copies of a draw weigh as they are, which moves no centre."""
         rows = state.rows[where]
-        weights = None if counts is None else counts.astype(np.float64)
-        return Rows(standard_rows(rows) if weights is None else rows, state.seen[where], weights)
+        if counts is not None:
+            return Rows(rows, state.seen[where], counts.astype(np.float64), state.error)
+        rows, error = standardized(rows, 0.0, state.error)
+        return Rows(rows, state.seen[where], None, error)
 
     def own(self, state: Rows) -> float:
         """HSIC of a model with itself."""
         of = in_double(cross(state.rows, state.rows, state.weights))
-        return float(hsic(linear_sums(of, self.debiased), self.debiased))
+        eps = SINGLE if state.rows.dtype == np.float32 else DOUBLE
+        return self._own(of, state.error, eps)
+
+    def _own(self, of: Cross, error: float, eps: float) -> float:
+        size = float(np.vdot(of.product, of.product))
+        sums = linear_sums(of, self.debiased)
+        return float(own_hsic(sums, self.debiased, size, error, eps))
 
     def sums(self, a: Sequence[Rows], b: Sequence[Rows], given: Array | None) -> Sums:
         """Of all pairs; X'Y is used up at once."""
@@ -139,7 +149,7 @@ class LinearCka(GramRatio, CenteredRows):
         squares = [np.array([_square(x, x) for x in side]) for side in sides]
         rows = [np.array([x @ x.sum(0) for x in side]) for side in sides]
         diagonals = [np.array([np.vecdot(x, x) for x in side]) for side in sides]
-        return self._permuted(product, squares, rows, diagonals, orders)
+        return self._permuted(product, squares, rows, diagonals, orders, errors_of(a, b))
 
     def chance(self, a: Rows, b: Rows) -> float:
         """0, or for the biased form sqrt(PR_K PR_L) / (n - 1), PR = (tr K)² / |K|²."""
@@ -169,7 +179,7 @@ class LinearCka(GramRatio, CenteredRows):
 
     def own_of(self, parts: Cross) -> float:
         """HSIC of a model with itself."""
-        return float(hsic(linear_sums(parts, self.debiased), self.debiased))
+        return self._own(parts, 0.0, DOUBLE)
 
 
 def _shaped(sums: Sequence[Sums], shape: tuple[int, int]) -> Sums:
@@ -198,11 +208,13 @@ class RbfCka(EntryRatio):
 
     def prepare(self, rows: Array, width: int, rank: Array, given: Array | None) -> Rows:
         """Rows divided by the width of the kernel."""
-        real, seen = prepare(rows, width, METRICS["euclidean"])
+        real, seen, error, _ = prepare(rows, width, METRICS["euclidean"])
         chosen = sample(seen, rank)
+        size = 1.0
         if len(chosen) > 1:
-            real /= self.sigma * median_distance(real[chosen])
-        return Rows(real, seen)
+            size = self.sigma * median_distance(real[chosen], error[chosen])
+            real /= size
+        return Rows(real, seen, None, float(np.sqrt(np.square(error / size).mean())))
 
     def block(self, rows: Array, part: slice) -> Array:
         """exp(-|x - y|² / 2) of the scaled rows."""
@@ -222,7 +234,11 @@ class RbfCka(EntryRatio):
 
     def scale(self, sample: Array) -> float:
         """The width of the kernel."""
-        return self.sigma * median_distance(sample) if len(sample) > 1 else 1.0
+        if len(sample) < 2:
+            return 1.0
+        # not centred: squares of a median do not tell what an offset of rows does
+        found = directed(sample, sample.shape[1], METRICS["euclidean"], 0)
+        return self.sigma * median_distance(found.rows, found.error)
 
 
 def _gaussian(square: Array) -> Array:
@@ -238,10 +254,14 @@ def sample(seen: Array, rank: Array) -> Array:
     return np.asarray(by_rank[np.linspace(0, len(by_rank) - 1, SAMPLE).astype(int)])
 
 
-def median_distance(rows: Array) -> float:
-    """Median distance of all pairs of rows."""
+def median_distance(rows: Array, error: Array | None = None) -> float:
+    """Median distance of all pairs of rows that are off by ``error`` (n)."""
     largest = np.abs(rows).max() or 1.0
-    median = float(np.median(scipy.spatial.distance.pdist(rows / largest)) * largest)
+    found = scipy.spatial.distance.pdist(rows / largest)
+    if error is not None:
+        i, j = np.triu_indices(len(rows), 1)
+        found[found <= (error[i] + error[j]) / largest] = 0.0
+    median = float(np.median(found) * largest)
     if median == 0:
         raise ValueError("half its pairs of stimuli coincide; an RBF kernel has no scale there")
     return median

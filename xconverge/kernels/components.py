@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 
-from xconverge.kernels.vectors import Array
+from xconverge.kernels.rounding import Array, exponent_of, scaled
 
 
 def first_component(x: Array) -> tuple[Array, float]:
@@ -18,6 +18,8 @@ def first_component(x: Array) -> tuple[Array, float]:
     whole = ~np.isnan(x).any(0)
     scores = np.full(x.shape[1], np.nan)
     values = x[:, whole].astype(np.float64)
+    exponent = exponent_of(values)
+    values = scaled(values, -exponent)
     gap = values - values.mean(1, keepdims=True) if whole.any() else values
     if whole.sum() < 3 or np.linalg.norm(gap) <= 1e-12 * np.linalg.norm(values):
         warnings.warn(
@@ -30,5 +32,5 @@ def first_component(x: Array) -> tuple[Array, float]:
     _, size, axes = np.linalg.svd(gap, full_matrices=False)
     size_of_all = np.sqrt((values**2).sum(0))
     sign = np.sign(axes[0] @ (size_of_all - size_of_all.mean())) or 1.0
-    scores[whole] = sign * size[0] * axes[0]
+    scores[whole] = scaled(sign * size[0] * axes[0], exponent)
     return scores, float(size[0] ** 2 / (size**2).sum())

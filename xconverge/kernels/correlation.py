@@ -14,7 +14,7 @@ import numpy as np
 import scipy
 
 from xconverge.kernels.budgets import BUDGETS
-from xconverge.kernels.vectors import Array
+from xconverge.kernels.rounding import TIE, Array, are_equal, exponent_of, scaled
 
 
 class Vector(Protocol):
@@ -39,19 +39,31 @@ class Method(NamedTuple):
     centered: bool = True
 
 
+def settled(values: Array) -> Array:
+    """Values in double: all the same where they differ by no more than rounding. NaN stays NaN."""
+    wide = values.astype(np.float64)
+    if are_equal(values):
+        wide[~np.isnan(wide)] = np.fmin.reduce(wide, axis=None, initial=np.inf)
+    return wide
+
+
 def ranks(values: Array) -> Array:
     """Mean ranks along the last axis; NaN stays NaN. Closer than 2^-40 of the largest is a tie.
 
     Sums of equal terms differ in their last digits with the order of summation; their ranks
-    must not.
+    must not. Rounded to a grid, equal values may fall on either side of a step: neighbours on the
+    grid tie.
     """
     largest = np.nanmax(np.abs(values), axis=-1, keepdims=True, initial=0.0)
-    grid = np.round(values / np.where(largest > 0, largest, 1.0) * 2**40)
+    grid = np.round(values / np.where(largest > 0, largest, 1.0) / TIE)
+    if (same := are_equal(values, -1)).any():
+        grid = np.where(same[..., None] & ~np.isnan(grid), 0.0, grid)
     # scipy's rankdata sorts stably, which takes three times as long; equal values need no order
     order = np.argsort(grid, axis=-1)
     ordered = np.take_along_axis(grid, order, axis=-1)
     place = np.broadcast_to(np.arange(1.0, grid.shape[-1] + 1), grid.shape)
-    differ = ordered[..., 1:] != ordered[..., :-1]
+    with np.errstate(invalid="ignore"):
+        differ = ~(ordered[..., 1:] - ordered[..., :-1] <= 1)
     # of each run of equal values the first place, and from behind the last one
     first, last = place.copy(), place.copy()
     first[..., 1:][~differ] = 0.0
@@ -66,6 +78,7 @@ def ranks(values: Array) -> Array:
 
 def standardize(u: Array, weights: Array | None = None) -> Array:
     """Zero mean and unit norm; NaN throughout where all values are equal."""
+    u = scaled(u, -exponent_of(u))
     mean = u.mean() if weights is None else weights @ u / weights.sum()
     gap = weighted(u - mean, weights)
     norm = np.sqrt(gap @ gap)
@@ -79,7 +92,7 @@ def standardize(u: Array, weights: Array | None = None) -> Array:
 
 def unit(u: Array, weights: Array | None = None) -> Array:
     """Unit norm; NaN throughout where all values are zero."""
-    u = weighted(u, weights)
+    u = weighted(scaled(u, -exponent_of(u)), weights)
     norm = np.sqrt(u @ u)
     return np.asarray(u / norm) if norm > 0 else np.full(len(u), np.nan)
 

@@ -30,7 +30,7 @@ class SharedCosine(RowKernel[Directions]):
 
     def prepare(self, rows: Array, width: int, rank: Array, given: Array | None) -> Directions:
         """Rows of unit norm."""
-        return Directions(*directed(rows, width, METRICS["cosine"], 0))
+        return Directions(*directed(rows, width, METRICS["cosine"], 0)[:2])
 
     def take(self, state: Directions, where: Array, counts: Array | None = None) -> Directions:
         """Rows of these stimuli; how often each is there matters to a mean alone."""
@@ -73,7 +73,7 @@ class SharedCosine(RowKernel[Directions]):
 
     def place(self, block: Array, width: int, fit: None) -> Array:
         """Rows of unit norm."""
-        rows, _ = directed(block, width, METRICS["cosine"], 0)
+        rows, *_ = directed(block, width, METRICS["cosine"], 0)
         return rows
 
     def cross(self, x: Array, y: Array, given: Array | None) -> Array:

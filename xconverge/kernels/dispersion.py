@@ -13,30 +13,45 @@ import numpy as np
 
 from xconverge.kernels.blocks import over_blocks
 from xconverge.kernels.kernel import Kernel, Model, score
-from xconverge.kernels.vectors import Array, Metric, counted_from, norms
+from xconverge.kernels.rounding import (
+    Array,
+    exponents,
+    held,
+    relative,
+    scaled,
+    without_rounding,
+)
+from xconverge.kernels.vectors import Metric, counted_from, norms
 
 
 class Spread(NamedTuple):
-    """Models seen (n), their mean (n, f), ssd (n), and sum of their squared norms (n)."""
+    """Models seen (n), their mean (n, f), ssd (n), and sum of their squared norms (n).
+
+    Of rows that are divided by 2^``exponent`` (n), 0 where squares of them are numbers. ``off`` (n)
+    is the sum of the squares of how far rows are off by rounding: the largest ssd of equal ones,
+    since Σ|e_m - ē|² ≤ Σ|e_m|².
+    """
 
     models: Array
     mean: Array
     ssd: Array
     square: Array
+    off: Array
+    exponent: Array
 
 
-def leaf(x: Array, metric: Metric) -> Spread | Array:
+def leaf(x: Array, metric: Metric, share: float = 0.0) -> Spread | Array:
     """State of the models in one block, from rows ``x`` (model, n, f).
 
     The rows of a single model stay as they are, checked: their state would be twice their size.
     """
     if len(x) > 1:
-        return spread(x, metric)
-    _check_rows(x, metric)
+        return spread(x, metric, share)
+    _check_rows(x, metric, share)
     return np.asarray(x[0])
 
 
-def _check_rows(x: Array, metric: Metric) -> None:
+def _check_rows(x: Array, metric: Metric, share: float) -> None:
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
         square = np.vecdot(x, x)
     if not metric.centered and (np.isfinite(square) & (square > 0)).all():
@@ -44,16 +59,22 @@ def _check_rows(x: Array, metric: Metric) -> None:
 
     def work(parts: Sequence[slice]) -> None:
         for part in parts:
-            _norms_from(x[:, part].astype(np.float64), part.start, metric)
+            _rows_from(x[:, part].astype(np.float64), part.start, metric, share_of(x, share))
 
     over_blocks(work, x.shape[1], len(x) * x.shape[2] * 8)
 
 
-def spread(x: Array | Sequence[Array], metric: Metric) -> Spread:
-    """State of several models, from the rows (n, f) of each."""
-    mean = np.empty(x[0].shape)
-    count, ssd, square = _deviations(x, metric, mean)
-    return Spread(count, mean, ssd, square)
+def spread(x: Array | Sequence[Array], metric: Metric, share: float = 0.0) -> Spread:
+    """State of several models, from the rows (n, f) of each.
+
+    Rounding left them off by a ``share`` of their norm, if that is more than their type says.
+    """
+    return _deviations(x, metric, np.empty(x[0].shape), share)
+
+
+def share_of(x: Array | Sequence[Array], share: float) -> float:
+    """How far the rows of models are off: by this share, or by what their type says."""
+    return max(share, *(relative(rows.dtype, rows.shape[-1]) for rows in x))
 
 
 Finish = Callable[[Array, Array], Array]
@@ -74,19 +95,38 @@ def of_consensus(ssd: Any, count: Any, root: Callable[[Any], Any] = np.sqrt) -> 
     return root(ssd / (count - 1))
 
 
-def dispersion(x: Array, metric: Metric, finish: Finish) -> Array:
-    """Dispersion, models seen and mean squared norm (3, n) from all models (model, n, f)."""
-    return _summary(*_deviations(x, metric, None), finish)
+def dispersion(
+    x: Array,
+    metric: Metric,
+    finish: Finish,
+    degree: int,
+    normalize: bool = False,
+    share: float = 0.0,
+) -> Array:
+    """Dispersion and models seen (2, n) from all models (model, n, f), as ``dispersion_of``."""
+    return dispersion_of(_deviations(x, metric, None, share), finish, degree, normalize)
 
 
-def dispersion_of(state: Spread, finish: Finish) -> Array:
-    """Dispersion, models seen and mean squared norm (3, n) from the state of all models."""
-    return _summary(state.models, state.ssd, state.square, finish)
+def dispersion_of(state: Spread, finish: Finish, degree: int, normalize: bool = False) -> Array:
+    """Dispersion and models seen (2, n) from the state of all models.
+
+    It grows with the scale of rows to the power ``degree``; ``normalize`` divides it by that power
+    of the root of their mean squared norm.
+    """
+    ssd = without_rounding(state.ssd.copy(), np.sqrt(state.off))
+    value = finish(ssd, np.maximum(state.models, 2))
+    return _summary(value, state.models, state.square, state.exponent, degree, normalize)
 
 
-def _summary(count: Array, ssd: Array, square: Array, finish: Finish) -> Array:
-    value = finish(ssd, np.maximum(count, 2))
-    return np.stack([np.where(count > 1, value, np.nan), count, square / np.maximum(count, 1)])
+def _summary(
+    value: Array, count: Array, square: Array, exponent: Array, degree: int, normalize: bool
+) -> Array:
+    value = np.where(count > 1, value, np.nan)
+    if not normalize:
+        return np.stack([held(value, degree * exponent), count])
+    size = (square / np.maximum(count, 1)) ** (degree / 2)
+    value = np.divide(value, size, out=np.full(value.shape, np.nan), where=square > 0)
+    return np.stack([value, count])
 
 
 def mean_distance(ssd: Any, count: Any, metric: Metric) -> Any:
@@ -107,22 +147,25 @@ def square_gaps(rows: Any, count: Any, seen: Any, xp: Any = np) -> Any:
 
 
 def _deviations(
-    x: Array | Sequence[Array], metric: Metric, mean: Array | None
-) -> tuple[Array, Array, Array]:
-    """Models seen, ssd and sum of squared norms (n) of several models; fills ``mean`` if given.
+    x: Array | Sequence[Array], metric: Metric, mean: Array | None, share: float
+) -> Spread:
+    """State of several models; fills ``mean`` (n, f) if given.
 
     Closed form in float64: sum of squared norms minus count times the squared norm of the mean;
     where the two cancel, from the deviations themselves.
     """
     models, (n, width) = len(x), x[0].shape
     norm, seen, inner = np.empty((models, n)), np.ones((models, n), bool), np.empty(n)
+    off, exponent, share = np.empty(n), np.zeros(n, np.int64), share_of(x, share)
 
     def work(parts: Sequence[slice]) -> None:
         scratch = np.empty((models, parts[0].stop - parts[0].start, width))
         for part in parts:
             rows = scratch[:, : part.stop - part.start]
             _gather(x, part, rows)
-            norm[:, part], seen[:, part] = _norms_from(rows, part.start, metric)
+            found = _rows_from(rows, part.start, metric, share)
+            norm[:, part], seen[:, part], exponent[part] = found[:2] + found[3:]
+            off[part] = np.square(found.error).sum(0)
             weights = _weights(norm[:, part], seen[:, part], metric)
             total = np.vecmat(weights.T, rows.swapaxes(0, 1))
             np.vecdot(total, total, out=inner[part])
@@ -135,8 +178,9 @@ def _deviations(
     ssd = np.where(count > 1, square - count * inner, 0.0)
     near = np.flatnonzero((count > 1) & (ssd < 1e-4 * square))
     if near.size:
-        ssd[near] = _ssd_from_deviations(x, near, metric)
-    return count, ssd, square
+        ssd[near] = _ssd_from_deviations(x, near, metric, share)
+    empty = np.empty((n, 0))
+    return Spread(count, empty if mean is None else mean, ssd, square, off, exponent)
 
 
 def _gather(x: Array | Sequence[Array], part: slice, rows: Array) -> None:
@@ -155,14 +199,16 @@ def _weights(norm: Array, seen: Array, metric: Metric) -> Array:
     return 1 / (np.where(seen, norm, 1) * count) if metric.unit else 1 / count
 
 
-def _ssd_from_deviations(x: Array | Sequence[Array], near: Array, metric: Metric) -> Array:
+def _ssd_from_deviations(
+    x: Array | Sequence[Array], near: Array, metric: Metric, share: float
+) -> Array:
     """Sum of squared deviations from the mean (len(near)) of these rows."""
     ssd = np.empty(len(near))
 
     def work(parts: Sequence[slice]) -> None:
         for part in parts:
             rows = np.stack([model[near[part]] for model in x], dtype=np.float64)
-            norm, seen = _norms_from(rows, 0, metric)
+            norm, seen, *_ = _rows_from(rows, 0, metric, share)
             if metric.unit:
                 rows /= np.where(seen, norm, 1)[..., None]
             ssd[part] = square_gaps(rows, np.maximum(seen.sum(0), 1)[:, None], seen)
@@ -171,26 +217,49 @@ def _ssd_from_deviations(x: Array | Sequence[Array], near: Array, metric: Metric
     return ssd
 
 
-def _norms_from(rows: Array, start: int, metric: Metric) -> tuple[Array, Array]:
-    """Norms of a block, its missing rows set to zero; faulty ones count from the whole's start."""
+class _Rows(NamedTuple):
+    """Of rows (model, n, f): norms and which are there (model, n), how far they are off, powers.
+
+    Rows of a stimulus are divided by 2^``exponent`` (n).
+    """
+
+    norm: Array
+    seen: Array
+    error: Array
+    exponent: Array
+
+
+def _rows_from(rows: Array, start: int, metric: Metric, share: float) -> _Rows:
+    """Norms of a block, its missing rows set to zero; faulty ones count from the whole's start.
+
+    Rows that are off by a ``share`` of their norm. Where the metric does not divide by norms,
+    stimuli whose squares would leave the range of numbers are divided by a power of two, in place.
+    """
     with counted_from(start):
-        norm, seen = norms(rows, metric)
+        found = norms(rows, metric, share)
+    norm, seen, _ = found
     if not seen.all():
         rows[~seen] = 0.0
         norm[~seen] = 0.0
-    return norm, seen
+    error = found.error(share, metric)
+    exponent = np.zeros(norm.shape[1], np.int64)
+    if not metric.unit and (exponent := exponents(norm.max(0))).any():
+        np.ldexp(rows, -exponent[:, None], out=rows)
+        norm, error = np.ldexp(norm, -exponent), np.ldexp(error, -exponent)
+    return _Rows(norm, seen, error, exponent)
 
 
-def merge(states: Sequence[Spread | Array], metric: Metric) -> Spread:
+def merge(states: Sequence[Spread | Array], metric: Metric, share: float = 0.0) -> Spread:
     """State of all the models of several blocks that hold the same stimuli."""
     rows = [state for state in states if not isinstance(state, Spread)]
     merged = [state for state in states if isinstance(state, Spread)]
-    return _join([*merged, spread(rows, metric)] if rows else merged)
+    return _join([*merged, spread(rows, metric, share)] if rows else merged)
 
 
 def _join(states: Sequence[Spread]) -> Spread:
     if len(states) == 1:
         return states[0]
+    states = _of_one_scale(states)
     count = np.sum([state.models for state in states], axis=0)
     share = [state.models / np.maximum(count, 1) for state in states]
     mean = np.zeros_like(states[0].mean)
@@ -205,27 +274,54 @@ def _join(states: Sequence[Spread]) -> Spread:
                 ssd[part] += state.ssd[part] + state.models[part] * np.vecdot(gap, gap)
 
     over_blocks(work, len(ssd), mean.shape[1] * mean.itemsize * len(states))
-    return Spread(count, mean, ssd, np.sum([state.square for state in states], axis=0))
+    square = np.sum([state.square for state in states], axis=0)
+    off = np.sum([state.off for state in states], axis=0)
+    return Spread(count, mean, ssd, square, off, states[0].exponent)
 
 
-def pair_distances(x: Array, metric: Metric) -> Array:
+def _of_one_scale(states: Sequence[Spread]) -> Sequence[Spread]:
+    """States whose stimuli are divided by the same powers of two."""
+    exponent = np.max([state.exponent for state in states], axis=0)
+    if all((state.exponent == exponent).all() for state in states):
+        return states
+    result = []
+    for state in states:
+        down = state.exponent - exponent
+        ssd, square, off = (
+            np.ldexp(field, 2 * down) for field in (state.ssd, state.square, state.off)
+        )
+        mean = np.ldexp(state.mean, down[:, None])
+        result.append(Spread(state.models, mean, ssd, square, off, exponent))
+    return result
+
+
+def pair_distances(x: Array, metric: Metric, share: float = 0.0) -> Array:
     """Distance (model, model, n) of every pair of models, from rows ``x`` (model, n, f)."""
+    distances, _, exponent = _pair_distances(x, metric, share)
+    return held(distances, metric.degree * exponent)
+
+
+def _pair_distances(x: Array, metric: Metric, share: float) -> tuple[Array, Array, Array]:
+    """Those of rows divided by 2^exponent (n), their summed squared norms (n), and exponents."""
     models, n, width = x.shape
     result = np.empty((models, models, n))
+    total, exponent, share = np.empty(n), np.zeros(n, np.int64), share_of(x, share)
 
     def work(parts: Sequence[slice]) -> None:
         for part in parts:
             rows = x[:, part].astype(np.float64)
-            norm, seen = _norms_from(rows, part.start, metric)
+            norm, seen, error, exponent[part] = _rows_from(rows, part.start, metric, share)
+            total[part] = np.square(norm).sum(0)
             if metric.unit:
                 rows /= np.where(seen, norm, 1)[..., None]
             for m in range(models):
                 gap = rows[m:] - rows[m]
-                square = np.where(seen[m:] & seen[m], np.vecdot(gap, gap), np.nan)
+                square = without_rounding(np.vecdot(gap, gap), error[m:] + error[m])
+                square[~(seen[m:] & seen[m])] = np.nan
                 result[m, m:, part] = result[m:, m, part] = metric.of_square(square)
 
     over_blocks(work, n, models * width * 8)
-    return result
+    return result, total, exponent
 
 
 def mean_over_pairs(distances: Array) -> Array:
@@ -264,14 +360,17 @@ def without(distances: Array, group: Array) -> tuple[Array, Array]:
     return np.divide(total, pairs, out=np.full(total.shape, np.nan), where=models > 1), models
 
 
-def without_consensus(squares: Array, group: Array) -> tuple[Array, Array]:
+def without_consensus(distances: Array, group: Array) -> tuple[Array, Array]:
     """Consensus dispersion (M, n) of the models outside the group of each, and their number.
 
-    From squared distances (M, M, n): Σ_m |x_m - z|² = Σ_{m<l} |x_m - x_l|² / M.
+    From distances (M, M, n): Σ_m |x_m - z|² = Σ_{m<l} |x_m - x_l|² / M.
     """
+    exponent = exponents(np.fmax.reduce(distances, axis=(0, 1)))
+    squares = np.square(scaled(distances, -exponent))
     total, models = _outside(squares, group)
     ssd = np.divide(total, models, out=np.full(total.shape, np.nan), where=models > 1)
-    return np.asarray(of_consensus(ssd, np.maximum(models, 2))), models
+    value = np.asarray(of_consensus(ssd, np.maximum(models, 2)))
+    return scaled(value, exponent), models
 
 
 def _outside(distances: Array, group: Array) -> tuple[Array, Array]:
@@ -286,9 +385,11 @@ def _outside(distances: Array, group: Array) -> tuple[Array, Array]:
     return total, count
 
 
-def mean_pair_distance(x: Array, metric: Metric) -> Array:
-    """Mean pair distance, models seen and mean squared norm (3, n) of ``x`` (model, n, f)."""
-    distances = pair_distances(x, metric)
+def mean_pair_distance(
+    x: Array, metric: Metric, normalize: bool = False, share: float = 0.0
+) -> Array:
+    """Mean pair distance and models seen (2, n) of ``x`` (model, n, f), as ``dispersion_of``."""
+    distances, square, exponent = _pair_distances(x, metric, share)
     count = (~np.isnan(np.diagonal(distances))).sum(1)
-    square = np.nansum(np.vecdot(x, x, dtype=np.float64), 0) / np.maximum(count, 1)
-    return np.stack([mean_over_pairs(distances), count, square])
+    value = mean_over_pairs(distances)
+    return _summary(value, count, square, exponent, metric.degree, normalize)

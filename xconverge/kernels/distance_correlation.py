@@ -16,6 +16,7 @@ import numpy as np
 from xconverge.kernels.entries import Entries
 from xconverge.kernels.gram import EntryRatio
 from xconverge.kernels.hsic import normalized
+from xconverge.kernels.rounding import relative
 from xconverge.kernels.rows import Rows, standard
 from xconverge.kernels.vectors import METRICS, Array, square_distances
 
@@ -28,7 +29,7 @@ class DistanceCorrelation(EntryRatio):
 
     def prepare(self, rows: Array, width: int, rank: Array, given: Array | None) -> Rows:
         """Centred rows of unit scale, in double, which only scales their distances."""
-        return standard(rows[:, :width].astype(np.float64))
+        return standard(rows[:, :width].astype(np.float64), relative(rows.dtype, width))
 
     def block(self, rows: Array, part: slice) -> Array:
         """Distances of rows to all of them, exactly 0 to themselves."""
@@ -48,4 +49,4 @@ class DistanceCorrelation(EntryRatio):
 
     def scale(self, sample: Array) -> float:
         """The largest entry: scores do not depend on it, but the range of numbers does."""
-        return float(np.abs(sample).max(initial=0.0)) or 1.0
+        return float(np.abs(sample.astype(np.float64)).max(initial=0.0)) or 1.0

@@ -16,6 +16,7 @@ import numpy as np
 
 from xconverge.kernels.blocks import split
 from xconverge.kernels.budgets import BUDGETS
+from xconverge.kernels.rounding import exponents
 from xconverge.kernels.vectors import Array, Metric, directed, square_distances
 
 
@@ -37,18 +38,29 @@ class Entries(NamedTuple):
         Not centred: a block does not know the mean of all, and entries that cancel are formed from
         differences.
         """
-        rows, _ = directed(block, width, self.metric, 0)
-        if scale != 1:
-            rows /= scale
-        return rows
+        return self.with_error(block, width, scale)[0]
+
+    def with_error(self, block: Array, width: int, scale: float = 1.0) -> tuple[Array, Array]:
+        """Those rows, and how far each (b) is off by rounding."""
+        # by a power of two first, so that squares stay in the range of numbers
+        exponent = 0 if self.metric.unit else int(exponents(np.asarray(scale)))
+        found = directed(block, width, self.metric, 0, exponent)
+        rest = float(np.ldexp(scale, -exponent))
+        if rest != 1:
+            return found.rows / rest, found.error / rest
+        return found.rows, found.error
 
 
 class Block(NamedTuple):
-    """Prepared rows (b, f) of all models of a tile, which (models, b) are there, the first."""
+    """Prepared rows (b, f) of all models of a tile, which (models, b) are there, the first.
+
+    And how far the rows (b) of each model are off by rounding, if that is to count.
+    """
 
     rows: Sequence[Array]
     seen: Array
     start: int
+    error: Sequence[Array] | None = None
 
 
 class Sides(NamedTuple):
@@ -82,7 +94,12 @@ def row_sums(entries: Entries, sides: Sides, asking: Block, columns: Block) -> A
     for there, mine in product(split(slice(0, others), side), split(slice(0, queries), side)):
         z = np.empty((mine.stop - mine.start, count, there.stop - there.start))
         for i, (rows, against) in enumerate(zip(asking.rows, columns.rows, strict=True)):
-            square = np.maximum(square_distances(rows[mine], against[there]), 0.0)
+            off = [
+                0.0 if block.error is None else block.error[i][part]
+                for block, part in ((asking, mine), (columns, there))
+            ]
+            square = square_distances(rows[mine], against[there], None, *off)
+            square = np.maximum(square, 0.0)
             z[:, i] = entries.of_square(square)
             place = _diagonal(asking.start + mine.start, columns.start + there.start, square.shape)
             z[:, i][place] = entries.diagonal

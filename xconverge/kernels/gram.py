@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xconverge.kernels.budgets import BUDGETS
-from xconverge.kernels.hsic import Sums, hsic, normalized
+from xconverge.kernels.hsic import Sums, hsic, normalized, own_hsic
 from xconverge.kernels.kernel import EntryKernel, Kernel
 from xconverge.kernels.permutations import gathered_products
 from xconverge.kernels.rows import Rows
@@ -41,7 +41,7 @@ class GramRatio(Kernel[Any]):
         rows = [side.sum(2) for side in (kernels_a, kernels_b)]
         diagonals = [np.diagonal(side, axis1=1, axis2=2) for side in (kernels_a, kernels_b)]
         product = gathered_products(kernels_a, kernels_b, orders)
-        return self._permuted(product, squares, rows, diagonals, orders)
+        return self._permuted(product, squares, rows, diagonals, orders, errors_of(a, b))
 
     def _permuted(
         self,
@@ -50,17 +50,22 @@ class GramRatio(Kernel[Any]):
         rows: Sequence[Array],
         diagonals: Sequence[Array],
         orders: Array,
+        errors: Sequence[Array],
     ) -> Array:
-        """Scores (P, A, B) from Σ K∘L under permutations, Σ K², row sums and diagonals (M, n)."""
+        """Scores (P, A, B) from Σ K∘L under permutations, Σ K², row sums and diagonals (M, n).
+
+        ``errors`` (M) are how far the rows of the models are off.
+        """
         n = orders.shape[1]
+        sizes = squares
         if self.debiased:
             product = product - np.einsum("ai,bpi->pab", diagonals[0], diagonals[1][:, orders])
             squares = [s - (d**2).sum(1) for s, d in zip(squares, diagonals, strict=True)]
             rows = [r - d for r, d in zip(rows, diagonals, strict=True)]
         totals = [r.sum(1) for r in rows]
         own = [
-            hsic(Sums(s, np.vecdot(r, r), t, t, n), self.debiased)
-            for s, r, t in zip(squares, rows, totals, strict=True)
+            own_hsic(Sums(s, np.vecdot(r, r), t, t, n), self.debiased, size, error)
+            for s, r, t, size, error in zip(squares, rows, totals, sizes, errors, strict=True)
         ]
         margins = np.stack([rows[0] @ rows[1][:, order].T for order in orders])
         sums = Sums(product, margins, totals[0][:, None], totals[1], n)
@@ -75,8 +80,8 @@ class GramRatio(Kernel[Any]):
                 kernels[:, np.arange(counts.shape[1]), np.arange(counts.shape[1])] = 0.0
         rows = [[weights @ kernel for kernel in side] for side in sides]
         own = [
-            np.stack([self._weighted(weights, k, k, r, r) for k, r in zip(*side, strict=True)], 1)
-            for side in zip(sides, rows, strict=True)
+            np.stack([self._weighted_own(weights, *one) for one in zip(*side, strict=True)], 1)
+            for side in zip(sides, rows, errors_of(a, b), strict=True)
         ]
         cross = np.empty((len(counts), len(a), len(b)))
         for i, j in np.ndindex(cross.shape[1:]):
@@ -87,18 +92,36 @@ class GramRatio(Kernel[Any]):
 
     def _weighted(self, weights: Array, k: Array, m: Array, rows_k: Array, rows_m: Array) -> Array:
         """HSIC (P) for every row of weights, from row sums (P, n) of the weighted kernels."""
-        product = np.vecdot(weights @ (k * m), weights)
-        margins = np.vecdot(weights, rows_k * rows_m)
-        k, m = (np.vecdot(weights, rows) for rows in (rows_k, rows_m))
-        return np.asarray(hsic(Sums(product, margins, k, m, weights.sum(1)), self.debiased))
+        return np.asarray(hsic(_weighted_sums(weights, k, m, rows_k, rows_m), self.debiased))
+
+    def _weighted_own(self, weights: Array, k: Array, rows: Array, error: float) -> Array:
+        """Of a kernel with itself."""
+        sums = _weighted_sums(weights, k, k, rows, rows)
+        return np.asarray(own_hsic(sums, self.debiased, 0.0, error))
+
+
+def _weighted_sums(weights: Array, k: Array, m: Array, rows_k: Array, rows_m: Array) -> Sums:
+    product = np.vecdot(weights @ (k * m), weights)
+    margins = np.vecdot(weights, rows_k * rows_m)
+    first, second = (np.vecdot(weights, rows) for rows in (rows_k, rows_m))
+    return Sums(product, margins, first, second, weights.sum(1))
+
+
+def errors_of(a: Sequence[Rows], b: Sequence[Rows]) -> list[Array]:
+    """How far the rows of the models (A) and (B) are off."""
+    return [np.array([state.error for state in side]) for side in (a, b)]
 
 
 class MatrixSums(NamedTuple):
-    """HSIC sums of pairs (A, B), and of the matrices of either side with themselves."""
+    """HSIC sums of pairs (A, B), and of the matrices of either side with themselves.
+
+    And how far the rows of either side (A), (B) are off.
+    """
 
     pairs: Sums
     own_a: Sums
     own_b: Sums
+    errors: Sequence[Array]
 
 
 class EntryRatio(GramRatio, EntryKernel[Rows]):
@@ -117,7 +140,7 @@ class EntryRatio(GramRatio, EntryKernel[Rows]):
     def take(self, state: Rows, where: Array, counts: Array | None = None) -> Rows:
         """Rows of these stimuli; the copies of a draw weigh."""
         weights = None if counts is None else counts.astype(np.float64)
-        return Rows(state.rows[where], state.seen[where], weights)
+        return Rows(state.rows[where], state.seen[where], weights, state.error)
 
     def sums(self, a: Sequence[Rows], b: Sequence[Rows], given: Array | None) -> MatrixSums:
         """Every matrix is formed once, block by block, and not kept."""
@@ -139,14 +162,17 @@ class EntryRatio(GramRatio, EntryKernel[Rows]):
         pairs = np.ix_(i, j)
         size = w.sum()
         own = np.diagonal(product), np.diagonal(margins), total, total
-        return MatrixSums(
-            Sums(product[pairs], margins[pairs], total[i, None], total[j], size),
-            *(Sums._make([*(field[side] for field in own), size]) for side in (i, j)),
-        )
+        own_a, own_b = (Sums._make([*(field[side] for field in own), size]) for side in (i, j))
+        cross = Sums(product[pairs], margins[pairs], total[i, None], total[j], size)
+        return MatrixSums(cross, own_a, own_b, errors_of(a, b))
 
     def finish(self, sums: MatrixSums, own_a: Sequence[Any], own_b: Sequence[Any]) -> Array:
         """Scores (A, B)."""
-        cross, first, second = (np.asarray(hsic(part, self.debiased)) for part in sums)
+        first, second = (
+            own_hsic(own, self.debiased, 0.0, error)
+            for own, error in zip((sums.own_a, sums.own_b), sums.errors, strict=True)
+        )
+        cross = np.asarray(hsic(sums.pairs, self.debiased))
         return self.ratio(cross, first[:, None], second)
 
     def chance(self, a: Rows, b: Rows) -> float | None:
@@ -164,9 +190,9 @@ class EntryRatio(GramRatio, EntryKernel[Rows]):
     def of_terms(self, terms: Array, common: Array) -> Array:
         """Scores (A, B)."""
         product, square_k, square_m, margin, margin_k, margin_m, k, m = terms
-        parts = (
-            Sums(product, margin, k, m, common),
-            Sums(square_k, margin_k, k, k, common),
-            Sums(square_m, margin_m, m, m, common),
+        cross = hsic(Sums(product, margin, k, m, common), self.debiased)
+        own = (
+            own_hsic(Sums(square_k, margin_k, k, k, common), self.debiased),
+            own_hsic(Sums(square_m, margin_m, m, m, common), self.debiased),
         )
-        return self.ratio(*(np.asarray(hsic(part, self.debiased)) for part in parts))
+        return self.ratio(np.asarray(cross), *own)

@@ -14,7 +14,7 @@ import numpy as np
 import scipy
 
 from xconverge.kernels import edges
-from xconverge.kernels.hsic import hsic, normalized, sums_of
+from xconverge.kernels.hsic import hsic, normalized, own_hsic, sums_of
 from xconverge.kernels.kernel import Kernel, mean_of
 from xconverge.kernels.neighbors import (
     Answered,
@@ -25,6 +25,7 @@ from xconverge.kernels.neighbors import (
     nearest,
     nearest_of_rows,
     overlap_share,
+    same_row,
     warn_none,
     whole_lists,
 )
@@ -132,9 +133,16 @@ class ListKernel(Kernel[Lists]):
             raise ShortListsError(self.k, left_out, order.shape[1])
         if len(short) or self.needs_mean:
             assert state.rows is not None
-            unit, _ = prepare(state.rows[where], state.width, METRICS["cosine"])
-        if len(short) and unit is not None:
-            order, cosines = self._completed(order, cosines, short, unit, state.rank[where])
+            unit, *_ = prepare(state.rows[where], state.width, METRICS["cosine"])
+        if len(short) and unit is not None and state.rows is not None:
+            order, cosines = self._completed(
+                order,
+                cosines,
+                short,
+                unit,
+                state.rank[where],
+                same_row(state.rows.dtype, state.width),
+            )
         mean = None if unit is None else np.asarray(unit @ (copies @ unit / copies.sum()))
         rows = None if state.rows is None else state.rows[where]
         rank, seen = state.rank[where], state.seen[where]
@@ -147,10 +155,16 @@ class ListKernel(Kernel[Lists]):
         return Lists(order, cosines, mean, seen, rank, rows, state.width)
 
     def _completed(
-        self, order: Array, cosines: Array | None, short: Array, unit: Array, rank: Array
+        self,
+        order: Array,
+        cosines: Array | None,
+        short: Array,
+        unit: Array,
+        rank: Array,
+        same: float,
     ) -> tuple[Array, Array | None]:
         """Lists whose rows ``short`` are searched again among the unit rows (m, f)."""
-        found, values = nearest_of_rows(unit, rank, short, self.k)
+        found, values = nearest_of_rows(unit, rank, short, self.k, same)
         size = max(order.shape[1], self.k)
         longer = ((0, 0), (0, size - order.shape[1]))
         order = np.pad(order, longer, constant_values=-1)
@@ -348,7 +362,9 @@ class Cknna(ListKernel):
     def own(self, state: Lists) -> float:
         """S(K, K), with the mask of the model alone."""
         k = self.masked(state)
-        return self.similar(k, k)
+        if self.centered:
+            return self.similar(k, k)
+        return float(own_hsic(sums_of(k, k), True, float((k * k).sum())))
 
     def sums(self, a: Sequence[Lists], b: Sequence[Lists], given: Array | None) -> Array:
         """S(K, L) (A, B)."""

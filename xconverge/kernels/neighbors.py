@@ -12,11 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xconverge.kernels.budgets import BUDGETS
+from xconverge.kernels.rounding import relative
 from xconverge.kernels.vectors import METRICS, Array, directed, prepare, working_dtype
 
 GROUP = 64
 GRID = 1.5 * 2.0**12
 """Added and taken away again, it rounds similarities to a grid of 2^-40: equal rows tie."""
+STEP = 1.5 * 2.0**-40
+"""Closer on the grid is a tie: equal similarities may fall on either side of a step."""
 
 
 class TooFewError(ValueError):
@@ -88,7 +91,7 @@ def nearest(x: Array, width: int, rank: Array, k: int) -> tuple[Array, Array, Ar
     mean : array (n)
         Mean cosine to all rows that are there, NaN where missing.
     """
-    rows, seen = prepare(x, width, METRICS["cosine"])
+    rows, seen, *_ = prepare(x, width, METRICS["cosine"])
     n = len(rows)
     if not seen.any():
         warn_none(k)
@@ -100,12 +103,14 @@ def nearest(x: Array, width: int, rank: Array, k: int) -> tuple[Array, Array, Ar
     pool = rows[by_rank]
     del rows
     own = np.arange(len(pool))
-    chosen, cosines = _search(pool, own, pool, k, working_dtype(x.dtype) == np.float32)
+    single, same = working_dtype(x.dtype) == np.float32, same_row(x.dtype, width)
+    chosen, cosines = _search(pool, own, pool, k, single, same)
     positions = np.full((n, k), -1, np.int64)
     similarity, mean = np.full((n, k), np.nan), np.full(n, np.nan)
     positions[by_rank] = by_rank[chosen]
     similarity[by_rank] = cosines
     mean[by_rank] = pool @ pool.mean(0)
+    similarity[np.abs(similarity) <= 2 * relative(x.dtype, width)] = 0.0
     return positions, similarity, mean
 
 
@@ -147,14 +152,24 @@ def _moved(entries: Array, left: Array, room: Array, fill: float) -> Array:
     return result
 
 
-def nearest_of_rows(unit: Array, rank: Array, asked: Array, k: int) -> tuple[Array, Array]:
+def same_row(dtype: np.dtype[Any], width: int) -> float:
+    """1 - cosine up to which rows of this type are one and the same but for rounding.
+
+    Of unit rows |x - y|² = 2 - 2 cos.
+    """
+    return 0.5 * float(np.square(2 * relative(dtype, width)))
+
+
+def nearest_of_rows(
+    unit: Array, rank: Array, asked: Array, k: int, same: float = 0.0
+) -> tuple[Array, Array]:
     """Positions and cosines (q, k) of the nearest of unit rows (n, f) to the rows ``asked`` (q).
 
-    In double; fewer than k where there are no more.
+    In double; fewer than k where there are no more. ``same`` is 1 - cosine of rows that are equal.
     """
     by_rank = np.argsort(rank)
     own = np.argsort(by_rank)[asked]
-    chosen, cosines = _search(unit[asked], own, unit[by_rank], min(k, len(unit) - 1), False)
+    chosen, cosines = _search(unit[asked], own, unit[by_rank], min(k, len(unit) - 1), False, same)
     return by_rank[chosen], cosines
 
 
@@ -176,7 +191,7 @@ def nearest_in_block(
     """
     width = queries.shape[1]
     single = working_dtype(block.dtype) == np.float32
-    pool, seen = directed(block, width, METRICS["cosine"], 0)
+    pool, seen, *_ = directed(block, width, METRICS["cosine"], 0)
     by_rank = np.argsort(rank)
     by_rank = by_rank[(seen & among)[by_rank]]
     if not len(by_rank):
@@ -185,9 +200,10 @@ def nearest_in_block(
         )
     pool = pool[by_rank]
     own = _places(asked, by_rank + start)
-    chosen, value = _search(queries, own, pool, min(k, len(pool)), single)
+    same = same_row(block.dtype, width)
+    chosen, value = _search(queries, own, pool, min(k, len(pool)), single, same)
     if single:
-        value = _exact(queries, pool, chosen, value)
+        value = _exact(queries, pool, chosen, value, same)
     return Found(by_rank[chosen] + start, value, pool.sum(0), len(pool))
 
 
@@ -195,7 +211,7 @@ def best(parts: Sequence[Found], rank: Array, k: int) -> Found:
     """The k nearest of several blocks; ``rank`` (n) decides ties."""
     order = np.concatenate([part.order for part in parts], axis=1)
     cosines = np.concatenate([part.cosines for part in parts], axis=1)
-    first = np.lexsort((rank[order], -cosines))[:, :k]
+    first = _tied(cosines, rank[order])[:, :k]
     return Found(
         np.take_along_axis(order, first, 1),
         np.take_along_axis(cosines, first, 1),
@@ -213,36 +229,57 @@ def _places(labels: Array, pool: Array) -> Array:
     return np.where(inside & (pool[place] == labels), place, -1)
 
 
-def _exact(queries: Array, pool: Array, chosen: Array, value: Array) -> Array:
+def _tied(cosines: Array, rank: Array) -> Array:
+    """The order of cosines (q, K) from the largest, those that follow within a step by rank."""
+    first = np.argsort(-cosines, axis=1, kind="stable")
+    sorted_ = np.take_along_axis(cosines, first, 1)
+    with np.errstate(invalid="ignore"):
+        apart = sorted_[:, :-1] - sorted_[:, 1:] > STEP
+    group = np.pad(np.cumsum(apart, axis=1), ((0, 0), (1, 0)))
+    then = np.lexsort((np.take_along_axis(rank, first, 1), group))
+    return np.take_along_axis(first, then, 1)
+
+
+def _exact(queries: Array, pool: Array, chosen: Array, value: Array, same: float) -> Array:
     """Cosines (q, k) of the chosen rows in double, on the grid where equal ones tie."""
     result = np.empty(value.shape)
     for part in _parts(np.arange(len(queries)), chosen.shape[1] * pool.shape[1]):
         result[part] = np.vecdot(queries[part, None], pool[chosen[part]])
     result = np.where(np.isfinite(value), result, -np.inf)
-    return np.asarray(result + GRID - GRID)
+    return _on_grid(result, same)
 
 
-def _search(queries: Array, own: Array, pool: Array, k: int, single: bool) -> tuple[Array, Array]:
+def _on_grid(similarity: Array, same: float) -> Array:
+    """Similarities on the grid, in place, those of rows that are equal but for rounding 1."""
+    similarity += GRID
+    similarity -= GRID
+    if same > STEP:
+        similarity[similarity > 1 - same] = 1.0
+    return similarity
+
+
+def _search(
+    queries: Array, own: Array, pool: Array, k: int, single: bool, same: float
+) -> tuple[Array, Array]:
     """Columns and cosines (q, k) of the nearest rows of ``pool`` (n, f), the first on ties.
 
-    ``own`` (q) is the row of the pool that is the query itself, or -1.
+    ``own`` (q) is the row of the pool that is the query itself, or -1; ``same`` is 1 - cosine of
+    rows that are equal.
     """
     chosen, cosines = np.empty((len(queries), k), np.int64), np.empty((len(queries), k))
     unsure = np.ones(len(queries), bool)
     if single:
         # a rounding error grows with the root of the number of terms, seldom beyond four of these
-        margin = (4 * np.sqrt(pool.shape[1]) + 8) * 2.0**-23
+        margin = max((4 * np.sqrt(pool.shape[1]) + 8) * 2.0**-23, 2 * same)
         asked, less = queries.astype(np.float32), pool.astype(np.float32)
         for part in _parts(np.arange(len(queries)), len(pool)):
             similarity = asked[part[0] : part[-1] + 1] @ less.T
             _leave_out(similarity, own[part])
             chosen[part], cosines[part], unsure[part] = _largest(similarity, k, margin)
     for part in _parts(np.flatnonzero(unsure), len(pool)):
-        similarity = queries[part] @ pool.T
-        similarity += GRID
-        similarity -= GRID
+        similarity = _on_grid(queries[part] @ pool.T, same)
         _leave_out(similarity, own[part])
-        chosen[part], cosines[part], _ = _largest(similarity, k, 0.0)
+        chosen[part], cosines[part], _ = _largest(similarity, k, STEP)
     return chosen, cosines
 
 
@@ -259,8 +296,9 @@ def _parts(rows: Array, columns: int) -> list[Array]:
 def _largest(similarity: Array, k: int, margin: float) -> tuple[Array, Array, Array]:
     """Columns and values (b, k) of the k largest of each row, largest first, first column on ties.
 
-    And in which rows (b) the order of these k + 1 hangs on less than ``margin``. The maxima of
-    k groups of columns bound the k-th largest from below, which leaves few candidates to sort.
+    What follows within ``STEP`` is a tie. And in which rows (b) the order of these k + 1 hangs on
+    less than ``margin``. The maxima of k groups of columns bound the k-th largest from below, which
+    leaves few candidates to sort.
     """
     length, columns = similarity.shape
     size = max(1, min(GROUP, columns // (4 * k)))
@@ -272,6 +310,10 @@ def _largest(similarity: Array, k: int, margin: float) -> tuple[Array, Array, Ar
     )
     values = similarity[rows, candidates].astype(np.float64)
     order = np.lexsort((candidates, -values, rows))
+    drop, apart = -np.diff(values[order]), np.diff(rows) > 0
+    if ((drop > 0) & (drop <= STEP) & ~apart).any():
+        group = np.concatenate([[0], np.cumsum(apart | (drop > STEP))])
+        order = order[np.lexsort((candidates[order], group))]
     counts = np.bincount(rows, minlength=length)
     first = np.cumsum(counts) - counts
     top = order[first[:, None] + np.arange(k)]
@@ -295,7 +337,7 @@ class Asked(NamedTuple):
 
 def asking(block: Array, width: int, start: int) -> Asked:
     """The rows that are there of a block (b, F) that starts at ``start``."""
-    unit, there = directed(block, width, METRICS["cosine"], 0)
+    unit, there, *_ = directed(block, width, METRICS["cosine"], 0)
     inside = np.flatnonzero(there)
     return Asked(unit[inside], inside + start)
 

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from xconverge.kernels.procrustes import leading, principal_axes
+from xconverge.kernels.rounding import of_columns, of_spectrum, scaled
 from xconverge.kernels.sums import (
+    EMPTY,
     Moments,
-    Products,
     Spread,
     merged_moments,
     merged_spreads,
@@ -54,7 +55,7 @@ def standardizing(size: int) -> Step:
 def reducing(size: int, n_stimuli: int, n_components: int) -> Step:
     """Scores on axes of largest variance, of which there are less than stimuli."""
     finish = partial(axes, size=size, n_stimuli=n_stimuli, n_components=n_components)
-    return Step(_scaled_spread, _merged_spreads, finish, scores)
+    return Step(_spread, merged_spreads, finish, scores)
 
 
 def _seen_rows(block: Array, width: int) -> Array:
@@ -69,33 +70,32 @@ def _moments(block: Array, width: int) -> Moments:
 
 def _means(of: Moments, size: int) -> Array:
     """Mean (1, F) over the stimuli seen."""
-    return np.pad(of.mean, (0, size - len(of.mean)))[None]
+    return np.pad(scaled(of.mean, of.exponent), (0, size - len(of.mean)))[None]
 
 
 class Deviations(NamedTuple):
     """Number of rows; of each column, divided by 2^exponent, mean and squares about it (f).
 
-    No entry is then above 1, so that no square overflows; a power of two costs no digits.
+    No entry is then above 1, so that no square overflows; a power of two costs no digits. Columns
+    are off by a share ``off`` of their largest entry.
     """
 
     n: int
     exponent: Array
     mean: Array
     square: Array
-
-
-LEAST = -1100
-"""Exponent of a column of zeros: below that of any number."""
+    off: float
 
 
 def deviations(block: Array, width: int) -> Deviations:
     """Of a block of rows (b, F)."""
     rows = _seen_rows(block, width)
     largest = np.abs(rows).max(0, initial=0.0)
-    exponent = np.where(largest > 0, np.frexp(largest)[1], LEAST)
+    exponent = np.where(largest > 0, np.frexp(largest)[1], EMPTY)
     rows = np.ldexp(rows, -exponent)
     mean = rows.mean(0) if len(rows) else np.zeros(width)
-    return Deviations(len(rows), exponent, mean, np.square(rows - mean).sum(0))
+    off = of_columns(block.dtype)
+    return Deviations(len(rows), exponent, mean, np.square(rows - mean).sum(0), off)
 
 
 def merged_deviations(parts: Sequence[Deviations]) -> Deviations:
@@ -109,13 +109,13 @@ def merged_deviations(parts: Sequence[Deviations]) -> Deviations:
         square += np.ldexp(part.square, 2 * down) + n * share * gap**2
         mean += share * gap
         n += part.n
-    return Deviations(n, exponent, mean, square)
+    return Deviations(n, exponent, mean, square, max(part.off for part in parts))
 
 
 def _standards(of: Deviations, size: int) -> Array:
     """Mean and standard deviation (2, F) over the stimuli seen; 0 for what does not vary."""
     deviation = np.sqrt(of.square / max(of.n, 1))
-    deviation[deviation <= 8 * np.finfo(np.float64).eps] = 0.0
+    deviation[deviation <= of.off] = 0.0
     found = np.ldexp(np.stack([of.mean, deviation]), of.exponent)
     return np.pad(found, ((0, 0), (0, size - len(of.exponent))))
 
@@ -139,7 +139,7 @@ def standardized(x: Array, width: int, fitted: Array, dtype: DTypeLike) -> Array
 def unit_rows(x: Array, width: int, dtype: DTypeLike) -> Array:
     """Rows of Euclidean norm 1."""
     rows = x[:, :width].astype(np.float64)
-    norm, seen = norms(rows, METRICS["cosine"])
+    norm, seen, _ = norms(rows, METRICS["cosine"])
     return padded(rows / norm[:, None], seen, x.shape[1], np.nan, dtype)
 
 
@@ -186,49 +186,27 @@ def _absolute(x: Array, width: Array) -> tuple[Array, Array]:
     return np.abs(np.concatenate(layers, axis=1)), seen
 
 
-class Scaled(NamedTuple):
-    """The spread of rows that are divided by 2^exponent, so that no square overflows."""
-
-    exponent: int
-    spread: Spread
+def _spread(block: Array, width: int) -> Spread:
+    rows = block[:, :width]
+    return spread(rows[present(rows)])
 
 
-def _scaled_spread(block: Array, width: int) -> Scaled:
-    rows = _seen_rows(block, width)
-    largest = np.abs(rows).max(initial=0.0)
-    exponent = int(np.frexp(largest)[1]) if largest else LEAST
-    return Scaled(exponent, spread(np.ldexp(rows, -exponent)))
-
-
-def _merged_spreads(parts: Sequence[Scaled]) -> Scaled:
-    exponent = max(part.exponent for part in parts)
-    return Scaled(exponent, merged_spreads([_rescaled(part, exponent) for part in parts]))
-
-
-def _rescaled(of: Scaled, exponent: int) -> Spread:
-    down = of.exponent - exponent
-    if not down:
-        return of.spread
-    size, mean, (rows, formed) = of.spread
-    gram = None if formed is None else np.ldexp(formed, 2 * down)
-    return Spread(size, np.ldexp(mean, down), Products(np.ldexp(rows, down), gram))
-
-
-def axes(of: Scaled, size: int, n_stimuli: int, n_components: int) -> Array:
+def axes(of: Spread, size: int, n_stimuli: int, n_components: int) -> Array:
     """Mean, then axes of largest variance (1 + c, F), zero beyond the rank.
 
     The entry of largest magnitude of every axis is positive. NaN beyond the number of features
     or of stimuli. From the smaller of both Gram matrices: rows are kept while they are few.
     """
-    width, (rows, formed) = len(of.spread.mean), of.spread.products
+    width, (rows, formed) = len(of.mean), of.products
+    least = of_spectrum(of.eps, width)
     if formed is not None:
-        found = leading(of.spread.products.gram, n_components)
+        found = leading(of.products.gram, n_components, least)
     else:
-        found = principal_axes(rows, n_components) if len(rows) else np.empty((width, 0))
+        found = principal_axes(rows, n_components, least) if len(rows) else np.empty((width, 0))
     signs = np.sign(found[np.abs(found).argmax(0), np.arange(found.shape[1])])
     result = np.full((1 + n_components, size), np.nan)
     result[: 1 + min(width, max(n_stimuli - 1, 1)), :width] = 0.0
-    result[0, :width] = np.ldexp(of.spread.mean, of.exponent)
+    result[0, :width] = scaled(of.mean, of.exponent)
     result[1 : 1 + found.shape[1], :width] = (found * signs).T
     return result
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy
 
+from xconverge.kernels.rounding import DOUBLE, exponent_of, of_spectrum, relative, scaled
 from xconverge.kernels.sums import (
     Products,
     Spread,
@@ -32,12 +33,20 @@ class Frame(NamedTuple):
     """How one model is centred, reduced and scaled: (x - center) @ basis / scale.
 
     ``center`` (F) is NaN beyond the width; ``basis`` (F, d) has orthonormal columns, or zero
-    columns where the model is narrower.
+    columns where the model is narrower. Rounding leaves rows off by ``error``.
     """
 
     center: Array
     basis: Array
     scale: float
+    error: float = 0.0
+
+    def times(self, power: int) -> Frame:
+        """Of rows multiplied by 2^power."""
+        if not power:
+            return self
+        scale = float(np.ldexp(self.scale, power))
+        return self._replace(center=scaled(self.center, power), scale=scale)
 
 
 class Reduced(NamedTuple):
@@ -66,39 +75,54 @@ def reduce(x: Array, width: int, train: Array, n_components: int | None, dim: in
     """
     rows = x[:, :width].astype(np.float64)
     seen = present(rows) & train
+    rows[~seen] = 0.0
+    exponent = exponent_of(rows)
+    rows = scaled(rows, -exponent)
     center = rows[seen].mean(0) if seen.any() else np.zeros(width)
     rows[seen] -= center
-    rows[~seen] = 0.0
     if n_components is None and width <= seen.sum():
         basis = np.eye(width)
     else:
-        basis = principal_axes(rows, n_components or max(1, int(seen.sum())))
+        least = of_spectrum(x.dtype, width)
+        basis = principal_axes(rows, n_components or max(1, int(seen.sum())), least)
         rows = rows @ basis
-    counts = int(seen.sum()), len(seen)
-    frame = framed(center, basis, float(np.linalg.norm(rows)), counts, (x.shape[1], dim))
+    counts, size = (int(seen.sum()), len(seen)), (x.shape[1], dim)
+    norm, off = float(np.linalg.norm(rows)), relative(x.dtype, width)
+    frame = framed(center, basis, norm, counts, size, off)
     padding = ((0, 0), (0, dim - rows.shape[1]))
-    return Reduced(np.pad(rows / frame.scale, padding), seen, frame)
+    return Reduced(np.pad(rows / frame.scale, padding), seen, frame.times(exponent))
 
 
 def framed(
-    center: Array, basis: Array, norm: float, counts: tuple[int, int], size: tuple[int, int]
+    center: Array,
+    basis: Array,
+    norm: float,
+    counts: tuple[int, int],
+    size: tuple[int, int],
+    off: float,
 ) -> Frame:
     """The frame (F, d) of ``size``, of a model whose reduced rows have this norm.
 
-    ``counts`` are the stimuli that it was fitted to, and all.
+    ``counts`` are the stimuli that it was fitted to, and all; rows were off by a share ``off``.
     """
     n_seen, n = counts
     if not n_seen:
         raise ValueError("it saw no stimulus; leave it out")
-    if norm <= 1e-12 * np.linalg.norm(center) * np.sqrt(n_seen):
+    if norm <= off * np.hypot(np.linalg.norm(center) * np.sqrt(n_seen), norm):
         raise ValueError("all its stimuli have the same vector; it has no place in a shared space")
     width, axes = basis.shape
     below, beside = size[0] - width, size[1] - axes
+    # as if the stimuli that it missed were as large as the others
+    scale = float(norm * np.sqrt(n / n_seen))
+    # of rows up to four times the usual size; a rotation of d columns is off by √d units and more
+    usual = norm / np.sqrt(n_seen)
+    error = off * (float(np.linalg.norm(center)) + 4 * usual) / scale
+    error += 16 * DOUBLE * np.sqrt(size[1]) * usual / scale
     return Frame(
         np.pad(center, (0, below), constant_values=np.nan),
         np.pad(basis, ((0, below), (0, beside))),
-        # as if the stimuli that it missed were as large as the others
-        float(norm * np.sqrt(n / n_seen)),
+        scale,
+        float(error),
     )
 
 
@@ -126,17 +150,17 @@ def merged_blocks(parts: Sequence[Folds]) -> Folds:
 
 def frames(
     of: Folds, n_stimuli: int, n_folds: int, n_components: int | None, size: tuple[int, int]
-) -> tuple[Array, Array, Array, Array]:
+) -> tuple[Array, Array, Array, Array, Array]:
     """The frames (F, d) of ``size`` of all stimuli, then of all but each of ``n_folds``.
 
-    Returns the number of stimuli seen (), centers (K, F), bases (K, F, d) and scales (K).
+    Returns the number of stimuli seen (), centers (K, F), bases (K, F, d), scales and errors (K).
     """
     found = []
     for left_out in range(-1, n_folds):
         found.append(_frame(_known(of, left_out), n_stimuli, n_components, size))
     total = sum(part.size for part in of.spreads.values())
-    centers, bases, scales = (np.stack(field) for field in zip(*found, strict=True))
-    return np.asarray(total), centers, bases, scales
+    centers, bases, scales, errors = (np.stack(field) for field in zip(*found, strict=True))
+    return np.asarray(total), centers, bases, scales, errors
 
 
 def _known(of: Folds, left_out: int) -> Spread:
@@ -145,10 +169,12 @@ def _known(of: Folds, left_out: int) -> Spread:
 
 
 def _frame(of: Spread, n_stimuli: int, n_components: int | None, size: tuple[int, int]) -> Frame:
-    gram = of.products.gram
-    basis = np.eye(len(gram)) if n_components is None else leading(gram, n_components)
+    gram, width = of.products.gram, len(of.mean)
+    least = of_spectrum(of.eps, width)
+    basis = np.eye(width) if n_components is None else leading(gram, n_components, least)
     norm = float(np.sqrt(np.vdot(basis, gram @ basis)))
-    return framed(of.mean, basis, norm, (of.size, n_stimuli), size)
+    counts, off = (of.size, n_stimuli), relative(of.eps, width)
+    return framed(of.mean, basis, norm, counts, size, off).times(of.exponent)
 
 
 def joined(
@@ -179,22 +205,26 @@ def cross_products(of: Products, size: int) -> tuple[Array, Array]:
     return gram[:size, :size], gram[:size, size:]
 
 
-def principal_axes(rows: Array, n_components: int) -> Array:
+def principal_axes(rows: Array, n_components: int, least: float = 1e-13) -> Array:
     """Orthonormal axes (f, c) of the largest variance of centred rows (n, f); c <= n_components.
 
-    From the smaller of the two Gram matrices; axes without variance are left out.
+    From the smaller of the two Gram matrices; axes are left out whose variance is not above
+    ``least`` of the largest.
     """
     if rows.shape[1] <= len(rows):
-        return leading(rows.T @ rows, n_components)
-    axes, _ = np.linalg.qr(rows.T @ leading(rows @ rows.T, n_components))
+        return leading(rows.T @ rows, n_components, least)
+    axes, _ = np.linalg.qr(rows.T @ leading(rows @ rows.T, n_components, least))
     return np.asarray(axes)
 
 
-def leading(gram: Array, count: int) -> Array:
-    """Eigenvectors (d, c) of the largest eigenvalues, c <= count; those without any left out."""
+def leading(gram: Array, count: int, least: float = 1e-13) -> Array:
+    """Eigenvectors (d, c) of the largest eigenvalues, c <= count; those without any left out.
+
+    What is not above ``least`` of the largest eigenvalue is rounding.
+    """
     first = max(0, len(gram) - count)
     values, vectors = scipy.linalg.eigh(gram, subset_by_index=(first, len(gram) - 1))
-    real = values > 1e-13 * max(values[-1], 0.0)
+    real = values > least * max(values[-1], 0.0)
     return np.asarray(vectors[:, real][:, ::-1])
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from xconverge.kernels.rows import CenteredRows, Rows, standard, standard_rows
+from xconverge.kernels.rounding import DOUBLE, relative
+from xconverge.kernels.rows import CenteredRows, Rows, standard, standardized
 from xconverge.kernels.vectors import Array
 
 NEAR = 1 - 1e-6
@@ -55,25 +56,27 @@ class Procrustes(CenteredRows):
 
     def prepare(self, rows: Array, width: int, rank: Array, given: Array | None) -> Rows:
         """Centred rows of unit scale, in double."""
-        return standard(rows[:, :width].astype(np.float64))
+        return standard(rows[:, :width].astype(np.float64), relative(rows.dtype, width))
 
     def take(self, state: Rows, where: Array, counts: Array | None = None) -> Rows:
         """Centred again; copies of a stimulus are rows with a weight."""
         rows = state.rows[where]
         if counts is None:
-            return Rows(standard_rows(rows), state.seen[where])
+            rows, error = standardized(rows, 0.0, state.error)
+            return Rows(rows, state.seen[where], None, error)
         weights = counts.astype(np.float64)
         # Σ w (x - m)(y - l)' is X'Y of rows times √w, m and l their weighted means
         apart = rows - weights @ rows / weights.sum()
-        varies = np.linalg.norm(apart) > 8 * np.finfo(np.float64).eps * np.linalg.norm(rows)
-        return Rows(varies * np.sqrt(weights)[:, None] * apart, state.seen[where])
+        least = 8 * DOUBLE * np.linalg.norm(rows) + state.error * np.sqrt(len(rows))
+        rows = (np.linalg.norm(apart) > least) * np.sqrt(weights)[:, None] * apart
+        return Rows(rows, state.seen[where], None, state.error)
 
     def sums(self, a: Sequence[Rows], b: Sequence[Rows], given: Array | None) -> Turned:
         """Of all pairs."""
-        return self._turned([x.rows for x in a], [y.rows for y in b])
+        return self._turned(a, b)
 
-    def _turned(self, a: Sequence[Array], b: Sequence[Array]) -> Turned:
-        found = np.array([[compared(x, y) for y in b] for x in a])
+    def _turned(self, a: Sequence[Rows], b: Sequence[Rows]) -> Turned:
+        found = np.array([[compared(x.rows, y.rows, x.error + y.error) for y in b] for x in a])
         return Turned(found[..., 0], found[..., 1])
 
     def finish(self, sums: Turned, own_a: Sequence[Any], own_b: Sequence[Any]) -> Array:
@@ -93,8 +96,10 @@ class Procrustes(CenteredRows):
         self, a: Sequence[Rows], b: Sequence[Rows], orders: Array, given: Array | None
     ) -> Array:
         """A permutation moves neither the mean nor the norm."""
-        rows_a, rows_b = ([state.rows for state in side] for side in (a, b))
-        turned = [self._turned(rows_a, [rows[order] for rows in rows_b]) for order in orders]
+        turned = [
+            self._turned(a, [replace(state, rows=state.rows[order]) for state in b])
+            for order in orders
+        ]
         sums = Turned(*(np.stack(field) for field in zip(*turned, strict=True)))
         return self.finish(sums, [], [])
 
@@ -130,11 +135,19 @@ def _left(square: float, of_mean: float) -> float:
     return left if left > 1e-12 * square else 0.0
 
 
-def compared(x: Array, y: Array) -> tuple[float, float]:
-    """Cosine and residual of centred rows (n, d) and (n, e): a field of ``Turned`` each."""
+def compared(x: Array, y: Array, error: float) -> tuple[float, float]:
+    """Cosine and residual of centred rows (n, d) and (n, e): a field of ``Turned`` each.
+
+    ``error`` is how far both are off in all, in root mean squares of rows of size 1. A rotation of
+    d columns is off by √d eps and more; the residual is 0 where it is not above either.
+    """
     size = float(np.linalg.norm(x)), float(np.linalg.norm(y))
     cosine = best_cosine(x.T @ y, *size)
-    return cosine, residual(x / size[0], y / size[1]) if cosine >= NEAR else np.nan
+    off = error + 16 * DOUBLE * np.sqrt(max(x.shape[1], y.shape[1]))
+    if not cosine >= min(NEAR, 1 - off**2):
+        return cosine, np.nan
+    left = residual(x / size[0], y / size[1])
+    return cosine, left if left > off**2 else 0.0
 
 
 def best_cosine(product: Array, size_x: float, size_y: float) -> float:

@@ -9,48 +9,69 @@ import numpy as np
 import scipy
 
 from xconverge.kernels.blocks import over_blocks
-from xconverge.kernels.correlation import ranks
+from xconverge.kernels.correlation import ranks, settled
+from xconverge.kernels.rounding import exponent_of, held, of_distances, scaled, without_rounding
 from xconverge.kernels.vectors import METRICS, Array, Metric, norms, padded, prepare, working_dtype
 
 Distance = Callable[[Array, Array], float]
 
 
-def distances(x: Array, width: int, metric: Metric | Distance) -> Array:
+def distances(
+    x: Array,
+    width: int,
+    metric: Metric | Distance,
+    any_scale: bool = False,
+    share: float = 0.0,
+) -> Array:
     """RDM (n, n) of the rows ``x`` (n, F), symmetric to the bit; NaN where a stimulus is missing.
 
-    Single precision for features of up to 4 bytes. ``metric`` is a row of METRICS, or a function
-    of two vectors.
+    Single precision for features of up to 4 bytes, and an error where distances do not fit into
+    it. ``metric`` is a row of METRICS, or a function of two vectors. With ``any_scale`` distances
+    may be a multiple of what they are, for comparisons that do not depend on it. Rounding left rows
+    off by a ``share`` of their norm, if that is more than their type says.
     """
     dtype = working_dtype(x.dtype)
     if callable(metric):
         rows = x[:, :width].astype(np.float64)
-        _, seen = norms(rows, METRICS["euclidean"])
+        seen = norms(rows, METRICS["euclidean"]).seen
         result = np.full((len(x), len(x)), np.nan, dtype)
-        result[np.ix_(seen, seen)] = scipy.spatial.distance.squareform(
+        values = scipy.spatial.distance.squareform(
             scipy.spatial.distance.pdist(rows[seen], metric), checks=False
         )
+        result[np.ix_(seen, seen)] = held(values, 0, dtype)
         return result
-    rows, seen = prepare(x, width, metric)
-    result = _symmetric_distances(rows, metric, dtype)
-    result[~seen] = np.nan
-    result[:, ~seen] = np.nan
-    return result
+    found = prepare(x, width, metric, share)
+    half, exponent = _half_squares(found.rows, found.error, metric, dtype)
+    _settle(half, np.flatnonzero(found.seen), scaled(found.error, -exponent), width)
+    if not metric.unit:
+        _finish(half, metric, 0 if any_scale else found.exponent + exponent)
+    half[~found.seen] = np.nan
+    half[:, ~found.seen] = np.nan
+    return half
 
 
-def _symmetric_distances(rows: Array, metric: Metric, dtype: Any) -> Array:
-    """Distances (n, n) from one matrix product; entries that cancel in it, from differences.
+def _half_squares(rows: Array, error: Array, metric: Metric, dtype: Any) -> tuple[Array, int]:
+    """Half of the squared distances (n, n) from one matrix product, of rows less 2^exponent.
+
+    Entries that cancel in it come from differences, and are 0 where rows whose rounding is
+    ``error`` (n) are equal.
 
     |x - y|² / 2 = |x|² / 2 + |y|² / 2 - x·y loses the digits that |x|² has more than |x - y|².
     Where too many cancel for single precision, all of it is done in double.
     """
     single = dtype == np.float32
-    scale = 1.0 if metric.unit or not single else np.abs(rows).max(initial=0.0) or 1.0
-    less: Array = (rows / scale).astype(dtype)
+    exponent = 0
+    if single and not metric.unit:
+        # 2^±30 have squares in single precision
+        exponent = exponent_of(rows, 30)
+        rows, error = scaled(rows, -exponent), scaled(error, -exponent)
+    less: Array = rows.astype(dtype)
     half = 0.5 * np.vecdot(less, less)
     result: Array = less @ less.T
     # a row with itself always cancels: its distance is 0, and is not looked at
     result[np.diag_indices(len(rows))] = -np.inf
     threshold = dtype(1e-2 if single else 1e-5)
+    most = error.max(initial=0.0)
     near: list[Array] = []
 
     def work(parts: Sequence[slice]) -> None:
@@ -58,39 +79,73 @@ def _symmetric_distances(rows: Array, metric: Metric, dtype: Any) -> Array:
             block, own = result[part], half[part, None]
             np.subtract(half + own, block, out=block)
             # rows that have no near entry are most of them, and pass by their smallest one
-            some = np.flatnonzero(block.min(1) < threshold * (own[:, 0] + half.max()))
-            i, j = np.nonzero(block[some] < threshold * (own[some] + half))
+            bound = np.maximum(threshold * (own[:, 0] + half.max()), 2 * most**2)
+            some = np.flatnonzero(block.min(1) < bound)
+            limit = threshold * (own[some] + half)
+            if 2 * most**2 > limit.min(initial=np.inf):
+                limit = np.maximum(limit, 0.5 * np.square(error[part][some, None] + error))
+            i, j = np.nonzero(block[some] < limit)
             near.append(np.stack([some[i] + part.start, j]))
 
     over_blocks(work, len(rows), result.itemsize * len(rows))
     i, j = np.concatenate(near, axis=1) if near else np.empty((2, 0), np.int64)
     if single and len(i) > result.size // 100:
-        return _symmetric_distances(rows, metric, np.float64).astype(dtype)
+        result, _ = _half_squares(rows, error, metric, np.float64)
+        return result.astype(dtype), exponent
     for start in range(0, len(i), 65536):
         one, other = i[start : start + 65536], j[start : start + 65536]
         gap = rows[one] - rows[other]
-        result[one, other] = 0.5 * np.vecdot(gap, gap) / scale**2
+        result[one, other] = 0.5 * without_rounding(np.vecdot(gap, gap), error[one] + error[other])
     np.fill_diagonal(result, 0.0)
-    if not metric.unit:
-        _finish(result, metric, scale)
-    return result
+    return result, exponent
 
 
-def _finish(half_square: Array, metric: Metric, scale: float) -> None:
-    """Half of the squared distances of rows divided by ``scale`` become distances, in place."""
+def _settle(half: Array, where: Array, error: Array, width: int) -> None:
+    """Give all pairs of stimuli ``where`` one distance, in place, if rounding alone parts them."""
+    if len(where) < 3:
+        return
+
+    def parted(values: Array) -> bool:
+        high = 2.0 * values.max().astype(np.float64)
+        off = of_distances(_same, high, 2 * error[where].max(), width)
+        return bool(high - 2.0 * values.min() > off)
+
+    # nearly always the first row says that they are
+    if parted(half[where[0], where[1:]]):
+        return
+    both = np.ix_(where, where)
+    values = half[both]
+    apart = ~np.eye(len(where), dtype=bool)
+    if not parted(values[apart]):
+        half[both] = np.where(apart, values[apart].max(), 0.0)
+
+
+def _same(square: Array) -> Array:
+    return square
+
+
+def _finish(half_square: Array, metric: Metric, exponent: int) -> None:
+    """Half of the squared distances of rows divided by 2^exponent become distances, in place."""
+    power = exponent * metric.degree
 
     def work(parts: Sequence[slice]) -> None:
         for part in parts:
-            square = 2 * half_square[part]
-            half_square[part] = metric.of_square(square) * metric.of_square(np.asarray(scale**2))
+            distance = metric.of_square(2 * half_square[part])
+            half_square[part] = held(distance, power) if power else distance
 
     over_blocks(work, len(half_square), half_square.itemsize * len(half_square))
 
 
 def prepared(x: Array, width: int, metric: str) -> Array:
-    """Rows (n, F) whose squared distances make the RDM; NaN throughout where missing."""
-    rows, seen = prepare(x, width, METRICS[metric])
-    return padded(rows, seen, x.shape[1])
+    """Rows (n, F) whose squared distances make the RDM; NaN throughout where missing.
+
+    Of a scale whose squares single precision holds: what compares RDMs does not depend on it.
+    """
+    found = prepare(x, width, METRICS[metric])
+    rows = found.rows
+    if not METRICS[metric].unit:
+        rows = scaled(rows, -int(np.frexp(np.abs(rows).max(initial=0.0))[1]))
+    return padded(rows, found.seen, x.shape[1])
 
 
 def triangle(rdm: Array, ranked: bool) -> Array:
@@ -115,7 +170,7 @@ def check_symmetric(rdm: Array) -> None:
 def upper(rdm: Array, ranked: bool) -> Array:
     """The same of a matrix that is known to be symmetric."""
     # scipy's loop over rows is twenty times as fast as fetching at np.triu_indices
-    values = scipy.spatial.distance.squareform(rdm, checks=False).astype(np.float64)
+    values = settled(scipy.spatial.distance.squareform(rdm, checks=False))
     return ranks(values) if ranked else values
 
 

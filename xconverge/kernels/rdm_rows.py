@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from xconverge.kernels import rounding
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.entries import Entries, correlations
 from xconverge.kernels.kernel import EntryKernel
 from xconverge.kernels.permutations import gathered_products
+from xconverge.kernels.rounding import power_of_two
 from xconverge.kernels.vectors import METRICS, Array, prepare, square_distances
 
 VARIES = 1e-12
@@ -27,11 +29,13 @@ VARIES = 1e-12
 class Points:
     """Rows (n, f) of one model whose distances make its RDM, zero where not seen.
 
-    ``weights`` (n) say how often each stimulus is there.
+    ``error`` (n) is how far each is off by rounding, ``weights`` (n) say how often each stimulus is
+    there.
     """
 
     rows: Array
     seen: Array
+    error: Array
     weights: Array | None = None
 
 
@@ -49,12 +53,12 @@ class RdmRows(EntryKernel[Points]):
 
     def prepare(self, rows: Array, width: int, rank: Array, given: Array | None) -> Points:
         """Rows as the metric wants them."""
-        return Points(*prepare(rows, width, METRICS[self.metric]))
+        return Points(*prepare(rows, width, METRICS[self.metric])[:3])
 
     def take(self, state: Points, where: Array, counts: Array | None = None) -> Points:
         """Rows of these stimuli; the copies of a draw weigh, but not in their own row."""
         weights = None if counts is None else counts.astype(np.float64)
-        return Points(state.rows[where], state.seen[where], weights)
+        return Points(state.rows[where], state.seen[where], state.error[where], weights)
 
     def sums(self, a: Sequence[Points], b: Sequence[Points], given: Array | None) -> Array:
         """Correlations (A, B, n): rows of every RDM are standardised once."""
@@ -101,15 +105,24 @@ class RdmRows(EntryKernel[Points]):
 
         Zero for itself and for what is missing; NaN throughout where the others do not differ.
         """
-        square = np.maximum(square_distances(state.rows[part], state.rows), 0.0)
+        error = np.where(state.seen, state.error, 0.0)
+        square = square_distances(state.rows[part], state.rows, None, error[part], error)
+        square = np.maximum(square, 0.0)
         there = _others(state.seen[None], part)[:, 0]
         weights = there if state.weights is None else there * state.weights
-        block = np.where(there, METRICS[self.metric].of_square(square), 0.0)
+        of_square = METRICS[self.metric].of_square
+        block = np.where(there, of_square(square), 0.0)
         count = np.maximum(weights.sum(1, keepdims=True), 1)
         largest = block.max(1, keepdims=True)
         block = np.where(there, block - (block * weights).sum(1, keepdims=True) / count, 0.0)
         deviation = np.sqrt((block**2 * weights).sum(1, keepdims=True) / count)
-        varies = deviation > VARIES * largest
+        off = rounding.of_distances(
+            of_square,
+            np.where(there, square, 0.0).max(1, keepdims=True),
+            error[part, None] + error.max(initial=0.0),
+            state.rows.shape[1],
+        )
+        varies = deviation > np.maximum(VARIES * largest, off)
         return np.asarray(
             np.divide(block, deviation, out=np.full_like(block, np.nan), where=varies)
         )
@@ -163,6 +176,15 @@ class RdmRows(EntryKernel[Points]):
         return np.stack([self.standard(state, slice(0, len(state.rows))) for state in side])
 
     # --- models too long for a task: sums over the entries of their rows
+
+    @property
+    def needs_scale(self) -> bool:  # type: ignore[override]
+        """Unit rows have one."""
+        return not METRICS[self.metric].unit
+
+    def scale(self, sample: Array) -> float:
+        """A power of two, where squares would leave the range of numbers."""
+        return power_of_two(sample)
 
     @property
     def entries(self) -> Entries:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xconverge.kernels.budgets import BUDGETS
-from xconverge.kernels.rows import CenteredRows, Rows
+from xconverge.kernels.rows import CenteredRows, Rows, without_constants
 from xconverge.kernels.vectors import Array, column_means, present
 
 PENALTIES = 10.0 ** np.arange(-8, 5)
@@ -72,11 +72,14 @@ class Predictivity(CenteredRows):
     permuted_inside_folds = True
 
     def prepare(self, rows: Array, width: int, rank: Array, given: Array | None) -> Rows:
-        """Centred rows whose largest entry is 1, in double: neither shift nor scale matter."""
+        """Centred rows whose largest entry is 1, in double: neither shift nor scale matter.
+
+        Features that vary by no more than rounding are 0.
+        """
         real = rows[:, :width].astype(np.float64)
         seen = present(real)
         if seen.any():
-            real[seen] -= real[seen].mean(0)
+            real[seen] = without_constants(real[seen], rows.dtype)
         real[~seen] = 0.0
         return Rows(real / (np.abs(real).max(initial=0.0) or 1.0), seen)
 

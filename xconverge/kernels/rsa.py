@@ -18,6 +18,7 @@ from xconverge.kernels.correlation import (
     Method,
     inner_products,
     ranks,
+    settled,
     similarities,
     similarity,
     tau_a,
@@ -27,6 +28,7 @@ from xconverge.kernels.entries import Entries, correlations
 from xconverge.kernels.kernel import EntryKernel, alike
 from xconverge.kernels.permutations import gathered_products, run_of, summary, within
 from xconverge.kernels.rdm import Distance, check_symmetric, distances, square, triangle, upper
+from xconverge.kernels.rounding import power_of_two
 from xconverge.kernels.vectors import METRICS, Array
 
 SINGLE = "an RDM has NaN for single pairs; a stimulus is missing whole or not"
@@ -65,7 +67,7 @@ class Geometry:
         i, j = np.triu_indices(len(index), 1)
         # two copies of a stimulus make no pair: their distance is 0 by construction
         apart = index[i] != index[j]
-        values = rdm[index[i[apart]], index[j[apart]]].astype(np.float64)
+        values = settled(rdm[index[i[apart]], index[j[apart]]])
         return ranks(values) if self.ranked else values
 
 
@@ -89,7 +91,7 @@ class Rsa(EntryKernel[Geometry]):
     def prepare(self, rows: Array, width: int, rank: Array, given: Array | None) -> Geometry:
         """The RDM; ``given`` are nuisance RDMs (n, n, c)."""
         metric = METRICS[self.metric] if isinstance(self.metric, str) else self.metric
-        return self._state(distances(rows, width, metric), given)
+        return self._state(distances(rows, width, metric, any_scale=True), given)
 
     def prepare_rdm(self, rdm: Array, given: Array | None = None) -> Geometry:
         """Of an RDM (n, n) that was made elsewhere."""
@@ -186,6 +188,15 @@ class Rsa(EntryKernel[Geometry]):
     def has_sums(self) -> bool:
         """Whether the score is made of sums over entries, which ranks are not."""
         return not self.how.ranked
+
+    @property
+    def needs_scale(self) -> bool:  # type: ignore[override]
+        """Unit rows have one."""
+        return isinstance(self.metric, str) and not METRICS[self.metric].unit
+
+    def scale(self, sample: Array) -> float:
+        """A power of two, where squares would leave the range of numbers."""
+        return power_of_two(sample)
 
     @property
     def entries(self) -> Entries:

@@ -17,6 +17,7 @@ import numpy as np
 
 from xconverge.kernels.blocks import split
 from xconverge.kernels.budgets import BUDGETS
+from xconverge.kernels.rounding import relative
 from xconverge.kernels.subsets import pick
 from xconverge.kernels.vectors import METRICS, Array, square_distances
 
@@ -114,27 +115,37 @@ class Features:
         self.rows = rows
         self.metric = metric
         self.squares = [np.vecdot(one, one) for one in rows]
+        off = relative(rows[0].dtype, rows[0].shape[1])
+        self.errors = [off * np.sqrt(square) for square in self.squares]
         self.shape = len(rows), len(rows[0])
         self.dtype = rows[0].dtype
 
     def to_all(self, where: Sequence[int]) -> Array:
         """Distances (k, M, N) of these stimuli to all."""
         result = np.empty((len(where), *self.shape), self.dtype)
-        for m, (rows, squares) in enumerate(zip(self.rows, self.squares, strict=True)):
-            result[:, m] = self._distances(rows[list(where)], rows, squares)
+        some = list(where)
+        for m, (rows, squares, error) in enumerate(
+            zip(self.rows, self.squares, self.errors, strict=True)
+        ):
+            result[:, m] = self._distances(rows[some], rows, squares, (error[some], error))
         return result
 
     def inside(self, members: Array) -> Array:
         """Distances (M, n, n) among the members, in double."""
         own = [rows[members].astype(np.float64) for rows in self.rows]
-        return np.stack([self._distances(rows, rows, None) for rows in own])
+        errors = [(error[members],) * 2 for error in self.errors]
+        return np.stack(
+            [self._distances(x, x, None, off) for x, off in zip(own, errors, strict=True)]
+        )
 
     def only(self, models: Array) -> Features:
         """The distances in these models."""
         return Features([self.rows[m] for m in models], self.metric)
 
-    def _distances(self, rows: Array, others: Array, squares: Array | None) -> Array:
-        square = square_distances(rows, others, squares)
+    def _distances(
+        self, rows: Array, others: Array, squares: Array | None, errors: tuple[Array, Array]
+    ) -> Array:
+        square = square_distances(rows, others, squares, *errors)
         return METRICS[self.metric].of_square(np.maximum(square, 0, out=square))
 
 

@@ -9,7 +9,7 @@ from math import comb
 import numpy as np
 
 from xconverge.kernels.correlation import ranks, standardize
-from xconverge.kernels.vectors import Array
+from xconverge.kernels.rounding import Array, exponent_of, scaled
 
 Summary = tuple[float, float, float, float]
 """Half correlation, reliability, lower and upper quantile of it."""
@@ -34,11 +34,17 @@ def halves(rank: Array, seed: int, n_splits: int) -> Array:
     return np.asarray(inside[:, rank])
 
 
-def model_halves(distances: Array, rank: Array, seed: int, n_splits: int, level: float) -> Summary:
+def model_halves(
+    distances: Array, rank: Array, seed: int, n_splits: int, level: float, squared: bool = False
+) -> Summary:
     """Reliability of the dispersion (n) that distances (M, M, n) of pairs of models make.
 
-    Mean over the pairs inside a half; NaN where a half has no pair.
+    Mean over the pairs inside a half, of their squares if ``squared``; NaN where a half has no
+    pair.
     """
+    if squared:
+        # of ranks alone: a common factor keeps squares in the range of numbers
+        distances = np.square(scaled(distances, -exponent_of(np.nan_to_num(distances))))
     if len(rank) < 4:
         _warn(f"reliability needs at least 4 models, 2 in each half, got {len(rank)}: NaN")
         return np.nan, np.nan, np.nan, np.nan

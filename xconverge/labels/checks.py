@@ -159,6 +159,18 @@ def widths(reps: xr.DataArray, what: str = "reps") -> xr.DataArray:
     )
 
 
+ROUNDING = "rounding"
+"""Attribute of values that were computed: how far rounding left the rows of stimuli off.
+
+As a share of their norm, where that is more than their type says.
+"""
+
+
+def rounding_of(reps: xr.DataArray) -> float:
+    """What ``ROUNDING`` says, 0 where it is silent: then the type of the values says it all."""
+    return float(reps.attrs.get(ROUNDING, 0.0))
+
+
 def check_shared(reps: xr.DataArray, call: str) -> None:
     """Models can be compared feature by feature: equally wide, and marked as a shared space."""
     real = widths(reps)

@@ -28,6 +28,7 @@ from xconverge.labels.checks import (
     check_shared,
     group_numbers,
     model_groups,
+    rounding_of,
     widths,
 )
 from xconverge.labels.joins import natural_rank, on_side
@@ -86,10 +87,10 @@ def dispersion(
     Returns
     -------
     DataArray
-        ``dispersion`` (…, stimulus), float64, 0 where all models agree, with the coordinate
-        ``n_models`` (models that saw the stimulus). With ``pairwise``: (…, model, model_2,
-        stimulus), zero on the diagonal. With ``leave_out``: (…, model, stimulus), model the one
-        left out. ``cosine`` and ``correlation`` lie in [0, 2] for a
+        ``dispersion`` (…, stimulus), float64, 0 where all models agree but for rounding, with the
+        coordinate ``n_models`` (models that saw the stimulus). With ``pairwise``: (…, model,
+        model_2, stimulus), zero on the diagonal. With ``leave_out``: (…, model, stimulus), model
+        the one left out. ``cosine`` and ``correlation`` lie in [0, 2] for a
         pair and in [0, M/(M-1)] as a mean, ``neighborhood`` in [0, 1], ``rdm`` in [0, 2]; the
         others are not bounded. No measure is less (or more) for stimuli that fewer models saw;
         of two models it scatters more than of ten, see ``min_models``.
@@ -104,8 +105,8 @@ def dispersion(
     ------
     SchemaError
         Fewer than two models; differing widths under a coordinate metric; NaN or infinity inside
-        a row, zero vectors under ``cosine`` and constant ones under ``correlation``, by name,
-        when computed.
+        a row, zero vectors under ``cosine`` and constant ones under ``correlation``, by name;
+        results too large or too small for float64; when computed.
 
     Notes
     -----
@@ -131,8 +132,8 @@ def dispersion(
     >>> dispersion(reps).dims
     ('stimulus',)
     >>> reps[1:] = reps[0]
-    >>> float(dispersion(reps).max()) < 1e-15
-    True
+    >>> float(dispersion(reps).max())
+    0.0
     """
     row = MEASURES[choose("metric", metric, MEASURES)]
     own = _own(row, k=k, rdm_metric=rdm_metric)
@@ -221,30 +222,29 @@ class Coordinates(NamedTuple):
 
     def mean(self, reps: xr.DataArray, normalize: bool) -> xr.DataArray:
         """In one pass without pairs, where the distance is linear in squared distances."""
-        power = 1.0 if self.metric.linear else 0.5
-        return self._reduced(reps, normalize, partial(kernels.of_pairs, metric=self.metric), power)
+        finish = partial(kernels.of_pairs, metric=self.metric)
+        return self._reduced(reps, normalize, finish, self.metric.degree)
 
     def _reduced(
-        self, reps: xr.DataArray, normalize: bool, finish: Callable[..., Array], power: float
+        self, reps: xr.DataArray, normalize: bool, finish: Callable[..., Array], degree: int
     ) -> xr.DataArray:
-        whole, merging = partial(kernels.mean_pair_distance, metric=self.metric), None
+        rows: dict[str, Any] = {"metric": self.metric, "share": rounding_of(reps)}
+        whole, merging = partial(kernels.mean_pair_distance, normalize=normalize, **rows), None
         if self.metric.linear:
-            whole = partial(kernels.dispersion, metric=self.metric, finish=finish)
+            last: dict[str, Any] = {"finish": finish, "degree": degree, "normalize": normalize}
+            whole = partial(kernels.dispersion, **rows, **last)
             merging = Merging(
-                partial(kernels.leaf, metric=self.metric),
-                partial(kernels.merge, metric=self.metric),
-                partial(kernels.dispersion_of, finish=finish),
+                partial(kernels.leaf, **rows),
+                partial(kernels.merge, **rows),
+                partial(kernels.dispersion_of, **last),
             )
-        outputs = over_models(reps, whole, merging, {"_output": 3})
-        value, count, square = (outputs.isel(_output=i) for i in range(3))
-        if normalize:
-            value = value / square.where(square > 0) ** power
-        return _counted(value, count)
+        outputs = over_models(reps, whole, merging, {"_output": 2})
+        return _counted(outputs.isel(_output=0), outputs.isel(_output=1))
 
     def pairs(self, reps: xr.DataArray) -> xr.DataArray:
         """All models of a block of stimuli are in memory."""
         size = reps.sizes["model"]
-        kernel = partial(kernels.pair_distances, metric=self.metric)
+        kernel = partial(kernels.pair_distances, metric=self.metric, share=rounding_of(reps))
         pairs = over_models(reps, kernel, None, {"model": size, "model_2": size})
         return _labelled(pairs, reps)
 
@@ -264,7 +264,7 @@ class Consensus(NamedTuple):
 
     def mean(self, reps: xr.DataArray, normalize: bool) -> xr.DataArray:
         """In one pass."""
-        return self.squared._reduced(reps, normalize, kernels.of_consensus, 0.5)
+        return self.squared._reduced(reps, normalize, kernels.of_consensus, 1)
 
     def pairs(self, reps: xr.DataArray) -> xr.DataArray:
         """There are none."""
@@ -274,8 +274,8 @@ class Consensus(NamedTuple):
         )
 
     def pieces(self, reps: xr.DataArray) -> xr.DataArray:
-        """Squared distances of pairs: Σ_m |x_m - z|² = Σ_{m<l} |x_m - x_l|² / M."""
-        return self.squared.pairs(reps)
+        """Distances of pairs: Σ_m |x_m - z|² = Σ_{m<l} |x_m - x_l|² / M."""
+        return Coordinates(METRICS["euclidean"]).pairs(reps)
 
     def of_pieces(self, pieces: Array, group: Array) -> tuple[Array, Array]:
         """Around the consensus of those that are left."""

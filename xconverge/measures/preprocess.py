@@ -14,8 +14,9 @@ from xconverge.engine.apply import apply
 from xconverge.engine.blockwise import Reduction, by_rows, is_long, reduce_rows
 from xconverge.engine.pair import pairing_attrs
 from xconverge.kernels import preprocess as kernels
+from xconverge.kernels.rounding import relative, unit_of
 from xconverge.kernels.vectors import row_norms, working_dtype
-from xconverge.labels.checks import check_representations, widths
+from xconverge.labels.checks import ROUNDING, check_representations, widths
 from xconverge.labels.variables import describe
 
 OUT, FITTED, FITTED_FEATURE = "_out", "_fitted", "_fitted_feature"
@@ -71,12 +72,16 @@ def _stepped(step: kernels.Step, reps: xr.DataArray, n_fitted: int, size: int) -
 def _noted(result: xr.DataArray, reps: xr.DataArray, text: str) -> xr.DataArray:
     """A result with the coordinates of ``reps``, their attrs too, and the note of this step."""
     before = reps.attrs.get("preprocessing")
+    attrs = {**reps.attrs, "preprocessing": f"{before}; {text}" if before else text}
+    if unit_of(reps.dtype) > unit_of(result.dtype):
+        # they are not more exact for being held in another type
+        attrs[ROUNDING] = relative(reps.dtype, reps.sizes["feature"])
     return xr.DataArray(
         result.transpose(*reps.dims).data,
         coords=reps.coords,
         dims=reps.dims,
         name="representation",
-        attrs={**reps.attrs, "preprocessing": f"{before}; {text}" if before else text},
+        attrs=attrs,
     )
 
 

@@ -36,7 +36,8 @@ class Fit(NamedTuple):
     """One shared space: x (n, F) of model m is at (x - center) @ rotation / scale + shift.
 
     ``center`` (M, F), ``rotation`` (M, F, d), ``scale`` (M), ``shift`` (M, d), the objective of
-    every iteration, and ``total``, the models' sum of squares.
+    every iteration, ``total``, the models' sum of squares, and ``error``, how far rounding leaves
+    coordinates of a stimulus off.
     """
 
     center: Array
@@ -45,6 +46,7 @@ class Fit(NamedTuple):
     shift: Array
     objective: Array
     total: float
+    error: float
 
     def turned(self, turn: Array) -> Fit:
         """The same space after a rotation (d, d)."""
@@ -154,8 +156,9 @@ def _fit_to(
 
 
 def _fit(models: Sequence[Frame], solution: Solution, total: float) -> Fit:
-    center, basis, scale = (np.stack(field) for field in zip(*models, strict=True))
-    return Fit(center, basis @ solution.rotation, scale, solution.shift, solution.objective, total)
+    center, basis, scale, error = (np.stack(field) for field in zip(*models, strict=True))
+    rotation, most = basis @ solution.rotation, float(error.max())
+    return Fit(center, rotation, scale, solution.shift, solution.objective, total, most)
 
 
 def _best(
@@ -178,15 +181,15 @@ def _from_products(
     models has other stimuli.
     """
     n_models, n, dim = reps.sizes["model"], len(number), _dim(reps, len(number), options)
-    size, centers, bases, scales = _framed(reps, number, options, dim)
+    size, *every = _framed(reps, number, options, dim)
     if (size < n).any():
         return None
     trains = [np.ones(n, bool), *(number != fold for fold in _held_out(number))]
     found: list[Fit] = []
     goal = np.zeros((n_models, reps.sizes["feature"], dim))
     for position, train in enumerate(trains):
-        frames = [field[:, position] for field in (centers, bases, scales)]
-        gram, onto = _gathered(reps, train, frames, goal)
+        frames = [field[:, position] for field in every]
+        gram, onto = _gathered(reps, train, frames[:3], goal)
         x = kernels.virtual_rows(gram, n_models)
         solution = _best(x, np.ones(x.shape[:2], bool), reps.indexes["model"], options, rng)
         models = [Frame(*one) for one in zip(*frames, strict=True)]
@@ -202,7 +205,7 @@ def _from_products(
 
 
 def _framed(reps: xr.DataArray, number: Array, options: Options, dim: int) -> list[Array]:
-    """Stimuli seen (M), centers (M, K, F), bases (M, K, F, d), scales (M, K) of all K fits."""
+    """Stimuli seen (M), centers (M, K, F), bases (M, K, F, d), scales, errors (M, K) of K fits."""
     n_folds, size = len(_held_out(number)), (reps.sizes["feature"], dim)
     finish = partial(
         kernels.frames, n_stimuli=len(number), n_folds=n_folds,
@@ -211,9 +214,9 @@ def _framed(reps: xr.DataArray, number: Array, options: Options, dim: int) -> li
     framing = reduce_rows(
         reps,
         Reduction(kernels.folds_of, kernels.merged_blocks, finish),
-        out=[[], ["_fit", "feature"], ["_fit", "feature", "_axis"], ["_fit"]],
+        out=[[], ["_fit", "feature"], ["_fit", "feature", "_axis"], ["_fit"], ["_fit"]],
         sizes={"_fit": 1 + n_folds, "_axis": dim, "feature": reps.sizes["feature"]},
-        dtypes=[np.int64, float, float, float],
+        dtypes=[np.int64, float, float, float, float],
         given=[xr.DataArray(number, dims="stimulus")],
         what="model",
     )

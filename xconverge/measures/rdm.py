@@ -20,7 +20,7 @@ from xconverge.kernels.kernel import Model, modeled
 from xconverge.kernels.rdm import Distance
 from xconverge.kernels.rsa import Rsa
 from xconverge.kernels.vectors import METRICS, Array, working_dtype
-from xconverge.labels.checks import check_dims, check_labels, widths
+from xconverge.labels.checks import check_dims, check_labels, rounding_of, widths
 from xconverge.labels.joins import join_labels, on_side, square_rdm, take
 from xconverge.labels.messages import SchemaError, choose
 from xconverge.labels.variables import describe, described
@@ -70,7 +70,11 @@ def rdm(reps: xr.DataArray, metric: str | Distance = "correlation") -> xr.DataAr
     ------
     SchemaError
         Faulty rows, zero vectors under ``cosine`` and constant ones under ``correlation``, by
-        name, when computed.
+        name; distances too large or too small for their type; when computed.
+
+    Notes
+    -----
+    Distances that are 0 but for the rounding of the stored values are 0.
 
     Examples
     --------
@@ -106,6 +110,7 @@ def make_rdm(reps: xr.DataArray, metric: str | Distance, what: str = "reps") -> 
         what=what,
         cure=TOO_MANY_PAIRS,
         metric=made,
+        share=rounding_of(reps),
     )
     result = result.assign_coords(on_side(reps["stimulus"], "stimulus", "_2").coords)
     return describe(

@@ -17,7 +17,13 @@ from xconverge.engine.resampling import Rng, seed_of
 from xconverge.kernels.components import first_component
 from xconverge.kernels.procrustes import placed
 from xconverge.kernels.vectors import Array
-from xconverge.labels.checks import check_only, check_representations, model_groups, widths
+from xconverge.labels.checks import (
+    ROUNDING,
+    check_only,
+    check_representations,
+    model_groups,
+    widths,
+)
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe, stated
 from xconverge.measures.procrustes import Fit, Options, fits
@@ -149,6 +155,7 @@ def shared_space(
     spaces = [
         _space(reps.isel({"model": group}), number, options, stream) for group in members.values()
     ]
+    error = max(one["aligned"].attrs[ROUNDING] for one in spaces)
     space = spaces[0] if by is None else _joined(spaces, list(members), by, reps)
     told = {
         "n_components": n_components,
@@ -161,6 +168,7 @@ def shared_space(
     for name in space.data_vars:
         chance = space[name].attrs.get("chance")
         space[name] = describe(space[name], str(name), **told, chance=chance)
+    space["aligned"].attrs[ROUNDING] = error
     for name in ("aligned", "consensus"):
         space[name].attrs["space"] = "shared" if by is None else f"shared within {by}"
     space.attrs = stated(
@@ -235,7 +243,8 @@ def transform(reps: xr.DataArray, space: xr.Dataset) -> xr.DataArray:
         modality=reps.attrs.get("modality"),
         **pairing_attrs(reps),
     )
-    return aligned.assign_attrs(space=space["aligned"].attrs["space"])
+    known_of = space["aligned"].attrs
+    return aligned.assign_attrs({n: known_of[n] for n in ("space", ROUNDING) if n in known_of})
 
 
 def residual_component(residual: xr.DataArray) -> xr.DataArray:
@@ -337,14 +346,19 @@ def _space(
     maps = xr.concat([_maps(fit) for fit in others or [whole]], FIT, join="exact")
     aligned = _placed(reps, fold, maps.assign_coords({"model": reps["model"]}))
     space["aligned"] = aligned
+    # of models that agree throughout, rounding alone is left; a row has a norm of about 1 / √n
+    error = max(fit.error for fit in (whole, *others))
+    space["aligned"].attrs[ROUNDING] = error * np.sqrt(len(count))
     space["consensus"] = aligned.mean("model")
-    gap = aligned - space["consensus"]
-    space["residual"] = np.sqrt((gap**2).sum(COMPONENT, skipna=False))
+    square = ((aligned - space["consensus"]) ** 2).sum(COMPONENT, skipna=False)
+    square = square.where(~(square <= (2 * error) ** 2), 0.0)
+    space["residual"] = np.sqrt(square)
     space["objective"] = ("iteration", whole.objective)
-    quality = {"unexplained": xr.DataArray(whole.objective[-1] / whole.total)}
+    left = whole.objective[-1] * (whole.objective[-1] > seen.sum() * error**2)
+    quality = {"unexplained": xr.DataArray(left / whole.total)}
     if others:
         several = xr.DataArray(count > 1, dims="stimulus")
-        quality["unexplained_heldout"] = (gap**2).sum() / (aligned**2).where(several).sum()
+        quality["unexplained_heldout"] = square.sum() / (aligned**2).where(several).sum()
     for name, value in quality.items():
         space[name] = value.assign_attrs(chance=chance)
     return space
