@@ -148,8 +148,7 @@ def _checked(
     diagonal = len(rows) == len(columns) and bool((rows == columns).all())
     uneven: dict[str, float] = {}
     for position in np.ndindex(block.shape[:-2]):
-        own = zip(lead, lead_names, position, strict=True)
-        who = ", ".join([f"{dim} {shown(labels[at])}" for dim, labels, at in own] or [alone])
+        who = _who(lead, lead_names, position) or alone
         matrix = block[position]
         try:
             check_finite(matrix)
@@ -172,17 +171,19 @@ def _checked(
     return block
 
 
+def _who(lead: Sequence[str], names: Sequence[Array], position: Any) -> str:
+    """The RDM at this position of its block."""
+    own = zip(lead, names, position, strict=False)
+    return ", ".join(f"{dim} {shown(labels[at])}" for dim, labels, at in own)
+
+
 def _missing(
     block: Array, across: Array, *names: Array, what: str, lead: list[str], alone: str
 ) -> Array:
     """The block (…, r, c) as it is."""
     empty = np.argwhere(np.isnan(block).all((-1, -2)))
     if len(empty):
-        who = [
-            ", ".join([f"{d} {shown(own[i])}" for d, own, i in zip(lead, names, at, strict=False)])
-            or alone
-            for at in empty[:5]
-        ]
+        who = [_who(lead, names, at) or alone for at in empty[:5]]
         warnings.warn(
             f"{what} is that of the others: {'; '.join(who)} saw no stimulus",
             RuntimeWarning,
