@@ -332,16 +332,15 @@ def mean_over_pairs(distances: Array) -> Array:
     return np.asarray(np.divide(total, pairs, out=np.full(total.shape, np.nan), where=pairs > 0))
 
 
-def mean_and_seen(distances: Array) -> tuple[Array, Array]:
-    """The same, and how many models (n) were seen: those that have a distance from themselves."""
-    return mean_over_pairs(distances), (~np.isnan(np.einsum("iin->in", distances))).sum(0)
-
-
 def mean_disagreement(models: Sequence[Model], kernel: Kernel[Any]) -> tuple[Array, Array]:
     """1 - mean alignment (n) over all pairs of models, each in its own pool, and models seen."""
     seen = np.stack([model.seen for model in models])
-    if seen.all() and len(seen[0]) >= kernel.min_stimuli:
-        states = [model.state for model in models]
+    states = [model.state for model in models]
+    if (
+        seen.all()
+        and len(seen[0]) >= kernel.min_stimuli
+        and all(kernel.ready(state) for state in states)
+    ):
         return 1 - kernel.mean_over_models(states), seen.sum(0)
     # a model that saw nothing has no part in it, and is no pair that lacks a score
     known = [model for model, own in zip(models, seen, strict=True) if own.any()]
@@ -350,39 +349,43 @@ def mean_disagreement(models: Sequence[Model], kernel: Kernel[Any]) -> tuple[Arr
     return mean_over_pairs(1 - score(kernel, known, known)), seen.sum(0)
 
 
-def without(distances: Array, group: Array) -> tuple[Array, Array]:
-    """Mean (M, n) over pairs of the models outside the group of each, and how many these are.
+def without(distances: Array, seen: Array, group: Array) -> tuple[Array, Array]:
+    """Mean (M, n) over pairs of models outside the group of each, and how many of these saw it.
 
-    From the distances (M, M, n) of every pair.
+    From the distances (M, M, n) of every pair, NaN where a pair has none.
     """
-    total, models = _outside(distances, group)
-    pairs = models * (models - 1) / 2
-    return np.divide(total, pairs, out=np.full(total.shape, np.nan), where=models > 1), models
+    total, pairs, models = _outside(distances, seen, group)
+    return np.divide(total, pairs, out=np.full(total.shape, np.nan), where=pairs > 0), models
 
 
-def without_consensus(distances: Array, group: Array) -> tuple[Array, Array]:
+def without_consensus(distances: Array, seen: Array, group: Array) -> tuple[Array, Array]:
     """Consensus dispersion (M, n) of the models outside the group of each, and their number.
 
     From distances (M, M, n): Σ_m |x_m - z|² = Σ_{m<l} |x_m - x_l|² / M.
     """
     exponent = exponents(np.fmax.reduce(distances, axis=(0, 1)))
     squares = np.square(scaled(distances, -exponent))
-    total, models = _outside(squares, group)
+    total, _, models = _outside(squares, seen, group)
     ssd = np.divide(total, models, out=np.full(total.shape, np.nan), where=models > 1)
     value = np.asarray(of_consensus(ssd, np.maximum(models, 2)))
     return scaled(value, exponent), models
 
 
-def _outside(distances: Array, group: Array) -> tuple[Array, Array]:
-    """Sums (M, n) over the unordered pairs of models outside the group of each, and models."""
+def _outside(distances: Array, seen: Array, group: Array) -> tuple[Array, Array, Array]:
+    """Sums (M, n) over the pairs of models outside the group of each; these pairs, and models."""
     there = ~np.isnan(distances)
+    # a model that saw something may have no distance to itself: it saw too little
+    there[np.arange(len(there)), np.arange(len(there))] = False
     filled = np.where(there, distances, 0.0)
-    total, count = np.empty(filled.shape[1:]), np.empty(filled.shape[1:], np.int64)
+    total = np.empty(seen.shape)
+    pairs, count = np.empty((2, *seen.shape), np.int64)
     for own in np.unique(group):
         others = np.flatnonzero(group != own)
-        total[group == own] = filled[np.ix_(others, others)].sum((0, 1)) / 2
-        count[group == own] = there[others, others].sum(0)
-    return total, count
+        square = np.ix_(others, others)
+        total[group == own] = filled[square].sum((0, 1)) / 2
+        pairs[group == own] = there[square].sum((0, 1)) // 2
+        count[group == own] = seen[others].sum(0)
+    return total, pairs, count
 
 
 def mean_pair_distance(

@@ -14,7 +14,7 @@ import xarray as xr
 from xconverge.engine.apply import Merging, apply, over_models
 from xconverge.engine.blockwise import are_large
 from xconverge.engine.measure import Measure
-from xconverge.engine.pair import pairing_attrs
+from xconverge.engine.pair import pairing_attrs, seen_of
 from xconverge.engine.pair_blocks import by_entries
 from xconverge.engine.scores import of_models, prepared_models
 from xconverge.kernels import dispersion as kernels
@@ -210,8 +210,11 @@ class Spread(Protocol):
         """What dispersion without some of the models is made of (…, model, model_2, stimulus)."""
         ...
 
-    def of_pieces(self, pieces: Array, group: Array) -> tuple[Array, Array]:
-        """Dispersion (M, n) without the group of each model, and how many models are left."""
+    def of_pieces(self, pieces: Array, seen: Array, group: Array) -> tuple[Array, Array]:
+        """Dispersion (M, n) without the group of each model, and how many models are left.
+
+        ``seen`` (M, n) says which model saw what.
+        """
         ...
 
 
@@ -252,9 +255,9 @@ class Coordinates(NamedTuple):
         """The pairs."""
         return self.pairs(reps)
 
-    def of_pieces(self, pieces: Array, group: Array) -> tuple[Array, Array]:
+    def of_pieces(self, pieces: Array, seen: Array, group: Array) -> tuple[Array, Array]:
         """Means over the pairs that are left."""
-        return kernels.without(pieces, group)
+        return kernels.without(pieces, seen, group)
 
 
 class Consensus(NamedTuple):
@@ -277,9 +280,9 @@ class Consensus(NamedTuple):
         """Distances of pairs: Σ_m |x_m - z|² = Σ_{m<l} |x_m - x_l|² / M."""
         return Coordinates(METRICS["euclidean"]).pairs(reps)
 
-    def of_pieces(self, pieces: Array, group: Array) -> tuple[Array, Array]:
+    def of_pieces(self, pieces: Array, seen: Array, group: Array) -> tuple[Array, Array]:
         """Around the consensus of those that are left."""
-        return kernels.without_consensus(pieces, group)
+        return kernels.without_consensus(pieces, seen, group)
 
 
 class Disagreement(NamedTuple):
@@ -290,15 +293,13 @@ class Disagreement(NamedTuple):
     def mean(self, reps: xr.DataArray, normalize: bool) -> xr.DataArray:
         """From models that are prepared once."""
         if self._in_blocks(reps):
-            pairs = self.pairs(reps)
-            core: list[list[str]] = [["model", "model_2", "stimulus"]]
-            value, count = apply(
-                kernels.mean_and_seen,
-                pairs,
-                core=core,
-                out=[["stimulus"]] * 2,
-                dtypes=[np.float64, np.int64],
+            value = apply(
+                kernels.mean_over_pairs,
+                self.pairs(reps),
+                core=[["model", "model_2", "stimulus"]],
+                out=[["stimulus"]],
             )
+            count = seen_of(reps).sum("model")
         else:
             value, count = apply(
                 partial(kernels.mean_disagreement, kernel=self.kernel),
@@ -330,9 +331,9 @@ class Disagreement(NamedTuple):
         """The pairs."""
         return self.pairs(reps)
 
-    def of_pieces(self, pieces: Array, group: Array) -> tuple[Array, Array]:
+    def of_pieces(self, pieces: Array, seen: Array, group: Array) -> tuple[Array, Array]:
         """Means over the pairs that are left."""
-        return kernels.without(pieces, group)
+        return kernels.without(pieces, seen, group)
 
     def _models(self, reps: xr.DataArray) -> xr.DataArray:
         rank = xr.DataArray(natural_rank(reps.indexes["stimulus"]), dims="stimulus")
@@ -391,8 +392,9 @@ def _without(how: Spread, reps: xr.DataArray, leave_out: str) -> xr.DataArray:
     value, count = apply(
         how.of_pieces,
         how.pieces(reps),
+        seen_of(reps),
         xr.DataArray(numbers, dims="model"),
-        core=[["model", "model_2", "stimulus"], ["model"]],
+        core=[["model", "model_2", "stimulus"], ["model", "stimulus"], ["model"]],
         out=[["model", "stimulus"]] * 2,
         dtypes=[np.float64, np.int64],
     )
