@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from scipy.spatial import distance
+from scipy.stats import rankdata
 
 DISTANCES = {
     "cosine": distance.cosine,
@@ -332,3 +333,115 @@ def set_agreement(rdms: Any, members: Any) -> float:
     upper = np.triu_indices(len(members), 1)
     rows = [rdm[np.ix_(members, members)][upper] for rdm in rdms]
     return float(np.mean([np.corrcoef(u, v)[0, 1] for u, v in combinations(rows, 2)]))
+
+
+# --- any measure of two models (n, f) and (n, g), over the stimuli that both saw
+
+
+def common(x: Any, y: Any) -> list[int]:
+    """Stimuli that both saw."""
+    return [i for i in range(len(x)) if not (np.isnan(x[i]).all() or np.isnan(y[i]).all())]
+
+
+def rdm_rows_of_pair(x: Any, y: Any, metric: str) -> Any:
+    """Correlation (n) of row i of both RDMs; NaN for fewer than 3 others, or equal distances."""
+    result, there = np.full(len(x), np.nan), common(x, y)
+    for i in there:
+        rows = [np.array([DISTANCES[metric](z[i], z[j]) for j in there if j != i]) for z in (x, y)]
+        if len(there) > 3 and all(np.ptp(row) > 1e-9 * np.max(row) for row in rows):
+            result[i] = np.corrcoef(*rows)[0, 1]
+    return result
+
+
+def rsa_of_pair(x: Any, y: Any, metric: str, method: str) -> float:
+    """Similarity of both RDMs; of ranks, distances that differ by rounding tie."""
+    there = common(x, y)
+    if len(there) < 3:
+        return np.nan
+    u, v = (
+        np.array([DISTANCES[metric](z[i], z[j]) for i, j in combinations(there, 2)]) for z in (x, y)
+    )
+    size = len(u)
+    if method in ("kendall", "spearman", "rho-a"):
+        u, v = np.round(u, 9), np.round(v, 9)
+    if method == "kendall":
+        signs = [
+            np.sign(u[i] - u[j]) * np.sign(v[i] - v[j]) for i, j in combinations(range(size), 2)
+        ]
+        return float(np.mean(signs))
+    if method in ("spearman", "rho-a"):
+        u, v = rankdata(u), rankdata(v)
+    if method == "rho-a":
+        return float(12 * ((u - u.mean()) @ (v - v.mean())) / (size**3 - size))
+    if method == "cosine":
+        return float(u @ v / np.sqrt((u @ u) * (v @ v)))
+    if any(np.ptp(one) <= 1e-9 * np.max(one) for one in (u, v)):
+        return np.nan
+    return float(np.corrcoef(u, v)[0, 1])
+
+
+def cka_of_pair(x: Any, y: Any, kernel: str, debiased: bool) -> float:
+    """CKA; the width of an RBF kernel is that of all that its model saw."""
+    there = common(x, y)
+    if len(there) < 4:
+        return np.nan
+    kernels = []
+    for z in (x, y):
+        inside = z[there] - z[there].mean(0)
+        if kernel == "rbf":
+            seen = z[~np.isnan(z).all(1)]
+            width = np.median([np.linalg.norm(p - q) for p, q in combinations(seen, 2)])
+            square = ((inside[:, None] - inside) ** 2).sum(-1)
+            kernels.append(np.exp(-square / (2 * width**2)))
+        else:
+            kernels.append(inside @ inside.T)
+    criterion = hsic if debiased else biased_hsic
+    if min(criterion(one, one) for one in kernels) <= 1e-12:
+        return np.nan
+    return cka(*kernels, criterion)
+
+
+def distance_correlation_of_pair(x: Any, y: Any, debiased: bool) -> float:
+    """Distance correlation; NaN for fewer than 4."""
+    there = common(x, y)
+    return distance_correlation(x[there], y[there], debiased) if len(there) > 3 else np.nan
+
+
+def procrustes_of_pair(x: Any, y: Any) -> float:
+    """Angle of the best rotation; NaN for fewer than 2, or where a model does not vary."""
+    there = common(x, y)
+    if len(there) < 2:
+        return np.nan
+    x, y = (z[there] - z[there].mean(0) for z in (x, y))
+    size = np.linalg.norm(x) * np.linalg.norm(y)
+    if size < 1e-9:
+        return np.nan
+    return float(np.arccos(min(1.0, np.linalg.svd(x.T @ y, compute_uv=False).sum() / size)))
+
+
+def cosine_of_pair(x: Any, y: Any) -> Any:
+    """Cosine (n) of the vectors of each stimulus."""
+    result = np.full(len(x), np.nan)
+    for i in common(x, y):
+        result[i] = x[i] @ y[i] / (np.linalg.norm(x[i]) * np.linalg.norm(y[i]))
+    return result
+
+
+def density(x: Any, labels: Any, k: int) -> Any:
+    """Mean cosine (n) to the k nearest; NaN where there are fewer."""
+    result = np.full(len(x), np.nan)
+    for i, near in enumerate(neighbors(x, labels, k)):
+        if len(near) == k:
+            norms = [np.linalg.norm(x[j]) * np.linalg.norm(x[i]) for j in near]
+            result[i] = np.mean([x[i] @ x[j] / norm for j, norm in zip(near, norms, strict=True)])
+    return result
+
+
+def rdm_without(x: Any, groups: Any) -> Any:
+    """RDM dispersion (model, stimulus) of the models outside the group of each."""
+    pairs = pair_rdm(x)
+    result = []
+    for group in groups:
+        others = [m for m, other in enumerate(groups) if other != group]
+        result.append(mean_of_pairs(pairs[np.ix_(others, others)]))
+    return np.array(result)

@@ -188,11 +188,36 @@ def test_faults_far_into_a_model_are_named(metric, fault):
         xc.alignment(a.chunk(stimulus=7), b.chunk(stimulus=7), metric).compute()
 
 
-def test_too_few_stimuli_for_k_are_named():
+def test_too_few_stimuli_for_k_are_nan_with_a_warning():
     a, b = two_sides(missing=0.0)
+    expected = xc.alignment(a, b, k=10)
     a[1, 5:] = np.nan
-    with pytest.raises(xc.SchemaError, match="'net1'.*saw 5"):
-        xc.alignment(a.chunk(stimulus=7), b, k=10).compute()
+    with pytest.warns(RuntimeWarning, match="at least 11 stimuli.*that share 5 have none"):
+        found = xc.alignment(a.chunk(stimulus=7), b, k=10).compute(scheduler="single-threaded")
+    assert found[1].isnull().all()
+    xr.testing.assert_allclose(found[[0, 2]], expected[[0, 2]])
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_lists_longer_than_the_pool_do_not_name_the_stimulus_itself():
+    a, b = two_sides(missing=0.0)
+    a[:, 13:], b[:, :1] = np.nan, np.nan
+    lazy = a.chunk(stimulus=7), b.chunk(stimulus=9)
+    graph = xc.neighbor_graph(lazy[0], k=20).compute()
+    xr.testing.assert_equal(graph, xc.neighbor_graph(a, k=20))
+    assert not (graph == np.arange(40)[:, None]).any()
+    assert (graph.notnull().sum("neighbor")[:, :13] == 12).all()
+    for resample in ("subsample", "bootstrap"):
+        call = {"k": 10, "resample": resample, "n_resamples": 9, "rng": 0}
+        found = xc.confidence_interval(*lazy, **call)
+        assert found["standard_error"].isnull().all()
+        xr.testing.assert_allclose(found, xc.confidence_interval(a, b, **call))
+
+
+def test_the_published_cknna_is_not_drawn_from_blocks():
+    sides = (side.chunk(stimulus=7) for side in two_sides())
+    with pytest.raises(ValueError, match=r"read block by block.*\.load\(\)"):
+        xc.confidence_interval(*sides, "cknna", k=4, centered=True, n_resamples=3)
 
 
 def test_what_does_not_fit_is_refused_before_it_starts(monkeypatch):

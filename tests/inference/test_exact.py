@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import xarray as xr
 
@@ -29,6 +30,28 @@ def test_overlap_p_values_are_hypergeometric():
     xr.testing.assert_allclose(lazy.compute(), found)
     with pytest.raises(SchemaError, match="mutual_knn"):
         xc.overlap_p_value(xc.alignment(a, b, "rdm"))
-    a, b = two_sides(26, missing=0.2)
-    with pytest.warns(RuntimeWarning, match="no exact p-value"):
-        assert xc.overlap_p_value(xc.alignment(a, b, k=3)).isnull().any()
+
+
+def test_each_pair_has_the_p_values_of_its_pool():
+    a, b = two_sides(26, missing=0.3)
+    a[2, 3:] = np.nan
+    with pytest.warns(RuntimeWarning, match="at least 4 stimuli"):
+        agreement = xc.alignment(a, b, k=3)
+    found = xc.overlap_p_value(agreement)
+    for i, j in np.ndindex(3, 2):
+        shares, p = agreement[i, j].values, found[i, j].values
+        pool = int((~np.isnan(shares)).sum())
+        for share, one in zip(shares, p, strict=True):
+            if np.isnan(share):
+                assert np.isnan(one)
+                continue
+            ways = [math.comb(3, s) * math.comb(pool - 4, 3 - s) for s in range(4)]
+            exact = sum(ways[round(share * 3) :]) / math.comb(pool - 1, 3)
+            assert one == pytest.approx(exact)
+    assert found[2].isnull().all()
+    # stimuli that are left out of the scores were in their pool
+    xr.testing.assert_equal(xc.overlap_p_value(agreement[..., :9]), found[..., :9])
+    counted = xc.overlap_p_value(agreement.drop_vars("chance"))
+    np.testing.assert_array_equal(counted, found)
+    with pytest.raises(ValueError, match="no share of k=3"):
+        xc.overlap_p_value(agreement.mean("model_b").assign_attrs(agreement.attrs))

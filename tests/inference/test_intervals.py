@@ -211,25 +211,26 @@ def test_local_variances_from_plain_loops():
     def mutual(x, y, i, j):
         return any(j in near[i] and i in near[j] for near in lists[x, y])
 
-    def variance(values, weight):
-        there = [i for i in range(n) if not np.isnan(values[i])]
-        mean = np.mean([values[i] for i in there])
-        total = sum(
-            (values[i] - mean) * (values[j] - mean) * (1 if i == j else weight(i, j))
-            for i in there
-            for j in there
-        )
-        return max(total, 0) / (len(there) * (len(there) - 1))
+    def gaps_of(values):
+        """What each stimulus moves of the mean of a pair, 0 where it is not in the pool."""
+        there = ~np.isnan(values)
+        count = there.sum()
+        return np.where(there, values - values[there].mean(), 0) / np.sqrt(count * (count - 1))
 
-    for x in range(2):
-        for y in range(3):
-            linked = {(i, j): mutual(x, y, i, j) for i in range(n) for j in range(n)}
-            expected = variance(shares.values[x, y], lambda i, j, linked=linked: linked[i, j])
-            error = float(found["standard_error"][x, y])
-            assert error == pytest.approx(np.sqrt(expected), abs=1e-12)
+    def variance(gaps, weight):
+        return sum(
+            gaps[i] * gaps[j] * (1 if i == j else weight(i, j)) for i in range(n) for j in range(n)
+        )
+
+    of_pairs = {pair: gaps_of(shares.values[pair]) for pair in lists}
+    for (x, y), gaps in of_pairs.items():
+        expected = variance(gaps, lambda i, j, x=x, y=y: mutual(x, y, i, j))
+        error = float(found["standard_error"][x, y])
+        assert error == pytest.approx(np.sqrt(max(expected, 0)), abs=1e-12)
+    # the mean over pairs of their means: a stimulus counts for more in a pair that shares few
     expected = variance(
-        shares.mean(["model_a", "model_b"]).values,
-        lambda i, j: np.mean([mutual(x, y, i, j) for x in range(2) for y in range(3)]),
+        np.mean(list(of_pairs.values()), axis=0),
+        lambda i, j: np.mean([mutual(x, y, i, j) for x, y in lists]),
     )
     assert float(found["standard_error_of_mean"]) == pytest.approx(np.sqrt(expected), abs=1e-12)
     np.testing.assert_allclose(found["estimate"], shares.mean("stimulus"))

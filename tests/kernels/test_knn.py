@@ -191,12 +191,17 @@ def test_graphs_of_other_stimuli_and_of_too_few_neighbours():
     (expected,) = states_of(kernel, [x[kept]])
     found = kernel.of_graph(deep[kept], kept, rank[: len(kept)])
     np.testing.assert_array_equal(kernel.lists(found), kernel.lists(expected))
+    fewer = kernel.of_graph(graph[kept], kept, rank[: len(kept)])
+    assert not kernel.ready(fewer)
     with pytest.raises(neighbors.ShortListsError, match="4 are enough"):
-        kernel.of_graph(graph[kept], kept, rank[: len(kept)])
+        scores_of(kernel, [fewer], [expected])
     again = kernel.of_graph(graph, rank, rank, x, 5)
     taken, short = kernel.take(again, kept), kernel.of_graph(graph, rank, rank)
     np.testing.assert_array_equal(kernel.lists(taken), kernel.lists(expected))
     with pytest.raises(neighbors.ShortListsError, match="4 are enough"):
         kernel.take(short, kept)
     with pytest.raises(neighbors.ShortListsError):
-        MutualKnn(3).of_graph(graph, rank, rank)
+        scores_of(MutualKnn(3), [MutualKnn(3).of_graph(graph, rank, rank)], [short])
+    (longer,) = states_of(MutualKnn(3), [x])
+    found = MutualKnn(3).of_graph(graph, rank, rank, x, 5)
+    assert (scores_of(MutualKnn(3), [found], [longer]) == 1).all()

@@ -121,10 +121,19 @@ def test_an_empty_set_is_an_error(dim):
         dispersion(make_reps().isel({dim: slice(0)}))
 
 
-def test_too_few_neighbors_in_one_model_names_it():
-    reps = make_reps(3, 8, missing=[(1, s) for s in range(5)])
-    with pytest.raises(SchemaError, match="'net1'.*k=3.*4 stimuli"):
-        dispersion(reps, "neighborhood", k=3)
+@pytest.mark.parametrize("saw", [1, 3])
+def test_a_model_with_too_few_neighbors_has_no_part_in_it(saw):
+    reps = make_reps(4, 8, missing=[(1, s) for s in range(saw, 8)])
+    expected = dispersion(reps.isel(model=[0, 2, 3]), "neighborhood", k=3)
+    with pytest.warns(RuntimeWarning, match=f"at least 4 stimuli.*that share {saw} have none"):
+        result = dispersion(reps, "neighborhood", k=3)
+    np.testing.assert_allclose(result, expected, atol=1e-15)
+    assert result["n_models"].values.tolist() == [4] * saw + [3] * (8 - saw)
+    with pytest.warns(RuntimeWarning):
+        without = dispersion(reps, "neighborhood", k=3, leave_out="model")
+    one = dispersion(reps.isel(model=[2, 3]), "neighborhood", k=3)
+    np.testing.assert_allclose(without[0], one, atol=1e-15)
+    np.testing.assert_allclose(without[1], expected, atol=1e-15)
 
 
 @pytest.mark.parametrize("metric", [*COORDINATE, "rdm"])

@@ -267,12 +267,17 @@ def test_k_out_of_range(k):
         xc.alignment(a, b, k=k)
 
 
-def test_a_model_that_saw_too_few_is_named():
+@pytest.mark.parametrize("saw", [1, 3])
+def test_a_model_that_saw_too_few_has_no_score_and_harms_no_other(saw):
     a, b = two_sides(missing=False)
+    expected = xc.alignment(a, b, k=K)
     a = a.copy()
-    a[1, 3:] = np.nan
-    with pytest.raises(xc.SchemaError, match="'net1'.*k=3 needs at least 4 stimuli, it saw 3"):
-        xc.alignment(a, b, k=K)
+    a[1, saw:] = np.nan
+    with pytest.warns(RuntimeWarning, match=f"at least 4 stimuli.*that share {saw} have"):
+        found = xc.alignment(a, b, k=K)
+    assert found[1].isnull().all()
+    assert found["chance"][1].isnull().all()
+    xr.testing.assert_equal(found[[0, 2]], expected[[0, 2]])
 
 
 def test_all_equal_rows_have_the_first_labels_as_neighbors():

@@ -18,7 +18,6 @@ import xarray as xr
 
 from xconverge.engine.resources import calm_blas, check_memory
 from xconverge.kernels.budgets import BUDGETS
-from xconverge.kernels.neighbors import TooFewError
 from xconverge.kernels.vectors import Array, RowError
 from xconverge.labels.coordinates import set_aside
 from xconverge.labels.messages import SchemaError, listing
@@ -60,11 +59,6 @@ def named_rows(kernel: Callable[..., Any], *args: Any, what: str, **kwargs: Any)
             f"{what} has {error.reason}: {'; '.join(faults[:5])}"
             f"{f'; and in {len(faults) - 5} more models' if len(faults) > 5 else ''}. "
             f"{CURES[error.reason]}"
-        ) from error
-    except TooFewError as error:
-        raise SchemaError(
-            f"{what}, model {listing(np.atleast_1d(models))}: {error}; ask for fewer neighbours, "
-            "or leave out the model (of kept repeats, those that few stimuli have)"
         ) from error
     except ValueError as error:
         if isinstance(error, SchemaError):

@@ -207,8 +207,7 @@ class Pair:
     @cached_property
     def seen(self) -> tuple[xr.DataArray, xr.DataArray]:
         """Which stimuli (model, stimulus) each side has."""
-        a, b = (side.isel(feature=0).notnull().reset_coords(drop=True) for side, _ in self.sides)
-        return a, b
+        return seen_of(self.a), seen_of(self.b)
 
     def n_stimuli(self) -> xr.DataArray:
         """How many stimuli both models of each pair saw (model_a, model_b)."""
@@ -224,6 +223,11 @@ class Pair:
         """The pair over some of its stimuli."""
         where = {"stimulus": stimuli}
         return Pair(self.a.isel(where), self.b.isel(where), self.seed)
+
+
+def seen_of(reps: xr.DataArray) -> xr.DataArray:
+    """Which stimuli (…, model, stimulus) the models of a set or of a neighbour graph saw."""
+    return reps.isel(feature=0).notnull().reset_coords(drop=True)
 
 
 def _count_both(a: Array, b: Array) -> int:

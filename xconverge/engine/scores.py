@@ -144,7 +144,7 @@ def _of_graph(
         # along a dim of its own: there are other numbers of features and of neighbours
         more = [vectors.rename(feature="_feature"), widths(vectors, what)]
     result: xr.DataArray = apply(
-        partial(_one_graph, kernel=kernel),
+        partial(_one_graph, kernel=kernel, made_of=int(graph.attrs.get("n_stimuli", 0))),
         graph.drop_vars(name),
         position,
         rank,
@@ -159,9 +159,10 @@ def _of_graph(
 
 
 def _one_graph(
-    graph: Array, position: Array, rank: Array, *vectors: Any, kernel: ListKernel
+    graph: Array, position: Array, rank: Array, *vectors: Any, kernel: ListKernel, made_of: int
 ) -> Model:
-    return modeled(kernel, kernel.of_graph(graph, position, rank, *vectors))
+    rows, width = vectors or (None, 0)
+    return modeled(kernel, kernel.of_graph(graph, position, rank, rows, width, made_of))
 
 
 def of_models(

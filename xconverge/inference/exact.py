@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-
+import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import apply
@@ -20,24 +19,22 @@ def overlap_p_value(agreement: xr.DataArray) -> xr.DataArray:
     Parameters
     ----------
     agreement : DataArray
-        (…, stimulus), from ``alignment(metric="mutual_knn")``, whose ``attrs["k"]`` it reads.
+        (…, stimulus), from ``alignment(metric="mutual_knn")``: it reads ``attrs["k"]`` and the
+        coordinate ``chance``, which tells how many stimuli both models of a pair saw.
 
     Returns
     -------
     DataArray
         ``p_value`` (…, stimulus) in (0, 1]: the probability of at least that overlap of k out of
-        n - 1 with k out of n - 1 others. Lazy if ``agreement`` is.
-
-    Warns
-    -----
-    RuntimeWarning
-        Pairs of models that did not both see every stimulus: all their p-values are NaN. Select
-        the stimuli that both saw before ``alignment``.
+        n - 1 with k out of n - 1 others, n the stimuli that both models of the pair saw. NaN where
+        there is no score. Lazy if ``agreement`` is.
 
     Raises
     ------
     SchemaError
         Not a mutual-kNN alignment.
+    ValueError
+        Means of it, when computed.
 
     Notes
     -----
@@ -62,14 +59,25 @@ def overlap_p_value(agreement: xr.DataArray) -> xr.DataArray:
             f"{came(agreement)}"
         )
     k = int(agreement.attrs["k"])
-    result = apply(overlap_tail, agreement, core=[["stimulus"]], out=[["stimulus"]], k=k)
-    if agreement.chunks is None and agreement.isnull().any():
-        warnings.warn(
-            "model pairs that did not both see every stimulus have no exact p-value: NaN. Select "
-            "the stimuli that both saw before alignment",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+    result = apply(
+        overlap_tail,
+        agreement,
+        _pool_sizes(agreement, k),
+        core=[["stimulus"], []],
+        out=[["stimulus"]],
+        k=k,
+    )
     return describe(
         result.transpose(*agreement.dims), "p_value", metric="hypergeometric", k=k, tail="greater"
     )
+
+
+def _pool_sizes(agreement: xr.DataArray, k: int) -> xr.DataArray:
+    """How many stimuli (…) both models of a pair saw.
+
+    Of chance k / (n - 1), since stimuli may have been left out of the scores; else those with one.
+    """
+    if "chance" in agreement.coords:
+        sizes: xr.DataArray = np.round(k / agreement.coords["chance"].reset_coords(drop=True)) + 1
+        return sizes
+    return agreement.notnull().sum("stimulus")

@@ -96,9 +96,10 @@ def confidence_interval(
     Warns
     -----
     RuntimeWarning
-        Fewer than 10 common stimuli, or for ``model`` and ``both`` fewer than 3 models on the side
-        that has several: the ends are NaN. Models that have no stimulus in common with the other
-        side: NaN, by name; the mean over pairs is that of the others. An interrupt.
+        Fewer than 10 common stimuli, or in some draw fewer than the metric needs; for ``model`` and
+        ``both`` fewer than 3 models on the side that has several: the ends are NaN. Models that
+        have no stimulus in common with the other side: NaN, by name; the mean over pairs is that of
+        the others. An interrupt.
 
     Raises
     ------
@@ -158,6 +159,8 @@ def confidence_interval(
         draws, done = _draws(plan, pair, metric, share, n_resamples, progress)
         found = scores(plan, pair).compute()
         estimate = found.mean("stimulus") if "stimulus" in found.dims else found
+        if over != "model":
+            enough &= _always_scored(draws, estimate, plan, how)
         variance = apply(
             partial(kernels.pair_variance, fraction=share),
             draws, counts, core=[[DRAW, *pairs], pairs], out=[pairs],
@@ -310,6 +313,22 @@ _WORDS = {
     "lower": {"long_name": "lower end of the confidence interval"},
     "upper": {"long_name": "upper end of the confidence interval"},
 }
+
+
+def _always_scored(
+    draws: xr.DataArray, estimate: xr.DataArray, plan: Plan, how: str
+) -> xr.DataArray:
+    """Which pairs have a score in every draw; warns of the others."""
+    there = draws.notnull().all(DRAW)
+    if (lacking := ~there & estimate.notnull()).any():
+        warnings.warn(
+            f"{int(lacking.sum())} pairs have no score in some draws by {how!r}, which leave fewer "
+            f"than the {plan.kernel.min_stimuli} common stimuli that one needs: NaN. Ask for a "
+            "smaller k or a larger fraction",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return there
 
 
 def _enough(counts: xr.DataArray, over: str, sizes: tuple[int, int]) -> xr.DataArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from xconverge.engine.rdms import names_along
 from xconverge.engine.resampling import seed_of
 from xconverge.engine.scores import scores
 from xconverge.kernels import split_half as kernels
+from xconverge.kernels.permutations import corrected
 from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import check_seed, real, whole
 from xconverge.labels.checks import check_representations, check_shared
@@ -22,7 +24,7 @@ from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import choose, listing
 from xconverge.labels.variables import dataset_of, describe
 from xconverge.measures.alignment import MEASURES as SCORES
-from xconverge.measures.alignment import plan_of
+from xconverge.measures.alignment import chance_of, plan_of
 from xconverge.measures.dispersion import MEASURES, dispersion
 
 SPLIT = "_split"
@@ -237,6 +239,10 @@ def alignment_reliability(
 
     Notes
     -----
+    Where models miss stimuli, pairs of fewer common ones have a higher chance level: ``mutual_knn``
+    and ``cycle_knn`` are compared as (score - chance) / (1 - chance); do not compare such pairs by
+    other measures whose chance level is not 0.
+
     Of reliable *differences between pairs* alone: pairs that all score alike have none, however
     exact their scores. With ``pool="all"`` neighbours and RDM rows reach into the other half: r of
     unrelated models is then not 0 but 0.2 for ``mutual_knn`` and 0.3 for ``rdm`` (simulated, 100
@@ -261,11 +267,17 @@ def alignment_reliability(
     each = SCORES[metric].per == "stimulus"
 
     def scored(half: Array | slice) -> xr.DataArray:
-        """Scores among these stimuli alone, with folds of their own."""
+        """Scores among these stimuli alone, with folds of their own.
+
+        Beyond chance, where that is known: pairs that miss more stimuli score more by chance, in
+        both halves.
+        """
         a, b = (side.isel(stimulus=half) for side, _ in pair.sides)
         some = Pair(a, b, pair.stream)
-        found = scores(plan_of(some, metric, options, k=k, rdm_metric=rdm_metric), some)
-        found = found.reset_coords(drop=True)
+        plan = plan_of(some, metric, options, k=k, rdm_metric=rdm_metric)
+        found = scores(plan, some).reset_coords(drop=True)
+        if (chance := chance_of(plan, some.n_stimuli())) is not None:
+            found = apply(partial(corrected, best=1.0), found, chance, core=[[], []])
         return found.mean("stimulus") if each and pool == "half" else found
 
     if each and pool == "all":

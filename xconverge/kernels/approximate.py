@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xconverge.kernels.neighbors import TooFewError, nearest_of_rows, same_row, warn_none
+from xconverge.kernels.neighbors import nearest_of_rows, same_row, warn_if_few
 from xconverge.kernels.vectors import METRICS, Array, prepare
 
 PROBES = 32
@@ -40,23 +40,21 @@ def nearest(
 ) -> tuple[Array, float]:
     """Neighbours (n, k) of every row of ``x`` (n, F) by cosine, nearest first, and their recall.
 
-    Cells are learned from a sample, filled, and searched. The recall is that of ``n_checked``
-    random rows, whose exact neighbours are searched too.
+    -1 where there are no more. Cells are learned from a sample, filled, and searched. The recall is
+    that of ``n_checked`` random rows, whose exact neighbours are searched too.
     """
     n, width = len(x), int(width)
     rows, seen, *_ = prepare(x, width, METRICS["cosine"])
-    if not seen.any():
-        warn_none(k)
+    warn_if_few(k, int(seen.sum()))
+    if seen.sum() < 2:
         return np.full((n, k), -1, np.int64), np.nan
-    if seen.sum() <= k:
-        raise TooFewError(f"k={k} needs at least {k + 1} stimuli, it saw {seen.sum()}")
     there = np.flatnonzero(seen)
     single = rows[there].astype(np.float32)
     mixed = np.random.default_rng(seed).permutation(n)
     cells = max(1, min(int(4 * np.sqrt(n)), n // 40))
-    chosen = np.sort(mixed[: TRAINED * cells])
-    sample = rows[chosen[seen[chosen]]].astype(np.float32)
-    cells = min(cells, max(1, len(sample)))
+    mixed = mixed[seen[mixed]]
+    sample = rows[np.sort(mixed[: TRAINED * cells])].astype(np.float32)
+    cells = min(cells, len(sample))
     library = faiss()
     index = library.IndexIVFFlat(
         library.IndexFlatIP(width), width, cells, library.METRIC_INNER_PRODUCT
@@ -68,7 +66,7 @@ def nearest(
     index.nprobe = min(cells, n_probes or PROBES)
     lists = np.full((n, k), -1, np.int64)
     lists[there] = _found(index, cells, there, single, k)
-    checked = np.sort(mixed[seen[mixed]][:n_checked])
+    checked = np.sort(mixed[:n_checked])
     place = np.cumsum(seen) - 1
     exact, _ = nearest_of_rows(
         rows[there], rank[there], place[checked], k, same_row(x.dtype, width)

@@ -69,8 +69,8 @@ class Svcca(RowKernel[Scores]):
 
     n_components: int = 10
 
-    # too few stimuli are told by ``finish``, which knows how many a fold has
-    min_stimuli = 1
+    # at least; more are asked for by ``finish``, which knows how many a fold has
+    min_stimuli = 3
     fixed = "principal components"
     permuted_inside_folds = True
 

@@ -211,7 +211,8 @@ class RbfCka(EntryRatio):
         real, seen, error, _ = prepare(rows, width, METRICS["euclidean"])
         chosen = sample(seen, rank)
         size = 1.0
-        if len(chosen) > 1:
+        # fewer have no score, and need no width
+        if len(chosen) >= self.min_stimuli:
             size = self.sigma * median_distance(real[chosen], error[chosen])
             real /= size
         return Rows(real, seen, None, float(np.sqrt(np.square(error / size).mean())))
@@ -234,7 +235,7 @@ class RbfCka(EntryRatio):
 
     def scale(self, sample: Array) -> float:
         """The width of the kernel."""
-        if len(sample) < 2:
+        if len(sample) < self.min_stimuli:
             return 1.0
         # not centred: squares of a median do not tell what an offset of rows does
         found = directed(sample, sample.shape[1], METRICS["euclidean"], 0)

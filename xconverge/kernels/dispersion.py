@@ -365,12 +365,11 @@ def mean_over_pairs(distances: Array) -> Array:
     return np.asarray(np.divide(total, pairs, out=np.full(total.shape, np.nan), where=pairs > 0))
 
 
-def mean_and_seen(distances: Array, family: Array) -> tuple[Array, Array]:
-    """The same over pairs of families, and how many (n) were seen.
+def mean_and_seen(distances: Array, seen: Array, family: Array) -> tuple[Array, Array]:
+    """The same over pairs of families, and how many of these (n) were seen.
 
-    Seen are models that have a distance from themselves.
+    ``seen`` (M, n) says which model saw what: one that saw too little has no distances.
     """
-    seen = ~np.isnan(np.einsum("iin->in", distances))
     return mean_over_pairs(of_pairs_of_families(distances, family)), families_seen(seen, family)
 
 
@@ -396,8 +395,12 @@ def mean_disagreement(
     seen = np.stack([model.seen for model in models])
     if len(np.unique(family)) < len(family):
         return _family_disagreement(models, seen, family, kernel), families_seen(seen, family)
-    if seen.all() and len(seen[0]) >= kernel.min_stimuli:
-        states = [model.state for model in models]
+    states = [model.state for model in models]
+    if (
+        seen.all()
+        and len(seen[0]) >= kernel.min_stimuli
+        and all(kernel.ready(state) for state in states)
+    ):
         return 1 - kernel.mean_over_models(states), seen.sum(0)
     # a model that saw nothing has no part in it, and is no pair that lacks a score
     known = [model for model, own in zip(models, seen, strict=True) if own.any()]
@@ -428,19 +431,20 @@ def _family_disagreement(
     return np.asarray(np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0))
 
 
-def without(distances: Array, group: Array, family: Array) -> tuple[Array, Array]:
+def without(distances: Array, seen: Array, group: Array, family: Array) -> tuple[Array, Array]:
     """Mean (M, n) over pairs of the families outside the group and the family of each model.
 
-    And how many these are. From the distances (M, M, n) of every pair of models.
+    And how many of these saw the stimulus. From the distances (M, M, n) of every pair of models,
+    NaN where a pair has none, and which model saw what (M, n).
     """
     # models of one group and one family are left out together, and stand in for each other
     parts, cell = np.unique(np.stack([group, family]), axis=1, return_inverse=True)
     cell = cell.reshape(-1)
     if parts.shape[1] == len(np.unique(family)) < len(family):
         # no group cuts through a family: their distances are made once
-        one_each = without(of_pairs_of_families(distances, cell), *parts)
+        any_seen = np.stack([seen[cell == one].any(0) for one in range(parts.shape[1])])
+        one_each = without(of_pairs_of_families(distances, cell), any_seen, *parts)
         return one_each[0][cell], one_each[1][cell]
-    seen = ~np.isnan(np.einsum("iin->in", distances))
     value, count = np.full(distances.shape[1:], np.nan), np.zeros(distances.shape[1:], np.int64)
     for number, own in enumerate(parts.T):
         others = np.flatnonzero((group != own[0]) & (family != own[1]))
@@ -452,13 +456,15 @@ def without(distances: Array, group: Array, family: Array) -> tuple[Array, Array
     return value, count
 
 
-def without_consensus(distances: Array, group: Array, family: Array) -> tuple[Array, Array]:
+def without_consensus(
+    distances: Array, seen: Array, group: Array, family: Array
+) -> tuple[Array, Array]:
     """Consensus dispersion (M, n) of the families outside the group of each, and their number.
 
     From distances (M, M, n): Σ_m |x_m - z|² = Σ_{m<l} |x_m - x_l|² / M.
     """
     exponent = exponents(np.fmax.reduce(distances, axis=(0, 1)))
-    mean, count = without(np.square(scaled(distances, -exponent)), group, family)
+    mean, count = without(np.square(scaled(distances, -exponent)), seen, group, family)
     value = np.asarray(of_consensus(mean * (count - 1) / 2, np.maximum(count, 2)))
     return scaled(value, exponent), count
 
@@ -468,7 +474,8 @@ def mean_pair_distance(
 ) -> Array:
     """Mean pair distance and families seen (2, n) of ``x`` (model, n, f), as ``dispersion_of``."""
     distances, square, exponent = _pair_distances(x, metric, share)
-    value, count = mean_and_seen(distances, family)
+    seen = ~np.isnan(np.einsum("iin->in", distances))
+    value, count = mean_and_seen(distances, seen, family)
     return _summary(value, count, _once(square, family), exponent, metric.degree, normalize)
 
 

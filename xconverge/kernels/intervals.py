@@ -45,6 +45,8 @@ def mean_variance(
     Satterthwaite.
     """
     again = draws[1:]
+    if over != "model" and np.isnan(again).all((1, 2)).any():
+        return np.nan, 1.0
     rng = np.random.default_rng(seed)
     sizes = {"rows": draws.shape[1], "columns": draws.shape[2], "stimuli": int(np.min(n))}
     weights = {side: _model_weights(rng, sizes[side], len(again)) for side in ("rows", "columns")}
@@ -110,35 +112,33 @@ def local_variances(
     """
     n = len(a[0].seen)
     means, variances = np.full((2, len(a), len(b)), np.nan)
-    total, count = np.zeros(n), np.zeros(n)
+    # of the mean over pairs each stimulus moves what it moves of every pair, 1 / n of the pair's n
+    moved = np.zeros(n)
     linked: list[tuple[Array, Array]] = []
     w_a, w_b = (_shares(of, len(side)) for of, side in ((of_a, a), (of_b, b)))
     for pool in pools(kernel, a, b, with_own=False):
-        shares = np.full((len(pool.i), len(pool.j), n), np.nan)
-        shares[:, :, pool.common] = kernel.sums(*pool.states, None)
+        shares = kernel.sums(*pool.states, None)
         lists = (np.stack([kernel.lists(state) for state in side]) for side in pool.states)
         source, target, in_a, in_b = mutual_edges(*lists)
+        count = shares.shape[2]
+        means[np.ix_(pool.i, pool.j)] = mean = shares.mean(2)
+        gaps = (shares - mean[:, :, None]) / np.sqrt(count * (count - 1))
+        for x, y in np.ndindex(mean.shape):
+            place, links = (pool.i[x], pool.j[y]), in_a[x] | in_b[y]
+            variances[place] = _linked_variance(gaps[x, y], source, target, links)
         where = np.flatnonzero(pool.common)
-        source, target = where[source], where[target]
-        for x, y in np.ndindex(shares.shape[:2]):
-            place = pool.i[x], pool.j[y]
-            means[place] = np.nanmean(shares[x, y])
-            variances[place] = _linked_variance(shares[x, y], source, target, in_a[x] | in_b[y])
-        there = ~np.isnan(shares)
         w_i, w_j = w_a[pool.i], w_b[pool.j]
-        total += np.einsum("i,j,ijn->n", w_i, w_j, np.where(there, shares, 0.0))
-        count += np.einsum("i,j,ijn->n", w_i, w_j, there)
+        moved[where] += np.einsum("i,j,ijn->n", w_i, w_j, gaps)
         share_a, share_b = w_i @ in_a / w_i.sum(), w_j @ in_b / w_j.sum()
         # the share of pairs (i, j) in which i or j links two stimuli
         either = share_a + share_b - share_a * share_b
-        linked.append((source * n + target, either * w_i.sum() * w_j.sum()))
-    mean = np.divide(total, count, out=np.full(n, np.nan), where=count > 0)
+        linked.append((where[source] * n + where[target], either * w_i.sum() * w_j.sum()))
     if not linked:
         return means, variances, np.nan
+    scored = w_a @ np.isfinite(means) @ w_b
     edges, which = np.unique(np.concatenate([keys for keys, _ in linked]), return_inverse=True)
-    whole = w_a @ np.isfinite(means) @ w_b
-    weights = np.bincount(which, np.concatenate([w for _, w in linked])) / whole
-    return means, variances, _linked_variance(mean, edges // n, edges % n, weights)
+    weights = np.bincount(which, np.concatenate([w for _, w in linked])) / scored
+    return means, variances, _linked_variance(moved / scored, edges // n, edges % n, weights)
 
 
 def _shares(family: Array | None, size: int) -> Array:
@@ -146,13 +146,9 @@ def _shares(family: Array | None, size: int) -> Array:
     return np.ones(size) if family is None else 1 / np.bincount(family)[family]
 
 
-def _linked_variance(values: Array, source: Array, target: Array, linked: Array) -> float:
-    """Variance of a mean over stimuli (n) whose pairs ``source``, ``target`` are linked so much."""
-    seen = ~np.isnan(values)
-    gap = np.where(seen, values - values[seen].mean() if seen.any() else 0.0, 0.0)
-    total = gap @ gap + (linked * gap[source]) @ gap[target]
-    count = int(seen.sum())
-    return float(max(total, 0.0) / (count * (count - 1))) if count > 1 else np.nan
+def _linked_variance(gaps: Array, source: Array, target: Array, linked: Array) -> float:
+    """Sum of the squares of gaps (n), and of the products of those that are linked so much."""
+    return float(max(gaps @ gaps + (linked * gaps[source]) @ gaps[target], 0.0))
 
 
 def interval(

@@ -17,6 +17,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from xconverge.kernels.entries import Entries
+from xconverge.kernels.neighbors import ShortListsError
 from xconverge.kernels.vectors import Array
 
 
@@ -75,6 +76,10 @@ class Kernel(ABC, Generic[State]):
     def own(self, state: State) -> Any:
         """What a score is divided by: sums of a model with itself; None where there is nothing."""
         return None
+
+    def ready(self, state: State) -> bool:
+        """Whether a state serves for all of its stimuli as it is, without ``take``."""
+        return True
 
     def scores_of_orders(
         self, a: Sequence[State], b: Sequence[State], orders: Array, given: Array | None
@@ -257,6 +262,8 @@ def prepared(
 
 def modeled(kernel: Kernel[Any], state: Any) -> Model:
     """A state with its own term, where it saw enough for one."""
+    if type(kernel).own is Kernel.own:
+        return Model(state, None)
     seen = state.seen
     if np.count_nonzero(seen) < kernel.min_stimuli:
         return Model(state, np.nan)
@@ -292,17 +299,25 @@ def pools(
     Warns of those that are too small: their pairs have no score.
     """
     few: set[int] = set()
+    short: list[ShortListsError] = []
     for mine, i in alike([model.seen for model in a]):
         for theirs, j in alike([model.seen for model in b]):
             common = mine & theirs
             if (size := np.count_nonzero(common)) < kernel.min_stimuli:
                 few.add(int(size))
                 continue
-            sides = (
-                [_within(kernel, model, common, with_own) for model in side]
-                for side in ([a[x] for x in i], [b[x] for x in j])
-            )
-            yield Pool(common, i, j, *sides)
+            try:
+                one, other = (
+                    [_within(kernel, model, common, with_own) for model in side]
+                    for side in ([a[x] for x in i], [b[x] for x in j])
+                )
+            except ShortListsError as error:
+                short.append(error)
+                continue
+            yield Pool(common, i, j, one, other)
+    if short:
+        # the length that one pool needs may be too short for the next
+        raise max(short, key=lambda error: error.enough)
     if few:
         warn_few(few, kernel.min_stimuli)
 
@@ -327,7 +342,7 @@ def alike(seen: Sequence[Array] | Array) -> list[tuple[Array, Array]]:
 
 def _within(kernel: Kernel[Any], model: Model, common: Array, with_own: bool) -> Model:
     """A model among the common stimuli: as it is where these are all of them."""
-    if common.all():
+    if common.all() and kernel.ready(model.state):
         return model
     state = kernel.take(model.state, np.flatnonzero(common))
     # over all that it saw, the own term is known

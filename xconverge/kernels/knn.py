@@ -19,14 +19,13 @@ from xconverge.kernels.kernel import Kernel, mean_of
 from xconverge.kernels.neighbors import (
     Answered,
     ShortListsError,
-    TooFewError,
     filtered,
     from_graph,
     nearest,
     nearest_of_rows,
     overlap_share,
     same_row,
-    warn_none,
+    warn_if_few,
     whole_lists,
 )
 from xconverge.kernels.vectors import METRICS, Array, prepare, present
@@ -51,6 +50,10 @@ class Lists:
     width: int
     known: Mapping[bytes, tuple[Array, Array, Array]] = field(default_factory=dict)
     """Order, cosines and means among other sets of stimuli, by the bytes of their mask (n)."""
+    left_out: int = 0
+    """Stimuli that the lists may name and that are no longer there."""
+    short: bool = False
+    """Whether some list misses neighbours that there are."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class ListKernel(Kernel[Lists]):
     def prepare(self, rows: Array, width: int, rank: Array, given: Array | None) -> Lists:
         """Lists of this depth, or longer ones where stimuli are missing: others will miss some too.
 
-        Fewer where the model did not see as many.
+        -1 beyond the neighbours that a model has which saw fewer.
         """
         seen = present(rows[:, :width])
         size = int(seen.sum())
@@ -86,14 +89,8 @@ class ListKernel(Kernel[Lists]):
             # of a list this long, k are left with few exceptions when another model misses as many
             depth = max(depth, int(np.ceil((self.k + 3 * self.k**0.5) * len(seen) / size)))
         if not size:
-            warn_none(self.k)
-            none = np.full((len(seen), depth), -1)
-            return Lists(none, none + np.nan, none[:, 0] + np.nan, seen, rank, rows, width)
-        if size <= self.k and not self.depth:
-            raise TooFewError(f"k={self.k} needs at least {self.k + 1} stimuli, it saw {size}")
-        if size < 2:
-            raise TooFewError(f"it saw {size} stimuli, neighbours need at least 2")
-        order, cosines, mean = nearest(rows, width, rank, min(depth, size - 1))
+            warn_if_few(self.k, size)
+        order, cosines, mean = nearest(rows, width, rank, min(depth, max(size - 1, self.k)))
         return Lists(order, cosines, mean, seen, rank, rows, width)
 
     def unsearched(self, rows: Array, width: int, rank: Array) -> Lists:
@@ -124,15 +121,21 @@ class ListKernel(Kernel[Lists]):
             first = None if state.cosines is None else state.cosines[:, :length]
             order, cosines = filtered(state.order[:, :length], first, where)
             reached = np.where(order >= 0, copies[order], 0).sum(1)
-            short = np.flatnonzero(reached < self.k)
+            # of a list that names all others nothing is left to be found
+            whole_list = (order >= 0).sum(1) == len(where) - 1
+            short = np.flatnonzero((reached < self.k) & ~whole_list)
             if not len(short):
                 break
         unit = None
+        left_out = state.left_out + int(state.seen.sum()) - len(where)
         if len(short) and state.rows is None:
-            left_out = int(state.seen.sum()) - len(where)
             raise ShortListsError(self.k, left_out, order.shape[1])
-        if len(short) or self.needs_mean:
-            assert state.rows is not None
+        if self.needs_mean and state.rows is None:
+            raise ValueError(
+                f"{self} is taken among other stimuli from the rows themselves, and a model that "
+                "is read block by block has none at hand; .load() it"
+            )
+        if (len(short) or self.needs_mean) and state.rows is not None:
             unit, *_ = prepare(state.rows[where], state.width, METRICS["cosine"])
         if len(short) and unit is not None and state.rows is not None:
             order, cosines = self._completed(
@@ -152,7 +155,7 @@ class ListKernel(Kernel[Lists]):
             rows = None if rows is None else rows[again]
             mean = None if mean is None else mean[again]
             rank, seen = rank[again], seen[again]
-        return Lists(order, cosines, mean, seen, rank, rows, state.width)
+        return Lists(order, cosines, mean, seen, rank, rows, state.width, left_out=left_out)
 
     def _completed(
         self,
@@ -184,28 +187,34 @@ class ListKernel(Kernel[Lists]):
         rank: Array,
         rows: Array | None = None,
         width: int = 0,
+        made_of: int = 0,
     ) -> Lists:
         """Lists of a graph (n, K) that was made before, of stimuli where they are now.
 
-        From ``rows`` (n, F), if given, those that run short are searched again.
+        From ``rows`` (n, F), if given, those that run short are searched again. ``made_of`` is how
+        many stimuli there were; by default as many as the graph still names.
         """
         seen = ~np.isnan(graph[:, 0])
         # those that were left out since stand as -1 anywhere in a list, and go to its end
         order, _ = filtered(from_graph(graph, position), None, np.arange(len(seen)))
-        if order.shape[1] < self.k or (order[seen, self.k - 1] < 0).any():
-            made_of = int(max(position.max(), np.nanmax(graph, initial=0))) + 1
-            raise ShortListsError(self.k, made_of - len(seen), order.shape[1])
-        return Lists(order, None, None, seen, rank, rows, int(width))
+        named = int(max(position.max(), np.nanmax(graph, initial=0))) + 1
+        left_out = max(made_of, named) - len(seen)
+        most = min(self.k, int(seen.sum()) - 1)
+        short = bool((seen & ((order >= 0).sum(1) < most)).any())
+        return Lists(
+            order, None, None, seen, rank, rows, int(width), left_out=left_out, short=short
+        )
+
+    def ready(self, state: Lists) -> bool:
+        """Whether no list of a graph that was made before runs short; else ``take`` finds out."""
+        return not state.short
 
     def of_blocks(
         self, parts: Sequence[Sequence[Answered]], sets: Array, rank: Array, width: int
     ) -> Lists:
         """Lists of a model that was read block by block, among each of the sets (P, n)."""
-        size = int(sets[0].sum())
-        if not size:
-            warn_none(self.k)
-        elif size <= self.k:
-            raise TooFewError(f"k={self.k} needs at least {self.k + 1} stimuli, it saw {size}")
+        if not sets[0].any():
+            warn_if_few(self.k, 0)
         found = whole_lists(parts, sets, max(self.depth, self.k))
         known = {mask.tobytes(): lists for mask, lists in zip(sets, found, strict=True)}
         return Lists(*found[0], sets[0], rank, None, width, known)

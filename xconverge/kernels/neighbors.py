@@ -22,19 +22,19 @@ STEP = 1.5 * 2.0**-40
 """Closer on the grid is a tie: equal similarities may fall on either side of a step."""
 
 
-class TooFewError(ValueError):
-    """Fewer rows than neighbours asked for."""
-
-
 class ShortListsError(ValueError):
-    """Lists that were made before hold too few of the stimuli that are left."""
+    """Lists that were made before hold too few of the stimuli that are left.
+
+    ``left_out`` counts those that the model saw when they were made and that are not looked at now.
+    """
 
     def __init__(self, k: int, left_out: int, length: int) -> None:
         # of k + m nearest, m others at most are left out
+        self.enough = k + left_out
         super().__init__(
             f"a neighbour graph of {length} neighbours holds fewer than the k={k} nearest among "
-            f"the stimuli that both models saw; {k + left_out} are enough "
-            f"(neighbor_graph(reps, k={k + left_out})), or give the representations themselves"
+            f"the stimuli that both models saw; {self.enough} are enough for these models "
+            f"(neighbor_graph(reps, k={self.enough})), or give the representations themselves"
         )
 
 
@@ -47,13 +47,15 @@ def overlap_share(common: Any, k: int, lists: Any = 1) -> Any:
     return common / (k * lists)
 
 
-def warn_none(k: int) -> None:
-    """Say that a model has no neighbours because it saw nothing."""
-    warnings.warn(
-        f"k={k} neighbours need at least {k + 1} stimuli, and a model saw none: NaN",
-        RuntimeWarning,
-        stacklevel=3,
-    )
+def warn_if_few(k: int, size: int) -> None:
+    """Say that a model that saw ``size`` stimuli has not k neighbours."""
+    if size <= k:
+        warnings.warn(
+            f"k={k} neighbours need at least {k + 1} stimuli, and a model saw "
+            f"{size or 'none'}: NaN",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def nearest(x: Array, width: int, rank: Array, k: int) -> tuple[Array, Array, Array]:
@@ -76,30 +78,27 @@ def nearest(x: Array, width: int, rank: Array, k: int) -> tuple[Array, Array, Ar
     Returns
     -------
     positions : int array (n, k)
-        Nearest first.
+        Nearest first, -1 where there are no more.
     similarity : array (n, k)
         Cosine to these neighbours, NaN where missing.
     mean : array (n)
         Mean cosine to all rows that are there, NaN where missing.
     """
     rows, seen, *_ = prepare(x, width, METRICS["cosine"])
-    n = len(rows)
-    if not seen.any():
-        warn_none(k)
-        return np.full((n, k), -1, np.int64), np.full((n, k), np.nan), np.full(n, np.nan)
-    if seen.sum() <= k:
-        raise TooFewError(f"k={k} needs at least {k + 1} stimuli, it saw {seen.sum()}")
+    n, there = len(rows), min(k, int(seen.sum()) - 1)
+    positions = np.full((n, k), -1, np.int64)
+    similarity, mean = np.full((n, k), np.nan), np.full(n, np.nan)
+    if there < 1:
+        return positions, similarity, mean
     by_rank = np.argsort(rank)
     by_rank = by_rank[seen[by_rank]]
     pool = rows[by_rank]
     del rows
     own = np.arange(len(pool))
     single, same = working_dtype(x.dtype) == np.float32, same_row(x.dtype, width)
-    chosen, cosines = _search(pool, own, pool, k, single, same)
-    positions = np.full((n, k), -1, np.int64)
-    similarity, mean = np.full((n, k), np.nan), np.full(n, np.nan)
-    positions[by_rank] = by_rank[chosen]
-    similarity[by_rank] = cosines
+    chosen, cosines = _search(pool, own, pool, there, single, same)
+    positions[by_rank, :there] = by_rank[chosen]
+    similarity[by_rank, :there] = cosines
     mean[by_rank] = pool @ pool.mean(0)
     similarity[np.abs(similarity) <= 2 * relative(x.dtype, width)] = 0.0
     return positions, similarity, mean
@@ -110,11 +109,11 @@ def from_graph(graph: Array, position: Array) -> Array:
 
     ``position`` (n) is where each stimulus was when the graph was made.
     """
-    seen = ~np.isnan(graph[:, 0])
     now = np.full(int(max(position.max(), np.nanmax(graph, initial=0))) + 1, -1)
     now[position] = np.arange(len(position))
+    named = ~np.isnan(graph)
     result = np.full(graph.shape, -1, np.int64)
-    result[seen] = now[graph[seen].astype(np.int64)]
+    result[named] = now[graph[named].astype(np.int64)]
     return result
 
 
@@ -195,7 +194,9 @@ def nearest_in_block(
     chosen, value = _search(queries, own, pool, min(k, len(pool)), single, same)
     if single:
         value = _exact(queries, pool, chosen, value, same)
-    return Found(by_rank[chosen] + start, value, pool.sum(0), len(pool))
+    # of all rows of a block the last may be the one that asks
+    order = np.where(np.isfinite(value), by_rank[chosen] + start, -1)
+    return Found(order, value, pool.sum(0), len(pool))
 
 
 def best(parts: Sequence[Found], rank: Array, k: int) -> Found:
@@ -388,7 +389,8 @@ def whole_lists(
         mean = np.full(n, np.nan)
         for found in of_set:
             columns = slice(found.order.shape[1])
-            order[found.at, columns], cosines[found.at, columns] = found.order, found.cosines
+            order[found.at, columns] = found.order
+            cosines[found.at, columns] = np.where(found.order < 0, np.nan, found.cosines)
             mean[found.at] = found.mean
         result.append((order, cosines, mean))
     return result

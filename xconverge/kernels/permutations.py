@@ -170,14 +170,22 @@ def corrected(score: Array, chance: Array, best: float) -> Array:
     return result
 
 
-def overlap_tail(share: Array, k: int) -> Array:
-    """P(overlap >= that seen) of each stimulus, from shares (n) of k neighbours; all NaN if any is.
+def overlap_tail(share: Array, n: Array, k: int) -> Array:
+    """P(overlap >= that seen) of each stimulus, from shares (s) of k neighbours among n stimuli.
 
-    Under permuted labels the neighbours that two lists share are Hypergeometric(n - 1, k, k).
+    Under permuted labels the neighbours that two lists share are Hypergeometric(n - 1, k, k). NaN
+    where there is no share.
     """
-    if np.isnan(share).any():
-        return np.full(len(share), np.nan)
-    return np.asarray(scipy.stats.hypergeom.sf(np.round(share * k) - 1, len(share) - 1, k, k))
+    seen = ~np.isnan(share)
+    shared = np.round(share[seen] * k)
+    if (np.abs(share[seen] * k - shared) > 1e-6).any():
+        raise ValueError(
+            f"agreement has values that are no share of k={k} neighbours; give what alignment "
+            "returned, before means are taken"
+        )
+    result = np.full(share.shape, np.nan)
+    result[seen] = scipy.stats.hypergeom.sf(shared - 1, n - 1, k, k)
+    return result
 
 
 def max_adjusted(draws: Array) -> Array:

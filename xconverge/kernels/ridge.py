@@ -66,8 +66,8 @@ class Predictivity(CenteredRows):
 
     score: str = "r"
 
-    # too few stimuli or folds are told by the kernel, which knows what a fold has
-    min_stimuli = 1
+    # at least; more stimuli or folds are asked for where it is known what a fold has
+    min_stimuli = 3
     together = (False, True)
     permuted_inside_folds = True
 

@@ -120,3 +120,17 @@ def inside_scores(
                 sides = [[Model(state, None, subset) for state in side] for side in apart]
             scores[...] = mean_of(score(kernel, sides[0], sides[1]))
     return result
+
+
+def inside_chances(members: Array, seen_a: Array, seen_b: Array, k: int) -> Array:
+    """Chance level (P, A, B) of the overlap inside the members (P, n) that both models saw.
+
+    ``seen_a`` (A, n) and ``seen_b`` (B, n) say who saw what. NaN where k neighbours are too many.
+    """
+    theirs = seen_b.T.astype(np.float64)
+    sizes = np.stack([(members & seen).astype(np.float64) @ theirs for seen in seen_a], 1)
+    kernel = MutualKnn(k)
+    enough = sizes >= kernel.min_stimuli
+    return np.asarray(
+        np.where(enough, kernel.chance_among(np.where(enough, sizes, np.inf)), np.nan)
+    )

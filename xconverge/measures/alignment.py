@@ -64,7 +64,8 @@ def alignment(
     neighbors : {"exact", "approximate"}
         How neighbours are searched, for the measures of neighbour lists (all of those but
         ``cknna``): among all stimuli, or by the index of ``neighbor_graph``, whose recall is in the
-        coordinates ``recall_a`` and ``recall_b``.
+        coordinates ``recall_a`` and ``recall_b``; with ``layers``, in each half apart, and without
+        them.
     layers : {"half"}, optional
         Score networks by their best pair of layers, chosen on a random half of the stimuli and
         scored on the other; per-stimulus measures are averaged. Which models are layers of one
@@ -139,26 +140,32 @@ def alignment(
     pair = Pair(a, b, rng)
     measure = MEASURES[choose("metric", metric, MEASURES)]
     choose("neighbors", neighbors, ["exact", "approximate"])
-    vectors = None
-    if neighbors != "exact":
-        vectors, pair = pair, _by_index(pair, metric, k, neighbors)
     if layers is not None:
         choose("layers", layers, ["half"])
         pair = pair.mapped(networks)
+
     plan = plan_of(pair, metric, options, k=k, rdm_metric=rdm_metric)
-    plan = replace(plan, vectors=vectors)
+    if neighbors != "exact":
+        _check_index(metric, neighbors)
+
+    def scored(pair: Pair) -> xr.DataArray:
+        """Scores over these stimuli, which may be a half: what is indexed are they alone."""
+        plan = plan_of(pair, metric, options, k=k, rdm_metric=rdm_metric)
+        if neighbors == "exact":
+            return scores(plan, pair)
+        return scores(replace(plan, vectors=pair), _by_index(pair, k, neighbors))
+
     if layers is None:
-        result = scores(plan, pair)
+        result = scored(pair)
         counts = pair.n_stimuli()
         if not plan.kernel.per_stimulus:
             result = with_own(result, {"n_stimuli": counts})
-        if (chance := plan.kernel.chance_among(counts)) is not None:
-            told = describe(chance, "chance").reset_coords(drop=True)
-            result = with_own(result, {"chance": told})
+        if (chance := chance_of(plan, counts)) is not None:
+            result = with_own(result, {"chance": chance})
     else:
 
         def per_pair(half: Pair) -> xr.DataArray:
-            found = scores(plan_of(half, metric, options, k=k, rdm_metric=rdm_metric), half)
+            found = scored(half)
             return found.mean("stimulus") if "stimulus" in found.dims else found
 
         result = on_halves(pair, per_pair, -1 if measure.kind == "distance" else 1)
@@ -178,14 +185,26 @@ def alignment(
     )
 
 
-def _by_index(pair: Pair, metric: str, k: int, neighbors: str) -> Pair:
-    """The pair with neighbour graphs in place of its sets."""
+def chance_of(plan: Plan, counts: xr.DataArray) -> xr.DataArray | None:
+    """What unrelated models score (model_a, model_b) over so many common stimuli.
+
+    None where their number does not tell. Too few have no score, and no level of it.
+    """
+    chance = plan.kernel.chance_among(counts.where(counts >= plan.kernel.min_stimuli))
+    return None if chance is None else describe(chance, "chance").reset_coords(drop=True)
+
+
+def _check_index(metric: str, neighbors: str) -> None:
     if not MEASURES[metric].lists:
         lists = [name for name, row in MEASURES.items() if row.lists]
         raise ValueError(
             f"neighbors={neighbors!r} is for measures of neighbour lists ({listing(lists)}); "
             f"metric={metric!r} is none"
         )
+
+
+def _by_index(pair: Pair, k: int, neighbors: str) -> Pair:
+    """The pair with neighbour graphs in place of its sets."""
 
     def indexed(side: xr.DataArray, _: str) -> xr.DataArray:
         if is_graph(side):

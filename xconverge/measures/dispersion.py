@@ -14,7 +14,7 @@ import xarray as xr
 from xconverge.engine.apply import Merging, apply, over_models
 from xconverge.engine.blockwise import are_large
 from xconverge.engine.measure import Measure
-from xconverge.engine.pair import pairing_attrs
+from xconverge.engine.pair import pairing_attrs, seen_of
 from xconverge.engine.pair_blocks import by_entries
 from xconverge.engine.scores import of_models, prepared_models
 from xconverge.kernels import dispersion as kernels
@@ -223,8 +223,13 @@ class Spread(Protocol):
         """What dispersion without some of the models is made of (…, model, model_2, stimulus)."""
         ...
 
-    def of_pieces(self, pieces: Array, group: Array, family: Array) -> tuple[Array, Array]:
-        """Dispersion (M, n) without group and family of each model, and how many are left."""
+    def of_pieces(
+        self, pieces: Array, seen: Array, group: Array, family: Array
+    ) -> tuple[Array, Array]:
+        """Dispersion (M, n) without group and family of each model, and how many are left.
+
+        ``seen`` (M, n) says which model saw what.
+        """
         ...
 
 
@@ -274,9 +279,11 @@ class Coordinates(NamedTuple):
         """The pairs."""
         return self.pairs(reps)
 
-    def of_pieces(self, pieces: Array, group: Array, family: Array) -> tuple[Array, Array]:
+    def of_pieces(
+        self, pieces: Array, seen: Array, group: Array, family: Array
+    ) -> tuple[Array, Array]:
         """Means over the pairs that are left."""
-        return kernels.without(pieces, group, family)
+        return kernels.without(pieces, seen, group, family)
 
 
 class Consensus(NamedTuple):
@@ -299,9 +306,11 @@ class Consensus(NamedTuple):
         """Distances of pairs: Σ_m |x_m - z|² = Σ_{m<l} |x_m - x_l|² / M."""
         return Coordinates(METRICS["euclidean"]).pairs(reps)
 
-    def of_pieces(self, pieces: Array, group: Array, family: Array) -> tuple[Array, Array]:
+    def of_pieces(
+        self, pieces: Array, seen: Array, group: Array, family: Array
+    ) -> tuple[Array, Array]:
         """Around the consensus of those that are left."""
-        return kernels.without_consensus(pieces, group, family)
+        return kernels.without_consensus(pieces, seen, group, family)
 
 
 class Disagreement(NamedTuple):
@@ -313,13 +322,12 @@ class Disagreement(NamedTuple):
         """From models that are prepared once."""
         of = xr.DataArray(family, dims="model")
         if self._in_blocks(reps):
-            pairs = self.pairs(reps)
-            core = [["model", "model_2", "stimulus"], ["model"]]
             value, count = apply(
                 kernels.mean_and_seen,
-                pairs,
+                self.pairs(reps),
+                seen_of(reps),
                 of,
-                core=core,
+                core=[["model", "model_2", "stimulus"], ["model", "stimulus"], ["model"]],
                 out=[["stimulus"]] * 2,
                 dtypes=[np.float64, np.int64],
             )
@@ -354,9 +362,11 @@ class Disagreement(NamedTuple):
         """The pairs."""
         return self.pairs(reps)
 
-    def of_pieces(self, pieces: Array, group: Array, family: Array) -> tuple[Array, Array]:
+    def of_pieces(
+        self, pieces: Array, seen: Array, group: Array, family: Array
+    ) -> tuple[Array, Array]:
         """Means over the pairs that are left."""
-        return kernels.without(pieces, group, family)
+        return kernels.without(pieces, seen, group, family)
 
     def _models(self, reps: xr.DataArray) -> xr.DataArray:
         rank = xr.DataArray(natural_rank(reps.indexes["stimulus"]), dims="stimulus")
@@ -420,9 +430,10 @@ def _without(how: Spread, reps: xr.DataArray, leave_out: str, of: Families) -> x
     value, count = apply(
         how.of_pieces,
         how.pieces(reps),
+        seen_of(reps),
         xr.DataArray(numbers, dims="model"),
         xr.DataArray(of.numbers, dims="model"),
-        core=[["model", "model_2", "stimulus"], ["model"], ["model"]],
+        core=[["model", "model_2", "stimulus"], ["model", "stimulus"], ["model"], ["model"]],
         out=[["model", "stimulus"]] * 2,
         dtypes=[np.float64, np.int64],
     )

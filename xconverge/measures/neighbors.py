@@ -15,6 +15,7 @@ from xconverge.engine.scores import prepared_models
 from xconverge.kernels import approximate
 from xconverge.kernels.kernel import Model
 from xconverge.kernels.knn import MutualKnn
+from xconverge.kernels.neighbors import warn_if_few
 from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import check_neighbors, check_seed, whole
 from xconverge.labels.checks import (
@@ -77,7 +78,8 @@ def neighbor_graph(
     DataArray
         ``neighbor_graph`` (model, stimulus, neighbor): positions of the neighbours, nearest first,
         in the order that the coordinate ``position`` (stimulus) keeps, so that the graph may be
-        reordered; NaN where the stimulus is missing. With ``approximate``, the coordinate
+        reordered; NaN where the stimulus is missing, and, with a warning, beyond the neighbours
+        that a model has which saw fewer. With ``approximate``, the coordinate
         ``recall`` (model): the share of the exact neighbours of the checked stimuli that were
         found. Lazy if ``reps`` is. Exact search holds one block of stimuli and another; the index
         holds a model, and another copy in single precision.
@@ -127,6 +129,7 @@ def neighbor_graph(
         metric="cosine",
         k=k,
         search=neighbors,
+        n_stimuli=reps.sizes["stimulus"],
         seed=told,
         modality=reps.attrs.get("modality"),
         **pairing_attrs(reps),
@@ -136,7 +139,8 @@ def neighbor_graph(
 def _lists(reps: xr.DataArray, k: int) -> tuple[xr.DataArray, xr.DataArray]:
     """Neighbours and cosines to them (…, model, stimulus, neighbor), once a model.
 
-    Ties go to the label that sorts first, so that the order of stimuli changes nothing.
+    As many as a model has, -1 and NaN beyond, with a warning. Ties go to the label that sorts
+    first, so that the order of stimuli changes nothing.
     """
     rank = xr.DataArray(natural_rank(reps.indexes["stimulus"]), dims="stimulus")
     dims = ["stimulus", "neighbor"]
@@ -154,7 +158,11 @@ def _lists(reps: xr.DataArray, k: int) -> tuple[xr.DataArray, xr.DataArray]:
 
 def _of_model(model: Model, k: int) -> tuple[Array, Array]:
     """The k nearest; -1 and NaN throughout where the stimulus was not seen."""
-    return model.state.order[:, :k], model.state.cosines[:, :k]
+    state = model.state
+    # of one that saw nothing this was said before
+    if size := int(state.seen.sum()):
+        warn_if_few(k, size)
+    return state.order[:, :k], state.cosines[:, :k]
 
 
 def _approximate(
@@ -205,8 +213,9 @@ def local_density(reps: xr.DataArray, k: int = 10) -> xr.DataArray:
     Returns
     -------
     DataArray
-        ``local_density`` (model, stimulus) in [-1, 1], a similarity; NaN where missing. Lazy if
-        ``reps`` is; for the memory of a task see ``docs/scaling.md``.
+        ``local_density`` (model, stimulus) in [-1, 1], a similarity; NaN where missing, and, with a
+        warning, in a model that saw no more than k stimuli. Lazy if ``reps`` is; for the memory of
+        a task see ``docs/scaling.md``.
 
     Raises
     ------

@@ -24,7 +24,7 @@ from xconverge.labels.joins import join_labels, natural_rank
 from xconverge.labels.variables import described
 from xconverge.measures.alignment import alignment
 from xconverge.study.bins import tell_merged
-from xconverge.study.subset_scores import scores_inside
+from xconverge.study.subset_scores import chances_inside, scores_inside
 
 ENDS = ("low", "high")
 POOLS = ("full", "inside")
@@ -76,21 +76,24 @@ def subset_contrast(
     Dataset
         In memory, over ``subset`` (low, high) and ``pool``: neighbours searched among all stimuli
         (full), or among those of the subset alone (inside). ``score``, the mean over stimuli and
-        model pairs, layers of one network counted once; ``corrected``, (score - chance) /
-        (1 - chance), chance k / (pool size - 1).
+        model pairs, layers of one network counted once; ``chance`` (subset, pool), the same mean of
+        k / (n - 1), n the stimuli of the pool that both models of a pair saw; ``corrected``,
+        (score - chance) / (1 - chance).
         Over ``control`` (random; matched with ``match`` or ``groups``): ``random_mean``,
         ``random_lower``, ``random_upper``; ``p_value_greater`` and ``p_value_less``,
         (1 + #{random as extreme}) / (1 + n_random), for each end apart, and the two-sided
         ``p_value``, twice the smaller. ``low_minus_high`` (pool) and its two-sided p-value against
-        pairs of random subsets without overlap.
+        pairs of random subsets without overlap. Where models miss stimuli, chance differs between
+        subsets: what p-values compare is the score less its chance.
 
     Warns
     -----
     RuntimeWarning
         Fewer than twice ``size`` stimuli have a dispersion and a score, or all dispersions are
         equal: all NaN. Values to match that make fewer bins (``dispersion_bins``). ``size`` not
-        above k: NaN inside. Stimuli of a subset that are all of their cell: nothing is matched
-        with them; NaN where that is all of them.
+        above k, or subsets of which no pair of models saw more than k stimuli: NaN inside. Stimuli
+        of a subset that are all of their cell: nothing is matched with them; NaN where that is all
+        of them.
 
     Raises
     ------
@@ -132,7 +135,12 @@ def subset_contrast(
     rank = natural_rank(spread.indexes["stimulus"])
     pairs = ["model_a", "model_b"]
     of = {side: families(reps) for side, reps in zip(pairs, (pair.a, pair.b), strict=True)}
-    each = family_mean(alignment(pair.a, pair.b, k=k), pairs, of).transpose("stimulus").values
+    scores = alignment(pair.a, pair.b, k=k)
+    # of each stimulus the pairs that saw it, and the level of these pairs
+    each, by_chance = (
+        family_mean(one, pairs, of).transpose("stimulus").values
+        for one in (scores, scores["chance"].where(scores.notnull()))
+    )
     values = np.where(np.isnan(each), np.nan, spread.values.astype(np.float64))
     usable = np.isfinite(values)
     enough = usable.sum() >= 2 * size
@@ -149,25 +157,34 @@ def subset_contrast(
     # three streams: random pairs, controls of the low subset, controls of the high one
     seeds = np.random.default_rng(pair.seed).integers(2**63, size=3)
     controls = _controls(np.where(usable, values, np.nan), rank, size, n_random, seeds, cells)
-    table = np.full((len(controls), 2, 2, n_random + 1), np.nan)
+    table, chances = np.full((2, len(controls), 2, 2, n_random + 1), np.nan)
+    full, full_chance = (np.where(usable, one, 0.0) for one in (each, by_chance))
     for i, ends in enumerate(controls.values()):
         for e, members in enumerate(ends):
             if members is None:
                 continue
-            table[i, e, 0] = members @ np.where(usable, each, 0.0) / size
+            table[i, e, 0], chances[i, e, 0] = members @ full / size, members @ full_chance / size
             if size > k:
-                inside = scores_inside(pair.a, pair.b, members, k)
-                means = family_mean(inside, pairs, of).transpose("subset").values
-                table[i, e, 1, : len(means)] = means
-    n = len(values)
-    chances = {"full": k / (n - 1), "inside": k / (size - 1) if size > 1 else np.nan}
+                inside, level_inside = (
+                    family_mean(one(pair.a, pair.b, members, k), pairs, of)
+                    .transpose("subset")
+                    .values
+                    for one in (scores_inside, chances_inside)
+                )
+                table[i, e, 1, : len(inside)] = inside
+                chances[i, e, 1] = level_inside
+    if size > k and (np.isnan(chances[:, :, 1]) & ~np.isnan(chances[:, :, 0])).any():
+        _warn(
+            f"neighbours inside a subset need more than k={k} stimuli that both models of a pair "
+            "saw, and of some subsets no pair saw as many: NaN there; ask for a larger size"
+        )
     parameters = {
         "metric": "mutual_knn", "k": k, "size": size, "n_random": n_random,
         "match_bins": match_bins if len(controls) > 1 else None,
         "dispersion_metric": dispersion.attrs.get("metric"), "level": level, "seed": pair.seed,
         **pairing_attrs(a, b, dispersion),
     }  # fmt: skip
-    return _described(table, list(controls), chances, level, parameters)
+    return _described(table, chances, list(controls), level, parameters)
 
 
 def _warn(message: str) -> None:
@@ -228,24 +245,26 @@ def _controls(
 
 def _described(
     table: Array,
+    chances: Array,
     controls: list[str],
-    chances: dict[str, float],
     level: float,
     parameters: dict[str, object],
 ) -> xr.Dataset:
-    """What scores (control, subset, pool, draw), the subset's own first, say.
+    """What scores (control, subset, pool, draw), the subset's own first, say, and their chances.
 
     The subset's own score is the same whatever it is compared with: it stands once.
     """
     dims = ("control", "subset", "pool")
-    own, drawn = table[0, :, :, 0], table[..., 1:]
-    observed = own[None, :, :, None]
+    own, chance, drawn = table[0, :, :, 0], chances[0, :, :, 0], table[..., 1:]
+    excess = table - chances
+    observed = excess[:1, :, :, :1]
     # an interrupt leaves draws undone: those that are done count
     count = np.isfinite(drawn).sum(-1)
 
     def tail(end: str) -> Array:
-        reached = as_extreme(drawn, observed, end).sum(-1)
-        return np.where(count > 0, (1 + reached) / (1 + count), np.nan)
+        reached = as_extreme(excess[..., 1:], observed, end).sum(-1)
+        defined = (count > 0) & ~np.isnan(observed[..., 0])
+        return np.where(defined, (1 + reached) / (1 + count), np.nan)
 
     greater, less = tail("greater"), tail("less")
     # nanquantile warns of all-NaN slices: where nothing was drawn it sees zeros, and NaN follows
@@ -254,15 +273,13 @@ def _described(
     lower, upper, mean = (
         np.where(count > 0, value, np.nan) for value in (*ends, np.nanmean(filled, -1))
     )
-    gaps = table[0, 0] - table[0, 1]
-    gap, null = gaps[:, 0], gaps[:, 1:]
-    reached = as_extreme(null, gap[:, None], "two-sided").sum(1)
-    gap_p = (1 + reached) / (1 + np.isfinite(null).sum(1))
-    chance = np.array([chances[pool] for pool in POOLS])
+    gap, gaps = own[0] - own[1], excess[0, 0] - excess[0, 1]
+    reached = as_extreme(gaps[:, 1:], gaps[:, :1], "two-sided").sum(1)
+    gap_p = (1 + reached) / (1 + np.isfinite(gaps[:, 1:]).sum(1))
     variables = {
         "score": (dims[1:], own),
-        "corrected": (dims[1:], corrected(own, np.broadcast_to(chance, own.shape), 1.0)),
-        "chance": (dims[2:], chance),
+        "corrected": (dims[1:], corrected(own, chance, 1.0)),
+        "chance": (dims[1:], chance),
         "random_mean": (dims, mean),
         "random_lower": (dims, lower),
         "random_upper": (dims, upper),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +16,7 @@ from xconverge.labels.arguments import check_neighbors, whole, wholes
 from xconverge.labels.families import families
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.variables import described
-from xconverge.study.subset_scores import scores_inside
+from xconverge.study.subset_scores import chances_inside, scores_inside
 
 
 def pool_curve(
@@ -46,9 +47,16 @@ def pool_curve(
     -------
     Dataset
         In memory, over ``pool_size`` and ``neighbors`` (``fixed_k``, ``fixed_share``):
-        ``alignment`` (…, model_a, model_b), the mean over pools; ``corrected``, its
-        (s - chance) / (1 - chance); ``chance``; ``k`` as used; ``standard_deviation``, over the
-        pools, of the mean over pairs.
+        ``alignment`` (…, model_a, model_b), the mean over pools; ``chance``, that of k/(n - 1), n
+        the stimuli of the pool that both models saw; ``corrected``,
+        (alignment - chance) / (1 - chance); ``k`` as used; ``standard_deviation``, over the pools,
+        of the mean over pairs.
+
+    Warns
+    -----
+    RuntimeWarning
+        Pools of which a pair of models saw no more than k stimuli: they do not count for it, NaN if
+        none is left.
 
     Raises
     ------
@@ -58,8 +66,9 @@ def pool_curve(
     Notes
     -----
     At fixed k the score falls as the pool grows, also beyond chance: neighbours become nearer
-    (Koepke et al. 2026, arXiv 2604.18572). Compare sets at one pool size. A task holds the
-    features of all models.
+    (Koepke et al. 2026, arXiv 2604.18572). Compare sets at one pool size; where models miss
+    stimuli, the pools of a pair, and those of its ``chance``, are smaller by what it does not
+    share. A task holds the features of all models.
 
     Examples
     --------
@@ -82,19 +91,34 @@ def pool_curve(
     neighbors = np.array([[k, max(1, round(k * size / n))] for size in sizes])
     pairs = ["model_a", "model_b"]
     of = {side: families(reps) for side, reps in zip(pairs, (pair.a, pair.b), strict=True)}
-    parts, deviations = [], np.empty(neighbors.shape)
+    parts, levels, deviations = [], [], np.empty(neighbors.shape)
+    undefined = 0
     for number, (size, seed) in enumerate(zip(sizes, seeds, strict=True)):
         # the whole set is one pool: drawing it again gives it again
         members, _ = disjoint_pairs(
             np.ones(n, bool), rank, size, n_repeats if size < n else 1, int(seed)
         )
         both = [scores_inside(pair.a, pair.b, members, int(own)) for own in neighbors[number]]
+        chances = [chances_inside(pair.a, pair.b, members, int(own)) for own in neighbors[number]]
+        undefined += int(sum(one.isnull().any(pairs).sum() for one in chances))
         parts.append(xr.concat([one.mean("subset") for one in both], "neighbors"))
+        levels.append(xr.concat([one.mean("subset") for one in chances], "neighbors"))
         deviations[number] = [float(family_mean(one, pairs, of).std("subset")) for one in both]
-    score = xr.concat(parts, "pool_size", coords="minimal", compat="override")
-    score = score.transpose("pool_size", "neighbors", "model_a", "model_b", ...)
+    if undefined:
+        warnings.warn(
+            f"k neighbours need at least k + 1 stimuli that both models of a pair saw; {undefined} "
+            "pools have fewer for some pairs and do not count for these: NaN if none is left. Ask "
+            "for larger sizes or a smaller k",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    score, chance = (
+        xr.concat(one, "pool_size", coords="minimal", compat="override").transpose(
+            "pool_size", "neighbors", *pairs, ...
+        )
+        for one in (parts, levels)
+    )
     dims = ("pool_size", "neighbors")
-    chance = xr.DataArray(neighbors / (np.array(sizes)[:, None] - 1), dims=dims)
     level = chance.broadcast_like(score).transpose(*score.dims)
     return described(
         {

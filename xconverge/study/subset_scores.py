@@ -6,8 +6,9 @@ import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import apply
+from xconverge.engine.pair import seen_of
 from xconverge.engine.progress import Report, in_blocks
-from xconverge.kernels.subsets import inside_scores
+from xconverge.kernels.subsets import inside_chances, inside_scores
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import widths
 from xconverge.labels.joins import natural_rank, on_side
@@ -50,3 +51,20 @@ def scores_inside(a: xr.DataArray, b: xr.DataArray, members: Array, k: int) -> x
         "subset", ...
     )
     return flat[: len(members)]
+
+
+def chances_inside(a: xr.DataArray, b: xr.DataArray, members: Array, k: int) -> xr.DataArray:
+    """What unrelated models score (subset, model_a, model_b) inside subsets, in memory.
+
+    Every pair among the members that both models saw; NaN, as the score is, where they are too few.
+    """
+    seen = [on_side(seen_of(side), "model", f"_{w}") for side, w in ((a, "a"), (b, "b"))]
+    result: xr.DataArray = apply(
+        inside_chances,
+        xr.DataArray(members, dims=("subset", "stimulus")),
+        *(side.drop_vars("stimulus") for side in seen),
+        core=[["subset", "stimulus"], *([f"model_{w}", "stimulus"] for w in "ab")],
+        out=[["subset", "model_a", "model_b"]],
+        k=k,
+    )
+    return result.transpose("subset", ...).compute()
