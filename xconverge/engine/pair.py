@@ -245,7 +245,11 @@ def _both_coordinates(a: xr.DataArray, b: xr.DataArray) -> tuple[xr.DataArray, x
         for name, coord in a.coords.items()
         if coord.dims == ("stimulus",) and name in b.coords and not _same(coord, b.coords[name])
     ]
-    return a.rename({n: f"{n}_a" for n in clash}), b.rename({n: f"{n}_b" for n in clash})
+    one, other = (
+        set_aside(side, [f"{n}_{w}" for n in clash]).rename({n: f"{n}_{w}" for n in clash})
+        for side, w in ((a, "a"), (b, "b"))
+    )
+    return one, other
 
 
 def _same(one: xr.DataArray, other: xr.DataArray) -> bool:

@@ -220,18 +220,43 @@ def test_prediction_asks_for_one_layer_a_network_before_anything_is_computed():
 
 def test_the_default_dispersion_is_that_of_other_networks():
     reps, brain = layered()
+    third = reps.isel(model=slice(3)) + 0.5 * reps.isel(model=slice(3, 6)).values
+    third = third.assign_coords(model=[f"c {i}" for i in range(3)], network=("model", list("ccc")))
+    reps = xr.concat([reps, third], "model")
     quick = {"n_permutations": 0, "n_draws": 99, "n_splits": 2, "rng": 0}
-    spread = xc.dispersion(reps, "neighborhood", leave_out="network")
-    named = xc.select_models(reps, brain, spread, **quick)
-    stacked = reps.values.reshape(2, 3, 60, 6)
+    pairs = 1 - xc.alignment(reps, reps, "mutual_knn")
+    rows = {}
+    for name in "abc":
+        one, other = (
+            [m for m in reps["model"].values if m[0] == net] for net in "abc" if net != name
+        )
+        rows[name] = pairs.sel(model_a=one, model_b=other).mean(["model_a", "model_b"])
+    plain = xr.concat(list(rows.values()), xr.DataArray(list("abc"), dims="model", name="model"))
+    named = xc.select_models(reps, brain, plain.reset_coords(drop=True), **quick)
     whole = xr.DataArray(
-        stacked,
+        reps.values.reshape(3, 3, 60, 6),
         dims=("model", "layer", "stimulus", "feature"),
-        coords={"model": list("ab"), "stimulus": reps["stimulus"].values},
+        coords={"model": list("abc"), "stimulus": reps["stimulus"].values},
     )
     for one in (reps, whole):
-        xr.testing.assert_allclose(xc.select_models(one, brain, **quick), named)
-    assert named.attrs["dispersion_without"] == "network"
+        found = xc.select_models(one, brain, **quick)
+        for variable in named.data_vars:
+            xr.testing.assert_allclose(
+                found[variable].reset_coords(drop=True), named[variable].reset_coords(drop=True)
+            )
+        assert found.attrs["dispersion_without"] == "network"
+
+
+def test_too_few_networks_for_bins_are_counted_as_networks():
+    reps, brain = layered()
+    words = (
+        r"no bins for 'a', 'b': .*at least 2 other networks: the 6 models are of 2 \(give "
+        r"dispersion=… from elsewhere\)"
+    )
+    with pytest.warns(RuntimeWarning, match=words):
+        table = xc.select_models(reps, brain, n_permutations=0, n_draws=99, n_splits=2, rng=0)
+    assert table["rsa"].sel(subset="1 of 3").isnull().all()
+    assert table["rsa"].sel(subset="all").notnull().all()
 
 
 def test_the_score_of_a_chosen_layer_is_not_optimistic():

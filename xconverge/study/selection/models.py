@@ -309,7 +309,7 @@ def _members(
         own = owner == g
         there = own & seen.any(1) if seen[own].any() else own
         members[g, 0] = seen[there].all(0) & measured
-        values = np.where(members[g, 0], _of_network(spread.values[own]), np.nan)
+        values = np.where(members[g, 0], _of_network(spread.values[there]), np.nan)
         unbinned[g] = np.isfinite(values).sum() < n_bins
         if not unbinned[g]:
             bins, _ = quantile_bins(values.astype(np.float64), n_bins)
