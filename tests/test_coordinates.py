@@ -1,13 +1,7 @@
 """Coordinates of any name change no number: also those named like variables and dims of results."""
 
-import warnings
-
 import numpy as np
-import pytest
-import xarray as xr
 
-import xconverge as xc
-from tests.helpers import make_reps
 from xconverge.labels.variables import VARIABLES
 
 FIXED = ["network", "layer", "subject", "region", "time", "repetition"]
