@@ -257,6 +257,24 @@ def test_what_does_not_fit_is_named(models, arguments, words):
         stack_models(models, **arguments)
 
 
+def test_coordinates_of_models_keep_their_kind():
+    def stacked(*values):
+        return stack_models(
+            {f"m{i}": some(2, 2).assign_coords(about=value) for i, value in enumerate(values)}
+        ).about.values
+
+    times = [np.datetime64("2020-01-01", "ns"), np.datetime64("2021-01-01", "ns")]
+    assert stacked(*times).tolist() == np.array(times).tolist()
+    assert stacked(*times).dtype.kind == "M"
+    assert stacked(np.timedelta64(1, "s"), np.timedelta64(2, "s")).dtype.kind == "m"
+    assert stacked(1, 2**60 + 1).tolist() == [1, 2**60 + 1]
+    assert stacked(True, False).dtype == bool
+    assert stacked("a", "\u00fc").tolist() == ["a", "\u00fc"]
+    assert stacked("a", np.nan)[1] is np.nan
+    with pytest.raises(ValueError, match="'about' is text for some models and not for others"):
+        stacked("a", 1)
+
+
 # --- labels that come with the numbers ---------------------------------------------------------
 
 IDS = [f"s{i}" for i in range(8)]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from xconverge.cli.formats import KINDS, Kind, Option
+from xconverge.io.paths import local_path
 from xconverge.io.results import write_rdms
 from xconverge.io.store import append_models, modalities, write_representations
 from xconverge.io.zarr.encoding import modality_of
@@ -35,8 +35,12 @@ def add_import(commands: Any) -> None:
 
 
 def _add_kind(parser: argparse.ArgumentParser, kind: Kind) -> None:
-    parser.add_argument("source", type=Path, metavar="SOURCE", help="the file or folder to read")
-    parser.add_argument("store", type=Path, metavar="STORE", help="the store; made if missing")
+    parser.add_argument(
+        "source", type=local_path, metavar="SOURCE", help="the file or folder to read"
+    )
+    parser.add_argument(
+        "store", type=local_path, metavar="STORE", help="the store; made if missing"
+    )
     parser.add_argument(
         "--modality", metavar="NAME", help="its name in the store; default what the source says"
     )

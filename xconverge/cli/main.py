@@ -11,6 +11,7 @@ import xarray as xr
 
 from xconverge import __version__
 from xconverge.cli.import_ import add_import
+from xconverge.io.paths import local_path
 from xconverge.io.store import modalities, open_representations, open_store
 from xconverge.io.validate import damage, modality_faults
 from xconverge.io.zarr.root import existing_store, modality_names
@@ -38,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="run a whole study on real data that is shipped")
     demo.add_argument(
         "--out",
-        type=Path,
+        type=local_path,
         default=Path("xconverge-demo"),
         help="folder for the store, the results and the figures (default: %(default)s); "
         "a demo that lies there is replaced",

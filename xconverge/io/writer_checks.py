@@ -17,6 +17,7 @@ from xconverge.labels.arrays import as_array
 from xconverge.labels.checks import check_labels, check_text
 from xconverge.labels.joins import join_labels
 from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.numbers import check_whole
 from xconverge.labels.plain import plain
 from xconverge.labels.text import label_text
 
@@ -120,6 +121,7 @@ def numbers(batch: Any, who: str) -> Array:
     values = np.asarray(as_array(batch, who))
     if values.dtype.kind not in "fiub":
         raise SchemaError(f"{who}: the batch must hold real numbers, got dtype {values.dtype}")
+    check_whole(values, f"{who}: the batch")
     return values
 
 
@@ -137,6 +139,13 @@ def _check_rows(stored: Array, values: Array, labels: pd.Index, who: str) -> Non
                 f"{who} has {what}: stimulus {where}. A stimulus that the model cannot represent "
                 "is a row of NaN only"
             )
+
+
+def _rounds(values: Array, stored: Array) -> bool:
+    """Whether digits may be lost: by the type of floats, by the values of whole numbers."""
+    if np.can_cast(values.dtype, stored.dtype):
+        return False
+    return values.dtype.kind == "f" or bool((np.isfinite(stored) & (stored != values)).any())
 
 
 def check_modality(existing: xr.DataArray, where: str) -> None:
@@ -197,15 +206,14 @@ def stored_rows(
         )
     if dtype is None:
         return values
-    rounds = values.dtype.kind == "f" and not np.can_cast(values.dtype, dtype)
-    if rounds and asked.dtype is None:
+    with np.errstate(over="ignore"):
+        stored = values.astype(dtype, copy=False)
+    if asked.dtype is None and _rounds(values, stored):
         raise SchemaError(
             f"{who}: the batch is {values.dtype} and is stored as {dtype.name}, which would "
             f"lose digits; if they may go, give ModelWriter dtype={dtype.name!r}, or for a new "
             f"modality dtype={values.dtype.name!r}"
         )
-    with np.errstate(over="ignore"):
-        stored = values.astype(dtype, copy=False)
     # one fast pass for good batches; what it cannot vouch for is looked at row by row
     if not is_finite(stored):
         _check_rows(stored, values, labels, who)

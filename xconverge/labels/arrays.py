@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.numbers import check_whole, numpy_dtype
 
 
 def as_array(given: Any, who: str) -> Any:
@@ -29,14 +30,14 @@ def as_array(given: Any, who: str) -> Any:
             given = given.float()
         given = given.numpy()
     if isinstance(given, np.ma.MaskedArray):
+        check_whole(given.compressed(), who)
         given = np.ma.filled(given.astype(np.result_type(given.dtype, np.float16)), np.nan)
     elif _is_on_disk(given) and not np.dtype(given.dtype).hasobject:
         # name=False: else dask reads all of it for a name
         given = da.from_array(given, chunks=given.chunks or "auto", name=False)
     dtype = getattr(given, "dtype", None)
-    if isinstance(dtype, np.dtype) and dtype.isbuiltin == 2 and np.can_cast(dtype, np.float32):
-        # types that ml_dtypes adds to NumPy
-        given = given.astype(np.float32)
+    if isinstance(dtype, np.dtype) and dtype != numpy_dtype(dtype):
+        given = given.astype(numpy_dtype(dtype))
     return given
 
 
@@ -56,6 +57,9 @@ def of_frame(frame: pd.DataFrame, who: str) -> Any:
             f"{who} has columns that are no numbers: {listing(other)}; leave them out, or make the "
             "one that holds the labels of the stimuli the index, with .set_index(…)"
         )
+    for name, column in frame.items():
+        if pd.api.types.is_integer_dtype(column.dtype):
+            check_whole(column.dropna().to_numpy(), f"{who}: column {name!r}")
     if all(isinstance(dtype, np.dtype) for dtype in frame.dtypes):
         return frame.to_numpy()
     return frame.to_numpy(np.float64, na_value=np.nan)

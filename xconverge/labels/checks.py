@@ -20,6 +20,7 @@ from xconverge.labels.arguments import text
 from xconverge.labels.coordinates import read
 from xconverge.labels.kinds import called, came, check_own_memory, cure, no_array
 from xconverge.labels.messages import SchemaError, UnalignedSpaceWarning, apart, bare, listing
+from xconverge.labels.numbers import cure_of, numpy_dtype
 from xconverge.labels.plain import of_series, plain
 
 
@@ -51,11 +52,10 @@ def check_dims(array: object, *dims: str, what: str = "reps") -> xr.DataArray:
 def _with_dims(array: object, *dims: str, what: str) -> xr.DataArray:
     """A DataArray of numbers with these dims."""
     checked = check_kind(array, *dims, what=what)
-    if checked.dtype.kind not in "fiub":
-        raise SchemaError(
-            f"{what} must hold real numbers, got dtype {checked.dtype}; "
-            f"{NUMBERS.get(checked.dtype.kind, 'use .astype(float) if they are numbers')}"
-        )
+    dtype = checked.dtype
+    if dtype.kind not in "fiub" or numpy_dtype(dtype) != dtype:
+        cure = cure_of(dtype) or NUMBERS.get(dtype.kind, "use .astype(float) if they are numbers")
+        raise SchemaError(f"{what} must hold real numbers, got dtype {dtype}; {cure}")
     return checked
 
 
@@ -407,9 +407,9 @@ def _faulty_values(array: xr.DataArray) -> list[str]:
     }
     faults = []
     for kind, mask in kinds.items():
-        for name in array.indexes["model"]:
-            here = mask.sel({"model": name}).any(extra)
-            if here.any():
-                who = listing(array.indexes["stimulus"][here.values])
-                faults.append(f"reps has {kind}: model {name!r}, stimulus {who}")
+        # all of them at once: to ask each of a thousand models takes seconds
+        where = mask.any(extra).transpose("model", "stimulus").values
+        for i in np.flatnonzero(where.any(axis=1)):
+            name, who = array.indexes["model"][i], listing(array.indexes["stimulus"][where[i]])
+            faults.append(f"reps has {kind}: model {name!r}, stimulus {who}")
     return faults

@@ -14,6 +14,7 @@ from xconverge.labels.checks import check_dims, check_labels, widths
 from xconverge.labels.coordinates import read
 from xconverge.labels.joins import join_labels
 from xconverge.labels.messages import SchemaError, choose, listing
+from xconverge.labels.numbers import check_whole, float_array
 from xconverge.labels.plain import is_default
 from xconverge.labels.text import Labels, label_text
 
@@ -99,11 +100,10 @@ def stack_models(
     dtype = dtype if dtype.kind == "f" else np.dtype(np.float64)
     # ``feature`` has no labels to align by: concat needs one width
     padded = [
-        array.reset_coords(drop=True)
-        .astype(dtype)
+        float_array(array.reset_coords(drop=True), f"model {name!r}", dtype)
         .reindex({"stimulus": index})
         .pad({"feature": (0, width - array.sizes["feature"])}, constant_values=np.nan)
-        for array in arrays.values()
+        for name, array in arrays.items()
     ]
     # coords="minimal": coordinates are merged below, with an error that names what contradicts
     along = xr.concat(
@@ -191,7 +191,11 @@ def _coordinates(arrays: Mapping[str, xr.DataArray], index: pd.Index) -> dict[st
         for key, coord in array.coords.items():
             if key == "stimulus" or coord.dims != ("stimulus",):
                 continue
-            here = pd.Series(read(coord), index=array.indexes["stimulus"]).reindex(index)
+            here = pd.Series(read(coord), index=array.indexes["stimulus"])
+            if not index.isin(here.index).all():
+                # what is missing makes floats of whole numbers
+                check_whole(here.to_numpy(), f"coordinate {key!r} of model {name!r}")
+            here = here.reindex(index)
             known = merged.get(str(key))
             if known is None:
                 merged[str(key)] = ("stimulus", here.to_numpy())
@@ -211,5 +215,18 @@ def _coordinates(arrays: Mapping[str, xr.DataArray], index: pd.Index) -> dict[st
             raise SchemaError(
                 f"coordinate {key!r} is there for some models but not for {listing(lacking)}"
             )
-        merged[key] = ("model", np.asarray([read(a.coords[key]).item() for a in arrays.values()]))
+        merged[key] = ("model", _one_kind([read(a.coords[key])[()] for a in arrays.values()], key))
     return merged
+
+
+def _one_kind(values: Sequence[Any], key: str) -> Any:
+    """Values of one coordinate, one a model: numbers, times, or text that may be missing."""
+    # no array of the values as they are: NumPy makes text of a number beside a text, and of NaN
+    column = pd.Series(values, dtype=object)
+    kinds = {isinstance(value, str) for value in column.dropna()}
+    if len(kinds) > 1:
+        raise SchemaError(
+            f"coordinate {key!r} is text for some models and not for others: {listing(values)}; "
+            "make it text for all"
+        )
+    return column.infer_objects().to_numpy()

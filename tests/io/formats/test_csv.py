@@ -92,3 +92,12 @@ def test_formulas_are_written_as_they_are_with_a_warning(tmp_path):
         write_selection(tmp_path / "b.csv", xr.Dataset())
     with pytest.raises(xc.SchemaError, match="choose one with .sel"):
         write_selection(tmp_path / "b.csv", chosen.expand_dims(a=2, b=2))
+
+
+def test_bytes_are_written_as_text(tmp_path):
+    selection = xr.Dataset(
+        {"value": ("stimulus", [0.1, 0.9])},
+        {"stimulus": ["a", "b"], "path": ("stimulus", np.array([b"x", "\u00fc".encode()]))},
+    )
+    path = xc.io.write_selection(tmp_path / "m.csv", selection)
+    assert pd.read_csv(path).path.tolist() == ["x", "\u00fc"]

@@ -39,6 +39,37 @@ def test_csv_of_a_windows_spreadsheet(tmp_path):
     same(reps, [[1, 2], [np.nan, np.nan]], ["cät", "dog"])
 
 
+def test_ids_that_pandas_would_read_as_something_else(tmp_path):
+    ids = ["001", "1e5", "NA", "None", "nan", "N/A", "1.50", "TRUE", "1_000", "+1", "2020-01-01",
+           "a\nb", 'c"d', "e,f", "-inf", "#N/A", "0x1F"]  # fmt: skip
+    values = np.arange(len(ids))[:, None] / 8
+    table = pd.DataFrame({"a": values[:, 0], "id": ids})
+    table.to_csv(tmp_path / "m.csv", index=False)
+    same(xc.io.read_csv(tmp_path / "m.csv", "id"), values, ids)
+    table.to_csv(tmp_path / "m.csv", index=False, sep=";", encoding="utf-8-sig")
+    same(xc.io.read_csv(tmp_path / "m.csv", "id", delimiter=";"), values, ids)
+
+
+@pytest.mark.parametrize(
+    ("cell", "match"),
+    [
+        ('"1,5"', "decimal comma"),
+        ('"1,234.5"', "marks between thousands"),
+        ("1.234.567", "marks between thousands"),
+        ("1 234", "marks between thousands"),
+        ("1\u202f234", "marks between thousands"),
+        ("2;3", "is another delimiter meant"),
+        ('"[0.1, 0.2]"', "a vector as text"),
+        ("one", "which is no number; say"),
+        ("1e", "which is no number; say"),
+    ],
+)
+def test_cells_that_are_no_number_say_what_they_may_be(tmp_path, cell, match):
+    (tmp_path / "m.csv").write_text(f"id,a,b\nx,1,2\ny,3,{cell}\n", "utf-8")
+    with pytest.raises(SchemaError, match=f"column 'b' holds .* for 'y'.*{match}"):
+        xc.io.read_csv(tmp_path / "m.csv", "id")
+
+
 @pytest.mark.parametrize(
     ("text", "ids", "match"),
     [
@@ -144,7 +175,6 @@ def test_parquet_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "m.parquet"
     for columns, match in [
         ({"id": ["x", "y"], "a": ["1", "2"]}, "column 'a' holds string, which is no number"),
-        ({"id": ["x", "y"], "a": [[1.0], [2.0]]}, "column 'a' holds list"),
         ({"id": [1.0, 2.0], "a": [1, 2]}, "ids 'id' must be text or whole numbers.*1.0"),
         ({"id": [True, False], "a": [1, 2]}, "number 1 is True"),
         ({"id": [b"x", b"y"], "a": [1, 2]}, "must be text"),

@@ -75,8 +75,8 @@ def test_mat_is_what_scipy_reads(tmp_path, dtype, packed, width):
     expected = {k: v for k, v in loadmat(path).items() if not k.startswith("__")}
     assert list(arrays) == list(expected)
     for name, array in expected.items():
-        np.testing.assert_array_equal(arrays[name], array)
-        assert arrays[name].dtype == array.dtype or dtype == "?"
+        np.testing.assert_array_equal(arrays[name](), array)
+        assert arrays[name]().dtype == array.dtype or dtype == "?"
 
 
 @pytest.mark.parametrize(

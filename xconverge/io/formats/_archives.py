@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from xconverge.io.formats._npy import check_size, read_header
-from xconverge.io.formats._sets import REFUSED
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.numbers import check_numbers
 
 DEFLATE = 1032
 """The most bytes that one byte of deflate can stand for."""
@@ -52,7 +52,7 @@ def read_array(opened: zipfile.ZipFile, info: zipfile.ZipInfo, what: str) -> Arr
     with opened.open(info) as file:
         header = read_header(file, what)
         if header.dtype.hasobject:
-            raise SchemaError(f"{what} {REFUSED['O']}")
+            check_numbers(header.dtype, what)
         check_size(header, info.file_size, what)
         buffer = bytearray(header.stop - header.start)
         view, at = memoryview(buffer), 0

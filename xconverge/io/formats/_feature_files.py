@@ -18,10 +18,11 @@ from xconverge.io.formats._needs import needs
 from xconverge.io.formats._npy import NPY, map_npy
 from xconverge.io.formats._reading import reading
 from xconverge.io.formats._rows import lazy_rows
-from xconverge.io.formats._sets import check_memory, check_numbers, floats
+from xconverge.io.formats._sets import check_memory
 from xconverge.io.formats._tensors import check_tensor, import_torch, load, numpy_of
 from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.numbers import WHOLE, check_digits, check_numbers, floats
 
 IMAGE = re.compile(r"\.(eps|jpe?g|png|tiff?)$", re.IGNORECASE)
 MAT5, MAT73 = b"\1\0", b"\2\0"
@@ -64,18 +65,24 @@ def _txt(file: Path, names: Sequence[str]) -> Array:
     with reading(file, "a table of numpy.savetxt") as path, warnings.catch_warnings():
         warnings.simplefilter("error")
         array: Array = np.loadtxt(path, ndmin=2, encoding="utf-8")
+        large = np.abs(array) >= WHOLE
+        if large.any():
+            cells = np.loadtxt(path, dtype=str, ndmin=2, encoding="utf-8")
+            for cell, value in zip(cells[large], array[large], strict=True):
+                check_digits(cell, value, str(path))
         return array
 
 
 def _hdf5(file: Path, names: Sequence[str]) -> da.Array:
     with reading(file, "an HDF5 file of features") as path, open_hdf5(path) as opened:
-        keys = list(opened)
-        known = {re.fullmatch(r"features(_\d+)?", key) is not None for key in keys}
-        if known != {True}:
+        there = list(opened)
+        keys = [key for key in there if re.fullmatch(r"features(_\d+)?", key)]
+        if not keys:
             raise SchemaError(
                 f"{path} must hold the dataset 'features', or its parts 'features_01' …; it has "
-                f"{listing(keys) or 'none'}"
+                f"{listing(there) or 'none'}"
             )
+        _left_out([key for key in there if key not in keys], path)
         keys.sort(key=lambda key: int(key.removeprefix("features_") if "_" in key else 0))
         expected = [f"features_{i:02d}" for i in range(1, len(keys) + 1)]
         if keys not in (["features"], expected):
@@ -86,6 +93,12 @@ def _hdf5(file: Path, names: Sequence[str]) -> da.Array:
         if len({array.shape[1:] for array in arrays}) > 1:
             raise SchemaError(f"parts of the features in {path} differ in shape")
         return arrays[0] if len(arrays) == 1 else da.concatenate(arrays)
+
+
+def _left_out(names: Sequence[str], path: Path) -> None:
+    """Say what else a file holds, which nobody asked for."""
+    if names:
+        warnings.warn(f"{path}: {listing(names)} left out", RuntimeWarning, stacklevel=3)
 
 
 def _dataset(opened: Any, key: str, path: Path) -> da.Array:
@@ -123,7 +136,12 @@ def _mat(file: Path, names: Sequence[str]) -> Array:
             raise SchemaError(f"{path} is no MATLAB file of version 5 or later")
         if version == MAT73:
             return _mat73(path)
-        arrays = {name: floats(a, f"{path}: {name!r}") for name, a in read_mat(path, order).items()}
+        found = read_mat(path, order)
+        # one variable an image may be called so too
+        if "features" in found and "features" not in {IMAGE.sub("", name) for name in names}:
+            _left_out([name for name in found if name != "features"], path)
+            found = {"features": found["features"]}
+        arrays = {name: floats(read(), f"{path}: {name!r}") for name, read in found.items()}
         if list(arrays) == ["features"]:
             return arrays["features"]
         rows = [arrays[key] for key in _keys(list(arrays), names[: len(arrays)], path)]
@@ -152,6 +170,8 @@ def _mat73(path: Path) -> Array:
     with open_hdf5(path) as opened:
         if "features" not in opened:
             raise SchemaError(f"{path} must hold 'features'; it has {listing(opened)}")
+        # '#refs#' is where MATLAB keeps what is in cells
+        _left_out([key for key in opened if key not in ("features", "#refs#")], path)
         lazy = _dataset(opened, "features", path)
     check_memory(int(lazy.nbytes), str(path))
     array: Array = lazy.compute(scheduler="synchronous")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge.io.formats._labels import decoded, text_labels
+from xconverge.io.formats._labels import carried, text_labels
 from xconverge.io.zarr.encoding import encoded
 from xconverge.labels.coordinates import read, read_coordinates
 from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.numbers import numpy_dtype
 
 OURS = ("model", "stimulus", "feature", "representation", "n_features", "n_repetitions")
 """Names that a representation set has a use for; a foreign coordinate of this name is renamed."""
@@ -60,8 +61,12 @@ def _the_variable(data: xr.Dataset, known: Sequence[str], what: str) -> Hashable
     )
 
 
-def flat(array: xr.DataArray) -> xr.DataArray:
-    """A plain DataArray: no MultiIndex, no subclass, no encoding, coordinates in memory."""
+def flat(array: xr.DataArray, needed: Collection[str] | None = None) -> xr.DataArray:
+    """A plain DataArray: no MultiIndex, no subclass, no encoding, coordinates in memory.
+
+    Coordinates that cannot be made plain are left out with a warning, but for those that are
+    ``needed``: by default all labels of dims.
+    """
     coords = {}
     for name, coord in array.coords.items():
         if isinstance(array.indexes.get(name), pd.MultiIndex) and name in array.dims:
@@ -71,16 +76,16 @@ def flat(array: xr.DataArray) -> xr.DataArray:
         coords[name] = xr.Variable(variable.dims, variable.data, variable.attrs)
     # not array.copy(): BrainIO's DataArrays are a subclass that adds an index to whatever it makes
     data = array.variable.to_base_variable()
-    plain = xr.DataArray(data.data, dims=data.dims, coords=coords, name=array.name)
+    values = data.data.astype(numpy_dtype(data.dtype), copy=False)
+    plain = xr.DataArray(values, dims=data.dims, coords=coords, name=array.name)
     plain = read_coordinates(plain)
-    texts = {}
-    for name, coord in plain.coords.items():
-        values = read(coord)
-        if values.dtype.kind not in "biufcMm":
-            texts[name] = (coord.dims, decoded(values, repr(name)), plain_attrs(coord.attrs))
-    plain = plain.assign_coords(texts)
-    for coord in plain.coords.values():
-        coord.attrs = plain_attrs(coord.attrs)
+    needed = list(map(str, plain.dims)) if needed is None else needed
+    found = carried({str(name): read(coord) for name, coord in plain.coords.items()}, needed)
+    new = {
+        name: (plain.coords[name].dims, values, plain_attrs(plain.coords[name].attrs))
+        for name, values in found.items()
+    }
+    plain = plain.drop_vars(list(plain.coords)).assign_coords(new)
     plain.attrs = plain_attrs(array.attrs)
     return plain
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,10 +40,13 @@ class Element(NamedTuple):
     stop: int
 
 
-def read_mat(path: Path, order: str) -> dict[str, Array]:
-    """All variables by name, which must be full arrays of real numbers; ``order`` of bytes."""
+def read_mat(path: Path, order: str) -> dict[str, Callable[[], Array]]:
+    """All variables by name; called, each must be a full array of real numbers.
+
+    ``order`` is that of the bytes. What nobody calls may be text, cells or anything else.
+    """
     content: Array = np.memmap(path, np.uint8, mode="r")
-    found: dict[str, Array] = {}
+    found: dict[str, Callable[[], Array]] = {}
     at = 128
     while at < len(content):
         element = _element(content, at, order, short=False)
@@ -50,10 +55,10 @@ def read_mat(path: Path, order: str) -> dict[str, Array]:
             element = _unpacked(element.data, order, path)
         if element.kind != MATRIX:
             raise SchemaError(f"{path} has an element of kind {element.kind}, and no variable")
-        name, array = _variable(element.data, order, path)
+        name, read = _variable(element.data, order, path)
         if name in found:
             raise SchemaError(f"{path} has several variables called {name!r}")
-        found[name] = array
+        found[name] = read
     return found
 
 
@@ -88,24 +93,32 @@ def _unpacked(data: Array, order: str, path: Path) -> Element:
     return Element(kind, np.frombuffer(body, np.uint8), 0)
 
 
-def _variable(content: Array, order: str, path: Path) -> tuple[str, Array]:
-    """Name and values of a variable."""
+def _variable(content: Array, order: str, path: Path) -> tuple[str, Callable[[], Array]]:
+    """Name of a variable, and what reads its values."""
     flags = _numbers(first := _element(content, 0, order), order, UINT32)
     sizes = _numbers(second := _element(content, first.stop, order), order, INT32)
     third = _element(content, second.stop, order)
     if third.kind not in (INT8, UTF8) or len(flags) != 2 or min(sizes, default=-1) < 0:
         raise SchemaError("a variable has no name, flags or sizes")
     name = third.data.tobytes().decode("utf-8" if third.kind == UTF8 else "latin-1")
-    kind = int(flags[0]) & 0xFF
-    if kind not in CLASSES:
-        raise SchemaError(f"{path}: {name!r} is {OTHER.get(kind, 'of a kind')}, not numbers")
-    if int(flags[0]) & COMPLEX:
-        raise SchemaError(f"{path}: {name!r} holds complex numbers; save real and imaginary parts")
-    values = _numbers(_element(content, third.stop, order), order)
     shape = tuple(int(size) for size in sizes)
+    what = f"{path}: {name!r}"
+    return name, partial(_values, content, third.stop, order, int(flags[0]), shape, what)
+
+
+def _values(
+    content: Array, at: int, order: str, flags: int, shape: tuple[int, ...], what: str
+) -> Array:
+    """The numbers of a variable."""
+    kind = flags & 0xFF
+    if kind not in CLASSES:
+        raise SchemaError(f"{what} is {OTHER.get(kind, 'of a kind')}, not numbers")
+    if flags & COMPLEX:
+        raise SchemaError(f"{what} holds complex numbers; save real and imaginary parts")
+    values: Array = _numbers(_element(content, at, order), order)
     if math.prod(shape) != len(values):
-        raise SchemaError(f"{path}: {name!r} has the shape {shape} and {len(values)} numbers")
-    return name, values.astype(CLASSES[kind], copy=False).reshape(shape, order="F")
+        raise SchemaError(f"{what} has the shape {shape} and {len(values)} numbers")
+    return values.astype(CLASSES[kind], copy=False).reshape(shape, order="F")
 
 
 def _numbers(element: Element, order: str, kind: int | None = None) -> Any:

@@ -11,9 +11,9 @@ import dask.array as da
 import numpy as np
 
 from xconverge.io.formats._rows import lazy_rows
-from xconverge.io.formats._sets import check_numbers
 from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError
+from xconverge.labels.numbers import check_numbers
 
 NPY = "a NumPy .npy file"
 
@@ -45,6 +45,13 @@ def read_header(file: IO[bytes], what: str) -> Header:
             # headers of Python 2, with 3L for 3
             warnings.filterwarnings("ignore", "Reading `.npy` or `.npz` file required additional")
             shape, fortran, dtype = read(file)
+    except ValueError as error:
+        if "'<f1'" not in str(error):
+            raise
+        raise SchemaError(
+            f"{what} holds numbers of one byte, probably float8, which NumPy writes and does not "
+            "read; save array.astype('float32'), which keeps every digit"
+        ) from error
     except MemoryError as error:
         raise SchemaError(f"the header of {what} is damaged: {error}") from error
     if any(size < 0 for size in shape):

@@ -9,8 +9,8 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.engine.apply import one_chunk
-from xconverge.io.formats._sets import float_array
 from xconverge.labels.messages import SchemaError, choose, listing
+from xconverge.labels.numbers import float_array
 
 Repetitions = Literal["error", "mean", "keep"]
 CHOICES = ("error", "mean", "keep")

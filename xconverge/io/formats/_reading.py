@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any, Concatenate, ParamSpec, cast
 
 import xarray as xr
 
+from xconverge.io.paths import FilePath, local_path
 from xconverge.labels.messages import SchemaError
 
 Keywords = ParamSpec("Keywords")
-FilePath = str | os.PathLike[str]
 
 
 def keywords_of(
@@ -41,7 +40,7 @@ def keywords_of(
 
 
 @contextmanager
-def reading(path: str | os.PathLike[str], what: str) -> Iterator[Path]:
+def reading(path: FilePath, what: str) -> Iterator[Path]:
     """Read a file that may be damaged: whatever its library raises becomes a SchemaError.
 
     Parameters
@@ -51,7 +50,7 @@ def reading(path: str | os.PathLike[str], what: str) -> Iterator[Path]:
     what : str
         What it should be: ``"a NumPy .npy file"``.
     """
-    file = Path(path)
+    file = local_path(path)
     if not file.exists():
         raise FileNotFoundError(f"there is no file {file}")
     try:

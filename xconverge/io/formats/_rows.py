@@ -12,10 +12,11 @@ import dask.array as da
 import numpy as np
 
 from xconverge.io.formats._reading import reading
-from xconverge.io.formats._sets import check_memory, float_dtype, floats
+from xconverge.io.formats._sets import check_memory
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError
+from xconverge.labels.numbers import float_dtype, floats
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xconverge.io.formats._hdf5 import is_hdf5, open_hdf5
-from xconverge.io.formats._labels import decoded, text_labels
+from xconverge.io.formats._labels import as_text, carried, decoded, text_labels
 from xconverge.io.formats._needs import needs
 from xconverge.labels.messages import SchemaError, listing
 
@@ -18,14 +19,14 @@ VLEN_TEXT = np.dtype("O", metadata={"vlen": str})
 """How h5py is told that objects are text in UTF-8."""
 
 
-def coordinates(table: Mapping[str, Any] | None, dim: str, size: int) -> dict[str, Any]:
+def coordinates(
+    table: Mapping[str, Any] | None, dim: str, size: int, needed: Collection[str]
+) -> dict[str, Any]:
     """The descriptors that have one value for each label of a dim."""
-    found = {}
-    for key, value in (table or {}).items():
-        values = decoded(_objects(value), repr(key))
-        if values.shape == (size,):
-            found[str(key)] = (dim, values)
-    return found
+    columns = {str(key): _objects(value) for key, value in (table or {}).items()}
+    fitting = {key: values for key, values in columns.items() if values.shape == (size,)}
+    found = carried(fitting, needed, "descriptor ")
+    return {key: (dim, values) for key, values in found.items()}
 
 
 def _objects(value: Any) -> Any:
@@ -34,17 +35,23 @@ def _objects(value: Any) -> Any:
         return value
     if isinstance(value, str | bytes):
         value = [value]
-    values = np.empty(len(value), object) if hasattr(value, "__len__") else np.asarray(value)
-    if values.ndim:
-        values[:] = list(value)
+    if not hasattr(value, "__len__"):
+        return np.asarray(value)
+    values = np.empty(len(value), object)
+    for i, item in enumerate(value):
+        values[i] = item
     return values
 
 
 def scalar(value: Any) -> Any:
     """A descriptor of the whole as text, number or boolean; None if it is none of these."""
-    value = np.asarray(value, dtype=object).item() if np.ndim(value) == 0 else None
-    value = value.item() if isinstance(value, np.generic) else value
+    if value is None or np.ndim(value) != 0:
+        return None
     value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    with suppress(SchemaError):
+        found = decoded(_objects([value[()] if isinstance(value, np.ndarray) else value]), "")[0]
+        value = as_text(found, "") if isinstance(found, np.datetime64 | np.timedelta64) else found
+    value = value.item() if isinstance(value, np.generic) else value
     return value if isinstance(value, str | bool | int | float) else None
 
 

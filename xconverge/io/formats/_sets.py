@@ -14,32 +14,20 @@ import xarray as xr
 from xconverge.engine.chunks import recommend_chunks
 from xconverge.engine.resources import free_bytes
 from xconverge.io.formats._reading import reading
+from xconverge.io.paths import FilePath
 from xconverge.io.zarr.encoding import NAME
-from xconverge.kernels.vectors import Array
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.labels.checks import check_text, validate, widths
 from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.numbers import float_array
 from xconverge.labels.stack import stack_models
 from xconverge.labels.text import label_text
 
-Ids = Sequence[object] | str | os.PathLike[str]
+Ids = Sequence[object] | FilePath
 """Ids of stimuli: labels, or the path of a text file."""
 
-WHOLE = 2**53
-"""The largest whole number below which no float64 skips one."""
 
-REFUSED = {
-    "O": "holds Python objects, which only unpickling could read; unpickling runs code",
-    "c": "holds complex numbers; save their real and imaginary parts, or their magnitude",
-    "U": "holds text, not numbers",
-    "S": "holds bytes, not numbers",
-    "T": "holds text, not numbers",
-    "V": "holds records of several fields; save each field as an array of its own",
-    "M": "holds dates, not numbers",
-    "m": "holds durations; save them as numbers",
-}
-
-
-def ids_of_file(path: str | os.PathLike[str]) -> list[str]:
+def ids_of_file(path: FilePath) -> list[str]:
     """One id a line, UTF-8; only line feeds, with or without a carriage return, end a line."""
     with reading(path, "a list of ids, UTF-8 text with one id a line") as file:
         text = file.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
@@ -63,36 +51,6 @@ def ids_of(ids: Ids | None, source: Path, how: str = "") -> list[str]:
     if isinstance(ids, str | os.PathLike):
         return ids_of_file(ids)
     return list(label_text(ids, "ids"))
-
-
-def check_numbers(dtype: Any, what: str) -> None:
-    """Refuse an array that does not hold real numbers, with the reason."""
-    dtype = np.dtype(dtype)
-    if dtype.hasobject:
-        raise SchemaError(f"{what} {REFUSED['O']}")
-    if dtype.kind in REFUSED:
-        raise SchemaError(f"{what} {REFUSED[dtype.kind]} (dtype {dtype})")
-    if dtype.kind == "f" and dtype.itemsize > 8:
-        raise SchemaError(f"{what} holds {dtype}, which no computation here keeps; save float64")
-
-
-def float_dtype(dtype: Any) -> np.dtype[Any]:
-    """Floats as they are, in the byte order of this machine; all else as float64."""
-    dtype = np.dtype(dtype)
-    return dtype.newbyteorder("=") if dtype.kind == "f" else np.dtype(np.float64)
-
-
-def floats(array: Array, what: str) -> Array:
-    """Numbers as floats, not one of them changed."""
-    check_numbers(array.dtype, what)
-    if array.dtype.kind in "iu" and array.dtype.itemsize == 8 and array.size:
-        low, high = int(array.min()), int(array.max())
-        if max(-low, high) > WHOLE:
-            raise SchemaError(
-                f"{what} holds whole numbers beyond 2**53 ({low if -low > high else high}), which "
-                "floats would round; are they ids, not features?"
-            )
-    return array.astype(float_dtype(array.dtype), copy=False)
 
 
 def check_memory(n_bytes: int, what: str) -> None:
@@ -122,10 +80,14 @@ def representation_set(
                 f"{source}: model {name!r} has {array.shape[0]} rows, and there are {len(ids)} "
                 "ids; each row needs one"
             )
+    small = not lazy and sum(array.nbytes for array in models.values()) <= BUDGETS.whole_model
     reps = stack_models(
         {
+            # large ones as tasks, of which each padded copy goes as it is joined to the others;
             # name=False: else dask hashes all values
-            name: array if isinstance(array, da.Array) else da.from_array(array, -1, name=False)
+            name: array
+            if small or isinstance(array, da.Array)
+            else da.from_array(array, -1, name=False)
             for name, array in models.items()
         },
         stimuli=ids,
@@ -141,27 +103,12 @@ def checked(reps: xr.DataArray, what: object) -> xr.DataArray:
     reps = float_array(reps, str(what)).rename(NAME)
     if reps.chunks is None:
         try:
-            validate(reps.chunk(recommend_chunks(reps)))
+            small = reps.nbytes <= BUDGETS.whole_model
+            validate(reps if small else reps.chunk(recommend_chunks(reps)))
         except SchemaError as error:
             _check_whole(reps, what)
             raise SchemaError(f"{what}: {error}") from None
     return reps
-
-
-def float_array(array: xr.DataArray, what: str) -> xr.DataArray:
-    """As `floats`, of an array that may be lazy."""
-    check_numbers(array.dtype, what)
-    if array.dtype.kind == "f":
-        return array
-    result: xr.DataArray = xr.apply_ufunc(
-        floats,
-        array,
-        kwargs={"what": what},
-        dask="parallelized",
-        output_dtypes=[np.float64],
-        keep_attrs=True,
-    )
-    return result
 
 
 def _check_whole(set_: xr.DataArray, what: object) -> None:

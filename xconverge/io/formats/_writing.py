@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from xconverge.io.paths import FilePath, local_path
 from xconverge.labels.arguments import flags
 
 
 @contextmanager
-def writing(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Path]:
+def writing(path: FilePath, *, overwrite: bool) -> Iterator[Path]:
     """A file to fill, which takes the place of ``path`` if nothing went wrong.
 
     Parameters
@@ -23,7 +23,7 @@ def writing(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Path]:
         Replace a file that is there.
     """
     flags(overwrite=overwrite)
-    target = Path(path)
+    target = local_path(path)
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} is there already; overwrite=True replaces it")
     part = target.with_name(f".{uuid4().hex}.part")

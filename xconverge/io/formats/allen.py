@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -16,11 +15,12 @@ from xconverge.io.formats._flat import (
     on_dim,
     one_variable,
 )
-from xconverge.io.formats._labels import decoded
+from xconverge.io.formats._labels import carried, column_values
 from xconverge.io.formats._netcdf import load_netcdf
 from xconverge.io.formats._presentations import Repetitions, by_stimulus
-from xconverge.io.formats._reading import FilePath, keywords_of, reading
+from xconverge.io.formats._reading import keywords_of, reading
 from xconverge.io.formats._stacked import models_of, stacked
+from xconverge.io.paths import FilePath
 from xconverge.labels.messages import SchemaError, listing
 
 VARIABLES = ("spike_counts",)
@@ -91,6 +91,8 @@ def from_allen(
     Columns that have one value in all presentations of a stimulus become coordinates of it, those
     of units coordinates of ``feature`` (of ``model``, where all units of each model agree). For
     repetitions, ids as text and models by value, the rules are those of `from_brainio`.
+    Columns that no coordinate can hold (lists, values that would be one text) are left out with a
+    warning, unless they name stimuli or models.
 
     Examples
     --------
@@ -103,15 +105,18 @@ def from_allen(
     >>> reps.sel(model="spike_counts", stimulus="4").values.tolist()
     [[2.0], [0.0]]
     """
-    plain = flat(one_variable(array, variable, VARIABLES, "array"))
+    needed = [*_listed(stimulus or ("stimulus", *STIMULI)), *_listed(by or ())]
+    chosen = one_variable(array, variable, VARIABLES, "array")
+    dims = [str(dim) for dim in chosen.dims if dim not in (presentation, unit)]
+    plain = flat(chosen, [*needed, *dims])
     lacking = [dim for dim in (presentation, unit) if dim not in plain.dims]
     if lacking:
         raise SchemaError(
             f"array needs the dims {presentation!r} and {unit!r}, and has "
             f"{list(map(str, plain.dims))}; name yours with presentation='…', unit='…'"
         )
-    plain = _with_table(plain, presentation, presentations, "presentations")
-    plain = free_our_names(_with_table(plain, unit, units, "units"), keep=())
+    plain = _with_table(plain, presentation, presentations, needed, "presentations")
+    plain = free_our_names(_with_table(plain, unit, units, needed, "units"), keep=())
     if model is None and by is None and plain.name is not None:
         model = str(plain.name)
     ids = joined_text(plain, _stimulus(plain, stimulus, presentation), presentation, "stimulus")
@@ -168,8 +173,12 @@ def read_allen(path: FilePath, **options: Any) -> xr.DataArray:
         )
 
 
+def _listed(names: str | Sequence[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
 def _with_table(
-    array: xr.DataArray, dim: str, table: pd.DataFrame | None, what: str
+    array: xr.DataArray, dim: str, table: pd.DataFrame | None, needed: Sequence[str], what: str
 ) -> xr.DataArray:
     """The columns of a table as coordinates, joined on the labels of the dim."""
     if table is None:
@@ -189,13 +198,18 @@ def _with_table(
             "the table of this session, with the ids as its index?"
         )
     rows = table.loc[ids]
+    names = list(map(str, rows.columns))
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise SchemaError(f"{what} has several columns of one name: {listing(repeated)}")
     twice = [str(name) for name in rows.columns if str(name) in array.coords or name == dim]
     if twice:
         raise SchemaError(
             f"{what} has columns that the array has as coordinates: {listing(twice)}; drop one"
         )
-    columns = {str(k): (dim, decoded(np.asarray(rows[k]), repr(k))) for k in rows.columns}
-    return array.assign_coords(columns)
+    columns = {str(k): column_values(rows[k]) for k in rows.columns}
+    found = carried(columns, needed, f"{what}: ")
+    return array.assign_coords({name: (dim, values) for name, values in found.items()})
 
 
 def _stimulus(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,16 @@ from xconverge.io.formats._sets import (
     Ids,
     check_memory,
     checked,
-    floats,
     ids_of,
     representation_set,
 )
 from xconverge.io.formats._writing import writing
+from xconverge.io.paths import FilePath, local_path
 from xconverge.io.zarr.encoding import NAME, TEXT, encoded_set
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import validate
 from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.numbers import floats
 
 HEADER = "xconverge"
 STIMULUS = "stimulus"
@@ -34,7 +34,7 @@ FORMAT = 1
 
 
 def read_npy(
-    source: str | os.PathLike[str],
+    source: FilePath,
     ids: Ids | None = None,
     *,
     model: str | None = None,
@@ -86,7 +86,7 @@ def read_npy(
 
 
 def read_npz(
-    source: str | os.PathLike[str],
+    source: FilePath,
     ids: Ids | None = None,
     *,
     model: str | None = None,
@@ -205,7 +205,7 @@ def _restored(arrays: dict[str, Array], path: Path, modality: str | None) -> xr.
 
 
 def write_npz(
-    path: str | os.PathLike[str],
+    path: FilePath,
     reps: xr.DataArray,
     *,
     overwrite: bool = False,
@@ -268,7 +268,7 @@ def write_npz(
                 at = dict(zip(rows.dims, position, strict=False))
                 block = rows.isel({dim: [i] for dim, i in at.items()}).compute()
                 file.write(np.ascontiguousarray(validate(block).values).data)
-    return Path(path)
+    return local_path(path)
 
 
 def _header(array: xr.DataArray, dims: Any, coords: dict[str, xr.Variable]) -> dict[str, Any]:

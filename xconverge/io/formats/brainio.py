@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from xconverge.io.formats._flat import (
@@ -16,23 +17,26 @@ from xconverge.io.formats._flat import (
     one_variable,
     plain_attrs,
 )
-from xconverge.io.formats._labels import as_text, text_labels
+from xconverge.io.formats._labels import as_text, decoded, text_labels
 from xconverge.io.formats._netcdf import load_netcdf
 from xconverge.io.formats._presentations import Repetitions, by_stimulus
-from xconverge.io.formats._reading import FilePath, keywords_of, reading
+from xconverge.io.formats._reading import keywords_of, reading
 from xconverge.io.formats._stacked import models_of, stacked
+from xconverge.io.paths import FilePath
 from xconverge.labels.messages import SchemaError, listing
 
 VARIABLES = ("data", "__xarray_dataarray_variable__")
 PRESENTATION = "presentation"
 FEATURES = ("neuroid", "choice")
+Regions = Any
+"""Values of a coordinate, text or numbers: one, or several."""
 IDS = ("stimulus_id", "image_id")
 
 
 def from_brainio(
     assembly: xr.DataArray | xr.Dataset,
     *,
-    region: str | Sequence[str] | None = None,
+    region: Regions | None = None,
     repetitions: Repetitions = "error",
     stimulus_id: str | None = None,
     model: str | None = None,
@@ -47,8 +51,9 @@ def from_brainio(
     assembly : DataArray or Dataset
         (presentation, neuroid) or (presentation, choice), and any further dims such as
         ``time_bin``; metadata as flat coordinates or as the levels of a MultiIndex. May be lazy.
-    region : str or sequence of str, optional
-        Only the neuroids whose coordinate ``region`` has this value, or one of these.
+    region : value, text of a value, or sequence of them, optional
+        Only the neuroids whose coordinate ``region`` has this value, or one of these: ``"IT"``, or
+        where regions are numbers ``1`` or ``"1"``.
     repetitions : {"error", "mean", "keep"}
         What to do with several presentations of one stimulus: refuse them; average them, each
         neuroid over the presentations in which it was recorded; or keep them apart, on the dim
@@ -94,7 +99,8 @@ def from_brainio(
     feature), padded with NaN or ``""``. *Time*: ``time_bin`` has the labels ``"70-170"`` and the
     coordinates ``time_bin_start`` and ``time_bin_end``. A coordinate with a name of ours
     (``model``, ``stimulus`` …) is called ``source_model`` and so on. Attributes that are not
-    plain data (the stimulus set, say) are left out.
+    plain data (the stimulus set, say) are left out, and so with a warning are coordinates that
+    hold lists, or values that would be one text, unless they are asked for.
 
     *NaN*: a neuroid that was not recorded in a presentation does not count in its mean. What has
     no value in any presentation of a stimulus is NaN; a model's row must then be NaN throughout,
@@ -117,13 +123,19 @@ def from_brainio(
     >>> from_brainio(assembly, by="region", repetitions="keep").sizes["repetition"]
     2
     """
-    array = free_our_names(flat(one_variable(assembly, variable, VARIABLES, "assembly")))
-    feature = _feature_dim(array)
+    chosen = one_variable(assembly, variable, VARIABLES, "assembly")
+    feature = _feature_dim(chosen)
+    dims = [str(dim) for dim in chosen.dims if dim not in (PRESENTATION, feature)]
+    groups = [by] if isinstance(by, str) else by or ()
+    ids = IDS if stimulus_id is None else (stimulus_id,)
+    array = free_our_names(
+        flat(chosen, [*dims, *groups, *ids, *(["region"] * (region is not None))])
+    )
     array = _in_region(array, region, feature)
     if model is None and by is None:
         model = _only(region) or array.attrs.get("identifier") or None
-    ids = _stimulus_ids(array, stimulus_id)
-    array = by_stimulus(array, PRESENTATION, ids, repetitions, "assembly")
+    labels = _stimulus_ids(array, stimulus_id)
+    array = by_stimulus(array, PRESENTATION, labels, repetitions, "assembly")
     models = models_of(_with_time_bins(array), feature, model, by, "assembly")
     return stacked(models, modality, what="assembly")
 
@@ -193,15 +205,23 @@ def _feature_dim(array: xr.DataArray) -> str:
     return found[0]
 
 
-def _only(region: str | Sequence[str] | None) -> str | None:
+def _names(region: Regions | None) -> list[str]:
+    """Regions as text, whether they were given so or as the values of a coordinate."""
+    if region is None:
+        return []
+    single = isinstance(region, str | bytes) or not np.iterable(region)
+    items = [region] if single else region
+    # not .tolist(), which makes plain integers of times
+    return [as_text(item, "region=") for item in getattr(items, "values", items)]
+
+
+def _only(region: Regions | None) -> str | None:
     """The region, if it is a single one."""
-    names = [region] if isinstance(region, str) else list(region or [])
+    names = _names(region)
     return names[0] if len(names) == 1 else None
 
 
-def _in_region(
-    array: xr.DataArray, region: str | Sequence[str] | None, feature: str
-) -> xr.DataArray:
+def _in_region(array: xr.DataArray, region: Regions | None, feature: str) -> xr.DataArray:
     """The neuroids of these regions."""
     if region is None:
         return array
@@ -210,15 +230,18 @@ def _in_region(
             f"region={region!r} needs a coordinate 'region' on {feature!r}; there is "
             f"{listing(on_dim(array, feature), 30) or 'none'}"
         )
-    there = text_labels(array.coords["region"].values, "'region'")
-    wanted = [region] if isinstance(region, str) else list(map(str, region))
-    unknown = [name for name in wanted if name not in there]
+    values = decoded(array.coords["region"].values, "'region'")
+    # a neuroid of no region is in none that is asked for
+    there = pd.Series([None if pd.isna(v) else as_text(v, "'region'") for v in values])
+    known = set(there.dropna())
+    wanted = _names(region)
+    unknown = [name for name in wanted if name not in known]
     if unknown or not wanted:
         raise SchemaError(
             f"assembly has no region {listing(unknown) or 'of an empty list'}; it has "
-            f"{listing(sorted(set(there)), 30)}"
+            f"{listing(sorted(known), 30) or 'none'}"
         )
-    return array.isel({feature: np.flatnonzero(np.isin(there.astype(str), wanted))})
+    return array.isel({feature: np.flatnonzero(there.isin(wanted))})
 
 
 def _stimulus_ids(array: xr.DataArray, name: str | None) -> Any:

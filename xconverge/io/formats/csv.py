@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,16 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from xconverge.io.formats._labels import decoded
 from xconverge.io.formats._writing import writing
+from xconverge.io.paths import FilePath, local_path
 from xconverge.labels.messages import SchemaError, listing
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write_selection(
-    path: str | os.PathLike[str],
+    path: FilePath,
     selection: xr.Dataset,
     *,
     overwrite: bool = False,
@@ -95,7 +96,7 @@ def write_selection(
     ):
         # RFC 4180; with newline="" above, Python leaves line breaks inside of texts alone
         pd.DataFrame(columns).to_csv(file, index=False, lineterminator="\r\n")
-    return Path(path)
+    return local_path(path)
 
 
 def _columns(selection: xr.Dataset) -> dict[str, Any]:
@@ -108,7 +109,10 @@ def _columns(selection: xr.Dataset) -> dict[str, Any]:
     def add(name: str, array: xr.DataArray) -> None:
         if name in columns:
             raise SchemaError(f"selection has two columns {name!r}; rename one of them")
-        values = array.values
+        values = np.asarray(array)
+        if values.dtype.kind in "SO" and any(isinstance(value, bytes) for value in values):
+            # pandas would write b'cat'
+            values = decoded(values, repr(name))
         columns[name] = values if values.dtype.kind in "biufM" else values.astype(object)
 
     add("stimulus", selection["stimulus"])

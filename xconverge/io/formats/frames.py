@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
-import os
+import re
+import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,14 @@ from xconverge.io.formats._reading import reading
 from xconverge.io.formats._sets import (
     Ids,
     check_memory,
-    float_dtype,
-    floats,
     ids_of,
     representation_set,
 )
+from xconverge.io.formats._vectors import arrow_vectors, is_vector, plain_type
+from xconverge.io.paths import FilePath, local_path
 from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.numbers import WHOLE, check_digits, float_dtype, floats
 from xconverge.labels.text import label_text
 
 MISSING = ("", "NA", "NaN", "nan")
@@ -34,10 +36,10 @@ ROWS = 1024
 
 
 def read_csv(
-    source: str | os.PathLike[str],
+    source: FilePath,
     ids: Ids | None = None,
     *,
-    features: Sequence[str] | None = None,
+    features: Sequence[str | int] | None = None,
     delimiter: str = ",",
     model: str | None = None,
     modality: str | None = None,
@@ -111,10 +113,10 @@ def read_csv(
 
 
 def read_parquet(
-    source: str | os.PathLike[str],
+    source: FilePath,
     ids: Ids | None = None,
     *,
-    features: Sequence[str] | None = None,
+    features: Sequence[str | int] | None = None,
     model: str | None = None,
     modality: str | None = None,
 ) -> xr.DataArray:
@@ -170,6 +172,8 @@ def read_parquet(
         column = _id_column(ids, names, path)
         rest = [name for name in names if name not in index]
         chosen = _features(features, rest if features is None else names, column, path)
+        if features is None:
+            chosen = _default_features(file.schema_arrow, chosen, path)
         values, labels = _columns(file, chosen, column, path)
         return representation_set(
             {path.stem if model is None else model: values},
@@ -191,13 +195,13 @@ def _id_column(ids: Ids | None, names: Sequence[str], path: Path) -> str | None:
     if not isinstance(ids, str):
         return None
     if ids in names:
-        if Path(ids).is_file():
+        if local_path(ids).is_file():
             raise SchemaError(
                 f"ids={ids!r} names a column of {path}, and a file is called so too; give the file "
                 f"as './{ids}', or rename one of the two"
             )
         return ids
-    if not Path(ids).exists():
+    if not local_path(ids).exists():
         raise SchemaError(
             f"ids={ids!r} is no column of {path}, which has {listing(names)}, and no file"
         )
@@ -205,7 +209,7 @@ def _id_column(ids: Ids | None, names: Sequence[str], path: Path) -> str | None:
 
 
 def _features(
-    features: Sequence[str] | None, names: Sequence[str], column: str | None, path: Path
+    features: Sequence[str | int] | None, names: Sequence[str], column: str | None, path: Path
 ) -> list[str]:
     """The columns of the features."""
     if features is None:
@@ -223,7 +227,7 @@ def _features(
         return chosen
     if isinstance(features, str):
         raise SchemaError(f"features must be a list of columns, got {features!r}")
-    chosen = list(features)
+    chosen = list(label_text(list(features), "features"))
     other = [name for name in chosen if name not in names]
     if other:
         raise SchemaError(f"{path} has no column {listing(other)}; it has {listing(names)}")
@@ -269,7 +273,11 @@ def _parsed(
         except ValueError:
             for i, cell in enumerate(cells):
                 values[number, i] = _number(cell, names[places[i]], labels[number], path)
-    _check_missing(values, [names[place] for place in places], labels, path)
+    chosen = [names[place] for place in places]
+    for number, i in zip(*np.nonzero(np.abs(values) >= WHOLE), strict=True):
+        what = f"{path}: column {chosen[i]!r}, {labels[number]!r},"
+        check_digits(rows[number][places[i]], values[number, i], what)
+    _check_missing(values, chosen, labels, path)
     return values
 
 
@@ -282,9 +290,20 @@ def _number(cell: str, name: str, label: str, path: Path) -> float:
     except ValueError:
         pass
     raise SchemaError(
-        f"{path}: column {name!r} holds {cell[:40]!r} for {label!r}, which is no number; say which "
-        "columns are features=[…], or correct it"
+        f"{path}: column {name!r} holds {cell[:40]!r} for {label!r}, which is no number"
+        f"{_hint(cell)}; say which columns are features=[…], or correct it"
     )
+
+
+def _hint(cell: str) -> str:
+    """What a cell that is no number was probably meant as."""
+    if re.fullmatch(r"\s*[+-]?\d*,\d+\s*", cell):
+        return " (with a decimal comma, or a comma between thousands? Write 1.5 and 1000)"
+    if re.fullmatch(r"\s*[+-]?\d{1,3}([., '\u00a0\u202f]\d{3})+([.,]\d+)?\s*", cell):
+        return " (with marks between thousands? Write 1000)"
+    if cell.lstrip().startswith(("[", "(")):
+        return " (a vector as text? Write a column a number, or lists in Parquet)"
+    return " (is another delimiter meant?)" if re.search("[;\t|]", cell) else ""
 
 
 def _check_missing(values: Array, names: Sequence[str], labels: Sequence[str], path: Path) -> None:
@@ -327,7 +346,8 @@ def _columns(
     groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
     claimed = n_rows * len(chosen) * dtype.itemsize
     check_memory(max(claimed, sum(g.total_byte_size for g in groups)), str(path))
-    values, labels, at = np.empty((n_rows, len(chosen)), dtype), [], 0
+    values, labels, at = np.empty((n_rows, len(chosen)), dtype), list[str](), 0
+    widths: dict[str, int] = {}
     wanted = [*chosen, *([] if column is None else [column])]
     for batch in file.iter_batches(batch_size=ROWS, columns=wanted):
         stop = at + batch.num_rows
@@ -336,10 +356,16 @@ def _columns(
             here = list(
                 label_text(_ids(batch.column(column), path, column), f"{path}: ids {column!r}")
             )
-        block = values[at:stop]
-        for i, name in enumerate(chosen):
-            block[:, i] = _values(batch.column(name), f"{path}: column {name!r}")
-        _check_missing(block, chosen, here, path)
+        parts = {}
+        for name in chosen:
+            what = f"{path}: column {name!r}"
+            parts[name] = _values(batch.column(name), here, what, widths.get(name))
+        if not at:
+            widths = {name: part.shape[1] for name, part in parts.items()}
+            check_memory(n_rows * sum(widths.values()) * dtype.itemsize, str(path))
+            values = np.empty((n_rows, sum(widths.values())), dtype)
+        block = np.concatenate(list(parts.values()), axis=1, out=values[at:stop])
+        _check_missing(block, _feature_names(widths, schema), here, path)
         labels += here
         at = stop
     if at != n_rows:
@@ -357,17 +383,55 @@ def _ids(array: Any, path: Path, column: str) -> list[object]:
 def _dtype(field: Any, path: Path) -> np.dtype[Any]:
     import pyarrow as pa
 
-    kind = field.type
+    kind = plain_type(field.type)
+    if is_vector(kind):
+        kind = kind.value_type
     if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         return float_dtype(kind.to_pandas_dtype())
     raise SchemaError(
-        f"{path}: column {field.name!r} holds {kind}, which is no number; say which columns are "
-        "features=[…]"
+        f"{path}: column {field.name!r} holds {field.type}, which is no number"
+        f"{' and no vector' if field.type != kind else ''}; say which columns are features=[…]"
     )
 
 
-def _values(array: Any, what: str) -> Array:
-    """Numbers of a column as floats, null as NaN."""
+def _values(array: Any, labels: Sequence[str], what: str, width: int | None) -> Array:
+    """Numbers (rows, 1) of a column as floats, null as NaN; or its vectors (rows, width)."""
+    if is_vector(plain_type(array.type)):
+        return arrow_vectors(array, labels, what, width)
+    return _numbers(array, what)[:, None]
+
+
+def _feature_names(widths: Mapping[str, int], schema: Any) -> list[str]:
+    """What each feature is called in an error: ``emb[0]`` in a column of vectors."""
+    return [
+        f"{name}[{i}]" if is_vector(plain_type(schema.field(name).type)) else name
+        for name, width in widths.items()
+        for i in range(width)
+    ]
+
+
+def _default_features(schema: Any, names: Sequence[str], path: Path) -> list[str]:
+    """All columns; the only one of vectors where there is one."""
+    wide = [name for name in names if is_vector(plain_type(schema.field(name).type))]
+    if not wide:
+        return list(names)
+    if len(wide) > 1:
+        raise SchemaError(
+            f"{path} has several columns of vectors: {listing(wide)}; say which of them are the "
+            "features of the model with features=[…]"
+        )
+    others = [name for name in names if name not in wide]
+    if others:
+        warnings.warn(
+            f"{path}: the vectors in {wide[0]!r} are the features, and {listing(others)} left out; "
+            "features=[…] says otherwise",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return wide
+
+
+def _numbers(array: Any, what: str) -> Array:
     import pyarrow as pa
 
     if not array.null_count or pa.types.is_floating(array.type):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,21 @@ from xconverge.io.formats._reading import reading
 from xconverge.io.formats._rows import lazy_rows
 from xconverge.io.formats._sets import Ids, ids_of, representation_set
 from xconverge.io.formats._tensors import check_tensor, import_torch, load, numpy_of
+from xconverge.io.paths import FilePath, local_path
 from xconverge.kernels.vectors import Array
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.text import label_text
 
 WHAT = "a feature file of platonic-rep (.pt)"
 NUMBERS = ("num_params", "loss", "bpb")
 
 
 def read_platonic(
-    source: str | os.PathLike[str],
+    source: FilePath,
     ids: Ids | None = None,
     *,
-    layers: Sequence[int] | None = None,
+    layers: Sequence[int | str] | int | str | None = None,
     pattern: str = "*.pt",
     model: str | None = None,
     modality: str | None = None,
@@ -41,7 +43,7 @@ def read_platonic(
     ids : sequence of str, or path
         Ids of the stimuli, as for `read_npy`: the files do not hold them. The rows are in the
         order of the data set that the features were extracted from.
-    layers : sequence of int, optional
+    layers : int or sequence of int, optional
         Layers to read, from 0; negative ones count from the last (``[-1]``). Default all.
     pattern : str
         Files of the folder to read: vision and language networks may share one (``"vit_*.pt"``).
@@ -90,13 +92,14 @@ def read_platonic(
     (['vit 0', 'vit 2'], [0, 2])
     """
     torch = import_torch("read_platonic")
-    files = _files(Path(source), pattern)
+    root = local_path(source)
+    files = _files(root, pattern)
     if model is not None and len(files) > 1:
         raise SchemaError(
             f"{source} holds {len(files)} networks, named by their files; model={model!r} can only "
             "name a single one"
         )
-    labels = ids_of(ids, Path(source))
+    labels = ids_of(ids, root)
     networks: dict[str, dict[str, Any]] = {}
     for file in files:
         networks[file.stem if model is None else model] = _network(file, layers, torch)
@@ -109,7 +112,7 @@ def read_platonic(
         raise SchemaError(
             f"networks and layers do not have names of their own: {listing(networks)}"
         )
-    reps = representation_set(models, labels, Path(source), modality)
+    reps = representation_set(models, labels, root, modality)
     return reps.assign_coords(_coordinates(networks, len(labels)))
 
 
@@ -123,7 +126,7 @@ def _files(source: Path, pattern: str) -> list[Path]:
     return [files[i] for i in np.argsort(rank)]
 
 
-def _network(file: Path, layers: Sequence[int] | None, torch: Any) -> dict[str, Any]:
+def _network(file: Path, layers: Any, torch: Any) -> dict[str, Any]:
     """Layers of a file, lazy, and what else it says."""
     with reading(file, WHAT) as path:
         content = load(path, torch)
@@ -162,12 +165,15 @@ def _tensors(content: Any, path: Path, torch: Any) -> Any:
     )
 
 
-def _chosen(layers: Sequence[int], n_layers: int, path: Path) -> list[int]:
-    places = [layer + n_layers * (layer < 0) for layer in layers]
-    wrong = [layer for layer, i in zip(layers, places, strict=True) if not 0 <= i < n_layers]
+def _chosen(layers: Sequence[int | str] | int | str, n_layers: int, path: Path) -> list[int]:
+    """Places of the layers, which are numbers or the text of numbers."""
+    given = [layers] if isinstance(layers, int | np.integer | str) else list(layers)
+    numbers = [text for text in label_text(given, "layers") if re.fullmatch(r"-?\d+", text)]
+    places = [int(number) + n_layers * (int(number) < 0) for number in numbers]
+    wrong = len(numbers) < len(given) or not all(0 <= place < n_layers for place in places)
     if wrong or not places or len(set(places)) < len(places):
         raise SchemaError(
-            f"layers={list(layers)} must name layers of {path}, which has {n_layers} (0 to "
+            f"layers={given} must name layers of {path}, which has {n_layers} (0 to "
             f"{n_layers - 1}), each once"
         )
     return places

@@ -10,10 +10,10 @@ import numpy as np
 import xarray as xr
 
 from xconverge.io.formats._flat import free_our_names
-from xconverge.io.formats._labels import text_labels
+from xconverge.io.formats._labels import as_text, decoded, text_labels
 from xconverge.io.formats._needs import needs
 from xconverge.io.formats._presentations import Repetitions, by_stimulus
-from xconverge.io.formats._reading import FilePath, keywords_of, reading
+from xconverge.io.formats._reading import keywords_of, reading
 from xconverge.io.formats._rsatoolbox import (
     check_no_other,
     coordinates,
@@ -23,6 +23,7 @@ from xconverge.io.formats._rsatoolbox import (
     table_of,
 )
 from xconverge.io.formats._stacked import stacked
+from xconverge.io.paths import FilePath
 from xconverge.labels.checks import (
     as_features,
     check_dims,
@@ -31,6 +32,7 @@ from xconverge.labels.checks import (
     widths,
 )
 from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.numbers import check_numbers, numpy_dtype
 
 SETTINGS = ("modality", "space")
 """Attrs of a set that travel as descriptors."""
@@ -94,7 +96,7 @@ def from_rsatoolbox_dataset(
     several = isinstance(dataset, Sequence)
     models: dict[str, xr.DataArray] = {}
     for one in dataset if several else [dataset]:
-        array = _dataset_array(one)
+        array = _dataset_array(one, stimulus)
         key = model if several and model is not None else "model"
         name = array.attrs.pop(key, None) if several or model is None else model
         if name is None:
@@ -113,13 +115,15 @@ def from_rsatoolbox_dataset(
     return stacked(models, modality, what="dataset", join="outer")
 
 
-def _dataset_array(dataset: Any) -> xr.DataArray:
+def _dataset_array(dataset: Any, stimulus: str) -> xr.DataArray:
     """(observation, feature[, time]); descriptors as coordinates, those of the whole as attrs."""
     measured = getattr(dataset, "measurements", None)
     if measured is None or not hasattr(dataset, "obs_descriptors"):
         raise TypeError(f"dataset must be an rsatoolbox Dataset, got {type(dataset).__name__}")
     measured = np.asarray(measured)
-    if measured.ndim not in (2, 3) or measured.dtype.kind not in "biuf":
+    measured = measured.astype(numpy_dtype(measured.dtype), copy=False)
+    check_numbers(measured.dtype, "dataset.measurements")
+    if measured.ndim not in (2, 3):
         raise SchemaError(
             f"dataset.measurements must be numbers (observation, channel[, time]), got the shape "
             f"{measured.shape} of {measured.dtype}"
@@ -132,7 +136,7 @@ def _dataset_array(dataset: Any) -> xr.DataArray:
         ("feature", dataset.channel_descriptors),
         *([("time", getattr(dataset, "time_descriptors", {}))] if temporal else []),
     ):
-        array = array.assign_coords(coordinates(table, dim, array.sizes[dim]))
+        array = array.assign_coords(coordinates(table, dim, array.sizes[dim], (stimulus, "time")))
     array.attrs = {key: scalar(value) for key, value in dict(dataset.descriptors).items()}
     array.attrs = {key: value for key, value in array.attrs.items() if value is not None}
     return array
@@ -207,6 +211,9 @@ def to_rsatoolbox_dataset(reps: xr.DataArray) -> Any:
     dims = ("stimulus", "feature", *(["time"] if temporal else []))
     check_no_other(reps, {"model", *dims}, "reps", "or .rename the one that is time to 'time'")
     reps = reps.compute()
+    for name, coord in reps.coords.items():
+        if coord.dtype.kind == "O":
+            text_labels(coord.values, f"the coordinate {name!r}")
     n_models = reps.sizes.get("model")
     out = []
     for one in [reps] if n_models is None else [reps.isel(model=i) for i in range(n_models)]:
@@ -217,7 +224,11 @@ def to_rsatoolbox_dataset(reps: xr.DataArray) -> Any:
             descriptors_of({n: c for n, c in real.coords.items() if c.dims == (dim,)})
             for dim in ("stimulus", "feature", "time")
         ]
-        parts = (real.values, {key: _plain(value) for key, value in whole.items()}, *tables[:2])
+        parts = (
+            real.values,
+            {key: _plain(value, repr(key)) for key, value in whole.items()},
+            *tables[:2],
+        )
         if temporal:
             tables[2].setdefault("time", np.arange(real.sizes["time"]))
             out.append(data.TemporalDataset(*parts, tables[2]))
@@ -226,9 +237,12 @@ def to_rsatoolbox_dataset(reps: xr.DataArray) -> Any:
     return out[0] if len(out) == 1 else out
 
 
-def _plain(value: Any) -> Any:
-    value = np.asarray(value).item() if np.ndim(value) == 0 else value
-    return value if isinstance(value, str | bool | int | float) else str(value)
+def _plain(value: Any, what: str) -> Any:
+    """One value as a number, a boolean or text."""
+    found = decoded([value[()] if isinstance(value, np.ndarray) else value], what)
+    if found.dtype.kind in "biuf":
+        return found[0].item()
+    return as_text(found[0], f"the coordinate {what}")
 
 
 @keywords_of(from_rsatoolbox_dataset)

@@ -12,7 +12,7 @@ from xconverge.engine.rdms import checked_rdms
 from xconverge.io.formats._flat import free_our_names
 from xconverge.io.formats._labels import text_labels
 from xconverge.io.formats._needs import needs
-from xconverge.io.formats._reading import FilePath, keywords_of, reading
+from xconverge.io.formats._reading import keywords_of, reading
 from xconverge.io.formats._rsatoolbox import (
     check_no_other,
     coordinates,
@@ -21,10 +21,12 @@ from xconverge.io.formats._rsatoolbox import (
     scalar,
     table_of,
 )
+from xconverge.io.paths import FilePath
 from xconverge.kernels.rdm import triangle
 from xconverge.labels.checks import check_labels
 from xconverge.labels.joins import on_side
 from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.numbers import floats
 from xconverge.labels.variables import describe
 
 
@@ -70,14 +72,14 @@ def from_rsatoolbox_rdms(
     [0.0, 1.0, 2.0]
     """
     vectors = np.atleast_2d(np.asarray(getattr(rdms, "dissimilarities", None)))
-    if vectors.dtype.kind not in "biuf" or not hasattr(rdms, "pattern_descriptors"):
+    if vectors.dtype == object or not hasattr(rdms, "pattern_descriptors"):
         raise TypeError(f"rdms must be rsatoolbox RDMs, got {type(rdms).__name__}")
     n_rdm, n_pairs = vectors.shape
     n = round((1 + np.sqrt(1 + 8 * n_pairs)) / 2)
     if vectors.ndim != 2 or n * (n - 1) // 2 != n_pairs:
         raise SchemaError(f"rdms has {n_pairs} distances, which is no whole number of patterns")
-    dtype = vectors.dtype if vectors.dtype.kind == "f" else np.dtype(np.float64)
-    matrices = np.zeros((n_rdm, n, n), dtype)
+    vectors = floats(vectors, "rdms.dissimilarities")
+    matrices = np.zeros((n_rdm, n, n), vectors.dtype)
     upper = np.triu_indices(n, 1)
     matrices[:, *upper] = vectors
     matrices[:, *upper[::-1]] = vectors
@@ -89,7 +91,7 @@ def from_rsatoolbox_rdms(
     tables = {"stimulus": (rdms.pattern_descriptors, n), "model": (rdms.rdm_descriptors, n_rdm)}
     array = xr.DataArray(matrices, dims=("model", "stimulus", "stimulus_2"))
     for (dim, (table, size)), name in zip(tables.items(), (stimulus, model), strict=True):
-        coords = coordinates(table, dim, size)
+        coords = coordinates(table, dim, size, (name,))
         if name not in coords:
             raise SchemaError(
                 f"rdms has no {'pattern' if dim == 'stimulus' else 'RDM'} descriptor {name!r}; "
@@ -153,6 +155,7 @@ def to_rsatoolbox_rdms(rdm: xr.DataArray) -> Any:
     dims = ("model", "stimulus", "stimulus_2")
     array = checked_rdms(rdm, "rdm")
     check_no_other(array, set(dims), "rdm", "or make them models")
+    array = array.compute()
     if "model" not in array.dims:
         name = array.coords["model"].item() if "model" in array.coords else "rdm"
         array = array.drop_vars("model", errors="ignore").expand_dims(model=[name])

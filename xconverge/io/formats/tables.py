@@ -10,13 +10,15 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.io.formats._flat import plain_attrs
-from xconverge.io.formats._labels import decoded, missing_value, text_labels
+from xconverge.io.formats._labels import carried, column_values, decoded, missing_value, text_labels
 from xconverge.io.formats._sets import checked
+from xconverge.io.formats._vectors import are_vectors, object_vectors
 from xconverge.io.zarr.encoding import NAME
 from xconverge.labels.checks import check_representations, widths
 from xconverge.labels.coordinates import read_coordinates
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.numbers import floats
 from xconverge.labels.plain import plain
 
 ATTRS = "xconverge"
@@ -85,7 +87,7 @@ def to_long(data: xr.DataArray | xr.Dataset) -> pd.DataFrame:
     frame: dict[str, Any] = {}
     for dim in dims:
         labels = dataset[dim].values
-        frame[dim] = _repeated(labels, at[dim])
+        frame[dim] = _repeated(labels, at[dim], dim)
     for key, variable in {**dataset.coords, **dataset.data_vars}.items():
         if str(key) in dims:
             continue
@@ -94,9 +96,9 @@ def to_long(data: xr.DataArray | xr.Dataset) -> pd.DataFrame:
             frame[str(key)] = values.ravel()[rows]
         elif variable.ndim:
             place = np.ravel_multi_index([at[str(d)] for d in variable.dims], values.shape)
-            frame[str(key)] = _repeated(values.ravel(), place)
+            frame[str(key)] = _repeated(values.ravel(), place, key)
         else:
-            frame[str(key)] = _repeated(values.ravel(), np.zeros(len(rows), int))
+            frame[str(key)] = _repeated(values.ravel(), np.zeros(len(rows), int), key)
     table = pd.DataFrame(frame)
     table.attrs[ATTRS] = {
         "dims": dims,
@@ -107,9 +109,9 @@ def to_long(data: xr.DataArray | xr.Dataset) -> pd.DataFrame:
     return table
 
 
-def _repeated(values: Any, place: Any) -> Any:
+def _repeated(values: Any, place: Any, name: object) -> Any:
     """Values at these positions; of text the codes only."""
-    values = decoded(values, "a coordinate")
+    values = decoded(values, f"the coordinate {name!r}")
     if values.dtype.kind != "O":
         return values[place]
     codes, texts = pd.factorize(values)
@@ -161,6 +163,9 @@ def from_long(
     0 to n - 1 are positions; other labels are put in natural order (unit2 before unit10), so that
     the order of rows does not matter, and stay as a coordinate.
 
+    Vectors in the cells of ``value`` (lists or arrays, one row a stimulus, no column ``feature``)
+    are taken apart; those of one model have one length.
+
     Other columns become coordinates, of the dims that `to_long` noted; in a table without
     that note, of the first that a column is constant in: the model if it never varies, the
     stimulus, the model, the feature, a further dim, model and feature; columns that vary in other
@@ -180,7 +185,14 @@ def from_long(
     order = note.get("dims", [])
     if extra is None:
         extra = [d for d in order if d in frame.columns and d not in (model, stimulus, feature)]
-    names = [model, stimulus, feature, *([extra] if isinstance(extra, str) else extra)]
+    extra = [extra] if isinstance(extra, str) else list(extra)
+    if feature not in frame.columns and value in frame.columns and are_vectors(frame[value]):
+        frame = _one_row_a_number(frame, (model, stimulus, *extra), feature, value)
+    names = [model, stimulus, feature, *extra]
+    repeated = frame.columns.astype(str)
+    repeated = repeated[repeated.duplicated()].unique()
+    if len(repeated):
+        raise SchemaError(f"frame has several columns of one name: {listing(repeated)}")
     lacking = [name for name in (*names, value) if name not in frame.columns]
     if lacking or len({*names, value}) < len(names) + 1:
         raise SchemaError(
@@ -189,9 +201,7 @@ def from_long(
         )
     if not len(frame):
         raise SchemaError("frame has no rows")
-    numbers = frame[value].to_numpy()
-    if numbers.dtype.kind not in "biuf":
-        raise SchemaError(f"column {value!r} must hold numbers, got {frame[value].dtype}")
+    numbers = _numbers(frame[value])
     codes, labels = {}, {}
     for name in names:
         if name != feature:
@@ -210,8 +220,7 @@ def from_long(
             f"as {listing([tuple(map(str, r)) for r in again[names].to_numpy()])}; average them "
             "first, or make what tells them apart a dim with extra=[…]"
         )
-    dtype = numbers.dtype if numbers.dtype.kind == "f" else np.dtype(np.float64)
-    filled = np.full(int(np.prod(shape)), np.nan, dtype)
+    filled = np.full(int(np.prod(shape)), np.nan, numbers.dtype)
     filled[place] = numbers
     ours = {model: "model", stimulus: "stimulus", feature: "feature"}
     dims = [ours.get(name, name) for name in names]
@@ -224,18 +233,53 @@ def from_long(
     if len(set(widths_)) > 1:
         array = array.assign_coords(n_features=("model", widths_))
     known = {str(k): [ours.get(d, d) for d in v] for k, v in note.get("columns", {}).items()}
-    for column in frame.columns:
-        if column in (*names, value) or str(column) in array.coords:
-            continue
-        found = _coordinate(frame[column], codes, shape, names, known.get(str(column)), ours)
+    others = [c for c in frame.columns if c not in (*names, value) and str(c) not in array.coords]
+    carried_ = carried({str(c): column_values(frame[c]) for c in others}, what="column ")
+    for column, values in carried_.items():
+        found = _coordinate(values, codes, shape, names, known.get(column), ours)
         if found is not None:
-            array = array.assign_coords({str(column): found})
+            array = array.assign_coords({column: found})
     if set(order) == set(names):
         array = array.transpose(*(ours.get(name, name) for name in order))
     array.attrs = dict(note.get("attrs", {}))
     if modality is not None:
         array.attrs["modality"] = modality
     return checked(array, "frame")
+
+
+def _numbers(column: pd.Series) -> Any:
+    """Numbers of a column as floats, missing ones as NaN, whichever of pandas' types they have."""
+    what = f"column {column.name!r}"
+    dtype = column.dtype
+    if not (pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)) or (
+        isinstance(dtype, pd.CategoricalDtype)
+    ):
+        raise SchemaError(f"{what} must hold numbers, got {dtype}")
+    if isinstance(dtype, np.dtype):
+        return floats(column.to_numpy(), what)
+    gone = column.isna().to_numpy()
+    there = floats(column[~gone].to_numpy(), what)
+    numbers = np.full(len(column), np.nan, there.dtype)
+    numbers[~gone] = there
+    return numbers
+
+
+def _one_row_a_number(
+    frame: pd.DataFrame, names: Sequence[str], feature: str, value: str
+) -> pd.DataFrame:
+    """A table of vectors with one row for each number of each."""
+    lacking = [name for name in names if name not in frame.columns]
+    if lacking:
+        raise SchemaError(
+            f"frame holds vectors in {value!r}, and has no column {listing(lacking)} that labels "
+            f"them; it has {listing(frame.columns, 30)}"
+        )
+    labels = frame[list(names)].astype(str).agg("/".join, axis=1).tolist()
+    vectors = object_vectors(frame[value].tolist(), labels, f"column {value!r}")
+    lengths = [len(vector) for vector in vectors]
+    rows = frame.drop(columns=value).iloc[np.repeat(np.arange(len(frame)), lengths)]
+    positions = np.concatenate([np.arange(length) for length in lengths])
+    return rows.assign(**{feature: positions, value: np.concatenate(vectors)})
 
 
 def _labels(column: pd.Series, text: bool) -> tuple[Any, Any]:
@@ -248,9 +292,17 @@ def _labels(column: pd.Series, text: bool) -> tuple[Any, Any]:
         codes, values = column.cat.codes.to_numpy(np.int64), np.asarray(column.cat.categories)
     else:
         ordered = not text and column.dtype.kind in "iufMm"
-        codes, values = pd.factorize(np.asarray(column), sort=ordered)
+        codes, values = _factorized(column, ordered)
     what = repr(column.name)
     return codes, text_labels(values, what) if text else decoded(values, what)
+
+
+def _factorized(column: pd.Series, ordered: bool) -> tuple[Any, Any]:
+    """Code of each row, and the values that they stand for."""
+    try:
+        return pd.factorize(column_values(column), sort=ordered)
+    except TypeError as error:
+        raise SchemaError(f"column {column.name!r} holds {error}; labels are text") from error
 
 
 def _features(column: pd.Series, models: Any) -> tuple[Any, Any, Any]:
@@ -264,7 +316,7 @@ def _features(column: pd.Series, models: Any) -> tuple[Any, Any, Any]:
         n_distinct = np.array([len(np.unique(positions[models == m])) for m in range(n_models)])
         if positions.min() >= 0 and (n_distinct == widths_).all():
             return positions, widths_, None
-    codes, values = pd.factorize(np.asarray(column, dtype=object))
+    codes, values = _factorized(column, False)
     texts = text_labels(values, repr(column.name))
     rank = natural_rank(texts)
     positions = np.empty(len(codes), np.int64)
@@ -283,7 +335,7 @@ def _features(column: pd.Series, models: Any) -> tuple[Any, Any, Any]:
 
 
 def _coordinate(
-    column: pd.Series,
+    values: Any,
     codes: Mapping[str, Any],
     shape: tuple[int, ...],
     names: Sequence[str],
@@ -292,7 +344,6 @@ def _coordinate(
 ) -> tuple[list[str], Any] | None:
     """A column as a coordinate: of the dims it is known to have, or those it is constant in."""
     sizes = dict(zip(names, shape, strict=True))
-    values = decoded(np.asarray(column), repr(column.name))
     kinds = pd.factorize(values)[0]
     theirs = {new: old for old, new in ours.items()}
     if known is not None and all(theirs.get(dim, dim) in names for dim in known):

@@ -13,6 +13,7 @@ import xarray as xr
 
 from xconverge.io.formats._feature_files import open_features
 from xconverge.io.formats._sets import Ids, ids_of, ids_of_file, representation_set
+from xconverge.io.paths import FilePath, local_path
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import SchemaError, listing
 
@@ -35,7 +36,7 @@ class Part(NamedTuple):
 
 
 def read_thingsvision(
-    source: str | os.PathLike[str],
+    source: FilePath,
     ids: Ids | None = None,
     *,
     flatten: bool = False,
@@ -100,7 +101,7 @@ def read_thingsvision(
     >>> reps.model.item(), reps.stimulus.values.tolist()
     ('alexnet', ['cat', 'dog'])
     """
-    root = Path(source)
+    root = local_path(source)
     if not root.exists():
         raise FileNotFoundError(f"there is no folder {root}")
     if not root.is_dir():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,10 @@ from xconverge.io.formats._flat import (
 )
 from xconverge.io.formats._needs import needs
 from xconverge.io.formats._netcdf import load_netcdf
-from xconverge.io.formats._reading import FilePath, keywords_of, reading
+from xconverge.io.formats._reading import keywords_of, reading
 from xconverge.io.formats._sets import checked
 from xconverge.io.formats._writing import writing
+from xconverge.io.paths import FilePath, local_path
 from xconverge.io.zarr.encoding import NAME, encoded, encoded_set
 from xconverge.labels.checks import check_representations, check_text
 from xconverge.labels.coordinates import read
@@ -102,8 +102,9 @@ def from_xarray(
     {'network': 1, 'model': 2, 'stimulus': 3, 'feature': 4}
     """
     chosen = one_variable(array, variable, (NAME,), "array")
-    plain = flat(chosen)
     features = [feature] if isinstance(feature, str) else list(feature)
+    # not a table that carries whatever was measured: what rides along here was put there
+    plain = flat(chosen, list(map(str, chosen.coords)))
     dim = stimulus
     if dim not in plain.dims and dim in plain.coords and plain.coords[dim].ndim == 1:
         dim = str(plain.coords[dim].dims[0])
@@ -268,7 +269,7 @@ def read_netcdf(path: FilePath, **options: Any) -> xr.DataArray:
 
 
 def write_netcdf(
-    path: str | os.PathLike[str],
+    path: FilePath,
     data: xr.DataArray | xr.Dataset,
     *,
     overwrite: bool = False,
@@ -318,7 +319,7 @@ def write_netcdf(
     needs("h5netcdf", "netCDF4")
     with writing(path, overwrite=overwrite) as part:
         _for_netcdf(data).to_netcdf(part, engine="h5netcdf", format="NETCDF4")
-    return Path(path)
+    return local_path(path)
 
 
 def _for_netcdf(data: xr.DataArray | xr.Dataset) -> xr.Dataset:

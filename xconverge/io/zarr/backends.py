@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import numpy as np
 
+from xconverge.io.paths import local_path
 from xconverge.io.zarr.locks import PATIENCE, NoFileLocksError, lock_by_key, lock_file
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array
@@ -43,7 +44,7 @@ def backend_of(path: StorePath, storage_options: Mapping[str, Any] | None = None
         return ObjectStoreBackend(text.rstrip("/"), dict(storage_options or {}))
     if storage_options:
         raise ValueError(f"storage_options are for URLs, and {text!r} is a local path; drop them")
-    return FolderBackend(Path(text.removeprefix("file://")).resolve())
+    return FolderBackend(local_path(text.removeprefix("file://")).resolve())
 
 
 class Backend(ABC):

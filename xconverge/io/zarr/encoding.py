@@ -13,6 +13,7 @@ import xarray as xr
 from xconverge.labels.checks import are_text, check_representations, check_text, widths
 from xconverge.labels.coordinates import read_coordinates
 from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.numbers import float_array
 
 NAME = "representation"
 TAKEN = ("incomplete_models", "neighbor_graphs", "rdms")
@@ -51,7 +52,7 @@ def encoded_set(reps: xr.DataArray) -> xr.DataArray:
         )
     if array.dtype.kind != "f":
         # missing stimuli and padding are NaN, which integers lack
-        array = array.astype(np.result_type(array.dtype, np.float16))
+        array = float_array(array, "reps", np.result_type(array.dtype, np.float16))
     return encoded(array.to_dataset(name=NAME))[NAME]
 
 
@@ -93,13 +94,18 @@ def _encoded_values(name: str, variable: xr.Variable, dataset: xr.Dataset, where
     dtype = variable.dtype
     # g and G: long doubles, of which Zarr has no format
     if isinstance(dtype, np.dtype) and dtype.kind in "biufcMm" and dtype.char not in "gG":
+        _check_times(name, variable, dataset, where)
         return variable.data
     if isinstance(dtype, np.dtype) and dtype.kind not in "OUT":
         raise SchemaError(
             f"{where}{name!r} has the dtype {dtype}, which Zarr cannot hold; "
             ".astype(float) or .astype(str)"
         )
-    values = np.asarray(variable.values)
+    if isinstance(dtype, np.dtype):
+        values = np.asarray(variable.values)
+    else:
+        # one by one: .values of a column of pandas would round numbers, and lose the zone of times
+        values = np.asarray(variable.to_base_variable().to_index().astype(object), dtype=object)
     if are_text(values.ravel().tolist()):
         return values.astype(TEXT)
     flat = pd.Series(values.ravel(), dtype=object)
@@ -120,6 +126,19 @@ def _encoded_values(name: str, variable: xr.Variable, dataset: xr.Dataset, where
         f"{' and missing values' if missing.any() else ''}, which Zarr cannot hold; "
         "make it text with .astype(str), or one kind of number"
     )
+
+
+def _check_times(name: str, variable: xr.Variable, dataset: xr.Dataset, where: str) -> None:
+    """Xarray reads times back in nanoseconds, which reach from 1678 to 2262."""
+    if variable.dtype.kind != "M" or variable.chunks is not None:
+        return
+    years = variable.values.astype("M8[Y]")
+    far = (years < np.datetime64("1678")) | (years > np.datetime64("2261"))
+    if far.any():
+        raise SchemaError(
+            f"{where}{name!r} has times before 1678 or after 2261, which xarray cannot read back: "
+            f"{labels_where(far, variable, dataset)}; make it text with .astype(str)"
+        )
 
 
 def labels_where(mask: Any, variable: xr.Variable, dataset: xr.Dataset) -> str:
