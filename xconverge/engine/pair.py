@@ -246,7 +246,10 @@ def _both_coordinates(a: xr.DataArray, b: xr.DataArray) -> tuple[xr.DataArray, x
         if coord.dims == ("stimulus",) and name in b.coords and not _same(coord, b.coords[name])
     ]
     one, other = (
-        set_aside(side, [f"{n}_{w}" for n in clash]).rename({n: f"{n}_{w}" for n in clash})
+        # one that is renamed itself makes room
+        set_aside(side, {f"{n}_{w}" for n in clash} - set(clash)).rename(
+            {n: f"{n}_{w}" for n in clash}
+        )
         for side, w in ((a, "a"), (b, "b"))
     )
     return one, other

@@ -92,7 +92,8 @@ def side_names(side: xr.DataArray, dim: str) -> xr.DataArray:
     """Names of the models of a side; of one without the dim what a coordinate says, or nothing."""
     if dim in side.dims:
         return names_along(side, dim)
-    one = [side.coords[name].item() for name in (dim, "model") if name in side.coords]
+    single = [n for n in (dim, "model") if n in side.coords and not side.coords[n].dims]
+    one = [side.coords[name].item() for name in single]
     return xr.DataArray(np.array(str(one[0]) if one else "", dtype=object))
 
 

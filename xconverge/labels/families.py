@@ -77,19 +77,32 @@ def _objects(values: Any) -> Array:
 def as_subjects(array: xr.DataArray, what: str) -> xr.DataArray:
     """The array whose models are subjects along ``subject``: those that its coordinate names.
 
-    Readers keep what the models were made by, ``by="subject"``, as a coordinate of that name.
+    Readers keep what models were made by, ``by=["subject", "region"]`` say, as coordinates: models
+    of all regions of all subjects get both dims.
     """
-    own = array.coords.get("subject")
-    if "model" not in array.dims or "subject" in array.dims or own is None:
+    if "model" not in array.dims or "subject" in array.dims:
         return array
-    if own.dims != ("model",):
-        return array
-    of = families(array.drop_vars("network", errors="ignore"))
-    if of.several:
+    own, region = (array.coords.get(name) for name in ("subject", "region"))
+    if own is None or own.dims != ("model",):
         raise SchemaError(
-            f"{what} has {len(of.numbers)} models of the subjects {listing(of.names)}, and each "
-            "subject counts once: choose one of each with .isel(model=…), or average them with "
-            ".groupby('subject').mean()"
+            f"{what} has the dim 'model': .rename(model='subject') to average over it, or choose "
+            "one with .sel(model=…)"
         )
-    names = _objects(list(read(own))) if of.owner == "model" else of.names
-    return array.drop_vars("subject").assign_coords(model=names).rename(model="subject")
+    names = read(own)
+    if len(set(names)) == len(names):
+        return array.drop_vars("subject").assign_coords(model=names).rename(model="subject")
+    parts = [names] if region is None or region.dims != ("model",) else [names, read(region)]
+    pairs = set(zip(*parts, strict=True))
+    if len(parts) < 2 or not len(pairs) == len(names) == np.prod([len(set(one)) for one in parts]):
+        raise SchemaError(
+            f"{what} has {len(names)} models of the subjects {listing(dict.fromkeys(names))}, and "
+            "each subject counts once: choose one of each with .isel(model=…), or average them "
+            "with .groupby('subject').mean()"
+        )
+    other = [
+        n for n, c in array.coords.items() if "model" in c.dims and n not in ("subject", "region")
+    ]
+    flat = array.drop_vars(other).set_index(model=["region", "subject"])
+    return flat.unstack("model").transpose(
+        "region", "subject", *(d for d in array.dims if d != "model")
+    )
