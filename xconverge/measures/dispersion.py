@@ -22,7 +22,7 @@ from xconverge.kernels.kernel import EntryKernel, Kernel
 from xconverge.kernels.knn import MutualKnn
 from xconverge.kernels.rdm_rows import RdmRows
 from xconverge.kernels.vectors import METRICS, Array, Metric
-from xconverge.labels.arguments import flags, whole
+from xconverge.labels.arguments import flags, text, whole
 from xconverge.labels.checks import (
     check_features,
     check_representations,
@@ -159,6 +159,8 @@ def dispersion(
             f"{listing(of.names)}; by={of.owner!r} gives the dispersion among its models"
         )
     flags(pairwise=pairwise, normalize=normalize)
+    if leave_out is not None:
+        text("leave_out", leave_out, "the name of a coordinate on 'model'")
     whole("min_models", min_models, 2)
     if sum([pairwise, by is not None, leave_out is not None]) > 1:
         raise ValueError("pairwise, by and leave_out exclude each other")

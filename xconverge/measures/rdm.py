@@ -405,7 +405,7 @@ def noise_ceiling(rdms: xr.DataArray, method: str = "spearman") -> xr.Dataset:
     """
     choose("method", method, METHODS)
     second = "stimulus_2"
-    rdms = as_subjects(check_dims(rdms, what="rdms"), "rdms")
+    rdms = as_subjects(check_dims(rdms, "stimulus", second, what="rdms"), "rdms")
     rdms = checked_rdms(check_dims(rdms, "subject", what="rdms"), "rdms")
     if rdms.sizes["subject"] < 2:
         raise SchemaError(f"a noise ceiling needs at least 2 subjects, got {rdms.sizes['subject']}")

@@ -246,7 +246,9 @@ def _two_sides(
         for name in (first, second)
     ]
     a, b = (
-        check_representations(networks(side, name) if "layer" in side.dims else side, name)
+        check_representations(
+            networks(side, name) if "layer" in getattr(side, "dims", ()) else side, name
+        )
         for side, name in zip(sides, (first, second), strict=True)
     )
     a, b = (

@@ -11,7 +11,7 @@ import xarray as xr
 
 from xconverge.engine.pair import Pair, pairing_attrs
 from xconverge.engine.resampling import strata_of
-from xconverge.labels.arguments import check_neighbors, several, whole
+from xconverge.labels.arguments import check_neighbors, several, text, whole
 from xconverge.labels.checks import check_per_model, check_representations, group_numbers
 from xconverge.labels.families import families
 from xconverge.labels.joins import join_labels
@@ -112,6 +112,7 @@ def leave_out_modulation(
         for side, what in ((a, "a"), (b, "b"))
     )
     pair = Pair(a, b, rng)
+    text("leave_out", leave_out, "the name of a coordinate on 'model'")
     nuisance = several("nuisance", nuisance)
     for number, one in enumerate(nuisance):
         if isinstance(one, str):
@@ -193,7 +194,7 @@ def together(reps: xr.DataArray, leave_out: str) -> np.ndarray:
     """Which models (model, model) are left out with which: of its group, and of its family."""
     of = families(reps)
     own = leave_out in ("model", of.owner)
-    numbers = of.numbers if own else group_numbers(reps, leave_out)[0]
+    numbers = of.numbers if own else group_numbers(reps, leave_out, "leave_out")[0]
     return np.asarray(
         (numbers[:, None] == numbers) | (of.numbers[:, None] == of.numbers), dtype=bool
     )

@@ -36,9 +36,7 @@ def backend_of(path: StorePath, storage_options: Mapping[str, Any] | None = None
     if not isinstance(path, str | os.PathLike):
         if hasattr(path, "supports_writes") and hasattr(path, "list_dir"):
             return ZarrStoreBackend(path, "")
-        raise TypeError(
-            f"path must be that of a store, a URL or a zarr.abc.store.Store, got {came(path)}"
-        )
+        raise TypeError(f"path must be a path, a URL or a zarr.abc.store.Store, got {came(path)}")
     text = os.fspath(path)
     if "://" in text and not text.startswith("file://"):
         return ObjectStoreBackend(text.rstrip("/"), dict(storage_options or {}))

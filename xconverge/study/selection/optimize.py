@@ -19,7 +19,7 @@ from xconverge.kernels import set_search as kernels
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.rdm import triangle
 from xconverge.kernels.vectors import METRICS, Array, working_dtype
-from xconverge.labels.arguments import check_seed, whole
+from xconverge.labels.arguments import check_seed, text, whole
 from xconverge.labels.checks import (
     check_dims,
     check_features,
@@ -309,6 +309,7 @@ def _checked(reps: xr.DataArray, square: bool) -> xr.DataArray:
 
 def _groups(reps: xr.DataArray, leave_out: str) -> tuple[Array, xr.DataArray]:
     """Number of the group of each model, and the names of the groups, labelled by themselves."""
+    text("leave_out", leave_out, "the name of a coordinate on 'model'")
     of = families(reps)
     if leave_out in ("model", of.owner):
         # layers of one network are left out together
