@@ -227,7 +227,8 @@ def _tied(cosines: Array, rank: Array) -> Array:
     sorted_ = np.take_along_axis(cosines, first, 1)
     with np.errstate(invalid="ignore"):
         apart = sorted_[:, :-1] - sorted_[:, 1:] > STEP
-    group = np.pad(np.cumsum(apart, axis=1), ((0, 0), (1, 0)))
+    # of no columns none: blocks may hold nothing that a model saw
+    group = np.pad(np.cumsum(apart, axis=1), ((0, 0), (1, 0)))[:, : cosines.shape[1]]
     then = np.lexsort((np.take_along_axis(rank, first, 1), group))
     return np.take_along_axis(first, then, 1)
 
