@@ -78,7 +78,7 @@ KINDS = {
 
 KEPT = {
     "whole", "beyond 2**53", "unsigned", "small", "double", "single", "half", "boolean",
-    "nanoseconds", "durations", "text", "text of NumPy", "text of Zarr",
+    "nanoseconds", "text", "text of NumPy", "text of Zarr",
 }  # fmt: skip
 """What every way brings back."""
 
@@ -148,7 +148,7 @@ def is_same(found, given):
         return missing(found)
     if isinstance(found, str):
         return found == text(given)
-    if isinstance(given, np.datetime64 | np.timedelta64 | dt.datetime | dt.timedelta):
+    if isinstance(given, np.datetime64 | np.timedelta64 | dt.date | dt.timedelta):
         # the text says every digit of either, whatever unit they are kept in
         return type(found) is not int and text(found) == text(given)
     if isinstance(given, bool) or isinstance(found, bool | np.bool_):
