@@ -499,3 +499,100 @@ def test_inputs_of_other_stimuli_are_refused_and_inputs_stay():
     xc.modulation(x, y, n_permutations=9, n_bins=2)
     for one, same in zip((x, y), before, strict=True):
         xr.testing.assert_identical(one, same)
+
+
+# --- stimuli that are alike ----------------------------------------------------------------------
+
+
+def clustered(seed, shared=False, n=60):
+    """Two modalities over 12 clusters of stimuli, and two maps that are smooth over both."""
+    rng = np.random.default_rng(seed)
+    centre = rng.integers(12, size=n)
+    latent = rng.standard_normal((12, 5))[centre] + 0.2 * rng.standard_normal((n, 5))
+    sides = [
+        xc.stack_models(
+            {f"{name} {i}": latent @ rng.standard_normal((5, 8)) for i in range(2)},
+            stimuli=[f"s{i}" for i in range(n)],
+            modality=name,
+        )
+        for name in ("vision", "language")
+    ]
+    level = [rng.standard_normal(12) for _ in range(2)]
+    maps = [
+        xr.DataArray(
+            level[number * (not shared)][centre] + 0.3 * rng.standard_normal(n),
+            dims="stimulus",
+            coords={"stimulus": sides[0]["stimulus"]},
+        )
+        for number in range(2)
+    ]
+    return sides, maps
+
+
+def test_maps_over_clusters_are_not_related_by_being_smooth():
+    runs = 12
+    found = np.array([
+        [
+            float(xc.modulation(*maps, geometry=sides)["p_value"]),
+            float(xc.modulation(*maps, n_permutations=199, rng=0)["p_value"]),
+        ]
+        for sides, maps in (clustered(seed) for seed in range(runs))
+    ])  # fmt: skip
+    mixed, labels = (found <= 0.05).mean(0)
+    assert mixed <= 2 / runs < labels
+    sides, maps = clustered(0, shared=True)
+    assert float(xc.modulation(*maps, geometry=sides)["p_value"]) < 0.01
+
+
+def test_a_mixed_model_says_what_its_p_value_rests_on():
+    sides, (spread, score) = clustered(3)
+    pairs = score.expand_dims(model_a=["a", "b"], model_b=["x"]).copy()
+    pairs[1, 0, 4] = np.nan
+    found = xc.modulation(spread, pairs, geometry=sides, rng=0)
+    assert found.attrs["null"] == "mixed"
+    assert "n_permutations" not in found.attrs
+    for name in ("t_alignment", "t_dispersion", "n_effective", "moran_i", "p_value_alignment"):
+        assert found[name].dims == ("model_a", "model_b")
+        assert found[f"{name}_of_mean"].dims == ()
+    larger = np.maximum(found["p_value_alignment"], found["p_value_dispersion"])
+    xr.testing.assert_equal(found["p_value"].drop_attrs(), larger.drop_attrs())
+    plain = xc.modulation(spread, pairs, n_permutations=0)
+    np.testing.assert_array_equal(found["correlation"], plain["correlation"])
+    assert (found["n_effective"] < 40).all()
+    assert float(found["dispersion_moran_i"]) > 0.1
+    # the whole of one category is one kernel: groups alone are a geometry too
+    kind = xr.DataArray(np.arange(60) % 3, dims="stimulus", coords={"stimulus": spread["stimulus"]})
+    by_kind = xc.modulation(spread, score, groups=[kind], null="mixed")
+    assert 0 < float(by_kind["p_value"]) <= 1
+    assert np.isnan(by_kind["moran_i"])
+
+
+@pytest.mark.usefixtures("raising_scheduler")
+def test_a_mixed_model_of_lazy_maps_is_lazy():
+    sides, maps = clustered(0)
+    lazy = xc.modulation(*(one.chunk() for one in maps), geometry=[s.chunk() for s in sides])
+    assert lazy["p_value"].chunks is not None
+
+
+def test_a_mixed_model_of_lazy_maps_is_that_of_maps_in_memory():
+    sides, maps = clustered(0)
+    lazy = xc.modulation(*(one.chunk() for one in maps), geometry=[s.chunk() for s in sides])
+    right = xc.modulation(*maps, geometry=sides)
+    for name in right.data_vars:
+        np.testing.assert_allclose(lazy[name], right[name], rtol=1e-6)
+
+
+def test_what_goes_with_which_null():
+    sides, maps = clustered(0)
+    with pytest.raises(ValueError, match="null=.mixed. with 0 geometry"):
+        xc.modulation(*maps, null="mixed")
+    with pytest.raises(ValueError, match="null=.labels. with 2 geometry"):
+        xc.modulation(*maps, null="labels", geometry=sides)
+    with pytest.raises(ValueError, match="give groups= instead"):
+        xc.modulation(*maps, geometry=sides, strata=maps[0].round())
+    with pytest.warns(UserWarning, match="lacks language"):
+        xc.modulation(
+            maps[0].assign_attrs(modality="vision"),
+            maps[1].assign_attrs(modality_a="vision", modality_b="language"),
+            geometry=sides[0],
+        )

@@ -19,6 +19,7 @@ from xconverge.kernels.mixed_model import (
     Likeness,
     effective_size,
     fit,
+    moran,
     regress,
     regress_together,
     whiten,
@@ -45,7 +46,14 @@ class Related(NamedTuple):
 
 
 def related(
-    x: Array, y: Array, which: Array, covariates: Array, likeness: Likeness, tail: str, seed: int
+    x: Array,
+    y: Array,
+    which: Array,
+    covariates: Array,
+    likeness: Likeness,
+    tail: str,
+    seed: int,
+    family: Array | None = None,
 ) -> tuple[Related, Related]:
     """Mixed-model tests of every row of ``y`` (R, n) on its row of ``x`` (X, n).
 
@@ -63,6 +71,8 @@ def related(
     tail : {"two-sided", "greater", "less"}
     seed : int
         Which stimuli the fields are fitted on, where there are many.
+    family : int array (R), optional
+        Rows of one family count once in the mean.
 
     Returns
     -------
@@ -81,6 +91,9 @@ def related(
     sides = _sides(fields, x, y, which, covariates, everything, np.flatnonzero(usable.all(0)))
     if sides is None:
         return each, _nothing(1)
+    if family is not None:
+        _, number, size = np.unique(family, return_inverse=True, return_counts=True)
+        sides = sides.weighted(1 / size[number])
     return each, _told(sides, regress_together, tail)
 
 
@@ -146,6 +159,27 @@ def _design(covariates: Array) -> Array:
     return np.column_stack([np.ones(covariates.shape[1]), *map(standard_ranks, covariates)])
 
 
+def morans(maps: Array, likeness: Likeness, k: int = 10) -> Array:
+    """Moran's I (R) of maps (R, n) over the k nearest stimuli of all geometries together.
+
+    Each geometry counts in its own median distances. NaN where nothing says what is near, or too
+    few stimuli have a value.
+    """
+    result = np.full(len(maps), np.nan)
+    if not likeness.squares:
+        return result
+    pairs = zip(likeness.squares, likeness.units, strict=True)
+    total = np.sum([square / unit for square, unit in pairs], axis=0)
+    for number, values in enumerate(maps):
+        where = np.flatnonzero(np.isfinite(values))
+        if len(where) > k + 1:
+            near = np.array(total[np.ix_(where, where)])
+            np.fill_diagonal(near, np.inf)
+            lists = np.argsort(near, axis=1, kind="stable")[:, :k]
+            result[number] = moran(ranks(values[where]), lists)
+    return result
+
+
 def _alike(usable: Array, which: Array) -> list[Array]:
     """Rows with the same stimuli and the same predictor, those of the same stimuli in a row."""
     alike: dict[bytes, dict[int, list[int]]] = {}
@@ -160,6 +194,10 @@ class _Sides(NamedTuple):
     regressions: list[tuple[Array, Array]]
     freedom: int
     n_effective: float
+
+    def weighted(self, weights: Array) -> _Sides:
+        """With these weights (R) of the rows in a sum over them."""
+        return self._replace(regressions=[(y * weights, x) for y, x in self.regressions])
 
 
 def _sides(

@@ -96,6 +96,23 @@ VARIABLES: dict[str, Variable] = {
     "mean_correlation": Variable("", "similarity", "1", "mean over pairs of the correlation"),
     "mean_p_value": Variable("", "probability", "1", "permutation p-value of the mean"),
     "p_value": Variable("model_a model_b", "probability", "1", "permutation p-value"),
+    "t_alignment": Variable(
+        "model_a model_b", "value", "1", "t of alignment on dispersion, in its mixed model"
+    ),
+    "t_dispersion": Variable(
+        "model_a model_b", "value", "1", "t of dispersion on alignment, in its mixed model"
+    ),
+    "p_value_alignment": Variable("model_a model_b", "probability", "1", "p-value of t_alignment"),
+    "p_value_dispersion": Variable(
+        "model_a model_b", "probability", "1", "p-value of t_dispersion"
+    ),
+    "n_effective": Variable(
+        "model_a model_b", "value", "stimuli", "independent stimuli that two maps are worth"
+    ),
+    "moran_i": Variable(
+        "model_a model_b", "value", "1", "Moran's I of alignment: alike at near stimuli"
+    ),
+    "dispersion_moran_i": Variable("", "value", "1", "Moran's I of dispersion"),
     "score": Variable("subset pool", "similarity", "1", "mean alignment of the subset"),
     "random_mean": Variable(
         "control subset pool", "similarity", "1", "mean alignment of random subsets"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -12,7 +12,15 @@ from xconverge.engine.apply import apply
 from xconverge.engine.families import family_mean
 from xconverge.engine.pair import pairing_attrs
 from xconverge.engine.resampling import seed_of, strata_name, strata_of
+from xconverge.inference.geometry import (
+    CATEGORY,
+    SIDE,
+    likeness,
+    structure,
+    warn_of_missing_side,
+)
 from xconverge.kernels.ranks import bin_means, empty_bins, rank_correlations
+from xconverge.kernels.related_maps import morans, related
 from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import several, whole
 from xconverge.labels.checks import check_dims, check_labels, check_only, check_scores
@@ -30,6 +38,9 @@ def modulation(
     dispersion: xr.DataArray,
     alignment: xr.DataArray,
     *,
+    geometry: xr.DataArray | Sequence[xr.DataArray] = (),
+    groups: str | xr.DataArray | Sequence[str | xr.DataArray] = (),
+    null: str | None = None,
     n_bins: int = 5,
     covariates: xr.DataArray | Sequence[xr.DataArray] = (),
     strata: str | xr.DataArray | None = None,
@@ -47,6 +58,19 @@ def modulation(
     alignment : DataArray
         (model_a, model_b, stimulus), from ``alignment``; the model dims may be absent, extra
         dims are mapped over.
+    geometry : DataArray or sequence of DataArray
+        Where stimuli lie: representations (model, stimulus, feature) or RDMs (stimulus,
+        stimulus_2) of every modality that either map was made from, such as ``(vision,
+        language)``. Stimuli that lie close to each other have alike values in any map.
+    groups : str, DataArray or sequence of these
+        Categories of the stimuli: coordinates by name, or values (stimulus). Of ``null="mixed"``.
+    null : {"mixed", "labels"}, optional
+        What the p-values are of; "mixed" where ``geometry`` is given, else "labels".
+        ``"mixed"``: the larger p of two linear mixed models, alignment on dispersion and
+        dispersion on alignment, each with kernels of every geometry, an indicator of every
+        category and noise. Holds its level where stimuli lie in clusters or maps are smooth.
+        ``"labels"``: stimulus labels are permuted. Holds its level only where stimuli are
+        exchangeable: no categories, no near-duplicates, no smooth maps.
     n_bins : int
         Quantile bins of dispersion for ``alignment_by_bin``.
     covariates : DataArray or sequence of DataArray
@@ -74,7 +98,10 @@ def modulation(
         correlations, and ``mean_p_value``, under the same permutations for all pairs. Where
         dispersion is the same for all pairs, correlation and the others also for the mean
         alignment over the pairs, with the suffix ``_of_mean``. ``dispersion_by_bin``, bin 0 the
-        lowest.
+        lowest. With ``null="mixed"`` also ``p_value_alignment`` and ``p_value_dispersion``, of
+        which ``p_value`` is the larger, ``t_alignment`` and ``t_dispersion``; ``n_effective``, the
+        independent stimuli that the maps are worth; ``moran_i``, how alike alignment is at
+        neighbouring stimuli (near 0 for none), and ``dispersion_moran_i``.
         NaN with a warning where fewer than 3 stimuli are left, or values are all equal.
         Lazy if an input is; a task holds dispersion, all pairs of alignment and their null. Bins
         of a lazy dispersion are made, and warn, when it is computed, and are not in attrs.
@@ -91,6 +118,14 @@ def modulation(
     1983). Only sums are computed under a permutation. Strata are taken out of both sides before,
     so that the statistic has a mean of 0 under the null and both tails mean the same.
 
+    The mixed model regresses ranks. Its kernels are exp(-d²/(2 (l h)²)), d² the mean squared
+    distance of two stimuli over the models of a geometry, of unit rows, h its median and l = 0.15,
+    0.4 and 1; variances are fitted once by restricted maximum likelihood, to the mean over pairs,
+    which share their ratios. With more than 2,000 stimuli they are fitted to 2,000 of them. A task
+    holds a stimulus × stimulus matrix of every geometry. Equal noise over an uneven geometry makes
+    a correlation too (neighbours are unstable where stimuli crowd), which no null here knows: see
+    `docs/statistics.md`.
+
     Layers of one network (models with the same ``network_a``, ``network_b``, else ``subject_a``,
     ``subject_b``) count once in means over pairs: the mean over pairs of networks of the mean over
     their layers.
@@ -105,6 +140,14 @@ def modulation(
     (-1.0, True)
     """
     choose("tail", tail, ["two-sided", "greater", "less"])
+    places, kinds = several("geometry", geometry), several("groups", groups)
+    null = null or ("mixed" if places else "labels")
+    choose("null", null, ["mixed", "labels"])
+    if (null == "mixed") != bool(places or kinds):
+        raise ValueError(
+            f"null={null!r} with {len(places)} geometry and {len(kinds)} groups: a mixed model "
+            'needs them, and null="labels" has no use for them; strata= permutes inside groups'
+        )
     whole("n_bins", n_bins, 2)
     whole("n_permutations", n_permutations, 0)
     dispersion = check_dims(dispersion, "stimulus", what="dispersion")
@@ -115,7 +158,8 @@ def modulation(
     ]
     seed, stream = seed_of(rng)
     parameters = {
-        "metric": "spearman", "n_bins": n_bins, "n_permutations": n_permutations, "tail": tail,
+        "metric": "spearman", "n_bins": n_bins, "null": null,
+        "n_permutations": n_permutations if null == "labels" else None, "tail": tail,
         "n_covariates": len(covariates), "strata": strata_name(strata),
         "dispersion_metric": dispersion.attrs.get("metric"),
         "dispersion_without": dispersion.attrs.get("leave_out"),
@@ -135,7 +179,13 @@ def modulation(
             else set_aside(part, ["model_a"]).expand_dims({"model_a": alignment.indexes["model_a"]})
             for part in (spread, partialled)
         )
-    groups = strata_of(strata, (spread, alignment))
+    inside = strata_of(strata, (spread, alignment))
+    if null == "mixed" and inside is not None:
+        raise ValueError('strata= are of null="labels"; give groups= instead')
+    where: tuple[xr.DataArray, ...] = ()
+    if null == "mixed":
+        warn_of_missing_side(places, dispersion, alignment)
+        where = structure(places, kinds, (spread, alignment))
     rank = xr.DataArray(natural_rank(spread.indexes["stimulus"]), dims="stimulus")
     pair_dims = [dim for dim in ("model_a", "model_b") if dim in alignment.dims]
     scores = {"": (alignment, pair_dims)}
@@ -148,6 +198,7 @@ def modulation(
     )  # fmt: skip
     if bins.chunks is None:
         parameters["merged_bins"] = empty_bins(bins.values, n_bins) or None
+    told = _MIXED if where else ()
     table = {}
     for suffix, (values, dims) in scores.items():
         parts = apply(
@@ -157,35 +208,48 @@ def modulation(
             values,
             partialled,
             rank,
-            xr.zeros_like(rank) if groups is None else groups,
+            xr.zeros_like(rank) if inside is None else inside,
             _pairs_of_families(alignment, dims),
+            *where,
             core=[
                 [*lead, "stimulus"], [*lead, "stimulus"], [*dims, "stimulus"],
                 [*lead, "_covariate", "stimulus"],
                 ["stimulus"], ["stimulus"], dims,
+                *([SIDE, "stimulus", "stimulus_2"], [CATEGORY, "stimulus"])[: len(where)],
             ],
-            out=[dims, dims, dims, [*dims, "bin"], [], []],
+            out=[dims, dims, dims, [*dims, "bin"], [], [], *[dims] * len(told)],
             sizes={"bin": n_bins},
-            dtypes=[np.float64, np.float64, np.int64, *[np.float64] * 3],
+            dtypes=[np.float64, np.float64, np.int64, *[np.float64] * (3 + len(told))],
             n_bins=n_bins,
-            n_permutations=n_permutations,
+            n_permutations=n_permutations if null == "labels" else 0,
             seed=stream,
             tail=tail,
         )  # fmt: skip
         # the mean over pairs of one row is the row itself: it is said once
-        for name, part in zip(_NAMES[: 4 if suffix else 6], parts, strict=False):
-            result = describe(part, name, **parameters)
+        named = dict(zip((*_NAMES, *told), parts, strict=True))
+        for name in (*_NAMES[: 4 if suffix else 6], *told):
+            result = describe(named[name], name, **parameters)
             table[f"{name}{suffix}"] = result.rename(f"{name}{suffix}")
     means = apply(
         bin_means, spread, bins, core=[["stimulus"]] * 2, out=[["bin"]],
         sizes={"bin": n_bins}, n_bins=n_bins,
     )  # fmt: skip
     table["dispersion_by_bin"] = describe(means, "dispersion_by_bin")
+    if where:
+        alike = apply(
+            _dispersion_moran, spread, *where,
+            core=[["stimulus"], [SIDE, "stimulus", "stimulus_2"], [CATEGORY, "stimulus"]],
+        )  # fmt: skip
+        table["dispersion_moran_i"] = describe(alike, "dispersion_moran_i", **parameters)
     return dataset_of(table, **parameters).assign_coords(bin=np.arange(n_bins))
 
 
 _NAMES = (
     "correlation", "p_value", "n_stimuli", "alignment_by_bin", "mean_correlation", "mean_p_value",
+)  # fmt: skip
+_MIXED = (
+    "t_alignment", "t_dispersion", "p_value_alignment", "p_value_dispersion", "n_effective",
+    "moran_i",
 )  # fmt: skip
 
 
@@ -245,22 +309,27 @@ def _one_table(
     rank: Array,
     strata: Array,
     family: Array,
+    *where: Array,
     n_bins: int,
     n_permutations: int,
     seed: int,
     tail: str,
-) -> tuple[Array, Array, Array, Array, float, float]:
-    """What ``modulation`` says of scores (A, B, n), (A, n), (B, n) or (n)."""
+) -> tuple[Any, ...]:
+    """What ``modulation`` says of scores (A, B, n), (A, n), (B, n) or (n).
+
+    ``where`` (squares and codes of `structure`) is given where the p-values are of mixed models.
+    """
     shape = scores.shape[:-1]
     rows = scores.reshape(-1, scores.shape[-1])
     own = np.atleast_2d(dispersion)
     # rows run over model_b fastest, so rows of one model_a lie side by side
     which = np.arange(len(rows)) * len(own) // max(len(rows), 1)
+    partialled = covariates.reshape(len(own), -1, covariates.shape[-1])
     correlation, p_value, count, mean, of_mean = rank_correlations(
         own,
         rows,
         which,
-        covariates.reshape(len(own), -1, covariates.shape[-1]),
+        partialled,
         rank,
         strata,
         n_permutations,
@@ -268,6 +337,14 @@ def _one_table(
         tail,
         np.reshape(family, -1),
     )
+    told: list[Array] = []
+    if where:
+        alike = likeness(*where)
+        each, together = related(
+            own, rows, which, partialled[:, 1:], alike, tail, seed, np.reshape(family, -1)
+        )
+        p_value, of_mean = each.p_value, float(together.p_value[0])
+        told = [part.reshape(shape) for part in (*each, morans(rows, alike))]
     own_bins = np.atleast_2d(bins)
     by_bin = np.stack(
         [bin_means(row, own_bins[i], n_bins) for i, row in zip(which, rows, strict=True)]
@@ -279,4 +356,9 @@ def _one_table(
         by_bin.reshape(*shape, n_bins),
         mean,
         of_mean,
+        *told,
     )
+
+
+def _dispersion_moran(dispersion: Array, squares: Array, codes: Array) -> Array:
+    return np.asarray(morans(dispersion[None], likeness(squares, codes))[0])
