@@ -226,6 +226,7 @@ def test_a_network_of_many_layers_weighs_as_one(name):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_study_of_layers_is_that_of_networks():
     reps, other = layered(n=24), make_reps(2, 24, 5, seed=3)

@@ -159,7 +159,7 @@ def test_layers_and_networks_of_a_selection_are_told_apart(tmp_path):
     assert table["network"].values.tolist() == reps["network"].values.tolist()
     assert table["layer_name"].values.tolist() == [0, 1] * 4
     regions = xc.select_models(
-        reps, brainio(["subject", "region"]), n_bins=1, **QUICK | {"n_permutations": 0}
+        reps, brainio(["subject", "region"]), **SELECT | {"n_bins": 1, "n_permutations": 0}
     )
     assert set(regions["rsa"].dims) == {"model", "subset", "region"}
 
@@ -181,6 +181,7 @@ def test_every_study_takes_what_readers_make(tmp_path, name, brain, call):
 ODD = ["same", "with space", "../a/b", "λ é ß", "x" * 300, "$\\alpha_1$"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_labels_of_any_look_and_alike_on_both_sides(tmp_path):
     """The same names in both modalities, also through a store and figures."""
@@ -193,7 +194,7 @@ def test_labels_of_any_look_and_alike_on_both_sides(tmp_path):
         reps.assign_coords(model=[f"{w}{i}" for i in range(len(ODD))])
         for reps, w in ((vision, "v"), (language, "l"))
     ]
-    options = {"k": 4, "rsa_bins": 2, "target": xc.rdm(language[0]), **BINS}
+    options = {"k": 4, "rsa_bins": 2, "target": xc.rdm(language[0]), **BINS, "n_permutations": 0}
     study = xc.analyze({"vision": vision, "language": language}, **options)
     right = xc.analyze(dict(zip(("vision", "language"), plain, strict=True)), **options)
     for path in right.groups:
@@ -207,7 +208,9 @@ def test_labels_of_any_look_and_alike_on_both_sides(tmp_path):
         xc.write_representations(tmp_path / "sets.zarr", reps, modality=modality)
     opened = xc.open_representations(tmp_path / "sets.zarr", "language")
     assert opened["model"].values.tolist() == ODD
-    table = xc.select_models(vision, language[0], n_bins=1, n_splits=2, n_draws=9, **QUICK)
+    table = xc.select_models(
+        vision, language[0], n_bins=1, n_splits=1, n_draws=9, rng=0, n_permutations=0
+    )
     for axes in (
         xc.plot.alignment_matrix(again["alignment/mutual_knn"]),
         xc.plot.rsa_by_bin(again["rsa"].to_dataset()),
