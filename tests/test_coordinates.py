@@ -108,12 +108,7 @@ STUDY = {
     ),
     "modulation of others": short("modulation", "others", "agreement", **BINS),
     "binned_rsa": short("binned_rsa", "a", "brain", "spread", **BINS),
-    "binned_rsa of models": short("binned_rsa", "a", "rdm_b", "spread", average=None, **BINS),
-    "subset_contrast": lambda i: xc.subset_contrast(
-        i["spread"], i["a"], i["b"], size=8, k=3, n_random=9, match=i["other"], match_bins=2, rng=0
-    ),
     "select_models": short("select_models", "a", "brain", "others", **SELECT),
-    "select_models of one": short("select_models", "a", "one", "spread", **SELECT),
     "cross_modal_prediction": short(
         "cross_modal_prediction", "agreement", "others", "score", **BINS
     ),
@@ -140,6 +135,11 @@ STUDY = {
     "neighbor_graph": short("neighbor_graph", "a", 3),
 }
 SLOW = {
+    "binned_rsa of models": short("binned_rsa", "a", "rdm_b", "spread", average=None, **BINS),
+    "select_models of one": short("select_models", "a", "one", "spread", **SELECT),
+    "subset_contrast": lambda i: xc.subset_contrast(
+        i["spread"], i["a"], i["b"], size=8, k=3, n_random=9, match=i["other"], match_bins=2, rng=0
+    ),
     "analyze": lambda i: xc.analyze(
         {"vision": i["a"], "language": i["b"]}, target=i["brain"], k=3, rsa_bins=2, **BINS
     ),
@@ -214,6 +214,7 @@ def test_coordinates_that_step_aside_ride_along():
     assert (pairs["n_models"] == 4).all()
 
 
+@pytest.mark.slow
 def test_results_with_such_coordinates_are_saved_and_opened(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -82,6 +83,7 @@ def dispersion(
     leave_out : str, optional
         ``"model"``, or a model coordinate (``family`` …): for every model the dispersion of all
         models but itself, or but its group, so that it never comes from the model being scored.
+        Layers of its network (see Notes) are left out with it.
     k : int
         Neighbours, for ``neighborhood``.
     rdm_metric : str
@@ -91,9 +93,9 @@ def dispersion(
     -------
     DataArray
         ``dispersion`` (…, stimulus), float64, 0 where all models agree but for rounding, with the
-        coordinate ``n_models`` (models that saw the stimulus). With ``pairwise``: (…, model,
-        model_2, stimulus), zero on the diagonal. With ``leave_out``: (…, model, stimulus), model
-        the one left out. ``cosine`` and ``correlation`` lie in [0, 2] for a
+        coordinate ``n_models`` (models that saw the stimulus; of layers, networks). With
+        ``pairwise``: (…, model, model_2, stimulus), zero on the diagonal. With ``leave_out``: (…,
+        model, stimulus), model the one left out. ``cosine`` and ``correlation`` lie in [0, 2] for a
         pair and in [0, M/(M-1)] as a mean, ``neighborhood`` in [0, 1], ``rdm`` in [0, 2]; the
         others are not bounded. No measure is less (or more) for stimuli that fewer models saw;
         of two models it scatters more than of ten, see ``min_models``.
@@ -103,6 +105,8 @@ def dispersion(
     -----
     UnalignedSpaceWarning
         A coordinate metric on features that are not marked as a shared space.
+    RuntimeWarning
+        Fewer than two others are left with ``leave_out``: NaN.
 
     Raises
     ------
@@ -113,6 +117,11 @@ def dispersion(
 
     Notes
     -----
+    Layers of one network, models with the same value of the coordinate ``network`` (else of
+    ``subject``), count once: the mean is over pairs of networks, each the mean over pairs of their
+    layers (``docs/methods.md``). To compare layers, ``by="network"``, or drop the coordinate. All
+    layers of a block of stimuli are then in memory.
+
     ``cosine``, ``correlation``, ``sqeuclidean`` and ``consensus`` need one pass and no pairs,
     and merge over chunks of models: a block and eight states (stimuli of a block × features) are
     in memory at a time. ``euclidean`` and ``pairwise`` need all models of a block of stimuli.
@@ -429,6 +438,17 @@ def _without(how: Spread, reps: xr.DataArray, leave_out: str, of: Families) -> x
     numbers = of.numbers if own else group_numbers(reps, leave_out, "leave_out")[0]
     if len(set(numbers)) < 2:
         raise SchemaError(f"leave_out={leave_out!r} leaves no model: all are of one group")
+    few = [
+        name
+        for name, own, mine in zip(reps.indexes["model"], numbers, of.numbers, strict=True)
+        if len(set(of.numbers[(numbers != own) & (of.numbers != mine)])) < 2
+    ]
+    if few:
+        warnings.warn(
+            f"no dispersion without {listing(few)}: it needs at least 2 other {of.what}: NaN",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     value, count = apply(
         how.of_pieces,
         how.pieces(reps),

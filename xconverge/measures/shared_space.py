@@ -134,6 +134,9 @@ def shared_space(
     independent models come out at 0.62, 0.48, 0.20 and 0.06 for 1/16, 1/4, 1 and 3 features a
     stimulus, where the truth is 0.75; held out they come out at 0.75.
 
+    Every model has the same weight in the fit, each layer of a network too (``dispersion`` counts
+    networks): choose one layer of each for a space that no network of many layers pulls.
+
     With missing stimuli each model also gets a shift, so that it lies at the consensus of the
     stimuli it saw, and its sum of squares is the share of stimuli it saw. Stimuli are taken in
     the order of their labels, so that their order changes nothing.

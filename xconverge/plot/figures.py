@@ -58,6 +58,18 @@ def _alone(array: xr.DataArray, dims: list[str], what: str) -> None:
         raise SchemaError(f"{what} lacks the dims {lacking}, it has {list(map(str, array.dims))}")
 
 
+LONGEST = 40
+"""Characters of a label that a figure has room for."""
+
+
+def _text(label: object) -> str:
+    """A label as it is, not as a formula; of a long one the beginning and the end."""
+    text = str(label)
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2]}…{text[-LONGEST // 2 + 1 :]}"
+    return text.replace("$", r"\$")
+
+
 def _plain(ax: Axes) -> None:
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(colors=INK)
@@ -117,7 +129,7 @@ def alignment_by_bin(
             *_there(means["bin"].values, means.values),
             "o-",
             color=color,
-            label=f"{label} (Spearman {rho:+.2f})",
+            label=f"{_text(label)} (Spearman {rho:+.2f})",
         )
     if chance is not None:
         ax.axhline(chance, color=INK, lw=1, ls="--")
@@ -175,8 +187,10 @@ def alignment_matrix(scores: xr.DataArray, ax: Axes | None = None) -> Axes:
     for (i, j), value in np.ndenumerate(values):
         color = "white" if value > middle else INK
         ax.text(j, i, f"{value:.2f}", ha="center", va="center", color=color, fontsize=9)
-    ax.set_xticks(range(columns), scores["model_b"].values, rotation=30, ha="right")
-    ax.set_yticks(range(rows), scores["model_a"].values)
+    ax.set_xticks(
+        range(columns), [_text(name) for name in scores["model_b"].values], rotation=30, ha="right"
+    )
+    ax.set_yticks(range(rows), [_text(name) for name in scores["model_a"].values])
     name = f"mean {str(scores.attrs.get('metric', 'alignment')).replace('_', ' ')}"
     ax.figure.colorbar(image, ax=ax, label=name)
     ax.spines[:].set_visible(False)
@@ -294,7 +308,13 @@ def stimuli(
         for ax, label in zip(line, labels, strict=False):
             ax.imshow(images[label])
         line[0].text(
-            -0.25, 0.5, words, ha="right", va="center", transform=line[0].transAxes, color=INK
+            -0.25,
+            0.5,
+            _text(words),
+            ha="right",
+            va="center",
+            transform=line[0].transAxes,
+            color=INK,
         )
     figure.suptitle(title)
     return figure
@@ -356,7 +376,7 @@ def models_by_subset(table: xr.Dataset, ax: Axes | None = None) -> Axes:
         [tick + number * (right - left) for number in range(len(names)) for tick in ticks],
         [f"{tick:g}" for _ in names for tick in ticks],
     )
-    ax.set_yticks(place, table["model"].values[order].astype(str))
+    ax.set_yticks(place, [_text(name) for name in table["model"].values[order]])
     ax.set(
         xlabel="RSA (all stimuli, then bins from low to high dispersion)",
         xlim=(left, left + len(names) * (right - left)),

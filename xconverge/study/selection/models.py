@@ -64,7 +64,8 @@ def select_models(
     target : DataArray
         What the models are to be like: RDMs (stimulus, stimulus_2), with ``subject`` where there
         are several, or vectors (stimulus, feature), with ``subject``. Extra dims (``region`` …)
-        are mapped over. A brain, behaviour, or a model of another modality.
+        are mapped over. A brain, behaviour, or a model of another modality. Models that have the
+        coordinate ``subject``, one each, or one of each ``region``, are taken for subjects.
     dispersion : DataArray, optional
         (stimulus) or (model, stimulus), as ``dispersion(leave_out=…)`` gives it: makes the bins.
         By default the neighbourhood dispersion among the *other* networks, a set of bins for each
@@ -106,7 +107,8 @@ def select_models(
           models in the subset.
         * (subset): ``best``, and ``best_rsa_heldout``: what the best model on one half of the
           stimuli scores on the other half, mean over splits, without the optimism of a choice.
-        * (layer): with several layers per network, ``layer_share``, how often each was chosen.
+        * (layer): with several layers per network, ``layer_share``, how often each was chosen, with
+          their coordinates (``layer`` of the input is ``layer_name``).
 
     Warns
     -----

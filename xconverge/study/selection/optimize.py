@@ -90,7 +90,8 @@ def optimize_stimuli(
         Further searches from the best set with a tenth or a fifth of it replaced at random.
     leave_out : str, optional
         ``"model"``, or a model coordinate (``family`` …): the whole search is made again without
-        each of its groups.
+        each of its groups. ``"model"`` is a whole network where models are layers of one (the same
+        value of ``network``, else of ``subject``).
     rng : Generator, int or None
         Source of random sets, which follow labels.
     **constraints
@@ -115,7 +116,7 @@ def optimize_stimuli(
     -----
     RuntimeWarning
         The distances of a model do not differ inside any set that was found: ``agreement`` is
-        NaN; n is 3: contributions are NaN.
+        NaN; n is 3: contributions are NaN. Models are layers of one network: each of them counts.
 
     Raises
     ------
