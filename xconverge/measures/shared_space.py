@@ -367,7 +367,9 @@ def _space(
     space["aligned"] = aligned
     # of models that agree throughout, rounding alone is left; a row has a norm of about 1 / √n
     error = max(fit.error for fit in (whole, *others))
-    space["aligned"].attrs[ROUNDING] = error * np.sqrt(len(count))
+    # a power of two: a bound should not have digits that follow the order of summation
+    share = np.ceil(np.log2(error * np.sqrt(len(count))))
+    space["aligned"].attrs[ROUNDING] = float(2.0**share)
     space["consensus"] = aligned.mean("model")
     square = ((aligned - space["consensus"]) ** 2).sum(COMPONENT, skipna=False)
     square = square.where(~(square <= (2 * error) ** 2), 0.0)
