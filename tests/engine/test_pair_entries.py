@@ -143,9 +143,9 @@ def formed(monkeypatch):
     """Sizes of the pieces of RDMs and kernels that are formed."""
     sizes = []
 
-    def count(rows, others):
+    def count(rows, others, *more):
         sizes.append(len(rows) * len(others))
-        return square_distances(rows, others)
+        return square_distances(rows, others, *more)
 
     square_distances = entries.square_distances
     monkeypatch.setattr(entries, "square_distances", count)
