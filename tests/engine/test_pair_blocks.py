@@ -114,6 +114,7 @@ def test_extra_dims_are_mapped_over(metric, options):
         check_in_blocks(metric, options, (a, other))
 
 
+@pytest.mark.filterwarnings("ignore:no dispersion without 'net0'")
 @pytest.mark.parametrize("metric", ["neighborhood", "rdm"])
 @pytest.mark.parametrize("how", [{}, {"pairwise": True}, {"leave_out": "family"}], ids=str)
 def test_dispersion_in_blocks(metric, how):

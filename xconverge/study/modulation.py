@@ -65,7 +65,7 @@ def modulation(
     groups : str, DataArray or sequence of these
         Categories of the stimuli: coordinates by name, or values (stimulus). Of ``null="mixed"``.
     null : {"mixed", "labels"}, optional
-        What the p-values are of; "mixed" where ``geometry`` is given, else "labels".
+        What the p-values are of; "mixed" where ``geometry`` or ``groups`` are given, else "labels".
         ``"mixed"``: the larger p of two linear mixed models, alignment on dispersion and
         dispersion on alignment, each with kernels of every geometry, an indicator of every
         category and noise. Holds its level where stimuli lie in clusters or maps are smooth.
@@ -141,7 +141,7 @@ def modulation(
     """
     choose("tail", tail, ["two-sided", "greater", "less"])
     places, kinds = several("geometry", geometry), several("groups", groups)
-    null = null or ("mixed" if places else "labels")
+    null = null or ("mixed" if places or kinds else "labels")
     choose("null", null, ["mixed", "labels"])
     if (null == "mixed") != bool(places or kinds):
         raise ValueError(
