@@ -297,7 +297,7 @@ def test_few_blocks_are_alive_however_many_there_are(name, models):
     bound = {"rdm": 2 * 2 * models + 6, "mutual_knn": 16}.get(name, 48)
     assert bound < models * n // 10
     # on a busy machine that thread may be late; not time after time
-    assert any(most_alive(found, sources) <= bound for _ in range(4)), [s.most for s in sources]
+    assert any(most_alive(found, sources) <= bound for _ in range(10)), [s.most for s in sources]
 
 
 def test_blocks_that_two_passes_share_are_told():
