@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xconverge.kernels.equal_noise import chosen_rank, drawn, parts, ranks_tried, relative
+from xconverge.kernels.equal_noise import chosen_rank, drawn, null, parts, ranks_tried, relative
 
 RNG = np.random.default_rng
 
@@ -107,3 +107,52 @@ def test_unrelated_models_predict_nothing():
     rng = RNG(0)
     _, _, error = chosen_rank([rng.standard_normal((80, 6)) for _ in range(4)], np.arange(80) % 4)
     assert error.min() > 0.95
+
+
+def spread_of(rows):
+    """A statistic that notices everything: how far models are apart at the first stimuli."""
+    return float(
+        np.nanmean([np.linalg.norm(one[:5] - rows[0][:5, : one.shape[1]]) for one in rows])
+    )
+
+
+@pytest.mark.parametrize("by_norm", [False, True])
+def test_the_null_is_draws_moved_by_what_draws_of_a_draw_are_off(by_norm, monkeypatch):
+    monkeypatch.setattr("xconverge.kernels.equal_noise.OUTER", 2)
+    monkeypatch.setattr("xconverge.kernels.equal_noise.INNER", 3)
+    _, made = models(n=40)
+    taken = parts(made, 4)
+    values = null(taken, 4, spread_of, 5, np.arange(40), 7, by_norm)
+
+    def dealt(of, *number):
+        result = []
+        for m, part in enumerate(of):
+            order = np.random.default_rng([7, m, *number]).permutation(40)
+            size, part = relative(part) if by_norm else (None, part)
+            result.append(drawn(part, order, size))
+        return result
+
+    plain = [spread_of(dealt(taken, number)) for number in range(5)]
+    gaps = []
+    for number in range(2):
+        again = parts(dealt(taken, number), 4, 1e-5)
+        inner = [spread_of(dealt(again, number, one)) for one in (1, 2, 3)]
+        gaps.append(plain[number] - np.mean(inner))
+    np.testing.assert_allclose(values, plain + np.mean(gaps))
+
+
+def test_draws_follow_labels_and_leave_missing_stimuli_alone():
+    _, made = models(n=40)
+    made[1][3] = np.nan
+    order = RNG(3).permutation(40)
+    seen = []
+
+    def watch(rows):
+        seen.append(rows)
+        return float(np.nanmean(rows[1] ** 2))
+
+    one = null(parts(made, 4), 4, watch, 3, np.arange(40), 0, False)
+    assert all(np.isnan(rows[1][3]).all() and np.isfinite(rows[0]).all() for rows in seen)
+    turned = parts([x[order] for x in made], 4)
+    other = null(turned, 4, watch, 3, np.arange(40)[order], 0, False)
+    np.testing.assert_allclose(one, other, rtol=1e-4)

@@ -8,7 +8,7 @@ then says nothing about another, and all geometry stays.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +20,8 @@ FOLDS = 4
 """Parts of the stimuli that are predicted from the others, to choose a rank."""
 LOOSE = 1e-5
 """Tolerance of the spaces that a rank is chosen by."""
+OUTER, INNER = 8, 8
+"""Draws that are taken apart themselves, and draws of each, to see how far off a draw is."""
 
 
 class Parts(NamedTuple):
@@ -101,6 +103,62 @@ def drawn(model: Parts, order: Array, size: Array | None = None) -> Array:
     if size is not None:
         rest = rest * size[:, None]
     return np.asarray(model.fitted + rest)
+
+
+def null(
+    models: Sequence[Parts],
+    space_rank: int,
+    statistic: Callable[[Sequence[Array]], float],
+    n_draws: int,
+    label_rank: Array,
+    seed: int,
+    by_norm: bool,
+) -> Array:
+    """Values (B) of a statistic of the models where their noise is equal at every stimulus.
+
+    A consensus keeps a share of the noise, so that draws have more of it than the models, part of
+    it alike in all: their statistic is off by a little. How much is seen by taking a few draws
+    apart as if they were the data, and drawing from these again; all values are moved by it (a
+    nested bootstrap, Beran 1987, Biometrika 74).
+
+    Parameters
+    ----------
+    models : sequence of Parts
+        From `parts`, of a space of ``space_rank``.
+    statistic : callable
+        Of models (n, d).
+    n_draws : int
+        B.
+    label_rank : int array (n)
+        Rank of every stimulus's label: what is dealt follows labels.
+    seed : int
+        What the draws depend on.
+    by_norm : bool
+        Whether noise is equal against the norm of a stimulus, or as it is.
+    """
+
+    def dealt(of: Sequence[Parts], *number: int) -> list[Array]:
+        result = []
+        for m, part in enumerate(of):
+            size, part = relative(part) if by_norm else (None, part)
+            there = np.asarray(np.isfinite(part.fitted).all(1))
+            place = np.argsort(label_rank)
+            place = place[there[place]]
+            order = np.arange(len(there))
+            order[place] = np.random.default_rng([seed, m, *number]).permutation(place)
+            result.append(drawn(part, order, size))
+        return result
+
+    values = np.empty(n_draws)
+    gaps = []
+    for number in range(n_draws):
+        draw = dealt(models, number)
+        values[number] = statistic(draw)
+        if number < OUTER:
+            inner = parts(draw, space_rank, LOOSE)
+            again = [statistic(dealt(inner, number, 1 + one)) for one in range(INNER)]
+            gaps.append(values[number] - np.mean(again))
+    return np.asarray(values + np.mean(gaps))
 
 
 def ranks_tried(models: Sequence[Array], n: int) -> list[int]:

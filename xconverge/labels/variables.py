@@ -96,6 +96,15 @@ VARIABLES: dict[str, Variable] = {
     "mean_correlation": Variable("", "similarity", "1", "mean over pairs of the correlation"),
     "mean_p_value": Variable("", "probability", "1", "permutation p-value of the mean"),
     "p_value": Variable("model_a model_b", "probability", "1", "permutation p-value"),
+    "expected_correlation": Variable(
+        "", "similarity", "1", "mean correlation that equal noise over this geometry makes"
+    ),
+    "equal_noise_p_value": Variable(
+        "", "probability", "1", "p-value of the mean correlation against equal noise"
+    ),
+    "excess": Variable("", "value", "1", "mean correlation less what equal noise makes"),
+    "excess_lower": Variable("", "value", "1", "lower end of the excess, over draws of noise"),
+    "excess_upper": Variable("", "value", "1", "upper end of the excess, over draws of noise"),
     "t_alignment": Variable(
         "model_a model_b", "value", "1", "t of alignment on dispersion, in its mixed model"
     ),

@@ -11,6 +11,7 @@ import xarray as xr
 
 from xconverge.engine.pair import Pair, pairing_attrs
 from xconverge.engine.resampling import strata_of
+from xconverge.inference.equal_noise import equal_noise
 from xconverge.labels.arguments import check_neighbors, several, text, whole
 from xconverge.labels.checks import check_per_model, check_representations, group_numbers
 from xconverge.labels.families import families
@@ -23,7 +24,7 @@ from xconverge.measures.layers import networks
 from xconverge.measures.neighbors import local_density
 from xconverge.measures.preprocess import stimulus_norm
 from xconverge.measures.shared_space import shared_space
-from xconverge.study.modulation import Tail, modulation
+from xconverge.study.modulation import Tail, mean_correlation, modulation
 
 NUISANCES = {"local_density": local_density, "norm": lambda reps, k: stimulus_norm(reps)}
 
@@ -41,6 +42,7 @@ def leave_out_modulation(
     strata: str | xr.DataArray | None = None,
     n_bins: int = 5,
     n_permutations: int = 10_000,
+    n_equal_noise: int = 0,
     tail: Tail = "two-sided",
     rng: np.random.Generator | int | None = None,
 ) -> xr.Dataset:
@@ -67,6 +69,11 @@ def leave_out_modulation(
         Neighbours, of ``mutual_knn``, of ``neighborhood`` and of ``local_density``.
     n_components : int, optional
         Of the shared space; by default 64, or a quarter of the stimuli if that is fewer.
+    n_equal_noise : int
+        Draws of models whose noise is equal at every stimulus, the whole statistic made anew of
+        each, leaving out included; 0 for none. Loads ``a`` and ``b``. Each model is taken apart
+        into the consensus of all, in a shared space whose rank predicts held-out stimuli best, and
+        the rest, which is dealt to other stimuli independently of the other models.
     strata, n_bins, n_permutations, tail, rng
         As in ``modulation``.
 
@@ -75,7 +82,11 @@ def leave_out_modulation(
     Dataset
         What ``modulation`` returns for dispersion (model, stimulus): ``correlation`` and
         ``p_value`` (model_a, model_b), their ``mean_correlation`` and ``mean_p_value``, and the
-        means by bin.
+        means by bin. With ``n_equal_noise`` also ``expected_correlation``, the mean correlation
+        that equal noise over this geometry makes; ``excess``, the mean correlation less that, with
+        ``excess_lower`` and ``excess_upper`` over draws of noise; ``equal_noise_p_value``. All are
+        of the reading of "equal" (as it is, or against the norm of a stimulus) with the larger p,
+        in ``attrs["noise"]``.
 
     Warns
     -----
@@ -123,6 +134,7 @@ def leave_out_modulation(
             join_labels(pair.a, one, "stimulus", "exact", ("a", what))
     whole("n_bins", n_bins, 2)
     whole("n_permutations", n_permutations, 0)
+    whole("n_equal_noise", n_equal_noise, 0)
     if n_components is not None:
         whole("n_components", n_components, 1)
     check_neighbors(k, pair.a.sizes["stimulus"])
@@ -136,16 +148,44 @@ def leave_out_modulation(
     # of a, where both sides have the coordinate: the pair has renamed those that differ
     groups_of = strata_of(strata, (a, b))
     options: dict[str, Any] = {"k": k} if alignment_metric == "mutual_knn" else {}
-    return modulation(
-        dispersion_of_others(pair.a, dispersion_metric, leave_out, k=k, n_components=n_components),
-        alignment(pair.a, pair.b, alignment_metric, **options),
-        covariates=[NUISANCES[one](pair.a, k) if isinstance(one, str) else one for one in nuisance],
+
+    def maps(reps: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray, list[xr.DataArray]]:
+        return (
+            dispersion_of_others(
+                reps, dispersion_metric, leave_out, k=k, n_components=n_components
+            ),
+            alignment(reps, pair.b, alignment_metric, **options),
+            [NUISANCES[one](reps, k) if isinstance(one, str) else one for one in nuisance],
+        )
+
+    spread, scores, covariates = maps(pair.a)
+    table = modulation(
+        spread,
+        scores,
+        covariates=covariates,
         strata=groups_of,
         n_bins=n_bins,
         n_permutations=n_permutations,
         tail=tail,
         rng=pair.seed,
     )
+    if not n_equal_noise:
+        return table
+    if {*pair.a.dims, *pair.b.dims} != {"model", "stimulus", "feature"}:
+        raise SchemaError(
+            f"n_equal_noise= takes no further dims, a has {list(map(str, pair.a.dims))} and b "
+            f"{list(map(str, pair.b.dims))}; choose one of each with .sel"
+        )
+    pair.b = pair.b.compute()
+    told = equal_noise(
+        pair.a,
+        lambda reps: mean_correlation(*maps(reps)),
+        float(table["mean_correlation"]),
+        n_equal_noise,
+        tail,
+        pair.stream,
+    )
+    return table.assign(told)
 
 
 def dispersion_of_others(

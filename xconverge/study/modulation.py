@@ -244,6 +244,35 @@ def modulation(
     return dataset_of(table, **parameters).assign_coords(bin=np.arange(n_bins))
 
 
+def mean_correlation(
+    dispersion: xr.DataArray, alignment: xr.DataArray, covariates: Sequence[xr.DataArray] = ()
+) -> float:
+    """The ``mean_correlation`` of `modulation`, of inputs in memory, and nothing else."""
+    spread = _of_models(dispersion, "dispersion", alignment)
+    spread, alignment, _ = join_labels(
+        spread, alignment, "stimulus", "exact", ("dispersion", "alignment")
+    )
+    partialled = _covariates(covariates, spread, alignment)
+    lead = {"model_a": alignment.sizes["model_a"]}
+    own = spread.broadcast_like(alignment["model_a"]).transpose("model_a", "stimulus")
+    partialled = partialled.expand_dims({d: n for d, n in lead.items() if d not in partialled.dims})
+    scores = alignment.transpose("model_a", "model_b", "stimulus")
+    n_b, n = scores.shape[1:]
+    *_, mean, _ = rank_correlations(
+        own.values,
+        scores.values.reshape(-1, n),
+        np.repeat(np.arange(len(own)), n_b),
+        partialled.transpose("model_a", "_covariate", "stimulus").values,
+        rank=np.zeros(n, np.int64),
+        strata=np.zeros(n, np.int64),
+        n_permutations=0,
+        seed=0,
+        tail="two-sided",
+        family=_pairs_of_families(alignment, ["model_a", "model_b"]).values.reshape(-1),
+    )
+    return mean
+
+
 _NAMES = (
     "correlation", "p_value", "n_stimuli", "alignment_by_bin", "mean_correlation", "mean_p_value",
 )  # fmt: skip
