@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dask.array as da
-import ml_dtypes
 import numpy as np
 import pandas as pd
 import pytest
@@ -360,7 +359,7 @@ def test_arrays_on_disk_stay_there_until_they_are_computed():
 
 
 def test_small_floats_of_machine_learning_are_float32(tmp_path):
-    small = ROWS.astype(ml_dtypes.bfloat16)
+    small = ROWS.astype(pytest.importorskip("ml_dtypes").bfloat16)
     expected = small.astype(np.float32)
     labelled_rows = xr.DataArray(small, {"stimulus": IDS}, ("stimulus", "feature"))
     for rows in (small, da.from_array(small, chunks=3), labelled_rows):

@@ -73,7 +73,9 @@ def test_decoded(values, expected):
     given = values if isinstance(values, np.ndarray) else objects(*values)
     found = decoded(given, "'x'")
     if isinstance(expected, np.ndarray):
-        assert found.dtype == expected.dtype
+        # the unit of times that come as objects is up to pandas
+        times = found.dtype.kind in "mM" and given.dtype == object
+        assert found.dtype.kind == expected.dtype.kind if times else found.dtype == expected.dtype
         np.testing.assert_array_equal(found, expected)
     else:
         assert found.dtype == object
