@@ -269,7 +269,7 @@ def test_coordinates_of_models_keep_their_kind():
     assert stacked(1, 2**60 + 1).tolist() == [1, 2**60 + 1]
     assert stacked(True, False).dtype == bool
     assert stacked("a", "\u00fc").tolist() == ["a", "\u00fc"]
-    assert stacked("a", np.nan)[1] is np.nan
+    assert pd.isna(stacked("a", np.nan)[1])
     with pytest.raises(ValueError, match="'about' is text for some models and not for others"):
         stacked("a", 1)
 
