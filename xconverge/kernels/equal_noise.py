@@ -191,11 +191,10 @@ def chosen_rank(models: Sequence[Array], fold: Array) -> tuple[int, Array, Array
     for rank in ranks_tried(models, len(fold)):
         errors.append(_held_out(models, rank, fold))
         tried.append(rank)
-        best = errors[int(np.argmin([error.sum() for error in errors]))]
+        best = min(errors, key=np.sum)
         # far beyond the best, larger spaces only get worse
         if len(errors) > 2 and all(_worse(error, best) for error in errors[-2:]):
             break
-    best = errors[int(np.argmin([error.sum() for error in errors]))]
     fine = [rank for rank, error in zip(tried, errors, strict=True) if not _worse(error, best)]
     return max(fine), np.array(tried), np.array([error.sum() for error in errors])
 

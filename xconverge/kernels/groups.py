@@ -1,4 +1,4 @@
-"""Means over groups: of rows that follow each other, and of pairs that count each group once."""
+"""Groups of rows, and means over groups: of rows in a row, of pairs that count each group once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,25 @@ from typing import Any
 import numpy as np
 
 from xconverge.kernels.vectors import Array
+
+
+def alike_rows(seen: Array, which: Array) -> list[Array]:
+    """Numbers of the rows (R, n) that have a value at the same stimuli, and the same ``which`` (R).
+
+    Groups of the same stimuli follow each other.
+    """
+    alike: dict[bytes, dict[int, list[int]]] = {}
+    for row, there in enumerate(seen):
+        alike.setdefault(there.tobytes(), {}).setdefault(int(which[row]), []).append(row)
+    return [np.array(rows) for sources in alike.values() for rows in sources.values()]
+
+
+def family_shares(family: Array | None, size: int) -> Array:
+    """Weight of each of ``size`` members: its share of its family, 1 where there are none."""
+    if family is None:
+        return np.ones(size)
+    _, number, count = np.unique(family, return_inverse=True, return_counts=True)
+    return np.asarray(1 / count[number])
 
 
 def group_means(x: Array, missing: Array, numbers: Array, kind: Any) -> Array:

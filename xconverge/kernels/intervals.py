@@ -9,6 +9,7 @@ import numpy as np
 import scipy
 
 from xconverge.kernels.edges import mutual_edges
+from xconverge.kernels.groups import family_shares
 from xconverge.kernels.kernel import Model, pools
 from xconverge.kernels.knn import MutualKnn
 from xconverge.kernels.vectors import Array
@@ -115,7 +116,7 @@ def local_variances(
     # of the mean over pairs each stimulus moves what it moves of every pair, 1 / n of the pair's n
     moved = np.zeros(n)
     linked: list[tuple[Array, Array]] = []
-    w_a, w_b = (_shares(of, len(side)) for of, side in ((of_a, a), (of_b, b)))
+    w_a, w_b = (family_shares(of, len(side)) for of, side in ((of_a, a), (of_b, b)))
     for pool in pools(kernel, a, b, with_own=False):
         shares = kernel.sums(*pool.states, None)
         lists = (np.stack([kernel.lists(state) for state in side]) for side in pool.states)
@@ -139,11 +140,6 @@ def local_variances(
     edges, which = np.unique(np.concatenate([keys for keys, _ in linked]), return_inverse=True)
     weights = np.bincount(which, np.concatenate([w for _, w in linked])) / scored
     return means, variances, _linked_variance(moved / scored, edges // n, edges % n, weights)
-
-
-def _shares(family: Array | None, size: int) -> Array:
-    """Weight of each model: its share of its family."""
-    return np.ones(size) if family is None else 1 / np.bincount(family)[family]
 
 
 def _linked_variance(gaps: Array, source: Array, target: Array, linked: Array) -> float:

@@ -8,7 +8,7 @@ The same model is used for kinship in genetics (Kang et al. 2008, Genetics 178).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import scipy
@@ -53,11 +53,21 @@ class Likeness:
 
     def covariance(self, variances: Array, where: Array) -> Array:
         """V (m, m) of variances (q + 1), that of the nugget last."""
-        result = np.zeros((len(where), len(where)))
-        for number in np.flatnonzero(variances[:-1]):
-            result += variances[number] * self.kernel(int(number), where)
-        result[np.diag_indices(len(where))] += variances[-1]
-        return result
+        kernels = (
+            (variance, self.kernel(number, where))
+            for number, variance in enumerate(variances[:-1])
+            if variance
+        )
+        return _sum(kernels, variances[-1], len(where))
+
+
+def _sum(kernels: Iterable[tuple[float, Array]], nugget: float, n: int) -> Array:
+    """Σ s K + s_0 I (n, n) of variances with their kernels, and of the nugget."""
+    total = np.zeros((n, n))
+    for variance, kernel in kernels:
+        total += variance * kernel
+    total[np.diag_indices(n)] += nugget
+    return total
 
 
 def _median_square(square: Array) -> float:
@@ -135,18 +145,15 @@ class _Point:
 
     def __init__(self, y: Array, design: Array, kernels: Sequence[Array], variances: Array) -> None:
         self.kernels = kernels
-        total = np.zeros((len(y), len(y)))
-        for kernel, variance in zip(kernels, variances[:-1], strict=True):
-            if variance:
-                total += variance * kernel
-        total[np.diag_indices(len(y))] += variances[-1]
+        weighted = zip(variances[:-1], kernels, strict=True)
+        total = _sum((pair for pair in weighted if pair[0]), variances[-1], len(y))
         self.factor, failed = scipy.linalg.lapack.dpotrf(total, lower=1, overwrite_a=1)
         self.likelihood = -np.inf
         if failed:
             return
-        self.white = solve_triangular(self.factor, np.column_stack([y, design]))
-        q, r = np.linalg.qr(self.white[:, 1:])
-        rest = self.white[:, 0] - q @ (q.T @ self.white[:, 0])
+        white = solve_triangular(self.factor, np.column_stack([y, design]))
+        q, r = np.linalg.qr(white[:, 1:])
+        rest = white[:, 0] - q @ (q.T @ white[:, 0])
         self.q, self.rest = q, rest
         self.likelihood = -(
             np.log(np.diag(self.factor)).sum()

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xconverge.kernels.correlation import ranks, similarity, standardize
+from xconverge.kernels.groups import alike_rows
 from xconverge.kernels.permutations import BLOCK, as_extreme, n_blocks, permutations
 from xconverge.kernels.vectors import Array
 
@@ -140,7 +141,7 @@ class _Alike(NamedTuple):
     are inside strata.
     """
 
-    rows: list[int]
+    rows: Array
     usable: Array
     target: Array
     scores: Array
@@ -181,20 +182,17 @@ def _null(
     permutation, and all of a block are one matrix product. Inside strata the products have a mean
     that is not 0: strata are taken out of both sides like covariates, and both tails mean the same.
     """
-    found: dict[tuple[bytes, int], list[int]] = {}
-    for number, row in enumerate(rows):
-        found.setdefault((row.usable.tobytes(), int(which[number])), []).append(number)
     free = np.empty(len(rows), bool)
     pools: dict[bytes, list[_Alike]] = {}
-    for (key, x), numbers in found.items():
+    for numbers in alike_rows(np.stack([row.usable for row in rows]), which):
         usable = rows[numbers[0]].usable
         groups = np.where(usable, strata, -1)
-        basis = _design(np.where(usable, covariates[x], 0.0), groups)
+        basis = _design(np.where(usable, covariates[which[numbers[0]]], 0.0), groups)
         sides = [rows[numbers[0]].target, *(rows[number].score for number in numbers)]
         target, *scores = (_residual(side, basis, groups) for side in sides)
         free[numbers] = np.linalg.norm(scores, axis=1) > 1e-9
         alike = _Alike(numbers, usable, target, np.stack(scores), basis)
-        pools.setdefault(key, []).append(alike)
+        pools.setdefault(usable.tobytes(), []).append(alike)
     result = np.empty((n_blocks(n_permutations) * BLOCK, len(rows)))
     for block in range(n_blocks(n_permutations)):
         part = result[block * BLOCK : (block + 1) * BLOCK]

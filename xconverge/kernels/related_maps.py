@@ -15,6 +15,7 @@ import numpy as np
 import scipy
 
 from xconverge.kernels.correlation import ranks
+from xconverge.kernels.groups import alike_rows, family_shares
 from xconverge.kernels.mixed_model import (
     Likeness,
     effective_size,
@@ -82,7 +83,7 @@ def related(
     fields = Fields(x, y, covariates, likeness, seed)
     usable = np.isfinite(y) & np.isfinite(x[which]) & np.isfinite(covariates[which]).all(1)
     each = _nothing(len(y))
-    for rows in _alike(usable, which):
+    for rows in alike_rows(usable, which):
         sides = _sides(fields, x, y, which, covariates, rows, np.flatnonzero(usable[rows[0]]))
         if sides is not None:
             for part, value in zip(each, _told(sides, regress, tail), strict=True):
@@ -91,10 +92,7 @@ def related(
     sides = _sides(fields, x, y, which, covariates, everything, np.flatnonzero(usable.all(0)))
     if sides is None:
         return each, _nothing(1)
-    if family is not None:
-        _, number, size = np.unique(family, return_inverse=True, return_counts=True)
-        sides = sides.weighted(1 / size[number])
-    return each, _told(sides, regress_together, tail)
+    return each, _told(sides.weighted(family_shares(family, len(y))), regress_together, tail)
 
 
 def tail_of(t: Array, freedom: int, tail: str) -> Array:
@@ -123,22 +121,19 @@ class Fields:
         self.variances = [
             _field(maps, covariates.mean(0), usable, likeness, seed) for maps in (y, x)
         ]
-        self._known: dict[bytes, tuple[list[Array], float]] = {}
+        self._where = np.empty(0, np.int64)
+        self._there: tuple[list[Array], float] = [], 0.0
 
     def at(self, where: Array) -> tuple[list[Array], float]:
         """Cholesky factors of both covariances, and the effective number of stimuli."""
-        key = where.tobytes()
-        if key not in self._known:
-            # pairs come by their stimuli: what was asked for before is not asked for again
-            self._known.clear()
+        # pairs come by their stimuli: what was asked for before the last is not asked for again
+        if not np.array_equal(where, self._where):
             covariances = [
                 self.likeness.covariance(part, where) for part in self.variances if part is not None
             ]
-            self._known[key] = (
-                [np.linalg.cholesky(one) for one in covariances],
-                effective_size(*covariances),
-            )
-        return self._known[key]
+            factors = [np.linalg.cholesky(one) for one in covariances]
+            self._where, self._there = where, (factors, effective_size(*covariances))
+        return self._there
 
 
 def _field(
@@ -178,14 +173,6 @@ def morans(maps: Array, likeness: Likeness, k: int = 10) -> Array:
             lists = np.argsort(near, axis=1, kind="stable")[:, :k]
             result[number] = moran(ranks(values[where]), lists)
     return result
-
-
-def _alike(usable: Array, which: Array) -> list[Array]:
-    """Rows with the same stimuli and the same predictor, those of the same stimuli in a row."""
-    alike: dict[bytes, dict[int, list[int]]] = {}
-    for row, seen in enumerate(usable):
-        alike.setdefault(seen.tobytes(), {}).setdefault(int(which[row]), []).append(row)
-    return [np.array(rows) for sources in alike.values() for rows in sources.values()]
 
 
 class _Sides(NamedTuple):
