@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from xconverge.engine.resampling import group_codes, per_label
 from xconverge.labels.arguments import text, whole
-from xconverge.labels.checks import check_whole
-from xconverge.labels.coordinates import read
 from xconverge.labels.joins import natural_rank
-from xconverge.labels.messages import SchemaError, listing
 
 
 def fold_numbers(
@@ -29,15 +27,8 @@ def fold_numbers(
         members = natural_rank(labels)
     else:
         text("groups", groups, "the name of a coordinate on 'stimulus'")
-        if groups not in reps.coords or reps.coords[groups].dims != ("stimulus",):
-            there = [str(n) for n, c in reps.coords.items() if c.dims == ("stimulus",)]
-            raise SchemaError(
-                f"groups={groups!r} must be a coordinate on 'stimulus'; there is "
-                f"{listing(there) or 'none'}"
-            )
-        values = read(reps.coords[groups])
-        check_whole(values, labels, f"groups={groups!r}")
-        _, members = np.unique(values.astype(str), return_inverse=True)
+        given = per_label(groups, (reps,), "groups")
+        members = group_codes(given, f"groups={groups!r}")
     count = int(members.max()) + 1
     if not 2 <= folds <= count:
         raise ValueError(

@@ -134,9 +134,14 @@ def strata_of(
     if strata is None:
         return None
     given = per_label(strata, sides, what)
+    return given.copy(data=group_codes(given, what))
+
+
+def group_codes(given: xr.DataArray, what: str) -> Array:
+    """Number of the group (stimulus) that each of these values stands for, by its text."""
     check_whole(given.values, given.indexes["stimulus"], what)
     _, numbers = np.unique(given.values.astype(str), return_inverse=True)
-    return given.copy(data=numbers)
+    return np.asarray(numbers)
 
 
 def per_label(given: Any, sides: Sequence[xr.DataArray], what: str) -> xr.DataArray:
