@@ -7,19 +7,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from xconverge.engine.rdms import checked_rdms
 from xconverge.engine.resampling import strata_of
-from xconverge.kernels.mixed_model import Likeness
-from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import check_representations
 from xconverge.labels.joins import join_all, join_labels
 from xconverge.labels.messages import SchemaError
 from xconverge.measures.rdm import rdm
 
-SIDE, CATEGORY = "_geometry", "_category"
 SQUARES: dict[str, Callable[[Any], Any]] = {
     "euclidean": np.square,
     "sqeuclidean": lambda distance: distance,
@@ -47,26 +43,18 @@ def squares_of(geometry: xr.DataArray) -> xr.DataArray:
 
 
 def structure(
-    geometry: xr.DataArray | Sequence[xr.DataArray],
-    groups: str | xr.DataArray | Sequence[str | xr.DataArray],
+    geometry: Sequence[xr.DataArray],
+    groups: Sequence[str | xr.DataArray],
     maps: Sequence[xr.DataArray],
-) -> tuple[xr.DataArray, xr.DataArray]:
-    """Squared distances (_geometry, stimulus, stimulus_2) and codes (_category, stimulus).
+) -> tuple[list[xr.DataArray], list[xr.DataArray]]:
+    """Squared distances (stimulus, stimulus_2) of each geometry, codes (stimulus) of each category.
 
-    In the order of the stimuli of the first map. The first of either is blank: dask maps over no
-    empty dim. ``maps`` and ``geometry`` are where coordinates named in ``groups`` are looked for.
+    In the order of the stimuli of the first map. ``maps`` and ``geometry`` are where coordinates
+    named in ``groups`` are looked for.
     """
-    given = [geometry] if isinstance(geometry, xr.DataArray) else list(geometry)
-    named = [groups] if isinstance(groups, str | xr.DataArray | pd.Series) else list(groups)
     first = maps[0]
-    index = first.indexes["stimulus"]
-    blank = xr.DataArray(
-        np.zeros((len(index), len(index))),
-        dims=("stimulus", "stimulus_2"),
-        coords={"stimulus": index, "stimulus_2": index.rename("stimulus_2")},
-    )
-    squares = [blank]
-    for number, one in enumerate(given):
+    squares = []
+    for number, one in enumerate(geometry):
         if not isinstance(one, xr.DataArray) or "stimulus" not in one.dims:
             raise SchemaError(
                 f"geometry {number} must be representations (model, stimulus, feature) or an RDM "
@@ -76,26 +64,14 @@ def structure(
         square = squares_of(one)
         (_, square), _ = join_all("exact", maps=first, **{f"geometry {number}": square})
         squares.append(square)
-    codes = [
-        xr.DataArray(np.zeros(len(index), np.int64), dims="stimulus", coords={"stimulus": index})
-    ]
-    for name in named:
-        sides = [*maps, *(_by_stimulus(one, first) for one in given)]
-        numbers = strata_of(name, sides, "groups")
-        assert numbers is not None
-        codes.append(numbers.reset_coords(drop=True))
-    options: dict[str, Any] = {"coords": "minimal", "compat": "override", "join": "exact"}
-    return xr.concat(squares, SIDE, **options), xr.concat(codes, CATEGORY, **options)
+    sides = [*maps, *(_by_stimulus(one, first) for one in geometry)] if groups else []
+    codes = [strata_of(name, sides, "groups") for name in groups]
+    return squares, [one.reset_coords(drop=True) for one in codes if one is not None]
 
 
 def _by_stimulus(one: xr.DataArray, first: xr.DataArray) -> xr.DataArray:
     """A geometry in the order of the first map, for its coordinates."""
     return join_labels(first, one, "stimulus", "exact", ("maps", "geometry"))[1]
-
-
-def likeness(squares: Array, codes: Array) -> Likeness:
-    """What a kernel makes of `structure`: squares (1 + g, n, n) and codes (1 + c, n)."""
-    return Likeness(list(squares[1:]), list(codes[1:]))
 
 
 def warn_of_missing_side(

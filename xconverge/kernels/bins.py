@@ -7,7 +7,8 @@ import warnings
 import numpy as np
 
 from xconverge.kernels.correlation import Method, Tell, ranks, settled, similarities, undefined
-from xconverge.kernels.permutations import as_extreme, run_of
+from xconverge.kernels.nulls import all_orders, orders_of
+from xconverge.kernels.permutations import as_extreme
 from xconverge.kernels.vectors import Array
 
 
@@ -43,24 +44,26 @@ def contrasts(values: Array, numbers: Array) -> Array:
 def contrast_test(
     a: Array,
     b: Array,
+    spread: Array,
     bins: Array,
-    rank: Array,
-    strata: Array,
+    *dealing: Array,
+    null: str,
     method: Method,
     n_permutations: int,
     seed: int,
     tail: str,
     tell: Tell | None = None,
-) -> tuple[Array, Array]:
-    """Both contrasts (2) of the RSA by bin, and their p-values when bins are permuted.
+) -> tuple[Array, Array, Array]:
+    """Both contrasts (2) of the RSA by bin, their p-values, and draws (D, 2) under the null.
 
-    ``bins`` (n) are negative for stimuli without one; numbers that no stimulus has were merged into
-    others, and are no bins. Stimuli without a bin, and stimuli that either RDM misses,
-    stay where they are. RDMs are never made again, only ranked inside the permuted bins. The null
-    is centred on its mean, which is not 0 inside strata, so that two-sided makes sense.
+    ``bins`` (n) of dispersion ``spread`` (n) are negative for stimuli without one; numbers that no
+    stimulus has were merged into others, and are no bins. Stimuli without a bin, and stimuli that
+    either RDM misses, stay where they are. RDMs are never made again, only ranked inside the bins
+    of a draw (`nulls.orders_of` with ``dealing``). The null is centred on its mean, which is not 0
+    inside strata, so that two-sided makes sense.
     """
     here = ~(np.isnan(a).all(1) | np.isnan(b).all(1)) & (bins >= 0)
-    none = np.full(2, np.nan)
+    none, no_draws = np.full(2, np.nan), np.full((1 + n_permutations, 2), np.nan)
     numbers = np.unique(bins[bins >= 0])
     if len(numbers) < 2:
         warnings.warn(
@@ -68,7 +71,7 @@ def contrast_test(
             RuntimeWarning,
             stacklevel=2,
         )
-        return none, none
+        return none, none, no_draws
     own = np.where(here, np.searchsorted(numbers, bins), -1)
     values = in_bins(a, b, own, len(numbers), method)
     observed = contrasts(values, numbers)
@@ -77,17 +80,21 @@ def contrast_test(
             "a bin has fewer than 3 stimuli, or distances that do not differ: no RSA, no contrasts"
         )
         (tell or undefined)(message, np.zeros((1, 2), int))
-        return none, none
-    groups = np.where(here, strata, -1)
-    if not n_permutations or _fixed(own, groups):
-        return observed, none
-    orders = run_of(rank, seed, n_permutations, strata, here)[1:]
-    drawn = np.array([in_bins(a, b, own[p], len(numbers), method) for p in orders])
-    null = contrasts(drawn, numbers).T
-    center = np.nanmean([observed, *null], axis=0)
+        return none, none, no_draws
+    orders = orders_of(null, seed, *dealing)
+    strata = dealing[1]
+    if not n_permutations or orders is None or _fixed(own, np.where(here, strata, -1)):
+        return observed, none, no_draws
+    draws = np.array(
+        [
+            contrasts(in_bins(a, b, own[p], len(numbers), method), numbers)
+            for p in all_orders(orders, spread, here, n_permutations)
+        ]
+    )
+    gap = draws - np.nanmean(draws, axis=0)
     # a draw without a contrast counts as extreme: dropping it would make p smaller
-    reached = as_extreme(null - center, observed - center, tail) | np.isnan(null)
-    return observed, (1 + reached.sum(0)) / (1 + len(orders))
+    reached = as_extreme(gap[1:], gap[0], tail) | np.isnan(gap[1:])
+    return observed, (1 + reached.sum(0)) / len(draws), gap
 
 
 def _fixed(bins: Array, groups: Array) -> bool:

@@ -10,7 +10,8 @@ import numpy as np
 
 from xconverge.kernels.correlation import ranks, similarity, standardize
 from xconverge.kernels.groups import alike_rows
-from xconverge.kernels.permutations import BLOCK, as_extreme, n_blocks, permutations
+from xconverge.kernels.nulls import Orders
+from xconverge.kernels.permutations import BLOCK, as_extreme, n_blocks
 from xconverge.kernels.vectors import Array
 
 
@@ -60,18 +61,32 @@ class Row(NamedTuple):
     usable: Array
 
 
+class Correlated(NamedTuple):
+    """Of rows (R): correlation, p-value and stimuli; of the mean correlation; draws (D, R).
+
+    The mean is that of all rows (families) that have one, under the same draws, of which the first
+    are the observed correlations; NaN where nothing can be dealt anew.
+    """
+
+    correlation: Array
+    p_value: Array
+    n_stimuli: Array
+    mean: float
+    p_value_of_mean: float
+    draws: Array
+
+
 def rank_correlations(
     x: Array,
     y: Array,
     which: Array,
     covariates: Array,
-    rank: Array,
+    orders: Orders,
     strata: Array,
-    n_permutations: int,
-    seed: int,
+    n_draws: int,
     tail: str,
     family: Array | None = None,
-) -> tuple[Array, Array, Array, float, float]:
+) -> Correlated:
     """Spearman correlation of every row of ``y`` (R, n) with its row of ``x`` (X, n), and p-values.
 
     Parameters
@@ -81,20 +96,16 @@ def rank_correlations(
     which : int array (R)
         The row of ``x`` that belongs to each row of ``y``.
     covariates : array (X, c, n)
-        Their ranks are partialled out of the ranks of both, and of ``x`` again when permuted.
-    rank, strata : int array (n)
-        Of the stimulus labels; labels of ``x`` are permuted inside the strata.
-    n_permutations, seed : int
-        Ranks stay as they are.
+        Their ranks are partialled out of the ranks of both, and of ``x`` again when dealt anew.
+    orders : Orders
+        What the ranks of ``x`` are dealt in under the null.
+    strata : int array (n)
+        Taken out of both sides before ``x`` is dealt anew, inside them; all 0 for none.
+    n_draws : int
+        0 for none: p-values are NaN.
     tail : {"two-sided", "greater", "less"}
     family : int array (R), optional
         Rows of one family count once in the mean.
-
-    Returns
-    -------
-    correlation, p_value, n_stimuli : arrays (R)
-    mean, p_value_of_mean : float
-        The mean correlation of all rows (families) that have one, under the same permutations.
     """
     rows = [_row(x[i], values, covariates[i]) for i, values in zip(which, y, strict=True)]
     correlation = np.array([_correlation(row) for row in rows])
@@ -103,9 +114,10 @@ def rank_correlations(
     family = np.arange(len(rows)) if family is None else family
     mean = float(_family_mean(correlation[defined], family[defined])) if len(defined) else np.nan
     p_value, p_of_mean = np.full(len(rows), np.nan), np.nan
-    if n_permutations and len(defined):
+    draws = np.full((1 + n_draws, len(rows)), np.nan)
+    if n_draws and len(defined):
         chosen = [rows[r] for r in defined]
-        null, free = _null(chosen, which[defined], covariates, rank, strata, n_permutations, seed)
+        null, free = _null(chosen, which[defined], covariates, orders, strata, n_draws)
         if not free.all():
             warnings.warn(
                 f"{(~free).sum()} rows have no stratum in which two stimuli differ: nothing can be "
@@ -114,10 +126,11 @@ def rank_correlations(
                 stacklevel=2,
             )
         p_value[defined] = np.where(free, _share(null, tail), np.nan)
+        draws[:, defined[free]] = null[:, free]
         if free.any():
             # what cannot be permuted adds the same to every draw of the mean
             p_of_mean = float(_share(_family_mean(null, family[defined]), tail))
-    return correlation, p_value, count, mean, p_of_mean
+    return Correlated(correlation, p_value, count, mean, p_of_mean, draws)
 
 
 def _family_mean(values: Array, family: Array) -> Array:
@@ -170,12 +183,11 @@ def _null(
     rows: Sequence[Row],
     which: Array,
     covariates: Array,
-    rank: Array,
+    orders: Orders,
     strata: Array,
-    n_permutations: int,
-    seed: int,
+    n_draws: int,
 ) -> tuple[Array, Array]:
-    """Draws (draw, R) of permuted targets, the observed first, and whether (R) they can differ.
+    """Draws (draw, R) of targets dealt anew, the observed first, and whether (R) they can differ.
 
     Spearman's correlation is the product of ranks of unit norm, and a permutation changes neither
     norm: a draw is one dot product. Rows with the same stimuli and the same target share a
@@ -193,14 +205,17 @@ def _null(
         free[numbers] = np.linalg.norm(scores, axis=1) > 1e-9
         alike = _Alike(numbers, usable, target, np.stack(scores), basis)
         pools.setdefault(usable.tobytes(), []).append(alike)
-    result = np.empty((n_blocks(n_permutations) * BLOCK, len(rows)))
-    for block in range(n_blocks(n_permutations)):
+    result = np.empty((n_blocks(n_draws) * BLOCK, len(rows)))
+    for block in range(n_blocks(n_draws)):
         part = result[block * BLOCK : (block + 1) * BLOCK]
         for pool in pools.values():
-            orders = permutations(rank, seed, block, strata, pool[0].usable)
+            dealt: tuple[Array, Array] | None = None
             for alike in pool:
-                part[:, alike.rows] = alike.draws(orders)
-    return result[: n_permutations + 1], free
+                # orders that follow no values are the same for all targets of a pool
+                if dealt is None or not (orders.of_any or np.array_equal(dealt[0], alike.target)):
+                    dealt = alike.target, orders(block, alike.target, alike.usable)
+                part[:, alike.rows] = alike.draws(dealt[1])
+    return result[: n_draws + 1], free
 
 
 def _row(x: Array, y: Array, covariates: Array) -> Row:

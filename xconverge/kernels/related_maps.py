@@ -8,6 +8,7 @@ stands.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -20,11 +21,13 @@ from xconverge.kernels.mixed_model import (
     Likeness,
     effective_size,
     fit,
+    lower_factor,
     moran,
     regress,
     regress_together,
     whiten,
 )
+from xconverge.kernels.permutations import BLOCK
 from xconverge.kernels.vectors import Array
 
 LEAST = 5
@@ -32,13 +35,19 @@ LEAST = 5
 
 
 class Related(NamedTuple):
-    """Of every row of ``y`` (R): what both regressions say, and how many stimuli it is worth."""
+    """Of every row of ``y`` (R): what both regressions say, and how many stimuli it is worth.
+
+    ``draws_*`` (D, R) are normal scores of both, the observed ones first and then what they are
+    under the null, alike for rows that share models or stimuli.
+    """
 
     t_alignment: Array
     t_dispersion: Array
     p_alignment: Array
     p_dispersion: Array
     n_effective: Array
+    draws_alignment: Array
+    draws_dispersion: Array
 
     @property
     def p_value(self) -> Array:
@@ -47,52 +56,92 @@ class Related(NamedTuple):
 
 
 def related(
+    fields: Fields,
     x: Array,
     y: Array,
     which: Array,
     covariates: Array,
-    likeness: Likeness,
     tail: str,
-    seed: int,
-    family: Array | None = None,
-) -> tuple[Related, Related]:
+    n_draws: int = 0,
+    seed: int = 0,
+) -> Related:
     """Mixed-model tests of every row of ``y`` (R, n) on its row of ``x`` (X, n).
 
     Parameters
     ----------
+    fields : Fields
+        Rows share the ratios of the variances, and have a scale of their own.
     x, y : array
         Stimuli where either is not finite drop out of that row alone.
     which : int array (R)
         The row of ``x`` that belongs to each row of ``y``.
     covariates : array (X, c, n)
         Fixed effects, by their ranks.
-    likeness : Likeness
-        Of the n stimuli. One field is fitted to the mean of all rows of ``y``, and one to that of
-        ``x``; rows share the ratios of the variances, and have a scale of their own.
     tail : {"two-sided", "greater", "less"}
-    seed : int
-        Which stimuli the fields are fitted on, where there are many.
-    family : int array (R), optional
-        Rows of one family count once in the mean.
-
-    Returns
-    -------
-    each, mean : Related
-        Of each row, and (1) of the mean over the rows, from the stimuli that all of them have.
+    n_draws, seed : int
+        Draws of all rows together under the null, for corrections.
     """
-    fields = Fields(x, y, covariates, likeness, seed)
     usable = np.isfinite(y) & np.isfinite(x[which]) & np.isfinite(covariates[which]).all(1)
-    each = _nothing(len(y))
+    each = _nothing(len(y), n_draws)
     for rows in alike_rows(usable, which):
-        sides = _sides(fields, x, y, which, covariates, rows, np.flatnonzero(usable[rows[0]]))
+        where = np.flatnonzero(usable[rows[0]])
+        sides = _sides(fields, x, y, which, covariates, rows, where)
         if sides is not None:
-            for part, value in zip(each, _told(sides, regress, tail), strict=True):
+            found = _told(sides, regress, tail)
+            for part, value in zip(each[:5], found, strict=True):
                 part[rows] = value
+            for part, maps, p in zip(each[5:], sides.regressions, found[2:4], strict=True):
+                part[0, rows] = _normal_scores(p, tail)
+                part[1:, rows] = _null_scores(*maps, where, x.shape[1], n_draws, seed)
+    return each
+
+
+def related_mean(
+    fields: Fields,
+    x: Array,
+    y: Array,
+    which: Array,
+    covariates: Array,
+    tail: str,
+    family: Array | None = None,
+) -> Related:
+    """The test (1) of the mean over the rows, from the stimuli that all of them have.
+
+    Arguments as in `related`; rows of one ``family`` (R) count once.
+    """
+    usable = np.isfinite(y) & np.isfinite(x[which]) & np.isfinite(covariates[which]).all(1)
     everything = np.arange(len(y))
-    sides = _sides(fields, x, y, which, covariates, everything, np.flatnonzero(usable.all(0)))
+    where = np.flatnonzero(usable.all(0))
+    sides = _sides(fields, x, y, which, covariates, everything, where)
     if sides is None:
-        return each, _nothing(1)
-    return each, _told(sides.weighted(family_shares(family, len(y))), regress_together, tail)
+        return _nothing(1, 0)
+    told = _told(sides.weighted(family_shares(family, len(y))), regress_together, tail)
+    return Related(*told, *_nothing(1, 0)[5:])
+
+
+def _normal_scores(p: Array, tail: str) -> Array:
+    """Normal deviates that p-values are of."""
+    score = scipy.stats.norm.isf(np.maximum(p / 2 if tail == "two-sided" else p, 1e-300))
+    return np.asarray(-score if tail == "less" else score)
+
+
+def _null_scores(
+    response: Array, predictor: Array, where: Array, n: int, count: int, seed: int
+) -> Array:
+    """Normal deviates (count, r) of rows (m, r), as alike as the rows are under the null.
+
+    Products of whitened values are independent over stimuli: their sums with random normal weights
+    have the covariance of the t of all rows (the multiplier bootstrap of Chernozhukov, Chetverikov
+    & Kato 2013, Annals of Statistics 41). Weights are of stimuli, the same for every set of rows.
+    """
+    products = response * predictor
+    size = np.sqrt((products**2).sum(0))
+    products = np.divide(products, size, out=np.full(products.shape, np.nan), where=size > 0)
+    blocks = [
+        np.random.default_rng([seed, block]).standard_normal((BLOCK, n))[:, where] @ products
+        for block in range(-(-count // BLOCK))
+    ]
+    return np.concatenate([np.empty((0, products.shape[1])), *blocks])[:count]
 
 
 def tail_of(t: Array, freedom: int, tail: str) -> Array:
@@ -114,12 +163,17 @@ class Fields:
     """The fields of alignment and of dispersion, fitted once; their factors for any stimuli."""
 
     def __init__(
-        self, x: Array, y: Array, covariates: Array, likeness: Likeness, seed: int
+        self, x: Array, mean: Array, covariates: Array, likeness: Likeness, seed: int
     ) -> None:
+        """Fit one field to the mean of the rows of ``x`` (X, n), one to ``mean`` (n).
+
+        ``mean`` is the alignment of all pairs together, ``covariates`` (X, c, n) are fixed effects,
+        and ``seed`` says which stimuli are fitted on where there are many.
+        """
         self.likeness = likeness
         usable = np.asarray(np.isfinite(covariates).all((0, 1)))
         self.variances = [
-            _field(maps, covariates.mean(0), usable, likeness, seed) for maps in (y, x)
+            _field(maps, covariates.mean(0), usable, likeness, seed) for maps in (mean[None], x)
         ]
         self._where = np.empty(0, np.int64)
         self._there: tuple[list[Array], float] = [], 0.0
@@ -131,9 +185,28 @@ class Fields:
             covariances = [
                 self.likeness.covariance(part, where) for part in self.variances if part is not None
             ]
-            factors = [np.linalg.cholesky(one) for one in covariances]
+            factors = [lower_factor(one) for one in covariances]
             self._where, self._there = where, (factors, effective_size(*covariances))
         return self._there
+
+    def n_effective(self, usable: Array) -> float:
+        """Independent stimuli that the usable (n) ones are worth to both maps."""
+        where = np.flatnonzero(usable)
+        if any(part is None for part in self.variances) or len(where) < LEAST:
+            return np.nan
+        return self.at(where)[1]
+
+
+def field_factor(maps: Array, covariates: Array, likeness: Likeness, seed: int) -> Array | None:
+    """Lower factor (n, n) of the field of the mean of maps (R, n), to draw surrogates from.
+
+    None where too few stimuli have a value.
+    """
+    usable = np.asarray(np.isfinite(covariates).all((0, 1)))
+    variances = _field(maps, covariates.mean(0), usable, likeness, seed)
+    if variances is None:
+        return None
+    return lower_factor(likeness.covariance(variances, np.arange(maps.shape[1])))
 
 
 def _field(
@@ -145,13 +218,22 @@ def _field(
     where = np.flatnonzero(usable & (count > 0))
     design = _design(covariates[:, where])
     if len(where) < design.shape[1] + LEAST:
+        warnings.warn(
+            f"a mixed model with {design.shape[1]} fixed effects needs at least "
+            f"{design.shape[1] + LEAST} stimuli with a value, there are {len(where)}: NaN",
+            RuntimeWarning,
+            stacklevel=2,
+        )
         return None
     return fit(standard_ranks(mean[where]), design, likeness, where, seed)
 
 
 def _design(covariates: Array) -> Array:
-    """A constant and the ranks of the covariates (n, 1 + c)."""
-    return np.column_stack([np.ones(covariates.shape[1]), *map(standard_ranks, covariates)])
+    """What a constant and the ranks of the covariates span (n, at most 1 + c), orthonormal."""
+    columns = np.column_stack([np.ones(covariates.shape[1]), *map(standard_ranks, covariates)])
+    # by SVD: covariates that repeat each other, or are constant, add nothing
+    basis, size, _ = np.linalg.svd(columns, full_matrices=False)
+    return np.asarray(basis[:, size > 1e-10 * size.max(initial=0.0)])
 
 
 def morans(maps: Array, likeness: Likeness, k: int = 10) -> Array:
@@ -165,13 +247,14 @@ def morans(maps: Array, likeness: Likeness, k: int = 10) -> Array:
         return result
     pairs = zip(likeness.squares, likeness.units, strict=True)
     total = np.sum([square / unit for square, unit in pairs], axis=0)
-    for number, values in enumerate(maps):
-        where = np.flatnonzero(np.isfinite(values))
+    there = np.isfinite(maps)
+    for rows in alike_rows(there, np.zeros(len(maps), np.int64)):
+        where = np.flatnonzero(there[rows[0]])
         if len(where) > k + 1:
             near = np.array(total[np.ix_(where, where)])
             np.fill_diagonal(near, np.inf)
             lists = np.argsort(near, axis=1, kind="stable")[:, :k]
-            result[number] = moran(ranks(values[where]), lists)
+            result[rows] = [moran(ranks(maps[row][where]), lists) for row in rows]
     return result
 
 
@@ -217,11 +300,13 @@ def _sides(
     return _Sides([(white[0][0], white[0][1]), (white[1][1], white[1][0])], freedom, n_effective)
 
 
-def _told(sides: _Sides, by: Callable[[Array, Array, int], Array], tail: str) -> Related:
+def _told(sides: _Sides, by: Callable[[Array, Array, int], Array], tail: str) -> list[Array]:
+    """Both t, both p, and the effective number, of every row."""
     t = [np.atleast_1d(by(*maps, sides.freedom)) for maps in sides.regressions]
     p = [tail_of(one, sides.freedom, tail) for one in t]
-    return Related(t[0], t[1], p[0], p[1], np.full(len(t[0]), sides.n_effective))
+    return [*t, *p, np.full(len(t[0]), sides.n_effective)]
 
 
-def _nothing(size: int) -> Related:
-    return Related(*(np.full(size, np.nan) for _ in range(5)))
+def _nothing(size: int, n_draws: int) -> Related:
+    single = (np.full(size, np.nan) for _ in range(5))
+    return Related(*single, *(np.full((1 + n_draws, size), np.nan) for _ in range(2)))

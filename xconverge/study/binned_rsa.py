@@ -13,11 +13,12 @@ from xconverge.engine.families import family_mean
 from xconverge.engine.pair import pairing_attrs
 from xconverge.engine.rdms import names_along, side_names, tell_pairs, told_missing
 from xconverge.engine.rdms import place as place_of
-from xconverge.engine.resampling import seed_of, strata_name, strata_of
+from xconverge.engine.resampling import DRAW, seed_of
+from xconverge.inference.nulls import Geometry, Groups, null_of
 from xconverge.kernels.bins import contrast_test
 from xconverge.kernels.ranks import bin_means
 from xconverge.kernels.rsa import mantel
-from xconverge.labels.arguments import check_seed, whole
+from xconverge.labels.arguments import check_seed, several, whole
 from xconverge.labels.checks import check_only, check_representations, check_shared
 from xconverge.labels.coordinates import set_aside
 from xconverge.labels.joins import join_all, join_extra, natural_rank, on_side
@@ -158,6 +159,10 @@ def binned_rsa_contrast(
     average: Average | None = "rdm",
     rdm_metric: str = "correlation",
     method: str = "spearman",
+    geometry: Geometry = (),
+    groups: Groups = (),
+    blocks: str | xr.DataArray | None = None,
+    null: str | None = None,
     strata: str | xr.DataArray | None = None,
     n_permutations: int = 1000,
     tail: Tail = "two-sided",
@@ -169,11 +174,19 @@ def binned_rsa_contrast(
     ----------
     reps, target, dispersion, n_bins, average, rdm_metric, method
         As in ``binned_rsa``.
+    geometry : DataArray or sequence of DataArray
+        As in ``modulation``; ``reps`` and ``target`` are always among them.
+    groups, blocks
+        As in ``modulation``.
+    null : {"surrogates", "blocks", "labels"}, optional
+        What is dealt anew to stimuli: by default dispersion, as maps that are drawn from its mixed
+        model, or blocks where ``blocks`` are given. ``"labels"`` holds only where stimuli are
+        exchangeable.
     strata : str or DataArray, optional
-        A stimulus coordinate (category …) or values (stimulus): bins are permuted only inside its
-        values.
+        A stimulus coordinate (category …) or values (stimulus): with ``null="labels"`` bins are
+        permuted only inside its values.
     n_permutations : int
-        Permutations of which stimulus is in which bin, the same for all pairs.
+        Draws of which stimulus is in which bin, the same for all pairs.
     tail : {"two-sided", "greater", "less"}
         Which null contrasts count as extreme.
     rng : Generator, int or None
@@ -187,8 +200,9 @@ def binned_rsa_contrast(
         hold stimuli where equal values have merged some (``attrs["merged_bins"]``);
         ``trend_p_value`` and ``low_minus_high_p_value``, (1 + #{null at least as extreme}) / (1 +
         n_permutations). NaN with a warning where a bin has fewer than 3 stimuli, or one bin is
-        left; p-values also where no stratum has stimuli of two bins. Lazy in ``reps`` and
-        ``target``; a task holds two RDMs.
+        left; p-values also where no stratum has stimuli of two bins. ``n_effective``, the
+        independent stimuli that dispersion is worth, and ``dispersion_moran_i``. Lazy in ``reps``
+        and ``target`` but for geometry; a task holds two RDMs.
 
     Raises
     ------
@@ -197,9 +211,10 @@ def binned_rsa_contrast(
 
     Notes
     -----
-    Exchangeable under the null is the bin of a stimulus (inside strata); the RDMs are the same in
-    every permutation, ranked again inside the permuted bins. ``binned_rsa`` tests another null:
-    that inside a bin the target has nothing to do with the model. Bins of different spread of
+    Dealt anew under the null is the bin of a stimulus; the RDMs are the same in every draw, ranked
+    again inside the bins. Stimuli of one category have alike dispersion, so that bins of single
+    permuted labels are more alike than bins of any real map: hence surrogates. ``binned_rsa``
+    tests another null: that inside a bin the target has nothing to do with the model. Bins of different spread of
     distances differ in RSA without a difference in fit: match with ``strata``, or read the noise
     ceilings of the bins.
 
@@ -222,25 +237,33 @@ def binned_rsa_contrast(
     whole("n_permutations", n_permutations, 0)
     check_seed(rng)
     sides = _binned(reps, target, dispersion, n_bins, average, rdm_metric, method)
-    groups = strata_of(strata, (sides.spread, sides.models))
-    rank = xr.DataArray(natural_rank(sides.bins.indexes["stimulus"]), dims="stimulus")
+    chosen = null_of(
+        null, (sides.spread, sides.models), usual="surrogates",
+        geometry=[*sides.geometry, *several("geometry", geometry)], groups=groups, blocks=blocks,
+        strata=strata,
+    )  # fmt: skip
     seed, stream = seed_of(rng)
-    value, p_value = apply(
+    arrays, core = chosen.dealing(sides.spread)
+    value, p_value, draws = apply(
         partial(_told, kernel=contrast_test, extra=sides.extra),
         sides.models,
         sides.target,
-        sides.bins.reset_coords(drop=True).drop_vars("stimulus"),
-        rank,
-        xr.zeros_like(rank) if groups is None else groups.drop_vars("stimulus"),
+        *(
+            part.reset_coords(drop=True).drop_vars("stimulus")
+            for part in (sides.spread, sides.bins)
+        ),
+        *arrays,
         *sides.names,
         core=[
             *[["stimulus", "stimulus_2"]] * 2,
-            *[["stimulus"]] * 3,
+            *[["stimulus"]] * 2,
+            *core,
             *([] for _ in sides.names),
         ],
-        out=[["_contrast"]] * 2,
-        sizes={"_contrast": 2},
-        dtypes=[np.float64] * 2,
+        out=[["_contrast"], ["_contrast"], [DRAW, "_contrast"]],
+        sizes={"_contrast": 2, DRAW: 1 + n_permutations},
+        dtypes=[np.float64] * 3,
+        null=chosen.name,
         method=METHODS[method].make,
         n_permutations=n_permutations,
         seed=stream,
@@ -251,12 +274,14 @@ def binned_rsa_contrast(
         for i, name in enumerate(("trend", "low_minus_high"))
         for suffix, part in (("", value), ("_p_value", p_value))
     }
+    structure = chosen.told(sides.spread, sides.spread)
+    parts |= {name: structure[name] for name in ("n_effective", "dispersion_moran_i")}
     return described(
         parts,
         **sides.attrs,
+        **chosen.attrs,
         n_permutations=n_permutations,
         tail=tail,
-        strata=strata_name(strata),
         seed=seed,
     )
 
@@ -268,6 +293,7 @@ class _Binned(NamedTuple):
     target: xr.DataArray
     spread: xr.DataArray
     bins: xr.DataArray
+    geometry: tuple[xr.DataArray, xr.DataArray]
     attrs: dict[str, Any]
 
     @property
@@ -329,6 +355,7 @@ def _binned(
         on_side(target, "model", "_b"),
         spread,
         bins,
+        (reps, target),
         attrs,
     )
 

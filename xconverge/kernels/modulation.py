@@ -1,0 +1,178 @@
+"""Do maps of dispersion and of alignment go together? All that is said of one set of pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xconverge.kernels.groups import alike_rows
+from xconverge.kernels.nulls import Permuted, Stimuli
+from xconverge.kernels.ranks import Correlated, bin_means, rank_correlations
+from xconverge.kernels.related_maps import Fields, Related, morans, related, related_mean
+from xconverge.kernels.vectors import Array
+
+OF_MEAN = "_of_mean"
+"""Suffix of what is said of the mean alignment over pairs."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the tests are made: a null by name, draws, tail."""
+
+    null: str
+    n_bins: int
+    n_draws: int
+    seed: int
+    tail: str
+
+
+@dataclass(frozen=True)
+class Predictors:
+    """Dispersion (X, n), its bins and covariates (X, c, n), of stimuli in the order of labels."""
+
+    maps: Array
+    bins: Array
+    covariates: Array
+    stimuli: Stimuli
+    fields: Fields | None
+    settings: Settings
+
+    def correlated(self, rows: Array, which: Array, family: Array) -> Correlated:
+        """Rank correlations of alignment (R, n) with their row of dispersion, and their draws."""
+        how = self.settings
+        orders = self.stimuli.orders(how.null, self.maps, self.covariates[:, 1:], how.seed)
+        return rank_correlations(
+            self.maps,
+            rows,
+            which,
+            self.covariates,
+            orders or Permuted(self.stimuli.order, how.seed),
+            self.stimuli.strata,
+            how.n_draws if orders is not None else 0,
+            how.tail,
+            family,
+        )
+
+    def table(self, rows: Array, which: Array, family: Array) -> dict[str, Array]:
+        """What there is to say of alignment (R, n), the row of dispersion of each by ``which``."""
+        how = self.settings
+        plain = self.correlated(rows, which, family)
+        table = {
+            "correlation": plain.correlation,
+            "p_value": plain.p_value,
+            "n_stimuli": plain.n_stimuli,
+            "moran_i": morans(rows, self.stimuli.likeness),
+            "alignment_by_bin": np.stack(
+                [
+                    bin_means(row, self.bins[i], how.n_bins)
+                    for i, row in zip(which, rows, strict=True)
+                ]
+            ),
+            "mean_correlation": np.asarray(plain.mean),
+            "mean_p_value": np.asarray(plain.p_value_of_mean),
+            "_draws": plain.draws,
+        }
+        if how.null == "mixed" and self.fields is not None:
+            # the constant covariate is a fixed effect of its own
+            fixed = self.covariates[:, 1:]
+            sides = (self.fields, self.maps, rows, which, fixed, how.tail)
+            table |= _of_mixed(related(*sides, how.n_draws, how.seed))
+            together = related_mean(*sides, family)
+            table["mean_p_value"] = together.p_value[0]
+        else:
+            table["n_effective"] = self._n_effective(rows, which)
+        return table
+
+    def _n_effective(self, rows: Array, which: Array) -> Array:
+        result = np.full(len(rows), np.nan)
+        if self.fields is not None:
+            usable = np.isfinite(rows) & np.isfinite(self.maps[which])
+            usable &= np.isfinite(self.covariates[which]).all(1)
+            for alike in alike_rows(usable, np.zeros(len(rows), np.int64)):
+                result[alike] = self.fields.n_effective(usable[alike[0]])
+        return result
+
+
+def _of_mixed(found: Related) -> dict[str, Array]:
+    return {
+        "p_value": found.p_value,
+        "n_effective": found.n_effective,
+        "t_alignment": found.t_alignment,
+        "t_dispersion": found.t_dispersion,
+        "p_value_alignment": found.p_alignment,
+        "p_value_dispersion": found.p_dispersion,
+        "_draws": found.draws_alignment,
+        "_draws_dispersion": found.draws_dispersion,
+    }
+
+
+def modulations(
+    dispersion: Array,
+    bins: Array,
+    scores: Array,
+    mean: Array,
+    covariates: Array,
+    family: Array,
+    *structure: Array,
+    names: Sequence[str],
+    n_squares: int,
+    null: str,
+    n_bins: int,
+    n_draws: int,
+    seed: int,
+    tail: str,
+) -> tuple[Any, ...]:
+    """What ``modulation`` says, in the order of ``names``.
+
+    Parameters
+    ----------
+    dispersion, bins : arrays ([A, ]n)
+    scores : array ([A, ][B, ]n)
+        Alignment of every pair.
+    mean : array (n)
+        Their mean.
+    covariates : array ([A, ]c, n)
+        The first is a constant.
+    family : int array ([A][, B])
+        Of each pair.
+    *structure : arrays
+        What `Stimuli.of` takes.
+    names : sequence of str
+        With OF_MEAN for what is said of ``mean``, which needs a dispersion (n).
+    """
+    shape = scores.shape[:-1]
+    stimuli = Stimuli.of(structure, n_squares)
+    # in the order of labels, so that the order of rows changes no digit
+    own, own_bins, rows, mean, fixed = (
+        part[..., stimuli.order]
+        for part in (
+            np.atleast_2d(dispersion),
+            np.atleast_2d(bins),
+            scores.reshape(-1, scores.shape[-1]),
+            mean,
+            covariates.reshape(-1, *covariates.shape[-2:]),
+        )
+    )
+    fields = None
+    if null == "mixed" or n_squares:
+        fields = Fields(own, mean, fixed[:, 1:], stimuli.likeness, seed)
+    settings = Settings(null, n_bins, n_draws, seed, tail)
+    predictors = Predictors(own, own_bins, fixed, stimuli, fields, settings)
+    # rows run over model_b fastest, so rows of one model_a lie side by side
+    which = np.arange(len(rows)) * len(own) // max(len(rows), 1)
+    table = predictors.table(rows, which, np.reshape(family, -1))
+    of_pairs = {
+        name: values.reshape(len(values), *shape)
+        if name.startswith("_draws")
+        else values.reshape(*shape, *values.shape[1:])
+        if values.ndim
+        else values
+        for name, values in table.items()
+    }
+    if f"correlation{OF_MEAN}" in names:
+        single = predictors.table(mean[None], np.zeros(1, np.int64), np.zeros(1, np.int64))
+        of_pairs |= {name + OF_MEAN: values[0] for name, values in single.items() if values.ndim}
+    return tuple(of_pairs[name] for name in names)

@@ -1,0 +1,119 @@
+"""What a map's values may be exchanged for under the null: the orders that they are dealt in.
+
+A draw of any null is an order (n): the values of the map, dealt to other stimuli. So a statistic of
+a map has a null by one way, whether labels are permuted, whole blocks, or surrogate maps are drawn:
+there the values lie as the surrogate's do, the lowest where it is lowest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from xconverge.kernels.mixed_model import Likeness
+from xconverge.kernels.permutations import BLOCK, n_blocks, permutations
+from xconverge.kernels.related_maps import field_factor
+from xconverge.kernels.vectors import Array
+
+
+class Orders(Protocol):
+    """Draws of a null, block by block; ``of_any`` says that they are the same for any values."""
+
+    of_any: ClassVar[bool]
+
+    def __call__(self, block: int, values: Array, usable: Array) -> Array:
+        """Orders (BLOCK, n) of a map's values (n); the first of block 0 is the identity.
+
+        What is not ``usable`` (n) stays where it is.
+        """
+
+
+@dataclass(frozen=True)
+class Permuted:
+    """Labels change places, inside strata (n) if there are any."""
+
+    of_any: ClassVar[bool] = True
+    rank: Array
+    seed: int
+    strata: Array | None = None
+
+    def __call__(self, block: int, values: Array, usable: Array) -> Array:
+        """Orders that do not depend on the values."""
+        return permutations(self.rank, self.seed, block, self.strata, usable)
+
+
+@dataclass(frozen=True)
+class Surrogates:
+    """Values lie as those of maps that are drawn from a field of this covariance factor (n, n).
+
+    Rows and columns of the lower ``factor`` are in the order of the labels.
+    """
+
+    of_any: ClassVar[bool] = False
+    rank: Array
+    seed: int
+    factor: Array
+
+    def __call__(self, block: int, values: Array, usable: Array) -> Array:
+        """The values' places in the order that the surrogates give the stimuli."""
+        noise = np.random.default_rng([self.seed, block]).standard_normal((BLOCK, len(self.rank)))
+        maps = (noise @ self.factor.T)[:, self.rank]
+        here = np.flatnonzero(usable)
+        orders = np.tile(np.arange(len(values)), (BLOCK, 1))
+        lowest_first = here[np.lexsort((self.rank[here], values[here]))]
+        places = here[np.argsort(maps[:, here], axis=1)]
+        np.put_along_axis(orders, places, lowest_first[None], axis=1)
+        if block == 0:
+            orders[0] = np.arange(len(values))
+        return orders
+
+
+@dataclass(frozen=True)
+class Stimuli:
+    """What a task knows of its stimuli, in the order of their labels: what tests of maps need."""
+
+    order: Array
+    strata: Array
+    blocks: Array
+    likeness: Likeness
+
+    @classmethod
+    def of(cls, arrays: Sequence[Array], n_squares: int) -> Stimuli:
+        """From rank, strata, blocks (n), squares (n, n) and codes (n) in any order of stimuli."""
+        rank, strata, blocks, *rest = arrays
+        order = np.argsort(rank)
+        squares = [one[np.ix_(order, order)] for one in rest[:n_squares]]
+        codes = [one[order] for one in rest[n_squares:]]
+        return cls(order, strata[order], blocks[order], Likeness(squares, codes))
+
+    def orders(self, name: str, maps: Array, covariates: Array, seed: int) -> Orders | None:
+        """Draws of a null for maps (X, n) with covariates (X, c, n), in the order of labels.
+
+        None where no field can be fitted, and for a mixed model, which draws nothing.
+        """
+        rank = np.arange(len(self.order))
+        if name in ("labels", "blocks"):
+            return Permuted(rank, seed, self.strata)
+        factor = None if name == "mixed" else field_factor(maps, covariates, self.likeness, seed)
+        return None if factor is None else Surrogates(rank, seed, factor)
+
+
+def orders_of(
+    null: str, seed: int, rank: Array, strata: Array, blocks: Array, *factor: Array
+) -> Orders | None:
+    """Draws of a null, of stimuli in any order; None where no field could be fitted.
+
+    ``factor`` (n, n), in the order of the labels, is that of surrogates.
+    """
+    if null != "surrogates":
+        return Permuted(rank, seed, strata)
+    return Surrogates(rank, seed, factor[0]) if np.isfinite(factor[0]).all() else None
+
+
+def all_orders(orders: Orders, values: Array, usable: Array, count: int) -> Array:
+    """The identity and ``count`` orders (1 + count, n)."""
+    blocks = [orders(block, values, usable) for block in range(n_blocks(count))]
+    return np.concatenate(blocks)[: count + 1]
