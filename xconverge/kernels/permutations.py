@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import scipy
 
@@ -185,33 +183,4 @@ def overlap_tail(share: Array, n: Array, k: int) -> Array:
         )
     result = np.full(share.shape, np.nan)
     result[seen] = scipy.stats.hypergeom.sf(shared - 1, n - 1, k, k)
-    return result
-
-
-def max_adjusted(draws: Array) -> Array:
-    """P-values (A, B) of draws (D, A, B) against the null of the most extreme pair (max-T).
-
-    Westfall & Young (1993), single step; pairs are set on one scale by the mean and deviation of
-    their draws, so that chance levels may differ.
-    """
-    defined = ~np.isnan(draws).any(0)
-    result = np.full(draws.shape[1:], np.nan)
-    if len(draws) < 2 or not defined.any():
-        return result
-    values = draws[:, defined]
-    deviation = values.std(0)
-    scale = np.where(deviation > SLACK, deviation, 1.0)
-    values = (values - values.mean(0)) / scale
-    most = values[1:].max(1)
-    result[defined] = (1 + (most[:, None] >= values[0] - 1e-9).sum(0)) / len(draws)
-    return result
-
-
-def false_discovery(p: Array, dependent: bool) -> Array:
-    """P-values adjusted for their number: Benjamini & Hochberg (1995), or & Yekutieli (2001)."""
-    result = np.full(p.shape, np.nan)
-    defined = ~np.isnan(p)
-    if defined.any():
-        method: Literal["by", "bh"] = "by" if dependent else "bh"
-        result[defined] = scipy.stats.false_discovery_control(p[defined], method=method)
     return result
