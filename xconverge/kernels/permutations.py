@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy
 
+from xconverge.kernels.block_permutations import block_permutations
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array
 
@@ -38,6 +39,7 @@ def permutations(
     strata: Array | None = None,
     usable: Array | None = None,
     count: int = BLOCK,
+    blocks: Array | None = None,
 ) -> Array:
     """Permutations (count, n) of stimuli; the first of block 0 is the identity.
 
@@ -56,9 +58,25 @@ def permutations(
         Stimuli that take part; the others do not move.
     count : int
         How many.
+    blocks : int array (n), optional
+        Stimuli of one number, all of one stratum, move together (``block_permutations``).
     """
-    rng = np.random.default_rng([seed, block])
     strata = np.zeros(len(rank), np.int64) if strata is None else np.asarray(strata)
+    if blocks is None:
+        result = _single_permutations(rank, seed, block, strata, usable, count)
+    else:
+        there = np.ones(len(rank), bool) if usable is None else usable
+        result = block_permutations(rank, seed, block, strata, there, count, blocks)
+    if block == 0:
+        result[0] = np.arange(len(rank))
+    return result
+
+
+def _single_permutations(
+    rank: Array, seed: int, block: int, strata: Array, usable: Array | None, count: int
+) -> Array:
+    """Permutations (count, n) in which every stimulus moves for itself."""
+    rng = np.random.default_rng([seed, block])
     home = np.lexsort((rank, strata))
     moved = np.tile(home, (count, 1))
     starts = np.flatnonzero(np.diff(strata[home], prepend=strata[home[0]] - 1))
@@ -73,8 +91,6 @@ def permutations(
         while len(lost := np.argwhere(~usable[result] & stays)):
             draw, place = lost.T
             result[draw, place] = whole[draw, result[draw, place]]
-    if block == 0:
-        result[0] = np.arange(len(rank))
     return result
 
 
@@ -84,12 +100,14 @@ def run_of(
     n_permutations: int,
     strata: Array | None = None,
     usable: Array | None = None,
+    blocks: Array | None = None,
 ) -> Array:
     """The identity and all permutations (1 + n_permutations, n) of a run, block after block."""
-    blocks = [
-        permutations(rank, seed, block, strata, usable) for block in range(n_blocks(n_permutations))
+    parts = [
+        permutations(rank, seed, block, strata, usable, blocks=blocks)
+        for block in range(n_blocks(n_permutations))
     ]
-    return np.concatenate(blocks)[: n_permutations + 1]
+    return np.concatenate(parts)[: n_permutations + 1]
 
 
 def resamples(
