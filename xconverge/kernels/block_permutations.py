@@ -45,7 +45,9 @@ def block_permutations(
             domain = np.flatnonzero(full >= least)
             moved = rng.permuted(np.tile(np.arange(len(domain)), (count, 1)), axis=1)
             source = _induced(moved, np.searchsorted(domain, chosen))
-            _fill(result, ids, usable, rank, chosen, source, keys)
+            members, there = _members(ids, usable, rank, chosen)
+            more = None if there.all() else rng.random(keys.shape)[:, rank]
+            _fill(result, members, there, source, keys, more)
     return result
 
 
@@ -112,29 +114,46 @@ def _induced(moved: Array, chosen: Array) -> Array:
     return np.asarray(place[found])
 
 
-def _fill(
-    result: Array, ids: Array, usable: Array, rank: Array, chosen: Array, source: Array, keys: Array
-) -> None:
-    """Write which stimulus comes to the places of the ``chosen`` blocks (m), by ``source``.
-
-    The members of a block come in the order of their ``keys`` (count, n). Members and places that
-    are left over where sizes differ find each other at random.
-    """
-    where = [np.flatnonzero((ids == one) & usable) for one in chosen]
-    sizes = np.array([len(one) for one in where])
-    members = np.zeros((len(where), sizes.max()), np.int64)
+def _members(ids: Array, usable: Array, rank: Array, chosen: Array) -> tuple[Array, Array]:
+    """Stimuli (m, largest) of the ``chosen`` blocks in the order of their labels, and which are."""
+    place = np.full(ids.max() + 2, -1)
+    place[chosen] = np.arange(len(chosen))
+    inside = np.flatnonzero(usable & (place[ids] >= 0))
+    inside = inside[np.lexsort((rank[inside], place[ids[inside]]))]
+    sizes = np.bincount(place[ids[inside]], minlength=len(chosen))
     there = np.arange(sizes.max()) < sizes[:, None]
-    for row, own in zip(members, where, strict=True):
-        row[: len(own)] = own[np.argsort(rank[own])]
-    order = np.where(there, keys[:, members], np.inf).argsort(-1)
-    shuffled = np.take_along_axis(np.broadcast_to(members, order.shape), order, -1)
+    members = np.zeros(there.shape, np.int64)
+    members[there] = inside
+    return members, there
+
+
+def _fill(
+    result: Array, members: Array, there: Array, source: Array, keys: Array, more: Array | None
+) -> None:
+    """Write which stimulus comes to the places of the ``members`` of blocks, by ``source``.
+
+    The members of a block come in the order of their ``keys`` (count, n); where sizes differ (then
+    there are ``more`` keys) they find its places in random order, and members and places that are
+    left over find each other at random.
+    """
     draws = np.arange(len(result))[:, None]
-    coming, full = shuffled[draws, source], there[source]
-    both = there & full
-    draw, block, at = np.nonzero(both)
-    result[draw, members[block, at]] = coming[both]
+    coming = _shuffled(members, there, keys)[draws, source]
+    if more is None:
+        result[:, members] = coming
+        return
+    places, full = _shuffled(members, there, more), there[source]
+    draw, block, at = np.nonzero(there & full)
+    result[draw, places[draw, block, at]] = coming[draw, block, at]
     draw, block, at = np.nonzero(there & ~full)
-    if len(draw):
-        left, number = coming[full & ~there], np.nonzero(full & ~there)[0]
-        # as many are left over as places are, in every draw
-        result[draw, members[block, at]] = left[np.lexsort((keys[number, left], number))]
+    over = full & ~there
+    left, number = coming[over], np.nonzero(over)[0]
+    # as many are left over as places are, in every draw
+    result[draw, places[draw, block, at]] = left[np.lexsort((keys[number, left], number))]
+
+
+def _shuffled(members: Array, there: Array, keys: Array) -> Array:
+    """Members (count, m, largest) of each block in the order of their keys (count, n)."""
+    if members.shape[1] == 1:
+        return np.broadcast_to(members, (len(keys), *members.shape))
+    order = np.where(there, keys[:, members], np.inf).argsort(-1)
+    return np.take_along_axis(np.broadcast_to(members, order.shape), order, -1)
