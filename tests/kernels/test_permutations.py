@@ -1,4 +1,4 @@
-"""Permutations of labels, and the corrections of p-values, against plain loops."""
+"""Permutations of labels, against plain loops."""
 
 import numpy as np
 import pytest
@@ -42,31 +42,6 @@ def test_pairs_that_miss_different_stimuli_are_permuted_alike():
         part = kernels.permutations(np.arange(40), 0, 1, strata, usable)
         assert (strata[part] == strata).all()
         assert (part == whole).mean() > 0.75
-
-
-def test_corrections_for_many_pairs():
-    p = np.array([[0.01, 0.04], [0.03, np.nan], [0.2, 0.002]])
-    flat = np.sort(p[~np.isnan(p)])
-    m = len(flat)
-    harmonic = sum(1 / i for i in range(1, m + 1))
-    for dependent, factor in ((False, 1.0), (True, harmonic)):
-        found = kernels.false_discovery(p, dependent)
-        assert np.isnan(found[1, 1])
-        for value, adjusted in zip(p.ravel(), found.ravel(), strict=True):
-            if not np.isnan(value):
-                candidates = [flat[j] * m * factor / (j + 1) for j in range(m) if flat[j] >= value]
-                assert adjusted == pytest.approx(min(1, min(candidates)))
-    draws = np.random.default_rng(0).standard_normal((100, 2, 3))
-    draws[0, 0, 0] = 6
-    draws[:, 1, 2] = np.nan
-    scaled = (draws - draws.mean(0)) / draws.std(0)
-    found = kernels.max_adjusted(draws)
-    assert np.isnan(found[1, 2])
-    for i, j in np.ndindex(2, 3):
-        if not np.isnan(draws[0, i, j]):
-            beyond = sum(np.nanmax(one) >= scaled[0, i, j] - 1e-9 for one in scaled[1:])
-            assert found[i, j] == (1 + beyond) / 100
-    assert found[0, 0] == 0.01
 
 
 def test_draws_of_stimuli():

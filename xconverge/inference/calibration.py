@@ -13,15 +13,16 @@ import xarray as xr
 from xconverge.engine.apply import apply
 from xconverge.engine.pair import Pair, pairing_attrs
 from xconverge.engine.progress import Progress, Report
-from xconverge.engine.resampling import DRAW, run, seed_of, strata_name, strata_of, summarized
+from xconverge.engine.resampling import run, seed_of, strata_name, strata_of, summarized
 from xconverge.engine.scores import models
+from xconverge.inference.multiplicity import Family, Over, adjusted, family_of
 from xconverge.kernels import permutations as kernels
 from xconverge.kernels.kernel import Kernel, chances
 from xconverge.kernels.rsa import Rsa
 from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import callback, real, whole
 from xconverge.labels.coordinates import with_own
-from xconverge.labels.joins import natural_rank
+from xconverge.labels.joins import natural_rank, on_side
 from xconverge.labels.messages import choose, listing
 from xconverge.labels.variables import dataset_of, describe
 from xconverge.measures.alignment import MEASURES, plan_of
@@ -40,6 +41,8 @@ def calibrate(
     alpha: float = 0.05,
     layers: Literal["max"] | None = None,
     strata: str | xr.DataArray | None = None,
+    over: Over = None,
+    clusters: str | None = None,
     k: int = 10,
     rdm_metric: str = "correlation",
     progress: Progress | None = None,
@@ -64,6 +67,11 @@ def calibrate(
     strata : str or DataArray, optional
         A stimulus coordinate (category …) or values (stimulus): labels are permuted only inside
         its values, for a null that keeps what the strata explain.
+    over : str or sequence of str, optional
+        Dims whose tests are corrected for together (``"time"``, ``["model_a", "model_b"]`` …), by
+        default all of the result; every position of the others is a family of its own.
+    clusters : str, optional
+        An ordered one of them (``"time"``): neighbouring bins that stand out are tested together.
     k, rdm_metric
         As in ``alignment``.
     progress : callable, optional
@@ -85,15 +93,19 @@ def calibrate(
         ``threshold`` τ, the ceil((1 - alpha)(n_permutations + 1))-th of the ordered draws and s;
         ``calibrated``, (s - τ) / (best - τ), above 0 where s exceeds τ. ``best`` is 1, and 0 for
         a distance, where small is alike. ``p_value`` has coordinates corrected for the number
-        of pairs: ``p_value_bh`` and ``p_value_by`` (false discovery rate, under positive and
-        under any dependence), ``p_value_max_t`` (family-wise error). ``n_stimuli`` counts the
-        stimuli that both models saw. ``attrs["n_permutations"]`` is the number that was done.
+        of tests, over pairs and extra dims (``over``): ``p_value_bh`` and ``p_value_by`` (false
+        discovery rate, under positive and under any dependence), ``p_value_max_t`` (family-wise
+        error), and with ``clusters`` ``p_value_cluster`` (family-wise error, of clusters).
+        ``n_stimuli`` counts the stimuli that both models saw. ``attrs["n_permutations"]`` is the
+        number that was done.
 
     Warns
     -----
     RuntimeWarning
-        Pairs without a p-value, because too few stimuli are common or the score is undefined;
-        an interrupt (Ctrl-C), after which the result rests on the permutations that were done.
+        Corrections that a single effect among so many tests cannot pass, with the permutations
+        that it needs. Pairs without a p-value, because too few stimuli are common or the score is
+        undefined; an interrupt (Ctrl-C), after which the result rests on the permutations that were
+        done.
 
     Raises
     ------
@@ -115,7 +127,9 @@ def calibrate(
     ``docs/statistics.md``.
 
     Gröger et al. (2026), arXiv 2602.14486, for threshold and calibrated score; Phipson & Smyth
-    (2010) for p; Westfall & Young (1993) for max-T.
+    (2010) for p; Westfall & Young (1993) for max-T; Maris & Oostenveld (2007) for clusters: bins
+    stand out where the score exceeds what a share ``alpha`` of permutations do, and a cluster says
+    that there is an effect, not where it begins.
 
     Examples
     --------
@@ -136,6 +150,7 @@ def calibrate(
     row = MEASURES[choose("metric", metric, MEASURES)]
     plan = plan_of(pair, metric, options, k=k, rdm_metric=rdm_metric)
     sides = models(plan, pair)
+    family = family_of(over, *_sided(pair), clusters=clusters)
     draws, done = run(
         plan.kernel,
         sides,
@@ -157,7 +172,7 @@ def calibrate(
         "alpha": alpha, "layers": layers, "strata": strata_name(strata), "seed": pair.seed,
         **pair.attrs,
     }  # fmt: skip
-    return _table(draws, "alignment", exact, row.best, plan.kernel.min_stimuli, parameters)
+    return _table(draws, "alignment", exact, row.best, plan.kernel.min_stimuli, family, parameters)
 
 
 def calibrate_rsa(
@@ -169,6 +184,8 @@ def calibrate_rsa(
     alpha: float = 0.05,
     nuisance: xr.DataArray | Sequence[xr.DataArray] = (),
     strata: str | xr.DataArray | None = None,
+    over: Over = None,
+    clusters: str | None = None,
     progress: Progress | None = None,
     rng: Rng = None,
 ) -> xr.Dataset:
@@ -182,7 +199,7 @@ def calibrate_rsa(
         Comparison, as in ``rsa``.
     n_permutations : int
         Permutations of the labels of ``rdm_b``, rows and columns together.
-    alpha, strata, progress, rng
+    alpha, strata, over, clusters, progress, rng
         As in ``calibrate``.
     nuisance
         As in ``rsa``.
@@ -229,6 +246,7 @@ def calibrate_rsa(
     groups = strata_of(strata, (a, b))
     absent = [f"model{s}" for s, side in (("_a", a), ("_b", b)) if "model" not in side.dims]
     sides = rdm_models(kernel, a, b, controls)
+    family = family_of(over, *sides, clusters=clusters)
     draws, done = run(
         kernel,
         sides,
@@ -243,7 +261,13 @@ def calibrate_rsa(
         "n_nuisance": len(controls) or None, "seed": told, **pairing_attrs(a, b, *controls),
     }  # fmt: skip
     exact = None if strata is not None or controls else _closed_chance(kernel, *sides)
-    return _table(draws, "rsa", exact, 1.0, kernel.min_stimuli, parameters).squeeze(absent)
+    table = _table(draws, "rsa", exact, 1.0, kernel.min_stimuli, family, parameters)
+    return table.squeeze(absent)
+
+
+def _sided(pair: Pair) -> list[xr.DataArray]:
+    """Both sides with the dims that a result has."""
+    return [on_side(side, "model", f"_{what}") for side, what in pair.sides]
 
 
 def _closed_chance(kernel: Kernel[Any], a: xr.DataArray, b: xr.DataArray) -> xr.DataArray | None:
@@ -270,6 +294,7 @@ def _table(
     exact: xr.DataArray | float | None,
     best: float,
     least: int,
+    family: Family,
     parameters: dict[str, Any],
 ) -> xr.Dataset:
     """What the draws say, described; ``exact`` stands for the mean of the draws where given."""
@@ -291,16 +316,10 @@ def _table(
         )
     if exact is not None:
         parts["chance"] = xr.zeros_like(score) + exact
-    signed = (1.0 if best else -1.0) * draws
-    adjusted = {
-        "p_value_bh": apply(
-            partial(kernels.false_discovery, dependent=False), p_value, core=[pairs], out=[pairs]
-        ),
-        "p_value_by": apply(
-            partial(kernels.false_discovery, dependent=True), p_value, core=[pairs], out=[pairs]
-        ),
-        "p_value_max_t": apply(kernels.max_adjusted, signed, core=[[DRAW, *pairs]], out=[pairs]),
-    }
+    corrections = adjusted(
+        draws, p_value, family, tail="greater" if best else "less", alpha=parameters["alpha"],
+        stacklevel=4,
+    )  # fmt: skip
     found = {
         name: describe(score, name, **parameters),
         "chance": describe(parts["chance"], "chance", exact=int(exact is not None), **parameters),
@@ -313,7 +332,7 @@ def _table(
     }
     return with_own(
         dataset_of(found, **parameters),
-        {key: describe(value, key).reset_coords(drop=True) for key, value in adjusted.items()},
+        {key: describe(value, key).reset_coords(drop=True) for key, value in corrections.items()},
     )
 
 

@@ -15,10 +15,10 @@ import scipy
 
 from xconverge.kernels.correlation import Method
 from xconverge.kernels.kernel import alike
+from xconverge.kernels.multiplicity import max_adjusted
 from xconverge.kernels.permutations import (
     as_extreme,
     gathered_products,
-    max_adjusted,
     run_of,
     within,
 )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import scipy
 
+from xconverge.kernels.block_permutations import block_permutations
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array
 
@@ -40,6 +39,7 @@ def permutations(
     strata: Array | None = None,
     usable: Array | None = None,
     count: int = BLOCK,
+    blocks: Array | None = None,
 ) -> Array:
     """Permutations (count, n) of stimuli; the first of block 0 is the identity.
 
@@ -58,9 +58,25 @@ def permutations(
         Stimuli that take part; the others do not move.
     count : int
         How many.
+    blocks : int array (n), optional
+        Stimuli of one number, all of one stratum, move together (``block_permutations``).
     """
-    rng = np.random.default_rng([seed, block])
     strata = np.zeros(len(rank), np.int64) if strata is None else np.asarray(strata)
+    if blocks is None:
+        result = _single_permutations(rank, seed, block, strata, usable, count)
+    else:
+        there = np.ones(len(rank), bool) if usable is None else usable
+        result = block_permutations(rank, seed, block, strata, there, count, blocks)
+    if block == 0:
+        result[0] = np.arange(len(rank))
+    return result
+
+
+def _single_permutations(
+    rank: Array, seed: int, block: int, strata: Array, usable: Array | None, count: int
+) -> Array:
+    """Permutations (count, n) in which every stimulus moves for itself."""
+    rng = np.random.default_rng([seed, block])
     home = np.lexsort((rank, strata))
     moved = np.tile(home, (count, 1))
     starts = np.flatnonzero(np.diff(strata[home], prepend=strata[home[0]] - 1))
@@ -75,8 +91,6 @@ def permutations(
         while len(lost := np.argwhere(~usable[result] & stays)):
             draw, place = lost.T
             result[draw, place] = whole[draw, result[draw, place]]
-    if block == 0:
-        result[0] = np.arange(len(rank))
     return result
 
 
@@ -86,12 +100,14 @@ def run_of(
     n_permutations: int,
     strata: Array | None = None,
     usable: Array | None = None,
+    blocks: Array | None = None,
 ) -> Array:
     """The identity and all permutations (1 + n_permutations, n) of a run, block after block."""
-    blocks = [
-        permutations(rank, seed, block, strata, usable) for block in range(n_blocks(n_permutations))
+    parts = [
+        permutations(rank, seed, block, strata, usable, blocks=blocks)
+        for block in range(n_blocks(n_permutations))
     ]
-    return np.concatenate(blocks)[: n_permutations + 1]
+    return np.concatenate(parts)[: n_permutations + 1]
 
 
 def resamples(
@@ -185,33 +201,4 @@ def overlap_tail(share: Array, n: Array, k: int) -> Array:
         )
     result = np.full(share.shape, np.nan)
     result[seen] = scipy.stats.hypergeom.sf(shared - 1, n - 1, k, k)
-    return result
-
-
-def max_adjusted(draws: Array) -> Array:
-    """P-values (A, B) of draws (D, A, B) against the null of the most extreme pair (max-T).
-
-    Westfall & Young (1993), single step; pairs are set on one scale by the mean and deviation of
-    their draws, so that chance levels may differ.
-    """
-    defined = ~np.isnan(draws).any(0)
-    result = np.full(draws.shape[1:], np.nan)
-    if len(draws) < 2 or not defined.any():
-        return result
-    values = draws[:, defined]
-    deviation = values.std(0)
-    scale = np.where(deviation > SLACK, deviation, 1.0)
-    values = (values - values.mean(0)) / scale
-    most = values[1:].max(1)
-    result[defined] = (1 + (most[:, None] >= values[0] - 1e-9).sum(0)) / len(draws)
-    return result
-
-
-def false_discovery(p: Array, dependent: bool) -> Array:
-    """P-values adjusted for their number: Benjamini & Hochberg (1995), or & Yekutieli (2001)."""
-    result = np.full(p.shape, np.nan)
-    defined = ~np.isnan(p)
-    if defined.any():
-        method: Literal["by", "bh"] = "by" if dependent else "bh"
-        result[defined] = scipy.stats.false_discovery_control(p[defined], method=method)
     return result

@@ -167,6 +167,9 @@ VARIABLES: dict[str, Variable] = {
     "p_value_max_t": Variable(
         "model_a model_b", "probability", "1", "family-wise error, max-T, Westfall & Young (1993)"
     ),
+    "p_value_cluster": Variable(
+        "model_a model_b time", "probability", "1", "family-wise error of clusters of bins in a row"
+    ),
     "n_stimuli": Variable("bin", "count", "stimuli", "stimuli that entered"),
     "n_subjects": Variable("", "count", "subjects", "subjects that entered"),
     "alignment_by_bin": Variable(

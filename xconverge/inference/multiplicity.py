@@ -1,0 +1,170 @@
+"""P-values corrected for the number of tests, over the dims of a result that are named."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import xarray as xr
+
+from xconverge.engine.apply import apply
+from xconverge.engine.resampling import DRAW
+from xconverge.kernels import multiplicity as kernels
+from xconverge.labels.arguments import text
+from xconverge.labels.kinds import came
+from xconverge.labels.messages import choose
+
+CORE = ("stimulus", "stimulus_2", "feature")
+Over = str | Sequence[str] | None
+
+
+class Family(NamedTuple):
+    """Dims of a result that are tested together, and the ordered one with clusters, if any."""
+
+    dims: tuple[str, ...]
+    clusters: str | None = None
+
+
+def family_of(
+    over: Over,
+    *sides: xr.DataArray,
+    more: Sequence[str] = (),
+    clusters: str | None = None,
+    name: str = "over",
+) -> Family:
+    """The dims ``over`` of a result, all of them by default, refused where it has none such.
+
+    A result has the dims of its inputs ``sides`` but stimuli and features, and ``more``. Asked
+    before a long run, not after it. ``name`` is what the argument is called.
+    """
+    there = [str(d) for side in sides for d in side.dims if d not in CORE]
+    dims = list(dict.fromkeys([*more, *there]))
+    if over is None:
+        wanted = dims
+    elif isinstance(over, str):
+        wanted = [over]
+    elif isinstance(over, list | tuple) and over and all(isinstance(d, str) for d in over):
+        wanted = list(over)
+    else:
+        raise TypeError(
+            f"{name} must be the name of a dim of the result, several of them in a list, or None "
+            f"for all ({', '.join(dims) or 'it has none'}); got {name}={came(over)}"
+        )
+    for dim in wanted:
+        choose(name, dim, dims)
+    if clusters is not None:
+        text("clusters", clusters, "the name of an ordered dim of the result")
+        choose("clusters", clusters, wanted)
+        for side in sides:
+            index = side.indexes.get(clusters)
+            if (
+                index is not None
+                and index.dtype.kind in "iufmM"
+                and not (index.is_monotonic_increasing or index.is_monotonic_decreasing)
+            ):
+                raise ValueError(
+                    f"clusters={clusters!r} are of neighbouring bins, and {clusters!r} is not in "
+                    f"order: .sortby({clusters!r}) first"
+                )
+    return Family(tuple(dict.fromkeys(wanted)), clusters)
+
+
+def adjusted(
+    draws: xr.DataArray,
+    p_value: xr.DataArray,
+    family: Family,
+    *,
+    tail: str = "greater",
+    alpha: float = 0.05,
+    n_permutations: int | None = None,
+    prefix: str = "",
+    stacklevel: int = 3,
+) -> dict[str, xr.DataArray]:
+    """P-values (dims of ``p_value``) corrected over a family; every other dim has its own.
+
+    ``p_value_bh`` and ``p_value_by`` (false discovery), ``p_value_max_t`` and, with
+    ``family.clusters``, ``p_value_cluster`` (family-wise error), after a ``prefix``. Lazy in lazy
+    input.
+
+    Parameters
+    ----------
+    draws : DataArray
+        (draw, …): the statistic, the observed one first; permutation d is the same for all tests.
+    p_value : DataArray
+        One by one.
+    family : Family
+        As ``family_of`` gives it.
+    tail : {"greater", "less", "two-sided"}
+        Which statistics are extreme.
+    alpha : float
+        Of the bins that stand out in a cluster, and of the warning.
+    n_permutations : int, optional
+        How many there are, by default what ``draws`` hold; none gives NaN without a warning.
+    prefix : str
+        Before the names.
+    stacklevel : int
+        Of the warning, as seen from here.
+
+    Warns
+    -----
+    RuntimeWarning
+        Corrections that a single effect in a family could not pass, with the permutations needed.
+    """
+    dims = [dim for dim in family.dims if dim in p_value.dims]
+    count = draws.sizes[DRAW] - 1 if n_permutations is None else n_permutations
+    result = {
+        f"{prefix}p_value_{name}": _over(
+            partial(kernels.false_discovery, dependent=dependent), p_value, dims, dims
+        ).transpose(*p_value.dims)
+        for name, dependent in (("bh", False), ("by", True))
+    }
+    result[f"{prefix}p_value_max_t"] = _over(
+        partial(kernels.max_adjusted, tail=tail), draws, [DRAW, *dims], dims
+    ).transpose(*p_value.dims)
+    used: list[kernels.Correction] = ["bh", "by", "max_t"]
+    if family.clusters is not None:
+        last = [*(dim for dim in dims if dim != family.clusters), family.clusters]
+        result[f"{prefix}p_value_cluster"] = _over(
+            partial(kernels.cluster_mass, tail=tail, alpha=alpha), draws, [DRAW, *last], last
+        ).transpose(*p_value.dims)
+        used.append("cluster")
+    # which tests have no p-value is not known of lazy ones
+    there = p_value.notnull().sum(dims).max() if p_value.chunks is None else None
+    size = math.prod(p_value.sizes[dim] for dim in dims) if there is None else int(there)
+    tell_short(count, size, alpha, used, stacklevel + 1)
+    return result
+
+
+def _over(
+    kernel: Callable[..., object], array: xr.DataArray, core: Sequence[str], out: Sequence[str]
+) -> xr.DataArray:
+    found: xr.DataArray = apply(kernel, array, core=[core], out=[out])
+    return found
+
+
+def tell_short(
+    n_permutations: int,
+    size: int,
+    alpha: float,
+    used: Sequence[kernels.Correction],
+    stacklevel: int = 3,
+) -> None:
+    """Name the corrections that a single effect among ``size`` tests cannot pass, and their needs.
+
+    The smallest p-value there can be is 1 / (1 + n_permutations).
+    """
+    needs = {name: kernels.least_draws(size, alpha, name) for name in used}
+    short = {name: need for name, need in needs.items() if need > n_permutations}
+    if size < 2 or not n_permutations or not short:
+        return
+    told = ", ".join(f"p_value_{name} ({need:,} needed)" for name, need in short.items())
+    warnings.warn(
+        f"{n_permutations:,} permutations are too few for a single effect among {size:,} tests to "
+        f"pass, at {alpha:g}: {told}. Ask for more with n_permutations=, or for fewer tests "
+        "together with over=",
+        RuntimeWarning,
+        stacklevel=stacklevel,
+    )
