@@ -74,14 +74,18 @@ class Predictors:
             "mean_correlation": np.asarray(plain.mean),
             "mean_p_value": np.asarray(plain.p_value_of_mean),
             "_draws": plain.draws,
+            "_mean_draws": plain.draws_of_mean,
         }
         if how.null == "mixed" and self.fields is not None:
             # the constant covariate is a fixed effect of its own
             fixed = self.covariates[:, 1:]
-            sides = (self.fields, self.maps, rows, which, fixed, how.tail)
-            table |= _of_mixed(related(*sides, how.n_draws, how.seed))
+            sides = (self.fields, self.maps, rows, which, fixed, how.tail, how.n_draws, how.seed)
             together = related_mean(*sides, family)
-            table["mean_p_value"] = together.p_value[0]
+            table |= _of_mixed(related(*sides)) | {
+                "mean_p_value": together.p_value[0],
+                "_mean_draws": together.draws_alignment[:, 0],
+                "_mean_draws_dispersion": together.draws_dispersion[:, 0],
+            }
         else:
             table["n_effective"] = self._n_effective(rows, which)
         return table
@@ -164,15 +168,18 @@ def modulations(
     # rows run over model_b fastest, so rows of one model_a lie side by side
     which = np.arange(len(rows)) * len(own) // max(len(rows), 1)
     table = predictors.table(rows, which, np.reshape(family, -1))
-    of_pairs = {
-        name: values.reshape(len(values), *shape)
-        if name.startswith("_draws")
-        else values.reshape(*shape, *values.shape[1:])
-        if values.ndim
-        else values
-        for name, values in table.items()
-    }
+    found = {name: _shaped(name, values, shape) for name, values in table.items()}
     if f"correlation{OF_MEAN}" in names:
-        single = predictors.table(mean[None], np.zeros(1, np.int64), np.zeros(1, np.int64))
-        of_pairs |= {name + OF_MEAN: values[0] for name, values in single.items() if values.ndim}
-    return tuple(of_pairs[name] for name in names)
+        one = np.zeros(1, np.int64)
+        single = predictors.table(mean[None], one, one)
+        found |= {name + OF_MEAN: _shaped(name, values, ()) for name, values in single.items()}
+    return tuple(found[name] for name in names)
+
+
+def _shaped(name: str, values: Array, shape: tuple[int, ...]) -> Array:
+    """Values (R, …), or draws (D, R), with the rows in the shape of the pairs."""
+    if "mean" in name:
+        return values
+    if name.startswith("_draws"):
+        return values.reshape((len(values), *shape))
+    return values.reshape((*shape, *values.shape[1:]))

@@ -33,16 +33,17 @@ class Orders(Protocol):
 
 @dataclass(frozen=True)
 class Permuted:
-    """Labels change places, inside strata (n) if there are any."""
+    """Labels change places, inside strata (n) if there are any, or whole ``blocks`` (n) do."""
 
     of_any: ClassVar[bool] = True
     rank: Array
     seed: int
     strata: Array | None = None
+    blocks: Array | None = None
 
     def __call__(self, block: int, values: Array, usable: Array) -> Array:
         """Orders that do not depend on the values."""
-        return permutations(self.rank, self.seed, block, self.strata, usable)
+        return permutations(self.rank, self.seed, block, self.strata, usable, blocks=self.blocks)
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Stimuli:
         """
         rank = np.arange(len(self.order))
         if name in ("labels", "blocks"):
-            return Permuted(rank, seed, self.strata)
+            return Permuted(rank, seed, self.strata, self.blocks if name == "blocks" else None)
         factor = None if name == "mixed" else field_factor(maps, covariates, self.likeness, seed)
         return None if factor is None else Surrogates(rank, seed, factor)
 
@@ -109,7 +110,7 @@ def orders_of(
     ``factor`` (n, n), in the order of the labels, is that of surrogates.
     """
     if null != "surrogates":
-        return Permuted(rank, seed, strata)
+        return Permuted(rank, seed, strata, blocks if null == "blocks" else None)
     return Surrogates(rank, seed, factor[0]) if np.isfinite(factor[0]).all() else None
 
 

@@ -62,10 +62,10 @@ class Row(NamedTuple):
 
 
 class Correlated(NamedTuple):
-    """Of rows (R): correlation, p-value and stimuli; of the mean correlation; draws (D, R).
+    """Of rows (R): correlation, p-value and stimuli; the mean and its p-value; draws of both.
 
-    The mean is that of all rows (families) that have one, under the same draws, of which the first
-    are the observed correlations; NaN where nothing can be dealt anew.
+    The mean is that of all rows (families) that have one, under the same draws (D, R), of which the
+    first are the observed correlations; NaN where nothing can be dealt anew.
     """
 
     correlation: Array
@@ -74,6 +74,7 @@ class Correlated(NamedTuple):
     mean: float
     p_value_of_mean: float
     draws: Array
+    draws_of_mean: Array
 
 
 def rank_correlations(
@@ -114,7 +115,7 @@ def rank_correlations(
     family = np.arange(len(rows)) if family is None else family
     mean = float(_family_mean(correlation[defined], family[defined])) if len(defined) else np.nan
     p_value, p_of_mean = np.full(len(rows), np.nan), np.nan
-    draws = np.full((1 + n_draws, len(rows)), np.nan)
+    draws, together = np.full((1 + n_draws, len(rows)), np.nan), np.full(1 + n_draws, np.nan)
     if n_draws and len(defined):
         chosen = [rows[r] for r in defined]
         null, free = _null(chosen, which[defined], covariates, orders, strata, n_draws)
@@ -129,8 +130,9 @@ def rank_correlations(
         draws[:, defined[free]] = null[:, free]
         if free.any():
             # what cannot be permuted adds the same to every draw of the mean
-            p_of_mean = float(_share(_family_mean(null, family[defined]), tail))
-    return Correlated(correlation, p_value, count, mean, p_of_mean, draws)
+            together = _family_mean(null, family[defined])
+            p_of_mean = float(_share(together, tail))
+    return Correlated(correlation, p_value, count, mean, p_of_mean, draws, together)
 
 
 def _family_mean(values: Array, family: Array) -> Array:

@@ -92,7 +92,7 @@ def related(
                 part[rows] = value
             for part, maps, p in zip(each[5:], sides.regressions, found[2:4], strict=True):
                 part[0, rows] = _normal_scores(p, tail)
-                part[1:, rows] = _null_scores(*maps, where, x.shape[1], n_draws, seed)
+                part[1:, rows] = _null_scores(maps[0] * maps[1], where, x.shape[1], n_draws, seed)
     return each
 
 
@@ -103,6 +103,8 @@ def related_mean(
     which: Array,
     covariates: Array,
     tail: str,
+    n_draws: int = 0,
+    seed: int = 0,
     family: Array | None = None,
 ) -> Related:
     """The test (1) of the mean over the rows, from the stimuli that all of them have.
@@ -114,9 +116,15 @@ def related_mean(
     where = np.flatnonzero(usable.all(0))
     sides = _sides(fields, x, y, which, covariates, everything, where)
     if sides is None:
-        return _nothing(1, 0)
-    told = _told(sides.weighted(family_shares(family, len(y))), regress_together, tail)
-    return Related(*told, *_nothing(1, 0)[5:])
+        return _nothing(1, n_draws)
+    sides = sides.weighted(family_shares(family, len(y)))
+    told = _told(sides, regress_together, tail)
+    draws = []
+    for (response, predictor), p in zip(sides.regressions, told[2:4], strict=True):
+        products = (response * predictor).sum(1, keepdims=True)
+        null = _null_scores(products, where, x.shape[1], n_draws, seed)
+        draws.append(np.concatenate([_normal_scores(p, tail)[None], null]))
+    return Related(*told, *draws)
 
 
 def _normal_scores(p: Array, tail: str) -> Array:
@@ -125,16 +133,14 @@ def _normal_scores(p: Array, tail: str) -> Array:
     return np.asarray(-score if tail == "less" else score)
 
 
-def _null_scores(
-    response: Array, predictor: Array, where: Array, n: int, count: int, seed: int
-) -> Array:
-    """Normal deviates (count, r) of rows (m, r), as alike as the rows are under the null.
+def _null_scores(products: Array, where: Array, n: int, count: int, seed: int) -> Array:
+    """Normal deviates (count, r), as alike under the null as the rows are.
 
-    Products of whitened values are independent over stimuli: their sums with random normal weights
-    have the covariance of the t of all rows (the multiplier bootstrap of Chernozhukov, Chetverikov
-    & Kato 2013, Annals of Statistics 41). Weights are of stimuli, the same for every set of rows.
+    ``products`` (m, r) of whitened values are independent over the stimuli ``where`` (m) of n:
+    their sums with random normal weights have the covariance of the t of all rows (the multiplier
+    bootstrap of Chernozhukov, Chetverikov & Kato 2013, Annals of Statistics 41). Weights are of
+    stimuli, the same for every set of rows.
     """
-    products = response * predictor
     size = np.sqrt((products**2).sum(0))
     products = np.divide(products, size, out=np.full(products.shape, np.nan), where=size > 0)
     blocks = [

@@ -214,9 +214,9 @@ def binned_rsa_contrast(
     Dealt anew under the null is the bin of a stimulus; the RDMs are the same in every draw, ranked
     again inside the bins. Stimuli of one category have alike dispersion, so that bins of single
     permuted labels are more alike than bins of any real map: hence surrogates. ``binned_rsa``
-    tests another null: that inside a bin the target has nothing to do with the model. Bins of different spread of
-    distances differ in RSA without a difference in fit: match with ``strata``, or read the noise
-    ceilings of the bins.
+    tests another null: that inside a bin the target has nothing to do with the model. Bins of
+    different spread of distances differ in RSA without a difference in fit: match with ``strata``,
+    or read the noise ceilings of the bins.
 
     Examples
     --------
@@ -244,7 +244,7 @@ def binned_rsa_contrast(
     )  # fmt: skip
     seed, stream = seed_of(rng)
     arrays, core = chosen.dealing(sides.spread)
-    value, p_value, draws = apply(
+    value, p_value, _ = apply(
         partial(_told, kernel=contrast_test, extra=sides.extra),
         sides.models,
         sides.target,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from xconverge.engine.apply import apply
 from xconverge.engine.families import family_mean
 from xconverge.engine.pair import pairing_attrs
 from xconverge.engine.resampling import DRAW, seed_of
+from xconverge.inference.multiplicity import Family, Over, adjusted, family_of
 from xconverge.inference.nulls import Geometry, Groups, moran_of, null_of
 from xconverge.kernels.modulation import OF_MEAN, modulations
 from xconverge.kernels.nulls import Permuted
@@ -50,6 +51,7 @@ def modulation(
     strata: str | xr.DataArray | None = None,
     n_permutations: int = 10_000,
     tail: Tail = "two-sided",
+    over: Over = None,
     rng: np.random.Generator | int | None = None,
 ) -> xr.Dataset:
     """Rank correlation of dispersion with alignment, for every model pair and for their mean.
@@ -93,6 +95,8 @@ def modulation(
         and surrogates are NaN. Those of mixed models need none but for their correction.
     tail : {"two-sided", "greater", "less"}
         Which null correlations count as extreme.
+    over : str or sequence of str, optional
+        Dims of the result whose tests are corrected together, by default all.
     rng : Generator, int or None
         Source of the draws; the same one gives the same p-values, whatever the chunking.
 
@@ -111,7 +115,9 @@ def modulation(
         how alike alignment is at neighbouring stimuli (near 0 for none), beside
         ``dispersion_moran_i``: NaN without a geometry. With ``null="mixed"`` also
         ``p_value_alignment`` and ``p_value_dispersion``, of which ``p_value`` is the larger,
-        ``t_alignment`` and ``t_dispersion``.
+        ``t_alignment`` and ``t_dispersion``. Of several tests, p-values corrected for their number:
+        ``p_value_max_t`` (family-wise error), ``p_value_bh`` and ``p_value_by`` (false discovery),
+        and over a dim ``time`` ``p_value_cluster`` (family-wise error of bins in a row).
         NaN with a warning where fewer than 3 stimuli are left, or values are all equal.
         Lazy if an input is; a task holds dispersion, all pairs of alignment and their null. Bins
         of a lazy dispersion are made, and warn, when it is computed, and are not in attrs.
@@ -164,6 +170,9 @@ def modulation(
         check_dims(one, "stimulus", what=f"covariates[{number}]")
         for number, one in enumerate(several("covariates", covariates))
     ]
+    family = family_of(
+        over, alignment, clusters="time" if "time" in alignment.dims and over is None else None
+    )
     seed, stream = seed_of(rng)
     spread = _of_models(dispersion, "dispersion", alignment)
     spread, alignment, _ = join_labels(
@@ -224,11 +233,10 @@ def modulation(
         tail=tail,
     )  # fmt: skip
     parts = dict(zip(outputs, found, strict=True))
-    for name in [name for name in parts if name.startswith("_draws")]:
-        del parts[name]
     table = {
         name: describe(values, name.removesuffix(OF_MEAN), **parameters).rename(name)
-        for name, values in parts.items()
+        for name, values in (parts | _corrected(parts, family, tail, n_permutations)).items()
+        if not name.startswith("_")
     }
     means = apply(
         bin_means, spread, bins, core=[["stimulus"]] * 2, out=[["bin"]],
@@ -242,15 +250,46 @@ def modulation(
 
 def _outputs(pairs: Sequence[str], of_mean: bool, null: str) -> dict[str, list[str]]:
     """Names of what a table holds, and their dims."""
-    names = OF_EACH if null == "mixed" else OF_EACH[:5]
+    mixed = null == "mixed"
+    names = OF_EACH if mixed else OF_EACH[:5]
     result = {name: list(pairs) for name in names} | {"alignment_by_bin": [*pairs, "bin"]}
+    sides = ("", "_dispersion") if mixed else ("",)
+    result |= {f"_draws{side}": [DRAW, *pairs] for side in sides}
     if of_mean:
-        result |= {name + OF_MEAN: dims[len(pairs) :] for name, dims in result.items()}
-    draws = ("_draws", "_draws_dispersion") if null == "mixed" else ("_draws",)
-    return {
-        **result, "mean_correlation": [], "mean_p_value": [],
-        **{name: [DRAW, *pairs] for name in draws},
-    }  # fmt: skip
+        result |= {
+            name + OF_MEAN: [dim for dim in dims if dim not in pairs]
+            for name, dims in result.items()
+        }
+    result |= {f"_mean_draws{side}": [DRAW] for side in sides}
+    return result | {"mean_correlation": [], "mean_p_value": []}
+
+
+def _corrected(
+    parts: Mapping[str, xr.DataArray], family: Family, tail: str, n_draws: int
+) -> dict[str, xr.DataArray]:
+    """P-values corrected for the number of tests, wherever there are several.
+
+    Of mixed models the larger of both regressions'.
+    """
+    result = {}
+    for before, after in (("", ""), ("", OF_MEAN), ("mean_", "")):
+        p_value = parts.get(f"{before}p_value{after}")
+        if p_value is None or not set(family.dims) & set(p_value.dims):
+            continue
+        several = [
+            adjusted(
+                parts[f"_{before}draws{side}{after}"], p_value, family, tail=tail,
+                n_permutations=n_draws, prefix=before, stacklevel=4,
+            )
+            for side in ("", "_dispersion")
+            if f"_{before}draws{side}{after}" in parts
+        ]  # fmt: skip
+        for name in several[0]:
+            largest = several[0][name]
+            for other in several[1:]:
+                largest = xr.where(largest.isnull(), largest, np.maximum(largest, other[name]))
+            result[name + after] = largest
+    return result
 
 
 def mean_correlation(
