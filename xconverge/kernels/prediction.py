@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from xconverge.kernels.correlation import ranks
+from xconverge.kernels.nulls import all_orders, orders_of
 from xconverge.kernels.permutations import as_extreme, run_of
 from xconverge.kernels.vectors import Array
 
@@ -38,9 +39,10 @@ def prediction(
     agreement: Array,
     bins: Array,
     score: Array,
-    rank: Array,
+    spread: Array,
     model_rank: Array,
-    *,
+    *dealing: Array,
+    null: str,
     n_bins: int,
     n_permutations: int,
     level: float,
@@ -53,9 +55,13 @@ def prediction(
     agreement, bins : arrays (M, n)
         Of every model with another modality, and the bin of every stimulus, negative for none.
     score : array (M)
-    rank, model_rank : int arrays (n), (M)
+    spread : array (M, n)
+        Dispersion, from which bins are made.
+    model_rank : int array (M)
         Of the labels.
-    n_bins, n_permutations, level, seed
+    *dealing : arrays
+        What `nulls.orders_of` takes.
+    null, n_bins, n_permutations, level, seed
         As there.
 
     Returns
@@ -73,8 +79,19 @@ def prediction(
     if len(score) < LEAST or not there[0] or np.isnan(score).any():
         return means, *result
     # a subset that some model has no agreement in is NaN, and no other is for it
+    orders = orders_of(null, seed, *dealing)
+    drawn = None
+    if n_permutations and orders is not None:
+        # the same draw for all models: bins keep their sizes, and about their overlap
+        drawn = np.stack(
+            [
+                all_orders(orders, row, np.isfinite(row), n_permutations)
+                for row in (spread if not orders.of_any else np.zeros((1, spread.shape[1])))
+            ],
+            axis=1,
+        )
     result[:, there] = _of_subsets(
-        agreement, whole[there], means[there], score, rank, model_rank, n_permutations, level, seed
+        agreement, whole[there], means[there], score, drawn, model_rank, n_permutations, level, seed
     )
     return means, *result
 
@@ -84,13 +101,16 @@ def _of_subsets(
     whole: Array,
     means: Array,
     score: Array,
-    rank: Array,
+    drawn: Array | None,
     model_rank: Array,
     n_permutations: int,
     level: float,
     seed: int,
 ) -> Array:
-    """What there is to say (7, subsets) of the members ``whole`` (subsets, M, n), all first."""
+    """What there is to say (7, subsets) of the members ``whole`` (subsets, M, n), all first.
+
+    ``drawn`` (D, M or 1, n) are the orders that bins are dealt in under the null.
+    """
     observed = correlations(means, score)
     gain = observed - observed[0]
     if not n_permutations:
@@ -99,11 +119,15 @@ def _of_subsets(
     ends = _bootstrap(means, score, model_rank, n_permutations, level, seed)
     orders = run_of(model_rank, seed, n_permutations)
     p_value = _two_sided(correlations(means, score[orders][:, None]), 0.0)
-    # the same permutation of stimuli for all models: bins keep their sizes and their overlap
+    if drawn is None:
+        none = np.full(len(whole), np.nan)
+        return np.stack([observed, p_value, gain, *ends, none, none])
     null = np.array(
         [
-            correlations(subset_means(agreement, whole[:, :, order]), score)
-            for order in run_of(rank, seed, n_permutations)
+            correlations(
+                subset_means(agreement, np.take_along_axis(whole, order[None], axis=2)), score
+            )
+            for order in np.broadcast_to(drawn, (len(drawn), *agreement.shape))
         ]
     )
     expected = null[1:].mean(0)

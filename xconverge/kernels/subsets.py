@@ -17,6 +17,16 @@ def extremes(values: Array, rank: Array, size: int) -> tuple[Array, Array]:
     return order[:size], order[-size:]
 
 
+def squared_errors(members: Array, values: Array, size: int) -> Array:
+    """Squared standard error (P) of the mean of values (n) over the members (P, n), ``size`` each.
+
+    From values less a centre, so that no digits are lost. NaN for a single member.
+    """
+    gap = values - values.mean()
+    mean, square = members @ gap / size, members @ gap**2 / size
+    return np.asarray(np.maximum(square - mean**2, 0.0) / (size - 1) if size > 1 else mean + np.nan)
+
+
 def disjoint_pairs(
     usable: Array, rank: Array, size: int, count: int, seed: int
 ) -> tuple[Array, Array]:

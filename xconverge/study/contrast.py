@@ -12,8 +12,10 @@ import xarray as xr
 from xconverge.engine.families import family_mean
 from xconverge.engine.pair import Pair, pairing_attrs, refuse_repeats
 from xconverge.engine.resampling import strata_of
+from xconverge.inference.nulls import Geometry, Null, null_of
 from xconverge.kernels import subsets as kernels
 from xconverge.kernels.correlation import ranks
+from xconverge.kernels.nulls import all_orders, orders_of
 from xconverge.kernels.permutations import as_extreme, corrected
 from xconverge.kernels.ranks import empty_bins, quantile_bins
 from xconverge.kernels.vectors import Array
@@ -40,6 +42,9 @@ def subset_contrast(
     match: xr.DataArray | Sequence[xr.DataArray] = (),
     groups: str | xr.DataArray | None = None,
     match_bins: int = 5,
+    geometry: Geometry = (),
+    blocks: str | xr.DataArray | None = None,
+    null: str | None = None,
     k: int = 10,
     level: float = 0.95,
     rng: np.random.Generator | int | None = None,
@@ -55,15 +60,24 @@ def subset_contrast(
     size : int
         Stimuli of each subset.
     n_random : int
-        Random subsets of the same size.
+        Subsets of the same size, of each control.
     match : DataArray or sequence of DataArray
         Values (stimulus), ``stimulus_norm`` and ``local_density`` say: matched subsets have as
         many stimuli in every quantile bin of them (and in every combination) as the subset that
         they are compared with.
     groups : str or DataArray, optional
-        A stimulus coordinate (category …) or values (stimulus), matched exactly.
+        A stimulus coordinate (category …) or values (stimulus), matched exactly, and known to the
+        mixed model behind surrogates.
     match_bins : int
         Quantile bins of each of ``match``.
+    geometry : DataArray or sequence of DataArray
+        As in ``modulation``; ``a`` and ``b`` are always among them.
+    blocks
+        As in ``modulation``.
+    null : {"surrogates", "blocks", "labels"}, optional
+        What subsets are compared with beside random ones: by default those of maps that are drawn
+        from the mixed model of dispersion, or of blocks that change places where ``blocks`` are
+        given. ``"labels"``: random ones alone, which hold only for exchangeable stimuli.
     k : int
         Neighbours.
     level : float
@@ -79,12 +93,14 @@ def subset_contrast(
         model pairs, layers of one network counted once; ``chance`` (subset, pool), the same mean of
         k / (n - 1), n the stimuli of the pool that both models of a pair saw; ``corrected``,
         (score - chance) / (1 - chance).
-        Over ``control`` (random; matched with ``match`` or ``groups``): ``random_mean``,
-        ``random_lower``, ``random_upper``; ``p_value_greater`` and ``p_value_less``,
-        (1 + #{random as extreme}) / (1 + n_random), for each end apart, and the two-sided
-        ``p_value``, twice the smaller. ``low_minus_high`` (pool) and its two-sided p-value against
-        pairs of random subsets without overlap. Where models miss stimuli, chance differs between
-        subsets: what p-values compare is the score less its chance.
+        Over ``control`` (random; matched with ``match`` or ``groups``; surrogates or blocks):
+        ``random_mean``, ``random_lower``, ``random_upper``; ``p_value_greater`` and
+        ``p_value_less``, (1 + #{random as extreme}) / (1 + n_random), for each end apart, and the
+        two-sided ``p_value``, twice the smaller. ``low_minus_high`` (pool) and its two-sided
+        p-value (control, pool) against pairs of subsets without overlap, in the full pool by its
+        Welch t. ``n_effective``, ``moran_i`` and ``dispersion_moran_i`` as in ``modulation``.
+        Where models miss stimuli, chance differs between subsets: what p-values compare is the
+        score less its chance.
 
     Warns
     -----
@@ -103,11 +119,12 @@ def subset_contrast(
     Notes
     -----
     Null: which stimuli are in the subset has nothing to do with alignment; matched: given the
-    cells, which makes drawing inside cells a stratified permutation of membership. The effect may
-    sit at one end alone: read both. Of equal dispersions the natural order of labels decides.
-    Inside a subset the chance level is higher and neighbours are farther: compare scores inside
-    with the random ones inside. Computes its inputs; inside searches neighbours of every model
-    again in every subset.
+    cells, which makes drawing inside cells a stratified permutation of membership. Both take
+    stimuli for exchangeable, which they are not where neighbours are alike: trust the p-values of
+    surrogates. The effect may sit at one end alone: read both. Of equal dispersions the natural
+    order of labels decides. Inside a subset the chance level is higher and neighbours are farther:
+    compare scores inside with the drawn ones inside. Computes its inputs; inside searches
+    neighbours of every model again in every subset.
 
     Hosseini, Cheung, Fedorenko & Williams (arXiv 2604.21836) compare 100 of each inside.
 
@@ -132,6 +149,11 @@ def subset_contrast(
     spread = check_only(dispersion, "stimulus", what="dispersion")
     _, spread, _ = join_labels(pair.a, spread, "stimulus", "exact", ("a", "dispersion"))
     cells = _cells(match, groups, match_bins, pair.a, pair.b)
+    chosen = null_of(
+        null, (pair.a, pair.b), usual="surrogates",
+        geometry=[pair.a, pair.b, *several("geometry", geometry)],
+        groups=() if groups is None else groups, blocks=blocks,
+    )  # fmt: skip
     rank = natural_rank(spread.indexes["stimulus"])
     pairs = ["model_a", "model_b"]
     of = {side: families(reps) for side, reps in zip(pairs, (pair.a, pair.b), strict=True)}
@@ -155,8 +177,12 @@ def subset_contrast(
     elif size <= k:
         _warn(f"neighbours inside a subset need a size above k={k}, got {size}: NaN inside")
     # three streams: random pairs, controls of the low subset, controls of the high one
-    seeds = np.random.default_rng(pair.seed).integers(2**63, size=3)
-    controls = _controls(np.where(usable, values, np.nan), rank, size, n_random, seeds, cells)
+    seeds = np.random.default_rng(pair.seed).integers(2**63, size=4)
+    given = np.where(usable, values, np.nan)
+    controls = _controls(given, rank, size, n_random, seeds, cells)
+    if chosen.name != "labels":
+        controls[chosen.name] = _dealt(spread.copy(data=given), rank, size, n_random, seeds, chosen)
+    errors = np.full((len(controls), 2, n_random + 1), np.nan)
     table, chances = np.full((2, len(controls), 2, 2, n_random + 1), np.nan)
     full, full_chance = (np.where(usable, one, 0.0) for one in (each, by_chance))
     for i, ends in enumerate(controls.values()):
@@ -164,6 +190,8 @@ def subset_contrast(
             if members is None:
                 continue
             table[i, e, 0], chances[i, e, 0] = members @ full / size, members @ full_chance / size
+            excess = full - full_chance
+            errors[i, e] = kernels.squared_errors(members, excess, size)
             if size > k:
                 inside, level_inside = (
                     family_mean(one(pair.a, pair.b, members, k), pairs, of)
@@ -182,9 +210,27 @@ def subset_contrast(
         "metric": "mutual_knn", "k": k, "size": size, "n_random": n_random,
         "match_bins": match_bins if len(controls) > 1 else None,
         "dispersion_metric": dispersion.attrs.get("metric"), "level": level, "seed": pair.seed,
-        **pairing_attrs(a, b, dispersion),
+        **chosen.attrs, **pairing_attrs(a, b, dispersion),
     }  # fmt: skip
-    return _described(table, chances, list(controls), level, parameters)
+    result = _described(table, chances, errors, list(controls), level, parameters)
+    return result.assign(chosen.told(spread, spread.copy(data=each)))
+
+
+def _dealt(
+    spread: xr.DataArray, rank: Array, size: int, n_random: int, seeds: Array, null: Null
+) -> list[Array | None]:
+    """Memberships (1 + n_random, n) for low and high of dispersion dealt anew by a null."""
+    usable = np.isfinite(spread.values)
+    if usable.sum() < 2 * size:
+        return [None, None]
+    arrays, _ = null.dealing(spread)
+    orders = orders_of(null.name, int(seeds[3]), *(one.values for one in arrays))
+    if orders is None:
+        return [None, None]
+    drawn = all_orders(orders, spread.values, usable, n_random)
+    ends = kernels.extremes(spread.values, rank, size)
+    # a draw puts the values of a subset elsewhere, and the subset goes with them
+    return [np.isin(drawn, end) for end in ends]
 
 
 def _warn(message: str) -> None:
@@ -246,6 +292,7 @@ def _controls(
 def _described(
     table: Array,
     chances: Array,
+    errors: Array,
     controls: list[str],
     level: float,
     parameters: dict[str, object],
@@ -273,9 +320,17 @@ def _described(
     lower, upper, mean = (
         np.where(count > 0, value, np.nan) for value in (*ends, np.nanmean(filled, -1))
     )
-    gap, gaps = own[0] - own[1], excess[0, 0] - excess[0, 1]
-    reached = as_extreme(gaps[:, 1:], gaps[:, :1], "two-sided").sum(1)
-    gap_p = (1 + reached) / (1 + np.isfinite(gaps[:, 1:]).sum(1))
+    gap, gaps = own[0] - own[1], excess[:, 0] - excess[:, 1]
+    # in units of its error: where high subsets are noisier, so would be the null of a plain gap
+    error = np.sqrt(errors.sum(1))
+    gaps[:, 0] = np.divide(gaps[:, 0], error, out=np.full(error.shape, np.nan), where=error > 0)
+    reached = as_extreme(gaps[..., 1:], gaps[..., :1], "two-sided").sum(-1)
+    drawn_gaps = np.isfinite(gaps[..., 1:]).sum(-1)
+    gap_p = np.where(
+        np.isnan(gaps[..., 0]) | (drawn_gaps == 0), np.nan, (1 + reached) / (1 + drawn_gaps)
+    )
+    # matched subsets of either end are drawn apart, and may overlap
+    gap_p[[number for number, name in enumerate(controls) if name == "matched"]] = np.nan
     variables = {
         "score": (dims[1:], own),
         "corrected": (dims[1:], corrected(own, chance, 1.0)),
@@ -287,7 +342,7 @@ def _described(
         "p_value_greater": (dims, greater),
         "p_value_less": (dims, less),
         "low_minus_high": (dims[2:], gap),
-        "low_minus_high_p_value": (dims[2:], np.where(np.isnan(gap), np.nan, gap_p)),
+        "low_minus_high_p_value": (("control", "pool"), gap_p),
     }
     labels = {"control": controls, "subset": ENDS, "pool": POOLS}
     return described(

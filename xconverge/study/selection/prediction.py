@@ -11,6 +11,7 @@ from xconverge.engine.apply import apply
 from xconverge.engine.families import each_family, family_mean
 from xconverge.engine.pair import pairing_attrs, refuse_repeats
 from xconverge.engine.resampling import seed_of
+from xconverge.inference.nulls import Geometry, Groups, null_of
 from xconverge.kernels import prediction as kernels
 from xconverge.kernels.ranks import empty_bins, rows_in_bins
 from xconverge.labels.arguments import check_seed, real, whole
@@ -37,6 +38,10 @@ def cross_modal_prediction(
     dispersion: xr.DataArray,
     score: xr.DataArray,
     *,
+    geometry: Geometry = (),
+    groups: Groups = (),
+    blocks: str | xr.DataArray | None = None,
+    null: str | None = None,
     n_bins: int = 3,
     n_permutations: int = 1000,
     level: float = 0.95,
@@ -55,6 +60,12 @@ def cross_modal_prediction(
         (model): what is to be predicted, the overall RSA with a brain say
         (``select_models(…)["rsa"].sel(subset="all")``), of the same models; it may rest on other
         stimuli.
+    geometry, groups, blocks
+        As in ``modulation``.
+    null : {"surrogates", "blocks", "labels"}, optional
+        What the gain of a bin is compared with: bins of maps that are drawn from the mixed model of
+        dispersion, the default with ``geometry`` or ``groups``; bins of blocks that change places;
+        or random subsets of as many stimuli, with a warning where not asked for.
     n_bins : int
         Quantile bins of dispersion.
     n_permutations : int
@@ -71,8 +82,10 @@ def cross_modal_prediction(
         ``agreement_by_subset`` (model, subset), the predictor; ``correlation``, Spearman's over the
         models with ``score``; ``p_value``, two-sided, models permuted; ``gain``, the correlation
         less that over all stimuli; ``gain_lower`` and ``gain_upper``, quantiles over models drawn
-        again; ``random_correlation``, the mean over random subsets as large as the bin;
-        ``gain_p_value``, two-sided, whether the bin predicts otherwise than those.
+        again; ``random_correlation``, the mean over subsets as large as the bin, drawn by the
+        null; ``gain_p_value``, two-sided, whether the bin predicts otherwise than those.
+        ``n_effective``, ``moran_i`` and ``dispersion_moran_i`` as in ``modulation``, of means over
+        models.
 
     Warns
     -----
@@ -106,7 +119,9 @@ def cross_modal_prediction(
     >>> agreement = alignment(study["vision"], study["language"])
     >>> spread = dispersion(study["vision"], "neighborhood", leave_out="model")
     >>> score = agreement.mean(["model_b", "stimulus"]).rename(model_a="model")
-    >>> table = cross_modal_prediction(agreement, spread, score, n_permutations=99, rng=0)
+    >>> sides = study["vision"], study["language"]
+    >>> table = cross_modal_prediction(agreement, spread, score, geometry=sides, n_permutations=99,
+    ...     rng=0)
     >>> float(table["correlation"].sel(subset="all").round(6))
     1.0
     """
@@ -125,17 +140,24 @@ def cross_modal_prediction(
     # one bin of all is no bin: its gain over all would be 0 by construction
     bins[(bins < 1).all(1)] = -1
     seed, stream = seed_of(rng)
+    chosen = null_of(
+        null, (shares,), usual="surrogates", geometry=geometry, groups=groups, blocks=blocks,
+        made_from=(dispersion, agreement),
+    )  # fmt: skip
+    arrays, core = chosen.dealing(spread.drop_vars("model").compute())
     means, *parts = apply(
         kernels.prediction,
         xr.DataArray(values, dims=("model", "stimulus")),
         xr.DataArray(bins, dims=("model", "stimulus")),
         score.drop_vars(score.coords).compute(),
-        xr.DataArray(natural_rank(shares.indexes["stimulus"]), dims="stimulus"),
+        xr.DataArray(ranked_by, dims=("model", "stimulus")),
         xr.DataArray(natural_rank(shares.indexes["model"]), dims="model"),
-        core=[["model", "stimulus"]] * 2 + [["model"], ["stimulus"], ["model"]],
+        *arrays,
+        core=[["model", "stimulus"]] * 2 + [["model"], ["model", "stimulus"], ["model"], *core],
         out=[[SUBSET, "model"], *[[SUBSET]] * len(OUT)],
         sizes={SUBSET: n_bins + 1},
         dtypes=[np.float64] * (1 + len(OUT)),
+        null=chosen.name,
         n_bins=n_bins,
         n_permutations=n_permutations,
         level=level,
@@ -153,8 +175,10 @@ def cross_modal_prediction(
         {
             "agreement_by_subset": means.transpose("model", SUBSET),
             **dict(zip(OUT, parts, strict=True)),
+            **chosen.told(spread.mean("model"), shares.mean("model")),
         },
         metric="spearman",
+        **chosen.attrs,
         n_bins=n_bins,
         merged_bins=merged or None,
         n_permutations=n_permutations,
