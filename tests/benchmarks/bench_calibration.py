@@ -21,8 +21,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy.spatial.distance import cdist
+from scipy.stats import rankdata
 
 import xconverge as xc
+from xconverge.kernels.crossed import crossed, influence
+from xconverge.kernels.mixed_model import effective_size
 
 DOCS = Path(__file__).parents[2] / "docs" / "calibration.md"
 ALPHA = 0.05
@@ -452,6 +456,79 @@ def coverage(runs: int, seed: int) -> Iterator[tuple[str, str, Callable[[], tupl
             covered, runs, seed, "cka", partial(related, n=50, models=(8, 8)), over="both"
         ),
     )  # fmt: skip
+    yield from random_models(runs, seed)
+
+
+def random_models(
+    runs: int, seed: int
+) -> Iterator[tuple[str, str, Callable[[], tuple[float, float]]]]:
+    """Intervals of a mean rank correlation whose truth is 0, over stimuli and models."""
+    varied, near, clouds = "slopes N(0, 0.3)", "slopes N(0, 0.1)", "smooth maps"
+    for how, size, families, spread, n, length, data in (
+        ("over stimuli alone", 6, 6, 0.3, 92, 0.0, varied),
+        ("crossed", 6, 6, 0.3, 92, 0.0, varied),
+        ("crossed", 6, 6, 0.3, 300, 0.0, varied),
+        ("crossed", 3, 3, 0.3, 92, 0.0, varied),
+        ("crossed", 2, 2, 0.3, 92, 0.0, varied),
+        ("crossed", 6, 3, 0.3, 92, 0.0, f"3 families a side, {varied}"),
+        ("crossed", 6, 6, 0.1, 92, 0.0, near),
+        ("crossed", 6, 6, 0.0, 92, 0.0, "no slopes"),
+        ("crossed", 6, 6, 0.0, 92, 0.3, f"no slopes, {clouds}"),
+        ("crossed, all stimuli counted", 6, 6, 0.0, 92, 0.3, f"no slopes, {clouds}"),
+        ("crossed", 6, 6, 0.1, 300, 1.0, f"{near}, {clouds}"),
+    ):
+        yield (
+            f"mean correlation, {how}", f"{n} stimuli, {size} × {size} models, {data}",
+            partial(
+                crossed_over, runs, seed, size, families, spread, n, length,
+                fixed=how == "over stimuli alone", counted=how.endswith("counted"),
+            ),
+        )  # fmt: skip
+
+
+def crossed_over(
+    runs: int,
+    seed: int,
+    size: int,
+    families: int,
+    spread: float,
+    n: int,
+    length: float,
+    *,
+    fixed: bool,
+    counted: bool,
+) -> tuple[float, float]:
+    """Share of intervals that hold 0, and their mean width.
+
+    Pairs have slopes that their models add to, and noise of all pairs, of either model, and their
+    own. Maps are smooth over places in a plane, at a ``length`` above 0; the effective number of
+    stimuli is that of their true covariances.
+    """
+    rng = np.random.default_rng(seed)
+    field = np.eye(n)
+    if length:
+        places = rng.standard_normal((n, 2))
+        square = ((places[:, None] - places) ** 2).sum(-1)
+        field = np.exp(-square / (2 * length**2)) + 1e-8 * np.eye(n)
+    own = (0.4 / size + 0.3 / size**2) * np.eye(n)
+    worth = float(n) if counted else effective_size(field, 0.3 * field + own)
+    factor = np.linalg.cholesky(field)
+    of = np.zeros(size, int) if fixed else np.arange(size) * families // size
+    noise = rng.standard_normal
+    found = []
+    for _ in range(runs):
+        x, common = (factor @ noise((n, 2))).T
+        slope = spread * noise((2, families))[:, np.arange(size) * families // size]
+        y = (slope[0][:, None] + slope[1])[..., None] * x + np.sqrt(0.3) * common
+        y += np.sqrt(0.2) * (noise((size, 1, n)) + noise((size, n)))
+        y += np.sqrt(0.3) * noise((size, size, n))
+        rows, which = y.reshape(-1, n), np.zeros(size * size, int)
+        added = influence(x[None], rows, which, np.empty((1, 0, n)))
+        values = 1 - cdist(rankdata(x)[None], rankdata(rows, axis=1), "correlation")
+        told = crossed(values.reshape(size, size), added.reshape(size, size, n), worth, of, of)
+        found.append((told.lower, told.upper))
+    lower, upper = np.transpose(found)
+    return float(((lower < 0) & (upper > 0)).mean()), float((upper - lower).mean())
 
 
 def covered(

@@ -42,3 +42,15 @@ def test_the_jackknife_is_that_of_plain_loops(method):
         scale = "cosine" if method == "cosine" else "pearson"
         expected = ties * plain_similarity(*(r[kept] for r in ranked), scale)
         assert without[left] == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("method", ["spearman", "pearson"])
+def test_without_the_one_stimulus_that_differs_there_is_no_similarity(method):
+    x = 1.0 - np.eye(9)
+    x[2] = x[:, 2] = 2.0
+    y = scipy.spatial.distance.cdist(*[np.random.default_rng(1).standard_normal((9, 3))] * 2)
+    how = METHODS[method]
+    _, without = kernels.jackknifed(
+        *(kernels.square(kernels.vector(s, how), 9) for s in (x, y)), how
+    )
+    assert np.array_equal(np.isnan(without), np.arange(9) == 2)

@@ -69,7 +69,9 @@ def jackknifed(x: Array, y: Array, method: Method) -> tuple[float, Array]:
         cross, xx, yy = cross - sx * sy / pairs, xx - sx * sx / pairs, yy - sy * sy / pairs
     # divided by what vector() made of the whole, 1 but for rho-a, whose ties keep it below 1
     size = np.sqrt(np.maximum(xx * yy, 0) / (sums[1] * sums[2]))
-    without = np.divide(cross, size, out=np.full(m, np.nan), where=size > 1e-12)
+    # what is left of equal values is rounding, some 1e-16 of the whole
+    some = (xx > 1e-12 * sums[1]) & (yy > 1e-12 * sums[2])
+    without = np.divide(cross, size, out=np.full(m, np.nan), where=some)
     return float(np.clip(sums[0], -1, 1)), without
 
 

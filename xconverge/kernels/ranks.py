@@ -54,11 +54,15 @@ def bin_means(values: Array, bins: Array, n_bins: int) -> Array:
 
 
 class Row(NamedTuple):
-    """Residual ranks (n) of two variables, of unit norm; 0 where a stimulus is not usable."""
+    """Residual ranks (n) of two variables, of unit norm; 0 where a stimulus is not usable.
+
+    ``explained`` says how many covariates were partialled out.
+    """
 
     target: Array
     score: Array
     usable: Array
+    explained: int
 
 
 class Correlated(NamedTuple):
@@ -108,8 +112,7 @@ def rank_correlations(
     family : int array (R), optional
         Rows of one family count once in the mean.
     """
-    rows = [_row(x[i], values, covariates[i]) for i, values in zip(which, y, strict=True)]
-    correlation = np.array([_correlation(row) for row in rows])
+    rows, correlation = residual_ranks(x, y, which, covariates)
     count = np.array([row.usable.sum() for row in rows])
     defined = np.flatnonzero(~np.isnan(correlation))
     family = np.arange(len(rows)) if family is None else family
@@ -133,6 +136,12 @@ def rank_correlations(
             together = _family_mean(null, family[defined])
             p_of_mean = float(_share(together, tail))
     return Correlated(correlation, p_value, count, mean, p_of_mean, draws, together)
+
+
+def residual_ranks(x: Array, y: Array, which: Array, covariates: Array) -> tuple[list[Row], Array]:
+    """Residual ranks of the rows of ``rank_correlations``, and their correlations (R)."""
+    rows = [_row(x[i], values, covariates[i]) for i, values in zip(which, y, strict=True)]
+    return rows, np.array([_correlation(row) for row in rows])
 
 
 def _family_mean(values: Array, family: Array) -> Array:
@@ -226,7 +235,7 @@ def _row(x: Array, y: Array, covariates: Array) -> Row:
     groups = np.where(usable, 0, -1)
     basis = _design(np.where(usable, covariates, 0.0), groups)
     target, score = (_residual(_ranked(side, usable), basis, groups) for side in (x, y))
-    return Row(target, score, usable)
+    return Row(target, score, usable, len(basis))
 
 
 def _correlation(row: Row) -> float:
