@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from xconverge.kernels.crossed import crossed, influence
 from xconverge.kernels.groups import alike_rows
 from xconverge.kernels.nulls import Permuted, Stimuli
 from xconverge.kernels.ranks import Correlated, bin_means, rank_correlations
@@ -90,6 +91,23 @@ class Predictors:
             table["n_effective"] = self._n_effective(rows, which)
         return table
 
+    def interval(
+        self, correlation: Array, rows: Array, which: Array, of: tuple[Array, Array], level: float
+    ) -> dict[str, Array]:
+        """The mean correlation's error and ends, over stimuli and the models of both sides."""
+        added = influence(self.maps, rows, which, self.covariates)
+        used = np.isfinite(added).any(0)
+        size = self.fields.n_effective(used) if self.fields is not None else float(used.sum())
+        shape = len(of[0]), len(of[1])
+        found = crossed(
+            correlation.reshape(shape), added.reshape(*shape, -1), size, *of, level=level
+        )
+        names = ("standard_error", "lower", "upper")
+        return {
+            f"mean_correlation_{name}": np.asarray(getattr(found, name.removeprefix("standard_")))
+            for name in names
+        }
+
     def _n_effective(self, rows: Array, which: Array) -> Array:
         result = np.full(len(rows), np.nan)
         if self.fields is not None:
@@ -119,7 +137,8 @@ def modulations(
     scores: Array,
     mean: Array,
     covariates: Array,
-    family: Array,
+    of_a: Array,
+    of_b: Array,
     *structure: Array,
     names: Sequence[str],
     n_squares: int,
@@ -128,6 +147,7 @@ def modulations(
     n_draws: int,
     seed: int,
     tail: str,
+    level: float,
 ) -> tuple[Any, ...]:
     """What ``modulation`` says, in the order of ``names``.
 
@@ -140,8 +160,8 @@ def modulations(
         Their mean.
     covariates : array ([A, ]c, n)
         The first is a constant.
-    family : int array ([A][, B])
-        Of each pair.
+    of_a, of_b : int arrays ([A]) and ([B])
+        Families of the models.
     *structure : arrays
         What `Stimuli.of` takes.
     names : sequence of str
@@ -167,13 +187,20 @@ def modulations(
     predictors = Predictors(own, own_bins, fixed, stimuli, fields, settings)
     # rows run over model_b fastest, so rows of one model_a lie side by side
     which = np.arange(len(rows)) * len(own) // max(len(rows), 1)
-    table = predictors.table(rows, which, np.reshape(family, -1))
+    of_a, of_b = np.atleast_1d(of_a), np.atleast_1d(of_b)
+    table = predictors.table(rows, which, pair_numbers(of_a, of_b))
+    table |= predictors.interval(table["correlation"], rows, which, (of_a, of_b), level)
     found = {name: _shaped(name, values, shape) for name, values in table.items()}
     if f"correlation{OF_MEAN}" in names:
         one = np.zeros(1, np.int64)
         single = predictors.table(mean[None], one, one)
         found |= {name + OF_MEAN: _shaped(name, values, ()) for name, values in single.items()}
     return tuple(found[name] for name in names)
+
+
+def pair_numbers(of_a: Array, of_b: Array) -> Array:
+    """Number of the pair of families of each pair of models, side b fastest."""
+    return np.asarray((of_a[:, None] * (of_b.max() + 1) + of_b).reshape(-1))
 
 
 def _shaped(name: str, values: Array, shape: tuple[int, ...]) -> Array:

@@ -170,6 +170,23 @@ VARIABLES: dict[str, Variable] = {
     "p_value_cluster": Variable(
         "model_a model_b time", "probability", "1", "family-wise error of clusters of bins in a row"
     ),
+    "mean_p_value_bh": Variable("time", "probability", "1", "false discovery rate of the means"),
+    "mean_p_value_by": Variable(
+        "time", "probability", "1", "false discovery rate of the means, under any dependence"
+    ),
+    "mean_p_value_max_t": Variable("time", "probability", "1", "family-wise error of the means"),
+    "mean_p_value_cluster": Variable(
+        "time", "probability", "1", "family-wise error of clusters of means in a row"
+    ),
+    "mean_correlation_standard_error": Variable(
+        "", "value", "1", "standard error of the mean correlation, over stimuli and models"
+    ),
+    "mean_correlation_lower": Variable(
+        "", "value", "1", "lower end of its interval, over stimuli and models"
+    ),
+    "mean_correlation_upper": Variable(
+        "", "value", "1", "upper end of its interval, over stimuli and models"
+    ),
     "n_stimuli": Variable("bin", "count", "stimuli", "stimuli that entered"),
     "n_subjects": Variable("", "count", "subjects", "subjects that entered"),
     "alignment_by_bin": Variable(

@@ -14,10 +14,10 @@ from xconverge.engine.pair import pairing_attrs
 from xconverge.engine.resampling import DRAW, seed_of
 from xconverge.inference.multiplicity import Family, Over, adjusted, family_of
 from xconverge.inference.nulls import Geometry, Groups, moran_of, null_of
-from xconverge.kernels.modulation import OF_MEAN, modulations
+from xconverge.kernels.modulation import OF_MEAN, modulations, pair_numbers
 from xconverge.kernels.nulls import Permuted
 from xconverge.kernels.ranks import bin_means, empty_bins, rank_correlations
-from xconverge.labels.arguments import several, whole
+from xconverge.labels.arguments import real, several, whole
 from xconverge.labels.checks import check_dims, check_labels, check_only, check_scores
 from xconverge.labels.coordinates import set_aside
 from xconverge.labels.families import families
@@ -32,6 +32,7 @@ CAVEAT = (
     "leave_out_modulation(n_equal_noise=199) says how large"
 )
 """What no test of two maps can see, because it has no models."""
+PAIRS = ("model_a", "model_b")
 OF_EACH = (
     "correlation", "p_value", "n_stimuli", "n_effective", "moran_i", "t_alignment",
     "t_dispersion", "p_value_alignment", "p_value_dispersion",
@@ -52,6 +53,7 @@ def modulation(
     n_permutations: int = 10_000,
     tail: Tail = "two-sided",
     over: Over = None,
+    level: float = 0.95,
     rng: np.random.Generator | int | None = None,
 ) -> xr.Dataset:
     """Rank correlation of dispersion with alignment, for every model pair and for their mean.
@@ -97,6 +99,8 @@ def modulation(
         Which null correlations count as extreme.
     over : str or sequence of str, optional
         Dims of the result whose tests are corrected together, by default all.
+    level : float
+        Coverage asked of the interval of the mean correlation.
     rng : Generator, int or None
         Source of the draws; the same one gives the same p-values, whatever the chunking.
 
@@ -108,7 +112,10 @@ def modulation(
         ``alignment_by_bin`` (model_a, model_b, bin), NaN in bins that equal values have merged
         into those below (``dispersion_bins``), with a warning and ``attrs["merged_bins"]``; the
         correlation is not made from bins. ``mean_correlation``, the mean of the
-        correlations, and ``mean_p_value``, under the same permutations for all pairs. Where
+        correlations, and ``mean_p_value``, under the same draws for all pairs;
+        ``mean_correlation_standard_error``, ``_lower`` and ``_upper`` for other stimuli, worth
+        ``n_effective`` independent ones (all of them without a geometry), and other models of both
+        sides, families where they are known; a side of one model is taken as it is. Where
         dispersion is the same for all pairs, correlation and the others also for the mean
         alignment over the pairs, with the suffix ``_of_mean``. ``dispersion_by_bin``, bin 0 the
         lowest. ``n_effective``, the independent stimuli that both maps are worth, and ``moran_i``,
@@ -164,6 +171,7 @@ def modulation(
     choose("tail", tail, ["two-sided", "greater", "less"])
     whole("n_bins", n_bins, 2)
     whole("n_permutations", n_permutations, 0)
+    real("level", level, above=0, below=1)
     dispersion = check_dims(dispersion, "stimulus", what="dispersion")
     alignment = check_scores(alignment, "stimulus", what="alignment")
     covariates = [
@@ -193,13 +201,13 @@ def modulation(
     )  # fmt: skip
     parameters = {
         "metric": "spearman", "n_bins": n_bins, **chosen.attrs, "n_permutations": n_permutations,
-        "tail": tail, "n_covariates": len(covariates), "caveat": CAVEAT,
+        "tail": tail, "level": level, "n_covariates": len(covariates), "caveat": CAVEAT,
         "dispersion_metric": dispersion.attrs.get("metric"),
         "dispersion_without": dispersion.attrs.get("leave_out"),
         "alignment_metric": alignment.attrs.get("metric"), "seed": seed,
         **pairing_attrs(dispersion, alignment, *covariates),
     }  # fmt: skip
-    pairs = [dim for dim in ("model_a", "model_b") if dim in alignment.dims]
+    pairs = [dim for dim in PAIRS if dim in alignment.dims]
     lead = ["model_a"] if of_each_model else []
     bins = apply(
         told_bins, spread, core=[[*lead, "stimulus"]], out=[[*lead, "stimulus"]],
@@ -215,11 +223,12 @@ def modulation(
         alignment,
         family_mean(alignment, pairs),
         partialled,
-        _pairs_of_families(alignment, pairs),
+        *_family_numbers(alignment),
         *chosen.arrays,
         core=[
             *[[*lead, "stimulus"]] * 2, [*pairs, "stimulus"], ["stimulus"],
-            [*lead, "_covariate", "stimulus"], pairs, *chosen.core,
+            [*lead, "_covariate", "stimulus"],
+            *([dim] if dim in pairs else [] for dim in PAIRS), *chosen.core,
         ],
         out=list(outputs.values()),
         sizes={"bin": n_bins, DRAW: 1 + n_permutations},
@@ -231,6 +240,7 @@ def modulation(
         n_draws=n_permutations,
         seed=stream,
         tail=tail,
+        level=level,
     )  # fmt: skip
     parts = dict(zip(outputs, found, strict=True))
     table = {
@@ -261,7 +271,8 @@ def _outputs(pairs: Sequence[str], of_mean: bool, null: str) -> dict[str, list[s
             for name, dims in result.items()
         }
     result |= {f"_mean_draws{side}": [DRAW] for side in sides}
-    return result | {"mean_correlation": [], "mean_p_value": []}
+    ends = (f"mean_correlation_{end}" for end in ("standard_error", "lower", "upper"))
+    return result | {name: [] for name in ("mean_correlation", "mean_p_value", *ends)}
 
 
 def _corrected(
@@ -315,7 +326,7 @@ def mean_correlation(
         strata=np.zeros(n, np.int64),
         n_draws=0,
         tail="two-sided",
-        family=_pairs_of_families(alignment, ["model_a", "model_b"]).values.reshape(-1),
+        family=pair_numbers(*(one.values for one in _family_numbers(alignment))),
     ).mean
 
 
@@ -358,10 +369,11 @@ def _covariates(
     return whole
 
 
-def _pairs_of_families(alignment: xr.DataArray, dims: Sequence[str]) -> xr.DataArray:
-    """Number (model_a, model_b) of the pair of families of each pair of models."""
-    number = xr.DataArray(0)
-    for dim in dims:
-        of = families(alignment, dim)
-        number = number * len(of.names) + xr.DataArray(of.numbers, dims=dim)
-    return number.transpose(*dims)
+def _family_numbers(alignment: xr.DataArray) -> list[xr.DataArray]:
+    """Number of the family of each model of either side; one where a side has no models."""
+    return [
+        xr.DataArray(families(alignment, dim).numbers, dims=dim)
+        if dim in alignment.dims
+        else xr.DataArray(0)
+        for dim in PAIRS
+    ]
