@@ -1,14 +1,10 @@
-"""RSA inside bins of stimuli, and what changes when the bins are permuted."""
+"""RSA inside bins of stimuli, and contrasts of the bins."""
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 
-from xconverge.kernels.correlation import Method, Tell, ranks, settled, similarities, undefined
-from xconverge.kernels.nulls import all_orders, orders_of
-from xconverge.kernels.permutations import as_extreme
+from xconverge.kernels.correlation import Method, ranks, settled, similarities
 from xconverge.kernels.vectors import Array
 
 
@@ -39,72 +35,3 @@ def contrasts(values: Array, numbers: Array) -> Array:
     # slope of y on centred x: Σ x y / Σ x², since Σ x ȳ = 0
     steps = numbers - numbers.mean()
     return np.stack([values @ steps / (steps @ steps), values[..., 0] - values[..., -1]])
-
-
-def contrast_test(
-    a: Array,
-    b: Array,
-    spread: Array,
-    bins: Array,
-    *dealing: Array,
-    null: str,
-    method: Method,
-    n_permutations: int,
-    seed: int,
-    tail: str,
-    tell: Tell | None = None,
-) -> tuple[Array, Array, Array]:
-    """Both contrasts (2) of the RSA by bin, their p-values, and draws (D, 2) under the null.
-
-    ``bins`` (n) of dispersion ``spread`` (n) are negative for stimuli without one; numbers that no
-    stimulus has were merged into others, and are no bins. Stimuli without a bin, and stimuli that
-    either RDM misses, stay where they are. RDMs are never made again, only ranked inside the bins
-    of a draw (`nulls.orders_of` with ``dealing``). The null is centred on its mean, which is not 0
-    inside strata, so that two-sided makes sense.
-    """
-    here = ~(np.isnan(a).all(1) | np.isnan(b).all(1)) & (bins >= 0)
-    none, no_draws = np.full(2, np.nan), np.full((1 + n_permutations, 2), np.nan)
-    numbers = np.unique(bins[bins >= 0])
-    if len(numbers) < 2:
-        warnings.warn(
-            "a contrast of bins needs two, and dispersion takes too few values: NaN",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        return none, none, no_draws
-    own = np.where(here, np.searchsorted(numbers, bins), -1)
-    values = in_bins(a, b, own, len(numbers), method)
-    observed = contrasts(values, numbers)
-    if np.isnan(values).any():
-        message = (
-            "a bin has fewer than 3 stimuli, or distances that do not differ: no RSA, no contrasts"
-        )
-        (tell or undefined)(message, np.zeros((1, 2), int))
-        return none, none, no_draws
-    orders = orders_of(null, seed, *dealing)
-    strata = dealing[1]
-    if not n_permutations or orders is None or _fixed(own, np.where(here, strata, -1)):
-        return observed, none, no_draws
-    draws = np.array(
-        [
-            contrasts(in_bins(a, b, own[p], len(numbers), method), numbers)
-            for p in all_orders(orders, spread, here, n_permutations)
-        ]
-    )
-    gap = draws - np.nanmean(draws, axis=0)
-    # a draw without a contrast counts as extreme: dropping it would make p smaller
-    reached = as_extreme(gap[1:], gap[0], tail) | np.isnan(gap[1:])
-    return observed, (1 + reached.sum(0)) / len(draws), gap
-
-
-def _fixed(bins: Array, groups: Array) -> bool:
-    """Whether no group has stimuli of two bins; warns if so."""
-    pairs = np.unique(np.stack([groups, bins])[:, groups >= 0], axis=1)
-    fixed = bool(len(np.unique(pairs[0])) == pairs.shape[1])
-    if fixed:
-        warnings.warn(
-            "no stratum has stimuli of two bins: nothing can be permuted, the p-values are NaN",
-            RuntimeWarning,
-            stacklevel=3,
-        )
-    return fixed

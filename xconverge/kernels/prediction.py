@@ -68,16 +68,18 @@ def prediction(
     -------
     tuple of arrays
         (subsets, M): mean agreement; (subsets): correlation, its p-value, gain, its lower and upper
-        end, correlation of random subsets, p-value of the gain.
+        end, correlation of random subsets, p-value of the gain; (D, subsets): draws of the
+        correlation with models permuted, and of the gain less what is expected of it.
     """
     members = bins == np.arange(n_bins)[:, None, None]
     everyone = np.ones((1, *agreement.shape), bool)
     whole = np.concatenate([everyone, members])
     means = subset_means(agreement, whole)
     result = np.full((7, n_bins + 1), np.nan)
+    draws = np.full((2, 1 + n_permutations, n_bins + 1), np.nan)
     there = np.asarray(~np.isnan(means).any(1))
     if len(score) < LEAST or not there[0] or np.isnan(score).any():
-        return means, *result
+        return means, *result, *draws
     # a subset that some model has no agreement in is NaN, and no other is for it
     orders = orders_of(null, seed, *dealing)
     drawn = None
@@ -90,10 +92,10 @@ def prediction(
             ],
             axis=1,
         )
-    result[:, there] = _of_subsets(
+    result[:, there], draws[:, :, there] = _of_subsets(
         agreement, whole[there], means[there], score, drawn, model_rank, n_permutations, level, seed
     )
-    return means, *result
+    return means, *result, *draws
 
 
 def _of_subsets(
@@ -106,22 +108,26 @@ def _of_subsets(
     n_permutations: int,
     level: float,
     seed: int,
-) -> Array:
+) -> tuple[Array, Array]:
     """What there is to say (7, subsets) of the members ``whole`` (subsets, M, n), all first.
 
-    ``drawn`` (D, M or 1, n) are the orders that bins are dealt in under the null.
+    ``drawn`` (D, M or 1, n) are the orders that bins are dealt in under the null. And the draws
+    (2, D, subsets).
     """
     observed = correlations(means, score)
     gain = observed - observed[0]
     if not n_permutations:
         none = np.full(len(whole), np.nan)
-        return np.stack([observed, none, gain, none, none, none, none])
+        parts = np.stack([observed, none, gain, none, none, none, none])
+        return parts, np.full((2, 1, len(whole)), np.nan)
     ends = _bootstrap(means, score, model_rank, n_permutations, level, seed)
     orders = run_of(model_rank, seed, n_permutations)
-    p_value = _two_sided(correlations(means, score[orders][:, None]), 0.0)
+    permuted = correlations(means, score[orders][:, None])
+    p_value = _two_sided(permuted, 0.0)
     if drawn is None:
         none = np.full(len(whole), np.nan)
-        return np.stack([observed, p_value, gain, *ends, none, none])
+        parts = np.stack([observed, p_value, gain, *ends, none, none])
+        return parts, np.stack([permuted, np.full(permuted.shape, np.nan)])
     null = np.array(
         [
             correlations(
@@ -132,9 +138,10 @@ def _of_subsets(
     )
     expected = null[1:].mean(0)
     # a mean over fewer stimuli correlates less: the gain is compared with that of such subsets
-    gain_p = _two_sided(null - null[:, :1], expected - expected[0])
-    gain_p[0] = np.nan
-    return np.stack([observed, p_value, gain, *ends, expected, gain_p])
+    gains = null - null[:, :1] - (expected - expected[0])
+    gains[:, 0] = np.nan
+    parts = np.stack([observed, p_value, gain, *ends, expected, _two_sided(gains, 0.0)])
+    return parts, np.stack([permuted, gains])
 
 
 def _bootstrap(
@@ -155,4 +162,5 @@ def _bootstrap(
 def _two_sided(draws: Array, center: Array | float) -> Array:
     """P-value (subsets) of the first of draws (D, subsets): as far from the centre, or farther."""
     gap = draws - center
-    return np.asarray((1 + as_extreme(gap[1:], gap[0], "two-sided").sum(0)) / len(draws))
+    reached = as_extreme(gap[1:], gap[0], "two-sided").sum(0)
+    return np.where(np.isnan(gap[0]), np.nan, (1 + reached) / len(draws))

@@ -170,6 +170,66 @@ VARIABLES: dict[str, Variable] = {
     "p_value_cluster": Variable(
         "model_a model_b time", "probability", "1", "family-wise error of clusters of bins in a row"
     ),
+    "trend_p_value_bh": Variable(
+        "model_a model_b", "probability", "1", "false discovery rate of the trend"
+    ),
+    "trend_p_value_by": Variable(
+        "model_a model_b", "probability", "1", "false discovery rate, any dependence of the trend"
+    ),
+    "trend_p_value_max_t": Variable(
+        "model_a model_b", "probability", "1", "family-wise error of the trend"
+    ),
+    "mean_trend": Variable("", "value", "1", "mean over pairs of the trend"),
+    "mean_trend_standard_error": Variable(
+        "", "value", "1", "standard error of the mean trend, over stimuli and models"
+    ),
+    "mean_trend_lower": Variable(
+        "", "value", "1", "lower end of the mean trend, over stimuli and models"
+    ),
+    "mean_trend_upper": Variable(
+        "", "value", "1", "upper end of the mean trend, over stimuli and models"
+    ),
+    "low_minus_high_p_value_bh": Variable(
+        "model_a model_b", "probability", "1", "false discovery rate of the low bin less high bin"
+    ),
+    "low_minus_high_p_value_by": Variable(
+        "model_a model_b",
+        "probability",
+        "1",
+        "false discovery rate, any dependence of the low bin less high bin",
+    ),
+    "low_minus_high_p_value_max_t": Variable(
+        "model_a model_b", "probability", "1", "family-wise error of the low bin less high bin"
+    ),
+    "mean_low_minus_high": Variable(
+        "", "value", "1", "mean over pairs of the low bin less high bin"
+    ),
+    "mean_low_minus_high_standard_error": Variable(
+        "",
+        "value",
+        "1",
+        "standard error of the mean low bin less high bin, over stimuli and models",
+    ),
+    "mean_low_minus_high_lower": Variable(
+        "", "value", "1", "lower end of the mean low bin less high bin, over stimuli and models"
+    ),
+    "mean_low_minus_high_upper": Variable(
+        "", "value", "1", "upper end of the mean low bin less high bin, over stimuli and models"
+    ),
+    "low_minus_high_standard_error": Variable(
+        "pool", "value", "1", "standard error of the contrast, over stimuli and models"
+    ),
+    "low_minus_high_lower": Variable(
+        "pool", "value", "1", "lower end of the contrast, over stimuli and models"
+    ),
+    "low_minus_high_upper": Variable(
+        "pool", "value", "1", "upper end of the contrast, over stimuli and models"
+    ),
+    "gain_p_value_bh": Variable("subset", "probability", "1", "false discovery rate of the gain"),
+    "gain_p_value_by": Variable(
+        "subset", "probability", "1", "false discovery rate of the gain, any dependence"
+    ),
+    "gain_p_value_max_t": Variable("subset", "probability", "1", "family-wise error of the gain"),
     "mean_p_value_bh": Variable("time", "probability", "1", "false discovery rate of the means"),
     "mean_p_value_by": Variable(
         "time", "probability", "1", "false discovery rate of the means, under any dependence"

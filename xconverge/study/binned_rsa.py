@@ -14,13 +14,15 @@ from xconverge.engine.pair import pairing_attrs
 from xconverge.engine.rdms import names_along, side_names, tell_pairs, told_missing
 from xconverge.engine.rdms import place as place_of
 from xconverge.engine.resampling import DRAW, seed_of
+from xconverge.inference.multiplicity import Over, adjusted, family_of
 from xconverge.inference.nulls import Geometry, Groups, null_of
-from xconverge.kernels.bins import contrast_test
+from xconverge.kernels.bin_contrast import contrast_test, mean_ends
 from xconverge.kernels.ranks import bin_means
 from xconverge.kernels.rsa import mantel
-from xconverge.labels.arguments import check_seed, several, whole
+from xconverge.labels.arguments import check_seed, real, several, whole
 from xconverge.labels.checks import check_only, check_representations, check_shared
 from xconverge.labels.coordinates import set_aside
+from xconverge.labels.families import families
 from xconverge.labels.joins import join_all, join_extra, natural_rank, on_side
 from xconverge.labels.messages import choose
 from xconverge.labels.variables import dataset_of, describe, described
@@ -166,6 +168,8 @@ def binned_rsa_contrast(
     strata: str | xr.DataArray | None = None,
     n_permutations: int = 1000,
     tail: Tail = "two-sided",
+    over: Over = None,
+    level: float = 0.95,
     rng: np.random.Generator | int | None = None,
 ) -> xr.Dataset:
     """Trend of RSA over dispersion bins, and lowest against highest bin, when bins are permuted.
@@ -189,6 +193,10 @@ def binned_rsa_contrast(
         Draws of which stimulus is in which bin, the same for all pairs.
     tail : {"two-sided", "greater", "less"}
         Which null contrasts count as extreme.
+    over
+        As in ``modulation``.
+    level : float
+        Coverage asked of the intervals.
     rng : Generator, int or None
         Source of the permutations.
 
@@ -199,10 +207,14 @@ def binned_rsa_contrast(
         ``low_minus_high``, the RSA of the lowest bin less that of the highest, over the bins that
         hold stimuli where equal values have merged some (``attrs["merged_bins"]``);
         ``trend_p_value`` and ``low_minus_high_p_value``, (1 + #{null at least as extreme}) / (1 +
-        n_permutations). NaN with a warning where a bin has fewer than 3 stimuli, or one bin is
-        left; p-values also where no stratum has stimuli of two bins. ``n_effective``, the
-        independent stimuli that dispersion is worth, and ``dispersion_moran_i``. Lazy in ``reps``
-        and ``target`` but for geometry; a task holds two RDMs.
+        n_permutations), of the contrast in units of its jackknife error, and corrected ones as in
+        ``modulation`` where there are several. ``mean_trend`` and ``mean_low_minus_high`` over
+        pairs, with ``_standard_error``, ``_lower`` and ``_upper`` for other stimuli, models and
+        subjects, of which a side of one is taken as it is. NaN with a warning where a bin has
+        fewer than 3 stimuli, or one bin is left; p-values also where no stratum has stimuli of two
+        bins. ``n_effective``, the independent stimuli that dispersion is worth, and
+        ``dispersion_moran_i``. Lazy in ``reps`` and ``target`` but for geometry; a task holds two
+        RDMs.
 
     Raises
     ------
@@ -235,6 +247,7 @@ def binned_rsa_contrast(
     """
     choose("tail", tail, ["two-sided", "greater", "less"])
     whole("n_permutations", n_permutations, 0)
+    real("level", level, above=0, below=1)
     check_seed(rng)
     sides = _binned(reps, target, dispersion, n_bins, average, rdm_metric, method)
     chosen = null_of(
@@ -244,7 +257,7 @@ def binned_rsa_contrast(
     )  # fmt: skip
     seed, stream = seed_of(rng)
     arrays, core = chosen.dealing(sides.spread)
-    value, p_value, _ = apply(
+    value, p_value, draws, added = apply(
         partial(_told, kernel=contrast_test, extra=sides.extra),
         sides.models,
         sides.target,
@@ -260,30 +273,72 @@ def binned_rsa_contrast(
             *core,
             *([] for _ in sides.names),
         ],
-        out=[["_contrast"], ["_contrast"], [DRAW, "_contrast"]],
-        sizes={"_contrast": 2, DRAW: 1 + n_permutations},
-        dtypes=[np.float64] * 3,
+        out=[["_contrast"], ["_contrast"], [DRAW, "_contrast"], ["_contrast", "stimulus"]],
+        sizes={
+            "_contrast": 2,
+            DRAW: 1 + n_permutations,
+            "stimulus": sides.spread.sizes["stimulus"],
+        },
+        dtypes=[np.float64] * 4,
         null=chosen.name,
         method=METHODS[method].make,
         n_permutations=n_permutations,
         seed=stream,
         tail=tail,
     )
-    parts = {
-        name + suffix: part.isel(_contrast=i)
-        for i, name in enumerate(("trend", "low_minus_high"))
-        for suffix, part in (("", value), ("_p_value", p_value))
-    }
     structure = chosen.told(sides.spread, sides.spread)
-    parts |= {name: structure[name] for name in ("n_effective", "dispersion_moran_i")}
+    parts = {name: structure[name] for name in ("n_effective", "dispersion_moran_i")}
+    family = family_of(over, sides.models, sides.target)
+    size = parts["n_effective"].fillna((sides.bins >= 0).sum())
+    for i, name in enumerate(("trend", "low_minus_high")):
+        one = {"_contrast": i}
+        parts |= {name: value.isel(one), f"{name}_p_value": p_value.isel(one)}
+        if set(family.dims) & set(p_value.dims):
+            parts |= adjusted(
+                draws.isel(one), p_value.isel(one), family, tail=tail,
+                n_permutations=n_permutations, prefix=f"{name}_",
+            )  # fmt: skip
+        parts |= _mean(name, value.isel(one), added.isel(one), size, level)
     return described(
         parts,
         **sides.attrs,
         **chosen.attrs,
         n_permutations=n_permutations,
         tail=tail,
+        level=level,
         seed=seed,
     )
+
+
+def _mean(
+    name: str, value: xr.DataArray, added: xr.DataArray, size: xr.DataArray, level: float
+) -> dict[str, xr.DataArray]:
+    """The mean of a contrast over models and subjects, its error and ends.
+
+    Where the target has no models its subjects are the other side.
+    """
+    side_b = "model_b" if "model_b" in value.dims else "subject"
+    pairs = [dim for dim in ("model_a", side_b) if dim in value.dims]
+    numbers = [
+        xr.DataArray(
+            families(value, dim).numbers
+            if dim.startswith("model")
+            else np.arange(value.sizes[dim]),
+            dims=dim,
+        )
+        for dim in pairs
+    ]
+    of = [
+        next((one for one in numbers if one.dims == (dim,)), xr.DataArray([0], dims=f"_{dim}"))
+        for dim in ("model_a", side_b)
+    ]
+    found = apply(
+        mean_ends, value, added, size, *of,
+        core=[pairs, [*pairs, "stimulus"], [], *([str(one.dims[0])] for one in of)],
+        out=[[]] * 4, dtypes=[np.float64] * 4, level=level,
+    )  # fmt: skip
+    names = ("", "_standard_error", "_lower", "_upper")
+    return {f"mean_{name}{end}": part for end, part in zip(names, found, strict=True)}
 
 
 class _Binned(NamedTuple):

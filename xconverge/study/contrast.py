@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,15 +15,16 @@ from xconverge.engine.resampling import strata_of
 from xconverge.inference.nulls import Geometry, Null, null_of
 from xconverge.kernels import subsets as kernels
 from xconverge.kernels.correlation import ranks
+from xconverge.kernels.crossed import contrast_influence, crossed
 from xconverge.kernels.nulls import all_orders, orders_of
 from xconverge.kernels.permutations import as_extreme, corrected
 from xconverge.kernels.ranks import empty_bins, quantile_bins
 from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import real, several, whole
 from xconverge.labels.checks import check_only
-from xconverge.labels.families import families
+from xconverge.labels.families import Families, families
 from xconverge.labels.joins import join_labels, natural_rank
-from xconverge.labels.variables import described
+from xconverge.labels.variables import describe, described
 from xconverge.measures.alignment import alignment
 from xconverge.study.bins import tell_merged
 from xconverge.study.subset_scores import chances_inside, scores_inside
@@ -81,7 +82,8 @@ def subset_contrast(
     k : int
         Neighbours.
     level : float
-        Share of random subsets between ``random_lower`` and ``random_upper``.
+        Share of drawn subsets between ``random_lower`` and ``random_upper``, and coverage asked of
+        the interval of ``low_minus_high``.
     rng : Generator, int or None
         Source of the subsets, which follow labels.
 
@@ -98,9 +100,10 @@ def subset_contrast(
         ``p_value_less``, (1 + #{random as extreme}) / (1 + n_random), for each end apart, and the
         two-sided ``p_value``, twice the smaller. ``low_minus_high`` (pool) and its two-sided
         p-value (control, pool) against pairs of subsets without overlap, in the full pool by its
-        Welch t. ``n_effective``, ``moran_i`` and ``dispersion_moran_i`` as in ``modulation``.
-        Where models miss stimuli, chance differs between subsets: what p-values compare is the
-        score less its chance.
+        Welch t; its ``_standard_error``, ``_lower`` and ``_upper`` (pool) for other stimuli and
+        other models of both sides, of the full pool alone. ``n_effective``, ``moran_i`` and
+        ``dispersion_moran_i`` as in ``modulation``. Where models miss stimuli, chance differs
+        between subsets: what p-values compare is the score less its chance.
 
     Warns
     -----
@@ -213,7 +216,41 @@ def subset_contrast(
         **chosen.attrs, **pairing_attrs(a, b, dispersion),
     }  # fmt: skip
     result = _described(table, chances, errors, list(controls), level, parameters)
-    return result.assign(chosen.told(spread, spread.copy(data=each)))
+    told = chosen.told(spread, spread.copy(data=each))
+    ends = _ends(scores, given, rank, size, float(told["n_effective"]), of, level)
+    return result.assign(told).assign(
+        {name: describe(part, name, **parameters) for name, part in ends.items()}
+    )
+
+
+def _ends(
+    scores: xr.DataArray,
+    given: Array,
+    rank: Array,
+    size: int,
+    n_effective: float,
+    of: Mapping[str, Families],
+    level: float,
+) -> dict[str, xr.DataArray]:
+    """Error and ends (pool) of low_minus_high over stimuli and models; NaN inside."""
+    found = np.full((3, len(POOLS)), np.nan)
+    usable = np.isfinite(given).sum()
+    if usable >= 2 * size:
+        low, high = (
+            np.isin(np.arange(len(given)), end) for end in kernels.extremes(given, rank, size)
+        )
+        values = scores.transpose(*of, "stimulus").values
+        added = contrast_influence(values, low, high)
+        gap = values[..., low].mean(-1) - values[..., high].mean(-1)
+        # both ends together are worth their share of what all stimuli are
+        worth = 2 * size * (1.0 if np.isnan(n_effective) else n_effective / usable)
+        told = crossed(gap, added, worth, *(one.numbers for one in of.values()), level=level)
+        found[:, 0] = told.error, told.lower, told.upper
+    names = ("standard_error", "lower", "upper")
+    return {
+        f"low_minus_high_{name}": xr.DataArray(row, dims="pool")
+        for name, row in zip(names, found, strict=True)
+    }
 
 
 def _dealt(

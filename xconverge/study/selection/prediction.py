@@ -10,7 +10,8 @@ import xarray as xr
 from xconverge.engine.apply import apply
 from xconverge.engine.families import each_family, family_mean
 from xconverge.engine.pair import pairing_attrs, refuse_repeats
-from xconverge.engine.resampling import seed_of
+from xconverge.engine.resampling import DRAW, seed_of
+from xconverge.inference.multiplicity import Family, adjusted
 from xconverge.inference.nulls import Geometry, Groups, null_of
 from xconverge.kernels import prediction as kernels
 from xconverge.kernels.ranks import empty_bins, rows_in_bins
@@ -83,7 +84,8 @@ def cross_modal_prediction(
         models with ``score``; ``p_value``, two-sided, models permuted; ``gain``, the correlation
         less that over all stimuli; ``gain_lower`` and ``gain_upper``, quantiles over models drawn
         again; ``random_correlation``, the mean over subsets as large as the bin, drawn by the
-        null; ``gain_p_value``, two-sided, whether the bin predicts otherwise than those.
+        null; ``gain_p_value``, two-sided, whether the bin predicts otherwise than those. Both p-values also
+        corrected for the number of subsets, as in ``modulation``.
         ``n_effective``, ``moran_i`` and ``dispersion_moran_i`` as in ``modulation``, of means over
         models.
 
@@ -154,9 +156,9 @@ def cross_modal_prediction(
         xr.DataArray(natural_rank(shares.indexes["model"]), dims="model"),
         *arrays,
         core=[["model", "stimulus"]] * 2 + [["model"], ["model", "stimulus"], ["model"], *core],
-        out=[[SUBSET, "model"], *[[SUBSET]] * len(OUT)],
-        sizes={SUBSET: n_bins + 1},
-        dtypes=[np.float64] * (1 + len(OUT)),
+        out=[[SUBSET, "model"], *[[SUBSET]] * len(OUT), *[[DRAW, SUBSET]] * 2],
+        sizes={SUBSET: n_bins + 1, DRAW: 1 + n_permutations},
+        dtypes=[np.float64] * (3 + len(OUT)),
         null=chosen.name,
         n_bins=n_bins,
         n_permutations=n_permutations,
@@ -171,10 +173,18 @@ def cross_modal_prediction(
             RuntimeWarning,
             stacklevel=2,
         )
+    *parts, permuted, gains = parts
+    found = dict(zip(OUT, parts, strict=True))
+    family = Family((SUBSET,))
+    for draws, prefix in ((permuted, ""), (gains, "gain_")):
+        found |= adjusted(
+            draws, found[f"{prefix}p_value"], family, tail="two-sided",
+            n_permutations=n_permutations, prefix=prefix,
+        )  # fmt: skip
     return described(
         {
             "agreement_by_subset": means.transpose("model", SUBSET),
-            **dict(zip(OUT, parts, strict=True)),
+            **found,
             **chosen.told(spread.mean("model"), shares.mean("model")),
         },
         metric="spearman",
