@@ -84,10 +84,9 @@ def cross_modal_prediction(
         models with ``score``; ``p_value``, two-sided, models permuted; ``gain``, the correlation
         less that over all stimuli; ``gain_lower`` and ``gain_upper``, quantiles over models drawn
         again; ``random_correlation``, the mean over subsets as large as the bin, drawn by the
-        null; ``gain_p_value``, two-sided, whether the bin predicts otherwise than those. Both p-values also
-        corrected for the number of subsets, as in ``modulation``.
-        ``n_effective``, ``moran_i`` and ``dispersion_moran_i`` as in ``modulation``, of means over
-        models.
+        null; ``gain_p_value``, two-sided, whether the bin predicts otherwise than those. Both
+        p-values also corrected for the number of subsets, as in ``modulation``. ``n_effective``,
+        ``moran_i`` and ``dispersion_moran_i`` as in ``modulation``, of means over models.
 
     Warns
     -----
