@@ -51,8 +51,10 @@ def contrast_test(
     seed: int,
     tail: str,
     tell: Tell | None = None,
-) -> tuple[Array, Array]:
-    """Both contrasts (2) of the RSA by bin, and their p-values when bins are permuted.
+) -> tuple[Array, Array, Array]:
+    """Both contrasts (2) of the RSA by bin, their p-values when bins are permuted, and the draws.
+
+    Draws (1 + n_permutations, 2) have the observed contrasts first.
 
     ``bins`` (n) are negative for stimuli without one; numbers that no stimulus has were merged into
     others, and are no bins. Stimuli without a bin, and stimuli that either RDM misses,
@@ -61,6 +63,7 @@ def contrast_test(
     """
     here = ~(np.isnan(a).all(1) | np.isnan(b).all(1)) & (bins >= 0)
     none = np.full(2, np.nan)
+    undrawn = np.full((1 + n_permutations, 2), np.nan)
     numbers = np.unique(bins[bins >= 0])
     if len(numbers) < 2:
         warnings.warn(
@@ -68,7 +71,7 @@ def contrast_test(
             RuntimeWarning,
             stacklevel=2,
         )
-        return none, none
+        return none, none, undrawn
     own = np.where(here, np.searchsorted(numbers, bins), -1)
     values = in_bins(a, b, own, len(numbers), method)
     observed = contrasts(values, numbers)
@@ -77,17 +80,17 @@ def contrast_test(
             "a bin has fewer than 3 stimuli, or distances that do not differ: no RSA, no contrasts"
         )
         (tell or undefined)(message, np.zeros((1, 2), int))
-        return none, none
+        return none, none, undrawn
     groups = np.where(here, strata, -1)
     if not n_permutations or _fixed(own, groups):
-        return observed, none
+        return observed, none, undrawn
     orders = run_of(rank, seed, n_permutations, strata, here)[1:]
     drawn = np.array([in_bins(a, b, own[p], len(numbers), method) for p in orders])
     null = contrasts(drawn, numbers).T
     center = np.nanmean([observed, *null], axis=0)
     # a draw without a contrast counts as extreme: dropping it would make p smaller
     reached = as_extreme(null - center, observed - center, tail) | np.isnan(null)
-    return observed, (1 + reached.sum(0)) / (1 + len(orders))
+    return observed, (1 + reached.sum(0)) / (1 + len(orders)), np.array([observed, *null])
 
 
 def _fixed(bins: Array, groups: Array) -> bool:

@@ -144,6 +144,15 @@ VARIABLES: dict[str, Variable] = {
     "trend_p_value": Variable("model_a model_b", "probability", "1", "p-value of the trend"),
     "low_minus_high": Variable("", "value", "1", "lowest less highest dispersion"),
     "low_minus_high_p_value": Variable("", "probability", "1", "p-value of low less high"),
+    **{
+        f"{name}_p_value_{ending}": Variable("model_a model_b", "probability", "1", text)
+        for name in ("trend", "low_minus_high")
+        for ending, text in (
+            ("bh", "false discovery rate, Benjamini & Hochberg (1995)"),
+            ("by", "false discovery rate, Benjamini & Yekutieli (2001)"),
+            ("max_t", "family-wise error, max-T, Westfall & Young (1993)"),
+        )
+    },
     "k": Variable("pool_size neighbors", "count", "neighbours", "neighbours of each stimulus"),
     "standard_deviation": Variable("pool_size neighbors", "value", "1", "deviation over pools"),
     "estimate": Variable("model_a model_b", "similarity", "1", "score of all stimuli and models"),

@@ -13,7 +13,8 @@ from xconverge.engine.families import family_mean
 from xconverge.engine.pair import pairing_attrs
 from xconverge.engine.rdms import names_along, side_names, tell_pairs, told_missing
 from xconverge.engine.rdms import place as place_of
-from xconverge.engine.resampling import seed_of, strata_name, strata_of
+from xconverge.engine.resampling import DRAW, seed_of, strata_name, strata_of, summarized
+from xconverge.inference.multiplicity import Over, adjusted, family_of
 from xconverge.kernels.bins import contrast_test
 from xconverge.kernels.ranks import bin_means
 from xconverge.kernels.rsa import mantel
@@ -40,6 +41,8 @@ def binned_rsa(
     rdm_metric: str = "correlation",
     method: str = "spearman",
     n_permutations: int = 1000,
+    over: Over = None,
+    clusters: str | None = None,
     rng: np.random.Generator | int | None = None,
 ) -> xr.Dataset:
     """Similarity of model and target RDMs among stimuli of low, middle and high dispersion.
@@ -64,6 +67,11 @@ def binned_rsa(
         Comparison of RDMs, as in ``rsa``.
     n_permutations : int
         Permutations of the stimulus labels inside the bin, 0 for none.
+    over : str or sequence of str, optional
+        Dims whose tests are corrected for together, as in ``calibrate``: by default all, bins,
+        pairs and extra dims.
+    clusters : str, optional
+        An ordered one of them (``"time"``), as in ``calibrate``.
     rng : Generator, int or None
         Source of the permutations; the same ones serve all RDMs of a bin.
 
@@ -71,11 +79,18 @@ def binned_rsa(
     -------
     Dataset
         Over ``bin``, 0 the lowest dispersion: ``rsa`` (bin[, model_a][, model_b], …) in [-1, 1];
-        ``p_value``, (1 + #{null ≥ observed}) / (1 + n_permutations); ``n_stimuli`` (bin), and
-        ``dispersion_by_bin`` (bin). ``attrs["edges"]`` holds the edges. NaN with a warning in
-        a bin of fewer than 3 stimuli; bins that equal values have merged into those below
-        (``dispersion_bins``) hold none, and ``attrs["merged_bins"]`` lists them. Lazy in ``reps``
-        and ``target``; a task holds the RDMs of one bin.
+        ``p_value``, (1 + #{null ≥ observed}) / (1 + n_permutations), and corrected for the number
+        of tests ``p_value_bh``, ``p_value_by``, ``p_value_max_t`` and, with ``clusters``,
+        ``p_value_cluster`` (``calibrate``); ``n_stimuli`` (bin), and ``dispersion_by_bin`` (bin).
+        ``attrs["edges"]`` holds the edges. NaN with a warning in a bin of fewer than 3 stimuli;
+        bins that equal values have merged into those below (``dispersion_bins``) hold none, and
+        ``attrs["merged_bins"]`` lists them. Lazy in ``reps`` and ``target``; a task holds the RDMs
+        of one bin.
+
+    Warns
+    -----
+    RuntimeWarning
+        Corrections that a single effect among so many tests cannot pass.
 
     Raises
     ------
@@ -106,13 +121,16 @@ def binned_rsa(
     sides = _binned(reps, target, dispersion, n_bins, average, rdm_metric, method)
     bins = sides.bins.values
     rank = xr.DataArray(natural_rank(sides.bins.indexes["stimulus"]), dims="stimulus")
+    family = family_of(over, sides.models, sides.target, more=["bin"], clusters=clusters)
     seed, stream = seed_of(rng)
-    parts = []
+    # bins move independently of each other, and alike for all pairs
+    streams = np.random.default_rng(stream).integers(2**63, size=n_bins)
+    each = []
     for number in range(n_bins):
         # pairs of stimuli that straddle two bins enter no bin: the block is cut out of the RDM
         inside = np.flatnonzero(bins == number)
         block = {"stimulus": inside, "stimulus_2": inside}
-        value, p_value = apply(
+        draws = apply(
             partial(_told, kernel=mantel, extra=sides.extra, place=f" in bin {number}"),
             sides.models.isel(block),
             sides.target.isel(block),
@@ -124,22 +142,19 @@ def binned_rsa(
                 ["stimulus"],
                 *([] for _ in sides.names),
             ],
-            out=[[], []],
-            dtypes=[np.float64, np.float64],
+            out=[[DRAW]],
+            sizes={DRAW: 1 + n_permutations},
             method=method,
             n_permutations=n_permutations,
-            seed=stream,
+            seed=int(streams[number]),
         )
-        parts.append([set_aside(part, ["bin"]) for part in (value, p_value)])
+        each.append(set_aside(draws, ["bin"]))
     parameters = {**sides.attrs, "n_permutations": n_permutations, "seed": seed}
-    table = {
-        name: describe(
-            xr.concat(each, "bin", coords="minimal", compat="override", join="exact"),
-            name,
-            **parameters,
-        )
-        for name, each in zip(("rsa", "p_value"), zip(*parts, strict=True), strict=True)
-    }
+    draws = xr.concat(each, "bin", coords="minimal", compat="override", join="exact")
+    told = summarized(draws, 0.05, 1.0)
+    parts = {"rsa": told["score"], "p_value": told["p_value"]}
+    parts |= adjusted(draws, told["p_value"], family)
+    table = {name: describe(part, name, **parameters) for name, part in parts.items()}
     members = bins == np.arange(n_bins)[:, None]
     counts = xr.DataArray(members.sum(1), dims="bin")
     means = xr.DataArray(bin_means(sides.spread.values, bins, n_bins), dims="bin")
@@ -161,6 +176,7 @@ def binned_rsa_contrast(
     strata: str | xr.DataArray | None = None,
     n_permutations: int = 1000,
     tail: Tail = "two-sided",
+    over: Over = None,
     rng: np.random.Generator | int | None = None,
 ) -> xr.Dataset:
     """Trend of RSA over dispersion bins, and lowest against highest bin, when bins are permuted.
@@ -176,6 +192,9 @@ def binned_rsa_contrast(
         Permutations of which stimulus is in which bin, the same for all pairs.
     tail : {"two-sided", "greater", "less"}
         Which null contrasts count as extreme.
+    over : str or sequence of str, optional
+        Dims whose tests are corrected for together, as in ``calibrate``: by default all, pairs
+        and extra dims.
     rng : Generator, int or None
         Source of the permutations.
 
@@ -186,9 +205,15 @@ def binned_rsa_contrast(
         ``low_minus_high``, the RSA of the lowest bin less that of the highest, over the bins that
         hold stimuli where equal values have merged some (``attrs["merged_bins"]``);
         ``trend_p_value`` and ``low_minus_high_p_value``, (1 + #{null at least as extreme}) / (1 +
-        n_permutations). NaN with a warning where a bin has fewer than 3 stimuli, or one bin is
-        left; p-values also where no stratum has stimuli of two bins. Lazy in ``reps`` and
-        ``target``; a task holds two RDMs.
+        n_permutations), and both corrected for the number of pairs (and of extra dims) with the
+        endings ``_bh``, ``_by`` and ``_max_t`` (``calibrate``). NaN with a warning where a bin has
+        fewer than 3 stimuli, or one bin is left; p-values also where no stratum has stimuli of two
+        bins. Lazy in ``reps`` and ``target``; a task holds two RDMs.
+
+    Warns
+    -----
+    RuntimeWarning
+        Corrections that a single effect among so many tests cannot pass.
 
     Raises
     ------
@@ -224,8 +249,9 @@ def binned_rsa_contrast(
     sides = _binned(reps, target, dispersion, n_bins, average, rdm_metric, method)
     groups = strata_of(strata, (sides.spread, sides.models))
     rank = xr.DataArray(natural_rank(sides.bins.indexes["stimulus"]), dims="stimulus")
+    family = family_of(over, sides.models, sides.target)
     seed, stream = seed_of(rng)
-    value, p_value = apply(
+    value, p_value, draws = apply(
         partial(_told, kernel=contrast_test, extra=sides.extra),
         sides.models,
         sides.target,
@@ -238,19 +264,20 @@ def binned_rsa_contrast(
             *[["stimulus"]] * 3,
             *([] for _ in sides.names),
         ],
-        out=[["_contrast"]] * 2,
-        sizes={"_contrast": 2},
-        dtypes=[np.float64] * 2,
+        out=[["_contrast"], ["_contrast"], [DRAW, "_contrast"]],
+        sizes={"_contrast": 2, DRAW: 1 + n_permutations},
+        dtypes=[np.float64] * 3,
         method=METHODS[method].make,
         n_permutations=n_permutations,
         seed=stream,
         tail=tail,
     )
-    parts = {
-        name + suffix: part.isel(_contrast=i)
-        for i, name in enumerate(("trend", "low_minus_high"))
-        for suffix, part in (("", value), ("_p_value", p_value))
-    }
+    parts: dict[str, xr.DataArray] = {}
+    for i, name in enumerate(("trend", "low_minus_high")):
+        one, p, null = (part.isel(_contrast=i) for part in (value, p_value, draws))
+        # both are of the same pairs: what is too few is said once
+        parts |= {name: one, f"{name}_p_value": p}
+        parts |= adjusted(null, p, family, tail=tail, prefix=f"{name}_", tell=i == 0)
     return described(
         parts,
         **sides.attrs,
