@@ -22,11 +22,6 @@ from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import SchemaError
 from xconverge.measures.alignment import MEASURES, plan_of
 
-# permutations enough for what is asked here, but not for every correction
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*permutations are too few for a single effect:RuntimeWarning"
-)
-
 OPTIONS = {
     "mutual_knn": {"k": 4}, "cycle_knn": {"k": 3}, "lcs_knn": {"k": 4},
     "edit_distance_knn": {"k": 4}, "cknna": {"k": 4}, "svcca": {"n_components": 2, "folds": 3},

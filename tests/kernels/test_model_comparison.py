@@ -54,3 +54,41 @@ def test_without_the_one_stimulus_that_differs_there_is_no_similarity(method):
         *(kernels.square(kernels.vector(s, how), 9) for s in (x, y)), how
     )
     assert np.array_equal(np.isnan(without), np.arange(9) == 2)
+
+
+def test_differences_against_the_largest_of_all_are_those_of_plain_loops():
+    rng = np.random.default_rng(0)
+    rank = rng.permutation(30)
+    score, influence = rng.random(3), 0.05 * rng.standard_normal((32, 3))
+    members = np.array([30, 30, 30])
+    weights = kernels.multipliers(rank, 2, 5, 400)
+    np.testing.assert_array_equal(
+        weights[:, np.argsort(rank)], kernels.multipliers(np.arange(30), 2, 5, 400)[:, :30]
+    )
+    difference, p, reached, most = kernels.comparisons(score, influence, members, 30, weights)
+    np.testing.assert_allclose(difference, score[:, None] - score)
+    drawn = []
+    for d in range(400):
+        values = []
+        for i, j in ((0, 1), (0, 2), (1, 2)):
+            gap = influence[:, i] - influence[:, j]
+            values.append(abs(weights[d] @ gap) / np.sqrt((gap**2).sum()))
+        drawn.append(max(values))
+    np.testing.assert_allclose(most, drawn)
+    found = kernels.beyond(most, reached)
+    for i, j in ((0, 1), (1, 0), (2, 1)):
+        normal = scipy.stats.norm.isf(p[i, j] / 2)
+        assert reached[i, j] == pytest.approx(normal)
+        expected = (1 + sum(value >= normal - 1e-9 for value in drawn)) / 401
+        assert found[i, j] == pytest.approx(expected)
+    assert (np.diagonal(found) == 1).all()
+    # nothing to compare
+    alone = kernels.comparisons(score[:1], influence[:, :1], members[:1], 30, weights)
+    assert (alone[3] == -np.inf).all()
+    assert kernels.beyond(alone[3], alone[2]).tolist() == [[1.0]]
+
+
+def test_p_values_of_splits_are_twice_their_median():
+    p = np.array([[0.1, 0.3, 0.2], [0.9, 0.8, 0.7]])
+    assert kernels.of_splits(p) == pytest.approx([0.4, 1.0])
+    assert kernels.of_splits(p[:, :1]) == pytest.approx([0.1, 0.9])

@@ -18,7 +18,7 @@ from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.correlation import METHODS
 from xconverge.kernels.entries import Block, Sides, row_sums
 from xconverge.kernels.kernel import Kernel
-from xconverge.kernels.permutations import run_of
+from xconverge.kernels.permutations import run_of, within
 from xconverge.kernels.rdm import distances
 from xconverge.kernels.rsa import Rsa, comparisons, mantel, noise_ceiling
 from xconverge.kernels.vectors import METRICS
@@ -211,18 +211,18 @@ def test_sums_over_blocks_are_the_score(method, missing, monkeypatch):
 def test_the_mantel_test_is_plain_permutation(method):
     a, b = (rdms_of(side)[0] for side in (some_models(9, (4,), 1), some_models(9, (4,), 2)))
     a[3] = a[:, 3] = np.nan
-    observed, p = mantel(a, b, np.arange(9), method, 49, seed=5)
+    found = mantel(a, b, np.arange(9), method, 49, seed=5)
     rest = np.delete(np.arange(9), 3)
     kernel = Rsa(method=method)
     one, other = (kernel.prepare_rdm(rdm[np.ix_(rest, rest)]) for rdm in (a, b))
-    assert observed == pytest.approx(kernel.sums([one], [other], None)[0, 0])
-    from xconverge.kernels.permutations import run_of, within
-
-    orders = within(
-        run_of(np.arange(9), 5, 49, np.where(np.arange(9) == 3, -1, 0)), np.arange(9) != 3
-    )
+    assert found[0] == pytest.approx(kernel.sums([one], [other], None)[0, 0])
+    there = np.arange(9) != 3
+    orders = within(run_of(np.arange(9), 5, 49, usable=there), there)
     draws = Kernel.scores_of_orders(kernel, [one], [other], orders, None)[:, 0, 0]
-    assert p == (1 + (draws[1:] >= draws[0] - 1e-12).sum()) / 50
+    np.testing.assert_allclose(found, draws, atol=1e-12)
+    assert mantel(a, b, np.arange(9), method, 0, seed=5).shape == (1,)
+    if method in ("spearman", "pearson"):
+        assert np.isnan(mantel(a * 0, b, np.arange(9), method, 3, 5, tell=print)).all()
     b[0, 1] = b[1, 0] = np.nan
     with pytest.raises(ValueError, match="NaN for single pairs"):
         mantel(a, b, np.arange(9), method, 49, seed=5)

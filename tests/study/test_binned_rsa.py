@@ -253,7 +253,8 @@ def test_sets_of_stimuli_and_wrong_arguments():
 def test_what_is_written_down():
     reps, brain, by = sides(24)
     found = xc.binned_rsa_contrast(reps, brain, by, n_permutations=9, rng=0)
-    assert set(found.data_vars) == {n + s for n in NAMES for s in ("", "_p_value")}
+    corrected = [f"_p_value{ending}" for ending in ("", "_bh", "_by", "_max_t")]
+    assert set(found.data_vars) == {n + s for n in NAMES for s in ("", *corrected)}
     for name, array in found.data_vars.items():
         assert array.name == name
         assert array.attrs["metric"] == "spearman"
@@ -316,6 +317,51 @@ def test_mantels_p_value_is_the_share_of_permutations():
     ]
     exact = np.mean([r >= observed - 1e-12 for r in null])
     assert table["p_value"].sel(bin=0).item() == pytest.approx(exact, abs=0.03)
+
+
+def test_bins_pairs_and_time_are_one_family():
+    a = make_reps(2, 36, 5, shared=False)
+    b = make_reps(1, 36, 5, seed=5, shared=False, extra={"time": 3})
+    b = b.sel(stimulus=a["stimulus"].values).assign_coords(time=[0, 10, 20])
+    effect = xr.DataArray([0.0, 3.0, 3.0], dims="time")
+    by = xr.DataArray(np.arange(36.0), dims="stimulus", coords={"stimulus": a["stimulus"].values})
+    b = b + effect * a[0].variable
+    options = {"average": None, "n_permutations": 499, "rng": 0}
+    found = xc.binned_rsa(a, b, by, 2, clusters="time", **options)
+    most = found["p_value_max_t"]
+    assert most.sizes == {"bin": 2, "model_a": 2, "time": 3, "model_b": 1}
+    assert (most >= found["p_value"]).all()
+    assert (most.isel(model_a=0, time=[1, 2]) <= 0.05).all()
+    assert (found["p_value_cluster"].isel(model_a=0, time=[1, 2]) <= 0.05).all()
+    assert (found["p_value_cluster"].isel(time=0) > 0.05).all()
+    one = xc.binned_rsa(a, b, by, 2, over="time", **options)
+    two = xc.binned_rsa(a[[1]], b, by, 2, over=["time", "bin"], **options)
+    assert (one["p_value_max_t"] <= most).all()
+    assert (two["p_value_max_t"] <= most.isel(model_a=[1])).all()
+    lazy = xc.binned_rsa(a, b.chunk(time=1), by, 2, clusters="time", **options)
+    assert lazy["p_value_cluster"].chunks is not None
+    xr.testing.assert_allclose(lazy.compute(), found)
+    with pytest.raises(ValueError, match="over='subject' is not known; choose one of bin, model_a"):
+        xc.binned_rsa(a, b, by, 2, over="subject", average=None)
+
+
+def test_contrasts_are_corrected_over_pairs_and_extra_dims():
+    reps, brain, by = sides(30, n_models=3)
+    other = xr.concat(
+        [brain, sides(30, seed=4)[1].assign_coords(brain.coords)], "subject", join="exact"
+    )
+    call = {"average": None, "n_permutations": 199, "rng": 0}
+    found = xc.binned_rsa_contrast(reps, other, by, **call)
+    apart = xc.binned_rsa_contrast(reps, other, by, over="model_a", **call)
+    for name in NAMES:
+        alone, most = found[f"{name}_p_value"], found[f"{name}_p_value_max_t"]
+        assert most.dims == alone.dims == ("model_a", "subject")
+        assert (most >= alone).all()
+        assert (apart[f"{name}_p_value_max_t"] <= most).all()
+        one = xc.binned_rsa_contrast(reps, other[1], by, **call)[f"{name}_p_value_max_t"]
+        np.testing.assert_allclose(apart[f"{name}_p_value_max_t"][:, 1], one)
+    with pytest.raises(ValueError, match="'bin' is not known"):
+        xc.binned_rsa_contrast(reps, other, by, over="bin")
 
 
 def test_binned_rsa_with_another_set_of_stimuli():
@@ -408,8 +454,8 @@ def test_one_bad_subject_is_named_with_its_bin_and_leaves_the_others(kind):
     for function, name in ((xc.binned_rsa, "rsa"), (xc.binned_rsa_contrast, "trend")):
         with pytest.warns(RuntimeWarning, match=r"\(subject 'p1'\): NaN$"):
             found = function(reps, wrong, by, 3, **call)
-        right = function(reps, people, by, 3, **call)
-        xr.testing.assert_equal(found.drop_sel(subject="p1"), right.drop_sel(subject="p1"))
+        right = function(reps, people.drop_sel(subject="p1"), by, 3, **call)
+        xr.testing.assert_equal(found.drop_sel(subject="p1"), right)
         assert found[name].sel(subject="p1").isnull().all()
 
 

@@ -79,8 +79,8 @@ def adjusted(
     *,
     tail: str = "greater",
     alpha: float = 0.05,
-    n_permutations: int | None = None,
     prefix: str = "",
+    tell: bool = True,
     stacklevel: int = 3,
 ) -> dict[str, xr.DataArray]:
     """P-values (dims of ``p_value``) corrected over a family; every other dim has its own.
@@ -101,10 +101,10 @@ def adjusted(
         Which statistics are extreme.
     alpha : float
         Of the bins that stand out in a cluster, and of the warning.
-    n_permutations : int, optional
-        How many there are, by default what ``draws`` hold; none gives NaN without a warning.
     prefix : str
         Before the names.
+    tell : bool
+        Whether to warn; without any permutation there is nothing to warn of.
     stacklevel : int
         Of the warning, as seen from here.
 
@@ -114,7 +114,6 @@ def adjusted(
         Corrections that a single effect in a family could not pass, with the permutations needed.
     """
     dims = [dim for dim in family.dims if dim in p_value.dims]
-    count = draws.sizes[DRAW] - 1 if n_permutations is None else n_permutations
     result = {
         f"{prefix}p_value_{name}": _over(
             partial(kernels.false_discovery, dependent=dependent), p_value, dims, dims
@@ -131,10 +130,11 @@ def adjusted(
             partial(kernels.cluster_mass, tail=tail, alpha=alpha), draws, [DRAW, *last], last
         ).transpose(*p_value.dims)
         used.append("cluster")
-    # which tests have no p-value is not known of lazy ones
-    there = p_value.notnull().sum(dims).max() if p_value.chunks is None else None
-    size = math.prod(p_value.sizes[dim] for dim in dims) if there is None else int(there)
-    tell_short(count, size, alpha, used, stacklevel + 1)
+    if tell:
+        # which tests have no p-value is not known of lazy ones
+        there = p_value.notnull().sum(dims).max() if p_value.chunks is None else None
+        size = math.prod(p_value.sizes[dim] for dim in dims) if there is None else int(there)
+        tell_short(draws.sizes[DRAW] - 1, size, alpha, used, stacklevel + 1)
     return result
 
 

@@ -15,7 +15,6 @@ import scipy
 
 from xconverge.kernels.correlation import Method
 from xconverge.kernels.kernel import alike
-from xconverge.kernels.multiplicity import max_adjusted
 from xconverge.kernels.permutations import (
     as_extreme,
     gathered_products,
@@ -215,7 +214,7 @@ def best_heldout(scorer: Scorer, members: Array, several: Sequence[Way]) -> Arra
     return np.where(np.isnan(values).any(0), np.nan, values.mean(0))
 
 
-def p_values(
+def null_draws(
     scorer: Scorer,
     members: Array,
     owner: Array,
@@ -223,30 +222,34 @@ def p_values(
     rank: Array,
     n_permutations: int,
     seed: int,
-) -> tuple[Array, Array]:
-    """P-values (G, subsets) of scores above chance, one by one, and with the best of all (max-T).
+) -> Array:
+    """Scores (K, D, G, subsets) under permuted labels of the target, the observed ones first.
 
-    The labels of the target are permuted, alike for all models and subsets. Of layers, inside the
-    halves, and the choice is made again: every split has p-values, and twice their median is one
-    (Meinshausen et al. 2009).
+    Alike for all models and subsets. Of layers, labels are permuted inside each of the K halves and
+    the choice is made again; without layers K is 1.
     """
     networks, subsets, n = members.shape
+    layered = len(owner) > networks
     if not n_permutations:
-        return np.full((networks, subsets), np.nan), np.full((networks, subsets), np.nan)
-    if len(owner) == networks:
-        draws = _null(scorer, members[owner], rank, np.zeros(n, int), n_permutations, seed)
-        return _tested(draws)
+        return np.full((len(halves) if layered else 1, 1, networks, subsets), np.nan)
+    if not layered:
+        return _null(scorer, members[owner], rank, np.zeros(n, int), n_permutations, seed)[None]
     each = []
     for half in halves:
         one, other = (
             _null(scorer, (members & side)[owner], rank, half.astype(int), n_permutations, seed)
             for side in (half, ~half)
         )
-        draws = (_chosen(one, other, owner) + _chosen(other, one, owner)) / 2
-        each.append(_tested(draws))
-    # the median of dependent p-values is no p-value; twice the median is (Meinshausen et al. 2009)
-    alone, most = np.minimum(1, 2 * np.median(each, axis=0))
-    return alone, most
+        each.append((_chosen(one, other, owner) + _chosen(other, one, owner)) / 2)
+    return np.array(each)
+
+
+def of_splits(p: Array) -> Array:
+    """One p-value (…) from those of K splits (…, K).
+
+    The median of dependent p-values is no p-value; twice the median is (Meinshausen et al. 2009).
+    """
+    return p[..., 0] if p.shape[-1] == 1 else np.minimum(1, 2 * np.median(p, axis=-1))
 
 
 def _null(
@@ -281,12 +284,10 @@ def _chosen(choosing: Array, scoring: Array, owner: Array) -> Array:
     return result
 
 
-def _tested(draws: Array) -> tuple[Array, Array]:
-    """P-values (G, subsets) of draws (D, G, subsets): alone, and against the largest of all G."""
-    one = (1 + as_extreme(draws[1:], draws[0], "greater").sum(0)) / len(draws)
-    one[np.isnan(draws).any(0)] = np.nan
-    most = np.stack([max_adjusted(draws[:, :, s]) for s in range(draws.shape[2])], axis=1)
-    return one, most
+def above_chance(draws: Array) -> Array:
+    """P-values (G, subsets), one by one, of draws (K, D, G, subsets)."""
+    p = (1 + as_extreme(draws[:, 1:], draws[:, :1], "greater").sum(1)) / draws.shape[1]
+    return of_splits(np.moveaxis(np.where(np.isnan(draws).any(1), np.nan, p), 0, -1))
 
 
 def errors(influence: Array, members: Array, n_stimuli: int) -> tuple[Array, Array]:
@@ -305,37 +306,50 @@ def errors(influence: Array, members: Array, n_stimuli: int) -> tuple[Array, Arr
     return np.where(members < ENOUGH, np.nan, np.sqrt(total)), freedom
 
 
-def comparisons(
-    score: Array, influence: Array, members: Array, rank: Array, seed: int, draws: int
-) -> tuple[Array, Array, Array]:
-    """Differences (G, G) of scores (G), their p-values, and those against the largest of them.
+def multipliers(rank: Array, subjects: int, seed: int, draws: int) -> Array:
+    """Random normal weights (draws, n + subjects) of the units; those of stimuli follow labels.
 
-    Student's t for each; all together by draws of what the units add with random normal weights
-    (Chernozhukov et al. 2013), on the normal scale of the single p-values.
+    They are the same in every subset and for every target, so that the largest difference of all
+    has a null; those of subjects as far as all targets have the same ones.
+    """
+    stimuli = np.random.default_rng(seed).standard_normal((draws, len(rank)))[:, rank]
+    others = np.random.default_rng([seed, 1]).standard_normal((draws, subjects))
+    return np.concatenate([stimuli, others], axis=1)
+
+
+def comparisons(
+    score: Array, influence: Array, members: Array, n_stimuli: int, weights: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Differences (G, G) of scores (G), their p-values, and what these are on the normal scale.
+
+    Student's t for each. The last (draws) is the largest of all in each draw of ``weights``, by
+    which what the units add is summed (Chernozhukov et al. 2013); -inf where none is tested.
     """
     difference = score[:, None] - score
     gap = influence[:, :, None] - influence[:, None]
-    n = len(rank)
-    error, freedom = errors(gap, np.minimum(members[:, None], members), n)
+    error, freedom = errors(gap, np.minimum(members[:, None], members), n_stimuli)
     undefined = np.isnan(error) | np.isnan(difference)
     sure = np.where(error > 1e-12, error, np.inf)
     p = 2 * scipy.special.stdtr(freedom, -np.abs(difference / sure))
+    p[undefined] = np.nan
     i, j = np.triu_indices(len(score), 1)
     tested = ~undefined[i, j]
-    adjusted = np.ones_like(p)
+    most = np.full(len(weights), -np.inf)
     if tested.any():
         i, j = i[tested], j[tested]
-        weights = np.random.default_rng(seed).standard_normal((draws, len(influence)))
-        weights[:, :n] = weights[:, rank]
         # multiplier bootstrap: weighted sums of influences have the covariance of the scores
         drawn = weights @ np.nan_to_num(influence)
         most = np.abs((drawn[:, i] - drawn[:, j]) / sure[i, j]).max(1)
-        # draws are normal and the tests are t: both are compared on the scale of the p-values
-        reached = -scipy.special.ndtri(np.maximum(p[i, j], 1e-300) / 2)
-        above = len(most) - np.searchsorted(np.sort(most), reached - 1e-9)
-        adjusted[i, j] = adjusted[j, i] = (1 + above) / (1 + draws)
-    p[undefined] = adjusted[undefined] = np.nan
-    return difference, p, adjusted
+    # draws are normal and the tests are t: both are compared on the scale of the p-values
+    return difference, p, -scipy.special.ndtri(np.maximum(p, 1e-300) / 2), most
+
+
+def beyond(most: Array, reached: Array) -> Array:
+    """P-values (…) of values ``reached`` (…) against the draws of the largest (draws)."""
+    above = len(most) - np.searchsorted(np.sort(most), reached - 1e-9)
+    # no difference at all, of a model and itself say, is never one
+    p = np.where(reached > 0, (1 + above) / (1 + len(most)), 1.0)
+    return np.where(np.isnan(reached), np.nan, p)
 
 
 def competition_ranks(score: Array) -> Array:
@@ -399,9 +413,10 @@ def rank_models(
     Returns
     -------
     tuple of arrays
-        (G, subsets): score, standard error, lower, upper, p-value, adjusted p-value, lower and
-        upper ceiling; (G, G, subsets): difference, p-value, adjusted p-value; (L): share of the
-        splits in which a layer was the one; (subsets): held-out score of the best.
+        (G, subsets): score, standard error, lower, upper, p-value, lower and upper ceiling;
+        (G, G, subsets): difference, p-value, the same on the normal scale; (draws, subsets): the
+        largest of these in each draw; (K, D, G, subsets): scores under permuted labels; (L): share
+        of the splits in which a layer was the one; (subsets): held-out score of the best.
     """
     scorer = Scorer(models, targets[usable] if usable.any() else targets, method)
     several = ways(scorer, members, owner, halves)
@@ -412,9 +427,10 @@ def rank_models(
     sizes = members.sum(2)
     error, freedom = errors(influence, sizes, n)
     reach = scipy.special.stdtrit(freedom, (1 + level) / 2) * error
-    alone, most = p_values(scorer, members, owner, halves, rank, n_permutations, seed)
-    pairs: Sequence[tuple[Array, Array, Array]] = [
-        comparisons(score[:, s], influence[:, :, s], sizes[:, s], rank, seed, n_draws)
+    draws = null_draws(scorer, members, owner, halves, rank, n_permutations, seed)
+    weights = multipliers(rank, len(influence) - n, seed, n_draws)
+    pairs = [
+        comparisons(score[:, s], influence[:, :, s], sizes[:, s], n, weights)
         for s in range(members.shape[1])
     ]
     return (
@@ -422,10 +438,10 @@ def rank_models(
         error,
         score - reach,
         score + reach,
-        alone,
-        most,
+        above_chance(draws),
         *ceilings(scorer, members),
-        *(np.stack(part, axis=2) for part in zip(*pairs, strict=True)),
+        *(np.stack(part, axis=-1) for part in zip(*pairs, strict=True)),
+        draws,
         layer,
         best_heldout(scorer, members, several),
     )

@@ -27,16 +27,16 @@ def max_adjusted(draws: Array, tail: str = "greater") -> Array:
     Westfall & Young (1993), single step; each test is set on the scale of its own draws, so that
     chance levels may differ. Tests without a draw drop out, and are NaN.
     """
-    defined = ~np.isnan(draws).any(0)
-    result = np.full(draws.shape[1:], np.nan)
-    if len(draws) < 2 or not defined.any():
-        return result
-    values = extremity(standardized(draws[:, defined]), tail)
-    most = np.sort(values[1:].max(1))
-    # a share of the sorted maxima: tests times draws comparisons would be many
-    above = len(most) - np.searchsorted(most, values[0] - CLOSE)
-    result[defined] = (1 + above) / len(draws)
-    return result
+    flat = draws.reshape(len(draws), -1)
+    defined = ~np.isnan(flat).any(0)
+    result = np.full(flat.shape[1], np.nan)
+    if len(draws) > 1 and defined.any():
+        values = extremity(standardized(flat[:, defined]), tail)
+        most = np.sort(values[1:].max(1))
+        # a search in the sorted maxima: to compare all tests with all draws would be much more
+        above = len(most) - np.searchsorted(most, values[0] - CLOSE)
+        result[defined] = (1 + above) / len(draws)
+    return result.reshape(draws.shape[1:])
 
 
 def cluster_mass(draws: Array, alpha: float = 0.05, tail: str = "greater") -> Array:
@@ -107,6 +107,7 @@ def _own_mass(values: Array) -> Array:
 
 def false_discovery(p: Array, dependent: bool) -> Array:
     """P-values adjusted for their number: Benjamini & Hochberg (1995), or & Yekutieli (2001)."""
+    p = np.asarray(p)
     result = np.full(p.shape, np.nan)
     defined = ~np.isnan(p)
     if defined.any():

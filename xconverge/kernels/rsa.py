@@ -28,7 +28,7 @@ from xconverge.kernels.correlation import (
 )
 from xconverge.kernels.entries import Entries, correlations
 from xconverge.kernels.kernel import EntryKernel, alike
-from xconverge.kernels.permutations import gathered_products, run_of, summary, within
+from xconverge.kernels.permutations import gathered_products, run_of, within
 from xconverge.kernels.rdm import Distance, check_symmetric, distances, square, triangle, upper
 from xconverge.kernels.rounding import power_of_two
 from xconverge.kernels.vectors import METRICS, Array
@@ -334,10 +334,11 @@ def mantel(
     n_permutations: int,
     seed: int,
     tell: Tell | None = None,
-) -> tuple[float, float]:
-    """Similarity of two RDMs (n, n) and its p-value under permutation of stimulus labels.
+) -> Array:
+    """Similarity (1 + n_permutations) of two RDMs (n, n), the observed one first.
 
-    Rows and columns of ``b`` move together; p = (1 + #{null >= observed}) / (1 + n_permutations).
+    The others are under permutations of stimulus labels: rows and columns of ``b`` move together,
+    those of common stimuli alike for all pairs of RDMs. NaN where there is no similarity.
     """
     common = np.asarray((~(np.isnan(a) | np.isnan(b)) & ~np.eye(len(a), dtype=bool)).any(1))
     both = np.ix_(common, common)
@@ -346,12 +347,12 @@ def mantel(
     if np.isnan(one.triangle).any() or np.isnan(other.triangle).any():
         raise ValueError(SINGLE)
     sides = [one.triangle], [other.triangle]
-    observed = float(comparisons(*sides, method=kernel.how, tell=tell)[0, 0])
-    if np.isnan(observed) or not n_permutations:
-        return observed, np.nan
-    orders = within(run_of(rank, seed, n_permutations, np.where(common, 0, -1)), common)
-    draws = kernel.scores_of_orders([one], [other], orders, None)[:, 0, 0]
-    return observed, summary(draws, alpha=0.05, best=1.0)[2]
+    draws = np.full(1 + n_permutations, np.nan)
+    draws[0] = comparisons(*sides, method=kernel.how, tell=tell)[0, 0]
+    if not np.isnan(draws[0]) and n_permutations:
+        orders = within(run_of(rank, seed, n_permutations, usable=common), common)
+        draws[:] = kernel.scores_of_orders([one], [other], orders, None)[:, 0, 0]
+    return draws
 
 
 class Ceiling(NamedTuple):

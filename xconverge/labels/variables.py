@@ -144,6 +144,15 @@ VARIABLES: dict[str, Variable] = {
     "trend_p_value": Variable("model_a model_b", "probability", "1", "p-value of the trend"),
     "low_minus_high": Variable("", "value", "1", "lowest less highest dispersion"),
     "low_minus_high_p_value": Variable("", "probability", "1", "p-value of low less high"),
+    **{
+        f"{name}_p_value_{ending}": Variable("model_a model_b", "probability", "1", text)
+        for name in ("trend", "low_minus_high")
+        for ending, text in (
+            ("bh", "false discovery rate, Benjamini & Hochberg (1995)"),
+            ("by", "false discovery rate, Benjamini & Yekutieli (2001)"),
+            ("max_t", "family-wise error, max-T, Westfall & Young (1993)"),
+        )
+    },
     "k": Variable("pool_size neighbors", "count", "neighbours", "neighbours of each stimulus"),
     "standard_deviation": Variable("pool_size neighbors", "value", "1", "deviation over pools"),
     "estimate": Variable("model_a model_b", "similarity", "1", "score of all stimuli and models"),
@@ -170,15 +179,6 @@ VARIABLES: dict[str, Variable] = {
     "p_value_cluster": Variable(
         "model_a model_b time", "probability", "1", "family-wise error of clusters of bins in a row"
     ),
-    "trend_p_value_bh": Variable(
-        "model_a model_b", "probability", "1", "false discovery rate of the trend"
-    ),
-    "trend_p_value_by": Variable(
-        "model_a model_b", "probability", "1", "false discovery rate, any dependence of the trend"
-    ),
-    "trend_p_value_max_t": Variable(
-        "model_a model_b", "probability", "1", "family-wise error of the trend"
-    ),
     "mean_trend": Variable("", "value", "1", "mean over pairs of the trend"),
     "mean_trend_standard_error": Variable(
         "", "value", "1", "standard error of the mean trend, over stimuli and models"
@@ -188,18 +188,6 @@ VARIABLES: dict[str, Variable] = {
     ),
     "mean_trend_upper": Variable(
         "", "value", "1", "upper end of the mean trend, over stimuli and models"
-    ),
-    "low_minus_high_p_value_bh": Variable(
-        "model_a model_b", "probability", "1", "false discovery rate of the low bin less high bin"
-    ),
-    "low_minus_high_p_value_by": Variable(
-        "model_a model_b",
-        "probability",
-        "1",
-        "false discovery rate, any dependence of the low bin less high bin",
-    ),
-    "low_minus_high_p_value_max_t": Variable(
-        "model_a model_b", "probability", "1", "family-wise error of the low bin less high bin"
     ),
     "mean_low_minus_high": Variable(
         "", "value", "1", "mean over pairs of the low bin less high bin"

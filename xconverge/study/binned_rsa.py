@@ -13,7 +13,7 @@ from xconverge.engine.families import family_mean
 from xconverge.engine.pair import pairing_attrs
 from xconverge.engine.rdms import names_along, side_names, tell_pairs, told_missing
 from xconverge.engine.rdms import place as place_of
-from xconverge.engine.resampling import DRAW, seed_of
+from xconverge.engine.resampling import DRAW, seed_of, summarized
 from xconverge.inference.multiplicity import Over, adjusted, family_of
 from xconverge.inference.nulls import Geometry, Groups, null_of
 from xconverge.kernels.bin_contrast import contrast_test, mean_ends
@@ -43,6 +43,8 @@ def binned_rsa(
     rdm_metric: str = "correlation",
     method: str = "spearman",
     n_permutations: int = 1000,
+    over: Over = None,
+    clusters: str | None = None,
     rng: np.random.Generator | int | None = None,
 ) -> xr.Dataset:
     """Similarity of model and target RDMs among stimuli of low, middle and high dispersion.
@@ -67,6 +69,11 @@ def binned_rsa(
         Comparison of RDMs, as in ``rsa``.
     n_permutations : int
         Permutations of the stimulus labels inside the bin, 0 for none.
+    over : str or sequence of str, optional
+        Dims whose tests are corrected for together, as in ``calibrate``: by default all, bins,
+        pairs and extra dims.
+    clusters : str, optional
+        An ordered one of them (``"time"``), as in ``calibrate``.
     rng : Generator, int or None
         Source of the permutations; the same ones serve all RDMs of a bin.
 
@@ -74,11 +81,18 @@ def binned_rsa(
     -------
     Dataset
         Over ``bin``, 0 the lowest dispersion: ``rsa`` (bin[, model_a][, model_b], …) in [-1, 1];
-        ``p_value``, (1 + #{null ≥ observed}) / (1 + n_permutations); ``n_stimuli`` (bin), and
-        ``dispersion_by_bin`` (bin). ``attrs["edges"]`` holds the edges. NaN with a warning in
-        a bin of fewer than 3 stimuli; bins that equal values have merged into those below
-        (``dispersion_bins``) hold none, and ``attrs["merged_bins"]`` lists them. Lazy in ``reps``
-        and ``target``; a task holds the RDMs of one bin.
+        ``p_value``, (1 + #{null ≥ observed}) / (1 + n_permutations), and corrected for the number
+        of tests ``p_value_bh``, ``p_value_by``, ``p_value_max_t`` and, with ``clusters``,
+        ``p_value_cluster`` (``calibrate``); ``n_stimuli`` (bin), and ``dispersion_by_bin`` (bin).
+        ``attrs["edges"]`` holds the edges. NaN with a warning in a bin of fewer than 3 stimuli;
+        bins that equal values have merged into those below (``dispersion_bins``) hold none, and
+        ``attrs["merged_bins"]`` lists them. Lazy in ``reps`` and ``target``; a task holds the RDMs
+        of one bin.
+
+    Warns
+    -----
+    RuntimeWarning
+        Corrections that a single effect among so many tests cannot pass.
 
     Raises
     ------
@@ -109,13 +123,16 @@ def binned_rsa(
     sides = _binned(reps, target, dispersion, n_bins, average, rdm_metric, method)
     bins = sides.bins.values
     rank = xr.DataArray(natural_rank(sides.bins.indexes["stimulus"]), dims="stimulus")
+    family = family_of(over, sides.models, sides.target, more=["bin"], clusters=clusters)
     seed, stream = seed_of(rng)
-    parts = []
+    # bins move independently of each other, and alike for all pairs
+    streams = np.random.default_rng(stream).integers(2**63, size=n_bins)
+    each = []
     for number in range(n_bins):
         # pairs of stimuli that straddle two bins enter no bin: the block is cut out of the RDM
         inside = np.flatnonzero(bins == number)
         block = {"stimulus": inside, "stimulus_2": inside}
-        value, p_value = apply(
+        draws = apply(
             partial(_told, kernel=mantel, extra=sides.extra, place=f" in bin {number}"),
             sides.models.isel(block),
             sides.target.isel(block),
@@ -127,22 +144,19 @@ def binned_rsa(
                 ["stimulus"],
                 *([] for _ in sides.names),
             ],
-            out=[[], []],
-            dtypes=[np.float64, np.float64],
+            out=[[DRAW]],
+            sizes={DRAW: 1 + n_permutations},
             method=method,
             n_permutations=n_permutations,
-            seed=stream,
+            seed=int(streams[number]),
         )
-        parts.append([set_aside(part, ["bin"]) for part in (value, p_value)])
+        each.append(set_aside(draws, ["bin"]))
     parameters = {**sides.attrs, "n_permutations": n_permutations, "seed": seed}
-    table = {
-        name: describe(
-            xr.concat(each, "bin", coords="minimal", compat="override", join="exact"),
-            name,
-            **parameters,
-        )
-        for name, each in zip(("rsa", "p_value"), zip(*parts, strict=True), strict=True)
-    }
+    draws = xr.concat(each, "bin", coords="minimal", compat="override", join="exact")
+    told = summarized(draws, 0.05, 1.0)
+    parts = {"rsa": told["score"], "p_value": told["p_value"]}
+    parts |= adjusted(draws, told["p_value"], family)
+    table = {name: describe(part, name, **parameters) for name, part in parts.items()}
     members = bins == np.arange(n_bins)[:, None]
     counts = xr.DataArray(members.sum(1), dims="bin")
     means = xr.DataArray(bin_means(sides.spread.values, bins, n_bins), dims="bin")
@@ -294,9 +308,10 @@ def binned_rsa_contrast(
         one = {"_contrast": i}
         parts |= {name: value.isel(one), f"{name}_p_value": p_value.isel(one)}
         if set(family.dims) & set(p_value.dims):
+            # both are of the same pairs: what is too few is said once
             parts |= adjusted(
-                draws.isel(one), p_value.isel(one), family, tail=tail,
-                n_permutations=n_permutations, prefix=f"{name}_",
+                draws.isel(one), p_value.isel(one), family, tail=tail, prefix=f"{name}_",
+                tell=i == 0,
             )  # fmt: skip
         parts |= _mean(name, value.isel(one), added.isel(one), size, level)
     return described(

@@ -245,7 +245,7 @@ def modulation(
     parts = dict(zip(outputs, found, strict=True))
     table = {
         name: describe(values, name.removesuffix(OF_MEAN), **parameters).rename(name)
-        for name, values in (parts | _corrected(parts, family, tail, n_permutations)).items()
+        for name, values in (parts | _corrected(parts, family, tail)).items()
         if not name.startswith("_")
     }
     means = apply(
@@ -276,7 +276,7 @@ def _outputs(pairs: Sequence[str], of_mean: bool, null: str) -> dict[str, list[s
 
 
 def _corrected(
-    parts: Mapping[str, xr.DataArray], family: Family, tail: str, n_draws: int
+    parts: Mapping[str, xr.DataArray], family: Family, tail: str
 ) -> dict[str, xr.DataArray]:
     """P-values corrected for the number of tests, wherever there are several.
 
@@ -289,8 +289,9 @@ def _corrected(
             continue
         several = [
             adjusted(
-                parts[f"_{before}draws{side}{after}"], p_value, family, tail=tail,
-                n_permutations=n_draws, prefix=before, stacklevel=4,
+                parts[f"_{before}draws{side}{after}"], p_value, family, tail=tail, prefix=before,
+                # p-values of mixed models are as small as they like; the pairs are most tests
+                tell="_draws_dispersion" not in parts and not before + after, stacklevel=4,
             )
             for side in ("", "_dispersion")
             if f"_{before}draws{side}{after}" in parts

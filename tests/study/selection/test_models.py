@@ -121,6 +121,50 @@ def test_differences_are_antisymmetric_and_corrected_upwards():
     np.testing.assert_allclose(np.diagonal(table["difference_p_value"][:, :, 0]), 1.0)
 
 
+def regions(count, n=40, seed=0):
+    """Brains of several regions, that saw something else."""
+    parts = [brain_of(n, 2, seed + i, noise=30.0) for i in range(count)]
+    return xr.concat(parts, "region").assign_coords(region=[f"V{i}" for i in range(count)])
+
+
+def test_p_values_are_corrected_for_subsets_and_regions_too():
+    reps, brain = make_reps(3, 40, 6), regions(3)
+    call = {"n_permutations": 99, "n_draws": 499, "rng": 0}
+    whole = select(reps, brain, **call)
+    inside = select(reps, brain, corrected_over="subset", **call)
+    pair = ["p_value_max_t", "difference_p_value_max_t"]
+    for name in pair:
+        assert (whole[name] >= inside[name]).all()
+        assert (whole[name] > inside[name]).any()
+        assert whole[name].dims[0] == "region"
+    for i in range(3):
+        # every slice draws the same: one region alone is a family of its own
+        one = select(reps, brain[i], **call)
+        for name in pair:
+            np.testing.assert_allclose(inside[name][i], one[name])
+    # models alone are what they were compared with before
+    models = select(reps, brain, corrected_over="model", **call)
+    every = models["p_value_max_t"]
+    assert (every <= inside["p_value_max_t"]).all()
+    for subset in ("all", "2 of 3"):
+        rest = models.sel(subset=subset)
+        assert (rest["p_value_max_t"] >= rest["p_value"]).all()
+    # the largest of all is beyond what all of them reach in each draw
+    best = whole["p_value_max_t"].min()
+    assert float(best) >= float(every.min())
+    with pytest.raises(ValueError, match="corrected_over='time' is not known; choose one of model"):
+        select(reps, brain, corrected_over="time")
+
+
+def test_layers_are_corrected_split_by_split():
+    reps = make_reps(6, 60, 6).assign_coords(network=("model", list("xxyyzz")))
+    call = {"n_permutations": 99, "n_splits": 4, "n_bins": 2, "rng": 0}
+    whole = select(reps, regions(2, 60), **call)
+    inside = select(reps, regions(2, 60), corrected_over=["model"], **call)
+    assert (whole["p_value_max_t"] >= inside["p_value_max_t"] - 0.02).all()
+    assert (inside["p_value_max_t"] >= inside["p_value"]).all()
+
+
 def test_order_of_rows_models_and_subjects_changes_nothing():
     reps, brain = make_reps(4, 60, [5, 6, 4, 6]), brain_of()
     options = {"n_permutations": 99, "rng": 0, "over": "both"}

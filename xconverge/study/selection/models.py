@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -14,8 +14,10 @@ import xarray as xr
 from xconverge.engine.apply import apply
 from xconverge.engine.pair import pairing_attrs, refuse_repeats
 from xconverge.engine.rdms import names_along
-from xconverge.engine.resampling import seed_of
+from xconverge.engine.resampling import DRAW, seed_of
+from xconverge.inference.multiplicity import Over, family_of, tell_short
 from xconverge.kernels import model_comparison as kernels
+from xconverge.kernels.multiplicity import max_adjusted
 from xconverge.kernels.ranks import quantile_bins
 from xconverge.kernels.rsa import differs
 from xconverge.kernels.split_half import halves
@@ -33,10 +35,10 @@ from xconverge.study.bins import SUBSET, subset_labels, tell_merged
 from xconverge.study.leave_out import dispersion_of_others
 
 PER_MODEL = (
-    "rsa", "standard_error", "lower", "upper", "p_value", "p_value_max_t", "ceiling_lower",
-    "ceiling_upper",
+    "rsa", "standard_error", "lower", "upper", "p_value", "ceiling_lower", "ceiling_upper",
 )  # fmt: skip
-PER_PAIR = ("difference", "difference_p_value", "difference_p_value_max_t")
+PER_PAIR = ("difference", "difference_p_value", "_reached")
+FURTHER = ("_most", "_null", "layer_share", "best_rsa_heldout")
 
 
 def select_models(
@@ -49,6 +51,7 @@ def select_models(
     method: str = "spearman",
     over: Literal["stimulus", "both"] = "stimulus",
     level: float = 0.95,
+    corrected_over: Over = None,
     n_permutations: int = 1000,
     n_draws: int = 10_000,
     n_splits: int = 20,
@@ -82,6 +85,9 @@ def select_models(
         other subjects.
     level : float
         Coverage asked for; ``among_best`` tests at 1 - level.
+    corrected_over : str or sequence of str, optional
+        Dims whose tests are corrected for together, besides the models, which always are: by
+        default all, ``subset`` and extra dims (``region`` …).
     n_permutations : int
         Permutations of the target's stimulus labels behind the p-values, 0 for none.
     n_draws : int
@@ -99,12 +105,12 @@ def select_models(
         * (model, subset): ``rsa``, the mean over subjects of the similarity with each, in [-1, 1];
           ``rank``, 1 the best; ``standard_error``, ``lower``, ``upper``; ``p_value``,
           (1 + #{null ≥ observed}) / (1 + n_permutations), and ``p_value_max_t``, corrected for the
-          choice among the models; ``ceiling_lower`` and ``ceiling_upper``, the noise ceiling of
-          these stimuli, NaN for one subject; ``n_stimuli``; ``among_best``, whether no model is
-          significantly better.
+          choice among models, subsets and extra dims; ``ceiling_lower`` and ``ceiling_upper``, the
+          noise ceiling of these stimuli, NaN for one subject; ``n_stimuli``; ``among_best``,
+          whether no model is significantly better.
         * (model, model_2, subset): ``difference`` of the rsa, its two-sided
           ``difference_p_value``, and ``difference_p_value_max_t``, corrected for all pairs of
-          models in the subset.
+          models, subsets and extra dims.
         * (subset): ``best``, and ``best_rsa_heldout``: what the best model on one half of the
           stimuli scores on the other half, mean over splits, without the optimism of a choice.
         * (layer): with several layers per network, ``layer_share``, how often each was chosen, with
@@ -113,6 +119,7 @@ def select_models(
     Warns
     -----
     RuntimeWarning
+        Fewer permutations than a p-value of 1 - level needs.
         Bins that cannot be made, because a model has fewer than 2 others or too few stimuli have a
         dispersion; bins that are merged for equal dispersions (``dispersion_bins``), which
         ``attrs["merged_bins"]`` lists; subsets of fewer than 3 stimuli (no score) or 10 (no error):
@@ -176,6 +183,8 @@ def select_models(
     brain = _target_rdms(target, rdm_metric)
     (reps, brain), _ = join_all("exact", reps=reps, target=brain)
     brain = join_extra(reps, brain, ("reps", "target"))
+    known = [side.isel(dict.fromkeys({"subject"} & set(side.dims), 0)) for side in (reps, brain)]
+    family = family_of(corrected_over, *known, more=["model", SUBSET], name="corrected_over")
     of = families(reps)
     by_network = of.owner == "network"
     # regions of one subject are left out together, and are no layers to choose from
@@ -214,10 +223,14 @@ def select_models(
         ],
         out=[
             *[["_network", SUBSET]] * len(PER_MODEL),
-            *[["_network", "_network_2", SUBSET]] * len(PER_PAIR), ["_layer"], [SUBSET],
+            *[["_network", "_network_2", SUBSET]] * len(PER_PAIR), ["_weighted", SUBSET],
+            ["_way", DRAW, "_network", SUBSET], ["_layer"], [SUBSET],
         ],
-        sizes={"_network_2": len(names)},
-        dtypes=[np.float64] * (len(PER_MODEL) + len(PER_PAIR) + 2),
+        sizes={
+            "_network_2": len(names), "_weighted": n_draws, DRAW: 1 + n_permutations,
+            "_way": n_splits if len(owner) > len(names) else 1,
+        },
+        dtypes=[np.float64] * len(PER_MODEL + PER_PAIR + FURTHER),
         method=METHODS[method].make,
         subjects=over == "both",
         level=level,
@@ -239,7 +252,9 @@ def select_models(
         "dispersion_without": dispersion.attrs.get("leave_out"), "seed": seed,
         **pairing_attrs(reps, target, dispersion),
     }  # fmt: skip
-    table = described(dict(_variables(parts, members, level)), **parameters)
+    found = dict(zip(PER_MODEL + PER_PAIR + FURTHER, parts, strict=True))
+    tell_short(n_permutations, found["p_value"].size, 1 - level, ["max_t"])
+    table = described(dict(_variables(found, members, level, family.dims)), **parameters)
     table = table.rename(_network="model", _network_2="model_2").assign_coords(
         {"model": names, "model_2": names, SUBSET: subset_labels(n_bins)}
     )
@@ -247,7 +262,7 @@ def select_models(
     coords = reps["model"].drop_vars("n_features", errors="ignore").coords
     if not by_network:
         return carried(table, coords)
-    share = describe(parts[-2], "layer_share", **parameters)
+    share = describe(found["layer_share"], "layer_share", **parameters)
     return carried(table.assign(layer_share=share.rename(_layer="layer")), _of_layers(coords))
 
 
@@ -382,18 +397,35 @@ def _counted(of: Families) -> str:
 
 
 def _variables(
-    parts: Any, members: xr.DataArray, level: float
+    found: Mapping[str, xr.DataArray], members: xr.DataArray, level: float, over: Sequence[str]
 ) -> Iterator[tuple[str, xr.DataArray]]:
-    """What the kernel gave, by name, and what follows from it."""
-    table = dict(zip(PER_MODEL + PER_PAIR, parts, strict=False))
-    yield from table.items()
-    yield "best_rsa_heldout", parts[-1]
+    """What the kernel gave, by name, and what follows from it, corrected over these dims."""
+    for name in (*PER_MODEL, "difference", "difference_p_value", "best_rsa_heldout"):
+        yield name, found[name]
+    dims = [str(dim) for dim in found["p_value"].dims if dim in over or dim == "_network"]
+    yield "p_value_max_t", _above_chance(found["_null"], dims).transpose(*found["p_value"].dims)
+    difference = found["difference"]
+    adjusted = apply(
+        kernels.beyond,
+        found["_most"].max([dim for dim in dims if dim != "_network"]),
+        found["_reached"],
+        core=[["_weighted"], ["_network", "_network_2"]],
+        out=[["_network", "_network_2"]],
+    ).transpose(*difference.dims)
+    yield "difference_p_value_max_t", adjusted
     yield "n_stimuli", members.sum("stimulus")
-    score = table["rsa"]
+    score = found["rsa"]
     order = apply(kernels.competition_ranks, score, core=[["_network"]], out=[["_network"]])
     yield "rank", order.transpose(*score.dims)
-    worse = (table["difference"] < 0) & (table["difference_p_value_max_t"] <= 1 - level)
+    worse = (difference < 0) & (adjusted <= 1 - level)
     yield "among_best", ~worse.any("_network_2") & score.notnull()
+
+
+def _above_chance(draws: xr.DataArray, dims: Sequence[str]) -> xr.DataArray:
+    """P-values of draws (…, _way, draw, …) against the largest over these dims."""
+    each = apply(max_adjusted, draws, core=[[DRAW, *dims]], out=[list(dims)])
+    found: xr.DataArray = apply(kernels.of_splits, each, core=[["_way"]])
+    return found
 
 
 def _best(score: xr.DataArray) -> xr.DataArray:

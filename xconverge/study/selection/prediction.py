@@ -177,8 +177,8 @@ def cross_modal_prediction(
     family = Family((SUBSET,))
     for draws, prefix in ((permuted, ""), (gains, "gain_")):
         found |= adjusted(
-            draws, found[f"{prefix}p_value"], family, tail="two-sided",
-            n_permutations=n_permutations, prefix=prefix,
+            draws, found[f"{prefix}p_value"], family, tail="two-sided", prefix=prefix,
+            tell=not prefix,
         )  # fmt: skip
     return described(
         {
