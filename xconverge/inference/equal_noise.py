@@ -15,6 +15,7 @@ from xconverge.engine.apply import apply, calmly
 from xconverge.engine.progress import Report, in_blocks
 from xconverge.kernels.equal_noise import (
     FOLDS,
+    LOOSE,
     Noise,
     Prepare,
     chosen_rank,
@@ -32,7 +33,7 @@ from xconverge.labels.joins import natural_rank
 from xconverge.labels.variables import describe
 
 READINGS = {"absolute": False, "relative": True}
-OUTER, INNER = 8, 8
+OUTER, INNER = 8, 4
 """Draws that are taken apart themselves, and draws of each, to see how far off a draw is."""
 MANY = 500
 """Stimuli from which on a draw says so much that a quarter of the `OUTER` are enough."""
@@ -97,9 +98,7 @@ def equal_noise(
     taken = dict(
         zip(
             (space_rank, *near),
-            _together(
-                [partial(parts, models, r, 1e-6, components) for r in (space_rank, *near)]
-            ),
+            _together([partial(parts, models, r, LOOSE, components) for r in (space_rank, *near)]),
             strict=True,
         )
     )  # fmt: skip
@@ -108,22 +107,27 @@ def equal_noise(
     steps = [2 * (n_draws + outer), len(near) * fewer]
     each = _Each(Report("equal noise"), sum(steps), parallel=quick is not None)
 
+    at_once = max(1, min(25, 200_000 // n**2))
+
     def noise(rank: int, name: str) -> Noise:
         return Noise(taken[rank], rank, prepare, np.arange(n), seed, READINGS[name])
 
     found, moved = {}, {}
     for name in READINGS:
         one = noise(space_rank, name)
-        values = each(one.value, n_draws)
+        values = each(one.value, n_draws, at_once)
         moved[name] = off_by(values, each(partial(one.of_its_draws, count=INNER), outer))
         values = values + moved[name]
         found[name] = (_p_value(values, observed, tail), values)
     reading = max(found, key=lambda name: found[name][0])
     by_rank = {space_rank: found[reading]}
     for rank in near:
-        values = each(noise(rank, reading).value, fewer) + moved[reading]
+        values = each(noise(rank, reading).value, fewer, at_once) + moved[reading]
         by_rank[rank] = (_p_value(values, observed, tail), values)
-    return _told(observed, *found[reading], reading, space_rank) | _by_rank(by_rank, fewer)
+    told = _told(observed, *found[reading], reading, space_rank) | _by_rank(by_rank, fewer)
+    each_p = {f"p_{name}": p_value for name, (p_value, _) in found.items()}
+    told["equal_noise_p_value"].attrs.update(each_p)
+    return told
 
 
 def _together(calls: Sequence[Callable[[], Any]]) -> Sequence[Any]:
@@ -145,29 +149,39 @@ class _Each:
         # functions on labelled arrays set filters of warnings, which threads share
         self.scheduler = "threads" if parallel else "synchronous"
 
-    def __call__(self, function: Callable[[int], float], count: int) -> Array:
-        """Fewer where interrupted. The first of a block of draws stands for what is observed."""
-        asked = xr.DataArray(np.arange(-1, count), dims="draw").chunk(draw=1)
-        lazy: xr.DataArray = apply(_OfNumber(function), asked, core=[[]])
+    def __call__(self, function: Callable[[int], float], count: int, size: int = 1) -> Array:
+        """``size`` values a task; fewer in all where interrupted."""
+        blocks = xr.DataArray(np.arange(-(-(count + 1) // size)), dims="block").chunk(block=1)
+        lazy: xr.DataArray = apply(
+            _Block(function, count, size), blocks, core=[[]], out=[["draw"]], sizes={"draw": size}
+        )
         # models lie in this process
         with dask.config.set(scheduler=self.scheduler):
-            found = in_blocks(lazy, "draw", 1, count, self._tell)
+            found = in_blocks(lazy, "block", size, count, self._tell)
         self.done += count
-        return np.asarray(found.values[1:])
+        return np.asarray(found.transpose("block", "draw").values.reshape(-1)[1 : 1 + count])
 
     def _tell(self, done: int, total: int) -> None:
         self.report(max(1, self.done + done), self.total)
 
 
-class _OfNumber:
-    """A function of a number; dask need not look into it for a name."""
+class _Block:
+    """Values of a block of numbers; dask need not look into the function for a name.
 
-    def __init__(self, function: Callable[[int], float]) -> None:
-        self.function = function
+    What is observed comes before the first, and is not made here.
+    """
 
-    def __call__(self, number: Array) -> float:
-        """0 for what is observed."""
-        return self.function(int(number)) if number >= 0 else 0.0
+    def __init__(self, function: Callable[[int], float], count: int, size: int) -> None:
+        self.function, self.count, self.size = function, count, size
+
+    def __call__(self, block: Array) -> Array:
+        """Values (size), NaN beyond the last."""
+        values = np.full(self.size, np.nan)
+        for i in range(self.size):
+            number = int(block) * self.size + i - 1
+            if 0 <= number < self.count:
+                values[i] = self.function(number)
+        return values
 
     def __dask_tokenize__(self) -> Any:
         return uuid.uuid4().hex

@@ -23,7 +23,10 @@ UNIT = 2.0**-24
 
 
 class Neighbors(NamedTuple):
-    """Of every stimulus the k nearest (n, k), in no order, the mean cosine to them, its norm."""
+    """Of every stimulus its nearest (n, depth), the mean cosine to the first k, and its norm.
+
+    In what order the first k stand, is not said.
+    """
 
     lists: Array
     density: Array
@@ -62,22 +65,24 @@ class DealtModel:
         else:
             self.unit += 4 * np.sqrt(width) * UNIT
 
-    def neighbors(self, order: Array, k: int) -> Neighbors:
-        """Where every stimulus has the residual that ``order`` (n) says."""
+    def neighbors(self, order: Array, k: int, depth: int) -> Neighbors:
+        """Where every stimulus has the residual that ``order`` (n) says; ``depth`` from k on."""
         norm = self._norms(order)
         # how far a cosine is off: the terms of a product may cancel
         error = (self.lengths[0] + self.lengths[1][order]) / norm
         margin = 2 * self.unit * error * error.max()
         inverse = (1 / norm).astype(np.float32)
         n = len(norm)
-        lists, density = np.empty((n, k), np.int64), np.empty(n)
+        lists, density = np.empty((n, depth), np.int64), np.empty(n)
         for start in range(0, n, BLOCK):
             part = np.arange(start, min(n, start + BLOCK))
             cosines = self._block(order, part)
             cosines *= inverse
             cosines *= inverse[part, None]
             cosines[part - start, part] = -np.inf
-            lists[part], density[part] = self._nearest(cosines, order, part, k, margin[part])
+            lists[part], density[part] = self._nearest(
+                cosines, order, part, (k, depth), margin[part]
+            )
         return Neighbors(lists, density, norm * self.size)
 
     def _rows(self, order: Array, where: Array) -> Array:
@@ -106,28 +111,30 @@ class DealtModel:
         return both
 
     def _nearest(
-        self, cosines: Array, order: Array, part: Array, k: int, margin: Array
+        self, cosines: Array, order: Array, part: Array, length: tuple[int, int], margin: Array
     ) -> tuple[Array, Array]:
-        """The k nearest (b, k) and the mean cosine (b) to them."""
-        rows, columns = candidates_of(cosines, k, margin)
+        """The nearest (b, depth) and the mean cosine (b) to the first k of them."""
+        k, depth = length
+        rows, columns = candidates_of(cosines, depth, margin)
         counts = np.bincount(rows, minlength=len(part))
         place = np.arange(len(rows)) - (np.cumsum(counts) - counts)[rows]
-        shape = (len(part), max(int(counts.max()), k + 1))
+        shape = (len(part), max(int(counts.max()), depth + 1))
         found, value = np.zeros(shape, np.int64), np.full(shape, -np.inf)
         found[rows, place] = columns
         value[rows, place] = cosines[rows, columns]
         first = np.argsort(-value, axis=1)
         found, value = (np.take_along_axis(x, first, 1) for x in (found, value))
-        unsure = np.flatnonzero(value[:, k - 1] - value[:, k] <= margin)
+        apart = value[:, k - 1 : depth] - value[:, k : depth + 1]
+        unsure = np.flatnonzero((apart <= margin[:, None]).any(1))
         if len(unsure):
-            near = value[unsure] >= (value[unsure, k - 1] - margin[unsure])[:, None]
+            near = value[unsure] >= (value[unsure, depth - 1] - margin[unsure])[:, None]
             at = np.nonzero(near)
             exact = np.full(near.shape, -np.inf)
             exact[at] = self._exact(order, part[unsure[at[0]]], found[unsure][at])
             then = by_rank_where_tied(exact, found[unsure])
             found[unsure] = np.take_along_axis(found[unsure], then, 1)
             value[unsure] = np.take_along_axis(exact, then, 1)
-        return found[:, :k], value[:, :k].mean(1)
+        return found[:, :depth], value[:, :k].mean(1)
 
     def _exact(self, order: Array, one: Array, other: Array) -> Array:
         """Cosines (q) of pairs of rows in double, on the grid where equal ones tie."""

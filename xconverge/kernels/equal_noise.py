@@ -157,17 +157,21 @@ def rows_of(statistic: Statistic) -> Prepare:
     return prepare
 
 
-def dealt(models: Sequence[Parts], label_rank: Array, seed: int, *number: int) -> list[Array]:
+def places(models: Sequence[Parts], label_rank: Array) -> list[Array]:
+    """Stimuli that each model has, in the order of their labels, of this rank (n)."""
+    there = [np.isfinite(model.fitted).all(1) for model in models]
+    by_label = np.argsort(label_rank)
+    return [by_label[seen[by_label]] for seen in there]
+
+
+def dealt(places: Sequence[Array], n: int, seed: int, *number: int) -> list[Array]:
     """Whose residual (n) every stimulus gets, in each model apart; missing ones keep their own.
 
-    What is dealt follows labels, of this rank (n), and not positions.
+    What is dealt follows labels, not positions.
     """
     result = []
-    for m, model in enumerate(models):
-        there = np.asarray(np.isfinite(model.fitted).all(1))
-        place = np.argsort(label_rank)
-        place = place[there[place]]
-        order = np.arange(len(there))
+    for m, place in enumerate(places):
+        order = np.arange(n)
         order[place] = np.random.default_rng([seed, m, *number]).permutation(place)
         result.append(order)
     return result
@@ -197,11 +201,12 @@ class Noise:
         self.space_rank, self.prepare, self.by_norm = space_rank, prepare, by_norm
         self.label_rank, self.seed = label_rank, seed
         self.models = [relative(model) for model in models] if by_norm else list(models)
+        self.places = places(self.models, label_rank)
         self.of_draw = prepare(self.models)
 
     def orders(self, *number: int) -> list[Array]:
         """Of a draw, or of a draw of a draw."""
-        return dealt(self.models, self.label_rank, self.seed, *number)
+        return dealt(self.places, len(self.label_rank), self.seed, *number)
 
     def value(self, *number: int) -> float:
         """The statistic of such a draw."""
@@ -294,7 +299,7 @@ def chosen_rank(
 
 
 def _worse(gap: Array) -> bool:
-    """Whether errors exceed the best ones, by ``gap`` (n), by more than the sum's standard error."""
+    """Whether errors exceed the best, by ``gap`` (n), by more than the sum's standard error."""
     return bool(gap.sum() > gap.std() * np.sqrt(len(gap)))
 
 

@@ -210,12 +210,14 @@ def _quick(
 ) -> Prepare | None:
     """The mean correlation on arrays, by neighbours that are searched once a model and draw.
 
-    None where it is none of neighbours, or a model missed a stimulus: every pair then has
-    neighbours of its own.
+    None where it is none of neighbours, a model of ``a`` missed a stimulus, or one of ``b`` many:
+    most pairs then have neighbours of their own.
     """
     if metrics != ("neighborhood", "mutual_knn") or is_graph(a):
         return None
-    if not all(seen_of(side).values.all() for side in (a, b)):
+    seen = [seen_of(side).transpose("model", "stimulus").values for side in (a, b)]
+    missed = (~seen[1]).sum(1).max()
+    if not seen[0].all() or missed > k or k + missed >= a.sizes["stimulus"]:
         return None
     covariates: list[Any] = []
     for one in nuisance:
@@ -231,7 +233,7 @@ def _quick(
     own = leave_out in ("model", of.owner)
     group = of.numbers if own else group_numbers(a, leave_out, "leave_out")[0]
     return LeftOutOverlap(
-        k, np.stack(neighbors), group, of.numbers, families(b).numbers, covariates
+        k, np.stack(neighbors), seen[1], group, of.numbers, families(b).numbers, covariates
     )
 
 
