@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
+import dask
 import numpy as np
 import xarray as xr
 
-from xconverge.kernels.equal_noise import FOLDS, chosen_rank, null, parts
+from xconverge.engine.apply import apply, calmly
+from xconverge.engine.progress import Report, in_blocks
+from xconverge.kernels.equal_noise import (
+    FOLDS,
+    LOOSE,
+    Noise,
+    Prepare,
+    chosen_rank,
+    components_of,
+    errors_of,
+    held_out,
+    off_by,
+    parts,
+    rows_of,
+)
 from xconverge.kernels.permutations import as_extreme
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import widths
@@ -15,6 +33,12 @@ from xconverge.labels.joins import natural_rank
 from xconverge.labels.variables import describe
 
 READINGS = {"absolute": False, "relative": True}
+OUTER, INNER = 8, 4
+"""Draws that are taken apart themselves, and draws of each, to see how far off a draw is."""
+MANY = 500
+"""Stimuli from which on a draw says so much that a quarter of the `OUTER` are enough."""
+NEAR = 39
+"""Draws at half and at twice the rank, moved by what those at the rank itself are off by."""
 
 
 def equal_noise(
@@ -24,6 +48,7 @@ def equal_noise(
     n_draws: int,
     tail: str,
     seed: int,
+    quick: Prepare | None = None,
 ) -> dict[str, xr.DataArray]:
     """What ``statistic`` of models is expected to be under equal noise, and how far off it is.
 
@@ -39,22 +64,24 @@ def equal_noise(
         Draws of each reading of "equal": as it is, and against the norm of the stimulus.
     tail : {"two-sided", "greater", "less"}
     seed : int
+    quick : callable, optional
+        The same statistic of models taken apart, on arrays in the order of `by_label`; its draws
+        are computed in parallel.
 
     Returns
     -------
     dict of DataArray
         ``expected_correlation``, ``equal_noise_p_value``, ``excess``, ``excess_lower`` and
         ``excess_upper``, all of the reading with the larger p; the rank of the space in attrs.
+        ``expected_by_rank`` and ``equal_noise_p_by_rank`` (space_rank) of that reading, at half,
+        once and twice the rank; from fewer draws where it is not the rank itself.
     """
-    ordered = reps.transpose("model", "stimulus", "feature").compute()
+    ordered = by_label(reps.transpose("model", "stimulus", "feature")).compute()
     real = np.broadcast_to(widths(ordered), ordered.sizes["model"])
     models = [
         row[:, :width].astype(np.float64) for row, width in zip(ordered.values, real, strict=True)
     ]
-    rank = natural_rank(ordered.indexes["stimulus"])
-    fold = np.random.default_rng(seed).permutation(len(rank))[rank] % FOLDS
-    space_rank, _, _ = chosen_rank(models, fold)
-    taken = parts(models, space_rank)
+    n = ordered.sizes["stimulus"]
 
     def of_rows(rows: Sequence[Array]) -> float:
         values = np.full(ordered.shape, np.nan)
@@ -62,15 +89,115 @@ def equal_noise(
             into[:, : row.shape[1]] = row
         return statistic(ordered.copy(data=values))
 
-    found = {}
-    for name, by_norm in READINGS.items():
-        values = null(taken, space_rank, of_rows, n_draws, rank, seed, by_norm)
-        middle = values.mean()
-        # the null of a correlation is not centred on 0: two-sided means far from what is expected
-        reached = as_extreme(values - middle, np.asarray(observed - middle), tail)
-        found[name] = ((1 + reached.sum()) / (1 + n_draws), values)
+    fold = np.random.default_rng(seed).permutation(n) % FOLDS
+    tests = held_out(fold)
+    errors = _together([partial(errors_of, models, test) for test in tests])
+    space_rank, _, _ = chosen_rank(models, tests, errors)
+    near = [r for r in (space_rank // 2, 2 * space_rank) if 1 <= r <= n // 2]
+    components = components_of(models, np.ones(n, bool), max(space_rank, *near))
+    taken = dict(
+        zip(
+            (space_rank, *near),
+            _together([partial(parts, models, r, LOOSE, components) for r in (space_rank, *near)]),
+            strict=True,
+        )
+    )  # fmt: skip
+    prepare = rows_of(of_rows) if quick is None else quick
+    outer, fewer = OUTER if n < MANY else OUTER // 4, min(n_draws, NEAR)
+    steps = [2 * (n_draws + outer), len(near) * fewer]
+    each = _Each(Report("equal noise"), sum(steps), parallel=quick is not None)
+
+    at_once = max(1, min(25, 200_000 // n**2))
+
+    def noise(rank: int, name: str) -> Noise:
+        return Noise(taken[rank], rank, prepare, np.arange(n), seed, READINGS[name])
+
+    found, moved = {}, {}
+    for name in READINGS:
+        one = noise(space_rank, name)
+        values = each(one.value, n_draws, at_once)
+        moved[name] = off_by(values, each(partial(one.of_its_draws, count=INNER), outer))
+        values = values + moved[name]
+        found[name] = (_p_value(values, observed, tail), values)
     reading = max(found, key=lambda name: found[name][0])
-    p_value, values = found[reading]
+    by_rank = {space_rank: found[reading]}
+    for rank in near:
+        values = each(noise(rank, reading).value, fewer, at_once) + moved[reading]
+        by_rank[rank] = (_p_value(values, observed, tail), values)
+    told = _told(observed, *found[reading], reading, space_rank) | _by_rank(by_rank, fewer)
+    each_p = {f"p_{name}": p_value for name, (p_value, _) in found.items()}
+    told["equal_noise_p_value"].attrs.update(each_p)
+    return told
+
+
+def _together(calls: Sequence[Callable[[], Any]]) -> Sequence[Any]:
+    """What calls give, as many at a time as there are cores, each with one thread of BLAS."""
+    tasks = [dask.delayed(calmly, pure=False)(call) for call in calls]
+    return dask.compute(*tasks, scheduler="threads")
+
+
+def by_label(array: xr.DataArray) -> xr.DataArray:
+    """The array with its stimuli in the order of their labels: digits then follow no other."""
+    return array.isel(stimulus=np.argsort(natural_rank(array.indexes["stimulus"])))
+
+
+class _Each:
+    """Values of so many numbers, some at a time, with progress over all of ``total``."""
+
+    def __init__(self, report: Report, total: int, parallel: bool) -> None:
+        self.report, self.done, self.total = report, 0, total
+        # functions on labelled arrays set filters of warnings, which threads share
+        self.scheduler = "threads" if parallel else "synchronous"
+
+    def __call__(self, function: Callable[[int], float], count: int, size: int = 1) -> Array:
+        """``size`` values a task; fewer in all where interrupted."""
+        blocks = xr.DataArray(np.arange(-(-(count + 1) // size)), dims="block").chunk(block=1)
+        lazy: xr.DataArray = apply(
+            _Block(function, count, size), blocks, core=[[]], out=[["draw"]], sizes={"draw": size}
+        )
+        # models lie in this process
+        with dask.config.set(scheduler=self.scheduler):
+            found = in_blocks(lazy, "block", size, count, self._tell)
+        self.done += count
+        return np.asarray(found.transpose("block", "draw").values.reshape(-1)[1 : 1 + count])
+
+    def _tell(self, done: int, total: int) -> None:
+        self.report(max(1, self.done + done), self.total)
+
+
+class _Block:
+    """Values of a block of numbers; dask need not look into the function for a name.
+
+    What is observed comes before the first, and is not made here.
+    """
+
+    def __init__(self, function: Callable[[int], float], count: int, size: int) -> None:
+        self.function, self.count, self.size = function, count, size
+
+    def __call__(self, block: Array) -> Array:
+        """Values (size), NaN beyond the last."""
+        values = np.full(self.size, np.nan)
+        for i in range(self.size):
+            number = int(block) * self.size + i - 1
+            if 0 <= number < self.count:
+                values[i] = self.function(number)
+        return values
+
+    def __dask_tokenize__(self) -> Any:
+        return uuid.uuid4().hex
+
+
+def _p_value(values: Array, observed: float, tail: str) -> float:
+    """The null of a correlation is not centred on 0: two-sided means far from what is expected."""
+    middle = values.mean()
+    reached = as_extreme(values - middle, np.asarray(observed - middle), tail)
+    return float((1 + reached.sum()) / (1 + len(values)))
+
+
+def _told(
+    observed: float, p_value: float, values: Array, reading: str, space_rank: int
+) -> dict[str, xr.DataArray]:
+    """What draws of the reading that counts say."""
     ends = observed - np.quantile(values, [0.975, 0.025])
     told = {
         "expected_correlation": values.mean(),
@@ -79,10 +206,21 @@ def equal_noise(
         "excess_lower": ends[0],
         "excess_upper": ends[1],
     }
+    own = {"space_rank": int(space_rank), "noise": reading, "n_equal_noise": len(values)}
+    return {name: describe(xr.DataArray(value), name, **own) for name, value in told.items()}
+
+
+def _by_rank(found: dict[int, tuple[float, Array]], fewer: int) -> dict[str, xr.DataArray]:
+    """Of each rank of the space, p and what is expected."""
+    ranks = sorted(found)
+    told = {
+        "equal_noise_p_by_rank": [found[rank][0] for rank in ranks],
+        "expected_by_rank": [found[rank][1].mean() for rank in ranks],
+    }
     return {
         name: describe(
-            xr.DataArray(value), name, space_rank=int(space_rank), noise=reading,
-            n_equal_noise=n_draws,
+            xr.DataArray(values, dims="space_rank", coords={"space_rank": ranks}), name,
+            n_equal_noise=fewer,
         )
-        for name, value in told.items()
+        for name, values in told.items()
     }  # fmt: skip

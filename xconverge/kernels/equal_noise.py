@@ -13,22 +13,34 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xconverge.kernels.procrustes import align, reduce, spectral_start
+from xconverge.kernels.procrustes import Reduced, align, reduce, spectral_start
 from xconverge.kernels.vectors import Array
 
 FOLDS = 4
 """Parts of the stimuli that are predicted from the others, to choose a rank."""
-LOOSE = 1e-5
-"""Tolerance of the spaces that a rank is chosen by."""
-OUTER, INNER = 8, 8
-"""Draws that are taken apart themselves, and draws of each, to see how far off a draw is."""
+HELD_OUT = 500
+"""Stimuli that are enough to choose a rank by: of many stimuli not every part is held out."""
+LOOSE = 1e-4
+"""Tolerance of the spaces that a rank is chosen by, and of those of draws."""
 
 
 class Parts(NamedTuple):
-    """One model (n, d): what the consensus says of it, and the rest; NaN where missing."""
+    """One model (n, d): what the consensus says of it, and the rest; NaN where missing.
+
+    The rest is to be multiplied by ``size`` (n), where given, of the stimulus that it falls to.
+    """
 
     fitted: Array
     residual: Array
+    size: Array | None = None
+
+
+Statistic = Callable[[Sequence[Array]], float]
+"""Of models (n, d)."""
+OfDraw = Callable[[Sequence[Array]], float]
+"""A statistic of a draw, by the orders (n) of every model's residuals."""
+Prepare = Callable[[Sequence[Parts]], OfDraw]
+"""Makes, once for all draws, what they need of models taken apart."""
 
 
 class _Space(NamedTuple):
@@ -44,10 +56,32 @@ class _Space(NamedTuple):
     shift: Array
 
 
-def _space(models: Sequence[Array], train: Array, rank: int, tolerance: float) -> _Space:
-    """Generalised Procrustes of the first ``rank`` components, fitted to the stimuli ``train``."""
+def components_of(models: Sequence[Array], train: Array, most: int) -> list[Reduced]:
+    """Principal components of each model (n, d), fitted to the stimuli ``train``, up to ``most``.
+
+    Those of a smaller space are the first of them.
+    """
+    return [
+        reduce(x, x.shape[1], train, count, count)
+        for x, count in ((x, min(most, x.shape[1])) for x in models)
+    ]
+
+
+def _first(one: Reduced, rank: int, dim: int) -> Reduced:
+    """A model reduced to its first components, as if never to more, zero-padded to ``dim``."""
+    rows, basis = one.rows[:, :rank], one.frame.basis[:, :rank]
+    share = np.linalg.norm(rows) / np.linalg.norm(one.rows)
+    beside = ((0, 0), (0, dim - rows.shape[1]))
+    frame = one.frame._replace(basis=np.pad(basis, beside), scale=float(one.frame.scale * share))
+    return Reduced(np.pad(rows / share, beside), one.seen, frame)
+
+
+def _space(
+    models: Sequence[Array], components: Sequence[Reduced], rank: int, tolerance: float
+) -> _Space:
+    """Generalised Procrustes of the first ``rank`` components."""
     dim = min(rank, max(x.shape[1] for x in models))
-    reduced = [reduce(x, x.shape[1], train, min(rank, x.shape[1]), dim) for x in models]
+    reduced = [_first(one, rank, dim) for one in components]
     rows = np.stack([one.rows for one in reduced])
     seen = np.stack([one.seen for one in reduced])
     solution = align(rows, seen, spectral_start(rows), tolerance, 500)
@@ -57,7 +91,7 @@ def _space(models: Sequence[Array], train: Array, rank: int, tolerance: float) -
     ):
         frame = one.frame
         there.append(np.asarray(np.isfinite(x).all(1)))
-        moved = (x - frame.center) @ frame.basis @ rotation / frame.scale + shift
+        moved = (x - frame.center) @ (frame.basis @ rotation) / frame.scale + shift
         placed.append(np.where(there[-1][:, None], moved, 0.0))
     back = [
         one.frame.scale * (one.frame.basis @ rotation).T
@@ -69,14 +103,21 @@ def _space(models: Sequence[Array], train: Array, rank: int, tolerance: float) -
     )  # fmt: skip
 
 
-def parts(models: Sequence[Array], rank: int, tolerance: float = 1e-8) -> list[Parts]:
+def parts(
+    models: Sequence[Array],
+    rank: int,
+    tolerance: float = 1e-8,
+    components: Sequence[Reduced] | None = None,
+) -> list[Parts]:
     """Each model (n, d) as its consensus in a space of this rank, and what is left.
 
     What lies outside the space belongs to the rest. A consensus holds a share of each model's own
     noise: residuals inside the space are too small by sqrt((M - 1) / M), which is taken back.
+    ``components`` are those of all stimuli, at least as many, where they are known.
     """
-    n = len(models[0])
-    space = _space(models, np.ones(n, bool), rank, tolerance)
+    if components is None:
+        components = components_of(models, np.ones(len(models[0]), bool), rank)
+    space = _space(models, components, rank, tolerance)
     count = space.seen.sum(0)
     consensus = space.placed.sum(0) / np.maximum(count, 1)[:, None]
     growth = np.sqrt(count / np.maximum(count - 1, 1))[:, None]
@@ -90,45 +131,61 @@ def parts(models: Sequence[Array], rank: int, tolerance: float = 1e-8) -> list[P
     return result
 
 
-def relative(model: Parts) -> tuple[Array, Parts]:
-    """Norms (n) of what is fitted, and the model with residuals divided by them."""
+def relative(model: Parts) -> Parts:
+    """The model with residuals divided by the norms (n) of what is fitted, to be given back."""
     norm = np.linalg.norm(model.fitted, axis=1)
     size = np.where(norm > 0, norm, 1.0)
-    return size, Parts(model.fitted, model.residual / size[:, None])
+    return Parts(model.fitted, model.residual / size[:, None], size)
 
 
-def drawn(model: Parts, order: Array, size: Array | None = None) -> Array:
-    """The model (n, d) with the residuals of other stimuli, times a ``size`` (n) where given."""
+def drawn(model: Parts, order: Array) -> Array:
+    """The model (n, d) with the residuals of other stimuli."""
     rest = model.residual[order]
-    if size is not None:
-        rest = rest * size[:, None]
+    if model.size is not None:
+        rest = rest * model.size[:, None]
     return np.asarray(model.fitted + rest)
 
 
-def null(
-    models: Sequence[Parts],
-    space_rank: int,
-    statistic: Callable[[Sequence[Array]], float],
-    n_draws: int,
-    label_rank: Array,
-    seed: int,
-    by_norm: bool,
-) -> Array:
-    """Values (B) of a statistic of the models where their noise is equal at every stimulus.
+def rows_of(statistic: Statistic) -> Prepare:
+    """Any statistic of models, to be made of every draw anew."""
 
-    A consensus keeps a share of the noise, so that draws have more of it than the models, part of
-    it alike in all: their statistic is off by a little. How much is seen by taking a few draws
-    apart as if they were the data, and drawing from these again; all values are moved by it (a
-    nested bootstrap, Beran 1987, Biometrika 74).
+    def prepare(models: Sequence[Parts]) -> OfDraw:
+        return lambda orders: statistic(
+            [drawn(model, order) for model, order in zip(models, orders, strict=True)]
+        )
+
+    return prepare
+
+
+def places(models: Sequence[Parts], label_rank: Array) -> list[Array]:
+    """Stimuli that each model has, in the order of their labels, of this rank (n)."""
+    there = [np.isfinite(model.fitted).all(1) for model in models]
+    by_label = np.argsort(label_rank)
+    return [by_label[seen[by_label]] for seen in there]
+
+
+def dealt(places: Sequence[Array], n: int, seed: int, *number: int) -> list[Array]:
+    """Whose residual (n) every stimulus gets, in each model apart; missing ones keep their own.
+
+    What is dealt follows labels, not positions.
+    """
+    result = []
+    for m, place in enumerate(places):
+        order = np.arange(n)
+        order[place] = np.random.default_rng([seed, m, *number]).permutation(place)
+        result.append(order)
+    return result
+
+
+class Noise:
+    """Draws of models whose noise is equal at every stimulus, and their statistic.
 
     Parameters
     ----------
     models : sequence of Parts
         From `parts`, of a space of ``space_rank``.
-    statistic : callable
-        Of models (n, d).
-    n_draws : int
-        B.
+    prepare : callable
+        The statistic.
     label_rank : int array (n)
         Rank of every stimulus's label: what is dealt follows labels.
     seed : int
@@ -137,37 +194,81 @@ def null(
         Whether noise is equal against the norm of a stimulus, or as it is.
     """
 
-    def dealt(of: Sequence[Parts], *number: int) -> list[Array]:
-        result = []
-        for m, part in enumerate(of):
-            size, part = relative(part) if by_norm else (None, part)
-            there = np.asarray(np.isfinite(part.fitted).all(1))
-            place = np.argsort(label_rank)
-            place = place[there[place]]
-            order = np.arange(len(there))
-            order[place] = np.random.default_rng([seed, m, *number]).permutation(place)
-            result.append(drawn(part, order, size))
-        return result
+    def __init__(
+        self, models: Sequence[Parts], space_rank: int, prepare: Prepare, label_rank: Array,
+        seed: int, by_norm: bool,
+    ) -> None:  # fmt: skip
+        self.space_rank, self.prepare, self.by_norm = space_rank, prepare, by_norm
+        self.label_rank, self.seed = label_rank, seed
+        self.models = [relative(model) for model in models] if by_norm else list(models)
+        self.places = places(self.models, label_rank)
+        self.of_draw = prepare(self.models)
 
-    values = np.empty(n_draws)
-    gaps = []
-    for number in range(n_draws):
-        draw = dealt(models, number)
-        values[number] = statistic(draw)
-        if number < OUTER:
-            inner = parts(draw, space_rank, LOOSE)
-            again = [statistic(dealt(inner, number, 1 + one)) for one in range(INNER)]
-            gaps.append(values[number] - np.mean(again))
-    return np.asarray(values + np.mean(gaps))
+    def orders(self, *number: int) -> list[Array]:
+        """Of a draw, or of a draw of a draw."""
+        return dealt(self.places, len(self.label_rank), self.seed, *number)
+
+    def value(self, *number: int) -> float:
+        """The statistic of such a draw."""
+        return self.of_draw(self.orders(*number))
+
+    def of_its_draws(self, number: int, count: int) -> float:
+        """Mean statistic of draws of a draw that is taken apart as if it were the data."""
+        pairs = zip(self.models, self.orders(number), strict=True)
+        again = parts([drawn(*pair) for pair in pairs], self.space_rank, LOOSE)
+        noise = Noise(
+            again, self.space_rank, self.prepare, self.label_rank, self.seed, self.by_norm
+        )
+        return float(np.mean([noise.value(number, 1 + one) for one in range(count)]))
+
+
+def off_by(values: Array, of_their_draws: Array) -> float:
+    """How far a statistic lies above that of its draws, to move the values (B) of all by.
+
+    A consensus keeps a share of the noise, so that draws have more of it than the models, part of
+    it alike in all: their statistic is off by a little. How much is seen by drawing from a few
+    draws again (a nested bootstrap, Beran 1987, Biometrika 74).
+    """
+    return float(values.mean() - of_their_draws.mean()) if len(of_their_draws) else 0.0
 
 
 def ranks_tried(models: Sequence[Array], n: int) -> list[int]:
-    """Ranks that a choice is made from: powers of 2, up to a quarter of the stimuli."""
-    most = max(1, min(n // FOLDS, *(x.shape[1] for x in models)))
-    return [rank for rank in 2 ** np.arange(12) if rank < most] + [most]
+    """Ranks that a choice is made from: powers of 2, up to a quarter of the stimuli.
+
+    Or up to the width of the narrowest model.
+    """
+    most, width = max(1, n // FOLDS), min(x.shape[1] for x in models)
+    ranks = [int(rank) for rank in 2 ** np.arange(20) if rank <= most and rank < width]
+    return ranks + [width] * (width <= most)
 
 
-def chosen_rank(models: Sequence[Array], fold: Array) -> tuple[int, Array, Array]:
+def held_out(fold: Array) -> list[Array]:
+    """Stimuli (n) that are held out together, by the part of every stimulus: enough of them."""
+    numbers, sizes = np.unique(fold, return_counts=True)
+    enough = 1 + np.searchsorted(np.cumsum(sizes), HELD_OUT)
+    return [fold == number for number in numbers[:enough]]
+
+
+def errors_of(models: Sequence[Array], test: Array) -> Array:
+    """Squared errors (R, n) of stimuli ``test`` (n) in spaces of the `ranks_tried`.
+
+    0 of the other stimuli. Far beyond the best rank, where larger spaces only get worse, no more
+    are tried: fewer rows.
+    """
+    ranks = ranks_tried(models, len(test))
+    components = components_of(models, ~test, max(ranks))
+    errors: list[Array] = []
+    for rank in ranks:
+        errors.append(_error(models, components, rank, test))
+        best = min(errors, key=np.sum)
+        if len(errors) > 2 and all(_worse((error - best)[test]) for error in errors[-2:]):
+            break
+    return np.stack(errors)
+
+
+def chosen_rank(
+    models: Sequence[Array], tests: Sequence[Array], errors: Sequence[Array]
+) -> tuple[int, Array, Array]:
     """The rank of the space that predicts held-out stimuli of a model from the others best.
 
     The largest rank that is not worse than the best by more than its standard error: a space that
@@ -177,8 +278,10 @@ def chosen_rank(models: Sequence[Array], fold: Array) -> tuple[int, Array, Array
     Parameters
     ----------
     models : sequence of arrays (n, d)
-    fold : int array (n)
-        The part of every stimulus.
+    tests : sequence of arrays (n)
+        Which stimuli were held out together.
+    errors : sequence of arrays (R, n)
+        From `errors_of` each.
 
     Returns
     -------
@@ -187,46 +290,40 @@ def chosen_rank(models: Sequence[Array], fold: Array) -> tuple[int, Array, Array
     error : array (R)
         Share of the models' sum of squares that is not predicted.
     """
-    errors, tried = [], []
-    for rank in ranks_tried(models, len(fold)):
-        errors.append(_held_out(models, rank, fold))
-        tried.append(rank)
-        best = min(errors, key=np.sum)
-        # far beyond the best, larger spaces only get worse
-        if len(errors) > 2 and all(_worse(error, best) for error in errors[-2:]):
-            break
-    fine = [rank for rank, error in zip(tried, errors, strict=True) if not _worse(error, best)]
-    return max(fine), np.array(tried), np.array([error.sum() for error in errors])
+    count = min(len(one) for one in errors)
+    total = np.sum([one[:count] for one in errors], axis=0)[:, np.any(tests, axis=0)]
+    tried = np.array(ranks_tried(models, len(tests[0]))[:count])
+    best = total[total.sum(1).argmin()]
+    fine = [not _worse(error - best) for error in total]
+    return int(tried[fine].max()), tried, total.sum(1)
 
 
-def _worse(error: Array, best: Array) -> bool:
-    """Whether errors (n) exceed the best ones by more than the standard error of the sum."""
-    gap = error - best
+def _worse(gap: Array) -> bool:
+    """Whether errors exceed the best, by ``gap`` (n), by more than the sum's standard error."""
     return bool(gap.sum() > gap.std() * np.sqrt(len(gap)))
 
 
-def _held_out(models: Sequence[Array], rank: int, fold: Array) -> Array:
-    """Squared error (n) of every stimulus as the other models tell it, as a share of all squares.
+def _error(models: Sequence[Array], components: Sequence[Reduced], rank: int, test: Array) -> Array:
+    """Squared error (n) of stimuli ``test`` (n) as the other models tell them, 0 of the others.
 
-    Each direction of the consensus counts as much as it did inside the fit: noisy ones little.
+    As a share of all squares. Each direction of the consensus counts as much as it did inside the
+    fit: noisy ones little.
     """
-    error = np.zeros(len(fold))
-    for number in np.unique(fold):
-        train, test = fold != number, fold == number
-        space = _space(models, train, rank, LOOSE)
-        count = space.seen.sum(0)
-        total = space.placed.sum(0)
-        _, _, axes = np.linalg.svd(total[train], full_matrices=False)
-        for m, x in enumerate(models):
-            others = count - space.seen[m]
-            mean = (total - space.placed[m]) / np.maximum(others, 1)[:, None] @ axes.T
-            own = space.placed[m] @ axes.T
-            known = space.seen[m] & (others > 0)
-            fit = known & train
-            share = (own[fit] * mean[fit]).sum(0) / np.maximum((mean[fit] ** 2).sum(0), 1e-300)
-            asked = known & test
-            place = (share * mean[asked]) @ axes
-            told = space.center[m] + (place - space.shift[m]) @ space.back[m]
-            size = np.nanvar(x, axis=0).sum() * space.seen[m].sum()
-            error[asked] += ((x[asked] - told) ** 2).sum(1) / size
+    error, train = np.zeros(len(test)), ~test
+    space = _space(models, components, rank, LOOSE)
+    count = space.seen.sum(0)
+    total = space.placed.sum(0)
+    _, axes = np.linalg.eigh(total[train].T @ total[train])
+    for m, x in enumerate(models):
+        others = count - space.seen[m]
+        mean = (total - space.placed[m]) / np.maximum(others, 1)[:, None] @ axes
+        own = space.placed[m] @ axes
+        known = space.seen[m] & (others > 0)
+        fit = known & train
+        share = (own[fit] * mean[fit]).sum(0) / np.maximum((mean[fit] ** 2).sum(0), 1e-300)
+        asked = known & test
+        place = (share * mean[asked]) @ axes.T
+        told = space.center[m] + (place - space.shift[m]) @ space.back[m]
+        size = np.nanvar(x, axis=0).sum() * space.seen[m].sum()
+        error[asked] += ((x[asked] - told) ** 2).sum(1) / size
     return error / len(models)

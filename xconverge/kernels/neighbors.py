@@ -203,7 +203,7 @@ def best(parts: Sequence[Found], rank: Array, k: int) -> Found:
     """The k nearest of several blocks; ``rank`` (n) decides ties."""
     order = np.concatenate([part.order for part in parts], axis=1)
     cosines = np.concatenate([part.cosines for part in parts], axis=1)
-    first = _tied(cosines, rank[order])[:, :k]
+    first = by_rank_where_tied(cosines, rank[order])[:, :k]
     return Found(
         np.take_along_axis(order, first, 1),
         np.take_along_axis(cosines, first, 1),
@@ -221,7 +221,7 @@ def _places(labels: Array, pool: Array) -> Array:
     return np.where(inside & (pool[place] == labels), place, -1)
 
 
-def _tied(cosines: Array, rank: Array) -> Array:
+def by_rank_where_tied(cosines: Array, rank: Array) -> Array:
     """The order of cosines (q, K) from the largest, those that follow within a step by rank."""
     first = np.argsort(-cosines, axis=1, kind="stable")
     sorted_ = np.take_along_axis(cosines, first, 1)
@@ -239,10 +239,10 @@ def _exact(queries: Array, pool: Array, chosen: Array, value: Array, same: float
     for part in _parts(np.arange(len(queries)), chosen.shape[1] * pool.shape[1]):
         result[part] = np.vecdot(queries[part, None], pool[chosen[part]])
     result = np.where(np.isfinite(value), result, -np.inf)
-    return _on_grid(result, same)
+    return as_on_grid(result, same)
 
 
-def _on_grid(similarity: Array, same: float) -> Array:
+def as_on_grid(similarity: Array, same: float = 0.0) -> Array:
     """Similarities on the grid, in place, those of rows that are equal but for rounding 1."""
     similarity += GRID
     similarity -= GRID
@@ -270,7 +270,7 @@ def _search(
             _leave_out(similarity, own[part])
             chosen[part], cosines[part], unsure[part] = _largest(similarity, k, margin)
     for part in _parts(np.flatnonzero(unsure), len(pool)):
-        similarity = _on_grid(queries[part] @ pool.T, same)
+        similarity = as_on_grid(queries[part] @ pool.T, same)
         _leave_out(similarity, own[part])
         chosen[part], cosines[part], _ = _largest(similarity, k, STEP)
     return chosen, cosines
@@ -286,21 +286,29 @@ def _parts(rows: Array, columns: int) -> list[Array]:
     return [rows[start : start + step] for start in range(0, len(rows), step)]
 
 
-def _largest(similarity: Array, k: int, margin: float) -> tuple[Array, Array, Array]:
-    """Columns and values (b, k) of the k largest of each row, largest first, first column on ties.
+def candidates_of(similarity: Array, k: int, margin: Array | float) -> tuple[Array, Array]:
+    """Rows and columns of all entries (b, n) that may be among the k largest of their row.
 
-    What follows within ``STEP`` is a tie. And in which rows (b) the order of these k + 1 hangs on
-    less than ``margin``. The maxima of k groups of columns bound the k-th largest from below, which
-    leaves few candidates to sort.
+    Row by row, up to a ``margin`` (b) below the k-th. The maxima of k groups of columns bound the
+    k-th largest from below, which leaves few candidates to sort.
     """
     length, columns = similarity.shape
     size = max(1, min(GROUP, columns // (4 * k)))
     groups = columns // size
     maxima = similarity[:, : size * groups].reshape(length, size, groups).max(1)
     bound = np.partition(maxima, groups - k, axis=1)[:, groups - k]
-    rows, candidates = np.divmod(
-        np.flatnonzero(similarity >= (bound - similarity.dtype.type(margin))[:, None]), columns
-    )
+    lowest = bound - np.asarray(margin, similarity.dtype)
+    return np.divmod(np.flatnonzero(similarity >= lowest[:, None]), columns)
+
+
+def _largest(similarity: Array, k: int, margin: float) -> tuple[Array, Array, Array]:
+    """Columns and values (b, k) of the k largest of each row, largest first, first column on ties.
+
+    What follows within ``STEP`` is a tie. And in which rows (b) the order of these k + 1 hangs on
+    less than ``margin``.
+    """
+    length = len(similarity)
+    rows, candidates = candidates_of(similarity, k, margin)
     values = similarity[rows, candidates].astype(np.float64)
     order = np.lexsort((candidates, -values, rows))
     drop, apart = -np.diff(values[order]), np.diff(rows) > 0

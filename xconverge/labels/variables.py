@@ -102,6 +102,12 @@ VARIABLES: dict[str, Variable] = {
     "equal_noise_p_value": Variable(
         "", "probability", "1", "p-value of the mean correlation against equal noise"
     ),
+    "expected_by_rank": Variable(
+        "space_rank", "similarity", "1", "expected correlation in spaces of other ranks"
+    ),
+    "equal_noise_p_by_rank": Variable(
+        "space_rank", "probability", "1", "p-value against equal noise in spaces of other ranks"
+    ),
     "excess": Variable("", "value", "1", "mean correlation less what equal noise makes"),
     "excess_lower": Variable("", "value", "1", "lower end of the excess, over draws of noise"),
     "excess_upper": Variable("", "value", "1", "upper end of the excess, over draws of noise"),

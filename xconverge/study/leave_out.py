@@ -9,13 +9,22 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge.engine.pair import Pair, pairing_attrs
+from xconverge.engine.pair import Pair, pairing_attrs, seen_of
 from xconverge.engine.resampling import strata_of
-from xconverge.inference.equal_noise import equal_noise
+from xconverge.engine.scores import prepared_models
+from xconverge.inference.equal_noise import by_label, equal_noise
+from xconverge.kernels.equal_noise import Prepare
+from xconverge.kernels.knn import MutualKnn
+from xconverge.kernels.left_out_overlap import LeftOutOverlap
 from xconverge.labels.arguments import check_neighbors, several, text, whole
-from xconverge.labels.checks import check_per_model, check_representations, group_numbers
+from xconverge.labels.checks import (
+    check_per_model,
+    check_representations,
+    group_numbers,
+    is_graph,
+)
 from xconverge.labels.families import families
-from xconverge.labels.joins import join_labels
+from xconverge.labels.joins import join_labels, natural_rank, take
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.measures.alignment import MEASURES as SCORES
 from xconverge.measures.alignment import alignment
@@ -149,16 +158,18 @@ def leave_out_modulation(
     groups_of = strata_of(strata, (a, b))
     options: dict[str, Any] = {"k": k} if alignment_metric == "mutual_knn" else {}
 
-    def maps(reps: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray, list[xr.DataArray]]:
+    def maps(
+        reps: xr.DataArray, b: xr.DataArray
+    ) -> tuple[xr.DataArray, xr.DataArray, list[xr.DataArray]]:
         return (
             dispersion_of_others(
                 reps, dispersion_metric, leave_out, k=k, n_components=n_components
             ),
-            alignment(reps, pair.b, alignment_metric, **options),
+            alignment(reps, b, alignment_metric, **options),
             [NUISANCES[one](reps, k) if isinstance(one, str) else one for one in nuisance],
         )
 
-    spread, scores, covariates = maps(pair.a)
+    spread, scores, covariates = maps(pair.a, pair.b)
     table = modulation(
         spread,
         scores,
@@ -176,16 +187,63 @@ def leave_out_modulation(
             f"n_equal_noise= takes no further dims, a has {list(map(str, pair.a.dims))} and b "
             f"{list(map(str, pair.b.dims))}; choose one of each with .sel"
         )
-    pair.b = pair.b.compute()
+    a, b = by_label(pair.a), by_label(pair.b).compute()
     told = equal_noise(
-        pair.a,
-        lambda reps: mean_correlation(*maps(reps)),
+        a,
+        lambda reps: mean_correlation(*maps(reps, b)),
         float(table["mean_correlation"]),
         n_equal_noise,
         tail,
         pair.stream,
+        _quick(a, b, (dispersion_metric, alignment_metric), leave_out, nuisance, k),
     )
     return table.assign(told)
+
+
+def _quick(
+    a: xr.DataArray,
+    b: xr.DataArray,
+    metrics: tuple[str, str],
+    leave_out: str,
+    nuisance: Sequence[str | xr.DataArray],
+    k: int,
+) -> Prepare | None:
+    """The mean correlation on arrays, by neighbours that are searched once a model and draw.
+
+    None where it is none of neighbours, a model of ``a`` missed a stimulus, or one of ``b`` many:
+    most pairs then have neighbours of their own.
+    """
+    if metrics != ("neighborhood", "mutual_knn") or is_graph(a):
+        return None
+    seen = [seen_of(side).transpose("model", "stimulus").values for side in (a, b)]
+    missed = (~seen[1]).sum(1).max()
+    if not seen[0].all() or missed > k or k + missed >= a.sizes["stimulus"]:
+        return None
+    covariates: list[Any] = []
+    for one in nuisance:
+        if not isinstance(one, str):
+            one = _of_each_model(one, a)
+            if not np.isfinite(one).all():
+                return None
+        covariates.append(one)
+    rank = xr.DataArray(natural_rank(b.indexes["stimulus"]), dims="stimulus")
+    known = prepared_models(MutualKnn(k), b, rank).values
+    neighbors = [model.state.order[:, :k] for model in known]
+    of = families(a)
+    own = leave_out in ("model", of.owner)
+    group = of.numbers if own else group_numbers(a, leave_out, "leave_out")[0]
+    return LeftOutOverlap(
+        k, np.stack(neighbors), seen[1], group, of.numbers, families(b).numbers, covariates
+    )
+
+
+def _of_each_model(values: xr.DataArray, reps: xr.DataArray) -> np.ndarray:
+    """Values (model, stimulus) by the labels of a set."""
+    values = take(values.reset_coords(drop=True), "stimulus", reps.indexes["stimulus"])
+    if "model" in values.dims:
+        values = take(values, "model", reps.indexes["model"])
+    shape = (reps.sizes["model"], reps.sizes["stimulus"])
+    return np.broadcast_to(values.transpose(..., "stimulus").values.astype(np.float64), shape)
 
 
 def dispersion_of_others(

@@ -1,0 +1,138 @@
+"""How neighbourhood dispersion among the other models goes with mutual-kNN, in draws of models.
+
+The mean rank correlation of `modulation`, of models that saw all stimuli, without labels: for what
+is made anew hundreds of times. Neighbours of the other modality are found once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from xconverge.kernels.correlation import ranks
+from xconverge.kernels.dealt_neighbors import DealtModel
+from xconverge.kernels.dispersion import without
+from xconverge.kernels.equal_noise import OfDraw, Parts
+from xconverge.kernels.kernel import alike
+from xconverge.kernels.knn import overlap_share
+from xconverge.kernels.neighbors import filtered
+from xconverge.kernels.vectors import Array
+
+DENSITY, NORM = "local_density", "norm"
+"""Covariates that are made of the models themselves."""
+
+
+class LeftOutOverlap(NamedTuple):
+    """The statistic: k neighbours, those of the other side (B, n, k), who is left out with whom.
+
+    ``seen_b`` (B, n) says what the models of the other side saw. ``group`` and ``family`` (A), and
+    ``family_b`` (B), number the models. ``covariates`` are names of what is made of the scored
+    model, or values (A, n).
+    """
+
+    k: int
+    lists_b: Array
+    seen_b: Array
+    group: Array
+    family: Array
+    family_b: Array
+    covariates: Sequence[str | Array]
+
+    def __call__(self, models: Sequence[Parts]) -> OfDraw:
+        """What is made once for all draws of these models; then the statistic of a draw."""
+        prepared = [DealtModel(model, len(models)) for model in models]
+        weights = weights_without(self.group, self.family)
+        pair_family = self.family[:, None] * (self.family_b.max() + 1) + self.family_b
+        # so many that k are left among those that any model of the other side saw
+        depth = self.k + int((~self.seen_b).sum(1).max())
+        pools = [(np.flatnonzero(seen), members) for seen, members in alike(self.seen_b)]
+        n = self.seen_b.shape[1]
+        sets_b = [bits(self.lists_b[np.ix_(members, where)], n) for where, members in pools]
+
+        def of_draw(orders: Sequence[Array]) -> float:
+            found = [
+                model.neighbors(order, self.k, depth)
+                for model, order in zip(prepared, orders, strict=True)
+            ]
+            lists = np.stack([one.lists for one in found])
+            own = bits(lists[:, :, : self.k], n)
+            apart = 1 - self._overlap(own, own).reshape(len(weights) ** 2, -1)
+            own_values = {
+                DENSITY: np.stack([one.density for one in found]),
+                NORM: np.stack([one.norm for one in found]),
+            }
+            values = [
+                weights @ apart,
+                *(own_values[c] if isinstance(c, str) else c for c in self.covariates),
+            ]
+            correlation = np.empty(pair_family.shape)
+            for (where, members), theirs in zip(pools, sets_b, strict=True):
+                sets = own if len(where) == n else self._among(lists, where)
+                spread, *covariates = (part[:, where] for part in values)
+                scores = self._overlap(sets, theirs)
+                correlation[:, members] = partial_correlations(spread, scores, covariates)
+            return mean_of_pairs(correlation, pair_family)
+
+        return of_draw
+
+    def _among(self, lists: Array, where: Array) -> Array:
+        """Sets of k neighbours (A, m, …) among the stimuli ``where`` (m) alone."""
+        inside = [filtered(one, None, where)[0][:, : self.k] for one in lists]
+        return bits(where[np.stack(inside)], self.seen_b.shape[1])
+
+    def _overlap(self, a: Array, b: Array) -> Array:
+        """Share (A, B, n) of k neighbours that two sets of bits (A, n, w), (B, n, w) share."""
+        shared = np.bitwise_count(a[:, None] & b)
+        return np.asarray(overlap_share(shared.sum(-1, dtype=np.int64), self.k))
+
+
+def bits(lists: Array, size: int) -> Array:
+    """Sets of positions below ``size`` (…, n, k) as bits (…, n, w)."""
+    members = np.zeros((*lists.shape[:-1], -(-size // 64) * 64), bool)
+    np.put_along_axis(members, lists, True, axis=-1)
+    return np.packbits(members, axis=-1).view(np.uint64)
+
+
+def weights_without(group: Array, family: Array) -> Array:
+    """What the distance of every pair of models (A, A²) counts in the dispersion without each.
+
+    Of models that saw all stimuli, dispersion is linear in the distances.
+    """
+    size = len(group)
+    distances = np.eye(size**2).reshape(size, size, -1)
+    value, _ = without(distances, np.ones((size, size**2), bool), group, family)
+    return value
+
+
+def partial_correlations(x: Array, y: Array, covariates: Sequence[Array]) -> Array:
+    """Rank correlations (A, B) of rows (A, n) with scores (A, B, n); NaN where values are equal.
+
+    Ranks of ``covariates`` (A, n) are partialled out of the ranks of both.
+    """
+    ranked = ranks(np.concatenate([part[:, None] for part in (x, *covariates)] + [y], axis=1))
+    ranked -= ranked.mean(-1, keepdims=True)
+    count = len(covariates)
+    sides = np.delete(ranked, slice(1, 1 + count), axis=1)
+    left = sides
+    if count:
+        _, scale, basis = np.linalg.svd(ranked[:, 1 : 1 + count], full_matrices=False)
+        # covariates that repeat each other, or are constant, add no row
+        basis *= (scale > 1e-10 * scale.max(1, keepdims=True))[..., None]
+        left = sides - (sides @ basis.swapaxes(1, 2)) @ basis
+    norm = np.linalg.norm(left, axis=-1)
+    # what covariates explain wholly is rounding
+    some = norm > 1e-9 * np.linalg.norm(sides, axis=-1)
+    left = left / np.where(some, norm, np.nan)[..., None]
+    return np.asarray(np.vecdot(left[:, 1:], left[:, :1]))
+
+
+def mean_of_pairs(correlation: Array, pair_family: Array) -> float:
+    """Mean over families of pairs of their mean (A, B), of those that there are; NaN of none."""
+    defined = np.isfinite(correlation)
+    if not defined.any():
+        return np.nan
+    _, number = np.unique(pair_family[defined], return_inverse=True)
+    means = np.bincount(number, correlation[defined]) / np.bincount(number)
+    return float(means.mean())
