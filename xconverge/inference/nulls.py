@@ -178,7 +178,8 @@ def _refuse(name: str, there: bool, blocks: bool, strata: bool) -> None:
         )
     if strata and name not in ("labels", "blocks"):
         raise ValueError(
-            f"strata= are of null='labels' and 'blocks', got null={name!r}; give groups= instead"
+            f"strata= are of null='labels' and 'blocks', got null={name!r}; say null='labels' to "
+            "permute inside them, or give groups= instead"
         )
 
 

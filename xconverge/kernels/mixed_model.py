@@ -19,11 +19,11 @@ LENGTHS = (0.15, 0.4, 1.0)
 """Lengths of the kernels, in median distances: from next neighbours to all of the set."""
 MOST = 2000
 """Stimuli that variances are fitted on; more would cost the cube and hardly narrow them."""
-FEW, STEPS = 400, (4, 1)
+FEW, STEPS = 400, (4, 2, 1)
 """Many stimuli are fitted from where the fit of every fourth ended: steps there cost a sixtieth."""
 LEAST_NUGGET = 1e-6
 """Of the variance of the map: what keeps V invertible where the fit would have no noise."""
-ENOUGH = 1e-2
+ENOUGH = 0.05
 """Gain of the log-likelihood below which a step ends the fit."""
 
 

@@ -13,6 +13,7 @@ import xarray as xr
 from xconverge.engine.families import family_mean
 from xconverge.engine.pair import pairing_attrs, refuse_repeats
 from xconverge.engine.resampling import seed_of
+from xconverge.inference.nulls import Groups
 from xconverge.io.store import modalities, open_representations
 from xconverge.labels.arguments import callback, check_neighbors, text, whole
 from xconverge.labels.checks import check_representations
@@ -30,7 +31,7 @@ from xconverge.measures.preprocess import stimulus_norm
 from xconverge.measures.rdm import rdm, rdms_of, rsa
 from xconverge.measures.shared_space import shared_space
 from xconverge.study.binned_rsa import binned_rsa
-from xconverge.study.leave_out import dispersion_of_others
+from xconverge.study.leave_out import dispersion_of_others, leave_out_modulation
 from xconverge.study.modulation import modulation
 
 Data = TypeVar("Data", xr.DataArray, xr.Dataset)
@@ -55,6 +56,8 @@ def analyze(
     k: int = 10,
     n_bins: int = 5,
     rsa_bins: int = 3,
+    groups: Groups = (),
+    n_equal_noise: int = 199,
     n_permutations: int = 1000,
     rng: np.random.Generator | int | None = None,
     progress: Callable[[str], None] = lambda step: None,
@@ -78,8 +81,12 @@ def analyze(
         Neighbours.
     n_bins, rsa_bins : int
         Dispersion bins for alignment and for RSA.
+    groups : str, DataArray or sequence of these
+        Categories of the stimuli, as in ``modulation``: stimuli of one category are alike.
+    n_equal_noise : int
+        Draws of models with equal noise, as in ``leave_out_modulation``; 0 for none.
     n_permutations : int
-        Permutations of stimulus labels behind every p-value.
+        Draws behind corrections, and behind the p-values of RSA.
     rng : Generator, int or None
         Source of all permutations; ``attrs["seed"]`` is that of every step.
     progress : callable
@@ -96,10 +103,11 @@ def analyze(
         ``modulation`` returns for each dispersion ``measure`` and ``control``: ``none``, with the
         ``norm`` of the stimulus, with ``local_density``, or with ``both`` partialled out;
         ``leave_out``, with at least four models, what ``leave_out_modulation`` returns for
-        neighbourhood dispersion and the same controls, each model's own norm and density; with a
-        target ``rsa``, of each model and of the mean RDM,
-        over all stimuli and by bin of neighbourhood dispersion. Save it with ``write_study``,
-        open it with ``open_store``.
+        neighbourhood dispersion and the same controls, each model's own norm and density; and
+        ``equal_noise``, what it returns given density and ``n_equal_noise``, without extra dims:
+        ``attrs["conclusion"]``, of the study too, is the sentence to quote. With a target
+        ``rsa``, of each model and of the mean RDM, over all stimuli and by bin of neighbourhood
+        dispersion. Save it with ``write_study``, open it with ``open_store``.
 
     Warns
     -----
@@ -117,6 +125,9 @@ def analyze(
     -----
     Computes a lazy input, because the shared space iterates.
 
+    All p-values of ``modulation``, ``leave_out`` and ``equal_noise`` are those of mixed models over
+    the geometry of both modalities and ``groups``.
+
     Raw distance to the consensus follows the norm of the stimulus, and so may alignment: long rows
     have more noise, and the more so the better they are seen. Its correlation then says something
     of norms, with either sign; read it given the norm, or that of ``consensus``.
@@ -132,15 +143,16 @@ def analyze(
     Examples
     --------
     >>> from xconverge.testing import planted_study
-    >>> study = analyze(planted_study(rng=0), n_permutations=99, rng=0)
+    >>> study = analyze(planted_study(rng=0), n_permutations=99, n_equal_noise=19, rng=0)
     >>> list(study.children)
-    ['shared_space', 'dispersion', 'alignment', 'modulation', 'leave_out']
+    ['shared_space', 'dispersion', 'alignment', 'modulation', 'leave_out', 'equal_noise']
     >>> bool(study["modulation/correlation_of_mean"].sel(measure="consensus", control="none") < 0)
     True
     """
     whole("n_bins", n_bins, 2)
     whole("rsa_bins", rsa_bins, 2)
     whole("n_permutations", n_permutations, 0)
+    whole("n_equal_noise", n_equal_noise, 0)
     if n_components is not None:
         whole("n_components", n_components, 1)
     callback("progress", progress)
@@ -177,8 +189,11 @@ def analyze(
     }
     progress(f"alignment with {b.sizes['model']} {names[1]} models")
     agreement = alignment(a, b, "mutual_knn", k=k).compute()
-    progress(f"modulation, {n_permutations} permutations")
-    options = {"n_bins": n_bins, "n_permutations": n_permutations, "rng": seed}
+    progress("modulation")
+    options: dict[str, Any] = {
+        "geometry": (a, b), "groups": groups, "n_bins": n_bins, "n_permutations": n_permutations,
+        "rng": seed,
+    }  # fmt: skip
     effect = _stacked(
         "measure",
         {
@@ -188,7 +203,7 @@ def analyze(
             for measure in MEASURES
         },
     )
-    groups = {
+    parts: dict[str, xr.Dataset] = {
         "shared_space": space,
         "dispersion": named({"dispersion": spread, **nuisances}),
         "alignment": named({"mutual_knn": agreement}),
@@ -198,13 +213,20 @@ def analyze(
         progress("modulation with each model left out of its dispersion")
         own = {"stimulus_norm": stimulus_norm(a), "local_density": local_density(a, k)}
         others = dispersion_of_others(a, "neighborhood", "model", k=k)
-        groups["leave_out"] = _controlled(others, agreement, own, **options).compute()
+        parts["leave_out"] = _controlled(others, agreement, own, **options).compute()
+        if n_equal_noise and {*a.dims, *b.dims} == {"model", "stimulus", "feature"}:
+            progress(f"equal noise, {n_equal_noise} draws")
+            told = leave_out_modulation(
+                a, b, groups=groups, k=k, n_bins=n_bins, n_permutations=n_permutations,
+                n_equal_noise=n_equal_noise, rng=seed,
+            )  # fmt: skip
+            parts["equal_noise"] = told[[name for name, one in told.items() if not one.dims]]
     if target is not None:
         progress("RSA by dispersion bin")
-        groups["rsa"] = rsa_by_dispersion(
+        parts["rsa"] = rsa_by_dispersion(
             a, target, k=k, n_bins=rsa_bins, n_permutations=n_permutations, rng=seed
         )
-    study = xr.DataTree.from_dict(groups, name="study")
+    study = xr.DataTree.from_dict(parts, name="study")
     study.attrs = stated(
         modality=names[0],
         other=names[1],
@@ -212,6 +234,7 @@ def analyze(
         n_bins=n_bins,
         n_permutations=n_permutations,
         seed=seed,
+        conclusion=parts["equal_noise"].attrs["conclusion"] if "equal_noise" in parts else None,
         **pairing_attrs(a, b),
     )
     return study

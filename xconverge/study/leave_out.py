@@ -13,6 +13,8 @@ from xconverge.engine.pair import Pair, pairing_attrs, seen_of
 from xconverge.engine.resampling import strata_of
 from xconverge.engine.scores import prepared_models
 from xconverge.inference.equal_noise import by_label, equal_noise
+from xconverge.inference.multiplicity import Over
+from xconverge.inference.nulls import Geometry, Groups
 from xconverge.kernels.equal_noise import Prepare
 from xconverge.kernels.knn import MutualKnn
 from xconverge.kernels.left_out_overlap import LeftOutOverlap
@@ -33,6 +35,7 @@ from xconverge.measures.layers import networks
 from xconverge.measures.neighbors import local_density
 from xconverge.measures.preprocess import stimulus_norm
 from xconverge.measures.shared_space import shared_space
+from xconverge.study.conclusion import conclusion
 from xconverge.study.modulation import Tail, mean_correlation, modulation
 
 NUISANCES = {"local_density": local_density, "norm": lambda reps, k: stimulus_norm(reps)}
@@ -48,11 +51,17 @@ def leave_out_modulation(
     alignment_metric: str = "mutual_knn",
     k: int = 10,
     n_components: int | None = None,
+    geometry: Geometry = (),
+    groups: Groups = (),
+    blocks: str | xr.DataArray | None = None,
+    null: str | None = None,
     strata: str | xr.DataArray | None = None,
     n_bins: int = 5,
     n_permutations: int = 10_000,
     n_equal_noise: int = 0,
     tail: Tail = "two-sided",
+    over: Over = None,
+    level: float = 0.95,
     rng: np.random.Generator | int | None = None,
 ) -> xr.Dataset:
     """Does the dispersion among the other models predict how well a model aligns?
@@ -83,7 +92,9 @@ def leave_out_modulation(
         each, leaving out included; 0 for none. Loads ``a`` and ``b``. Each model is taken apart
         into the consensus of all, in a shared space whose rank predicts held-out stimuli best, and
         the rest, which is dealt to other stimuli independently of the other models.
-    strata, n_bins, n_permutations, tail, rng
+    geometry : DataArray or sequence of DataArray
+        As in ``modulation``; ``a`` and ``b`` are always among them.
+    groups, blocks, null, strata, n_bins, n_permutations, tail, over, level, rng
         As in ``modulation``.
 
     Returns
@@ -95,7 +106,8 @@ def leave_out_modulation(
         that equal noise over this geometry makes; ``excess``, the mean correlation less that, with
         ``excess_lower`` and ``excess_upper`` over draws of noise; ``equal_noise_p_value``. All are
         of the reading of "equal" (as it is, or against the norm of a stimulus) with the larger p,
-        in ``attrs["noise"]``.
+        in ``attrs["noise"]``; ``attrs["conclusion"]`` says in one sentence what that and the mixed
+        models allow to say.
 
     Warns
     -----
@@ -155,7 +167,14 @@ def leave_out_modulation(
             f"left without {listing(dict.fromkeys(of.names[of.numbers[few]]))}"
         )
     # of a, where both sides have the coordinate: the pair has renamed those that differ
-    groups_of = strata_of(strata, (a, b))
+    strata, blocks = (
+        strata_of(given, (a, b), what) for given, what in ((strata, "strata"), (blocks, "blocks"))
+    )
+    kinds = [
+        one if isinstance(one, xr.DataArray) else strata_of(one, (a, b), "groups")
+        for one in several("groups", groups)
+    ]
+    places = [side for side in (pair.a, pair.b) if not is_graph(side)]
     options: dict[str, Any] = {"k": k} if alignment_metric == "mutual_knn" else {}
 
     def maps(
@@ -173,11 +192,17 @@ def leave_out_modulation(
     table = modulation(
         spread,
         scores,
+        geometry=[*places, *several("geometry", geometry)],
+        groups=kinds,
+        blocks=blocks,
+        null=null,
         covariates=covariates,
-        strata=groups_of,
+        strata=strata,
         n_bins=n_bins,
         n_permutations=n_permutations,
         tail=tail,
+        over=over,
+        level=level,
         rng=pair.seed,
     )
     if not n_equal_noise:
@@ -197,7 +222,10 @@ def leave_out_modulation(
         pair.stream,
         _quick(a, b, (dispersion_metric, alignment_metric), leave_out, nuisance, k),
     )
-    return table.assign(told)
+    table = table.assign(told)
+    # these draws have models: what no test of two maps can see, they see
+    del table.attrs["caveat"]
+    return table.assign_attrs(conclusion=conclusion(table))
 
 
 def _quick(
