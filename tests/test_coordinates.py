@@ -104,7 +104,7 @@ BINS = {"n_bins": 2, **QUICK}
 SELECT = {"n_bins": 2, "n_splits": 2, "n_draws": 9, **QUICK}
 STUDY = {
     "modulation": lambda i: xc.modulation(
-        i["spread"], i["agreement"], covariates=[i["other"]], **BINS
+        i["spread"], i["agreement"], covariates=[i["other"]], **BINS, null="labels"
     ),
     "modulation of others": short("modulation", "others", "agreement", **BINS),
     "binned_rsa": short("binned_rsa", "a", "brain", "spread", **BINS),
@@ -138,10 +138,24 @@ SLOW = {
     "binned_rsa of models": short("binned_rsa", "a", "rdm_b", "spread", average=None, **BINS),
     "select_models of one": short("select_models", "a", "one", "spread", **SELECT),
     "subset_contrast": lambda i: xc.subset_contrast(
-        i["spread"], i["a"], i["b"], size=8, k=3, n_random=9, match=i["other"], match_bins=2, rng=0
+        i["spread"],
+        i["a"],
+        i["b"],
+        size=8,
+        k=3,
+        n_random=9,
+        match=i["other"],
+        match_bins=2,
+        rng=0,
+        null="labels",
     ),
     "analyze": lambda i: xc.analyze(
-        {"vision": i["a"], "language": i["b"]}, target=i["brain"], k=3, rsa_bins=2, **BINS
+        {"vision": i["a"], "language": i["b"]},
+        target=i["brain"],
+        k=3,
+        rsa_bins=2,
+        **BINS,
+        n_equal_noise=0,
     ),
     "leave_out_modulation": short("leave_out_modulation", "a", "b", k=3, **BINS),
     "leave_out_modulation by consensus": short(

@@ -521,7 +521,9 @@ def test_figures_say_what_they_were_given(data):
     plot = pytest.importorskip("xconverge.plot")
     plt = pytest.importorskip("matplotlib.pyplot")
     plt.switch_backend("agg")
-    effect = xc.modulation(data["spread"], data["agreement"], n_bins=2, n_permutations=9, rng=0)
+    effect = xc.modulation(
+        data["spread"], data["agreement"], n_bins=2, n_permutations=9, rng=0, null="labels"
+    )
     several = xr.concat([effect, effect], "measure", data_vars="all").assign_coords(
         measure=["one", "other"]
     )

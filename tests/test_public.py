@@ -68,7 +68,7 @@ def results():
     a, b = make_reps(3, 12, [5, 6, 4]), make_reps(2, 12, [4, 6], seed=1)
     spread = xc.dispersion(a, "rdm")
     agreement = xc.alignment(a, b, k=3)
-    effect = xc.modulation(spread, agreement, n_bins=2, n_permutations=9)
+    effect = xc.modulation(spread, agreement, n_bins=2, n_permutations=9, null="labels")
     table = xc.binned_rsa(a, b, spread, 2, n_permutations=9)
     space = xc.shared_space(a)
     chosen = xc.optimize_stimuli(a, 5, leave_out="model", rng=0)
@@ -145,19 +145,19 @@ RANDOM = {
         a, b, k=3, n_splits=3, rng=rng
     ),
     "modulation": lambda a, b, rng: xc.modulation(
-        spread_of(a), xc.alignment(a, b, k=3), n_bins=2, n_permutations=19, rng=rng
+        spread_of(a), xc.alignment(a, b, k=3), n_bins=2, n_permutations=19, rng=rng, null="labels"
     ),
     "leave_out_modulation": lambda a, b, rng: xc.leave_out_modulation(
-        a, b, "neighborhood", nuisance=(), k=3, n_bins=2, n_permutations=19, rng=rng
+        a, b, "neighborhood", nuisance=(), k=3, n_bins=2, n_permutations=19, rng=rng, null="labels"
     ),
     "binned_rsa": lambda a, b, rng: xc.binned_rsa(
         a, b, spread_of(a), 2, n_permutations=19, rng=rng
     ),
     "binned_rsa_contrast": lambda a, b, rng: xc.binned_rsa_contrast(
-        a, b, spread_of(a), 2, n_permutations=19, rng=rng
+        a, b, spread_of(a), 2, n_permutations=19, rng=rng, null="labels"
     ),
     "subset_contrast": lambda a, b, rng: xc.subset_contrast(
-        spread_of(a), a, b, size=8, k=3, n_random=19, rng=rng
+        spread_of(a), a, b, size=8, k=3, n_random=19, rng=rng, null="labels"
     ),
     "pool_curve": lambda a, b, rng: xc.pool_curve(a, b, [12, 24], k=3, n_repeats=2, rng=rng),
     "select_stimuli": lambda a, b, rng: xc.select_stimuli(spread_of(a), 6, "random", rng=rng),
@@ -174,6 +174,7 @@ RANDOM = {
         n_bins=2,
         n_permutations=19,
         rng=rng,
+        null="labels",
     ),
 }
 

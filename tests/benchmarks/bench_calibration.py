@@ -164,7 +164,7 @@ def bin_contrast(pair: Pair, seed: int) -> xr.DataArray:
         lambda a, b, i: xc.binned_rsa_contrast(
             a, b.isel(model=0, drop=True), spread_of(a, seed + i), 2,
             n_permutations=99, rng=seed + i,
-        )["trend_p_value"],
+         null="labels")["trend_p_value"],
     )  # fmt: skip
 
 
@@ -180,7 +180,7 @@ def contrasted(pair: Pair, seed: int, pool: str, matched: bool = False) -> xr.Da
         table = xc.subset_contrast(
             spread, a, b, size=10, k=3, n_random=PERMUTATIONS,
             match=match, match_bins=3, rng=seed + i,
-        )  # fmt: skip
+         null="labels")  # fmt: skip
         return table["p_value"].isel(control=-1).sel(subset="low", pool=pool, drop=True)
 
     return each_run(pair, test)
@@ -249,6 +249,7 @@ def modulation(
                 n_bins=2,
                 n_permutations=PERMUTATIONS,
                 rng=seed + i,
+                null="labels",
             )["p_value"].isel(model_a=0)
         )
     return xr.concat(parts, "run", coords="minimal", compat="override")
@@ -330,14 +331,14 @@ def tests(runs: int, seed: int) -> Rows:
         "`subset_contrast`, matched", "dispersion and alignment follow a covariate",
         lambda rng: contrasted(related(runs, rng, n=60), seed, "full", matched=True),
     )  # fmt: skip
-    yield "`modulation`", "independent", lambda rng: modulation(runs, rng, seed)
+    yield "`modulation`", "independent", lambda rng: modulation(runs, rng, seed, null="labels")
     yield (
         "`modulation` given a covariate", "a covariate that both follow",
-        lambda rng: modulation(runs, rng, seed, confound=1.0),
+        lambda rng: modulation(runs, rng, seed, confound=1.0, null="labels"),
     )  # fmt: skip
     yield (
         "`modulation` inside strata", "categories that both follow",
-        lambda rng: modulation(runs, rng, seed, strata=True),
+        lambda rng: modulation(runs, rng, seed, strata=True, null="labels"),
     )  # fmt: skip
 
 
@@ -377,11 +378,11 @@ def wrong(runs: int, seed: int) -> Rows:
     )  # fmt: skip
     yield (
         "`modulation` without the covariate", "a covariate that both follow",
-        lambda rng: modulation(runs, rng, seed, confound=1.0, control=False),
+        lambda rng: modulation(runs, rng, seed, confound=1.0, control=False, null="labels"),
     )  # fmt: skip
     yield (
         "`modulation` without strata", "categories that both follow",
-        lambda rng: modulation(runs, rng, seed, strata=True, restrict=False),
+        lambda rng: modulation(runs, rng, seed, strata=True, restrict=False, null="labels"),
     )  # fmt: skip
 
 
@@ -414,7 +415,7 @@ def power(runs: int, seed: int) -> Rows:
     )  # fmt: skip
     yield (
         "`modulation`", "correlation of about -0.45",
-        lambda rng: modulation(runs, rng, seed, effect=0.5),
+        lambda rng: modulation(runs, rng, seed, effect=0.5, null="labels"),
     )  # fmt: skip
 
 

@@ -64,7 +64,15 @@ def p_values(places: str, noise: str, seed: list[int], tail: str = "two-sided") 
     """Of one study; the rank of the space is chosen anew in each."""
     a, b = pair(places, noise, np.random.default_rng(seed))
     table = xc.leave_out_modulation(
-        a, b, k=5, n_bins=2, n_permutations=0, n_equal_noise=DRAWS, tail=tail, rng=seed[-1]
+        a,
+        b,
+        k=5,
+        n_bins=2,
+        n_permutations=0,
+        n_equal_noise=DRAWS,
+        tail=tail,
+        rng=seed[-1],
+        null="labels",
     )
     found = table["equal_noise_p_value"]
     return PValues(found.attrs["p_absolute"], found.attrs["p_relative"], float(found))

@@ -59,7 +59,7 @@ CALLS = {
     "binned_rsa": lambda r: xc.binned_rsa(REPS, one(r), SPREAD, 2, n_permutations=9, rng=0).rsa,
     "binned_rsa_contrast": lambda r: xc.binned_rsa_contrast(
         REPS, one(r), SPREAD, 2, n_permutations=9, rng=0
-    ).trend,
+    , null="labels").trend,
     "select_models": lambda r: xc.select_models(REPS, one(r), SPREAD, **FEW).rsa,
     "noise_ceiling": ceiling,
     "pair": lambda r: xc.pair(REPS, REPS, r)[2],

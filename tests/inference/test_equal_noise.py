@@ -37,7 +37,9 @@ def test_the_quick_mean_correlation_is_that_of_modulation():
     spread = xc.dispersion(a, "neighborhood", leave_out="model", k=5)
     scores, density = xc.alignment(a, b, k=5), xc.local_density(a, 5)
     for covariates in ([], [density], [density, xc.stimulus_norm(a)]):
-        right = xc.modulation(spread, scores, covariates=covariates, n_bins=2, n_permutations=0)
+        right = xc.modulation(
+            spread, scores, covariates=covariates, n_bins=2, n_permutations=0, null="labels"
+        )
         assert mean_correlation(spread, scores, covariates) == float(right["mean_correlation"])
 
 
@@ -63,16 +65,18 @@ def test_leaving_out_tells_what_equal_noise_makes(monkeypatch):
     monkeypatch.setattr("xconverge.kernels.equal_noise.INNER", 2)
     a, b = study(1, np.exp(0.8 * RNG(5).standard_normal(60)))
     call = {"n_permutations": 0, "nuisance": (), "k": 5, "n_bins": 2, "rng": 0, "tail": "less"}
-    found = xc.leave_out_modulation(a, b, n_equal_noise=5, **call)
-    plain = xc.leave_out_modulation(a, b, **call)
+    found = xc.leave_out_modulation(a, b, n_equal_noise=5, **call, null="labels")
+    plain = xc.leave_out_modulation(a, b, **call, null="labels")
     assert set(found) - set(plain) == set(NAMES)
     assert found["mean_correlation"] == plain["mean_correlation"]
     assert found["excess"] == found["mean_correlation"] - found["expected_correlation"]
-    again = xc.leave_out_modulation(a.chunk(model=1), b.chunk(), n_equal_noise=5, **call)
+    again = xc.leave_out_modulation(
+        a.chunk(model=1), b.chunk(), n_equal_noise=5, **call, null="labels"
+    )
     for name in NAMES:
         assert float(again[name]) == pytest.approx(float(found[name]))
     with pytest.raises(xc.SchemaError, match="n_equal_noise= takes no further dims"):
-        xc.leave_out_modulation(a, b.expand_dims(time=2), n_equal_noise=5, **call)
+        xc.leave_out_modulation(a, b.expand_dims(time=2), n_equal_noise=5, **call, null="labels")
 
 
 @pytest.mark.slow
@@ -80,7 +84,16 @@ def test_equal_noise_is_seldom_found_and_unequal_noise_often():
     def p_value(seed, noise):
         a, b = study(seed, noise)
         table = xc.leave_out_modulation(
-            a, b, n_permutations=0, n_equal_noise=39, nuisance=(), k=5, n_bins=2, rng=0, tail="less"
+            a,
+            b,
+            n_permutations=0,
+            n_equal_noise=39,
+            nuisance=(),
+            k=5,
+            n_bins=2,
+            rng=0,
+            tail="less",
+            null="labels",
         )
         return float(table["equal_noise_p_value"])
 

@@ -304,5 +304,5 @@ def test_lazy_coordinates_that_two_inputs_have_are_not_compared():
     score = xc.alignment(reps, reps, k=3).chunk()
     other = {n: (score[n].dims, score[n].data) for n in ("category", "caption")}
     with no_compute():
-        found = xc.modulation(spread, score.assign_coords(other), n_permutations=0)
+        found = xc.modulation(spread, score.assign_coords(other), n_permutations=0, null="labels")
     assert found["correlation"].chunks

@@ -191,16 +191,22 @@ def test_a_series_is_joined_by_its_index():
     scores = xc.alignment(reps, other, k=3)
     calls = (
         lambda s, g: xc.dispersion_bins(s, 3).sel(stimulus=reps.stimulus),
-        lambda s, g: xc.modulation(s, scores, n_bins=2, n_permutations=9, strata=g, rng=0).p_value,
         lambda s, g: (
-            xc.modulation(spread, scores, covariates=s * 37 % 1, n_permutations=0).correlation
+            xc.modulation(
+                s, scores, n_bins=2, n_permutations=9, strata=g, rng=0, null="labels"
+            ).p_value
+        ),
+        lambda s, g: (
+            xc.modulation(
+                spread, scores, covariates=s * 37 % 1, n_permutations=0, null="labels"
+            ).correlation
         ),
         lambda s, g: xc.exclude_high_dispersion(reps, s, 0.3, groups=g),
         lambda s, g: xc.select_stimuli(s, 3, groups=g)["value"],
         lambda s, g: xc.calibrate(reps, other, k=3, strata=g, n_permutations=9, rng=0).p_value,
         lambda s, g: (
             xc.subset_contrast(
-                s, reps, other, size=4, k=2, n_random=9, match=s**2, groups=g, rng=0
+                s, reps, other, size=4, k=2, n_random=9, match=s**2, groups=g, rng=0, null="labels"
             ).score
         ),
     )

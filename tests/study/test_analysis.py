@@ -18,7 +18,7 @@ def sets():
 @pytest.fixture(scope="module")
 def study(sets):
     brain = xc.rdm(sets["language"]).mean("model")
-    return xc.analyze(sets, target=brain, n_permutations=99, rng=0)
+    return xc.analyze(sets, target=brain, n_permutations=99, rng=0, n_equal_noise=0)
 
 
 def test_the_planted_effect_is_found_by_every_measure(study):
@@ -55,7 +55,7 @@ def norms_and_noise(n=120, n_latent=6, n_models=4):
 
 def test_norms_do_not_turn_the_sign_of_the_headline():
     sets = norms_and_noise()
-    study = xc.analyze(sets, n_permutations=0, rng=0)
+    study = xc.analyze(sets, n_permutations=0, rng=0, n_equal_noise=0)
     found = study["modulation/correlation_of_mean"]
     assert found["control"].values.tolist() == ["none", "norm", "local_density", "both"]
     raw = found.sel(measure="consensus_raw")
@@ -79,7 +79,9 @@ def test_what_is_given_is_what_modulation_partials_out(study, sets):
     vision, agreement = sets["vision"], study["alignment/mutual_knn"]
     spread = study["dispersion/dispersion"].sel(measure="rdm", drop=True)
     given = [study["dispersion/stimulus_norm"], study["dispersion/local_density"]]
-    alone = xc.modulation(spread, agreement, covariates=given, n_permutations=99, rng=0)
+    alone = xc.modulation(
+        spread, agreement, covariates=given, n_permutations=99, rng=0, null="labels"
+    )
     both = study["modulation"].to_dataset().sel(measure="rdm", control="both")
     np.testing.assert_array_equal(both["correlation"], alone["correlation"])
     np.testing.assert_array_equal(both["p_value"], alone["p_value"])
@@ -89,7 +91,7 @@ def test_what_is_given_is_what_modulation_partials_out(study, sets):
         "both": ("norm", "local_density"),
     }.items():
         alone = xc.leave_out_modulation(
-            vision, sets["language"], nuisance=nuisance, n_permutations=99, rng=0
+            vision, sets["language"], nuisance=nuisance, n_permutations=99, rng=0, null="labels"
         )
         mine = study["leave_out"].to_dataset().sel(control=control)
         np.testing.assert_allclose(mine["correlation"], alone["correlation"])
@@ -136,7 +138,7 @@ def test_a_plain_to_zarr_saves_a_study_without_a_warning(study, tmp_path):
 def test_a_store_gives_what_arrays_give(sets, study, tmp_path):
     for modality, reps in sets.items():
         xc.write_representations(tmp_path / "sets.zarr", reps, modality=modality)
-    stored = xc.analyze(tmp_path / "sets.zarr", n_permutations=99, rng=0)
+    stored = xc.analyze(tmp_path / "sets.zarr", n_permutations=99, rng=0, n_equal_noise=0)
     xr.testing.assert_allclose(
         stored["modulation"].to_dataset(), study["modulation"].to_dataset(), rtol=1e-9
     )
@@ -145,27 +147,29 @@ def test_a_store_gives_what_arrays_give(sets, study, tmp_path):
 def test_order_of_the_other_modality_changes_nothing(sets, study):
     order = np.random.default_rng(1).permutation(sets["language"].sizes["stimulus"])
     shuffled = {**sets, "language": sets["language"].isel(stimulus=order)}
-    again = xc.analyze(shuffled, n_permutations=99, rng=0)
+    again = xc.analyze(shuffled, n_permutations=99, rng=0, n_equal_noise=0)
     xr.testing.assert_equal(again["modulation"].to_dataset(), study["modulation"].to_dataset())
 
 
 def test_modalities_are_named_or_refused(sets):
     other = {"sight": sets["vision"], "text": sets["language"]}
-    assert xc.analyze(other, n_permutations=0).attrs["modality"] == "sight"
-    turned = xc.analyze(sets, modality="language", other="vision", n_permutations=0)
+    assert xc.analyze(other, n_permutations=0, n_equal_noise=0).attrs["modality"] == "sight"
+    turned = xc.analyze(
+        sets, modality="language", other="vision", n_permutations=0, n_equal_noise=0
+    )
     assert turned.attrs["modality"] == "language"
     with pytest.raises(xc.SchemaError, match="two modalities.*'vision'"):
-        xc.analyze({"vision": sets["vision"]})
+        xc.analyze({"vision": sets["vision"]}, n_equal_noise=0)
     with pytest.raises(xc.SchemaError, match="'sound'"):
-        xc.analyze(sets, modality="sound")
+        xc.analyze(sets, modality="sound", n_equal_noise=0)
 
 
 def test_stimuli_that_differ_are_refused_or_dropped(sets):
     fewer = {**sets, "language": sets["language"].isel(stimulus=slice(100))}
     with pytest.raises(xc.SchemaError, match="vision has 120, language has 100"):
-        xc.analyze(fewer)
+        xc.analyze(fewer, n_equal_noise=0)
     vision, language = xc.pair(*fewer.values(), join="inner")
-    study = xc.analyze({"vision": vision, "language": language}, n_permutations=0)
+    study = xc.analyze({"vision": vision, "language": language}, n_permutations=0, n_equal_noise=0)
     assert study["dispersion"].sizes["stimulus"] == 100
     assert study.attrs["n_dropped"] == 20
 
@@ -176,7 +180,7 @@ def test_a_target_with_too_few_stimuli_is_refused(sets):
     with pytest.raises(xc.SchemaError, match="at least 9 stimuli.*there are 8"):
         rsa_by_dispersion(vision, brain, n_permutations=0)
     with pytest.raises(xc.SchemaError, match=r"reps has 120, target has 8.*xconverge\.pair"):
-        xc.analyze(sets, target=brain, n_permutations=0)
+        xc.analyze(sets, target=brain, n_permutations=0, n_equal_noise=0)
 
 
 def test_every_step_has_the_seed_of_the_study(sets, study):
@@ -184,13 +188,15 @@ def test_every_step_has_the_seed_of_the_study(sets, study):
     spread = xc.dispersion(sets["vision"], "neighborhood")
     agreement = xc.alignment(sets["vision"], sets["language"])
     assert study.attrs["seed"] == 0
-    alone = xc.modulation(spread, agreement, n_permutations=99, rng=study.attrs["seed"])
+    alone = xc.modulation(
+        spread, agreement, n_permutations=99, rng=study.attrs["seed"], null="labels"
+    )
     np.testing.assert_array_equal(effect["p_value"], alone["p_value"])
 
 
 def test_progress_names_each_step(sets):
     steps = []
-    xc.analyze(sets, n_permutations=0, progress=steps.append)
+    xc.analyze(sets, n_permutations=0, progress=steps.append, n_equal_noise=0)
     assert [step.split()[0] for step in steps] == [
         "shared",
         "dispersion",

@@ -59,7 +59,14 @@ def p_values(table):
 def test_contrasts_and_their_null_are_those_of_a_plain_loop(n_bins, method, correlate):
     reps, brain, by = sides(18)
     found = xc.binned_rsa_contrast(
-        reps, shuffled(brain), shuffled(by, 2), n_bins, method=method, n_permutations=19, rng=5
+        reps,
+        shuffled(brain),
+        shuffled(by, 2),
+        n_bins,
+        method=method,
+        n_permutations=19,
+        rng=5,
+        null="labels",
     )
     model = xc.rdm(reps).mean("model")
     labels = reps["stimulus"].values
@@ -77,7 +84,15 @@ def test_contrasts_and_their_null_are_those_of_a_plain_loop(n_bins, method, corr
     )
     for tail, sign in (("greater", 1), ("less", -1)):
         one_sided = xc.binned_rsa_contrast(
-            reps, brain, by, n_bins, method=method, n_permutations=19, tail=tail, rng=5
+            reps,
+            brain,
+            by,
+            n_bins,
+            method=method,
+            n_permutations=19,
+            tail=tail,
+            rng=5,
+            null="labels",
         )
         reached = (sign * null[1:] >= sign * null[0] - 1e-12).sum(0)
         np.testing.assert_allclose(p_values(one_sided), (1 + reached) / 20)
@@ -89,7 +104,7 @@ def test_it_is_the_contrast_of_binned_rsa(average, method):
     reps, brain, by = sides(24)
     options = {"average": average, "method": method, "n_permutations": 0}
     rsa = xc.binned_rsa(reps, brain, by, 4, **options)["rsa"]
-    found = xc.binned_rsa_contrast(reps, brain, by, 4, **options)
+    found = xc.binned_rsa_contrast(reps, brain, by, 4, **options, null="labels")
     steps = xr.DataArray([-1.5, -0.5, 0.5, 1.5], dims="bin")
     np.testing.assert_allclose(found["trend"], (rsa * steps).sum("bin") / 5, atol=1e-12)
     np.testing.assert_allclose(found["low_minus_high"], rsa[0] - rsa[-1], atol=1e-12)
@@ -102,14 +117,18 @@ def test_models_and_subjects_of_both_sides():
     subjects = xr.concat(
         [brain, sides(24, seed=4)[1].assign_coords(brain.coords)], "subject", join="exact"
     )
-    found = xc.binned_rsa_contrast(reps, subjects, by, average=None, n_permutations=29, rng=0)
+    found = xc.binned_rsa_contrast(
+        reps, subjects, by, average=None, n_permutations=29, rng=0, null="labels"
+    )
     assert found["trend"].sizes == {"model_a": 3, "subject": 2}
     other = make_reps(2, 24, seed=0, widths=5)
-    both = xc.binned_rsa_contrast(reps, other, by, average=None, n_permutations=29, rng=0)
+    both = xc.binned_rsa_contrast(
+        reps, other, by, average=None, n_permutations=29, rng=0, null="labels"
+    )
     assert both["trend"].sizes == {"model_a": 3, "model_b": 2}
     for i, name in enumerate(reps["model"].values):
         one = xc.binned_rsa_contrast(
-            reps.sel(model=[name]), subjects[1], by, n_permutations=29, rng=0
+            reps.sel(model=[name]), subjects[1], by, n_permutations=29, rng=0, null="labels"
         )
         np.testing.assert_allclose(found["trend"][i, 1], one["trend"])
         np.testing.assert_allclose(found["trend_p_value"][i, 1], one["trend_p_value"])
@@ -117,11 +136,13 @@ def test_models_and_subjects_of_both_sides():
 
 def test_a_planted_trend_is_found():
     reps, brain, by = sides(60, graded=4.0, noise=0.2)
-    found = xc.binned_rsa_contrast(reps, brain, by, n_permutations=199, rng=0)
+    found = xc.binned_rsa_contrast(reps, brain, by, n_permutations=199, rng=0, null="labels")
     assert float(found["trend"]) < -0.05
     assert float(found["low_minus_high"]) > 0.1
     assert (p_values(found) <= 0.02).all()
-    low = xc.binned_rsa_contrast(reps, brain, by, n_permutations=199, tail="greater", rng=0)
+    low = xc.binned_rsa_contrast(
+        reps, brain, by, n_permutations=199, tail="greater", rng=0, null="labels"
+    )
     assert float(low["trend_p_value"]) > 0.9
     assert float(low["low_minus_high_p_value"]) < 0.02
 
@@ -131,7 +152,11 @@ def test_p_values_are_uniform_where_dispersion_says_nothing():
     p = []
     for run in range(200):
         reps, brain, by = sides(15, seed=run, n_models=1)
-        p.append(p_values(xc.binned_rsa_contrast(reps, brain, by, n_permutations=99, rng=run)))
+        p.append(
+            p_values(
+                xc.binned_rsa_contrast(reps, brain, by, n_permutations=99, rng=run, null="labels")
+            )
+        )
     p = np.array(p)
     assert ((p <= 0.05).mean(0) < 0.10).all()
     assert ((p <= 0.5).mean(0) > 0.4).all()
@@ -140,22 +165,30 @@ def test_p_values_are_uniform_where_dispersion_says_nothing():
 
 def test_order_of_anything_changes_nothing():
     reps, brain, by = sides(24)
-    one = xc.binned_rsa_contrast(reps, brain, by, n_permutations=49, strata="category", rng=0)
+    one = xc.binned_rsa_contrast(
+        reps, brain, by, n_permutations=49, strata="category", rng=0, null="labels"
+    )
     for a, b, c in ((shuffled(reps), brain, by), (reps, shuffled(brain), shuffled(by, 3))):
-        other = xc.binned_rsa_contrast(a, b, c, n_permutations=49, strata="category", rng=0)
+        other = xc.binned_rsa_contrast(
+            a, b, c, n_permutations=49, strata="category", rng=0, null="labels"
+        )
         xr.testing.assert_allclose(one, other, rtol=1e-9)
-    again = xc.binned_rsa_contrast(reps, brain, by, n_permutations=49, strata="category", rng=1)
+    again = xc.binned_rsa_contrast(
+        reps, brain, by, n_permutations=49, strata="category", rng=1, null="labels"
+    )
     assert (p_values(again) != p_values(one)).any()
 
 
 def test_chunks_change_nothing_and_nothing_is_computed_early():
     reps, brain, by = sides(24)
-    expected = xc.binned_rsa_contrast(reps, brain, by, average=None, n_permutations=19, rng=0)
+    expected = xc.binned_rsa_contrast(
+        reps, brain, by, average=None, n_permutations=19, rng=0, null="labels"
+    )
     with no_compute():
         lazy = xc.binned_rsa_contrast(
             reps.chunk(model=1, stimulus=7), brain.chunk(stimulus=5), by,
             average=None, n_permutations=19, rng=0,
-        )  # fmt: skip
+         null="labels")  # fmt: skip
     assert lazy["trend"].chunks is not None
     xr.testing.assert_allclose(lazy.compute(), expected)
 
@@ -175,10 +208,15 @@ def test_strata_keep_members_and_take_away_what_they_explain():
         kinds = by.copy(data=kind).rename("kind")
         brain = xc.rdm(xc.stack_models({"brain": noisy}, stimuli=ids)).isel(model=0, drop=True)
         options = {"n_bins": 2, "n_permutations": 99, "rng": seed}
-        free = xc.binned_rsa_contrast(reps, brain, by, **options)
-        held = xc.binned_rsa_contrast(reps, brain, by, strata=kinds, **options)
+        free = xc.binned_rsa_contrast(reps, brain, by, **options, null="labels")
+        held = xc.binned_rsa_contrast(reps, brain, by, strata=kinds, **options, null="labels")
         named = xc.binned_rsa_contrast(
-            reps.assign_coords(kind=("stimulus", kind)), brain, by, strata="kind", **options
+            reps.assign_coords(kind=("stimulus", kind)),
+            brain,
+            by,
+            strata="kind",
+            **options,
+            null="labels",
         )
         xr.testing.assert_allclose(held, named)
         xr.testing.assert_allclose(held["trend"], free["trend"])
@@ -193,7 +231,9 @@ def test_strata_that_hold_one_stimulus_each_leave_nothing_to_permute():
     reps, brain, by = sides(12)
     strata = by.copy(data=np.arange(12))
     with pytest.warns(RuntimeWarning, match="nothing can be permuted"):
-        found = xc.binned_rsa_contrast(reps, brain, by, n_permutations=19, strata=strata)
+        found = xc.binned_rsa_contrast(
+            reps, brain, by, n_permutations=19, strata=strata, null="labels"
+        )
     assert np.isfinite(values(found)).all()
     assert np.isnan(p_values(found)).all()
 
@@ -206,7 +246,7 @@ def test_missing_stimuli_are_in_no_bin_and_do_not_move():
     brain.loc[{"stimulus": lost["stimulus"]}] = np.nan
     brain.loc[{"stimulus_2": lost["stimulus_2"]}] = np.nan
     by.loc[{"stimulus": labels[7]}] = np.nan
-    found = xc.binned_rsa_contrast(reps, brain, by, n_permutations=19, rng=2)
+    found = xc.binned_rsa_contrast(reps, brain, by, n_permutations=19, rng=2, null="labels")
     bins = xc.dispersion_bins(by).values.copy()
     bins[[3, 5]] = -1
     seed = int(np.random.default_rng(2).integers(2**63))
@@ -214,14 +254,16 @@ def test_missing_stimuli_are_in_no_bin_and_do_not_move():
     model = xc.rdm(reps).mean("model")
     null = np.array([by_bin(model, brain, labels, bins[p], 3, spearmanr) for p in draws])
     np.testing.assert_allclose(values(found), null[0], rtol=1e-9)
-    one = xc.binned_rsa_contrast(reps, brain, by, n_permutations=19, tail="less", rng=2)
+    one = xc.binned_rsa_contrast(
+        reps, brain, by, n_permutations=19, tail="less", rng=2, null="labels"
+    )
     np.testing.assert_allclose(p_values(one), (1 + (null[1:] <= null[0] + 1e-12).sum(0)) / 20)
 
 
 def test_too_few_stimuli_in_a_bin_are_nan_with_a_warning():
     reps, brain, by = sides(8)
     with pytest.warns(RuntimeWarning, match="fewer than 3 stimuli"):
-        found = xc.binned_rsa_contrast(reps, brain, by, 3, n_permutations=9)
+        found = xc.binned_rsa_contrast(reps, brain, by, 3, n_permutations=9, null="labels")
     assert np.isnan(values(found)).all()
     assert np.isnan(p_values(found)).all()
 
@@ -229,15 +271,15 @@ def test_too_few_stimuli_in_a_bin_are_nan_with_a_warning():
 def test_sets_of_stimuli_and_wrong_arguments():
     reps, brain, by = sides(24)
     with pytest.raises(xc.SchemaError, match="same labels"):
-        xc.binned_rsa_contrast(reps, brain, by[:20])
+        xc.binned_rsa_contrast(reps, brain, by[:20], null="labels")
     common = xc.pair(reps, brain, by[:20], join="inner")
-    inner = xc.binned_rsa_contrast(*common, n_permutations=9, rng=0)
+    inner = xc.binned_rsa_contrast(*common, n_permutations=9, rng=0, null="labels")
     assert inner["trend"].attrs["n_dropped"] == 4
     some = {"stimulus": by["stimulus"][:20].values}
     plain = xc.binned_rsa_contrast(
         reps.sel(some), brain.sel(some | {"stimulus_2": some["stimulus"]}), by[:20],
         n_permutations=9, rng=0,
-    )  # fmt: skip
+     null="labels")  # fmt: skip
     xr.testing.assert_allclose(inner, plain)
     for wrong, text in (
         ({"tail": "both"}, "tail='both'"),
@@ -247,12 +289,12 @@ def test_sets_of_stimuli_and_wrong_arguments():
         ({"n_permutations": -1}, "n_permutations=-1"),
     ):
         with pytest.raises(ValueError, match=text):
-            xc.binned_rsa_contrast(reps, brain, by, **wrong)
+            xc.binned_rsa_contrast(reps, brain, by, **wrong, null="labels")
 
 
 def test_what_is_written_down():
     reps, brain, by = sides(24)
-    found = xc.binned_rsa_contrast(reps, brain, by, n_permutations=9, rng=0)
+    found = xc.binned_rsa_contrast(reps, brain, by, n_permutations=9, rng=0, null="labels")
     corrected = [f"_p_value{ending}" for ending in ("", "_bh", "_by", "_max_t")]
     assert set(found.data_vars) == {n + s for n in NAMES for s in ("", *corrected)}
     for name, array in found.data_vars.items():
@@ -351,17 +393,19 @@ def test_contrasts_are_corrected_over_pairs_and_extra_dims():
         [brain, sides(30, seed=4)[1].assign_coords(brain.coords)], "subject", join="exact"
     )
     call = {"average": None, "n_permutations": 199, "rng": 0}
-    found = xc.binned_rsa_contrast(reps, other, by, **call)
-    apart = xc.binned_rsa_contrast(reps, other, by, over="model_a", **call)
+    found = xc.binned_rsa_contrast(reps, other, by, **call, null="labels")
+    apart = xc.binned_rsa_contrast(reps, other, by, over="model_a", **call, null="labels")
     for name in NAMES:
         alone, most = found[f"{name}_p_value"], found[f"{name}_p_value_max_t"]
         assert most.dims == alone.dims == ("model_a", "subject")
         assert (most >= alone).all()
         assert (apart[f"{name}_p_value_max_t"] <= most).all()
-        one = xc.binned_rsa_contrast(reps, other[1], by, **call)[f"{name}_p_value_max_t"]
+        one = xc.binned_rsa_contrast(reps, other[1], by, **call, null="labels")[
+            f"{name}_p_value_max_t"
+        ]
         np.testing.assert_allclose(apart[f"{name}_p_value_max_t"][:, 1], one)
     with pytest.raises(ValueError, match="'bin' is not known"):
-        xc.binned_rsa_contrast(reps, other, by, over="bin")
+        xc.binned_rsa_contrast(reps, other, by, over="bin", null="labels")
 
 
 def test_binned_rsa_with_another_set_of_stimuli():
@@ -421,7 +465,7 @@ def test_inputs_are_not_touched():
     before = sides(12)
     reps, brain, by = (read_only(one) for one in before)
     xc.binned_rsa(reps, brain, by, n_bins=2, n_permutations=5)
-    xc.binned_rsa_contrast(reps, brain, by, n_bins=2, n_permutations=5)
+    xc.binned_rsa_contrast(reps, brain, by, n_bins=2, n_permutations=5, null="labels")
     for one, same in zip((reps, brain, by), before, strict=True):
         xr.testing.assert_identical(one, same)
 

@@ -28,7 +28,7 @@ def by_label(reps, seed=5):
 def test_scores_in_the_full_pool_and_inside():
     a, b = two_sides(missing=0.1)
     spread = by_label(a)
-    table = xc.subset_contrast(spread, a, b, size=12, k=3, n_random=20, rng=0)
+    table = xc.subset_contrast(spread, a, b, size=12, k=3, n_random=20, rng=0, null="labels")
     order = np.argsort(spread.values)
     shares = xc.alignment(a, b, k=3).mean(["model_a", "model_b"])
     seen = order[np.isfinite(shares.values[order])]
@@ -50,7 +50,7 @@ def test_scores_in_the_full_pool_and_inside():
 def test_tails_from_plain_loops():
     a, b = two_sides()
     spread = by_label(a)
-    table = xc.subset_contrast(spread, a, b, size=10, k=3, n_random=50, rng=4)
+    table = xc.subset_contrast(spread, a, b, size=10, k=3, n_random=50, rng=4, null="labels")
     seeds = np.random.default_rng(4).integers(2**63, size=3)
     rank = natural_rank(a.indexes["stimulus"])
     pairs = subsets.disjoint_pairs(np.ones(40, bool), rank, 10, 50, int(seeds[0]))
@@ -78,7 +78,7 @@ def test_what_the_match_explains_is_no_effect():
     table = xc.subset_contrast(
         vision["noise"], vision, language, size=20, n_random=199, match=[vision["noise"]],
         match_bins=4, rng=0,
-    )  # fmt: skip
+     null="labels")  # fmt: skip
     low = table["p_value_greater"].sel(subset="low", pool="full")
     assert float(low.sel(control="random")) == 0.005
     assert float(low.sel(control="matched")) > 0.005
@@ -91,29 +91,29 @@ def test_groups_are_matched_exactly_and_order_changes_nothing():
     a, b = two_sides()
     spread = by_label(a)
     call = {"size": 8, "k": 3, "n_random": 20, "groups": "category", "rng": 1}
-    expected = xc.subset_contrast(spread, a, b, **call)
+    expected = xc.subset_contrast(spread, a, b, **call, null="labels")
     assert expected["control"].values.tolist() == ["random", "matched"]
     for arguments in ((shuffled(spread), a, b), (spread, shuffled(a), b), (spread, a.chunk(), b)):
-        xr.testing.assert_allclose(xc.subset_contrast(*arguments, **call), expected)
+        xr.testing.assert_allclose(xc.subset_contrast(*arguments, **call, null="labels"), expected)
 
 
 def test_too_few_stimuli_for_subsets():
     a, b = two_sides()
     spread = by_label(a)
     with pytest.warns(RuntimeWarning, match="at least 60 stimuli.*there are 40"):
-        table = xc.subset_contrast(spread, a, b, size=30, k=3, n_random=9)
+        table = xc.subset_contrast(spread, a, b, size=30, k=3, n_random=9, null="labels")
     assert table["p_value"].isnull().all()
     with pytest.warns(RuntimeWarning, match="above k=10, got 8"):
-        table = xc.subset_contrast(spread, a, b, size=8, n_random=9, rng=0)
+        table = xc.subset_contrast(spread, a, b, size=8, n_random=9, rng=0, null="labels")
     assert table["score"].sel(pool="inside").isnull().all()
     assert table["p_value"].sel(pool="full").notnull().all()
     with pytest.warns(RuntimeWarning, match="all of their cell"):
         table = xc.subset_contrast(
-            spread, a, b, size=8, k=3, n_random=9, match=spread, match_bins=5, rng=0
+            spread, a, b, size=8, k=3, n_random=9, match=spread, match_bins=5, rng=0, null="labels"
         )
     assert table["p_value"].sel(control="matched").isnull().all()
     with pytest.raises(ValueError, match="size=0"):
-        xc.subset_contrast(spread, a, b, size=0)
+        xc.subset_contrast(spread, a, b, size=0, null="labels")
 
 
 def test_pools_of_growing_size():

@@ -157,16 +157,20 @@ def test_means_of_modulation_are_over_pairs_of_networks(owner):
     b = b.assign_coords(network=("model", list("uuw")))
     agreement = xc.alignment(a, b, k=4)
     spread = xc.dispersion(a, "rdm", leave_out="model")
-    table = xc.modulation(spread, agreement, n_bins=2, n_permutations=19, rng=0)
+    table = xc.modulation(spread, agreement, n_bins=2, n_permutations=19, rng=0, null="labels")
     by_pair = [
         np.mean([table["correlation"].values[i, j] for i in rows for j in columns])
         for rows in ([0, 1, 2], [3], [4, 5], [6])
         for columns in ([0, 1], [2])
     ]
     assert float(table["mean_correlation"]) == pytest.approx(np.mean(by_pair))
-    whole = xc.modulation(spread[0].drop_vars("model"), agreement, n_bins=2, n_permutations=0)
+    whole = xc.modulation(
+        spread[0].drop_vars("model"), agreement, n_bins=2, n_permutations=0, null="labels"
+    )
     mean = family_mean(agreement, ["model_a", "model_b"])
-    alone = xc.modulation(spread[0].drop_vars("model"), mean, n_bins=2, n_permutations=0)
+    alone = xc.modulation(
+        spread[0].drop_vars("model"), mean, n_bins=2, n_permutations=0, null="labels"
+    )
     assert float(whole["correlation_of_mean"]) == pytest.approx(float(alone["correlation"]))
 
 
@@ -180,11 +184,11 @@ def by_average(r, o):
 
 # what is said of networks is the same where one of them is there in four copies of its layer
 WHOLE = {
-    "leave_out_modulation": lambda r, o: xc.leave_out_modulation(r, o, k=4, n_bins=2, **QUICK)[
-        ["mean_correlation", "mean_p_value"]
-    ],
+    "leave_out_modulation": lambda r, o: xc.leave_out_modulation(
+        r, o, k=4, n_bins=2, **QUICK, null="labels"
+    )[["mean_correlation", "mean_p_value"]],
     "subset_contrast": lambda r, o: xc.subset_contrast(
-        xc.dispersion(r, "rdm"), r, o, size=8, k=3, n_random=5, rng=0
+        xc.dispersion(r, "rdm"), r, o, size=8, k=3, n_random=5, rng=0, null="labels"
     )[["score", "p_value"]],
     "pool_curve": lambda r, o: xc.pool_curve(r, o, [16, 24], k=3, n_repeats=2, rng=0)[
         ["standard_deviation"]
@@ -203,6 +207,7 @@ WHOLE = {
         xc.rsa(xc.rdm(r), xc.rdm(o)).mean("model_b").rename(model_a="model").drop_vars("network_a"),
         n_bins=2,
         **QUICK,
+        null="labels",
     )[["correlation", "p_value", "gain_p_value"]],
     "select_stimuli": lambda r, o: xc.select_stimuli(
         xc.dispersion(r, "rdm"), 6, without=xc.dispersion(r, "rdm", leave_out="model")
@@ -234,18 +239,18 @@ def test_a_network_of_many_layers_weighs_as_one(name):
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_study_of_layers_is_that_of_networks():
     reps, other = layered(n=24), make_reps(2, 24, 5, seed=3)
-    study = xc.analyze({"vision": reps, "language": other}, k=4, n_bins=2, **QUICK)
+    study = xc.analyze({"vision": reps, "language": other}, k=4, n_bins=2, **QUICK, n_equal_noise=0)
     spread = study["dispersion/dispersion"]
     value, _ = plain_dispersion(reps, "rdm", range(7))
     np.testing.assert_allclose(spread.sel(measure="rdm"), value, rtol=1e-9)
     others = xc.dispersion(reps, "neighborhood", k=4, leave_out="network")
-    alone = xc.modulation(others, xc.alignment(reps, other, k=4), n_bins=2, **QUICK)
+    alone = xc.modulation(others, xc.alignment(reps, other, k=4), n_bins=2, **QUICK, null="labels")
     found = study["leave_out"].to_dataset().sel(control="none")
     np.testing.assert_allclose(found["correlation"], alone["correlation"])
     np.testing.assert_allclose(found["mean_p_value"], alone["mean_p_value"])
     fewer = reps.isel(model=slice(6))
     assert "leave_out" not in xc.analyze(
-        {"vision": fewer, "language": other}, k=4, n_bins=2, n_permutations=0
+        {"vision": fewer, "language": other}, k=4, n_bins=2, n_permutations=0, n_equal_noise=0
     )
 
 
@@ -257,13 +262,13 @@ def test_a_stacked_dim_of_layers_is_a_network():
         coords={"model": list("abcd"), "stimulus": [f"s{i}" for i in range(24)]},
     )
     other = make_reps(2, 24, 5, seed=3)
-    table = xc.leave_out_modulation(reps, other, k=4, n_bins=2, **QUICK)
+    table = xc.leave_out_modulation(reps, other, k=4, n_bins=2, **QUICK, null="labels")
     assert table["network_a"].values.tolist() == list("aabbccdd")
     flat = reps.stack(both=("model", "layer")).reset_index("both")
     flat = flat.assign_coords(network=("both", flat["model"].values)).drop_vars(["model", "layer"])
     flat = flat.rename(both="model").assign_coords(model=table["model_a"].values)
     same = xc.leave_out_modulation(
-        flat.transpose("model", "stimulus", "feature"), other, k=4, n_bins=2, **QUICK
+        flat.transpose("model", "stimulus", "feature"), other, k=4, n_bins=2, **QUICK, null="labels"
     )
     np.testing.assert_allclose(same["correlation"], table["correlation"])
 

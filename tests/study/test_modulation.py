@@ -69,7 +69,14 @@ def test_p_values_from_plain_loops(tail, restricted):
     groups = np.arange(20) % 3
     strata = xr.DataArray(groups, dims="stimulus", coords={"stimulus": STIMULI})
     found = xc.modulation(
-        x, y, strata=strata if restricted else None, n_permutations=99, tail=tail, n_bins=2, rng=3
+        x,
+        y,
+        strata=strata if restricted else None,
+        n_permutations=99,
+        tail=tail,
+        n_bins=2,
+        rng=3,
+        null="labels",
     )
     for i, j in np.ndindex(2, 3):
         expected = brute(
@@ -84,7 +91,7 @@ def test_p_values_from_plain_loops(tail, restricted):
 
 def test_the_mean_over_pairs_has_its_own_null():
     x, y = spread(), scores()
-    found = xc.modulation(x, y, n_permutations=99, n_bins=2, rng=3)
+    found = xc.modulation(x, y, n_permutations=99, n_bins=2, rng=3, null="labels")
     moves = permutations(natural_rank(STIMULI), seed_of(3), 0)[:100]
     null = [
         np.mean([spearmanr(x.values[p], y.values[i, j]).statistic for i, j in np.ndindex(2, 3)])
@@ -101,18 +108,18 @@ def test_few_stimuli_agree_with_all_permutations():
         for p in itertools.permutations(range(5))
     ]
     share = np.mean(np.abs(exact) >= abs(exact[0]) - 1e-9)
-    found = xc.modulation(x, y, n_permutations=20_000, n_bins=2, rng=0)
+    found = xc.modulation(x, y, n_permutations=20_000, n_bins=2, rng=0, null="labels")
     assert float(found["p_value"].item()) == pytest.approx(share, abs=0.015)
 
 
 def test_every_pair_has_the_dispersion_of_its_model():
     own, y = spread(models=["y", "z", "x"]), scores(missing=[(0, 0, 4), (0, 1, 4), (0, 2, 4)])
-    found = xc.modulation(own, y, n_permutations=49, n_bins=2, rng=0)
+    found = xc.modulation(own, y, n_permutations=49, n_bins=2, rng=0, null="labels")
     for model in ("x", "y"):
         one = xc.modulation(
             own.sel(model=model, drop=True), y.sel(model_a=[model]), n_permutations=49, n_bins=2,
             rng=0,
-        )  # fmt: skip
+         null="labels")  # fmt: skip
         for name in ("correlation", "p_value", "n_stimuli", "alignment_by_bin"):
             np.testing.assert_allclose(found[name].sel(model_a=[model]), one[name], err_msg=name)
         by_bin = found["dispersion_by_bin"].sel(model_a=model)
@@ -120,14 +127,14 @@ def test_every_pair_has_the_dispersion_of_its_model():
     assert "correlation_of_mean" not in found
     assert float(found["mean_correlation"]) == pytest.approx(float(found["correlation"].mean()))
     with pytest.raises(SchemaError, match="no model 'x'"):
-        xc.modulation(own.sel(model=["y", "z"]), y)
+        xc.modulation(own.sel(model=["y", "z"]), y, null="labels")
     with pytest.raises(SchemaError, match="only where"):
-        xc.modulation(own, y.mean("model_a"))
+        xc.modulation(own, y.mean("model_a"), null="labels")
 
 
 def test_covariates_of_each_model():
     x, y, density = spread(), scores(), spread(5, models=["x", "y"])
-    found = xc.modulation(x, y, covariates=density, n_permutations=0, n_bins=2)
+    found = xc.modulation(x, y, covariates=density, n_permutations=0, n_bins=2, null="labels")
     for i, model in enumerate(["x", "y"]):
         design = np.stack([np.ones(20), rankdata(density.sel(model=model))], 1)
 
@@ -179,7 +186,7 @@ def test_permuted_residuals_are_made_residuals_again(tail, restricted):
     found = xc.modulation(
         x, y, covariates=given, strata=strata if restricted else None, n_permutations=199,
         tail=tail, n_bins=2, rng=3,
-    )  # fmt: skip
+     null="labels")  # fmt: skip
     groups = groups if restricted else None
     draws = {
         (i, j): freedman_lane(x.values, y.values[i, j], given, STIMULI, seed_of(3), 199, groups)
@@ -199,7 +206,9 @@ def test_permuted_residuals_of_each_model_and_its_stimuli():
     own, y = spread(models=["y", "x"]), scores(missing=[(0, 1, 4), (0, 1, 9), (1, 0, 3)])
     density = [spread(seed, models=["x", "y"]) for seed in (5, 6, 7)]
     density[0][0, 12] = np.nan
-    found = xc.modulation(own, y, covariates=density, n_permutations=99, n_bins=2, rng=3)
+    found = xc.modulation(
+        own, y, covariates=density, n_permutations=99, n_bins=2, rng=3, null="labels"
+    )
     for i, j in np.ndindex(2, 3):
         model = y["model_a"].values[i]
         parts = [own.sel(model=model), y[i, j], *(one.sel(model=model) for one in density)]
@@ -231,7 +240,9 @@ def null_models(n_covariates, runs, n=60):
 def rejected(n_covariates, runs):
     x, y, *given = null_models(n_covariates, runs)
     y = y.rename(model="model_a")
-    found = xc.modulation(x, y, covariates=given, n_permutations=199, n_bins=2, rng=0)
+    found = xc.modulation(
+        x, y, covariates=given, n_permutations=199, n_bins=2, rng=0, null="labels"
+    )
     return float((found["p_value"] <= 0.05).mean())
 
 
@@ -262,12 +273,12 @@ def test_order_and_chunks_change_nothing():
     x, y = spread(), scores()
     named = x.assign_coords(category=("stimulus", np.arange(20) % 4))
     call = {"n_permutations": 60, "strata": "category", "n_bins": 2, "rng": 0}
-    expected = xc.modulation(named, y, **call)
+    expected = xc.modulation(named, y, **call, null="labels")
     for left, right in ((shuffled(named), y), (named, shuffled(y)), (named, y.chunk(stimulus=7))):
-        found = xc.modulation(left, right, **call)
+        found = xc.modulation(left, right, **call, null="labels")
         xr.testing.assert_allclose(found.compute(), expected)
     with no_compute():
-        lazy = xc.modulation(named, y.chunk(model_b=1), **call)
+        lazy = xc.modulation(named, y.chunk(model_b=1), **call, null="labels")
     assert lazy["p_value"].chunks
 
 
@@ -275,7 +286,7 @@ def test_strata_that_leave_nothing_to_permute():
     x, y = spread(), scores()
     strata = xr.DataArray(np.arange(20), dims="stimulus", coords={"stimulus": STIMULI})
     with pytest.warns(RuntimeWarning, match="nothing can be permuted"):
-        found = xc.modulation(x, y, strata=strata, n_permutations=9, n_bins=2)
+        found = xc.modulation(x, y, strata=strata, n_permutations=9, n_bins=2, null="labels")
     assert found["p_value"].isnull().all()
     assert np.isnan(found["mean_p_value"])
     assert found["correlation"].notnull().all()
@@ -286,7 +297,9 @@ def test_a_pair_that_nothing_can_be_permuted_of_leaves_the_mean_its_p_value():
     strata = xr.DataArray(np.arange(20) // 2, dims="stimulus", coords={"stimulus": STIMULI})
     y[0, 0] = strata
     with pytest.warns(RuntimeWarning, match="1 rows .* nothing can be permuted"):
-        found = xc.modulation(x, y, strata=strata, n_permutations=99, n_bins=2, rng=3)
+        found = xc.modulation(
+            x, y, strata=strata, n_permutations=99, n_bins=2, rng=3, null="labels"
+        )
     assert np.isnan(found["p_value"][0, 0])
     assert int(found["p_value"].isnull().sum()) == 1
     moves = permutations(natural_rank(STIMULI), seed_of(3), 0, strata.values)[:100]
@@ -309,7 +322,9 @@ def test_strata_hold_what_categories_explain():
         y = scores(models=(1, 1)).copy(data=(level + rng.standard_normal(20))[None, None])
         x = x.assign_coords(category=("stimulus", groups))
         for number, strata in enumerate((None, "category")):
-            found = xc.modulation(x, y, strata=strata, n_permutations=99, n_bins=2, rng=run)
+            found = xc.modulation(
+                x, y, strata=strata, n_permutations=99, n_bins=2, rng=run, null="labels"
+            )
             rejected[number] += float(found["p_value"].item()) <= 0.05
     assert rejected[0] > 150
     assert 1 <= rejected[1] <= 22
@@ -331,7 +346,7 @@ def test_what_is_scored_is_left_out(measure, leave_out):
     a, b = make_reps(4, 24, [5, 6, 4, 5], shared=False), make_reps(2, 24, [4, 6], 1, shared=False)
     call = {"n_permutations": 29, "n_bins": 2, "rng": 0}
     found = xc.leave_out_modulation(
-        a, b, measure, leave_out=leave_out, nuisance=(), k=4, n_components=4, **call
+        a, b, measure, leave_out=leave_out, nuisance=(), k=4, n_components=4, **call, null="labels"
     )
     groups = a["model" if leave_out == "model" else "family"].values
     for model, group in zip(a["model"].values, groups, strict=True):
@@ -341,7 +356,7 @@ def test_what_is_scored_is_left_out(measure, leave_out):
         else:
             spread = xc.dispersion(xc.shared_space(others, n_components=4)["aligned"], measure)
         agreement = xc.alignment(a.sel(model=[model]), b, k=4)
-        one = xc.modulation(spread, agreement, **call)
+        one = xc.modulation(spread, agreement, **call, null="labels")
         np.testing.assert_allclose(
             found["correlation"].sel(model_a=[model]), one["correlation"], atol=1e-9
         )
@@ -351,23 +366,23 @@ def test_what_is_scored_is_left_out(measure, leave_out):
 def test_nuisances_by_name_and_by_value():
     a, b = make_reps(4, 24, 5, shared=False), make_reps(2, 24, 4, 1, shared=False)
     call = {"k": 4, "n_permutations": 0, "n_bins": 2}
-    named = xc.leave_out_modulation(a, b, nuisance=("local_density", "norm"), **call)
+    named = xc.leave_out_modulation(a, b, nuisance=("local_density", "norm"), **call, null="labels")
     given = xc.leave_out_modulation(
-        a, b, nuisance=(xc.local_density(a, 4), xc.stimulus_norm(a)), **call
+        a, b, nuisance=(xc.local_density(a, 4), xc.stimulus_norm(a)), **call, null="labels"
     )
     xr.testing.assert_allclose(named, given)
     assert named["correlation"].attrs["n_covariates"] == 2
     assert named["correlation"].attrs["dispersion_without"] == "model"
     strata = xc.leave_out_modulation(
-        a, b, strata="category", rng=0, **{**call, "n_permutations": 9}
+        a, b, strata="category", rng=0, **{**call, "n_permutations": 9}, null="labels"
     )
     assert strata["p_value"].attrs["strata"] == "category"
     with pytest.raises(ValueError, match="nuisance='density'"):
-        xc.leave_out_modulation(a, b, nuisance=("density",))
+        xc.leave_out_modulation(a, b, nuisance=("density",), null="labels")
     with pytest.raises(SchemaError, match="fewer are left without"):
-        xc.leave_out_modulation(a[:2], b)
+        xc.leave_out_modulation(a[:2], b, null="labels")
     with pytest.raises(ValueError, match="dispersion_metric='agreement'"):
-        xc.leave_out_modulation(a, b, "agreement")
+        xc.leave_out_modulation(a, b, "agreement", null="labels")
 
 
 K = 3
@@ -389,7 +404,9 @@ def effect():
 
 def test_modulation_is_spearmans_over_common_stimuli(effect):
     spread, agreement = effect
-    table = xc.modulation(shuffled(spread), agreement, n_bins=2, n_permutations=200, rng=0)
+    table = xc.modulation(
+        shuffled(spread), agreement, n_bins=2, n_permutations=200, rng=0, null="labels"
+    )
     for p in agreement["model_a"].values:
         for q in agreement["model_b"].values:
             y = agreement.sel(model_a=p, model_b=q).values
@@ -421,7 +438,9 @@ def test_modulation_with_covariates_is_the_partial_correlation(effect):
         rankdata(v[keep]) - design @ np.linalg.lstsq(design, rankdata(v[keep]), rcond=None)[0]
         for v in (spread, y)
     )
-    table = xc.modulation(spread, y, covariates=shuffled(z), n_bins=2, n_permutations=10)
+    table = xc.modulation(
+        spread, y, covariates=shuffled(z), n_bins=2, n_permutations=10, null="labels"
+    )
     assert float(table["correlation"]) == pytest.approx(pearsonr(left, right).statistic, abs=1e-12)
 
 
@@ -443,6 +462,7 @@ def test_p_values_are_the_share_of_permutations():
             n_permutations=20_000,
             tail=tail,
             rng=0,
+            null="labels",
         )
         assert float(table["p_value"]) == pytest.approx(exact, abs=0.01)
 
@@ -454,7 +474,7 @@ def test_the_null_is_rejected_as_often_as_said():
     y = xr.DataArray(
         rng.standard_normal((1000, 25)), dims=("model_a", "stimulus"), coords={"stimulus": labels}
     )
-    p = xc.modulation(x, y, n_permutations=199, rng=0)["p_value"].values
+    p = xc.modulation(x, y, n_permutations=199, rng=0, null="labels")["p_value"].values
     assert np.mean(p <= 0.05) == pytest.approx(0.05, abs=0.02)
     assert np.mean(p <= 0.5) == pytest.approx(0.5, abs=0.05)
 
@@ -463,10 +483,10 @@ def test_the_null_is_rejected_as_often_as_said():
 def test_modulation_is_lazy_and_chunks_change_no_p_value(data):
     a, b = two_sides()
     spread, agreement = xc.dispersion(a, "rdm"), xc.alignment(a, b, k=K)
-    expected = xc.modulation(spread, agreement, n_bins=2, n_permutations=50, rng=1)
+    expected = xc.modulation(spread, agreement, n_bins=2, n_permutations=50, rng=1, null="labels")
     lazy = data.draw(chunked(spread)), data.draw(chunked(agreement))
     with no_compute():
-        found = xc.modulation(*lazy, n_bins=2, n_permutations=50, rng=1)
+        found = xc.modulation(*lazy, n_bins=2, n_permutations=50, rng=1, null="labels")
     xr.testing.assert_allclose(found.compute(scheduler="threads"), expected, rtol=1e-12)
     xr.testing.assert_equal(found["p_value"].compute(scheduler="threads"), expected["p_value"])
 
@@ -474,18 +494,18 @@ def test_modulation_is_lazy_and_chunks_change_no_p_value(data):
 def test_modulation_of_too_few_stimuli_is_nan_with_a_warning():
     x = xr.DataArray([1.0, 2.0], dims="stimulus", coords={"stimulus": ["a", "b"]})
     with pytest.warns(RuntimeWarning, match="at least 3 stimuli, got 2"):
-        table = xc.modulation(x, x, n_bins=2, n_permutations=9)
+        table = xc.modulation(x, x, n_bins=2, n_permutations=9, null="labels")
     assert np.isnan(table["correlation"])
     assert np.isnan(table["p_value"])
 
 
 def test_the_seed_of_a_result_gives_its_digits():
     x, y = spread(), scores()
-    drawn = xc.modulation(x, y, n_permutations=49, n_bins=2)
-    again = xc.modulation(x, y, n_permutations=49, n_bins=2, rng=drawn.attrs["seed"])
+    drawn = xc.modulation(x, y, n_permutations=49, n_bins=2, null="labels")
+    again = xc.modulation(x, y, n_permutations=49, n_bins=2, rng=drawn.attrs["seed"], null="labels")
     xr.testing.assert_identical(drawn, again)
     assert drawn["p_value"].attrs["seed"] == drawn.attrs["seed"]
-    assert xc.modulation(x, y, n_permutations=9, rng=7).attrs["seed"] == 7
+    assert xc.modulation(x, y, n_permutations=9, rng=7, null="labels").attrs["seed"] == 7
 
 
 def test_inputs_of_other_stimuli_are_refused_and_inputs_stay():
@@ -493,10 +513,10 @@ def test_inputs_of_other_stimuli_are_refused_and_inputs_stay():
     before = x.copy(deep=True), y.copy(deep=True)
     for arguments in ((x[:15], y), (x, y[..., :15])):
         with pytest.raises(SchemaError, match=r"15.*missing from.*xconverge\.pair"):
-            xc.modulation(*arguments)
+            xc.modulation(*arguments, null="labels")
     with pytest.raises(SchemaError, match="dispersion and covariates spread must have the same"):
-        xc.modulation(x, y, covariates=x[:15])
-    xc.modulation(x, y, n_permutations=9, n_bins=2)
+        xc.modulation(x, y, covariates=x[:15], null="labels")
+    xc.modulation(x, y, n_permutations=9, n_bins=2, null="labels")
     for one, same in zip((x, y), before, strict=True):
         xr.testing.assert_identical(one, same)
 
@@ -534,7 +554,7 @@ def test_maps_over_clusters_are_not_related_by_being_smooth():
     found = np.array([
         [
             float(xc.modulation(*maps, geometry=sides)["p_value"]),
-            float(xc.modulation(*maps, n_permutations=199, rng=0)["p_value"]),
+            float(xc.modulation(*maps, n_permutations=199, rng=0, null="labels")["p_value"]),
         ]
         for sides, maps in (clustered(seed) for seed in range(runs))
     ])  # fmt: skip
@@ -556,7 +576,7 @@ def test_a_mixed_model_says_what_its_p_value_rests_on():
         assert found[f"{name}_of_mean"].dims == ()
     larger = np.maximum(found["p_value_alignment"], found["p_value_dispersion"])
     xr.testing.assert_equal(found["p_value"].drop_attrs(), larger.drop_attrs())
-    plain = xc.modulation(spread, pairs, n_permutations=0)
+    plain = xc.modulation(spread, pairs, n_permutations=0, null="labels")
     np.testing.assert_array_equal(found["correlation"], plain["correlation"])
     assert (found["n_effective"] < 40).all()
     assert float(found["dispersion_moran_i"]) > 0.1

@@ -90,7 +90,7 @@ def test_subsets_against_what_each_pair_shares():
     spread = xr.DataArray(
         np.random.default_rng(3).standard_normal(N), dims="stimulus", coords={"stimulus": LABELS}
     )
-    table = xc.subset_contrast(spread, a, b, size=7, k=K, n_random=19, rng=4)
+    table = xc.subset_contrast(spread, a, b, size=7, k=K, n_random=19, rng=4, null="labels")
     agreement = xc.alignment(a, b, k=K).mean(["model_a", "model_b"])
     usable = agreement.notnull().values
     values = np.where(usable, spread.values, np.nan)
@@ -118,7 +118,7 @@ def test_subsets_that_no_pair_shares_are_nan_with_a_warning():
     # of the lowest five, one pair shares three and the other two, among many others
     a[0, 3:5], a[1, :3] = np.nan, np.nan
     with pytest.warns(RuntimeWarning, match="no pair saw as many"):
-        table = xc.subset_contrast(spread, a, b, size=5, k=3, n_random=9, rng=0)
+        table = xc.subset_contrast(spread, a, b, size=5, k=3, n_random=9, rng=0, null="labels")
     low = table.sel(subset="low", control="random")
     for name in ("score", "corrected", "p_value", "p_value_greater", "p_value_less"):
         assert np.isnan(low[name].sel(pool="inside"))
@@ -128,7 +128,9 @@ def test_subsets_that_no_pair_shares_are_nan_with_a_warning():
 
 def test_leave_out_modulation_of_each_pair():
     a, b = side("abcd", 1, 0.15), side("ef", 2, 0.15)
-    table = xc.leave_out_modulation(a, b, nuisance=(), k=K, n_permutations=9, n_bins=2, rng=0)
+    table = xc.leave_out_modulation(
+        a, b, nuisance=(), k=K, n_permutations=9, n_bins=2, rng=0, null="labels"
+    )
     spread = oracles.neighborhood_without(a.values, LABELS, K, range(4))
     for i, x in enumerate(rows_of(a)):
         for j, y in enumerate(rows_of(b)):

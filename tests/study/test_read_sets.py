@@ -113,13 +113,13 @@ def spread(v, leave_out=None):
 
 CALLS = {
     "select_models": lambda v, b: xc.select_models(v, b, **SELECT),
-    "leave_out_modulation": lambda v, b: xc.leave_out_modulation(v, b, k=4, **BINS),
-    "modulation": lambda v, b: xc.modulation(spread(v), agreed(v, b), **BINS),
+    "leave_out_modulation": lambda v, b: xc.leave_out_modulation(v, b, k=4, **BINS, null="labels"),
+    "modulation": lambda v, b: xc.modulation(spread(v), agreed(v, b), **BINS, null="labels"),
     "binned_rsa": lambda v, b: xc.binned_rsa(v, b, spread(v), 2, average=None, **QUICK),
-    "binned_rsa_contrast": lambda v, b: xc.binned_rsa_contrast(v, b, spread(v), 2, **QUICK),
+    "binned_rsa_contrast": lambda v, b: xc.binned_rsa_contrast(v, b, spread(v), 2, **QUICK, null="labels"),
     "subset_contrast": lambda v, b: xc.subset_contrast(
         spread(v), v, b, size=8, k=3, n_random=9, rng=0
-    ),
+    , null="labels"),
     "select_stimuli": lambda v, b: xc.select_stimuli(
         spread(v), 6, without=spread(v, "model")
     ),
@@ -129,13 +129,13 @@ CALLS = {
     "cross_modal_prediction": lambda v, b: xc.cross_modal_prediction(
         agreed(v, b), spread(v), agreed(v, b).mean(["model_b", "stimulus"]).rename(model_a="model"),
         **BINS,
-    ),
+     null="labels"),
     "calibrate": lambda v, b: xc.calibrate(v, b, k=4, **QUICK),
     "confidence_interval": lambda v, b: xc.confidence_interval(v, b, k=4, rng=0),
     "reliability": lambda v, b: xc.reliability(v, "rdm", n_splits=3, rng=0),
     "shared_space": lambda v, b: xc.shared_space(v, n_components=3),
     "noise_ceiling": lambda v, b: xc.noise_ceiling(xc.rdm(b)),
-    "analyze": lambda v, b: xc.analyze({"a": v, "b": b}, target=b, k=4, rsa_bins=2, **BINS),
+    "analyze": lambda v, b: xc.analyze({"a": v, "b": b}, target=b, k=4, rsa_bins=2, **BINS, n_equal_noise=0),
 }  # fmt: skip
 
 
@@ -195,8 +195,10 @@ def test_labels_of_any_look_and_alike_on_both_sides(tmp_path):
         for reps, w in ((vision, "v"), (language, "l"))
     ]
     options = {"k": 4, "rsa_bins": 2, "target": xc.rdm(language[0]), **BINS, "n_permutations": 0}
-    study = xc.analyze({"vision": vision, "language": language}, **options)
-    right = xc.analyze(dict(zip(("vision", "language"), plain, strict=True)), **options)
+    study = xc.analyze({"vision": vision, "language": language}, **options, n_equal_noise=0)
+    right = xc.analyze(
+        dict(zip(("vision", "language"), plain, strict=True)), **options, n_equal_noise=0
+    )
     for path in right.groups:
         for name, value in right[path].data_vars.items():
             np.testing.assert_array_equal(study[path][name].values, value.values, err_msg=name)

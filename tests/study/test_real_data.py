@@ -104,9 +104,9 @@ def plain_procrustes(vision, iterations=200):
 
 def modulated(spread, agreement, density):
     """Correlation, what is left of it without density, and alignment by fifths."""
-    effect = xc.modulation(spread, agreement, n_permutations=999, rng=0)
+    effect = xc.modulation(spread, agreement, n_permutations=999, rng=0, null="labels")
     assert float(effect["p_value_of_mean"]) == 0.001
-    rest = xc.modulation(spread, agreement, covariates=density, n_permutations=0)
+    rest = xc.modulation(spread, agreement, covariates=density, n_permutations=0, null="labels")
     return (
         float(effect["correlation_of_mean"]),
         float(rest["correlation_of_mean"]),
@@ -143,7 +143,7 @@ def test_the_shared_space_tells_the_same_story(space, agreement, density):
 def test_neighborhood_dispersion(vision, agreement, density):
     spread = xc.dispersion(vision, "neighborhood", k=10)
     assert float(spread.mean()) == pytest.approx(0.752, abs=5e-4)
-    rest = xc.modulation(spread, agreement, covariates=density, n_permutations=0)
+    rest = xc.modulation(spread, agreement, covariates=density, n_permutations=0, null="labels")
     assert float(rest["correlation_of_mean"]) < -0.5
 
 

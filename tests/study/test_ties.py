@@ -76,7 +76,7 @@ def plain_bins(values, n_bins):
 )
 def test_a_correlation_is_spearmans_whatever_the_bins(name, n_bins, agreement):
     x, agreement = predictor(name), agreement[2:, 1:2]
-    found = xc.modulation(x, agreement, n_bins=n_bins, n_permutations=19, rng=0)
+    found = xc.modulation(x, agreement, n_bins=n_bins, n_permutations=19, rng=0, null="labels")
     bins = np.array(plain_bins(x.values, n_bins))
     for i, j in np.ndindex(2, 1):
         y = agreement.values[i, j]
@@ -112,11 +112,11 @@ def test_merged_bins_are_said(name):
 def test_a_lazy_predictor_warns_when_it_is_computed(agreement):
     x = predictor("rating").chunk(stimulus=10)
     with no_compute():
-        lazy = xc.modulation(x, agreement, n_bins=3, n_permutations=0)
+        lazy = xc.modulation(x, agreement, n_bins=3, n_permutations=0, null="labels")
     with pytest.warns(RuntimeWarning, match="merged"):
         lazy = lazy.compute(scheduler="synchronous")
     with pytest.warns(RuntimeWarning, match="merged"):
-        eager = xc.modulation(x.compute(), agreement, n_bins=3, n_permutations=0)
+        eager = xc.modulation(x.compute(), agreement, n_bins=3, n_permutations=0, null="labels")
     xr.testing.assert_allclose(lazy, eager)
     assert eager["correlation"].attrs["merged_bins"] == eager.attrs["merged_bins"] == [1]
 
@@ -138,7 +138,9 @@ def test_rsa_by_bin(name, study):
             value[b] = spearmanr(*sides).statistic
     np.testing.assert_allclose(found["rsa"], value, atol=1e-12)
     assert found.sizes["bin"] == 3
-    table = xc.binned_rsa_contrast(study["vision"], brain, x, n_permutations=19, rng=0)
+    table = xc.binned_rsa_contrast(
+        study["vision"], brain, x, n_permutations=19, rng=0, null="labels"
+    )
     held = [b for b in range(3) if (bins == b).any()]
     if len(held) < 2 or np.isnan(value[held]).any():
         assert table["trend"].isnull()
@@ -154,16 +156,16 @@ def test_rsa_by_bin(name, study):
 def test_selections_and_contrasts_are_delivered(name, study, agreement):
     x, (vision, language) = predictor(name), study.values()
     call = {"size": 5, "n_random": 9, "k": 3, "rng": 0}
-    low = xc.subset_contrast(x, vision, language, **call)["score"].sel(pool="full")
+    low = xc.subset_contrast(x, vision, language, **call, null="labels")["score"].sel(pool="full")
     enough = np.isfinite(x.values).sum() >= 10 and name not in CONSTANT
     assert bool(low.notnull().all()) == enough
-    matched = xc.subset_contrast(vision["noise"], vision, language, match=x, **call)
+    matched = xc.subset_contrast(vision["noise"], vision, language, match=x, **call, null="labels")
     assert "matched" in matched["control"].values
     brain = language.isel(model=[0]).rename(model="subject")
     with_bins = xc.select_models(vision, brain, x, n_permutations=9, n_draws=99, rng=0)
     assert with_bins["rsa"].sel(subset="all").notnull().all()
     score = agreement.mean(["model_b", "stimulus"]).rename(model_a="model")
-    table = xc.cross_modal_prediction(agreement, x, score, n_permutations=9, rng=0)
+    table = xc.cross_modal_prediction(agreement, x, score, n_permutations=9, rng=0, null="labels")
     assert float(table["correlation"].sel(subset="all")) == pytest.approx(1)
     bins = np.array(plain_bins(x.values, 3))
     held = [bool((bins == b).any()) and name not in CONSTANT for b in range(3)]
@@ -186,7 +188,14 @@ def test_what_was_matched_by_fewer_bins_is_said(study):
     assert chosen.attrs["merged_bins"] == {"spread": [1]}
     with pytest.warns(RuntimeWarning, match="match spread.*merged"):
         xc.subset_contrast(
-            noise, *study.values(), match=predictor("mostly one"), size=8, n_random=3, k=3, rng=0
+            noise,
+            *study.values(),
+            match=predictor("mostly one"),
+            size=8,
+            n_random=3,
+            k=3,
+            rng=0,
+            null="labels",
         )
 
 
@@ -194,13 +203,17 @@ def test_equal_dispersions_make_no_selection_by_them_in_silence(study):
     with pytest.warns(RuntimeWarning, match="equal.*order of labels"):
         xc.select_stimuli(predictor("constant"), 5, "high")
     with pytest.warns(RuntimeWarning, match="all dispersions are equal"):
-        xc.subset_contrast(predictor("constant"), *study.values(), size=5, n_random=3, k=3)
+        xc.subset_contrast(
+            predictor("constant"), *study.values(), size=5, n_random=3, k=3, null="labels"
+        )
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_four_models_that_are_left_out_by_turns():
     a, b = planted_study(4, 24, noise=(0.1, 0.3), rng=0).values()
-    found = xc.leave_out_modulation(a, b, k=2, n_bins=5, n_permutations=19, rng=0, nuisance=())
+    found = xc.leave_out_modulation(
+        a, b, k=2, n_bins=5, n_permutations=19, rng=0, nuisance=(), null="labels"
+    )
     assert found["correlation"].notnull().all()
     spread = xc.dispersion(a, "neighborhood", k=2, leave_out="model")
     agreement = xc.alignment(a, b, k=2)
@@ -219,7 +232,7 @@ def test_a_study_of_two_models_on_each_side_is_delivered():
         )
         for modality in ("vision", "language")
     }
-    study = xc.analyze(sets, target=sets["language"], n_permutations=9, rng=0)
+    study = xc.analyze(sets, target=sets["language"], n_permutations=9, rng=0, n_equal_noise=0)
     effect = study["modulation"].to_dataset()
     assert effect["correlation"].notnull().all()
     assert effect.sizes["bin"] == 5
@@ -235,7 +248,9 @@ def test_figures_draw_what_is_left(study, agreement):
     matplotlib = pytest.importorskip("matplotlib")
     matplotlib.use("agg")
     for name in ("binary", "mostly one"):
-        effect = xc.modulation(predictor(name), agreement[:1, :1], n_bins=3, n_permutations=0)
+        effect = xc.modulation(
+            predictor(name), agreement[:1, :1], n_bins=3, n_permutations=0, null="labels"
+        )
         ax = xc.plot.alignment_by_bin({name: effect})
         count = int(effect["alignment_by_bin_of_mean"].notnull().sum())
         assert len(ax.lines[0].get_xdata()) == count

@@ -39,7 +39,7 @@ def conclusion(table: xr.Dataset) -> str:
     if table.attrs.get("null") not in ("mixed", "surrogates"):
         return UNKNOWN + "stimulus labels were permuted, and stimuli are not exchangeable"
     draws = int(table["equal_noise_p_value"].attrs["n_equal_noise"])
-    if 1 > LEVEL * (1 + draws):
+    if LEVEL * (1 + draws) < 1:
         return UNKNOWN + f"{draws} draws of equal noise are too few for p to reach {LEVEL:g}"
     observed, p_structure, expected, p_noise, excess, lower, upper = (
         float(table[name])

@@ -259,7 +259,7 @@ def test_prediction_asks_for_one_layer_a_network_before_anything_is_computed():
     score = xr.DataArray([0.1, 0.2], dims="model", coords={"model": ["a", "b"]})
     spread = xr.DataArray(np.arange(60.0), dims="stimulus", coords={"stimulus": reps["stimulus"]})
     with pytest.raises(xc.SchemaError, match="agreement has 6, score has 2"):
-        xc.cross_modal_prediction(agreement, spread, score)
+        xc.cross_modal_prediction(agreement, spread, score, null="labels")
 
 
 def test_the_default_dispersion_is_that_of_other_networks():
@@ -401,8 +401,12 @@ def test_what_dispersion_adds_is_asked_of_the_scores():
     table = select(reps, brain, spread, n_permutations=99, rng=0)
     score = table["rsa"].sel(subset="all", drop=True)
     agreement = xc.alignment(reps, other)
-    found = xc.cross_modal_prediction(agreement, spread, score, n_permutations=99, rng=0)
-    same = xc.cross_modal_prediction(agreement, spread, score, n_permutations=0, rng=0)
+    found = xc.cross_modal_prediction(
+        agreement, spread, score, n_permutations=99, rng=0, null="labels"
+    )
+    same = xc.cross_modal_prediction(
+        agreement, spread, score, n_permutations=0, rng=0, null="labels"
+    )
     np.testing.assert_allclose(found["correlation"], same["correlation"])
     assert found["gain_p_value"].sel(subset="1 of 3") <= 1
     assert found.attrs["alignment_metric"] == "mutual_knn"

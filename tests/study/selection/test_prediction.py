@@ -26,7 +26,9 @@ def test_prediction_is_that_of_plain_loops():
     score = xr.DataArray(
         np.random.default_rng(0).random(6), dims="model", coords={"model": reps["model"].values}
     )
-    found = xc.cross_modal_prediction(agreement, spread, score, n_permutations=199, rng=0)
+    found = xc.cross_modal_prediction(
+        agreement, spread, score, n_permutations=199, rng=0, null="labels"
+    )
     plain = agreement.mean("model_b")
     bins = [xc.dispersion_bins(spread.sel(model=m)).values for m in reps["model"].values]
     for subset in (None, 0, 1, 2):
@@ -40,6 +42,7 @@ def test_prediction_is_that_of_plain_loops():
         score.isel(model=[3, 0, 5, 2, 1, 4]),
         n_permutations=199,
         rng=0,
+        null="labels",
     )
     for name in ("p_value", "gain_p_value", "random_correlation", "gain_lower", "gain_upper"):
         np.testing.assert_allclose(found[name], moved[name], err_msg=name)
@@ -56,7 +59,9 @@ def test_the_exact_p_value_of_few_models():
         np.arange(30.0), dims="stimulus", coords={"stimulus": agreement["stimulus"]}
     )
     score = xr.DataArray(np.arange(4.0), dims="model", coords={"model": list("abcd")})
-    found = xc.cross_modal_prediction(agreement, spread, score, n_permutations=4000, rng=0)
+    found = xc.cross_modal_prediction(
+        agreement, spread, score, n_permutations=4000, rng=0, null="labels"
+    )
     rho = [scipy.stats.spearmanr(range(4), p).statistic for p in itertools.permutations(range(4))]
     exact = np.mean(np.abs(rho) >= 1 - 1e-9)
     assert float(found["p_value"].sel(subset="all")) == pytest.approx(exact, abs=0.02)
@@ -77,7 +82,7 @@ def test_low_dispersion_predicts_better_where_it_was_planted():
     score = xr.DataArray(quality, dims="model", coords={"model": names})
     noise = agreement.copy(data=agreement.values + 6.0 * rng.standard_normal((8, 90)) * (
         np.arange(90) >= 30))  # fmt: skip
-    found = xc.cross_modal_prediction(noise, spread, score, rng=0)
+    found = xc.cross_modal_prediction(noise, spread, score, rng=0, null="labels")
     low = found.sel(subset="1 of 3")
     assert float(low["correlation"]) > 0.9
     assert float(low["gain"]) > 0
@@ -89,7 +94,9 @@ def test_few_models_or_none_with_agreement_are_nan_with_a_warning():
     score = xr.DataArray(np.arange(3.0), dims="model", coords={"model": reps["model"].values})
     spread = xc.dispersion(reps, "rdm")
     with pytest.warns(RuntimeWarning, match="needs at least 4"):
-        found = xc.cross_modal_prediction(xc.alignment(reps, other), spread, score)
+        found = xc.cross_modal_prediction(xc.alignment(reps, other), spread, score, null="labels")
     assert found["correlation"].isnull().all()
     with pytest.raises(xc.SchemaError, match="same labels"):
-        xc.cross_modal_prediction(xc.alignment(reps, other), spread, score.isel(model=[0, 1]))
+        xc.cross_modal_prediction(
+            xc.alignment(reps, other), spread, score.isel(model=[0, 1]), null="labels"
+        )
