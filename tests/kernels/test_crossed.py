@@ -219,6 +219,7 @@ def test_a_single_pair_has_a_t_interval_over_stimuli():
     fewer = kernels.crossed(values, influence, 7.5, one, one, 0.9)
     assert fewer.variance_stimulus == pytest.approx(4 * found.variance_stimulus)
     assert fewer.freedom == pytest.approx(6.5)
+    assert kernels.crossed(values, influence, 99.0, one, one, 0.9) == found
 
 
 def test_the_interval_is_the_estimate_less_and_plus_t_errors():

@@ -57,7 +57,9 @@ def crossed(
     influence : array (A, B, n)
         What each stimulus adds to each value; NaN where it adds nothing. All NaN is not known.
     n_effective : float
-        Independent stimuli that those with an influence are worth, no more than there are.
+        Independent stimuli that those with an influence are worth, no more than there are. Of the
+        map that is the mean over pairs: single pairs, with noise of their own, are worth more
+        stimuli than their mean is, and the interval would be too short.
     of_a, of_b : int array (A) and (B)
         Numbers of the families of the models, from 0. A side of one family is taken as it is.
     level : float
@@ -74,16 +76,17 @@ def crossed(
     is taken out of the variance over families. How many effective stimuli that part is worth is
     not known, and it is taken for that of independent ones: too little goes rather than too much.
 
-    The interval reaches √Σ t²V, Student's t of every part by its own degrees of freedom. It holds
-    at least its level whatever the shares (Banerjee 1961, Sankhyā 23). Satterthwaite's degrees of
-    freedom do not where few models make the largest part: 95 % intervals held in 90 to 93 of 100
-    for two models a side.
+    The interval reaches √Σ t²V, Student's t of every part by its own degrees of freedom. With
+    independent parts it holds at least its level, whatever their shares (Banerjee 1960, Sankhyā
+    22). Satterthwaite's degrees of freedom do not where few models make the largest part: 95 %
+    intervals held in 90 to 93 of 100 for two models a side.
     """
     there = ~np.isnan(values)
     used = (np.isfinite(influence) & there[..., None]).any((0, 1))
     unknown = there & ~np.isfinite(influence).any(-1)
     if not there.any() or unknown.any() or not n_effective >= LEAST:
         return Crossed(*np.full(len(Crossed._fields), np.nan))
+    n_effective = min(n_effective, float(used.sum()))
     added = np.moveaxis(np.nan_to_num(influence[..., used]), -1, 0)
     added = np.where(there, added - added.mean(0), np.nan)
     means, moved = table_means(values, of_a, of_b), table_means(added, of_a, of_b)
