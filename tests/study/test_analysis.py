@@ -25,7 +25,7 @@ def test_the_planted_effect_is_found_by_every_measure(study):
     effect = study["modulation"].to_dataset()
     correlation = effect["correlation_of_mean"].sel(control="none")
     assert (correlation < -0.4).all()
-    assert (effect["p_value_of_mean"].sel(control="none") == 0.01).all()
+    assert (effect["p_value_of_mean"].sel(control="none") < 0.01).all()
 
 
 def norms_and_noise(n=120, n_latent=6, n_models=4):
@@ -80,8 +80,9 @@ def test_what_is_given_is_what_modulation_partials_out(study, sets):
     spread = study["dispersion/dispersion"].sel(measure="rdm", drop=True)
     given = [study["dispersion/stimulus_norm"], study["dispersion/local_density"]]
     alone = xc.modulation(
-        spread, agreement, covariates=given, n_permutations=99, rng=0, null="labels"
-    )
+        spread, agreement, covariates=given, n_permutations=99, rng=0,
+        geometry=(vision, sets["language"]),
+    )  # fmt: skip
     both = study["modulation"].to_dataset().sel(measure="rdm", control="both")
     np.testing.assert_array_equal(both["correlation"], alone["correlation"])
     np.testing.assert_array_equal(both["p_value"], alone["p_value"])
@@ -91,11 +92,11 @@ def test_what_is_given_is_what_modulation_partials_out(study, sets):
         "both": ("norm", "local_density"),
     }.items():
         alone = xc.leave_out_modulation(
-            vision, sets["language"], nuisance=nuisance, n_permutations=99, rng=0, null="labels"
+            vision, sets["language"], nuisance=nuisance, n_permutations=99, rng=0
         )
         mine = study["leave_out"].to_dataset().sel(control=control)
         np.testing.assert_allclose(mine["correlation"], alone["correlation"])
-        np.testing.assert_array_equal(mine["p_value"], alone["p_value"])
+        np.testing.assert_allclose(mine["p_value"], alone["p_value"])
 
 
 def test_dispersion_follows_the_planted_noise(study, sets):
@@ -189,8 +190,9 @@ def test_every_step_has_the_seed_of_the_study(sets, study):
     agreement = xc.alignment(sets["vision"], sets["language"])
     assert study.attrs["seed"] == 0
     alone = xc.modulation(
-        spread, agreement, n_permutations=99, rng=study.attrs["seed"], null="labels"
-    )
+        spread, agreement, n_permutations=99, rng=study.attrs["seed"],
+        geometry=tuple(sets.values()),
+    )  # fmt: skip
     np.testing.assert_array_equal(effect["p_value"], alone["p_value"])
 
 
@@ -201,6 +203,6 @@ def test_progress_names_each_step(sets):
         "shared",
         "dispersion",
         "alignment",
-        "modulation,",
+        "modulation",
         "modulation",
     ]

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import xarray as xr
-from scipy.stats import pearsonr, spearmanr
+from scipy.stats import pearsonr, rankdata, spearmanr
 
 import xconverge as xc
 from tests.helpers import make_reps, no_compute, read_only, shuffled
@@ -33,6 +33,31 @@ def triangle_similarity(a, b, labels, correlate):
     pairs = [(x, y) for i, x in enumerate(labels) for y in labels[i + 1 :]]
     values = [[float(r.sel(stimulus=x, stimulus_2=y)) for x, y in pairs] for r in (a, b)]
     return correlate(*values).statistic
+
+
+def error_of(a, b, labels, ranked):
+    """Jackknife variance of the similarity: each stimulus left out, its pairs go, ranks stay."""
+    labels = list(labels)
+    pairs = [(x, y) for i, x in enumerate(labels) for y in labels[i + 1 :]]
+    values = [[float(r.sel(stimulus=x, stimulus_2=y)) for x, y in pairs] for r in (a, b)]
+    values = np.array([rankdata(v) if ranked else v for v in values])
+    without = [
+        pearsonr(*values[:, [one not in pair for pair in pairs]]).statistic for one in labels
+    ]
+    m = len(labels)
+    return (m - 1) / m * sum((value - np.mean(without)) ** 2 for value in without)
+
+
+def studentised(a, b, labels, bins, n_bins, correlate):
+    """Both contrasts in units of their error: bins share no stimulus, their variances add up."""
+    ranked = correlate is spearmanr
+    variances = [error_of(a, b, labels[bins == i], ranked) for i in range(n_bins)]
+    steps = np.arange(n_bins) - (n_bins - 1) / 2
+    weights = np.zeros((2, n_bins))
+    weights[0] = steps / (steps @ steps)
+    weights[1, [0, -1]] = 1, -1
+    contrasts = by_bin(a, b, labels, bins, n_bins, correlate)
+    return contrasts / np.sqrt((weights**2) @ variances)
 
 
 def contrasts_of(values):
@@ -73,8 +98,10 @@ def test_contrasts_and_their_null_are_those_of_a_plain_loop(n_bins, method, corr
     bins = xc.dispersion_bins(by, n_bins).sel(stimulus=labels).values
     seed = int(np.random.default_rng(5).integers(2**63))
     draws = permutations(natural_rank(labels), seed, 0)[:20]
-    null = np.array([by_bin(model, brain, labels, bins[p], n_bins, correlate) for p in draws])
-    np.testing.assert_allclose(values(found), null[0], rtol=1e-9)
+    np.testing.assert_allclose(
+        values(found), by_bin(model, brain, labels, bins, n_bins, correlate), rtol=1e-9
+    )
+    null = np.array([studentised(model, brain, labels, bins[p], n_bins, correlate) for p in draws])
     centred = np.abs(null - null.mean(0))
     plain = (np.abs(null[1:]) >= np.abs(null[0]) - 1e-12).sum(0)
     inside = (centred[1:] >= centred[0] - 1e-12).sum(0)
@@ -172,9 +199,14 @@ def test_order_of_anything_changes_nothing():
         other = xc.binned_rsa_contrast(
             a, b, c, n_permutations=49, strata="category", rng=0, null="labels"
         )
-        xr.testing.assert_allclose(one, other, rtol=1e-9)
-    again = xc.binned_rsa_contrast(
-        reps, brain, by, n_permutations=49, strata="category", rng=1, null="labels"
+        fitted = ["n_effective", *(name for name in one if name.startswith("mean_"))]
+        xr.testing.assert_allclose(one.drop_vars(fitted), other.drop_vars(fitted), rtol=1e-9)
+        # a likelihood is climbed to within a tolerance
+        xr.testing.assert_allclose(one[fitted], other[fitted], rtol=1e-4)
+    unrelated = by.copy(data=np.random.default_rng(4).permutation(by.values))
+    one, again = (
+        xc.binned_rsa_contrast(reps, brain, unrelated, n_permutations=49, rng=seed, null="labels")
+        for seed in (0, 1)
     )
     assert (p_values(again) != p_values(one)).any()
 
@@ -295,8 +327,10 @@ def test_sets_of_stimuli_and_wrong_arguments():
 def test_what_is_written_down():
     reps, brain, by = sides(24)
     found = xc.binned_rsa_contrast(reps, brain, by, n_permutations=9, rng=0, null="labels")
-    corrected = [f"_p_value{ending}" for ending in ("", "_bh", "_by", "_max_t")]
-    assert set(found.data_vars) == {n + s for n in NAMES for s in ("", *corrected)}
+    corrected = ["_p_value"]
+    means = [f"mean_{n}{e}" for n in NAMES for e in ("", "_standard_error", "_lower", "_upper")]
+    told = {"n_effective", "dispersion_moran_i", *means}
+    assert set(found.data_vars) == {n + s for n in NAMES for s in ("", *corrected)} | told
     for name, array in found.data_vars.items():
         assert array.name == name
         assert array.attrs["metric"] == "spearman"
@@ -494,12 +528,19 @@ def test_one_bad_subject_is_named_with_its_bin_and_leaves_the_others(kind):
     people = people.assign_coords(subject=["p0", "p1", "p2"])
     wrong = people.copy(deep=True)
     wrong[1] = np.nan if kind == "nothing" else 1 - np.eye(30)
-    call = {"n_permutations": 19, "rng": 0}
     for function, name in ((xc.binned_rsa, "rsa"), (xc.binned_rsa_contrast, "trend")):
+        call = {"n_permutations": 19, "rng": 0}
+        if function is xc.binned_rsa_contrast:
+            call["null"] = "labels"
         with pytest.warns(RuntimeWarning, match=r"\(subject 'p1'\): NaN$"):
             found = function(reps, wrong, by, 3, **call)
         right = function(reps, people.drop_sel(subject="p1"), by, 3, **call)
-        xr.testing.assert_equal(found.drop_sel(subject="p1"), right)
+        # distances of the subject are part of the geometry all the same
+        fitted = [n for n in right if n.startswith("mean_") or n in ("n_effective",)]
+        fitted += [n for n in right if "moran" in n]
+        xr.testing.assert_equal(
+            found.drop_sel(subject="p1").drop_vars(fitted), right.drop_vars(fitted)
+        )
         assert found[name].sel(subject="p1").isnull().all()
 
 

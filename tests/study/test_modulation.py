@@ -570,7 +570,7 @@ def test_a_mixed_model_says_what_its_p_value_rests_on():
     pairs[1, 0, 4] = np.nan
     found = xc.modulation(spread, pairs, geometry=sides, rng=0)
     assert found.attrs["null"] == "mixed"
-    assert "n_permutations" not in found.attrs
+    assert found.attrs["null_holds_for"].startswith("maps that are smooth")
     for name in ("t_alignment", "t_dispersion", "n_effective", "moran_i", "p_value_alignment"):
         assert found[name].dims == ("model_a", "model_b")
         assert found[f"{name}_of_mean"].dims == ()
@@ -604,10 +604,16 @@ def test_a_mixed_model_of_lazy_maps_is_that_of_maps_in_memory():
 
 def test_what_goes_with_which_null():
     sides, maps = clustered(0)
-    with pytest.raises(ValueError, match="null=.mixed. with 0 geometry"):
-        xc.modulation(*maps, null="mixed")
-    with pytest.raises(ValueError, match="null=.labels. with 2 geometry"):
-        xc.modulation(*maps, null="labels", geometry=sides)
+    for null in ("mixed", "surrogates"):
+        with pytest.raises(ValueError, match=f"null='{null}' needs geometry="):
+            xc.modulation(*maps, null=null)
+    with pytest.raises(ValueError, match="blocks= not given"):
+        xc.modulation(*maps, null="blocks")
+    with pytest.raises(ValueError, match="blocks= given"):
+        xc.modulation(*maps, geometry=sides, null="mixed", blocks=maps[0].round())
+    with pytest.warns(UserWarning, match="labels are permuted.*null='labels'"):
+        found = xc.modulation(*maps, n_permutations=9)
+    assert "exchangeable" in found.attrs["null_holds_for"]
     with pytest.raises(ValueError, match="give groups= instead"):
         xc.modulation(*maps, geometry=sides, strata=maps[0].round())
     with pytest.warns(UserWarning, match="lacks language"):

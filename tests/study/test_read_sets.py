@@ -116,7 +116,9 @@ CALLS = {
     "leave_out_modulation": lambda v, b: xc.leave_out_modulation(v, b, k=4, **BINS, null="labels"),
     "modulation": lambda v, b: xc.modulation(spread(v), agreed(v, b), **BINS, null="labels"),
     "binned_rsa": lambda v, b: xc.binned_rsa(v, b, spread(v), 2, average=None, **QUICK),
-    "binned_rsa_contrast": lambda v, b: xc.binned_rsa_contrast(v, b, spread(v), 2, **QUICK, null="labels"),
+    "binned_rsa_contrast": lambda v, b: xc.binned_rsa_contrast(
+        v, b, spread(v), 2, **QUICK, null="labels"
+    ),
     "subset_contrast": lambda v, b: xc.subset_contrast(
         spread(v), v, b, size=8, k=3, n_random=9, rng=0
     , null="labels"),
@@ -135,7 +137,9 @@ CALLS = {
     "reliability": lambda v, b: xc.reliability(v, "rdm", n_splits=3, rng=0),
     "shared_space": lambda v, b: xc.shared_space(v, n_components=3),
     "noise_ceiling": lambda v, b: xc.noise_ceiling(xc.rdm(b)),
-    "analyze": lambda v, b: xc.analyze({"a": v, "b": b}, target=b, k=4, rsa_bins=2, **BINS, n_equal_noise=0),
+    "analyze": lambda v, b: xc.analyze(
+        {"a": v, "b": b}, target=b, k=4, rsa_bins=2, **BINS, n_equal_noise=0
+    ),
 }  # fmt: skip
 
 

@@ -312,7 +312,7 @@ def _controls(
     if cells is not None:
         cells = np.where(usable, cells, -1)
         controls["matched"] = []
-        for name, mine, end, seed in zip(ENDS, own, ends, seeds[1:], strict=True):
+        for name, mine, end, seed in zip(ENDS, own, ends, seeds[1:3], strict=True):
             unmatched = int((cells[end] < 0).sum())
             alike, fixed = kernels.matched(end, cells, rank, n_random, int(seed))
             if fixed or unmatched:
