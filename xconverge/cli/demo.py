@@ -24,8 +24,10 @@ from xconverge.io.store import (
     open_store,
     write_representations,
 )
+from xconverge.measures.dispersion import dispersion
 from xconverge.measures.rdm import rsa
 from xconverge.study.analysis import analyze, rsa_by_dispersion
+from xconverge.study.binned_rsa import binned_rsa_contrast
 from xconverge.study.bins import bin_labels
 
 FACTS = {
@@ -93,22 +95,32 @@ def run(out: Path, n_permutations: int = 10_000) -> dict[str, Path]:
         brains = open_store(data / "demo.zarr").load()
         images = _thumbnails(data)
     human = _table_of(brains, "images92_it")["rdm"].mean(["subject", "session"])
-    every = analyze(store, n_permutations=n_permutations, rng=0, progress=progress)
+    kinds: dict[str, Any] = {
+        "groups": ("group", "subgroup"), "n_permutations": n_permutations, "rng": 0,
+        "progress": progress,
+    }  # fmt: skip
+    every = analyze(store, n_equal_noise=0, **kinds)
     vision = open_representations(store, "vision")
     sets = {
         "vision": vision.isel(model=np.flatnonzero(vision["family"].values == "neural")),
         "language": open_representations(store, "language"),
     }
-    neural = analyze(sets, n_permutations=n_permutations, rng=0, progress=progress)
+    neural = analyze(sets, **kinds)
     progress("RSA against human IT")
     pictures = open_representations(store, "images92")
     brain = rsa_by_dispersion(pictures, human, n_permutations=n_permutations // 10, rng=0)
-    study = xr.DataTree.from_dict({"all_models": every, "neural_models": neural, "brain": brain})
+    contrast = binned_rsa_contrast(
+        pictures, human, dispersion(pictures, "neighborhood"), groups="category",
+        n_permutations=n_permutations // 10, rng=0,
+    ).compute()  # fmt: skip
+    study = xr.DataTree.from_dict(
+        {"all_models": every, "neural_models": neural, "brain": brain, "brain_contrast": contrast}
+    )
     write_study(out / "results.zarr", study)
     progress("drawing")
     figures = _figures(out, every, neural, brain, images)
     progress("")
-    report(console, every, neural, brain, brains, human)
+    report(console, every, neural, brain, brains, human, contrast)
     where = {"store": store, "results": out / "results.zarr", **figures}
     _say_where(console, where)
     return where
@@ -205,12 +217,14 @@ def report(
     brain: xr.Dataset,
     brains: xr.DataTree,
     human: xr.DataArray,
+    contrast: xr.Dataset,
 ) -> None:
     """Print what was found, as tables."""
     _print_pairs(console, every)
     _print_modulation(console, neural, "six neural vision models")
     _print_modulation(console, every, "all ten vision models")
-    _print_brain(console, brain, brains)
+    _print_conclusion(console, neural)
+    _print_brain(console, brain, brains, contrast)
     _print_facts(console, neural, brain, brains, human)
 
 
@@ -271,13 +285,47 @@ def _print_modulation(console: Any, study: xr.DataTree, who: str) -> None:
         fifths.add_row(str(measure), *(f"{value:.3f}" for value in means))
     console.print(table)
     console.print(
-        "Rank correlation over stimuli and its p-value; then with the norm of the stimulus, local "
-        "density, or both partialled out. consensus is divided by the norm, consensus_raw is not.\n"
+        "Rank correlation over stimuli and its p-value, of mixed models that know where stimuli "
+        "lie and their categories; then with the norm of the stimulus, local density, or both "
+        "partialled out. consensus is divided by the norm, consensus_raw is not.\n"
     )
     console.print(fifths)
 
 
-def _print_brain(console: Any, brain: xr.Dataset, brains: xr.DataTree) -> None:
+def _print_conclusion(console: Any, study: xr.DataTree) -> None:
+    """What the study allows to say, and the figures behind it."""
+    told = _table_of(study, "equal_noise")
+    effect = _table_of(study, "modulation").sel(measure="neighborhood", control="local_density")
+    table = _table(
+        "Is the effect real? Dispersion of the other five models, given local density",
+        "mean rank correlation", "value", "interval", "p",
+    )  # fmt: skip
+
+    def ends(name: str) -> str:
+        lower, upper = (float(told[f"{name}_{end}"]) for end in ("lower", "upper"))
+        return f"{lower:+.3f} to {upper:+.3f}"
+
+    table.add_row(
+        "observed (p: mixed models)", f"{float(told['mean_correlation']):+.3f}",
+        ends("mean_correlation"), f"{float(told['mean_p_value']):.2g}",
+    )  # fmt: skip
+    table.add_row("expected of equal noise", f"{float(told['expected_correlation']):+.3f}", "", "")
+    table.add_row(
+        "excess (p: equal noise)", f"{float(told['excess']):+.3f}", ends("excess"),
+        f"{float(told['equal_noise_p_value']):.3f}",
+    )  # fmt: skip
+    console.print(table)
+    n = int(effect["n_stimuli_of_mean"])
+    console.print(
+        f"{n:,} stimuli are worth {float(effect['n_effective_of_mean']):.0f} independent ones "
+        f"(Moran's I {float(effect['moran_i_of_mean']):.2f}).\n"
+        f"[bold]What may be said:[/bold] {study.attrs['conclusion']}.\n"
+    )
+
+
+def _print_brain(
+    console: Any, brain: xr.Dataset, brains: xr.DataTree, contrast: xr.Dataset
+) -> None:
     counts = brain["n_stimuli"].values
     bins = [f"{name}: {n}" for name, n in zip(bin_labels(len(counts)), counts, strict=True)]
     table = _table(
@@ -292,6 +340,11 @@ def _print_brain(console: Any, brain: xr.Dataset, brains: xr.DataTree) -> None:
     table.add_row("mean RDM", "", *(f"{value:+.3f}" for value in mean))
     table.add_row("  its p-value", "", *(f"{p:.3f}" for p in p_values))
     console.print(table)
+    console.print(
+        f"Lowest less highest bin: {float(contrast['low_minus_high']):+.3f}, "
+        f"p = {float(contrast['low_minus_high_p_value']):.3f} against maps as smooth as dispersion "
+        "and as alike inside categories. Noise that grows with dispersion would do the same.\n"
+    )
     human = _table_of(brains, "images92_it")["rdm"].mean("session")
     ceiling = [
         float(rsa(human.sel(subject=s), human.drop_sel(subject=s).mean("subject")))

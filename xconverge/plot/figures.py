@@ -100,7 +100,7 @@ def alignment_by_bin(
     >>> from xconverge import modulation
     >>> x = xr.DataArray(np.arange(9.0), dims="stimulus",
     ...     coords={"stimulus": [f"s{i}" for i in range(9)]})
-    >>> effect = modulation(x, -x, n_bins=3, n_permutations=0)
+    >>> effect = modulation(x, -x, null="labels", n_bins=3, n_permutations=0)
     >>> [tick.get_text() for tick in alignment_by_bin({"planted": effect}).get_xticklabels()]
     ['1 of 3', '2 of 3', '3 of 3']
     """
