@@ -7,6 +7,7 @@ import pytest
 
 import xconverge as xc
 from xconverge.inference.equal_noise import equal_noise
+from xconverge.kernels.equal_noise import dealt, drawn, parts, places, relative
 from xconverge.study.modulation import mean_correlation
 
 RNG = np.random.default_rng
@@ -132,13 +133,36 @@ def test_leaving_out_tells_what_equal_noise_makes(few):
         xc.leave_out_modulation(a, b.expand_dims(time=2), **CALL)
 
 
-def plainly(monkeypatch):
-    """Every draw by the public functions from here on."""
-    monkeypatch.setattr("xconverge.study.leave_out._quick", lambda *arguments: None)
+class CapturedError(Exception):
+    """What `equal_noise` would have been called with."""
 
 
+def asked(a, b, monkeypatch, **options):
+    """The set that is taken apart, its statistic by public functions, and the quick one."""
+
+    def capture(*arguments):
+        raise CapturedError(*arguments)
+
+    monkeypatch.setattr("xconverge.study.leave_out.equal_noise", capture)
+    with pytest.raises(CapturedError) as raised:
+        xc.leave_out_modulation(a, b, **CALL, **options)
+    reps, statistic, *_, quick = raised.value.args
+    return reps, statistic, quick
+
+
+def one_draw(reps, statistic, quick, by_norm):
+    """A draw by the public functions on labelled rows, and by the quick way if there is one."""
+    taken = parts([rows.astype(float) for rows in reps.values], 6)
+    if by_norm:
+        taken = [relative(one) for one in taken]
+    orders = dealt(places(taken, np.arange(60)), 60, 0, 1)
+    rows = [drawn(one, order) for one, order in zip(taken, orders, strict=True)]
+    return statistic(reps.copy(data=np.stack(rows))), quick and quick(taken)(orders)
+
+
+@pytest.mark.parametrize("by_norm", [False, True])
 @pytest.mark.parametrize("case", ["whole", "layers", "missing in b", "values as nuisance"])
-def test_quick_draws_are_those_of_the_public_functions(case, few, monkeypatch):
+def test_quick_draws_are_those_of_the_public_functions(case, by_norm, monkeypatch):
     a, b = study(2, np.ones(60))
     options = {"nuisance": ("local_density", "norm")}
     if case == "layers":
@@ -150,30 +174,57 @@ def test_quick_draws_are_those_of_the_public_functions(case, few, monkeypatch):
     if case == "values as nuisance":
         each = a[::-1, ::-1].mean("feature")
         options["nuisance"] = (each, each.isel(model=0, drop=True))
-    quick = told(a, b, **options)
-    plainly(monkeypatch)
-    np.testing.assert_allclose(quick, told(a, b, **options), atol=1e-6)
+    plain, quick = one_draw(*asked(a, b, monkeypatch, **options), by_norm)
+    assert plain == pytest.approx(quick, abs=1e-9)
 
 
-@pytest.mark.parametrize("quick", [True, False])
-def test_the_order_of_stimuli_changes_no_digit(quick, few, monkeypatch):
-    a, b = study(3, np.ones(60))
-    if not quick:
-        # and what a model of the side that is dealt missed stays missing
+@pytest.mark.parametrize(
+    "case", ["other metric", "missing in a", "many missing in b", "missing values"]
+)
+def test_what_has_no_quick_way_is_drawn_by_the_public_functions(case, monkeypatch):
+    a, b = study(4, np.ones(60))
+    options = {}
+    if case == "other metric":
+        options = {"dispersion_metric": "cosine", "alignment_metric": "rdm", "n_components": 4}
+    if case == "missing in a":
         a[0, [3, 9]] = np.nan
+    if case == "many missing in b":
+        b[0, :8] = np.nan
+    if case == "missing values":
+        options = {"nuisance": (a.isel(model=0, feature=0, drop=True).where(a.stimulus != "s3"),)}
+    reps, statistic, quick = asked(a, b, monkeypatch, **options)
+    assert quick is None
+    assert np.isfinite(one_draw(reps, statistic, quick, True)[0])
+
+
+def test_the_order_of_stimuli_changes_no_digit(few):
+    a, b = study(3, np.ones(60))
     order = RNG(0).permutation(60)
-    one = told(a, b)
+    one, other = told(a, b), told(a[:, order], b[:, order[::-1]])
     assert np.isfinite(one).all()
-    other = told(a[:, order], b[:, order[::-1]])
     # what is observed is a sum in another order
     np.testing.assert_allclose(one, other, rtol=1e-12)
 
 
-def test_other_metrics_are_drawn_too(few):
-    a, b = study(4, np.ones(60))
-    for metric, score in (("rdm", "rdm"), ("cosine", "mutual_knn")):
-        found = told(a, b, dispersion_metric=metric, alignment_metric=score, n_components=4)
-        assert np.isfinite(found).all()
+def test_missing_stimuli_stay_missing_whatever_the_order(few, monkeypatch):
+    """By public functions: what they are given, draw after draw, is the same to the last digit."""
+    a, _ = study(3, np.ones(60))
+    a[0, [3, 9]] = np.nan
+    order = RNG(0).permutation(60)
+
+    def values(reps):
+        given = []
+
+        def watch(draw):
+            assert np.isnan(draw.sel(model="vision 0", stimulus=["s3", "s9"])).all()
+            assert draw.isnull().sum() == 2 * draw.sizes["feature"]
+            given.append(float(draw.sel(model="vision 2", stimulus="s5").sum()))
+            return given[-1]
+
+        equal_noise(reps, watch, 0.0, 3, "less", 0)
+        return given
+
+    assert values(a) == values(a[:, order])
 
 
 @pytest.mark.slow

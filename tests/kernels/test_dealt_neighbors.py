@@ -62,7 +62,7 @@ def test_longer_lists_are_in_order_from_the_kth_on():
 
 
 def test_blocks_of_stimuli_make_one_list(monkeypatch):
-    monkeypatch.setattr("xconverge.kernels.dealt_neighbors.BLOCK", 16)
+    monkeypatch.setattr("xconverge.kernels.dealt_neighbors.BLOCK", 16 * 4 * N)
     check(model(), RNG(2).permutation(N))
 
 

@@ -35,8 +35,8 @@ from xconverge.labels.variables import describe
 READINGS = {"absolute": False, "relative": True}
 OUTER, INNER = 8, 4
 """Draws that are taken apart themselves, and draws of each, to see how far off a draw is."""
-MANY = 500
-"""Stimuli from which on a draw says so much that a quarter of the `OUTER` are enough."""
+MANY, ONE_BY = 500, 16
+"""Stimuli from which on one draw, with so many of its own, says it: draws differ little then."""
 NEAR = 39
 """Draws at half and at twice the rank, moved by what those at the rank itself are off by."""
 
@@ -103,7 +103,8 @@ def equal_noise(
         )
     )  # fmt: skip
     prepare = rows_of(of_rows) if quick is None else quick
-    outer, fewer = OUTER if n < MANY else OUTER // 4, min(n_draws, NEAR)
+    outer, inner = (OUTER, INNER) if n < MANY else (1, ONE_BY)
+    fewer = min(n_draws, NEAR)
     steps = [2 * (n_draws + outer), len(near) * fewer]
     each = _Each(Report("equal noise"), sum(steps), parallel=quick is not None)
 
@@ -116,7 +117,7 @@ def equal_noise(
     for name in READINGS:
         one = noise(space_rank, name)
         values = each(one.value, n_draws, at_once)
-        moved[name] = off_by(values, each(partial(one.of_its_draws, count=INNER), outer))
+        moved[name] = off_by(values, each(partial(one.of_its_draws, count=inner), outer))
         values = values + moved[name]
         found[name] = (_p_value(values, observed, tail), values)
     reading = max(found, key=lambda name: found[name][0])

@@ -90,9 +90,10 @@ class LeftOutOverlap(NamedTuple):
 
 def bits(lists: Array, size: int) -> Array:
     """Sets of positions below ``size`` (…, n, k) as bits (…, n, w)."""
-    members = np.zeros((*lists.shape[:-1], -(-size // 64) * 64), bool)
-    np.put_along_axis(members, lists, True, axis=-1)
-    return np.packbits(members, axis=-1).view(np.uint64)
+    rows = lists.reshape(-1, lists.shape[-1])
+    members = np.zeros((len(rows), -(-size // 64) * 64), bool)
+    members.reshape(-1)[rows + np.arange(len(rows))[:, None] * members.shape[1]] = True
+    return np.packbits(members.reshape(*lists.shape[:-1], -1), axis=-1).view(np.uint64)
 
 
 def weights_without(group: Array, family: Array) -> Array:
