@@ -10,6 +10,7 @@ from typing import Any
 import dask
 import numpy as np
 import xarray as xr
+from dask.delayed import delayed
 
 from xconverge.engine.apply import apply, calmly
 from xconverge.engine.progress import Report, in_blocks
@@ -133,8 +134,9 @@ def equal_noise(
 
 def _together(calls: Sequence[Callable[[], Any]]) -> Sequence[Any]:
     """What calls give, as many at a time as there are cores, each with one thread of BLAS."""
-    tasks = [dask.delayed(calmly, pure=False)(call) for call in calls]
-    return dask.compute(*tasks, scheduler="threads")
+    tasks = [delayed(calmly, pure=False)(call) for call in calls]
+    found: Sequence[Any] = dask.base.compute(*tasks, scheduler="threads")
+    return found
 
 
 def by_label(array: xr.DataArray) -> xr.DataArray:
