@@ -12,6 +12,7 @@ import xconverge as xc
 from tests.benchmarks import (
     __main__,
     bench_calibration,
+    bench_equal_noise,
     bench_graphs,
     bench_scaling,
     bench_store,
@@ -120,6 +121,24 @@ def test_a_row_of_the_calibration_runs(title):
     row = bench_calibration.row(rows, 0, tell, 5, 0)
     assert len(row) == len(columns)
     assert "nan" not in row
+
+
+def test_a_row_of_equal_noise_runs(monkeypatch):
+    monkeypatch.setattr(bench_equal_noise, "DRAWS", 3)
+    row = bench_equal_noise.row("clusters", "log-normal, sd 0.8", 1, 0)
+    assert row[:2] == ["clusters", "log-normal, sd 0.8"]
+    assert all(0 <= float(rate) <= 1 for rate in row[2:5])
+    told = bench_equal_noise.p_values("one cloud", "equal against the norm", [0, 1])
+    assert told.larger == max(told.absolute, told.relative)
+
+
+@pytest.mark.slow
+def test_equal_noise_runs_in_short(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["bench_equal_noise", "--short"])
+    bench_equal_noise.main()
+    told = capsys.readouterr().out
+    for noise in bench_equal_noise.NOISES:
+        assert noise in told
 
 
 @pytest.mark.slow

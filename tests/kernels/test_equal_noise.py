@@ -5,7 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xconverge.kernels.equal_noise import chosen_rank, drawn, null, parts, ranks_tried, relative
+from xconverge.kernels.equal_noise import (
+    Noise,
+    Parts,
+    chosen_rank,
+    components_of,
+    drawn,
+    errors_of,
+    held_out,
+    off_by,
+    parts,
+    ranks_tried,
+    relative,
+    rows_of,
+)
 
 RNG = np.random.default_rng
 
@@ -78,8 +91,7 @@ def test_a_draw_deals_the_rest_of_other_stimuli():
 def test_a_relative_draw_keeps_the_size_of_noise_against_the_norm():
     _, made = models()
     part, order = parts(made, 4)[0], RNG(1).permutation(80)
-    size, scaled = relative(part)
-    found = drawn(scaled, order, size)
+    found = drawn(relative(part), order)
     for i, j in enumerate(order):
         norms = [np.linalg.norm(part.fitted[s]) for s in (i, j)]
         np.testing.assert_allclose(
@@ -87,11 +99,17 @@ def test_a_relative_draw_keeps_the_size_of_noise_against_the_norm():
         )
 
 
+def choice(made, fold):
+    """The rank that is chosen by held-out parts."""
+    tests = held_out(fold)
+    return chosen_rank(made, tests, [errors_of(made, test) for test in tests])
+
+
 @pytest.mark.parametrize("noise", [0.3, 1.0])
 @pytest.mark.parametrize("rank", [3, 4])
 def test_the_rank_is_not_below_the_true_one(rank, noise):
     _, made = models(rank=rank, noise=noise)
-    found, tried, error = chosen_rank(made, np.arange(80) % 4)
+    found, tried, error = choice(made, np.arange(80) % 4)
     assert found >= rank
     assert found <= 8
     assert len(tried) == len(error)
@@ -100,13 +118,32 @@ def test_the_rank_is_not_below_the_true_one(rank, noise):
 
 def test_ranks_tried_stay_below_a_quarter_of_the_stimuli():
     assert ranks_tried([np.ones((80, 12))], 80) == [1, 2, 4, 8, 12]
-    assert ranks_tried([np.ones((20, 12))], 20) == [1, 2, 4, 5]
+    assert ranks_tried([np.ones((20, 12))], 20) == [1, 2, 4]
+    assert ranks_tried([np.ones((20, 4)), np.ones((20, 9))], 20) == [1, 2, 4]
 
 
 def test_unrelated_models_predict_nothing():
     rng = RNG(0)
-    _, _, error = chosen_rank([rng.standard_normal((80, 6)) for _ in range(4)], np.arange(80) % 4)
+    _, _, error = choice([rng.standard_normal((80, 6)) for _ in range(4)], np.arange(80) % 4)
     assert error.min() > 0.95
+
+
+def test_of_many_stimuli_some_parts_are_held_out():
+    fold = RNG(0).permutation(1200) % 4
+    tests = held_out(fold)
+    assert [int(test.sum()) for test in tests] == [300, 300]
+    assert not (tests[0] & tests[1]).any()
+    assert len(held_out(np.arange(80) % 4)) == 4
+
+
+def test_a_space_of_known_components_is_that_of_its_own():
+    """The first components of many are the components of a few, and their rows as large."""
+    _, made = models(n=60)
+    made[2][5] = np.nan
+    known = components_of(made, np.ones(60, bool), 12)
+    for one, other in zip(parts(made, 3), parts(made, 3, components=known), strict=True):
+        np.testing.assert_allclose(one.fitted, other.fitted, atol=1e-5)
+        np.testing.assert_allclose(one.residual, other.residual, atol=1e-5)
 
 
 def spread_of(rows):
@@ -117,28 +154,36 @@ def spread_of(rows):
 
 
 @pytest.mark.parametrize("by_norm", [False, True])
-def test_the_null_is_draws_moved_by_what_draws_of_a_draw_are_off(by_norm, monkeypatch):
-    monkeypatch.setattr("xconverge.kernels.equal_noise.OUTER", 2)
-    monkeypatch.setattr("xconverge.kernels.equal_noise.INNER", 3)
+def test_draws_and_draws_of_a_draw_are_those_of_plain_loops(by_norm):
     _, made = models(n=40)
     taken = parts(made, 4)
-    values = null(taken, 4, spread_of, 5, np.arange(40), 7, by_norm)
+    noise = Noise(taken, 4, rows_of(spread_of), np.arange(40), 7, by_norm)
 
-    def dealt(of, *number):
+    def by_hand(of, *number):
         result = []
         for m, part in enumerate(of):
             order = np.random.default_rng([7, m, *number]).permutation(40)
-            size, part = relative(part) if by_norm else (None, part)
-            result.append(drawn(part, order, size))
+            rows = np.empty_like(part.fitted)
+            for i, j in enumerate(order):
+                share = (
+                    np.linalg.norm(part.fitted[i]) / np.linalg.norm(part.fitted[j])
+                    if by_norm
+                    else 1.0
+                )
+                rows[i] = part.fitted[i] + part.residual[j] * share
+            result.append(rows)
         return result
 
-    plain = [spread_of(dealt(taken, number)) for number in range(5)]
-    gaps = []
-    for number in range(2):
-        again = parts(dealt(taken, number), 4, 1e-5)
-        inner = [spread_of(dealt(again, number, one)) for one in (1, 2, 3)]
-        gaps.append(plain[number] - np.mean(inner))
-    np.testing.assert_allclose(values, plain + np.mean(gaps))
+    for number in range(3):
+        assert noise.value(number) == pytest.approx(spread_of(by_hand(taken, number)))
+        again = parts(by_hand(taken, number), 4, 1e-4)
+        inner = [spread_of(by_hand(again, number, one)) for one in (1, 2)]
+        assert noise.of_its_draws(number, 2) == pytest.approx(np.mean(inner))
+
+
+def test_values_are_moved_by_what_draws_of_draws_lie_below():
+    assert off_by(np.array([1.0, 2.0, 6.0]), np.array([2.0, 3.0])) == pytest.approx(0.5)
+    assert off_by(np.array([1.0, 2.0]), np.array([])) == 0.0
 
 
 def test_draws_follow_labels_and_leave_missing_stimuli_alone():
@@ -151,8 +196,16 @@ def test_draws_follow_labels_and_leave_missing_stimuli_alone():
         seen.append(rows)
         return float(np.nanmean(rows[1] ** 2))
 
-    one = null(parts(made, 4), 4, watch, 3, np.arange(40), 0, False)
+    def values(taken, rank):
+        noise = Noise(taken, 4, rows_of(watch), rank, 0, False)
+        return [noise.value(number) for number in range(3)]
+
+    one = values(parts(made, 4), np.arange(40))
     assert all(np.isnan(rows[1][3]).all() and np.isfinite(rows[0]).all() for rows in seen)
-    turned = parts([x[order] for x in made], 4)
-    other = null(turned, 4, watch, 3, np.arange(40)[order], 0, False)
+    other = values(parts([x[order] for x in made], 4), np.arange(40)[order])
     np.testing.assert_allclose(one, other, rtol=1e-4)
+
+
+def test_a_stimulus_of_which_nothing_is_fitted_keeps_its_residuals():
+    part = Parts(np.zeros((3, 2)), np.arange(6.0).reshape(3, 2))
+    np.testing.assert_allclose(drawn(relative(part), np.arange(3)), part.residual)

@@ -10,6 +10,7 @@ from typing import Any
 import dask
 import numpy as np
 import xarray as xr
+from dask.delayed import delayed
 
 from xconverge.engine.apply import apply, calmly
 from xconverge.engine.progress import Report, in_blocks
@@ -17,6 +18,7 @@ from xconverge.kernels.equal_noise import (
     FOLDS,
     LOOSE,
     Noise,
+    Parts,
     Prepare,
     chosen_rank,
     components_of,
@@ -35,8 +37,8 @@ from xconverge.labels.variables import describe
 READINGS = {"absolute": False, "relative": True}
 OUTER, INNER = 8, 4
 """Draws that are taken apart themselves, and draws of each, to see how far off a draw is."""
-MANY = 500
-"""Stimuli from which on a draw says so much that a quarter of the `OUTER` are enough."""
+MANY, ONE_BY = 500, 16
+"""Stimuli from which on one draw, with so many of its own, says it: draws differ little then."""
 NEAR = 39
 """Draws at half and at twice the rank, moved by what those at the rank itself are off by."""
 
@@ -89,35 +91,32 @@ def equal_noise(
             into[:, : row.shape[1]] = row
         return statistic(ordered.copy(data=values))
 
-    fold = np.random.default_rng(seed).permutation(n) % FOLDS
-    tests = held_out(fold)
-    errors = _together([partial(errors_of, models, test) for test in tests])
-    space_rank, _, _ = chosen_rank(models, tests, errors)
-    near = [r for r in (space_rank // 2, 2 * space_rank) if 1 <= r <= n // 2]
-    components = components_of(models, np.ones(n, bool), max(space_rank, *near))
-    taken = dict(
-        zip(
-            (space_rank, *near),
-            _together([partial(parts, models, r, LOOSE, components) for r in (space_rank, *near)]),
-            strict=True,
-        )
-    )  # fmt: skip
+    space_rank, taken = _taken_apart(models, seed)
+    near = [rank for rank in taken if rank != space_rank]
     prepare = rows_of(of_rows) if quick is None else quick
-    outer, fewer = OUTER if n < MANY else OUTER // 4, min(n_draws, NEAR)
-    steps = [2 * (n_draws + outer), len(near) * fewer]
-    each = _Each(Report("equal noise"), sum(steps), parallel=quick is not None)
-
+    outer, inner = (OUTER, INNER) if n < MANY else (1, ONE_BY)
+    fewer = min(n_draws, NEAR)
+    total = len(READINGS) * (n_draws + outer) + len(near) * fewer
+    each = _Each(Report("equal noise"), total, parallel=quick is not None)
     at_once = max(1, min(25, 200_000 // n**2))
 
     def noise(rank: int, name: str) -> Noise:
         return Noise(taken[rank], rank, prepare, np.arange(n), seed, READINGS[name])
 
-    found, moved = {}, {}
-    for name in READINGS:
-        one = noise(space_rank, name)
-        values = each(one.value, n_draws, at_once)
-        moved[name] = off_by(values, each(partial(one.of_its_draws, count=INNER), outer))
-        values = values + moved[name]
+    names = list(READINGS)
+    noises = {name: noise(space_rank, name) for name in names}
+    drawn = {name: each(noises[name].value, n_draws, at_once) for name in names}
+
+    def of_its_draws(number: int) -> float:
+        """Of the readings in turn: few draws of each are taken apart, and that takes long."""
+        which, name = number // len(names), names[number % len(names)]
+        return noises[name].of_its_draws(which, inner)
+
+    nested = each(of_its_draws, len(names) * outer)
+    moved = {name: off_by(drawn[name], nested[i :: len(names)]) for i, name in enumerate(names)}
+    found = {}
+    for name in names:
+        values = drawn[name] + moved[name]
         found[name] = (_p_value(values, observed, tail), values)
     reading = max(found, key=lambda name: found[name][0])
     by_rank = {space_rank: found[reading]}
@@ -130,10 +129,24 @@ def equal_noise(
     return told
 
 
+def _taken_apart(models: Sequence[Array], seed: int) -> tuple[int, dict[int, list[Parts]]]:
+    """The rank of the space, and models (n, d) as parts in it and at half and twice the rank."""
+    n = len(models[0])
+    tests = held_out(np.random.default_rng(seed).permutation(n) % FOLDS)
+    errors = _together([partial(errors_of, models, test) for test in tests])
+    chosen, _, _ = chosen_rank(models, tests, errors)
+    # the largest takes longest
+    ranks = [2 * chosen] * (2 * chosen <= n // 2) + [chosen] + [chosen // 2] * (chosen > 1)
+    components = components_of(models, np.ones(n, bool), max(ranks))
+    found = _together([partial(parts, models, rank, LOOSE, components) for rank in ranks])
+    return chosen, dict(zip(ranks, found, strict=True))
+
+
 def _together(calls: Sequence[Callable[[], Any]]) -> Sequence[Any]:
     """What calls give, as many at a time as there are cores, each with one thread of BLAS."""
-    tasks = [dask.delayed(calmly, pure=False)(call) for call in calls]
-    return dask.compute(*tasks, scheduler="threads")
+    tasks = [delayed(calmly, pure=False)(call) for call in calls]
+    found: Sequence[Any] = dask.base.compute(*tasks, scheduler="threads")
+    return found
 
 
 def by_label(array: xr.DataArray) -> xr.DataArray:

@@ -16,8 +16,8 @@ from xconverge.kernels.equal_noise import Parts
 from xconverge.kernels.neighbors import as_on_grid, by_rank_where_tied, candidates_of
 from xconverge.kernels.vectors import Array
 
-BLOCK = 128
-"""Rows of a draw that are formed and searched while they are in a cache."""
+BLOCK = 2**21
+"""Bytes of the products of a draw that are formed and searched while they are in a cache."""
 UNIT = 2.0**-24
 """How far a number in single precision is off, as a share of it."""
 
@@ -55,8 +55,8 @@ class DealtModel:
         self.lengths = [np.linalg.norm(x, axis=1) for x in (self.fitted, self.residual)]
         self.products: Products | None = None
         n, width = self.fitted.shape
-        # sums of products in single precision are off by their number
-        self.unit = 32 * UNIT
+        # four entries, three sums, and what each is divided by
+        self.unit = 12 * UNIT
         if 16 * n * n * n_models <= BUDGETS.products:
             mixed = (self.fitted @ self.residual.T).astype(np.float32)
             self.products = Products(
@@ -74,8 +74,9 @@ class DealtModel:
         inverse = (1 / norm).astype(np.float32)
         n = len(norm)
         lists, density = np.empty((n, depth), np.int64), np.empty(n)
-        for start in range(0, n, BLOCK):
-            part = np.arange(start, min(n, start + BLOCK))
+        step = max(1, BLOCK // (4 * n))
+        for start in range(0, n, step):
+            part = np.arange(start, min(n, start + step))
             cosines = self._block(order, part)
             cosines *= inverse
             cosines *= inverse[part, None]

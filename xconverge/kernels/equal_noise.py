@@ -159,7 +159,7 @@ def rows_of(statistic: Statistic) -> Prepare:
 
 def places(models: Sequence[Parts], label_rank: Array) -> list[Array]:
     """Stimuli that each model has, in the order of their labels, of this rank (n)."""
-    there = [np.isfinite(model.fitted).all(1) for model in models]
+    there = [np.asarray(np.isfinite(model.fitted).all(1)) for model in models]
     by_label = np.argsort(label_rank)
     return [by_label[seen[by_label]] for seen in there]
 

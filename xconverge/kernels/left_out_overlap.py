@@ -7,7 +7,7 @@ is made anew hundreds of times. Neighbours of the other modality are found once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,15 +16,15 @@ from xconverge.kernels.dealt_neighbors import DealtModel
 from xconverge.kernels.dispersion import without
 from xconverge.kernels.equal_noise import OfDraw, Parts
 from xconverge.kernels.kernel import alike
-from xconverge.kernels.knn import overlap_share
-from xconverge.kernels.neighbors import filtered
+from xconverge.kernels.neighbors import filtered, overlap_share
 from xconverge.kernels.vectors import Array
 
 DENSITY, NORM = "local_density", "norm"
 """Covariates that are made of the models themselves."""
 
 
-class LeftOutOverlap(NamedTuple):
+@dataclass(frozen=True)
+class LeftOutOverlap:
     """The statistic: k neighbours, those of the other side (B, n, k), who is left out with whom.
 
     ``seen_b`` (B, n) says what the models of the other side saw. ``group`` and ``family`` (A), and
@@ -90,9 +90,10 @@ class LeftOutOverlap(NamedTuple):
 
 def bits(lists: Array, size: int) -> Array:
     """Sets of positions below ``size`` (…, n, k) as bits (…, n, w)."""
-    members = np.zeros((*lists.shape[:-1], -(-size // 64) * 64), bool)
-    np.put_along_axis(members, lists, True, axis=-1)
-    return np.packbits(members, axis=-1).view(np.uint64)
+    rows = lists.reshape(-1, lists.shape[-1])
+    members = np.zeros((len(rows), -(-size // 64) * 64), bool)
+    members.reshape(-1)[rows + np.arange(len(rows))[:, None] * members.shape[1]] = True
+    return np.packbits(members.reshape(*lists.shape[:-1], -1), axis=-1).view(np.uint64)
 
 
 def weights_without(group: Array, family: Array) -> Array:

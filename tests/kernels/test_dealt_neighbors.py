@@ -1,0 +1,87 @@
+"""Neighbours in draws of dealt residuals, from products: those of the rows of the draw."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from xconverge.kernels.budgets import BUDGETS
+from xconverge.kernels.dealt_neighbors import DealtModel
+from xconverge.kernels.equal_noise import Parts, drawn, relative
+
+RNG = np.random.default_rng
+N, K = 70, 4
+
+
+def model(seed=0, width=12, residual=0.6):
+    """Fitted rows around a mean that is not zero, and residuals."""
+    rng = RNG(seed)
+    return Parts(1 + rng.standard_normal((N, width)), residual * rng.standard_normal((N, width)))
+
+
+def by_hand(rows, k):
+    """Neighbours as sets, mean cosines and norms, stimulus by stimulus in plain loops."""
+    sets, means, norms = [], [], []
+    for i, x in enumerate(rows):
+        size = np.sqrt((x**2).sum())
+        cosines = {
+            j: float((x * y).sum() / size / np.sqrt((y**2).sum()))
+            for j, y in enumerate(rows)
+            if j != i
+        }
+        # equal ones by the label that sorts first
+        best = sorted(cosines, key=lambda j, c=cosines: (-round(c[j], 12), j))[:k]
+        sets.append(set(best))
+        means.append(np.mean([cosines[j] for j in best]))
+        norms.append(size)
+    return sets, means, norms
+
+
+def check(part, order, depth=K):
+    found = DealtModel(part).neighbors(order, K, depth)
+    for length in range(K, depth + 1):
+        sets, means, norms = by_hand(drawn(part, order), length)
+        assert [set(row[:length]) for row in found.lists.tolist()] == sets
+    _, means, norms = by_hand(drawn(part, order), K)
+    np.testing.assert_allclose(found.density, means, atol=1e-6)
+    np.testing.assert_allclose(found.norm, norms, rtol=1e-6)
+
+
+@pytest.mark.parametrize("budget", [BUDGETS.products, 0])
+@pytest.mark.parametrize("by_norm", [False, True])
+def test_neighbours_are_those_of_the_rows(by_norm, budget, monkeypatch):
+    """Whether products of all stimuli are held or rows are multiplied anew."""
+    monkeypatch.setattr(BUDGETS, "products", budget)
+    part = relative(model()) if by_norm else model()
+    for seed in range(3):
+        check(part, RNG(seed).permutation(N))
+
+
+def test_longer_lists_are_in_order_from_the_kth_on():
+    check(model(), RNG(1).permutation(N), depth=K + 3)
+
+
+def test_blocks_of_stimuli_make_one_list(monkeypatch):
+    monkeypatch.setattr("xconverge.kernels.dealt_neighbors.BLOCK", 16 * 4 * N)
+    check(model(), RNG(2).permutation(N))
+
+
+def test_what_single_precision_cannot_tell_apart_double_does():
+    """Rows on a ray, but for a part in 10^4: all cosines are 1 in single precision."""
+    rng = RNG(0)
+    fitted = np.ones((N, 8)) + 1e-4 * rng.standard_normal((N, 8))
+    check(Parts(fitted, 1e-4 * rng.standard_normal((N, 8))), rng.permutation(N))
+
+
+def test_equal_stimuli_tie_and_the_first_label_comes_first():
+    part = model(residual=0.0)
+    part.fitted[1::2] = part.fitted[::2]
+    part.fitted[10:20] = part.fitted[10]
+    check(part, RNG(0).permutation(N))
+
+
+def test_where_residuals_cancel_what_is_fitted_norms_are_right():
+    part = model()
+    order = RNG(4).permutation(N)
+    part.residual[order[3]] = -part.fitted[3] * (1 - 1e-6)
+    check(part, order)
