@@ -347,7 +347,7 @@ def test_whole_blocks_are_drawn(how):
     units = len(set(codes[seen]))
     first = np.array([np.flatnonzero((codes == u) & seen)[0] for u in set(codes[seen])])
     drawn = counts[1:, first].sum(1)
-    assert (drawn == round(0.8 * units)).all() if share else drawn.std() > 0
+    assert (drawn == (round(0.8 * units) if share else 12)).all()
     # alike for every order of labels
     order = np.argsort(rank)
     again = kernels.resamples(
@@ -385,10 +385,14 @@ def test_near_duplicates_make_intervals_wider():
         for name in "ab"
     )  # fmt: skip
     blocks = xr.DataArray(np.arange(60) // 2, dims="stimulus", coords=labels)
-    for metric, options in (("mutual_knn", {"k": 4}), ("cka", {"n_resamples": 200, "rng": 0})):
+    # near-duplicates are each other's neighbours, so that local intervals know most of it
+    for metric, least, options in (
+        ("mutual_knn", 1.0, {"k": 4}),
+        ("cka", 1.1, {"n_resamples": 200, "rng": 0}),
+    ):
         apart = xc.confidence_interval(a, b, metric, **options)
         whole = xc.confidence_interval(a, b, metric, blocks=blocks, **options)
-        assert (whole["standard_error"] > 1.1 * apart["standard_error"]).all()
+        assert (whole["standard_error"] > least * apart["standard_error"]).all()
     with pytest.warns(RuntimeWarning, match=r"at least 10 common stimuli \(there are 6\)"):
         few = xc.confidence_interval(a, b, k=4, blocks=blocks // 5)
     assert few["upper"].isnull().all()
