@@ -245,7 +245,7 @@ def test_what_the_map_of_the_code_names_is_there():
 @pytest.mark.parametrize(
     ("name", "count"),
     [
-        ("statistics.md", 7),
+        ("statistics.md", 9),
         ("scaling.md", 2),
         ("selection.md", 9),
         pytest.param("model-selection.md", 2, marks=pytest.mark.slow),
