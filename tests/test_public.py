@@ -79,6 +79,7 @@ def results():
         "rdm": xc.rdm(a),
         "rsa": xc.rsa(xc.rdm(a), xc.rdm(b)),
         "local_density": xc.local_density(a, 3),
+        "duplicates": xc.find_duplicates(a, k=3),
         "bin": xc.dispersion_bins(spread),
         "correlation": effect["correlation"],
         "p_value": effect["p_value"],
@@ -101,6 +102,7 @@ def results():
         ("rdm", "rdm", "distance"),
         ("rsa", "rsa", "similarity"),
         ("local_density", "local_density", "similarity"),
+        ("duplicates", "duplicates", "label"),
         ("bin", "bin", "label"),
         ("correlation", "correlation", "similarity"),
         ("p_value", "p_value", "probability"),
@@ -244,7 +246,7 @@ def test_what_the_map_of_the_code_names_is_there():
 @pytest.mark.parametrize(
     ("name", "count"),
     [
-        ("statistics.md", 7),
+        ("statistics.md", 9),
         ("scaling.md", 2),
         ("selection.md", 9),
         pytest.param("model-selection.md", 2, marks=pytest.mark.slow),

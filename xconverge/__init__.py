@@ -37,6 +37,7 @@ from xconverge.labels.messages import DamagedStoreError, SchemaError, UnalignedS
 from xconverge.labels.stack import stack_models
 from xconverge.measures.alignment import alignment
 from xconverge.measures.dispersion import dispersion
+from xconverge.measures.duplicates import find_duplicates
 from xconverge.measures.neighbors import local_density, neighbor_graph
 from xconverge.measures.preprocess import (
     center,
@@ -82,6 +83,7 @@ __all__ = [
     "dispersion",
     "dispersion_bins",
     "exclude_high_dispersion",
+    "find_duplicates",
     "from_xarray",
     "leave_out_modulation",
     "local_density",

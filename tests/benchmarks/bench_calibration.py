@@ -302,6 +302,21 @@ def tests(runs: int, seed: int) -> Rows:
         lambda rng: calibrated(of_layers(runs, rng), seed, "cka", layers="max"),
     )  # fmt: skip
     yield "`calibrate`, max-T over 6 pairs", "independent", lambda rng: max_t(runs, rng, seed)
+    for correction in ("p_value_max_t", "p_value_cluster"):
+        for name, smooth in (("independent", 1), ("smooth", 5)):
+            yield (
+                f"`calibrate`, {correction}, any of 2 models × 20 time bins", f"{name} bins",
+                lambda rng, correction=correction, smooth=smooth: over_time(
+                    max(runs // 3, 1), rng, seed, correction, smooth
+                ),
+            )  # fmt: skip
+    for metric, options in DUPLICATED.items():
+        yield (
+            f"`calibrate`, {metric}, blocks", "pairs of near-duplicates",
+            lambda rng, metric=metric, options=options: calibrated(
+                duplicated(runs, rng), seed, metric, blocks="unit", **options
+            ),
+        )  # fmt: skip
     for name, data in (("independent", independent), ("two dimensions", low_dimensional)):
         yield (
             "`calibrate_rsa`, spearman", name,
@@ -357,8 +372,47 @@ def max_t(runs: int, rng: np.random.Generator, seed: int) -> xr.DataArray:
     """Smallest adjusted p-value (run) of six pairs of models that depend on each other."""
     a, b = independent(runs, rng, models=(2, 3))
     a, b = (side + side.isel(model=0) for side in (a, b))
-    table = xc.calibrate(a, b, "cka", n_permutations=PERMUTATIONS, rng=seed)
-    return table["p_value_max_t"].min(["model_a", "model_b"])
+    pairs = ["model_a", "model_b"]
+    table = xc.calibrate(a, b, "cka", over=pairs, n_permutations=PERMUTATIONS, rng=seed)
+    return table["p_value_max_t"].min(pairs)
+
+
+def over_time(
+    runs: int, rng: np.random.Generator, seed: int, correction: str, smooth: int = 1, bins: int = 20
+) -> xr.DataArray:
+    """Smallest p-value (run) over 2 models and 20 time bins of a recording of something else.
+
+    Features of the bins are moving means over ``smooth`` of them.
+    """
+    a, b = independent(runs, rng, n=30, d=6, models=(2, 1))
+    noise = rng.standard_normal((runs, bins + smooth - 1, *b.shape[1:]))
+    values = np.lib.stride_tricks.sliding_window_view(noise, smooth, 1).mean(-1)
+    parts = [labelled(values[:, t], "b") for t in range(bins)]
+    recording = xr.concat(parts, "time").assign_coords(time=range(bins))
+    family = ["model_a", "model_b", "time"]
+    table = xc.calibrate(
+        a, recording, "cka", over=family, clusters="time", n_permutations=PERMUTATIONS, rng=seed
+    )
+    return table[correction].min(family)
+
+
+def duplicated(runs: int, rng: np.random.Generator, n: int = 40, d: int = 8) -> Pair:
+    """Pairs of near-duplicates, the same ones in sets that have nothing to do with each other."""
+
+    def side(name: str) -> xr.DataArray:
+        twice = np.repeat(rng.standard_normal((runs, 1, n // 2, d)), 2, axis=2)
+        values = twice + 0.2 * rng.standard_normal((runs, 1, n, d))
+        return labelled(values, name).assign_coords(
+            unit=("stimulus", np.repeat([f"pair {i}" for i in range(n // 2)], 2))
+        )
+
+    return side("a"), side("b")
+
+
+DUPLICATED = {
+    "mutual_knn": {"k": 3}, "cka": {}, "rsa": {},
+    "linear_predictivity": {"folds": 4}, "svcca": {"n_components": 3, "folds": 4},
+}  # fmt: skip
 
 
 def wrong(runs: int, seed: int) -> Rows:
@@ -376,6 +430,20 @@ def wrong(runs: int, seed: int) -> Rows:
         "`calibrate`, cka, without strata", "categories",
         lambda rng: calibrated(categories(runs, rng), seed, "cka"),
     )  # fmt: skip
+    for metric, options in DUPLICATED.items():
+        yield (
+            f"`calibrate`, {metric}, without blocks", "pairs of near-duplicates",
+            lambda rng, metric=metric, options=options: calibrated(
+                duplicated(runs, rng), seed, metric, **options
+            ),
+        )  # fmt: skip
+    for name, smooth in (("independent", 1), ("smooth", 5)):
+        yield (
+            "`calibrate`, p_value, any of 2 models × 20 time bins", f"{name} bins",
+            lambda rng, smooth=smooth: over_time(
+                max(runs // 3, 1), rng, seed, "p_value", smooth
+            ),
+        )  # fmt: skip
     yield (
         "`modulation` without the covariate", "a covariate that both follow",
         lambda rng: modulation(runs, rng, seed, confound=1.0, control=False, null="labels"),
@@ -615,10 +683,16 @@ def brains_and_models(
 
 def ranked(
     rng: np.random.Generator, noises: list[float], permuted: bool = False, layers: int = 1,
-    n: int = 60, same: bool = True, **options: object,
+    n: int = 60, same: bool = True, regions: int = 0, **options: object,
 ) -> xr.Dataset:  # fmt: skip
-    """What ``select_models`` says of one run; ``permuted``: the brain saw something else."""
+    """What ``select_models`` says of one run; ``permuted``: the brain saw something else.
+
+    ``regions``: that many, alike but for their noise.
+    """
     a, b = brains_and_models(rng, noises, n, same)
+    if regions:
+        noisy = [b + 2.0 * rng.standard_normal(b.shape) for _ in range(regions)]
+        b = xr.concat(noisy, "region").assign_coords(region=[f"r{i}" for i in range(regions)])
     if permuted:
         b = b.assign_coords(stimulus=b["stimulus"].values[rng.permutation(n)])
     if layers > 1:
@@ -674,12 +748,37 @@ def ranking(runs: int, seed: int) -> Iterator[tuple[str, str, Callable[[], list[
             n_permutations=PERMUTATIONS,
         ),
     )  # fmt: skip
+    whole = ["model", "region", "subset"]
+    for name, over in (("all of them", None), ("model alone", ["model"])):
+        some = partial(_some_of, corrected_over=over, regions=10, n_permutations=PERMUTATIONS)
+        yield (
+            f"some model is above chance, corrected over {name}",
+            "3 models, 10 regions of another brain, 4 subsets",
+            partial(some, "p_value_max_t", runs, seed, whole, permuted=True),
+        )  # fmt: skip
+        yield (
+            f"some difference is significant, corrected over {name}",
+            "3 equal models, 10 regions, 4 subsets",
+            partial(
+                some, "difference_p_value_max_t", runs, seed, [*whole, "model_2"],
+                n_permutations=0,
+            ),
+        )  # fmt: skip
     for over, same in (("stimulus", True), ("both", False)):
         yield (
             f'the interval holds the truth, `over="{over}"`',
             f"5 equal models, {'the same' if same else 'new'} subjects",
             partial(_held, runs, seed, equal, over, same),
         )  # fmt: skip
+
+
+def _some_of(name: str, runs: int, seed: int, dims: list[str], **options: object) -> list[bool]:
+    """Whether any p-value over these dims is up to 0.05, in every run."""
+    found = []
+    for run in range(runs):
+        table = ranked(np.random.default_rng([seed, run, 3]), [2.0] * 3, **options)
+        found.append(bool(table[name].min(dims) <= ALPHA + 1e-12))
+    return found
 
 
 def _held(runs: int, seed: int, noises: list[float], over: str, same: bool) -> list[bool]:

@@ -70,7 +70,15 @@ def p_values(places: str, noise: str, seed: list[int], tail: str = "two-sided") 
     # of other ranks, which change no p-value that is told here, a draw alone
     with mock.patch.object(equal_noise, "NEAR", 1):
         table = xc.leave_out_modulation(
-            a, b, k=5, n_bins=2, n_permutations=0, n_equal_noise=DRAWS, tail=tail, rng=seed[-1]
+            a,
+            b,
+            k=5,
+            n_bins=2,
+            n_permutations=0,
+            n_equal_noise=DRAWS,
+            tail=tail,
+            rng=seed[-1],
+            null="labels",
         )
     found = table["equal_noise_p_value"]
     return PValues(found.attrs["p_absolute"], found.attrs["p_relative"], float(found))

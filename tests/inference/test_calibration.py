@@ -459,3 +459,103 @@ def test_one_bad_model_is_named_and_leaves_the_family_of_the_others(bad):
     for name in ("rsa", "p_value", "p_value_max_t", "p_value_bh", "p_value_by"):
         np.testing.assert_allclose(found[name].drop_isel(model_a=1), right[name], atol=1e-12)
         assert found[name].isel(model_a=1).isnull().all()
+
+
+def pairs_of(a, each=2):
+    """Blocks of stimuli whose labels follow each other, as values (stimulus)."""
+    numbers = natural_rank(a["stimulus"].to_index()) // each
+    return xr.DataArray(
+        [f"unit {number}" for number in numbers], dims="stimulus",
+        coords={"stimulus": a["stimulus"].values},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.15])
+def test_blocks_move_whole(missing):
+    a, b = two_sides("cka", missing, n=24)
+    blocks = pairs_of(a)
+    table = xc.calibrate(a, b, "cka", blocks=shuffled(blocks, 5), n_permutations=29, rng=5)
+    seed = int(np.random.default_rng(5).integers(2**63))
+    rank = natural_rank(a.indexes["stimulus"])
+    codes = np.unique(blocks.values, return_inverse=True)[1]
+    one, other = a[[0]], b[[1]].sel(stimulus=a["stimulus"].values)
+    there = (one.notnull().any("feature").values & other.notnull().any("feature").values)[0]
+    one, draws = one.isel(stimulus=there), []
+    for order in kernels.permutations(rank, seed, 0, None, there, 30, codes)[:, there]:
+        moved = other.isel(stimulus=order).assign_coords(stimulus=one["stimulus"].values)
+        draws.append(scored("cka", one, moved, {}))
+    p = (1 + (np.array(draws[1:]) >= draws[0] - 1e-12).sum()) / 30
+    assert float(table["p_value"][0, 1]) == pytest.approx(p)
+    assert table.attrs["blocks"] == "given"
+    u, v = xc.rdm(a), xc.rdm(b)
+    rsa = xc.calibrate_rsa(u, v, "pearson", blocks=blocks, n_permutations=29, rng=5)
+    same = xc.calibrate(a, b, "rsa", method="pearson", blocks=blocks, n_permutations=29, rng=5)
+    np.testing.assert_allclose(rsa["threshold"], same["threshold"], atol=1e-12)
+    assert rsa["chance"].attrs["exact"] == 0
+
+
+def test_blocks_in_strata_and_what_tears_them():
+    a, b = two_sides("cka", n=24)
+    blocks = pairs_of(a)
+    halves = blocks.copy(data=natural_rank(a["stimulus"].to_index()) // 12).astype(str)
+    call = {"n_permutations": 19, "rng": 0}
+    inside = xc.calibrate(a, b, "cka", blocks=blocks, strata=halves, **call)
+    assert inside.attrs["strata"] == "given"
+    with pytest.raises(SchemaError, match="are in several, of stimuli '.*give strata"):
+        xc.calibrate(a, b, "cka", blocks=blocks, strata="category", **call)
+    with pytest.raises(SchemaError, match="blocks='nothing' must be a coordinate"):
+        xc.calibrate(a, b, "cka", blocks="nothing", **call)
+    with pytest.warns(RuntimeWarning, match="change places in 6 ways, and a p-value of 0.05 needs"):
+        xc.calibrate(a, b, "cka", blocks=pairs_of(a, 8), **call)
+    with pytest.warns(RuntimeWarning, match="change places in 2 ways"):
+        xc.calibrate_rsa(xc.rdm(a), xc.rdm(b), blocks=pairs_of(a, 12), **call)
+
+
+@pytest.mark.parametrize(
+    ("metric", "options"),
+    [("linear_predictivity", {"folds": 3}), ("svcca", {"n_components": 2, "folds": 3})],
+)
+def test_folds_hold_whole_blocks(metric, options):
+    a, b = two_sides(metric, n=24)
+    call = {**options, "n_permutations": 9, "rng": 0}
+    found = xc.calibrate(a, b, metric, blocks=pairs_of(a), **call)
+    named = a.assign_coords(unit=pairs_of(a))
+    expected = xc.alignment(named, b, metric, groups="unit", rng=0, **options)
+    np.testing.assert_allclose(found["alignment"], expected, atol=1e-12)
+    given = xc.alignment(a, b, metric, groups=shuffled(pairs_of(a)), rng=0, **options)
+    np.testing.assert_allclose(given, expected, atol=1e-12)
+    whole = xc.calibrate(named, b, metric, blocks="unit", groups="unit", **call)
+    np.testing.assert_allclose(whole["p_value"], found["p_value"])
+    with pytest.raises(SchemaError, match="blocks move inside strata and folds"):
+        xc.calibrate(named, b, metric, blocks="unit", groups="category", **call)
+
+
+def test_order_and_chunks_change_nothing_in_blocks():
+    a, b = two_sides("mutual_knn", missing=0.1)
+    blocks = pairs_of(a)
+    call = {"k": 4, "n_permutations": 19, "rng": 1, "blocks": blocks}
+    expected = xc.calibrate(a, b, **call)
+    found = xc.calibrate(shuffled(a, 3).chunk(model=1), shuffled(b, 2), **call)
+    np.testing.assert_allclose(found["threshold"], expected["threshold"], atol=1e-12)
+    np.testing.assert_array_equal(found["p_value"], expected["p_value"])
+
+
+def test_near_duplicates_are_one_unit():
+    """Pairs of near-duplicates in both sets: alike beyond chance, until pairs move whole."""
+    rng = np.random.default_rng(0)
+    runs, n = 60, 40
+
+    def side(name):
+        values = np.repeat(rng.standard_normal((runs, 1, n // 2, 8)), 2, axis=2)
+        values = values + 0.2 * rng.standard_normal((runs, 1, n, 8))
+        return xr.DataArray(
+            values, dims=("run", *DIMS),
+            coords={"model": [name], "stimulus": [f"s{i}" for i in range(n)]},
+        )  # fmt: skip
+
+    a, b = side("a"), side("b")
+    call = {"k": 3, "n_permutations": 99, "rng": 0}
+    apart = xc.calibrate(a, b, **call)["p_value"]
+    whole = xc.calibrate(a, b, blocks=pairs_of(a), **call)["p_value"]
+    assert float((apart <= 0.05).mean()) > 0.9
+    assert float((whole <= 0.05).mean()) <= 0.12

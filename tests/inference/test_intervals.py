@@ -191,10 +191,14 @@ def test_the_ends_of_an_interval():
     assert 0.5 - lower == pytest.approx(upper - 0.5)
 
 
-def test_local_variances_from_plain_loops():
+@pytest.mark.parametrize("in_blocks", [False, True])
+def test_local_variances_from_plain_loops(in_blocks):
     a, b = two_sides(0.1)
     k, n = 4, 24
-    found = xc.confidence_interval(a, b, k=k)
+    unit = np.arange(n) // 2 if in_blocks else np.arange(n)
+    blocks = xr.DataArray(unit, dims="stimulus", coords={"stimulus": a["stimulus"].values})
+    options = {"blocks": shuffled(blocks)} if in_blocks else {}
+    found = xc.confidence_interval(a, b, k=k, **options)
     b = b.sel(stimulus=a["stimulus"].values)
     shares = xc.alignment(a, b, k=k)
     labels = a["stimulus"].values
@@ -209,13 +213,15 @@ def test_local_variances_from_plain_loops():
     }
 
     def mutual(x, y, i, j):
-        return any(j in near[i] and i in near[j] for near in lists[x, y])
+        alike = unit[i] == unit[j]
+        return alike or any(j in near[i] and i in near[j] for near in lists[x, y])
 
     def gaps_of(values):
         """What each stimulus moves of the mean of a pair, 0 where it is not in the pool."""
         there = ~np.isnan(values)
-        count = there.sum()
-        return np.where(there, values - values[there].mean(), 0) / np.sqrt(count * (count - 1))
+        several = len(set(unit[there]))
+        gaps = np.where(there, values - values[there].mean(), 0) / there.sum()
+        return gaps * np.sqrt(several / (several - 1))
 
     def variance(gaps, weight):
         return sum(
@@ -321,3 +327,72 @@ def test_a_model_that_saw_nothing_is_named_and_leaves_the_mean_of_the_others(opt
         assert found["model_a"].values.tolist() == a["model"].values.tolist()
         assert found["family_a"].values.tolist() == a["family"].values.tolist()
         assert found["lower"].sel(model_a="net2").isnull().all()
+
+
+@pytest.mark.parametrize("how", ["subsample", "bootstrap"])
+def test_whole_blocks_are_drawn(how):
+    a, b = two_sides(0.1)
+    blocks = xr.DataArray(np.arange(24) // 2, dims="stimulus", coords={"stimulus": a["stimulus"]})
+    share = 0.8 if how == "subsample" else None
+    pair = Pair(a, b, 5)
+    rank = pair.rank.values
+    codes = blocks.astype(str).values
+    codes = np.unique(codes, return_inverse=True)[1]
+    seen = (pair.a[0].notnull().any("feature") & pair.b[1].notnull().any("feature")).values
+    counts = kernels.resamples(rank, pair.stream, 0, usable=seen, fraction=share, blocks=codes)
+    assert (counts[:, ~seen] == 0).all()
+    for unit in range(12):
+        inside = (codes == unit) & seen
+        assert (counts[:, inside] == counts[:, inside][:, :1]).all()
+    units = len(set(codes[seen]))
+    first = np.array([np.flatnonzero((codes == u) & seen)[0] for u in set(codes[seen])])
+    drawn = counts[1:, first].sum(1)
+    assert (drawn == (round(0.8 * units) if share else 12)).all()
+    # alike for every order of labels
+    order = np.argsort(rank)
+    again = kernels.resamples(
+        np.arange(24), pair.stream, 0, usable=seen[order], fraction=share, blocks=codes[order]
+    )
+    np.testing.assert_array_equal(counts[:, order], again)
+    found = xc.confidence_interval(a, b, "cka", blocks=blocks, resample=how, n_resamples=40, rng=5)
+    plan = plan_of(pair, "cka", {})
+    sides = (list(side.values) for side in models(plan, pair))
+    draws = resampled(
+        plan.kernel, *sides,
+        lambda common: kernels.resamples(
+            rank, pair.stream, 0, usable=common, count=250, fraction=share, blocks=codes
+        )[:41],
+    )[:, 0, 1]  # fmt: skip
+    drawn = round(0.8 * units)
+    factor = drawn / (units - drawn) if share else 1.0
+    expected = np.sqrt(draws[1:].var(ddof=1) * factor)
+    assert float(found["standard_error"][0, 1]) == pytest.approx(expected)
+    reach = t.ppf(0.975, units - 1) * expected
+    assert float(found["upper"][0, 1] - found["estimate"][0, 1]) == pytest.approx(reach)
+    assert found.attrs["blocks"] == "given"
+
+
+def test_near_duplicates_make_intervals_wider():
+    rng = np.random.default_rng(0)
+    labels = {"stimulus": [f"s{i}" for i in range(60)]}
+    latent = np.repeat(rng.standard_normal((30, 3)), 2, axis=0)
+    a, b = (
+        xr.DataArray(
+            (latent @ rng.standard_normal((3, 6)) + np.repeat(rng.standard_normal((30, 6)), 2, 0))
+            + 0.05 * rng.standard_normal((1, 60, 6)),
+            dims=("model", "stimulus", "feature"), coords={"model": [name], **labels},
+        )
+        for name in "ab"
+    )  # fmt: skip
+    blocks = xr.DataArray(np.arange(60) // 2, dims="stimulus", coords=labels)
+    # near-duplicates are each other's neighbours, so that local intervals know most of it
+    for metric, least, options in (
+        ("mutual_knn", 1.0, {"k": 4}),
+        ("cka", 1.1, {"n_resamples": 200, "rng": 0}),
+    ):
+        apart = xc.confidence_interval(a, b, metric, **options)
+        whole = xc.confidence_interval(a, b, metric, blocks=blocks, **options)
+        assert (whole["standard_error"] > least * apart["standard_error"]).all()
+    with pytest.warns(RuntimeWarning, match=r"at least 10 common stimuli \(there are 6\)"):
+        few = xc.confidence_interval(a, b, k=4, blocks=blocks // 5)
+    assert few["upper"].isnull().all()

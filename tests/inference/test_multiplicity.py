@@ -117,6 +117,17 @@ def test_tests_without_a_p_value_do_not_count():
         adjusted(draws, p, Family(("model_a", "time", "region")))
 
 
+def test_what_passed_is_not_said_to_be_impossible():
+    draws, p = drawn(400)
+    draws[0] += 20
+    p[:] = 1 / 400
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        adjusted(draws, p, Family(("model_a", "time", "region")))
+    with pytest.warns(RuntimeWarning, match="p_value_bh .*p_value_by"):
+        adjusted(draws.chunk(), p.chunk(), Family(("model_a", "time", "region")))
+
+
 def recordings(n=20, times=4, missing=0.0, effect=0.0, seed=0):
     """A model, and a brain (time, …) that sees the same in the second and third bin."""
     a, b = (

@@ -5,20 +5,21 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from xconverge.engine.resampling import group_codes, per_label
-from xconverge.labels.arguments import text, whole
+from xconverge.engine.resampling import group_codes, per_label, strata_name
+from xconverge.labels.arguments import whole
 from xconverge.labels.joins import natural_rank
 
 
 def fold_numbers(
     reps: xr.DataArray,
     folds: int,
-    groups: str | None = None,
+    groups: str | xr.DataArray | None = None,
     rng: np.random.Generator | int | None = 0,
 ) -> xr.DataArray:
     """Number of the fold (stimulus) that holds out each stimulus; it follows the labels alone.
 
-    Stimuli with the same value of the coordinate ``groups`` are held out together; the largest
+    Stimuli with the same value of ``groups``, a coordinate by name or values (stimulus), are held
+    out together; the largest
     groups are dealt first, each to the fold that has the fewest stimuli so far.
     """
     labels = reps.indexes["stimulus"]
@@ -26,14 +27,13 @@ def fold_numbers(
     if groups is None:
         members = natural_rank(labels)
     else:
-        text("groups", groups, "the name of a coordinate on 'stimulus'")
         given = per_label(groups, (reps,), "groups")
-        members = group_codes(given, f"groups={groups!r}")
+        members = group_codes(given, f"groups={strata_name(groups)!r}")
     count = int(members.max()) + 1
     if not 2 <= folds <= count:
         raise ValueError(
             f"folds={folds} must be between 2 and {count}, the number of "
-            f"{'stimuli' if groups is None else f'groups in {groups!r}'}"
+            f"{'stimuli' if groups is None else f'groups in {strata_name(groups)!r}'}"
         )
     sizes = np.bincount(members)
     mixed = np.random.default_rng(rng).permutation(count)

@@ -51,13 +51,14 @@ def run(
     given: xr.DataArray | None = None,
     strata: xr.DataArray | None = None,
     resample: Callable[..., Array] | None = None,
+    blocks: xr.DataArray | None = None,
 ) -> tuple[xr.DataArray, int]:
     """Scores (draw, …, model_a, model_b) of draws, the observed one first, and how many were done.
 
     Permutations of the stimuli of b, inside ``strata``, or what ``resample`` draws of the stimuli
-    of both. Models are prepared once; then come blocks of draws, a few at a time, by dask's
-    scheduler or the cluster. What a block holds depends on the seed and its number alone. A task
-    holds all models; an interrupt keeps the blocks that are done.
+    of both; ``blocks`` of stimuli stay whole. Models are prepared once; then come blocks of draws,
+    a few at a time, by dask's scheduler or the cluster. What a block of draws holds depends on the
+    seed and its number alone. A task holds all models; an interrupt keeps what is done.
     """
     a, b = dask.base.persist(*models)
     inside = given if kernel.permuted_inside_folds else None
@@ -68,11 +69,12 @@ def run(
         numbers,
         rank,
         _inside(inside, strata, rank),
+        xr.full_like(rank, -1) if blocks is None else blocks.drop_vars("stimulus"),
         a,
         b,
         *more,
         core=[
-            *([], ["stimulus"], ["stimulus"], ["model_a"], ["model_b"]),
+            *([], ["stimulus"], ["stimulus"], ["stimulus"], ["model_a"], ["model_b"]),
             *(["stimulus"] for _ in more),
         ],
         out=[[DRAW, "model_a", "model_b"]],
@@ -87,6 +89,7 @@ def _one_block(
     block: Array,
     rank: Array,
     strata: Array,
+    blocks: Array,
     a: Array,
     b: Array,
     *given: Array,
@@ -95,11 +98,17 @@ def _one_block(
     n_draws: int,
     resample: Callable[..., Array] | None,
 ) -> Array:
-    """Scores (BLOCK, A, B) of one block of draws; NaN beyond the last that was asked for."""
+    """Scores (BLOCK, A, B) of one block of draws; NaN beyond the last that was asked for.
+
+    ``blocks`` of stimuli are below 0 where there are none.
+    """
+    units = None if (blocks < 0).all() else blocks
     asked = min(BLOCK, n_draws + 1 - int(block) * BLOCK)
 
     def draw(common: Array) -> Array:
-        return (resample or permutations)(rank, seed, int(block), strata, common)[:asked]
+        return (resample or permutations)(rank, seed, int(block), strata, common, blocks=units)[
+            :asked
+        ]
 
     way = permuted if resample is None else resampled
     scores = np.full((BLOCK, len(a), len(b)), np.nan)
@@ -135,6 +144,33 @@ def strata_of(
         return None
     given = per_label(strata, sides, what)
     return given.copy(data=group_codes(given, what))
+
+
+def blocks_of(
+    blocks: str | xr.DataArray | None,
+    sides: Sequence[xr.DataArray],
+    *inside: xr.DataArray | None,
+) -> xr.DataArray | None:
+    """Number (stimulus) of the block of each stimulus, as ``strata_of``.
+
+    One that lies in several groups of ``inside``, strata or folds, is refused by name.
+    """
+    codes = strata_of(blocks, sides, "blocks")
+    if codes is None:
+        return None
+    for groups in inside:
+        if groups is None:
+            continue
+        pairs = np.unique(np.stack([codes.values, groups.values]), axis=1)
+        torn = np.flatnonzero(np.bincount(pairs[0]) > 1)
+        if len(torn):
+            who = codes.indexes["stimulus"][np.isin(codes.values, torn)]
+            raise SchemaError(
+                f"blocks move inside strata and folds, and {len(torn)} of them are in several, of "
+                f"stimuli {listing(who)}: give strata, or groups of the metric, that hold whole "
+                "blocks"
+            )
+    return codes
 
 
 def group_codes(given: xr.DataArray, what: str) -> Array:

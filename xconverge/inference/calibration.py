@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Sequence
 from functools import partial
@@ -11,12 +12,14 @@ import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import apply
+from xconverge.engine.measure import Measure
 from xconverge.engine.pair import Pair, pairing_attrs
 from xconverge.engine.progress import Progress, Report
-from xconverge.engine.resampling import run, seed_of, strata_name, strata_of, summarized
+from xconverge.engine.resampling import blocks_of, run, seed_of, strata_name, strata_of, summarized
 from xconverge.engine.scores import models
 from xconverge.inference.multiplicity import Family, Over, adjusted, family_of
 from xconverge.kernels import permutations as kernels
+from xconverge.kernels.block_permutations import log_arrangements
 from xconverge.kernels.kernel import Kernel, chances
 from xconverge.kernels.rsa import Rsa
 from xconverge.kernels.vectors import Array
@@ -30,6 +33,8 @@ from xconverge.measures.layers import maximum, networks
 from xconverge.measures.rdm import METHODS, join_controls, rdm_models
 
 Rng = np.random.Generator | int | None
+LEAST_WAYS = 20
+"""Arrangements with which a p-value can be 0.05."""
 
 
 def calibrate(
@@ -41,6 +46,7 @@ def calibrate(
     alpha: float = 0.05,
     layers: Literal["max"] | None = None,
     strata: str | xr.DataArray | None = None,
+    blocks: str | xr.DataArray | None = None,
     over: Over = None,
     clusters: str | None = None,
     k: int = 10,
@@ -67,6 +73,10 @@ def calibrate(
     strata : str or DataArray, optional
         A stimulus coordinate (category …) or values (stimulus): labels are permuted only inside
         its values, for a null that keeps what the strata explain.
+    blocks : str or DataArray, optional
+        The same, of near-duplicates (``find_duplicates``) or other groups that are one unit:
+        whole groups change places with groups of their size, and of sizes alike where few have
+        it. Folds of ``svcca`` and ``linear_predictivity`` hold whole groups.
     over : str or sequence of str, optional
         Dims whose tests are corrected for together (``"time"``, ``["model_a", "model_b"]`` …), by
         default all of the result; every position of the others is a family of its own.
@@ -148,9 +158,14 @@ def calibrate(
         choose("layers", layers, ["max"])
         pair = pair.mapped(networks)
     row = MEASURES[choose("metric", metric, MEASURES)]
+    options = _whole_in_folds(row, options, blocks)
     plan = plan_of(pair, metric, options, k=k, rdm_metric=rdm_metric)
-    sides = models(plan, pair)
     family = family_of(over, *_sided(pair), clusters=clusters)
+    groups = strata_of(strata, (pair.a, pair.b))
+    inside = plan.given if plan.kernel.permuted_inside_folds else None
+    units = blocks_of(blocks, (pair.a, pair.b), groups, inside)
+    tell_few(units, groups)
+    sides = models(plan, pair)
     draws, done = run(
         plan.kernel,
         sides,
@@ -159,17 +174,20 @@ def calibrate(
         pair.stream,
         progress or Report(f"calibrate {metric}"),
         plan.given,
-        strata_of(strata, (pair.a, pair.b)),
+        groups,
+        blocks=units,
     )
     exact = None
     if layers:
         draws = maximum(draws, pair.a, pair.b, -1 if row.kind == "distance" else 1)
     else:
         draws = with_own(draws, {"n_stimuli": pair.n_stimuli().compute()})
-        exact = None if strata is not None else _closed_chance(plan.kernel, *sides)
+        known = strata is None and blocks is None
+        exact = _closed_chance(plan.kernel, *sides) if known else None
     parameters = {
         **plan.options(), "metric": metric, "kind": row.kind, "n_permutations": done,
-        "alpha": alpha, "layers": layers, "strata": strata_name(strata), "seed": pair.seed,
+        "alpha": alpha, "layers": layers, "strata": strata_name(strata),
+        "blocks": strata_name(blocks), "seed": pair.seed,
         **pair.attrs,
     }  # fmt: skip
     return _table(draws, "alignment", exact, row.best, plan.kernel.min_stimuli, family, parameters)
@@ -184,6 +202,7 @@ def calibrate_rsa(
     alpha: float = 0.05,
     nuisance: xr.DataArray | Sequence[xr.DataArray] = (),
     strata: str | xr.DataArray | None = None,
+    blocks: str | xr.DataArray | None = None,
     over: Over = None,
     clusters: str | None = None,
     progress: Progress | None = None,
@@ -199,7 +218,7 @@ def calibrate_rsa(
         Comparison, as in ``rsa``.
     n_permutations : int
         Permutations of the labels of ``rdm_b``, rows and columns together.
-    alpha, strata, over, clusters, progress, rng
+    alpha, strata, blocks, over, clusters, progress, rng
         As in ``calibrate``.
     nuisance
         As in ``rsa``.
@@ -244,6 +263,8 @@ def calibrate_rsa(
     a, b, controls = join_controls(rdm_a, rdm_b, nuisance, method)
     kernel = Rsa(method=method)
     groups = strata_of(strata, (a, b))
+    units = blocks_of(blocks, (a, b), groups)
+    tell_few(units, groups)
     absent = [f"model{s}" for s, side in (("_a", a), ("_b", b)) if "model" not in side.dims]
     sides = rdm_models(kernel, a, b, controls)
     family = family_of(over, *sides, clusters=clusters)
@@ -255,14 +276,41 @@ def calibrate_rsa(
         seed,
         progress or Report(f"calibrate_rsa {method}"),
         strata=groups,
+        blocks=units,
     )
     parameters = {
         "metric": method, "n_permutations": done, "alpha": alpha, "strata": strata_name(strata),
-        "n_nuisance": len(controls) or None, "seed": told, **pairing_attrs(a, b, *controls),
+        "blocks": strata_name(blocks), "n_nuisance": len(controls) or None, "seed": told,
+        **pairing_attrs(a, b, *controls),
     }  # fmt: skip
-    exact = None if strata is not None or controls else _closed_chance(kernel, *sides)
+    known = strata is None and blocks is None and not controls
+    exact = _closed_chance(kernel, *sides) if known else None
     table = _table(draws, "rsa", exact, 1.0, kernel.min_stimuli, family, parameters)
     return table.squeeze(absent)
+
+
+def _whole_in_folds(
+    row: Measure, options: dict[str, Any], blocks: str | xr.DataArray | None
+) -> dict[str, Any]:
+    """Options of a metric whose folds hold whole blocks, where nothing else is asked of them."""
+    mine = inspect.signature(row.make).parameters
+    given = blocks is None or options.get("groups") is not None
+    folded = "groups" in mine and options.get("folds", mine["folds"].default) is not None
+    return options if given or not folded else {**options, "groups": blocks}
+
+
+def tell_few(blocks: xr.DataArray | None, strata: xr.DataArray | None) -> None:
+    """Warn where blocks can change places in too few ways for any small p-value."""
+    if blocks is None:
+        return
+    ways = log_arrangements(blocks.values, None if strata is None else strata.values)
+    if ways < np.log(LEAST_WAYS):
+        warnings.warn(
+            f"blocks can change places in {round(np.exp(ways))} ways, and a p-value of 0.05 needs "
+            f"at least {LEAST_WAYS}: too few blocks have sizes alike (in one stratum)",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def _sided(pair: Pair) -> list[xr.DataArray]:

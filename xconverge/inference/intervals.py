@@ -16,7 +16,7 @@ from xconverge.engine.families import family_mean
 from xconverge.engine.measure import Plan
 from xconverge.engine.pair import Pair
 from xconverge.engine.progress import Progress, Report
-from xconverge.engine.resampling import DRAW, run
+from xconverge.engine.resampling import DRAW, blocks_of, run, strata_name
 from xconverge.engine.scores import models, scores
 from xconverge.kernels import intervals as kernels
 from xconverge.kernels.groups import table_means
@@ -43,6 +43,7 @@ def confidence_interval(
     over: Literal["stimulus", "model", "both"] = "stimulus",
     resample: Literal["local", "subsample", "bootstrap"] | None = None,
     fraction: float = 0.8,
+    blocks: str | xr.DataArray | None = None,
     level: float = 0.95,
     n_resamples: int = 1000,
     k: int = 10,
@@ -72,6 +73,10 @@ def confidence_interval(
         neighbours, no pair of an RDM).
     fraction : float
         Share drawn without replacement, 0.5 to 0.95; the variance is scaled by m / (n - m).
+    blocks : str or DataArray, optional
+        A stimulus coordinate or values (stimulus) of near-duplicates (``find_duplicates``) or other
+        groups that are one unit: they are drawn whole, ``local`` takes their overlaps for linked,
+        and stimuli are counted by them.
     level : float
         Coverage asked for.
     n_resamples : int
@@ -139,7 +144,8 @@ def confidence_interval(
     given = Pair(a, b, rng)
     pair = _of_scored(given)
     plan = plan_of(pair, metric, options, k=k, rdm_metric=rdm_metric)
-    counts = pair.n_stimuli().compute()
+    units = blocks_of(blocks, (pair.a, pair.b))
+    counts = (pair.n_stimuli() if units is None else _n_units(pair, units)).compute()
     sides = [families(side) for side, _ in pair.sides]
     sizes = len(sides[0].names), len(sides[1].names)
     if over != "stimulus" and max(sizes) == 1:
@@ -153,10 +159,10 @@ def confidence_interval(
     share = fraction if how == "subsample" else None
     done = None
     if how == "local":
-        estimate, variance, of_mean = _local_variances(plan, pair, sides)
+        estimate, variance, of_mean = _local_variances(plan, pair, sides, units)
         freedom = counts.min(pairs) - 1
     else:
-        draws, done = _draws(plan, pair, metric, share, n_resamples, progress)
+        draws, done = _draws(plan, pair, metric, share, n_resamples, progress, units)
         found = scores(plan, pair).compute()
         estimate = found.mean("stimulus") if "stimulus" in found.dims else found
         if over != "model":
@@ -177,7 +183,8 @@ def confidence_interval(
         tables[""] = (estimate, variance.where(enough), counts - 1)
     parameters = {
         **plan.options(), "metric": metric, "over": over, "resample": how, "fraction": share,
-        "level": level, "n_resamples": done, "seed": pair.seed if done else None, **pair.attrs,
+        "blocks": strata_name(blocks), "level": level, "n_resamples": done,
+        "seed": pair.seed if done else None, **pair.attrs,
     }  # fmt: skip
     result = dataset_of(
         {
@@ -241,6 +248,7 @@ def _draws(
     fraction: float | None,
     n_resamples: int,
     progress: Progress | None,
+    blocks: xr.DataArray | None,
 ) -> tuple[xr.DataArray, int]:
     """Scores of stimuli drawn again, the observed ones first, and how many draws were done."""
     if not MEASURES[metric].resample:
@@ -256,6 +264,7 @@ def _draws(
         progress or Report(f"confidence_interval {metric}"),
         plan.given,
         resample=partial(resamples, fraction=fraction),
+        blocks=blocks,
     )
 
 
@@ -272,7 +281,7 @@ def _numbers(sides: Sequence[Families]) -> list[xr.DataArray]:
 
 
 def _local_variances(
-    plan: Plan, pair: Pair, sides: Sequence[Families]
+    plan: Plan, pair: Pair, sides: Sequence[Families], blocks: xr.DataArray | None
 ) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
     """Mean overlap (model_a, model_b), its variance, and that of the mean over pairs ()."""
     pairs = ["model_a", "model_b"]
@@ -282,7 +291,8 @@ def _local_variances(
             partial(kernels.local_variances, kernel=cast(MutualKnn, plan.kernel)),
             *models(plan, pair),
             *_numbers(sides),
-            core=[[side] for side in pairs] * 2,
+            *([] if blocks is None else [blocks.drop_vars("stimulus")]),
+            core=[*([[side] for side in pairs] * 2), *([] if blocks is None else [["stimulus"]])],
             out=[pairs, pairs, []],
             dtypes=[np.float64] * 3,
         )
@@ -329,6 +339,16 @@ def _always_scored(
             stacklevel=3,
         )
     return there
+
+
+def _n_units(pair: Pair, blocks: xr.DataArray) -> xr.DataArray:
+    """How many blocks (model_a, model_b) have a stimulus that both models of a pair saw."""
+    there = [on_side(seen, "model", f"_{w}") for seen, w in zip(pair.seen, "ab", strict=True)]
+    bare = blocks.drop_vars("stimulus")
+    count: xr.DataArray = apply(
+        kernels.n_units, *there, bare, core=[["stimulus"]] * 3, dtypes=[np.int64]
+    )
+    return count.reset_coords(drop=True)
 
 
 def _enough(counts: xr.DataArray, over: str, sizes: tuple[int, int]) -> xr.DataArray:

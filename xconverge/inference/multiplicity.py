@@ -111,7 +111,8 @@ def adjusted(
     Warns
     -----
     RuntimeWarning
-        Corrections that a single effect in a family could not pass, with the permutations needed.
+        Corrections that a single effect in a family could not pass, and nothing did, with the
+        permutations needed: many effects together may pass false discovery with fewer.
     """
     dims = [dim for dim in family.dims if dim in p_value.dims]
     result = {
@@ -131,9 +132,10 @@ def adjusted(
         ).transpose(*p_value.dims)
         used.append("cluster")
     if tell:
-        # which tests have no p-value is not known of lazy ones
-        there = p_value.notnull().sum(dims).max() if p_value.chunks is None else None
-        size = math.prod(p_value.sizes[dim] for dim in dims) if there is None else int(there)
+        size = math.prod(p_value.sizes[dim] for dim in dims)
+        if p_value.chunks is None:  # of lazy ones it is not known which have a p-value, or pass
+            size = int(p_value.notnull().sum(dims).max())
+            used = [name for name in used if not (result[f"{prefix}p_value_{name}"] <= alpha).any()]
         tell_short(draws.sizes[DRAW] - 1, size, alpha, used, stacklevel + 1)
     return result
 

@@ -94,13 +94,20 @@ def _strata(
     members, and of those that are usable.
     """
     for stratum in np.unique(strata[strata >= 0]):
-        inside = np.flatnonzero(strata == stratum)
-        inside = inside[np.argsort(rank[inside])]
-        _, first, codes = np.unique(blocks[inside], return_index=True, return_inverse=True)
+        inside = strata == stratum
         ids = np.full(len(rank), -1)
-        ids[inside] = np.argsort(np.argsort(first))[codes]
+        ids[inside] = numbered(rank[inside], blocks[inside])
         full = np.bincount(ids[inside])
         yield int(stratum), ids, full, np.bincount(ids[inside], usable[inside]).astype(np.int64)
+
+
+def numbered(rank: Array, blocks: Array) -> Array:
+    """Numbers (n) of the ``blocks`` from 0, in the order of the first of their labels."""
+    order = np.argsort(rank)
+    _, first, codes = np.unique(blocks[order], return_index=True, return_inverse=True)
+    numbers = np.empty(len(rank), np.int64)
+    numbers[order] = np.argsort(np.argsort(first))[codes]
+    return numbers
 
 
 def _induced(moved: Array, chosen: Array) -> Array:

@@ -15,6 +15,11 @@ from xconverge.kernels.knn import MutualKnn
 from xconverge.kernels.vectors import Array
 
 
+def n_units(seen_a: Array, seen_b: Array, units: Array) -> int:
+    """How many units (n) have a stimulus that both saw."""
+    return len(np.unique(units[seen_a & seen_b]))
+
+
 def subsample_factor(n: Array, fraction: float | None) -> Array:
     """What a variance over draws is multiplied by to be that of all ``n`` stimuli.
 
@@ -101,6 +106,7 @@ def local_variances(
     b: Sequence[Model],
     of_a: Array | None = None,
     of_b: Array | None = None,
+    blocks: Array | None = None,
     *,
     kernel: MutualKnn,
 ) -> tuple[Array, Array, float]:
@@ -109,9 +115,11 @@ def local_variances(
     Overlaps of stimuli depend on each other where these are neighbours: the covariances of those
     that are among each other's neighbours, in a model of the pair, are counted; for the mean over
     pairs, with the share of pairs. There models of one family, numbers ``of_a`` (A) and ``of_b``
-    (B), have the weight of one.
+    (B), have the weight of one. Stimuli of one of the ``blocks`` (n) are linked in all models, and
+    count as one where their number does.
     """
     n = len(a[0].seen)
+    units = np.arange(n) if blocks is None else np.unique(blocks, return_inverse=True)[1]
     means, variances = np.full((2, len(a), len(b)), np.nan)
     # of the mean over pairs each stimulus moves what it moves of every pair, 1 / n of the pair's n
     moved = np.zeros(n)
@@ -123,11 +131,14 @@ def local_variances(
         source, target, in_a, in_b = mutual_edges(*lists)
         count = shares.shape[2]
         means[np.ix_(pool.i, pool.j)] = mean = shares.mean(2)
-        gaps = (shares - mean[:, :, None]) / np.sqrt(count * (count - 1))
+        where = np.flatnonzero(pool.common)
+        unit = units[where]
+        several = len(np.unique(unit))
+        # Σ gap² of n stimuli is the variance of their mean: / n², and n / (n - 1) of units
+        gaps = (shares - mean[:, :, None]) / count * np.sqrt(several / max(several - 1, 1))
         for x, y in np.ndindex(mean.shape):
             place, links = (pool.i[x], pool.j[y]), in_a[x] | in_b[y]
-            variances[place] = _linked_variance(gaps[x, y], source, target, links)
-        where = np.flatnonzero(pool.common)
+            variances[place] = _linked_variance(gaps[x, y], source, target, links, unit)
         w_i, w_j = w_a[pool.i], w_b[pool.j]
         moved[where] += np.einsum("i,j,ijn->n", w_i, w_j, gaps)
         share_a, share_b = w_i @ in_a / w_i.sum(), w_j @ in_b / w_j.sum()
@@ -139,12 +150,20 @@ def local_variances(
     scored = w_a @ np.isfinite(means) @ w_b
     edges, which = np.unique(np.concatenate([keys for keys, _ in linked]), return_inverse=True)
     weights = np.bincount(which, np.concatenate([w for _, w in linked])) / scored
-    return means, variances, _linked_variance(moved / scored, edges // n, edges % n, weights)
+    of_mean = _linked_variance(moved / scored, edges // n, edges % n, weights, units)
+    return means, variances, of_mean
 
 
-def _linked_variance(gaps: Array, source: Array, target: Array, linked: Array) -> float:
-    """Sum of the squares of gaps (n), and of the products of those that are linked so much."""
-    return float(max(gaps @ gaps + (linked * gaps[source]) @ gaps[target], 0.0))
+def _linked_variance(
+    gaps: Array, source: Array, target: Array, linked: Array, units: Array
+) -> float:
+    """Sum of the squares of gaps (n), and of the products of those that are linked so much.
+
+    All gaps of one unit are linked wholly: the square of their sum.
+    """
+    whole = np.bincount(units, gaps)
+    between = linked * (units[source] != units[target])
+    return float(max(whole @ whole + (between * gaps[source]) @ gaps[target], 0.0))
 
 
 def interval(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy
 
-from xconverge.kernels.block_permutations import block_permutations
+from xconverge.kernels.block_permutations import block_permutations, numbered
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array
 
@@ -118,12 +118,20 @@ def resamples(
     usable: Array | None = None,
     count: int = BLOCK,
     fraction: float | None = None,
+    blocks: Array | None = None,
 ) -> Array:
     """How often (count, n) each stimulus is drawn; the first of block 0 has each once.
 
     A share ``fraction`` of the usable ones without replacement, or of all as many as there are
-    with replacement. What is not usable is never drawn; ``strata`` mean nothing here.
+    with replacement; of whole ``blocks`` (n) where there are any. What is not usable is never
+    drawn; ``strata`` mean nothing here.
     """
+    if blocks is not None:
+        ids = numbered(rank, blocks)
+        known = np.bincount(ids, usable) > 0 if usable is not None else None
+        order = np.arange(ids.max() + 1)
+        units = resamples(order, seed, block, None, known, count, fraction)
+        return np.asarray(units[:, ids] * (1 if usable is None else usable))
     rng = np.random.default_rng([seed, block])
     n = len(rank)
     there = np.ones(n, bool) if usable is None else usable

@@ -44,6 +44,7 @@ VARIABLES: dict[str, Variable] = {
         "stimulus", "distance", "1", "how differently the models represent the stimulus"
     ),
     "bin": Variable("stimulus", "label", "1", "quantile bin of dispersion, 0 = lowest"),
+    "duplicates": Variable("stimulus", "label", "1", "first label of the near-duplicates"),
     "local_density": Variable(
         "model stimulus", "similarity", "1", "mean cosine to the nearest neighbours"
     ),

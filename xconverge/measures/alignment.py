@@ -78,7 +78,7 @@ def alignment(
         the coded one. ``cka``: ``kernel="linear"`` or ``"rbf"``, ``debiased=True``, ``sigma=1.0``
         (of the median distance). ``distance_correlation``: ``debiased=True``, False for the root of
         the biased ratio. ``svcca``: ``n_components=10``, ``folds=5`` (None: in-sample),
-        ``groups`` (a stimulus coordinate whose equal values are held out together).
+        ``groups`` (a stimulus coordinate, or values (stimulus): equal ones are held out together).
         ``linear_predictivity``: ``folds=5``, ``groups``, ``score="r"`` or ``"r2"``. ``rsa``:
         ``method="spearman"``.
 

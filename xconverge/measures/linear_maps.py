@@ -10,19 +10,20 @@ import xarray as xr
 from xconverge.engine.folds import fold_numbers
 from xconverge.engine.measure import Measure, Plan
 from xconverge.engine.pair import Pair
+from xconverge.engine.resampling import strata_name
 from xconverge.kernels.canonical import Svcca
 from xconverge.kernels.procrustes_distance import Procrustes
 from xconverge.kernels.ridge import Predictivity
-from xconverge.labels.arguments import text, whole
+from xconverge.labels.arguments import whole
 from xconverge.labels.messages import choose
 from xconverge.measures.cka import warn_if_wider
 
+Groups = str | xr.DataArray | None
 
-def _folds(pair: Pair, folds: int, groups: str | None) -> xr.DataArray:
-    """The fold of every stimulus; groups are those of either side."""
-    if groups is not None:
-        text("groups", groups, "the name of a coordinate on 'stimulus'")
-    side = pair.b if groups in pair.b.coords else pair.a
+
+def _folds(pair: Pair, folds: int, groups: Groups) -> xr.DataArray:
+    """The fold of every stimulus; groups are a coordinate of either side, or values (stimulus)."""
+    side = pair.b if isinstance(groups, str) and groups in pair.b.coords else pair.a
     return fold_numbers(side, folds, groups, pair.stream)
 
 
@@ -33,12 +34,14 @@ def procrustes(pair: Pair) -> Plan:
 
 
 def svcca(
-    pair: Pair, *, n_components: int = 10, folds: int | None = 5, groups: str | None = None
+    pair: Pair, *, n_components: int = 10, folds: int | None = 5, groups: Groups = None
 ) -> Plan:
     """Mean canonical correlation of the leading components."""
     whole("n_components", n_components, 1)
     if folds is None and groups is not None:
-        raise ValueError(f"groups={groups!r} are held out together: they go with folds=…")
+        raise ValueError(
+            f"groups={strata_name(groups)!r} are held out together: they go with folds=…"
+        )
     n = pair.a.sizes["stimulus"]
     if folds is None and 2 * n_components >= n:
         warnings.warn(
@@ -52,17 +55,19 @@ def svcca(
         if folds is None
         else _folds(pair, folds, groups)
     )
-    return Plan(Svcca(n_components), number, {"folds": folds or 0, "groups": groups})
+    return Plan(Svcca(n_components), number, {"folds": folds or 0, "groups": strata_name(groups)})
 
 
 def linear_predictivity(
-    pair: Pair, *, score: str = "r", folds: int = 5, groups: str | None = None
+    pair: Pair, *, score: str = "r", folds: int = 5, groups: Groups = None
 ) -> Plan:
     """How well ridge regression predicts every model of b from every model of a, held out."""
     choose("score", score, ["r", "r2"])
     whole("folds", folds, 3, why="for nested cross-validation")
     return Plan(
-        Predictivity(score), _folds(pair, folds, groups), {"folds": folds, "groups": groups}
+        Predictivity(score),
+        _folds(pair, folds, groups),
+        {"folds": folds, "groups": strata_name(groups)},
     )
 
 

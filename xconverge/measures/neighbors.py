@@ -115,7 +115,7 @@ def neighbor_graph(
     check_neighbors(k, reps.sizes["stimulus"])
     told = recall = None
     if neighbors == "exact":
-        lists, _ = _lists(reps, k)
+        lists, _ = nearest_lists(reps, k)
     else:
         told, _ = seed_of(rng)
         lists, recall = _approximate(reps, k, n_probes, n_checked, told)
@@ -136,7 +136,7 @@ def neighbor_graph(
     )
 
 
-def _lists(reps: xr.DataArray, k: int) -> tuple[xr.DataArray, xr.DataArray]:
+def nearest_lists(reps: xr.DataArray, k: int) -> tuple[xr.DataArray, xr.DataArray]:
     """Neighbours and cosines to them (…, model, stimulus, neighbor), once a model.
 
     As many as a model has, -1 and NaN beyond, with a warning. Ties go to the label that sorts
@@ -233,7 +233,7 @@ def local_density(reps: xr.DataArray, k: int = 10) -> xr.DataArray:
     reps = check_representations(reps)
     check_features(reps)
     check_neighbors(k, reps.sizes["stimulus"])
-    _, cosines = _lists(reps, k)
+    _, cosines = nearest_lists(reps, k)
     return describe(
         carried(cosines.mean("neighbor", skipna=False), reps["stimulus"].coords),
         "local_density",
