@@ -18,6 +18,8 @@ from xconverge.labels.kinds import came
 from xconverge.labels.messages import choose
 
 CORE = ("stimulus", "stimulus_2", "feature")
+TIME = "time"
+"""The dim that is ordered by its meaning: it has clusters wherever it is corrected over."""
 Over = str | Sequence[str] | None
 
 
@@ -38,7 +40,8 @@ def family_of(
     """The dims ``over`` of a result, all of them by default, refused where it has none such.
 
     A result has the dims of its inputs ``sides`` but stimuli and features, and ``more``. Asked
-    before a long run, not after it. ``name`` is what the argument is called.
+    before a long run, not after it. ``clusters`` is the ordered dim, ``time`` by default.
+    ``name`` is what the argument is called.
     """
     there = [str(d) for side in sides for d in side.dims if d not in CORE]
     dims = list(dict.fromkeys([*more, *there]))
@@ -58,18 +61,25 @@ def family_of(
     if clusters is not None:
         text("clusters", clusters, "the name of an ordered dim of the result")
         choose("clusters", clusters, wanted)
-        for side in sides:
-            index = side.indexes.get(clusters)
-            if (
-                index is not None
-                and index.dtype.kind in "iufmM"
-                and not (index.is_monotonic_increasing or index.is_monotonic_decreasing)
-            ):
-                raise ValueError(
-                    f"clusters={clusters!r} are of neighbouring bins, and {clusters!r} is not in "
-                    f"order: .sortby({clusters!r}) first"
-                )
+        if not _in_order(clusters, sides):
+            raise ValueError(
+                f"clusters={clusters!r} are of neighbouring bins, and {clusters!r} is not in "
+                f"order: .sortby({clusters!r}) first"
+            )
+    elif TIME in wanted and _in_order(TIME, sides):
+        clusters = TIME
     return Family(tuple(dict.fromkeys(wanted)), clusters)
+
+
+def _in_order(dim: str, sides: Sequence[xr.DataArray]) -> bool:
+    """Whether the labels of a dim, if they are numbers or times, go up or down."""
+    indexes = [side.indexes[dim] for side in sides if dim in side.indexes]
+    return all(
+        index.dtype.kind not in "iufmM"
+        or index.is_monotonic_increasing
+        or index.is_monotonic_decreasing
+        for index in indexes
+    )
 
 
 def adjusted(

@@ -178,9 +178,7 @@ def modulation(
         check_dims(one, "stimulus", what=f"covariates[{number}]")
         for number, one in enumerate(several("covariates", covariates))
     ]
-    family = family_of(
-        over, alignment, clusters="time" if "time" in alignment.dims and over is None else None
-    )
+    family = family_of(over, alignment)
     seed, stream = seed_of(rng)
     spread = _of_models(dispersion, "dispersion", alignment)
     spread, alignment, _ = join_labels(
