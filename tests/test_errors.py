@@ -153,7 +153,7 @@ CHOICES = {
 }  # fmt: skip
 FLAGS = ["pairwise", "normalize", "exact", "debiased", "centered"]
 SEEDS = ["0", 1.5, -1, True, NEVER, np.array([1, 2])]
-NAMES = ["by", "leave_out", "groups", "strata", "on"]
+NAMES = ["by", "leave_out", "groups", "strata", "blocks", "on"]
 
 
 def refusing(name):
