@@ -177,6 +177,7 @@ SLOW = {
     "nuisance": lambda i: xc.rsa(i["rdm_a"], i["brain"], nuisance=i["one"]),
     "folds": short("shared_space", "a", folds=3, rng=0),
     "residual_component": short("residual_component", "residual"),
+    "find_duplicates": short("find_duplicates", "a", k=3),
     "local_density": short("local_density", "a", 3),
     "stimulus_norm": short("stimulus_norm", "a"),
     "pca": short("pca", "a", 3),

@@ -79,6 +79,7 @@ CALLS = {
     "dispersion_bins": {"dispersion": "spread"},
     "exclude_high_dispersion": {"array": "a", "dispersion": "spread"},
     "leave_out_modulation": {"a": "a", "b": "b", "k": 3, **FEW},
+    "find_duplicates": {"reps": "a", "k": 3},
     "local_density": {"reps": "a", "k": 3},
     "modulation": {"dispersion": "spread", "alignment": "agreement", **FEW},
     "neighbor_graph": {"reps": "a", "k": 3},
@@ -139,6 +140,8 @@ REAL = {
     "alpha": [*NOT_REAL, 0, 1, -0.5, 95],
     "fraction": [*NOT_REAL, 0, 1, -0.5, 0.2],
     "quantile": [*NOT_REAL, 0, -0.5, 95],
+    "threshold": [*NOT_REAL, 0, 1, -0.5],
+    "of_models": [*NOT_REAL, 0, 1.5, -0.5],
     "share": [*NOT_REAL, 1, -0.5, 10],
     "tolerance": [*NOT_REAL, -1e-8],
     "sigma": [*NOT_REAL, 0, -1],
@@ -150,7 +153,7 @@ CHOICES = {
 }  # fmt: skip
 FLAGS = ["pairwise", "normalize", "exact", "debiased", "centered"]
 SEEDS = ["0", 1.5, -1, True, NEVER, np.array([1, 2])]
-NAMES = ["by", "leave_out", "groups", "strata", "on"]
+NAMES = ["by", "leave_out", "groups", "strata", "blocks", "on"]
 
 
 def refusing(name):

@@ -52,10 +52,10 @@ def test_order_and_chunks_change_nothing():
 def test_a_pair_needs_a_share_of_the_models_that_saw_both():
     reps = planted(groups=((3, 7),))
     reps[2, 7] = np.random.default_rng(5).standard_normal(12)
-    assert xc.find_duplicates(reps, share=0.6).attrs["n_groups"] == 1
-    assert xc.find_duplicates(reps, share=0.7).attrs["n_groups"] == 0
+    assert xc.find_duplicates(reps, of_models=0.6).attrs["n_groups"] == 1
+    assert xc.find_duplicates(reps, of_models=0.7).attrs["n_groups"] == 0
     reps[2, 7] = np.nan
-    assert xc.find_duplicates(reps, share=1.0).attrs["n_groups"] == 1
+    assert xc.find_duplicates(reps, of_models=1.0).attrs["n_groups"] == 1
     reps[:, 7] = np.nan
     assert xc.find_duplicates(reps).attrs["n_groups"] == 0
 
@@ -64,8 +64,8 @@ def test_extra_dims_count_as_models():
     reps = planted(groups=((3, 7),), models=1)
     other = planted(groups=(), models=1, seed=1)
     both = xr.concat([reps, other, other], "layer").assign_coords(layer=["x", "y", "z"])
-    assert xc.find_duplicates(both, share=0.3).attrs["n_groups"] == 1
-    assert xc.find_duplicates(both, share=0.4).attrs["n_groups"] == 0
+    assert xc.find_duplicates(both, of_models=0.3).attrs["n_groups"] == 1
+    assert xc.find_duplicates(both, of_models=0.4).attrs["n_groups"] == 0
 
 
 def test_they_are_blocks():
@@ -81,7 +81,7 @@ def test_they_are_blocks():
 
 def test_wrong_arguments():
     reps = make_reps(2, 12, 4)
-    for name, value in (("threshold", 1.0), ("threshold", 0), ("share", 0), ("share", 1.1)):
+    for name, value in (("threshold", 1.0), ("threshold", 0), ("of_models", 0), ("of_models", 1.1)):
         with pytest.raises(ValueError, match=f"{name} must be"):
             xc.find_duplicates(reps, k=3, **{name: value})
     with pytest.raises(ValueError, match="k=12 neighbours need at least 13"):

@@ -19,7 +19,7 @@ from xconverge.measures.neighbors import nearest_lists
 
 
 def find_duplicates(
-    reps: xr.DataArray, threshold: float = 0.2, *, share: float = 0.5, k: int = 10
+    reps: xr.DataArray, threshold: float = 0.2, *, of_models: float = 0.5, k: int = 10
 ) -> xr.DataArray:
     """Groups of near-duplicate stimuli, to be looked at and given as ``blocks``.
 
@@ -33,7 +33,7 @@ def find_duplicates(
     threshold : float
         What far below is: this part of the median distance to the k-th neighbour in the model. In
         a model of few dimensions it is less, so that a cloud has no such pairs by chance.
-    share : float
+    of_models : float
         Share of the models, above 0 and at most 1.
     k : int
         Neighbours searched for each stimulus.
@@ -71,7 +71,7 @@ def find_duplicates(
     reps = check_representations(reps)
     check_features(reps)
     real("threshold", threshold, above=0, below=1)
-    real("share", share, above=0, most=1)
+    real("of_models", of_models, above=0, most=1)
     check_neighbors(k, reps.sizes["stimulus"])
     index = reps.indexes["stimulus"]
     lists, cosines = (part.compute() for part in nearest_lists(reps, k))
@@ -99,7 +99,7 @@ def find_duplicates(
         out=[["_pair"]],
     ).compute()
     several = found.mean(models).values
-    first = kernels.groups(len(index), pairs, several, share, natural_rank(index))
+    first = kernels.groups(len(index), pairs, several, of_models, natural_rank(index))
     names = np.asarray(index, dtype=object)[first]
     result = xr.DataArray(names, dims="stimulus", coords={"stimulus": index})
     return describe(
@@ -107,7 +107,7 @@ def find_duplicates(
         "duplicates",
         metric="cosine",
         threshold=threshold,
-        share=share,
+        of_models=of_models,
         k=k,
         n_groups=int((np.bincount(first) > 1).sum()),
         modality=reps.attrs.get("modality"),
