@@ -239,6 +239,9 @@ def lower_factor(covariance: Array) -> Array:
 
     Kernels of such distances may have negative eigenvalues.
     """
+    if not np.isfinite(covariance).all():
+        # LAPACK may give a factor of NaN without a word
+        raise ValueError("the covariance of a map is not finite")
     size = np.trace(covariance) / len(covariance)
     for nugget in (0.0, *10.0 ** np.arange(-8, 2)):
         total = covariance + nugget * size * np.eye(len(covariance)) if nugget else covariance
@@ -246,7 +249,7 @@ def lower_factor(covariance: Array) -> Array:
             return np.asarray(np.linalg.cholesky(total))
         except np.linalg.LinAlgError:
             continue
-    raise ValueError("the covariance of a map is not finite")
+    raise ValueError("the distances of a geometry are those of no space: no covariance follows")
 
 
 def effective_size(first: Array, second: Array) -> float:

@@ -223,10 +223,11 @@ def _field(
     mean = np.nansum(maps, axis=0) / np.maximum(count, 1)
     where = np.flatnonzero(usable & (count > 0))
     design = _design(covariates[:, where])
-    if len(where) < design.shape[1] + LEAST:
+    fixed = max(design.shape[1], 1)
+    if len(where) < fixed + LEAST:
         warnings.warn(
-            f"a mixed model with {design.shape[1]} fixed effects needs at least "
-            f"{design.shape[1] + LEAST} stimuli with a value, there are {len(where)}: NaN",
+            f"a mixed model with {fixed} fixed effects needs at least "
+            f"{fixed + LEAST} stimuli with a value, there are {len(where)}: NaN",
             RuntimeWarning,
             stacklevel=2,
         )
