@@ -11,11 +11,11 @@ from xconverge.kernels.mixed_model import (
     Likeness,
     effective_size,
     fit,
+    lower_factor,
     moran,
     regress,
     regress_together,
     restricted_maximum,
-    surrogates,
     whiten,
 )
 
@@ -32,6 +32,11 @@ def squares(x: np.ndarray) -> np.ndarray:
 
 def likeness(n: int = 30, seed: int = 0) -> Likeness:
     return Likeness([squares(places(n, 3, seed))], [np.arange(n) % 4])
+
+
+def drawn(covariance: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Maps (count, n) of a field of this covariance."""
+    return rng.standard_normal((count, len(covariance))) @ np.linalg.cholesky(covariance).T
 
 
 def kernels_of(like: Likeness, n: int) -> list[np.ndarray]:
@@ -78,7 +83,7 @@ def test_variances_are_those_of_the_largest_likelihood(seed):
     like = likeness(n, seed)
     kernels = kernels_of(like, n)
     truth = np.array([0.0, 0.5, 1.0, 0.5, 0.3])
-    y = surrogates(like.covariance(truth, np.arange(n)), 1, RNG(seed))[0]
+    y = drawn(like.covariance(truth, np.arange(n)), 1, RNG(seed))[0]
     design = np.column_stack([np.ones(n), places(n, 1, seed + 9)])
     found = restricted_maximum(y, design, kernels)
     assert (found >= 0).all()
@@ -102,7 +107,7 @@ def test_variances_of_many_stimuli_are_near_the_truth():
     found = np.mean(
         [
             fit(y, np.ones((n, 1)), like, where)
-            for y in surrogates(like.covariance(truth, where), 6, RNG(1))
+            for y in drawn(like.covariance(truth, where), 6, RNG(1))
         ],
         axis=0,
     )
@@ -200,6 +205,28 @@ def test_effective_size():
     )
 
 
+def test_an_effective_size_is_never_above_the_stimuli():
+    checkers = np.equal.outer(np.arange(8) % 2, np.arange(8) % 2) * 2.0 - 1
+    assert effective_size(np.eye(8) + 0.9 * checkers, np.eye(8) - 0.1 * checkers) == 8
+    assert effective_size(np.ones((8, 8)), np.eye(8)) == 8
+
+
+def test_a_factor_of_what_no_space_holds():
+    """A covariance with a negative eigenvalue takes the least nugget that helps."""
+    v = likeness(6).covariance(np.array([0.2, 0.3, 0.3, 0.4, 0.5]), np.arange(6))
+    np.testing.assert_allclose(lower_factor(v), np.linalg.cholesky(v))
+    bent = np.array([[1.0, 0.9, 0.0], [0.9, 1.0, 0.9], [0.0, 0.9, 1.0]])
+    assert np.linalg.eigvalsh(bent)[0] < 0
+    factor = lower_factor(bent)
+    more = factor @ factor.T - bent
+    np.testing.assert_allclose(more, more[0, 0] * np.eye(3), atol=1e-12)
+    assert -np.linalg.eigvalsh(bent)[0] < more[0, 0] <= 10
+    with pytest.raises(ValueError, match="not finite"):
+        lower_factor(np.full((3, 3), np.nan))
+    with pytest.raises(ValueError, match="no space"):
+        lower_factor(np.array([[1.0, 30.0], [30.0, 1.0]]))
+
+
 def test_moran():
     values = RNG(0).standard_normal(10)
     neighbors = np.array([RNG(i).permutation(np.delete(np.arange(10), i))[:3] for i in range(10)])
@@ -207,12 +234,6 @@ def test_moran():
     top = sum(gap[i] * gap[j] for i in range(10) for j in neighbors[i])
     assert moran(values, neighbors) == pytest.approx(10 / 30 * top / (gap @ gap))
     assert np.isnan(moran(np.ones(10), neighbors))
-
-
-def test_surrogates_have_the_covariance():
-    v = likeness(6).covariance(np.array([0.2, 0.3, 0.3, 0.4, 0.5]), np.arange(6))
-    drawn = surrogates(v, 20_000, RNG(0))
-    np.testing.assert_allclose(np.cov(drawn.T), v, atol=0.06)
 
 
 def clusters(n_clusters: int, size: int, seed: int) -> np.ndarray:
@@ -230,7 +251,7 @@ def rejections(runs: int, shared: float = 0.0) -> tuple[float, float]:
         rng = RNG(run)
         like = Likeness([squares(clusters(12, 5, run))], [])
         v = like.covariance(np.array([0.0, 0.0, 1.0, 0.2]), np.arange(n))
-        common, y, x = surrogates(v, 3, rng)
+        common, y, x = drawn(v, 3, rng)
         y, x = (np.sqrt(1 - shared) * own + np.sqrt(shared) * common for own in (y, x))
         t = []
         for target in (y, x):

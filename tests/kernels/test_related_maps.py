@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 import scipy
 
 from tests.kernels.test_mixed_model import likeness, places
 from xconverge.kernels.mixed_model import Likeness, fit, regress, whiten
-from xconverge.kernels.related_maps import related, standard_ranks, tail_of
+from xconverge.kernels.related_maps import (
+    Fields,
+    field_factor,
+    morans,
+    related,
+    related_mean,
+    standard_ranks,
+    tail_of,
+)
 
 N = 40
 
 
 def maps(count: int, seed: int) -> np.ndarray:
     return places(N, count, seed).T
+
+
+def fields(x, y, covariates, like, seed=0) -> Fields:
+    """Of the mean of the rows of y that have a value."""
+    there = np.isfinite(y)
+    count = there.sum(0)
+    mean = np.divide(np.where(there, y, 0).sum(0), count, out=np.full(N, np.nan), where=count > 0)
+    return Fields(x, mean, covariates, like, seed)
+
+
+def none(count: int = 1) -> np.ndarray:
+    """No covariates."""
+    return np.empty((count, 0, N))
 
 
 def by_hand(x, y, covariates, field_x, field_y, like, where):
@@ -37,7 +60,7 @@ def test_each_pair_is_two_regressions_in_the_fields_of_the_means(n_covariates):
     which = np.array([0, 0, 0, 1, 1, 1])
     y[4, :5] = np.nan
     x[0, 7] = np.nan
-    each, _ = related(x, y, which, covariates, like, "two-sided", 0)
+    each = related(fields(x, y, covariates, like), x, y, which, covariates, "two-sided")
     design = np.column_stack([np.ones(N), *map(standard_ranks, covariates.mean(0))])
     field_y, field_x = (
         fit(standard_ranks(np.nanmean(side, 0)), design, like, every) for side in (y, x)
@@ -56,11 +79,84 @@ def test_each_pair_is_two_regressions_in_the_fields_of_the_means(n_covariates):
 
 
 def test_the_mean_of_one_pair_is_that_pair():
-    each, mean = related(
-        maps(1, 0), maps(1, 1), np.zeros(1, int), np.empty((1, 0, N)), likeness(N), "less", 0
-    )
+    x, y, which = maps(1, 0), maps(1, 1), np.zeros(1, int)
+    both = fields(x, y, none(), likeness(N))
+    each, mean = (one(both, x, y, which, none(), "less", 300, 4) for one in (related, related_mean))
     for one, other in zip(each, mean, strict=True):
         np.testing.assert_allclose(one, other)
+
+
+@pytest.mark.parametrize("family", [None, np.array([0, 0, 1])])
+def test_the_mean_of_pairs_with_one_dispersion_is_the_pair_of_their_mean(family):
+    x, which, like = maps(1, 0), np.zeros(3, int), likeness(N)
+    y = np.stack([standard_ranks(row) for row in maps(3, 1)])
+    both = fields(x, y, none(), like)
+    weights = np.ones(3) if family is None else np.array([0.5, 0.5, 1.0])
+    mean = related_mean(both, x, y, which, none(), "two-sided", family=family)
+    (factor_y, factor_x), _ = both.at(np.arange(N))
+    design = np.ones((N, 1))
+    target, score = standard_ranks(x[0])[:, None], (weights @ y)[:, None]
+    (a, b), freedom = whiten(factor_y, design, score, target)
+    assert mean.t_alignment == pytest.approx(regress(a, b, freedom))
+    # of one dispersion the variance of a sum of regressions is that of the pairs' cross products
+    sides = [
+        whiten(factor_x, design, target, w * row[:, None])[0]
+        for w, row in zip(weights, y, strict=True)
+    ]
+    cross = [float((u * v).sum()) for u, v in sides]
+    rest = [u - v * c / (v * v).sum() for (u, v), c in zip(sides, cross, strict=True)]
+    variance = sum(
+        float((sides[k][1] * sides[j][1]).sum() * (rest[k] * rest[j]).sum())
+        for k in range(3)
+        for j in range(3)
+    )
+    assert mean.t_dispersion == pytest.approx(sum(cross) / np.sqrt(variance / freedom))
+
+
+def test_draws_under_the_null_are_normal_and_alike_as_the_pairs_are():
+    x, which = maps(1, 0), np.zeros(3, int)
+    y = maps(3, 1)
+    y[1] = y[0]
+    y[2] = -y[0]
+    found = related(fields(x, y[:1], none(), likeness(N)), x, y, which, none(), "two-sided", 4000)
+    for draws, p in (
+        (found.draws_alignment, found.p_alignment),
+        (found.draws_dispersion, found.p_dispersion),
+    ):
+        assert draws.shape == (4001, 3)
+        np.testing.assert_allclose(2 * scipy.stats.norm.sf(draws[0]), p)
+        np.testing.assert_allclose(draws[1:, 1], draws[1:, 0])
+        np.testing.assert_allclose(draws[1:, 2], -draws[1:, 0], atol=1e-9)
+        assert scipy.stats.kstest(draws[1:, 0], "norm").pvalue > 0.001
+
+
+def test_a_field_has_a_factor_and_an_effective_number():
+    like, y = likeness(N), maps(2, 3)
+    factor = field_factor(y, none(), like, 0)
+    variances = fit(standard_ranks(y.mean(0)), np.ones((N, 1)), like, np.arange(N))
+    np.testing.assert_allclose(factor @ factor.T, like.covariance(variances, np.arange(N)))
+    with pytest.warns(RuntimeWarning, match="at least 6 stimuli"):
+        assert field_factor(np.full((1, N), np.nan), none(), like, 0) is None
+    both = fields(y[:1], y[1:], none(), like)
+    assert 1 < both.n_effective(np.arange(N) < 20) <= 20
+    assert np.isnan(both.n_effective(np.arange(N) < 4))
+
+
+def test_morans_over_the_nearest_of_all_geometries():
+    like, y = likeness(N), maps(2, 3)
+    y[1, :3] = np.nan
+    found = morans(y, like, k=4)
+    for row, value in zip(y, found, strict=True):
+        where = np.flatnonzero(np.isfinite(row))
+        ranked = scipy.stats.rankdata(row[where])
+        gap = ranked - ranked.mean()
+        total = 0.0
+        for i, one in enumerate(where):
+            apart = [like.squares[0][one, other] if other != one else np.inf for other in where]
+            total += sum(gap[i] * gap[j] for j in np.argsort(apart)[:4])
+        assert value == pytest.approx(len(where) / (4 * len(where)) * total / (gap @ gap))
+    assert np.isnan(morans(y, Likeness([], [np.zeros(N)]))).all()
+    assert np.isnan(morans(y[:, :4], Likeness([like.squares[0][:4, :4]], []), k=4)).all()
 
 
 def test_tails():
@@ -77,8 +173,15 @@ def test_too_little_is_nan(case):
         x[:] = 1.0
     else:
         y[:] = np.nan
-    for found in related(x, y, np.zeros(2, int), np.empty((1, 0, N)), likeness(N), "less", 0):
+    which = np.zeros(2, int)
+    with pytest.warns(RuntimeWarning, match="at least 6 stimuli") if case in (
+        "few", "nothing"
+    ) else contextlib.nullcontext():  # fmt: skip
+        both = fields(x, y, none(), likeness(N))
+    for one in (related, related_mean):
+        found = one(both, x, y, which, none(), "less", 3)
         assert np.isnan(found.p_value).all()
+        assert np.isnan(found.draws_alignment).all()
 
 
 def test_order_of_stimuli_changes_nothing():
@@ -88,8 +191,9 @@ def test_order_of_stimuli_changes_nothing():
         [square[np.ix_(order, order)] for square in like.squares],
         [codes[order] for codes in like.categories],
     )
-    which, none = np.zeros(2, int), np.empty((1, 0, N))
-    one = related(x, y, which, none, like, "two-sided", 0)
-    other = related(x[:, order], y[:, order], which, none, turned, "two-sided", 0)
-    for a, b in zip(one, other, strict=True):
-        np.testing.assert_allclose(a.p_value, b.p_value, rtol=1e-6)
+    which = np.zeros(2, int)
+    for one in (related, related_mean):
+        here = one(fields(x, y, none(), like), x, y, which, none(), "two-sided")
+        moved = x[:, order], y[:, order]
+        there = one(fields(*moved, none(), turned), *moved, which, none(), "two-sided")
+        np.testing.assert_allclose(here.p_value, there.p_value, rtol=1e-6)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import scipy
 
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array
 
 LENGTHS = (0.15, 0.4, 1.0)
@@ -46,10 +47,11 @@ class Likeness:
         """One kernel (m, m) among the stimuli at ``where`` (m)."""
         side, length = divmod(number, len(LENGTHS))
         if side < len(self.squares):
-            result = self.squares[side][np.ix_(where, where)].astype(np.float64)
+            result = among(self.squares[side], where).astype(np.float64, copy=False)
             result *= -0.5 / (LENGTHS[length] ** 2 * self.units[side])
             np.exp(result, out=result)
-            return np.asarray(np.nan_to_num(result, copy=False))
+            # the larger that is no NaN
+            return np.fmax(result, 0.0, out=result)
         codes = self.categories[number - len(LENGTHS) * len(self.squares)][where]
         return np.asarray(codes[:, None] == codes, np.float64)
 
@@ -72,10 +74,18 @@ def _sum(kernels: Iterable[tuple[float, Array]], nugget: float, n: int) -> Array
     return total
 
 
+def among(square: Array, where: Array) -> Array:
+    """A copy of the square (n, n) among the stimuli at ``where`` (m), fast where these are all."""
+    if np.array_equal(where, np.arange(len(square))):
+        return square.copy()
+    return square[np.ix_(where, where)]
+
+
 def _median_square(square: Array) -> float:
     """Squared median distance of two stimuli; 1 where all of them are at one place."""
-    apart = square[np.triu_indices(len(square), 1)]
-    median = float(np.nanmedian(np.sqrt(apart))) if np.isfinite(apart).any() else 1.0
+    apart = np.concatenate([row[i + 1 :] for i, row in enumerate(square)])
+    some = np.isfinite(apart).any()
+    median = float(np.nanmedian(np.sqrt(apart), overwrite_input=True)) if some else 1.0
     return median**2 if median > 0 else 1.0
 
 
@@ -239,6 +249,9 @@ def lower_factor(covariance: Array) -> Array:
 
     Kernels of such distances may have negative eigenvalues.
     """
+    if not np.isfinite(covariance).all():
+        # LAPACK may give a factor of NaN without a word
+        raise ValueError("the covariance of a map is not finite")
     size = np.trace(covariance) / len(covariance)
     for nugget in (0.0, *10.0 ** np.arange(-8, 2)):
         total = covariance + nugget * size * np.eye(len(covariance)) if nugget else covariance
@@ -246,7 +259,7 @@ def lower_factor(covariance: Array) -> Array:
             return np.asarray(np.linalg.cholesky(total))
         except np.linalg.LinAlgError:
             continue
-    raise ValueError("the covariance of a map is not finite")
+    raise ValueError("the distances of a geometry are those of no space: no covariance follows")
 
 
 def effective_size(first: Array, second: Array) -> float:
@@ -255,16 +268,22 @@ def effective_size(first: Array, second: Array) -> float:
     n' = 1 + tr(B V_x) tr(B V_y) / tr(B V_x B V_y), B the centring (Clifford, Richardson & Hémon
     1989; Dutilleul 1993, Biometrics 49, eq. 3.1).
     """
-    one, other = (_centered(v) for v in (first, second))
-    together = np.vdot(one, other)
+    n = len(first)
+    own, together = np.zeros(2), 0.0
+    means = [v.mean(0) for v in (first, second)]
+    # rows by blocks: centred copies would be the most that a test of many stimuli holds
+    step = max(1, BUDGETS.gather_block // (8 * n))
+    for start in range(0, n, step):
+        rows = slice(start, start + step)
+        one, other = (
+            v[rows] - mean - mean[rows, None] + mean.mean()
+            for v, mean in zip((first, second), means, strict=True)
+        )
+        own += [np.trace(part, start) for part in (one, other)]
+        together += np.vdot(one, other)
     if together <= 0:
-        return float(len(first))
-    return float(min(1 + np.trace(one) * np.trace(other) / together, len(first)))
-
-
-def _centered(v: Array) -> Array:
-    mean = v.mean(0)
-    return np.asarray(v - mean - mean[:, None] + mean.mean())
+        return float(n)
+    return float(min(1 + own.prod() / together, n))
 
 
 def moran(values: Array, neighbors: Array) -> float:

@@ -86,7 +86,9 @@ class Stimuli:
         """From rank, strata, blocks (n), squares (n, n) and codes (n) in any order of stimuli."""
         rank, strata, blocks, *rest = arrays
         order = np.argsort(rank)
-        squares = [one[np.ix_(order, order)] for one in rest[:n_squares]]
+        squares = rest[:n_squares]
+        if not np.array_equal(order, np.arange(len(order))):
+            squares = [one[np.ix_(order, order)] for one in squares]
         codes = [one[order] for one in rest[n_squares:]]
         return cls(order, strata[order], blocks[order], Likeness(squares, codes))
 

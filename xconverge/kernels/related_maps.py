@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy
 
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.correlation import ranks
 from xconverge.kernels.groups import alike_rows, family_shares
 from xconverge.kernels.mixed_model import (
@@ -191,8 +192,10 @@ class Fields:
             covariances = [
                 self.likeness.covariance(part, where) for part in self.variances if part is not None
             ]
-            factors = [lower_factor(one) for one in covariances]
-            self._where, self._there = where, (factors, effective_size(*covariances))
+            size = effective_size(*covariances)
+            # a covariance goes as its factor comes
+            factors = [lower_factor(covariances.pop(0)) for _ in (0, 1)]
+            self._where, self._there = where, (factors, size)
         return self._there
 
     def n_effective(self, usable: Array) -> float:
@@ -223,10 +226,11 @@ def _field(
     mean = np.nansum(maps, axis=0) / np.maximum(count, 1)
     where = np.flatnonzero(usable & (count > 0))
     design = _design(covariates[:, where])
-    if len(where) < design.shape[1] + LEAST:
+    fixed = max(design.shape[1], 1)
+    if len(where) < fixed + LEAST:
         warnings.warn(
-            f"a mixed model with {design.shape[1]} fixed effects needs at least "
-            f"{design.shape[1] + LEAST} stimuli with a value, there are {len(where)}: NaN",
+            f"a mixed model with {fixed} fixed effects needs at least "
+            f"{fixed + LEAST} stimuli with a value, there are {len(where)}: NaN",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -251,16 +255,25 @@ def morans(maps: Array, likeness: Likeness, k: int = 10) -> Array:
     result = np.full(len(maps), np.nan)
     if not likeness.squares:
         return result
-    pairs = zip(likeness.squares, likeness.units, strict=True)
-    total = np.sum([square / unit for square, unit in pairs], axis=0)
     there = np.isfinite(maps)
     for rows in alike_rows(there, np.zeros(len(maps), np.int64)):
         where = np.flatnonzero(there[rows[0]])
         if len(where) > k + 1:
-            near = np.array(total[np.ix_(where, where)])
-            np.fill_diagonal(near, np.inf)
-            lists = np.argsort(near, axis=1, kind="stable")[:, :k]
+            lists = _nearest(likeness, where, k)
             result[rows] = [moran(ranks(maps[row][where]), lists) for row in rows]
+    return result
+
+
+def _nearest(likeness: Likeness, where: Array, k: int) -> Array:
+    """The k nearest (m, k) of each of the stimuli at ``where`` (m), among these, in any order."""
+    result = np.empty((len(where), k), np.int64)
+    step = max(1, BUDGETS.gather_block // (8 * len(where)))
+    for start in range(0, len(where), step):
+        rows = where[start : start + step]
+        pairs = zip(likeness.squares, likeness.units, strict=True)
+        near = np.sum([square[rows][:, where] / unit for square, unit in pairs], axis=0)
+        near[np.arange(len(rows)), start + np.arange(len(rows))] = np.inf
+        result[start : start + step] = np.argpartition(near, k - 1, axis=1)[:, :k]
     return result
 
 
