@@ -75,7 +75,7 @@ class Null:
             n = dispersion.sizes["stimulus"]
             lead = [dim for dim in dispersion.dims if dim != "stimulus"]
             factor = apply(
-                _factor, dispersion, *self.arrays, core=[[*lead, "stimulus"], *self.core],
+                _factor, dispersion, *self.arrays, core=[[*map(str, lead), "stimulus"], *self.core],
                 out=[["_row", "_column"]], sizes={"_row": n, "_column": n},
                 n_squares=len(self.squares),
             )  # fmt: skip

@@ -83,7 +83,7 @@ def _studentised(a: Array, b: Array, bins: Array, method: Method) -> Array:
     values, added = bin_influence(a, b, bins, method)
     used = np.isfinite(added[0])
     error = np.sqrt(added[:, used].var(1, ddof=1) / used.sum()) if used.any() else values * np.nan
-    return np.divide(values, error, out=np.full(2, np.nan), where=error > 0)
+    return np.asarray(np.divide(values, error, out=np.full(2, np.nan), where=error > 0))
 
 
 def mean_ends(

@@ -78,7 +78,7 @@ def among(square: Array, where: Array) -> Array:
     """A copy of the square (n, n) among the stimuli at ``where`` (m), fast where these are all."""
     if np.array_equal(where, np.arange(len(square))):
         return square.copy()
-    return square[np.ix_(where, where)]
+    return np.asarray(square[np.ix_(where, where)])
 
 
 def _median_square(square: Array) -> float:
@@ -113,11 +113,10 @@ def fit(y: Array, design: Array, likeness: Likeness, where: Array, seed: int = 0
     if scale == 0:
         return np.append(np.zeros(len(likeness)), 1.0)
     y = y / np.sqrt(scale)
-    variances = None
+    variances: Array | None = None
     for step in STEPS if len(y) > FEW else STEPS[-1:]:
-        some = slice(None, None, step)
-        kernels = [likeness.kernel(number, where[some]) for number in range(len(likeness))]
-        variances = restricted_maximum(y[some], design[some], kernels, variances)
+        kernels = [likeness.kernel(number, where[::step]) for number in range(len(likeness))]
+        variances = restricted_maximum(y[::step], design[::step], kernels, variances)
     return np.asarray(variances * scale)
 
 
@@ -133,7 +132,7 @@ def restricted_maximum(
     least = np.append(np.zeros(len(kernels)), LEAST_NUGGET * y.var())
     even: Array = np.full(len(kernels) + 1, y.var() / (len(kernels) + 1))
     # a kernel that a start leaves out may come back: its slope says so
-    variances = even if start is None else np.maximum(start, least)
+    variances: Array = even if start is None else np.maximum(start, least)
     now = _Point(y, design, kernels, variances)
     for _ in range(100):
         target = _best_step(*now.slopes(), variances - least) + least

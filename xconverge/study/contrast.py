@@ -211,15 +211,15 @@ def subset_contrast(
         )
     parameters = {
         "metric": "mutual_knn", "k": k, "size": size, "n_random": n_random,
-        "match_bins": match_bins if len(controls) > 1 else None,
+        "match_bins": match_bins if "matched" in controls else None,
         "dispersion_metric": dispersion.attrs.get("metric"), "level": level, "seed": pair.seed,
         **chosen.attrs, **pairing_attrs(a, b, dispersion),
     }  # fmt: skip
     result = _described(table, chances, errors, list(controls), level, parameters)
     told = chosen.told(spread, spread.copy(data=each))
-    ends = _ends(scores, given, rank, size, float(told["n_effective"]), of, level)
+    interval = _ends(scores, given, rank, size, float(told["n_effective"]), of, level)
     return result.assign(told).assign(
-        {name: describe(part, name, **parameters) for name, part in ends.items()}
+        {name: describe(part, name, **parameters) for name, part in interval.items()}
     )
 
 
@@ -241,10 +241,13 @@ def _ends(
         )
         values = scores.transpose(*of, "stimulus").values
         added = contrast_influence(values, low, high)
-        gap = values[..., low].mean(-1) - values[..., high].mean(-1)
+        # a pair scores the stimuli that both of its models saw
+        ends = [np.ma.masked_invalid(values[..., end]).mean(-1) for end in (low, high)]
+        gap = np.ma.filled(ends[0] - ends[1], np.nan)
         # both ends together are worth their share of what all stimuli are
         worth = 2 * size * (1.0 if np.isnan(n_effective) else n_effective / usable)
-        told = crossed(gap, added, worth, *(one.numbers for one in of.values()), level=level)
+        of_a, of_b = (one.numbers for one in of.values())
+        told = crossed(gap, added, worth, of_a, of_b, level)
         found[:, 0] = told.error, told.lower, told.upper
     names = ("standard_error", "lower", "upper")
     return {

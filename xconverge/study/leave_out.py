@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.engine.pair import Pair, pairing_attrs, seen_of
-from xconverge.engine.resampling import strata_of
+from xconverge.engine.resampling import per_label, strata_of
 from xconverge.engine.scores import prepared_models
 from xconverge.inference.equal_noise import by_label, equal_noise
 from xconverge.inference.multiplicity import Over
@@ -177,10 +177,7 @@ def leave_out_modulation(
     strata, blocks = (
         strata_of(given, (a, b), what) for given, what in ((strata, "strata"), (blocks, "blocks"))
     )
-    kinds = [
-        one if isinstance(one, xr.DataArray) else strata_of(one, (a, b), "groups")
-        for one in several("groups", groups)
-    ]
+    kinds = [per_label(one, (a, b), "groups") for one in several("groups", groups)]
     places = [side for side in (pair.a, pair.b) if not is_graph(side)]
     options: dict[str, Any] = {"k": k} if alignment_metric == "mutual_knn" else {}
 

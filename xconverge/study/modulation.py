@@ -297,7 +297,7 @@ def _corrected(
         for name in several[0]:
             largest = several[0][name]
             for other in several[1:]:
-                largest = xr.where(largest.isnull(), largest, np.maximum(largest, other[name]))
+                largest = largest.where(~(other[name] > largest), other[name])
             result[name + after] = largest
     return result
 
