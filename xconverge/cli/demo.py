@@ -58,7 +58,7 @@ def shipped() -> Iterator[Path]:
         yield folder
 
 
-def run(out: Path, n_permutations: int = 10_000) -> dict[str, Path]:
+def run(out: Path, n_permutations: int = 1000) -> dict[str, Path]:
     """Run the demo, print what was found, and save everything into a folder.
 
     Parameters
@@ -108,10 +108,10 @@ def run(out: Path, n_permutations: int = 10_000) -> dict[str, Path]:
     neural = analyze(sets, **kinds)
     progress("RSA against human IT")
     pictures = open_representations(store, "images92")
-    brain = rsa_by_dispersion(pictures, human, n_permutations=n_permutations // 10, rng=0)
+    brain = rsa_by_dispersion(pictures, human, n_permutations=n_permutations, rng=0)
     contrast = binned_rsa_contrast(
         pictures, human, dispersion(pictures, "neighborhood"), groups="category",
-        n_permutations=n_permutations // 10, rng=0,
+        n_permutations=n_permutations, rng=0,
     ).compute()  # fmt: skip
     study = xr.DataTree.from_dict(
         {"all_models": every, "neural_models": neural, "brain": brain, "brain_contrast": contrast}

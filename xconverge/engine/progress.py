@@ -14,6 +14,8 @@ from xconverge.engine.resources import workers
 Progress = Callable[[int, int], None]
 PATIENCE = 5.0
 """Seconds before progress is shown."""
+QUICK = 1.0
+"""Seconds that a few blocks take at least, where there are enough of them."""
 
 
 _options: dict[str, bool | None] = {"progress": None}
@@ -75,17 +77,22 @@ def in_blocks(
     """Compute an array a few blocks along ``dim`` at a time; an interrupt keeps those done.
 
     Every position of ``dim`` stands for ``size`` draws: the observed one first, then ``total``.
+    More blocks at a time where they are quick: workers wait for each other at the end of a few.
     """
     done: list[xr.DataArray] = []
-    step = 4 * workers()[0]
+    start, step = 0, 4 * workers()[0]
     try:
-        for start in range(0, lazy.sizes[dim], step):
+        while start < lazy.sizes[dim]:
+            begin = time.monotonic()
             done.append(lazy.isel({dim: slice(start, start + step)}).compute())
-            progress(min(total, (start + step) * size - 1), total)
+            start += step
+            progress(min(total, start * size - 1), total)
+            if time.monotonic() - begin < QUICK:
+                step *= 2
     except KeyboardInterrupt:
         if not done:
             raise
-        finished = min(total, len(done) * step * size - 1)
+        finished = min(total, start * size - 1)
         warnings.warn(
             f"interrupted: the result rests on the {finished} of {total} draws that were done",
             RuntimeWarning,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,6 @@ from xconverge.kernels.equal_noise import (
     FOLDS,
     LOOSE,
     Noise,
-    Parts,
     Prepare,
     chosen_rank,
     components_of,
@@ -29,6 +29,7 @@ from xconverge.kernels.equal_noise import (
     rows_of,
 )
 from xconverge.kernels.permutations import as_extreme
+from xconverge.kernels.procrustes import Reduced
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import widths
 from xconverge.labels.joins import natural_rank
@@ -39,7 +40,7 @@ OUTER, INNER = 8, 4
 """Draws that are taken apart themselves, and draws of each, to see how far off a draw is."""
 MANY, ONE_BY = 500, 16
 """Stimuli from which on one draw, with so many of its own, says it: draws differ little then."""
-NEAR = 39
+NEAR = 19
 """Draws at half and at twice the rank, moved by what those at the rank itself are off by."""
 
 
@@ -91,8 +92,13 @@ def equal_noise(
             into[:, : row.shape[1]] = row
         return statistic(ordered.copy(data=values))
 
-    space_rank, taken = _taken_apart(models, seed)
-    near = [rank for rank in taken if rank != space_rank]
+    space_rank, near, components = _ranks(models, seed)
+    taken = {space_rank: parts(models, space_rank, LOOSE, components)}
+    # larger spaces take long on one core: they are made aside, while draws are
+    aside = ThreadPoolExecutor(1)
+    later = {
+        rank: aside.submit(calmly, partial(parts, models, rank, LOOSE, components)) for rank in near
+    }
     prepare = rows_of(of_rows) if quick is None else quick
     outer, inner = (OUTER, INNER) if n < MANY else (1, ONE_BY)
     fewer = min(n_draws, NEAR)
@@ -121,6 +127,7 @@ def equal_noise(
     reading = max(found, key=lambda name: found[name][0])
     by_rank = {space_rank: found[reading]}
     for rank in near:
+        taken[rank] = later[rank].result()
         values = each(noise(rank, reading).value, fewer, at_once) + moved[reading]
         by_rank[rank] = (_p_value(values, observed, tail), values)
     told = _told(observed, *found[reading], reading, space_rank) | _by_rank(by_rank, fewer)
@@ -129,17 +136,16 @@ def equal_noise(
     return told
 
 
-def _taken_apart(models: Sequence[Array], seed: int) -> tuple[int, dict[int, list[Parts]]]:
-    """The rank of the space, and models (n, d) as parts in it and at half and twice the rank."""
+def _ranks(models: Sequence[Array], seed: int) -> tuple[int, list[int], list[Reduced]]:
+    """The rank of the space, half and twice of it, and components (n, d) enough for all."""
     n = len(models[0])
     tests = held_out(np.random.default_rng(seed).permutation(n) % FOLDS)
     errors = _together([partial(errors_of, models, test) for test in tests])
     chosen, _, _ = chosen_rank(models, tests, errors)
-    # the largest takes longest
-    ranks = [2 * chosen] * (2 * chosen <= n // 2) + [chosen] + [chosen // 2] * (chosen > 1)
-    components = components_of(models, np.ones(n, bool), max(ranks))
-    found = _together([partial(parts, models, rank, LOOSE, components) for rank in ranks])
-    return chosen, dict(zip(ranks, found, strict=True))
+    near = [2 * chosen] * (2 * chosen <= n // 2) + [chosen // 2] * (chosen > 1)
+    most, everything = max(chosen, *near) if near else chosen, np.ones(n, bool)
+    found = _together([partial(components_of, [x], everything, most) for x in models])
+    return chosen, near, [one for (one,) in found]
 
 
 def _together(calls: Sequence[Callable[[], Any]]) -> Sequence[Any]:

@@ -38,13 +38,26 @@ class Likeness:
     def __init__(self, squares: Sequence[Array], categories: Sequence[Array]) -> None:
         self.squares, self.categories = list(squares), list(categories)
         self.units = [_median_square(square) for square in squares]
+        self._kept: dict[int, Array] = {}
 
     def __len__(self) -> int:
         """How many kernels."""
         return len(LENGTHS) * len(self.squares) + len(self.categories)
 
     def kernel(self, number: int, where: Array) -> Array:
-        """One kernel (m, m) among the stimuli at ``where`` (m)."""
+        """One kernel (m, m) among the stimuli at ``where`` (m), not to be written to.
+
+        Those of few stimuli are made once, for both maps, all fits and all pairs.
+        """
+        n = len((self.squares or self.categories)[0])
+        if n > MOST:
+            return self._made(number, where)
+        if number not in self._kept:
+            self._kept[number] = self._made(number, np.arange(n))
+        kept = self._kept[number]
+        return kept if np.array_equal(where, np.arange(n)) else kept[np.ix_(where, where)]
+
+    def _made(self, number: int, where: Array) -> Array:
         side, length = divmod(number, len(LENGTHS))
         if side < len(self.squares):
             result = among(self.squares[side], where).astype(np.float64, copy=False)

@@ -9,7 +9,7 @@ stands.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -91,9 +91,10 @@ def related(
             found = _told(sides, regress, tail)
             for part, value in zip(each[:5], found, strict=True):
                 part[rows] = value
-            for part, maps, p in zip(each[5:], sides.regressions, found[2:4], strict=True):
+            draws = _null_scores(sides.products(), where, x.shape[1], n_draws, seed)
+            for part, null, p in zip(each[5:], draws, found[2:4], strict=True):
                 part[0, rows] = _normal_scores(p, tail)
-                part[1:, rows] = _null_scores(maps[0] * maps[1], where, x.shape[1], n_draws, seed)
+                part[1:, rows] = null
     return each
 
 
@@ -120,11 +121,12 @@ def related_mean(
         return _nothing(1, n_draws)
     sides = sides.weighted(family_shares(family, len(y)))
     told = _told(sides, regress_together, tail)
-    draws = []
-    for (response, predictor), p in zip(sides.regressions, told[2:4], strict=True):
-        products = (response * predictor).sum(1, keepdims=True)
-        null = _null_scores(products, where, x.shape[1], n_draws, seed)
-        draws.append(np.concatenate([_normal_scores(p, tail)[None], null]))
+    products = [one.sum(1, keepdims=True) for one in sides.products()]
+    drawn = _null_scores(products, where, x.shape[1], n_draws, seed)
+    draws = [
+        np.concatenate([_normal_scores(p, tail)[None], null])
+        for null, p in zip(drawn, told[2:4], strict=True)
+    ]
     return Related(*told, *draws)
 
 
@@ -134,21 +136,25 @@ def _normal_scores(p: Array, tail: str) -> Array:
     return np.asarray(-score if tail == "less" else score)
 
 
-def _null_scores(products: Array, where: Array, n: int, count: int, seed: int) -> Array:
-    """Normal deviates (count, r), as alike under the null as the rows are.
+def _null_scores(
+    products: Sequence[Array], where: Array, n: int, count: int, seed: int
+) -> list[Array]:
+    """Normal deviates (count, r) of each regression, as alike under the null as the rows are.
 
     ``products`` (m, r) of whitened values are independent over the stimuli ``where`` (m) of n:
     their sums with random normal weights have the covariance of the t of all rows (the multiplier
     bootstrap of Chernozhukov, Chetverikov & Kato 2013, Annals of Statistics 41). Weights are of
     stimuli, the same for every set of rows.
     """
-    size = np.sqrt((products**2).sum(0))
-    products = np.divide(products, size, out=np.full(products.shape, np.nan), where=size > 0)
+    together = np.concatenate(products, axis=1)
+    size = np.sqrt((together**2).sum(0))
+    scaled = np.divide(together, size, out=np.full(together.shape, np.nan), where=size > 0)
     blocks = [
-        np.random.default_rng([seed, block]).standard_normal((BLOCK, n))[:, where] @ products
+        np.random.default_rng([seed, block]).standard_normal((BLOCK, n))[:, where] @ scaled
         for block in range(-(-count // BLOCK))
     ]
-    return np.concatenate([np.empty((0, products.shape[1])), *blocks])[:count]
+    drawn = np.concatenate([np.empty((0, together.shape[1])), *blocks])[:count]
+    return np.split(drawn, len(products), axis=1)
 
 
 def tail_of(t: Array, freedom: int, tail: str) -> Array:
@@ -283,6 +289,10 @@ class _Sides(NamedTuple):
     regressions: list[tuple[Array, Array]]
     freedom: int
     n_effective: float
+
+    def products(self) -> list[Array]:
+        """Response times predictor (m, R) of each regression."""
+        return [response * predictor for response, predictor in self.regressions]
 
     def weighted(self, weights: Array) -> _Sides:
         """With these weights (R) of the rows in a sum over them."""

@@ -190,6 +190,8 @@ def analyze(
     progress(f"alignment with {b.sizes['model']} {names[1]} models")
     agreement = alignment(a, b, "mutual_knn", k=k).compute()
     progress("modulation")
+    # tables are many: lazy ones are computed side by side
+    lazy = agreement.chunk()
     options: dict[str, Any] = {
         "geometry": (a, b), "groups": groups, "n_bins": n_bins, "n_permutations": n_permutations,
         "rng": seed,
@@ -197,12 +199,10 @@ def analyze(
     effect = _stacked(
         "measure",
         {
-            measure: _controlled(
-                spread.sel(measure=measure, drop=True), agreement, nuisances, **options
-            )
+            measure: _controlled(spread.sel(measure=measure, drop=True), lazy, nuisances, **options)
             for measure in MEASURES
         },
-    )
+    ).compute()
     parts: dict[str, xr.Dataset] = {
         "shared_space": space,
         "dispersion": named({"dispersion": spread, **nuisances}),
@@ -213,7 +213,7 @@ def analyze(
         progress("modulation with each model left out of its dispersion")
         own = {"stimulus_norm": stimulus_norm(a), "local_density": local_density(a, k)}
         others = dispersion_of_others(a, "neighborhood", "model", k=k)
-        parts["leave_out"] = _controlled(others, agreement, own, **options).compute()
+        parts["leave_out"] = _controlled(others.compute(), lazy, own, **options).compute()
         if n_equal_noise and {*a.dims, *b.dims} == {"model", "stimulus", "feature"}:
             progress(f"equal noise, {n_equal_noise} draws")
             told = leave_out_modulation(
