@@ -6,7 +6,7 @@ import scipy.spatial
 import scipy.stats
 
 from xconverge.kernels import crossed as kernels
-from xconverge.kernels.bins import contrast_test
+from xconverge.kernels.bin_contrast import contrast_test
 from xconverge.kernels.correlation import METHODS
 from xconverge.kernels.groups import table_mean
 from xconverge.kernels.ranks import rank_correlations

@@ -36,7 +36,8 @@ def squares_of(geometry: xr.DataArray) -> xr.DataArray:
         known = checked_rdms(geometry, "geometry")
         square = SQUARES.get(str(geometry.attrs.get("metric")), np.square)(known)
     else:
-        square = 2 * rdm(check_representations(geometry, "geometry"), "cosine")
+        # in double: distances rounded to single are those of no space, and have no covariance
+        square = 2 * rdm(check_representations(geometry, "geometry").astype(np.float64), "cosine")
     others = [dim for dim in square.dims if dim not in ("stimulus", "stimulus_2")]
     mean: xr.DataArray = square.mean(others).astype(np.float64)
     return mean.reset_coords(drop=True)

@@ -31,6 +31,8 @@ HOLDS = {
     "labels": "stimuli that are exchangeable: no categories, no near-duplicates, no smooth maps",
 }
 """For what stimuli the p-values of each null hold."""
+REGRESSIONS = ("mixed",)
+"""Nulls that only a regression has."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,8 @@ def null_of(
     Parameters
     ----------
     null : str, optional
-        One of HOLDS. By default the ``usual`` one where geometry or groups are given, ``"blocks"``
-        where blocks are, else ``"labels"``, with a warning.
+        One of HOLDS. By default ``"blocks"`` where blocks are given, the ``usual`` one where
+        geometry or groups are, else ``"labels"``, with a warning.
     maps : sequence of DataArray
         With the stimuli, and the coordinates that may be named.
     usual : {"mixed", "surrogates"}
@@ -125,8 +127,14 @@ def null_of(
     """
     places, kinds = several("geometry", geometry), several("groups", groups)
     there = bool(places or kinds)
-    if null is None:
-        name = usual if there else "blocks" if blocks is not None else "labels"
+    sides = [*maps, *(one for one in places if "stimulus" in getattr(one, "dims", ()))]
+    inside, whole = (
+        strata_of(given, sides, what) for given, what in ((strata, "strata"), (blocks, "blocks"))
+    )
+    if null is not None:
+        name = choose("null", null, [usual, *(one for one in HOLDS if one not in REGRESSIONS)])
+    else:
+        name = "blocks" if whole is not None else usual if there else "labels"
         if name == "labels":
             warnings.warn(
                 f"stimulus labels are permuted, and the p-values hold for {HOLDS['labels']}. On "
@@ -135,17 +143,11 @@ def null_of(
                 UserWarning,
                 stacklevel=3,
             )
-    else:
-        name = choose("null", null, [usual, *(one for one in HOLDS if one != usual)])
-    _refuse(name, there, blocks is not None, strata is not None)
+    _refuse(name, there, whole is not None, inside is not None)
     if places and made_from is not None:
         warn_of_missing_side(places, *made_from)
     squares, codes = structure(places, kinds, maps)
     index = maps[0].indexes["stimulus"]
-    sides = [*maps, *(one for one in places if "stimulus" in one.dims)]
-    inside, whole = (
-        strata_of(given, sides, what) for given, what in ((strata, "strata"), (blocks, "blocks"))
-    )
     none = xr.DataArray(np.zeros(len(index), np.int64), dims="stimulus", coords={"stimulus": index})
     return Null(
         name,

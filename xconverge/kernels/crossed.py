@@ -252,26 +252,27 @@ def bin_influence(a: Array, b: Array, bins: Array, method: Method) -> tuple[Arra
     if len(numbers) < 2:
         return none
     own = np.where(here, np.searchsorted(numbers, bins), -1)
-    values = in_bins(a, b, own, len(numbers), method)
-    added = np.full(len(bins), np.nan)
+    values, added = np.full(len(numbers), np.nan), np.full(len(bins), np.nan)
     for number in range(len(numbers)):
         inside = np.flatnonzero(own == number)
         # three distances are the least that correlate, and so many must be left
         if len(inside) < 4:
             return none
         block = np.ix_(inside, inside)
-        added[inside] = _scaled(_without_each(a[block], b[block], method), int(here.sum()))
+        values[number], without = _with_and_without(a[block], b[block], method)
+        added[inside] = _scaled(without, int(here.sum()))
     if np.isnan(added[here]).any():
         return contrasts(values, numbers), none[1]
     weights = contrasts(np.eye(len(numbers)), numbers)
     return contrasts(values, numbers), np.where(here, weights[:, own] * added, np.nan)
 
 
-def _without_each(a: Array, b: Array, method: Method) -> Array:
-    """Similarity (m) of two RDMs (m, m) without each stimulus."""
+def _with_and_without(a: Array, b: Array, method: Method) -> tuple[float, Array]:
+    """Similarity of two RDMs (m, m), and without each stimulus (m)."""
     m = len(a)
     if method.vector is not None:
         x, y = (square(vector(rdm, method), m) for rdm in (a, b))
-        return jackknifed(x, y, method)[1]
+        return jackknifed(x, y, method)
     left_out = np.where(np.eye(m, dtype=bool), -1, 0)
-    return np.concatenate([in_bins(a, b, bins, 1, method) for bins in left_out])
+    without = np.concatenate([in_bins(a, b, bins, 1, method) for bins in left_out])
+    return float(in_bins(a, b, np.zeros(m, int), 1, method)[0]), without

@@ -265,8 +265,9 @@ def lower_factor(covariance: Array) -> Array:
         # LAPACK may give a factor of NaN without a word
         raise ValueError("the covariance of a map is not finite")
     size = np.trace(covariance) / len(covariance)
-    for nugget in (0.0, *10.0 ** np.arange(-8, 2)):
-        total = covariance + nugget * size * np.eye(len(covariance)) if nugget else covariance
+    total = covariance.copy()
+    for nugget in (0.0, 1e-6, 1e-4, 1e-2, 1.0):
+        total[np.diag_indices(len(total))] += nugget * size
         try:
             return np.asarray(np.linalg.cholesky(total))
         except np.linalg.LinAlgError:

@@ -76,8 +76,8 @@ def modulation(
     blocks : str or DataArray, optional
         As ``groups``, one: what moves whole with ``null="blocks"``, near-duplicates say.
     null : {"mixed", "surrogates", "blocks", "labels"}, optional
-        What the p-values are of; "mixed" where ``geometry`` or ``groups`` are given, "blocks" where
-        ``blocks`` are, else "labels", with a warning; ``attrs["null_holds_for"]`` says for what
+        What the p-values are of; "blocks" where ``blocks`` are given, "mixed" where ``geometry`` or
+        ``groups`` are, else "labels", with a warning; ``attrs["null_holds_for"]`` says for what
         stimuli each holds. ``"mixed"``: the larger p of two linear mixed models, alignment on
         dispersion and dispersion on alignment, each with kernels of every geometry, an indicator
         of every category and noise. ``"surrogates"``: dispersion lies as maps do that are drawn
