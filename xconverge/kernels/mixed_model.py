@@ -78,12 +78,12 @@ def among(square: Array, where: Array) -> Array:
     """A copy of the square (n, n) among the stimuli at ``where`` (m), fast where these are all."""
     if np.array_equal(where, np.arange(len(square))):
         return square.copy()
-    return square[np.ix_(where, where)]
+    return np.asarray(square[np.ix_(where, where)])
 
 
 def _median_square(square: Array) -> float:
     """Squared median distance of two stimuli; 1 where all of them are at one place."""
-    apart = np.concatenate([row[i + 1 :] for i, row in enumerate(square)])
+    apart = np.concatenate([np.empty(0), *(row[i + 1 :] for i, row in enumerate(square))])
     some = np.isfinite(apart).any()
     median = float(np.nanmedian(np.sqrt(apart), overwrite_input=True)) if some else 1.0
     return median**2 if median > 0 else 1.0
@@ -115,9 +115,9 @@ def fit(y: Array, design: Array, likeness: Likeness, where: Array, seed: int = 0
     y = y / np.sqrt(scale)
     variances = None
     for step in STEPS if len(y) > FEW else STEPS[-1:]:
-        some = slice(None, None, step)
-        kernels = [likeness.kernel(number, where[some]) for number in range(len(likeness))]
-        variances = restricted_maximum(y[some], design[some], kernels, variances)
+        each = slice(None, None, step)
+        kernels = [likeness.kernel(number, where[each]) for number in range(len(likeness))]
+        variances = restricted_maximum(y[each], design[each], kernels, variances)
     return np.asarray(variances * scale)
 
 
@@ -138,7 +138,7 @@ def restricted_maximum(
     for _ in range(100):
         target = _best_step(*now.slopes(), variances - least) + least
         for share in 0.5 ** np.arange(20):
-            candidate = variances + share * (target - variances)
+            candidate: Array = variances + share * (target - variances)
             then = _Point(y, design, kernels, candidate)
             if then.likelihood > now.likelihood:
                 break

@@ -96,7 +96,7 @@ class Predictors:
     ) -> dict[str, Array]:
         """The mean correlation's error and ends, over stimuli and the models of both sides."""
         added = influence(self.maps, rows, which, self.covariates)
-        used = np.isfinite(added).any(0)
+        used = np.asarray(np.isfinite(added).any(0))
         size = self.fields.n_effective(used) if self.fields is not None else float(used.sum())
         shape = len(of[0]), len(of[1])
         found = crossed(
