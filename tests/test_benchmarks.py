@@ -14,6 +14,7 @@ from tests.benchmarks import (
     bench_calibration,
     bench_equal_noise,
     bench_graphs,
+    bench_nulls,
     bench_scaling,
     bench_store,
     probe,
@@ -157,3 +158,24 @@ def test_the_pages_are_those_of_the_record():
     names = runpy.run_path(str(docs / "generate" / "benchmarks.py"))
     assert (docs / "benchmarks.md").read_text("utf-8") == names["page"]()
     assert (docs / "scaling.md").read_text("utf-8") == names["scaling"]()
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("title", bench_nulls.TABLES)
+def test_a_table_of_the_nulls_runs_in_short(title, tmp_path):
+    keep = tmp_path / "runs.jsonl"
+    table = bench_nulls.measure(title, 1, 0, short=True, keep=keep)
+    assert set(table["runs"]) == {str(2 if "pairs" in table["data"][0] else 1)}
+    shares = table.drop(columns=["data", "runs"])
+    assert shares.isin(["0.000", "0.500", "1.000", "–"]).all(axis=None)
+    # runs that are kept are not made again
+    assert bench_nulls.measure(title, 1, 0, short=True, keep=keep).equals(table)
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("title", bench_nulls.SINGLE)
+def test_what_a_mixed_model_costs_is_told_in_short(title):
+    _, short = bench_nulls.SINGLE[title]
+    table = short()
+    assert len(table) >= 2
+    assert not table.isin(["nan"]).any(axis=None)

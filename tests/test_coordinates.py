@@ -106,11 +106,11 @@ STUDY = {
     "modulation": lambda i: xc.modulation(
         i["spread"], i["agreement"], covariates=[i["other"]], **BINS, null="labels"
     ),
-    "modulation of others": short("modulation", "others", "agreement", **BINS),
+    "modulation of others": short("modulation", "others", "agreement", **BINS, null="labels"),
     "binned_rsa": short("binned_rsa", "a", "brain", "spread", **BINS),
     "select_models": short("select_models", "a", "brain", "others", **SELECT),
     "cross_modal_prediction": short(
-        "cross_modal_prediction", "agreement", "others", "score", **BINS
+        "cross_modal_prediction", "agreement", "others", "score", **BINS, null="labels"
     ),
     "select_stimuli": lambda i: xc.select_stimuli(
         i["spread"], 6, without=i["others"], distances=i["one"], min_distance=1e-6

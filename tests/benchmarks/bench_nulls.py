@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -32,6 +34,7 @@ from tests.benchmarks.competing_nulls import (
 )
 from xconverge.cli.demo import shipped
 from xconverge.inference.geometry import squares_of
+from xconverge.kernels import mixed_model
 from xconverge.kernels.mixed_model import Likeness, fit, lower_factor, regress, whiten
 from xconverge.kernels.nulls import Surrogates, all_orders
 from xconverge.kernels.related_maps import standard_ranks, tail_of
@@ -44,19 +47,28 @@ Found = Iterator[tuple[str, dict[str, float]]]
 class Field:
     """The mixed model of one map."""
 
-    def __init__(self, likeness: Likeness, values: np.ndarray) -> None:
+    def __init__(
+        self, likeness: Likeness, values: np.ndarray, most: int = mixed_model.MOST, seed: int = 0
+    ) -> None:
+        self.most = most
         self.ranked = standard_ranks(values)[:, None]
         where = np.arange(len(values))
-        variances = fit(self.ranked[:, 0], np.ones((len(values), 1)), likeness, where)
+        with patch.object(mixed_model, "MOST", most):
+            variances = fit(self.ranked[:, 0], np.ones((len(values), 1)), likeness, where, seed)
         self.factor = lower_factor(likeness.covariance(variances, where))
 
-    def p_value(self, predictor: np.ndarray) -> float:
-        """Of the regression of the map on another."""
+    def t(self, predictor: np.ndarray) -> tuple[float, int]:
+        """Of the regression of the map on another, and its degrees of freedom."""
         design = np.ones((len(predictor), 1))
         (response, other), freedom = whiten(
             self.factor, design, self.ranked, standard_ranks(predictor)[:, None]
         )
-        return float(tail_of(regress(response, other, freedom), freedom, "two-sided")[0])
+        return float(regress(response, other, freedom)[0]), freedom
+
+    def p_value(self, predictor: np.ndarray) -> float:
+        """Of that regression."""
+        t, freedom = self.t(predictor)
+        return float(tail_of(np.array([t]), freedom, "two-sided")[0])
 
 
 def mixed(likeness: Likeness, alignment: Field, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
@@ -65,7 +77,7 @@ def mixed(likeness: Likeness, alignment: Field, x: np.ndarray, y: np.ndarray) ->
     The larger p is above 0.05 where one is, and then the other is not made.
     """
     one = alignment.p_value(x)
-    other = Field(likeness, x).p_value(y) if one <= ALPHA else 0.0
+    other = Field(likeness, x, alignment.most).p_value(y) if one <= ALPHA else 0.0
     return {"mixed": max(one, other), "alignment's alone": one}
 
 
@@ -158,15 +170,18 @@ def placebos(rng: np.random.Generator, step: int) -> Iterator[tuple[str, np.ndar
         values - means[of]
     )
     drawn["groups"], drawn["subgroups"] = groups, subgroups
+    for name in ("vision", "language"):
+        smooth = drawn[f"smooth over {name}, 0.4"]
+        drawn[f"smooth over {name}, 0.4, and as much noise"] = smooth + rng.standard_normal(n)
     yield from drawn.items()
 
 
 @cache
-def emoji_field(step: int, kernels: str) -> tuple[Likeness, Field]:
+def emoji_field(step: int, kernels: str, most: int = 2000) -> tuple[Likeness, Field]:
     """Kernels over all emoji, and the model of their alignment."""
     there = emoji(step)
     likeness = there.likeness(np.arange(len(there.codes[0])), kernels)
-    return likeness, Field(likeness, there.agreement.values)
+    return likeness, Field(likeness, there.agreement.values, most)
 
 
 def emoji_maps(run: int, seed: int, step: int = 1) -> Found:
@@ -175,10 +190,13 @@ def emoji_maps(run: int, seed: int, step: int = 1) -> Found:
     rng = np.random.default_rng([seed, run])
     for name, x in placebos(rng, step):
         found = {}
-        for kernels, column in (
-            ("both", ""), ("vision", "kernels of vision"), ("no categories", "no categories"),
-        ):  # fmt: skip
-            told = mixed(*emoji_field(step, kernels), x, y)
+        for kernels, column, most in (
+            ("both", "", 2000),
+            ("both", "fitted on 500", 500),
+            ("vision", "kernels of vision", 2000),
+            ("no categories", "no categories", 2000),
+        ):
+            told = mixed(*emoji_field(step, kernels, most), x, y)
             found |= told if not column else {column: told["mixed"]}
         yield name, found | {"labels": COMPETITORS["labels"](x, y, moran_basis(step), rng)}
 
@@ -258,15 +276,26 @@ def synthetic_maps(run: int, seed: int, sizes: tuple[int, ...] = (60, 92, 120)) 
 
 def power(run: int, seed: int) -> Found:
     """Maps that share half of their variance; the oracle knows their covariance."""
-    for name in PLACES:
+    n = 92
+    for name, (length, _) in PLACES.items():
         rng = np.random.default_rng([seed, run, 2])
-        like, maps, factor = synthetic(name, 92, rng, 3)
-        x, y = (maps[0] + maps[1]) / np.sqrt(2), (maps[0] + maps[2]) / np.sqrt(2)
-        (response, other), freedom = whiten(
-            factor, np.ones((92, 1)), y[:, None], x[:, None]
-        )  # fmt: skip
-        oracle = tail_of(regress(response, other, freedom), freedom, "two-sided")[0]
-        yield f"{name}, 92", {"oracle": float(oracle), **every_test(like, x, y, rng)}
+        like, maps, factor = synthetic(name, n, rng, 3)
+        smooth = np.exp(-like.squares[0] / (2 * length**2))
+        field = lower_factor(smooth + 1e-9 * np.eye(n))
+        for kind, common, own in (
+            ("", maps[0], factor @ factor.T),
+            (
+                ", all that is shared smooth",
+                field @ rng.standard_normal(n),
+                (smooth + factor @ factor.T) / 2,
+            ),
+        ):
+            x, y = (common + maps[1]) / np.sqrt(2), (common + maps[2]) / np.sqrt(2)
+            (response, other), freedom = whiten(
+                lower_factor(own), np.ones((n, 1)), y[:, None], x[:, None]
+            )
+            oracle = tail_of(regress(response, other, freedom), freedom, "two-sided")[0]
+            yield f"{name}{kind}", {"oracle": float(oracle), **every_test(like, x, y, rng)}
 
 
 @cache
@@ -293,17 +322,15 @@ def picture_bins(run: int, seed: int) -> Found:
         ("smooth over models, 0.4", smooth),
         ("categories + smooth", effects + smooth),
         ("categories + noise", effects + 0.1 * rng.standard_normal(92)),
-        ("noise", rng.standard_normal(92)),
     ):
         found = {}
         for column, options in (
             ("surrogates", {"groups": "category"}),
-            ("surrogates, no categories", {}),
             ("labels", {"null": "labels"}),
             ("blocks", {"null": "blocks", "blocks": "category"}),
         ):
             table = xc.binned_rsa_contrast(
-                models, brain, spread.copy(data=values), n_permutations=DRAWS, rng=run, **options
+                models, brain, spread.copy(data=values), n_permutations=99, rng=run, **options
             )
             found[column] = float(table["low_minus_high_p_value"])
         yield name, found
@@ -355,7 +382,7 @@ def uneven_pairs(run: int, seed: int, n: int = 92) -> Found:
 def time_bins(run: int, seed: int, n: int = 60, bins: int = 20) -> Found:
     """The smallest corrected p over bins in time; no map has to do with dispersion."""
     rng = np.random.default_rng([seed, run, 5])
-    for name in ("12 clusters, 5-D", "square, 2-D"):
+    for name in ("12 clusters, 5-D",):
         like, maps, _ = synthetic(name, n, rng, 1 + bins)
         near = np.exp(-(np.subtract.outer(np.arange(bins), np.arange(bins)) ** 2) / (2 * 3**2))
         over_time = np.linalg.cholesky(near + 1e-6 * np.eye(bins))
@@ -418,6 +445,71 @@ def random_slopes(run: int, seed: int, n: int = 92, models: int = 6) -> Found:
         )
 
 
+def fewer_fitted(step: int = 1, seeds: int = 3) -> pd.DataFrame:
+    """What t comes out as where variances are fitted on some of the emoji only."""
+    there = emoji(step)
+    y, n = there.agreement.values, len(there.codes[0])
+    like = there.likeness(np.arange(n))
+    spreads = {"neighborhood": there.spread, "rdm": xc.dispersion(there.vision, "rdm")}
+    rows = []
+    for most in (250, 500, 1000, 2000):
+        draws = range(seeds if most < n else 1)
+        fields = [Field(like, y, most, seed) for seed in draws]
+        row = {"data": f"fitted on {min(most, n)}"}
+        for name, spread in spreads.items():
+            x = spread.values
+            several = {
+                "alignment's": [field.t(x)[0] for field in fields],
+                "dispersion's": [Field(like, x, most, seed).t(y)[0] for seed in draws],
+            }
+            for side, t in several.items():
+                ends = sorted({f"{value:.1f}" for value in (min(t), max(t))}, key=float)
+                row[f"{name}, t of {side}"] = " to ".join(ends)
+        rows.append({**row, "draws": str(len(draws))})
+    return pd.DataFrame(rows)
+
+
+def costs(stimuli: int = 10_000, step: int = 1) -> pd.DataFrame:
+    """Seconds of a test of all pairs of the emoji, and of one pair of many stimuli; the memory."""
+    there = emoji(step)
+    scores = xc.alignment(there.vision, there.language, "mutual_knn", k=10).compute()
+    rng = np.random.default_rng(0)
+    latent = rng.standard_normal((stimuli, 6))
+    sides = [
+        bench_calibration.labelled(
+            (latent @ rng.standard_normal((6, 16)) + rng.standard_normal((stimuli, 16)))[
+                None, None
+            ],
+            name,
+        ).isel(run=0, drop=True)
+        for name in ("vision", "language")
+    ]
+    maps = [labelled(np.sin(side) + rng.standard_normal(stimuli)) for side in latent.T[:2]]
+    rows = []
+    for name, call in (
+        (
+            f"{scores[..., 0].size} pairs, {scores.sizes['stimulus']:,} stimuli",
+            partial(
+                xc.modulation, there.spread, scores, geometry=(there.vision, there.language),
+                groups=("group", "subgroup"), rng=0,
+            ),
+        ),
+        (
+            f"1 pair, {stimuli:,} stimuli, 1,000 draws",
+            partial(xc.modulation, *maps, geometry=sides, n_permutations=1000, rng=0),
+        ),
+    ):  # fmt: skip
+        begin, busy = time.perf_counter(), time.process_time()
+        call()
+        taken, busy = time.perf_counter() - begin, time.process_time() - busy
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        rows.append(
+            {"data": name, "seconds": f"{taken:.0f}", "of processor": f"{busy:.0f}",
+             "most memory, GB": f"{most:.1f}"}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 TABLES: dict[str, tuple[Callable[[int, int], Found], int]] = {
     "Placebo maps on the emoji": (emoji_maps, 1),
     "Placebo maps on 92 emoji": (emoji_subsets, 1),
@@ -436,6 +528,14 @@ SHORT: dict[str, Callable[[int, int], Found]] = {
     "Maps over synthetic stimuli": partial(synthetic_maps, sizes=(30, 40)),
     "Bins in time": partial(time_bins, n=30, bins=3),
 }
+
+
+SINGLE: dict[str, tuple[Callable[[], pd.DataFrame], Callable[[], pd.DataFrame]]] = {
+    "Variances fitted on fewer emoji": (fewer_fitted, partial(fewer_fitted, 11, 1)),
+    "Time and memory": (costs, partial(costs, 200, 11)),
+}
+"""Tables that are made once, and in short."""
+ALL = [*TABLES, *SINGLE]
 
 
 def rates(found: list[tuple[str, dict[str, float]]]) -> pd.DataFrame:
@@ -482,14 +582,17 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="into docs/calibration.md")
     parser.add_argument("--runs", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES), metavar="TITLE")
+    parser.add_argument("--only", nargs="+", choices=ALL, default=ALL, metavar="TITLE")
     parser.add_argument("--keep", type=Path, help="file of runs, read and added to")
     parser.add_argument("--minutes", type=float, default=np.inf, help="at most, a table")
     given = parser.parse_args()
     tables = {}
     for title in given.only:
         runs = 2 if given.short else given.runs
-        tables[title] = measure(title, runs, given.seed, given.short, given.keep, given.minutes)
+        if title in SINGLE:
+            tables[title] = SINGLE[title][given.short]()
+        else:
+            tables[title] = measure(title, runs, given.seed, given.short, given.keep, given.minutes)
         print(f"\n{title}\n{tables[title].to_string(index=False)}", flush=True)
     if given.write:
         DOCS.write_text(bench_calibration.page(tables), "utf-8")

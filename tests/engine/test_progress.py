@@ -20,6 +20,7 @@ def blocks(n=10, size=3):
 @pytest.mark.parametrize("count", [1, 4, 100])
 def test_blocks_are_computed_a_few_at_a_time_in_order(count, monkeypatch):
     monkeypatch.setattr(progress, "workers", lambda: (count, count))
+    monkeypatch.setattr(progress, "QUICK", 0.0)
     told = []
     found = in_blocks(blocks(), "block", 3, 29, lambda done, total: told.append((done, total)))
     np.testing.assert_array_equal(found, np.arange(30).reshape(10, 3))
@@ -28,8 +29,18 @@ def test_blocks_are_computed_a_few_at_a_time_in_order(count, monkeypatch):
     assert {total for _, total in told} == {29}
 
 
+def test_quick_blocks_are_computed_ever_more_at_a_time(monkeypatch):
+    monkeypatch.setattr(progress, "workers", lambda: (1, 1))
+    monkeypatch.setattr(progress, "QUICK", 100.0)
+    told = []
+    found = in_blocks(blocks(40), "block", 3, 119, lambda done, total: told.append(done))
+    np.testing.assert_array_equal(found, np.arange(120).reshape(40, 3))
+    assert told == [3 * 4 - 1, 3 * 12 - 1, 3 * 28 - 1, 119]
+
+
 def test_an_interrupt_keeps_what_is_done(monkeypatch):
     monkeypatch.setattr(progress, "workers", lambda: (1, 1))
+    monkeypatch.setattr(progress, "QUICK", 0.0)
 
     def stop(done, total):
         if done > 12:

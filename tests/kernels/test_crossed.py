@@ -401,12 +401,14 @@ def test_bin_influence_is_the_jackknife_of_plain_loops(method):
 def test_bin_contrasts_are_those_that_are_tested():
     a, b = rdms()
     bins = np.arange(18) % 3
-    zero = np.zeros(18, int)
-    expected, _ = contrast_test(
-        a, b, bins, np.arange(18), zero, METHODS["rho-a"], 0, 0, "two-sided"
-    )
+    rank, zero = np.arange(18), np.zeros(18, int)
+    expected, *_, added = contrast_test(
+        a, b, bins * 1.0, bins, rank, zero, rank, null="labels", method=METHODS["rho-a"],
+        n_permutations=0, seed=0, tail="two-sided",
+    )  # fmt: skip
     values, found = kernels.bin_influence(a, b, bins, METHODS["rho-a"])
     np.testing.assert_allclose(values, expected)
+    np.testing.assert_array_equal(found, added)
     assert np.isfinite(found).all()
 
 

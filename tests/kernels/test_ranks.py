@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
+from xconverge.kernels.nulls import Permuted
 from xconverge.kernels.ranks import empty_bins, quantile_bins, rank_correlations, rows_in_bins
 
 
@@ -19,10 +20,9 @@ def test_the_null_of_the_mean_holds_where_pairs_miss_different_stimuli():
         for row in y:
             row[rng.choice(n, 2, replace=False)] = np.nan
         which, zeros = np.zeros(n_pairs, int), np.zeros(n, int)
-        *_, p = rank_correlations(
-            x, y, which, np.empty((1, 0, n)), np.arange(n), zeros, 99, run, "two-sided"
-        )
-        rejected += p <= 0.05
+        orders = Permuted(np.arange(n), run)
+        found = rank_correlations(x, y, which, np.empty((1, 0, n)), orders, zeros, 99, "two-sided")
+        rejected += found.p_value_of_mean <= 0.05
     assert rejected / runs < 0.09
 
 
@@ -36,8 +36,8 @@ def test_a_correlation_of_tied_values_is_that_of_scipy(values, random):
     y = np.array([random.choice([0.0, 1.0, 5.0]) for _ in values])
     n = len(x)
     correlation, p, count, *_ = rank_correlations(
-        x[None], y[None], np.zeros(1, int), np.empty((1, 0, n)), np.arange(n), np.zeros(n, int),
-        9, 0, "two-sided",
+        x[None], y[None], np.zeros(1, int), np.empty((1, 0, n)), Permuted(np.arange(n), 0),
+        np.zeros(n, int), 9, "two-sided",
     )  # fmt: skip
     there = ~np.isnan(x)
     assert count[0] == there.sum()

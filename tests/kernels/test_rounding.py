@@ -9,6 +9,7 @@ from xconverge.kernels.canonical import leading_scores
 from xconverge.kernels.correlation import ranks, settled
 from xconverge.kernels.hsic import Sums, own_hsic, sums_of
 from xconverge.kernels.neighbors import nearest
+from xconverge.kernels.nulls import Permuted
 from xconverge.kernels.preprocess import deviations, in_one, standardizing
 from xconverge.kernels.procrustes_distance import Procrustes
 from xconverge.kernels.ranks import rank_correlations
@@ -121,8 +122,8 @@ def test_values_on_either_side_of_a_step_tie():
 @pytest.mark.parametrize(("dtype", "noise"), [("f8", 1e-16), ("f4", 1e-7)])
 def test_equal_dispersions_have_no_rank_correlation(dtype, noise):
     x = (0.3 * (1 + noise * rng().standard_normal(20))).astype(dtype)
-    y, rank = rng().random(20), np.arange(20)
-    nothing = np.zeros((1, 1, 20)), rank, np.zeros(20, int), 9, 0, "two-sided"
+    y, orders = rng().random(20), Permuted(np.arange(20), 0)
+    nothing = np.zeros((1, 1, 20)), orders, np.zeros(20, int), 9, "two-sided"
     with pytest.warns(RuntimeWarning, match="got equal values"):
         found = rank_correlations(x[None], y[None], np.zeros(1, int), *nothing)
     assert np.isnan(found[0]).all()

@@ -132,7 +132,9 @@ def null_of(
         strata_of(given, sides, what) for given, what in ((strata, "strata"), (blocks, "blocks"))
     )
     if null is not None:
-        name = choose("null", null, [usual, *(one for one in HOLDS if one not in REGRESSIONS)])
+        name = choose(
+            "null", null, [one for one in HOLDS if one == usual or one not in REGRESSIONS]
+        )
     else:
         name = "blocks" if whole is not None else usual if there else "labels"
         if name == "labels":

@@ -96,7 +96,7 @@ def among(square: Array, where: Array) -> Array:
 
 def _median_square(square: Array) -> float:
     """Squared median distance of two stimuli; 1 where all of them are at one place."""
-    apart = np.concatenate([row[i + 1 :] for i, row in enumerate(square)])
+    apart = np.concatenate([np.empty(0), *(row[i + 1 :] for i, row in enumerate(square))])
     some = np.isfinite(apart).any()
     median = float(np.nanmedian(np.sqrt(apart), overwrite_input=True)) if some else 1.0
     return median**2 if median > 0 else 1.0
@@ -150,7 +150,7 @@ def restricted_maximum(
     for _ in range(100):
         target = _best_step(*now.slopes(), variances - least) + least
         for share in 0.5 ** np.arange(20):
-            candidate = variances + share * (target - variances)
+            candidate: Array = variances + share * (target - variances)
             then = _Point(y, design, kernels, candidate)
             if then.likelihood > now.likelihood:
                 break
