@@ -9,6 +9,7 @@ import scipy
 from xconverge.kernels.mixed_model import (
     LENGTHS,
     Likeness,
+    _best_step,
     effective_size,
     fit,
     lower_factor,
@@ -124,6 +125,49 @@ def test_a_map_of_noise_has_no_structure():
 
 def test_a_constant_map_is_all_noise():
     assert fit(np.ones(5), np.ones((5, 1)), likeness(5), np.arange(5)).tolist() == [0, 0, 0, 0, 1]
+
+
+def test_a_stimulus_that_is_there_twice_does_not_decide():
+    """A map without noise that has one value twice fits as it does without the second."""
+    n = 80
+    x = places(n, 2, 0)
+    y = drawn(np.exp(-squares(x) / 2) + 1e-9 * np.eye(n), 1, RNG(1))[0]
+    codes = RNG(2).integers(0, 8, n)
+    y += 0.5 * RNG(3).standard_normal(8)[codes]
+    twice = np.append(np.arange(n), 0)
+    fits = [
+        fit(y[of], np.ones((len(of), 1)), Likeness([squares(x[of])], [kinds]), np.arange(len(of)))
+        for of, kinds in ((np.arange(n), codes), (twice, np.append(codes, (codes[0] + 1) % 8)))
+    ]
+    assert fits[0][3] > 0.02
+    assert fits[1][3] == pytest.approx(fits[0][3], rel=0.5)
+
+
+def test_a_step_is_the_best_of_the_quadratic_model():
+    """Also beside a variance whose information is a million times that of the others."""
+    rng = RNG(0)
+    root = rng.standard_normal((3, 3)) * np.array([1.0, 1.0, 1e6])
+    information, gradient, above = (
+        root.T @ root,
+        np.array([3.0, -2.0, 5e5]),
+        np.array([0.1, 0.2, 0]),
+    )
+
+    def cost(t):
+        return 0.5 * (t - above) @ information @ (t - above) - gradient @ (t - above)
+
+    found = _best_step(gradient, information, above)
+    free = [np.array(s, bool) for s in np.ndindex(2, 2, 2)]
+    best = np.inf
+    for these in free:
+        t = np.zeros(3)
+        if these.any():
+            right = gradient + information @ above
+            t[these] = np.linalg.solve(information[np.ix_(these, these)], right[these])
+        if (t >= 0).all():
+            best = min(best, cost(t))
+    assert (found >= 0).all()
+    assert cost(found) == pytest.approx(best, rel=1e-6)
 
 
 def test_more_stimuli_than_are_fitted_on(monkeypatch):

@@ -22,8 +22,12 @@ MOST = 2000
 """Stimuli that variances are fitted on; more would cost the cube and hardly narrow them."""
 FEW, STEPS = 400, (4, 2, 1)
 """Many stimuli are fitted from where the fit of every fourth ended: steps there cost a sixtieth."""
-LEAST_NUGGET = 1e-6
-"""Of the variance of the map: what keeps V invertible where the fit would have no noise."""
+LEAST_NUGGET = 1e-3
+"""Of the variance of the map: what keeps V invertible where the fit would have no noise.
+
+One stimulus that is there twice, with one value, would have a likelihood without bound at no noise,
+and decide over all other stimuli.
+"""
 ENOUGH = 0.05
 """Gain of the log-likelihood below which a step ends the fit."""
 
@@ -165,12 +169,14 @@ def restricted_maximum(
 
 def _best_step(gradient: Array, information: Array, above: Array) -> Array:
     """The t >= 0 that has g'(t - a) - ½ (t - a)'A(t - a) largest: non-negative least squares."""
+    # in units of each variance's own: a nugget near 0 has an information beside which a ridge of all
+    # would hold every other variance where it is
+    size = np.sqrt(np.diag(information))
+    gradient, information, above = gradient / size, information / np.outer(size, size), above * size
     # kernels of neighbouring lengths are nearly one, and their information nearly singular
-    ridge = 1e-8 * np.trace(information) * np.eye(len(gradient))
-    root = np.linalg.cholesky(information + ridge).T
-    return np.asarray(
-        scipy.optimize.nnls(root, root @ above + np.linalg.solve(root.T, gradient))[0]
-    )
+    root = np.linalg.cholesky(information + 1e-8 * np.eye(len(size))).T
+    step, _ = scipy.optimize.nnls(root, root @ above + np.linalg.solve(root.T, gradient))
+    return np.asarray(step / size)
 
 
 class _Point:
