@@ -160,6 +160,7 @@ def test_the_pages_are_those_of_the_record():
     assert (docs / "scaling.md").read_text("utf-8") == names["scaling"]()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("title", bench_nulls.TABLES)
 def test_a_table_of_the_nulls_runs_in_short(title, tmp_path):
@@ -172,6 +173,7 @@ def test_a_table_of_the_nulls_runs_in_short(title, tmp_path):
     assert bench_nulls.measure(title, 1, 0, short=True, keep=keep).equals(table)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("title", bench_nulls.SINGLE)
 def test_what_a_mixed_model_costs_is_told_in_short(title):

@@ -9,6 +9,7 @@ from xconverge.kernels import crossed as kernels
 from xconverge.kernels.bin_contrast import contrast_test
 from xconverge.kernels.correlation import METHODS
 from xconverge.kernels.groups import table_mean
+from xconverge.kernels.nulls import Permuted
 from xconverge.kernels.ranks import rank_correlations
 
 
@@ -103,9 +104,8 @@ def test_covariates_take_degrees_of_freedom():
         covariates = rng.standard_normal((1, 20, 40))
         zero = np.zeros(1, int)
         errors.append(one_pair(kernels.influence(x, y, zero, covariates)[0]))
-        r, *_ = rank_correlations(
-            x, y, zero, covariates, np.arange(40), np.zeros(40, int), 0, 0, "two-sided"
-        )
+        orders = Permuted(np.arange(40), 0)
+        r, *_ = rank_correlations(x, y, zero, covariates, orders, np.zeros(40, int), 0, "two-sided")
         values.append(r[0])
     # without them the ratio would be √(19 / 39) = .70
     assert np.sqrt(np.mean(errors)) / np.std(values) == pytest.approx(1.0, abs=0.15)
