@@ -169,7 +169,7 @@ def restricted_maximum(
 
 def _best_step(gradient: Array, information: Array, above: Array) -> Array:
     """The t >= 0 that has g'(t - a) - ½ (t - a)'A(t - a) largest: non-negative least squares."""
-    # in units of each variance's own: a nugget near 0 has an information beside which a ridge of all
+    # in units of each variance: a nugget near 0 has an information beside which a ridge of all
     # would hold every other variance where it is
     size = np.sqrt(np.diag(information))
     gradient, information, above = gradient / size, information / np.outer(size, size), above * size

@@ -13,6 +13,7 @@ import xarray as xr
 from xconverge.engine.families import family_mean
 from xconverge.engine.pair import pairing_attrs, refuse_repeats
 from xconverge.engine.resampling import seed_of
+from xconverge.inference.geometry import squares_of
 from xconverge.inference.nulls import Groups
 from xconverge.io.store import modalities, open_representations
 from xconverge.labels.arguments import callback, check_neighbors, text, whole
@@ -36,6 +37,8 @@ from xconverge.study.modulation import modulation
 
 Data = TypeVar("Data", xr.DataArray, xr.Dataset)
 Source = str | os.PathLike[str] | Mapping[str, xr.DataArray]
+FEW = 100
+"""Stimuli that a table takes little time of."""
 MEASURES = ("consensus", "consensus_raw", "neighborhood", "rdm")
 CONTROLS = {
     "none": (),
@@ -190,16 +193,22 @@ def analyze(
     progress(f"alignment with {b.sizes['model']} {names[1]} models")
     agreement = alignment(a, b, "mutual_knn", k=k).compute()
     progress("modulation")
-    # tables are many: lazy ones are computed side by side
-    lazy = agreement.chunk()
+    # tables are many: lazy ones are computed side by side, where that takes longer than graphs do
+    scores = agreement.chunk() if a.sizes["stimulus"] > FEW else agreement
+    places = [
+        squares_of(side).compute().assign_attrs(metric="sqeuclidean", modality=name)
+        for side, name in ((a, names[0]), (b, names[1]))
+    ]
     options: dict[str, Any] = {
-        "geometry": (a, b), "groups": groups, "n_bins": n_bins, "n_permutations": n_permutations,
+        "geometry": places, "groups": groups, "n_bins": n_bins, "n_permutations": n_permutations,
         "rng": seed,
     }  # fmt: skip
     effect = _stacked(
         "measure",
         {
-            measure: _controlled(spread.sel(measure=measure, drop=True), lazy, nuisances, **options)
+            measure: _controlled(
+                spread.sel(measure=measure, drop=True), scores, nuisances, **options
+            )
             for measure in MEASURES
         },
     ).compute()
@@ -213,7 +222,7 @@ def analyze(
         progress("modulation with each model left out of its dispersion")
         own = {"stimulus_norm": stimulus_norm(a), "local_density": local_density(a, k)}
         others = dispersion_of_others(a, "neighborhood", "model", k=k)
-        parts["leave_out"] = _controlled(others.compute(), lazy, own, **options).compute()
+        parts["leave_out"] = _controlled(others.compute(), scores, own, **options).compute()
         if n_equal_noise and {*a.dims, *b.dims} == {"model", "stimulus", "feature"}:
             progress(f"equal noise, {n_equal_noise} draws")
             told = leave_out_modulation(
