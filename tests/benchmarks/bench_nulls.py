@@ -28,6 +28,7 @@ from tests.benchmarks.bench_calibration import ALPHA, DOCS
 from tests.benchmarks.competing_nulls import (
     COMPETITORS,
     DRAWS,
+    eigenvectors,
     moran_drawn,
     moran_vectors,
     of_draws,
@@ -143,8 +144,17 @@ def smooth_factor(step: int, side: int, length: float, rough: bool) -> np.ndarra
 
 
 @cache
-def moran_basis(step: int) -> np.ndarray:
-    """Eigenvectors for Moran randomisation over both sides of the emoji together."""
+def moran_basis(step: int, nearest: int = 0) -> np.ndarray:
+    """Eigenvectors for Moran randomisation over both sides of the emoji together.
+
+    Or of graphs of the nearest neighbours in vision.
+    """
+    if nearest:
+        square = emoji(step).squares[0].copy()
+        np.fill_diagonal(square, np.inf)
+        weights = np.zeros_like(square)
+        np.put_along_axis(weights, np.argpartition(square, nearest)[:, :nearest], 1.0, axis=1)
+        return eigenvectors((weights + weights.T) / 2)
     like = emoji(step).likeness(np.arange(len(emoji(step).codes[0])))
     pairs = zip(like.squares, like.units, strict=True)
     return moran_vectors(np.sum([square / unit for square, unit in pairs], axis=0))
@@ -173,6 +183,8 @@ def placebos(rng: np.random.Generator, step: int) -> Iterator[tuple[str, np.ndar
     for name in ("vision", "language"):
         smooth = drawn[f"smooth over {name}, 0.4"]
         drawn[f"smooth over {name}, 0.4, and as much noise"] = smooth + rng.standard_normal(n)
+    near = moran_basis(step, 10)
+    drawn["Moran, nearest 10 in vision"] = moran_drawn(values, near, 1, rng)[0]
     yield from drawn.items()
 
 

@@ -36,6 +36,11 @@ def moran_vectors(square: np.ndarray) -> np.ndarray:
     apart = np.sqrt(square)
     weights = np.divide(1, apart, out=np.zeros_like(apart), where=apart > 0)
     np.fill_diagonal(weights, 0)
+    return eigenvectors(weights)
+
+
+def eigenvectors(weights: np.ndarray) -> np.ndarray:
+    """Of weights (n, n), centred, but for the constant one (n, n - 1)."""
     centred = weights - weights.mean(0) - weights.mean(1)[:, None] + weights.mean()
     values, vectors = np.linalg.eigh(centred)
     return np.delete(vectors, np.abs(values).argmin(), axis=1)
