@@ -154,7 +154,7 @@ def test_p_values_are_corrected_over_all_dims_and_clusters_of_time():
 
 def test_the_interval_of_the_mean_is_crossed_over_stimuli_and_models():
     rng = np.random.default_rng(1)
-    x = a_map(rng.standard_normal(48))
+    x = of_clusters(0)
     slopes = rng.standard_normal((4, 3))
     y = xr.DataArray(
         slopes[..., None] * x.values + rng.standard_normal((4, 3, 48)),
