@@ -346,14 +346,14 @@ def tests(runs: int, seed: int) -> Rows:
         "`subset_contrast`, matched", "dispersion and alignment follow a covariate",
         lambda rng: contrasted(related(runs, rng, n=60), seed, "full", matched=True),
     )  # fmt: skip
-    yield "`modulation`", "independent", lambda rng: modulation(runs, rng, seed, null="labels")
+    yield "`modulation`", "independent", lambda rng: modulation(runs, rng, seed)
     yield (
         "`modulation` given a covariate", "a covariate that both follow",
-        lambda rng: modulation(runs, rng, seed, confound=1.0, null="labels"),
+        lambda rng: modulation(runs, rng, seed, confound=1.0),
     )  # fmt: skip
     yield (
         "`modulation` inside strata", "categories that both follow",
-        lambda rng: modulation(runs, rng, seed, strata=True, null="labels"),
+        lambda rng: modulation(runs, rng, seed, strata=True),
     )  # fmt: skip
 
 
@@ -446,11 +446,11 @@ def wrong(runs: int, seed: int) -> Rows:
         )  # fmt: skip
     yield (
         "`modulation` without the covariate", "a covariate that both follow",
-        lambda rng: modulation(runs, rng, seed, confound=1.0, control=False, null="labels"),
+        lambda rng: modulation(runs, rng, seed, confound=1.0, control=False),
     )  # fmt: skip
     yield (
         "`modulation` without strata", "categories that both follow",
-        lambda rng: modulation(runs, rng, seed, strata=True, restrict=False, null="labels"),
+        lambda rng: modulation(runs, rng, seed, strata=True, restrict=False),
     )  # fmt: skip
 
 
@@ -483,7 +483,7 @@ def power(runs: int, seed: int) -> Rows:
     )  # fmt: skip
     yield (
         "`modulation`", "correlation of about -0.45",
-        lambda rng: modulation(runs, rng, seed, effect=0.5, null="labels"),
+        lambda rng: modulation(runs, rng, seed, effect=0.5),
     )  # fmt: skip
 
 
