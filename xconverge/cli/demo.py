@@ -342,7 +342,7 @@ def _print_brain(
     console.print(table)
     console.print(
         f"Lowest less highest bin: {float(contrast['low_minus_high']):+.3f}, "
-        f"p = {float(contrast['low_minus_high_p_value']):.3f} against maps as smooth as dispersion "
+        f"p = {float(contrast['low_minus_high_p_value']):.2g} against maps as smooth as dispersion "
         "and as alike inside categories. Noise that grows with dispersion would do the same.\n"
     )
     human = _table_of(brains, "images92_it")["rdm"].mean("session")
