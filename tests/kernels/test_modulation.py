@@ -7,8 +7,9 @@ import pytest
 import scipy
 
 from tests.kernels.test_mixed_model import places, squares
+from xconverge.kernels.groups import pair_numbers
 from xconverge.kernels.mixed_model import Likeness
-from xconverge.kernels.modulation import modulations, pair_numbers
+from xconverge.kernels.modulation import Settings, modulations
 from xconverge.kernels.permutations import permutations
 from xconverge.kernels.related_maps import Fields, related, related_mean
 
@@ -32,7 +33,7 @@ def table(null: str, names: tuple[str, ...] = NAMES, turn: np.ndarray | None = N
     found = modulations(
         *(part[..., turn] for part in arrays), np.arange(2), np.arange(3),
         *(part[turn] for part in structure[:3]), structure[3][np.ix_(turn, turn)],
-        names=names, n_squares=1, null=null, **OPTIONS,
+        names=names, n_squares=1, settings=Settings(null=null, **OPTIONS),
     )  # fmt: skip
     return dict(zip(names, found, strict=True))
 

@@ -27,6 +27,19 @@ def family_mean(
     return result.transpose(*order).rename(array.name).assign_attrs(array.attrs)
 
 
+def family_numbers(array: xr.DataArray, dims: Sequence[str]) -> list[xr.DataArray]:
+    """Number of the family of each model along each of these dims; a single one where it is none.
+
+    A dim that has no models, ``subject`` say, has families of one.
+    """
+    return [
+        xr.DataArray(families(array, dim).numbers, dims=dim)
+        if dim in array.dims
+        else xr.DataArray([0], dims=f"_{dim}")
+        for dim in dims
+    ]
+
+
 def each_family(array: xr.DataArray, of: Families) -> xr.DataArray:
     """Means over the models (``model``) of each family, labelled by the families."""
     if not of.several:

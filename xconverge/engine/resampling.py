@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ import xarray as xr
 
 from xconverge.engine.apply import apply
 from xconverge.engine.progress import Progress, in_blocks
+from xconverge.kernels.block_permutations import log_arrangements
 from xconverge.kernels.kernel import Kernel, permuted, resampled
 from xconverge.kernels.permutations import BLOCK, n_blocks, permutations, summary
 from xconverge.kernels.vectors import Array
@@ -26,6 +28,8 @@ from xconverge.labels.plain import plain
 Rng = np.random.Generator | int | None
 DRAW = "_draw"
 BLOCKS = "_block"
+LEAST_WAYS = 20
+"""Arrangements with which a p-value can be 0.05."""
 
 
 def seed_of(rng: Rng) -> tuple[int, int]:
@@ -171,6 +175,20 @@ def blocks_of(
                 "blocks"
             )
     return codes
+
+
+def tell_few(blocks: xr.DataArray | None, strata: xr.DataArray | None) -> None:
+    """Warn where blocks can change places in too few ways for any small p-value."""
+    if blocks is None:
+        return
+    ways = log_arrangements(blocks.values, None if strata is None else strata.values)
+    if ways < np.log(LEAST_WAYS):
+        warnings.warn(
+            f"blocks can change places in {round(np.exp(ways))} ways, and a p-value of 0.05 needs "
+            f"at least {LEAST_WAYS}: too few blocks have sizes alike (in one stratum)",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def group_codes(given: xr.DataArray, what: str) -> Array:

@@ -15,11 +15,18 @@ from xconverge.engine.apply import apply
 from xconverge.engine.measure import Measure
 from xconverge.engine.pair import Pair, pairing_attrs
 from xconverge.engine.progress import Progress, Report
-from xconverge.engine.resampling import blocks_of, run, seed_of, strata_name, strata_of, summarized
+from xconverge.engine.resampling import (
+    blocks_of,
+    run,
+    seed_of,
+    strata_name,
+    strata_of,
+    summarized,
+    tell_few,
+)
 from xconverge.engine.scores import models
 from xconverge.inference.multiplicity import Family, Over, adjusted, family_of
 from xconverge.kernels import permutations as kernels
-from xconverge.kernels.block_permutations import log_arrangements
 from xconverge.kernels.kernel import Kernel, chances
 from xconverge.kernels.rsa import Rsa
 from xconverge.kernels.vectors import Array
@@ -33,8 +40,6 @@ from xconverge.measures.layers import maximum, networks
 from xconverge.measures.rdm import METHODS, join_controls, rdm_models
 
 Rng = np.random.Generator | int | None
-LEAST_WAYS = 20
-"""Arrangements with which a p-value can be 0.05."""
 
 
 def calibrate(
@@ -297,20 +302,6 @@ def _whole_in_folds(
     given = blocks is None or options.get("groups") is not None
     folded = "groups" in mine and options.get("folds", mine["folds"].default) is not None
     return options if given or not folded else {**options, "groups": blocks}
-
-
-def tell_few(blocks: xr.DataArray | None, strata: xr.DataArray | None) -> None:
-    """Warn where blocks can change places in too few ways for any small p-value."""
-    if blocks is None:
-        return
-    ways = log_arrangements(blocks.values, None if strata is None else strata.values)
-    if ways < np.log(LEAST_WAYS):
-        warnings.warn(
-            f"blocks can change places in {round(np.exp(ways))} ways, and a p-value of 0.05 needs "
-            f"at least {LEAST_WAYS}: too few blocks have sizes alike (in one stratum)",
-            RuntimeWarning,
-            stacklevel=3,
-        )
 
 
 def _sided(pair: Pair) -> list[xr.DataArray]:

@@ -99,6 +99,7 @@ def equal_noise(
     later = {
         rank: aside.submit(calmly, partial(parts, models, rank, LOOSE, components)) for rank in near
     }
+    aside.shutdown(wait=False)
     prepare = rows_of(of_rows) if quick is None else quick
     outer, inner = (OUTER, INNER) if n < MANY else (1, ONE_BY)
     fewer = min(n_draws, NEAR)

@@ -12,7 +12,7 @@ import xarray as xr
 from xconverge.engine.rdms import checked_rdms
 from xconverge.engine.resampling import strata_of
 from xconverge.labels.checks import check_representations
-from xconverge.labels.joins import join_all, join_labels
+from xconverge.labels.joins import join_all
 from xconverge.labels.messages import SchemaError
 from xconverge.measures.rdm import rdm
 
@@ -65,14 +65,8 @@ def structure(
         square = squares_of(one)
         (_, square), _ = join_all("exact", maps=first, **{f"geometry {number}": square})
         squares.append(square)
-    sides = [*maps, *(_by_stimulus(one, first) for one in geometry)] if groups else []
-    codes = [strata_of(name, sides, "groups") for name in groups]
+    codes = [strata_of(name, [*maps, *geometry], "groups") for name in groups]
     return squares, [one.reset_coords(drop=True) for one in codes if one is not None]
-
-
-def _by_stimulus(one: xr.DataArray, first: xr.DataArray) -> xr.DataArray:
-    """A geometry in the order of the first map, for its coordinates."""
-    return join_labels(first, one, "stimulus", "exact", ("maps", "geometry"))[1]
 
 
 def warn_of_missing_side(

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import apply
-from xconverge.engine.resampling import strata_name, strata_of
+from xconverge.engine.resampling import blocks_of, strata_name, strata_of, tell_few
 from xconverge.inference.geometry import structure, warn_of_missing_side
 from xconverge.kernels.nulls import Stimuli
 from xconverge.kernels.related_maps import Fields, field_factor, morans
@@ -31,8 +31,6 @@ HOLDS = {
     "labels": "stimuli that are exchangeable: no categories, no near-duplicates, no smooth maps",
 }
 """For what stimuli the p-values of each null hold."""
-REGRESSIONS = ("mixed",)
-"""Nulls that only a regression has."""
 
 
 @dataclass(frozen=True)
@@ -128,13 +126,11 @@ def null_of(
     places, kinds = several("geometry", geometry), several("groups", groups)
     there = bool(places or kinds)
     sides = [*maps, *(one for one in places if "stimulus" in getattr(one, "dims", ()))]
-    inside, whole = (
-        strata_of(given, sides, what) for given, what in ((strata, "strata"), (blocks, "blocks"))
-    )
+    inside = strata_of(strata, sides)
+    whole = blocks_of(blocks, sides, inside)
     if null is not None:
-        name = choose(
-            "null", null, [one for one in HOLDS if one == usual or one not in REGRESSIONS]
-        )
+        # only a regression has a mixed model
+        name = choose("null", null, [one for one in HOLDS if one != "mixed" or usual == one])
     else:
         name = "blocks" if whole is not None else usual if there else "labels"
         if name == "labels":
@@ -146,6 +142,7 @@ def null_of(
                 stacklevel=3,
             )
     _refuse(name, there, whole is not None, inside is not None)
+    tell_few(whole, inside)
     if places and made_from is not None:
         warn_of_missing_side(places, *made_from)
     squares, codes = structure(places, kinds, maps)

@@ -28,6 +28,19 @@ def family_shares(family: Array | None, size: int) -> Array:
     return np.asarray(1 / count[number])
 
 
+def pair_numbers(of_a: Array, of_b: Array) -> Array:
+    """Number of the pair of families of each pair of models, side b fastest."""
+    return np.asarray((of_a[:, None] * (of_b.max() + 1) + of_b).reshape(-1))
+
+
+def mean_of_families(values: Array, family: Array) -> Array:
+    """Mean (…) over the families of what they have in mean, from values (…, R) of all families."""
+    numbers = np.unique(family)
+    if len(numbers) < len(family):
+        values = np.stack([values[..., family == one].mean(-1) for one in numbers], axis=-1)
+    return np.asarray(values.mean(-1))
+
+
 def group_means(x: Array, missing: Array, numbers: Array, kind: Any) -> Array:
     """Means (…, G, F) of the rows ``x`` (…, n, F) of each group, summed in double.
 

@@ -15,6 +15,7 @@ from xconverge.kernels.correlation import ranks
 from xconverge.kernels.dealt_neighbors import DealtModel
 from xconverge.kernels.dispersion import without
 from xconverge.kernels.equal_noise import OfDraw, Parts
+from xconverge.kernels.groups import mean_of_families, pair_numbers
 from xconverge.kernels.kernel import alike
 from xconverge.kernels.neighbors import filtered, overlap_share
 from xconverge.kernels.vectors import Array
@@ -44,7 +45,8 @@ class LeftOutOverlap:
         """What is made once for all draws of these models; then the statistic of a draw."""
         prepared = [DealtModel(model, len(models)) for model in models]
         weights = weights_without(self.group, self.family)
-        pair_family = self.family[:, None] * (self.family_b.max() + 1) + self.family_b
+        shape = len(self.family), len(self.family_b)
+        pair_family = pair_numbers(self.family, self.family_b).reshape(shape)
         # so many that k are left among those that any model of the other side saw
         depth = self.k + int((~self.seen_b).sum(1).max())
         pools = [(np.flatnonzero(seen), members) for seen, members in alike(self.seen_b)]
@@ -134,6 +136,4 @@ def mean_of_pairs(correlation: Array, pair_family: Array) -> float:
     defined = np.isfinite(correlation)
     if not defined.any():
         return np.nan
-    _, number = np.unique(pair_family[defined], return_inverse=True)
-    means = np.bincount(number, correlation[defined]) / np.bincount(number)
-    return float(means.mean())
+    return float(mean_of_families(correlation[defined], pair_family[defined]))

@@ -9,10 +9,17 @@ from typing import Any
 import numpy as np
 
 from xconverge.kernels.crossed import crossed, influence
-from xconverge.kernels.groups import alike_rows
-from xconverge.kernels.nulls import Permuted, Stimuli
+from xconverge.kernels.groups import alike_rows, pair_numbers
+from xconverge.kernels.nulls import Orders, Permuted, Stimuli
 from xconverge.kernels.ranks import Correlated, bin_means, rank_correlations
-from xconverge.kernels.related_maps import Fields, Related, morans, related, related_mean
+from xconverge.kernels.related_maps import (
+    Fields,
+    Related,
+    morans,
+    related,
+    related_mean,
+    usable_of,
+)
 from xconverge.kernels.vectors import Array
 
 OF_MEAN = "_of_mean"
@@ -21,13 +28,14 @@ OF_MEAN = "_of_mean"
 
 @dataclass(frozen=True)
 class Settings:
-    """How the tests are made: a null by name, draws, tail."""
+    """How the tests are made: a null by name, draws, tail; the level of the interval."""
 
     null: str
     n_bins: int
     n_draws: int
     seed: int
     tail: str
+    level: float
 
 
 @dataclass(frozen=True)
@@ -39,20 +47,20 @@ class Predictors:
     covariates: Array
     stimuli: Stimuli
     fields: Fields | None
+    orders: Orders | None
     settings: Settings
 
     def correlated(self, rows: Array, which: Array, family: Array) -> Correlated:
         """Rank correlations of alignment (R, n) with their row of dispersion, and their draws."""
         how = self.settings
-        orders = self.stimuli.orders(how.null, self.maps, self.covariates[:, 1:], how.seed)
         return rank_correlations(
             self.maps,
             rows,
             which,
             self.covariates,
-            orders or Permuted(self.stimuli.order, how.seed),
+            self.orders or Permuted(self.stimuli.order, how.seed),
             self.stimuli.strata,
-            how.n_draws if orders is not None else 0,
+            how.n_draws if self.orders is not None else 0,
             how.tail,
             family,
         )
@@ -92,7 +100,7 @@ class Predictors:
         return table
 
     def interval(
-        self, correlation: Array, rows: Array, which: Array, of: tuple[Array, Array], level: float
+        self, correlation: Array, rows: Array, which: Array, of: tuple[Array, Array]
     ) -> dict[str, Array]:
         """The mean correlation's error and ends, over stimuli and the models of both sides."""
         added = influence(self.maps, rows, which, self.covariates)
@@ -100,7 +108,11 @@ class Predictors:
         size = self.fields.n_effective(used) if self.fields is not None else float(used.sum())
         shape = len(of[0]), len(of[1])
         found = crossed(
-            correlation.reshape(shape), added.reshape(*shape, -1), size, *of, level=level
+            correlation.reshape(shape),
+            added.reshape(*shape, -1),
+            size,
+            *of,
+            level=self.settings.level,
         )
         names = ("standard_error", "lower", "upper")
         return {
@@ -111,8 +123,7 @@ class Predictors:
     def _n_effective(self, rows: Array, which: Array) -> Array:
         result = np.full(len(rows), np.nan)
         if self.fields is not None:
-            usable = np.isfinite(rows) & np.isfinite(self.maps[which])
-            usable &= np.isfinite(self.covariates[which]).all(1)
+            usable = usable_of(self.maps, rows, which, self.covariates)
             for alike in alike_rows(usable, np.zeros(len(rows), np.int64)):
                 result[alike] = self.fields.n_effective(usable[alike[0]])
         return result
@@ -142,12 +153,7 @@ def modulations(
     *structure: Array,
     names: Sequence[str],
     n_squares: int,
-    null: str,
-    n_bins: int,
-    n_draws: int,
-    seed: int,
-    tail: str,
-    level: float,
+    settings: Settings,
 ) -> tuple[Any, ...]:
     """What ``modulation`` says, in the order of ``names``.
 
@@ -160,8 +166,8 @@ def modulations(
         Their mean.
     covariates : array ([A, ]c, n)
         The first is a constant.
-    of_a, of_b : int arrays ([A]) and ([B])
-        Families of the models.
+    of_a, of_b : int arrays (A) and (B)
+        Families of the models; one where a side has no models.
     *structure : arrays
         What `Stimuli.of` takes.
     names : sequence of str
@@ -181,26 +187,21 @@ def modulations(
         )
     )
     fields = None
+    null, seed = settings.null, settings.seed
     if null == "mixed" or n_squares:
         fields = Fields(own, mean, fixed[:, 1:], stimuli.likeness, seed)
-    settings = Settings(null, n_bins, n_draws, seed, tail)
-    predictors = Predictors(own, own_bins, fixed, stimuli, fields, settings)
+    orders = stimuli.orders(null, own, fixed[:, 1:], seed)
+    predictors = Predictors(own, own_bins, fixed, stimuli, fields, orders, settings)
     # rows run over model_b fastest, so rows of one model_a lie side by side
     which = np.arange(len(rows)) * len(own) // max(len(rows), 1)
-    of_a, of_b = np.atleast_1d(of_a), np.atleast_1d(of_b)
     table = predictors.table(rows, which, pair_numbers(of_a, of_b))
-    table |= predictors.interval(table["correlation"], rows, which, (of_a, of_b), level)
+    table |= predictors.interval(table["correlation"], rows, which, (of_a, of_b))
     found = {name: _shaped(name, values, shape) for name, values in table.items()}
     if f"correlation{OF_MEAN}" in names:
         one = np.zeros(1, np.int64)
         single = predictors.table(mean[None], one, one)
         found |= {name + OF_MEAN: _shaped(name, values, ()) for name, values in single.items()}
     return tuple(found[name] for name in names)
-
-
-def pair_numbers(of_a: Array, of_b: Array) -> Array:
-    """Number of the pair of families of each pair of models, side b fastest."""
-    return np.asarray((of_a[:, None] * (of_b.max() + 1) + of_b).reshape(-1))
 
 
 def _shaped(name: str, values: Array, shape: tuple[int, ...]) -> Array:

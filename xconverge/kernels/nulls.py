@@ -14,7 +14,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from xconverge.kernels.mixed_model import Likeness
-from xconverge.kernels.permutations import BLOCK, n_blocks, permutations
+from xconverge.kernels.permutations import BLOCK, permutations, whole_run
 from xconverge.kernels.related_maps import field_factor
 from xconverge.kernels.vectors import Array
 
@@ -97,11 +97,13 @@ class Stimuli:
 
         None where no field can be fitted, and for a mixed model, which draws nothing.
         """
-        rank = np.arange(len(self.order))
-        if name in ("labels", "blocks"):
-            return Permuted(rank, seed, self.strata, self.blocks if name == "blocks" else None)
-        factor = None if name == "mixed" else field_factor(maps, covariates, self.likeness, seed)
-        return None if factor is None else Surrogates(rank, seed, factor)
+        if name == "mixed":
+            return None
+        given = np.arange(len(self.order)), self.strata, self.blocks
+        if name != "surrogates":
+            return orders_of(name, seed, *given)
+        factor = field_factor(maps, covariates, self.likeness, seed)
+        return None if factor is None else orders_of(name, seed, *given, factor)
 
 
 def orders_of(
@@ -118,5 +120,4 @@ def orders_of(
 
 def all_orders(orders: Orders, values: Array, usable: Array, count: int) -> Array:
     """The identity and ``count`` orders (1 + count, n)."""
-    blocks = [orders(block, values, usable) for block in range(n_blocks(count))]
-    return np.concatenate(blocks)[: count + 1]
+    return whole_run(lambda block: orders(block, values, usable), count)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import scipy
 
@@ -103,11 +105,15 @@ def run_of(
     blocks: Array | None = None,
 ) -> Array:
     """The identity and all permutations (1 + n_permutations, n) of a run, block after block."""
-    parts = [
-        permutations(rank, seed, block, strata, usable, blocks=blocks)
-        for block in range(n_blocks(n_permutations))
-    ]
-    return np.concatenate(parts)[: n_permutations + 1]
+    return whole_run(
+        lambda block: permutations(rank, seed, block, strata, usable, blocks=blocks),
+        n_permutations,
+    )
+
+
+def whole_run(draw: Callable[[int], Array], count: int) -> Array:
+    """What ``draw`` gives for block after block (BLOCK, n): the identity and ``count`` draws."""
+    return np.concatenate([draw(block) for block in range(n_blocks(count))])[: count + 1]
 
 
 def resamples(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xconverge.kernels.correlation import ranks, similarity, standardize
-from xconverge.kernels.groups import alike_rows
+from xconverge.kernels.groups import alike_rows, mean_of_families
 from xconverge.kernels.nulls import Orders
 from xconverge.kernels.permutations import BLOCK, as_extreme, n_blocks
 from xconverge.kernels.vectors import Array
@@ -116,7 +116,9 @@ def rank_correlations(
     count = np.array([row.usable.sum() for row in rows])
     defined = np.flatnonzero(~np.isnan(correlation))
     family = np.arange(len(rows)) if family is None else family
-    mean = float(_family_mean(correlation[defined], family[defined])) if len(defined) else np.nan
+    mean = (
+        float(mean_of_families(correlation[defined], family[defined])) if len(defined) else np.nan
+    )
     p_value, p_of_mean = np.full(len(rows), np.nan), np.nan
     draws, together = np.full((1 + n_draws, len(rows)), np.nan), np.full(1 + n_draws, np.nan)
     if n_draws and len(defined):
@@ -133,7 +135,7 @@ def rank_correlations(
         draws[:, defined[free]] = null[:, free]
         if free.any():
             # what cannot be permuted adds the same to every draw of the mean
-            together = _family_mean(null, family[defined])
+            together = mean_of_families(null, family[defined])
             p_of_mean = float(_share(together, tail))
     return Correlated(correlation, p_value, count, mean, p_of_mean, draws, together)
 
@@ -142,14 +144,6 @@ def residual_ranks(x: Array, y: Array, which: Array, covariates: Array) -> tuple
     """Residual ranks of the rows of ``rank_correlations``, and their correlations (R)."""
     rows = [_row(x[i], values, covariates[i]) for i, values in zip(which, y, strict=True)]
     return rows, np.array([_correlation(row) for row in rows])
-
-
-def _family_mean(values: Array, family: Array) -> Array:
-    """Mean (…) over the families of what they have in mean, from values (…, R)."""
-    numbers = np.unique(family)
-    if len(numbers) < len(family):
-        values = np.stack([values[..., family == one].mean(-1) for one in numbers], axis=-1)
-    return np.asarray(values.mean(-1))
 
 
 def _share(null: Array, tail: str) -> Array:

@@ -56,6 +56,15 @@ class Related(NamedTuple):
         return np.maximum(self.p_alignment, self.p_dispersion)
 
 
+def usable_of(x: Array, y: Array, which: Array, covariates: Array) -> Array:
+    """Which stimuli (R, n) every row of ``y`` has in common with its row of ``x`` and covariates.
+
+    Arguments as in `related`.
+    """
+    there = np.isfinite(y) & np.isfinite(x[which])
+    return np.asarray(there & np.isfinite(covariates[which]).all(1))
+
+
 def related(
     fields: Fields,
     x: Array,
@@ -82,7 +91,7 @@ def related(
     n_draws, seed : int
         Draws of all rows together under the null, for corrections.
     """
-    usable = np.isfinite(y) & np.isfinite(x[which]) & np.isfinite(covariates[which]).all(1)
+    usable = usable_of(x, y, which, covariates)
     each = _nothing(len(y), n_draws)
     for rows in alike_rows(usable, which):
         where = np.flatnonzero(usable[rows[0]])
@@ -113,7 +122,7 @@ def related_mean(
 
     Arguments as in `related`; rows of one ``family`` (R) count once.
     """
-    usable = np.isfinite(y) & np.isfinite(x[which]) & np.isfinite(covariates[which]).all(1)
+    usable = usable_of(x, y, which, covariates)
     everything = np.arange(len(y))
     where = np.flatnonzero(usable.all(0))
     sides = _sides(fields, x, y, which, covariates, everything, where)
@@ -185,9 +194,13 @@ class Fields:
         """
         self.likeness = likeness
         usable = np.asarray(np.isfinite(covariates).all((0, 1)))
-        self.variances = [
-            _field(maps, covariates.mean(0), usable, likeness, seed) for maps in (mean[None], x)
+        # one map against itself is one field: its structure alone is asked for
+        alike = np.array_equal(mean[None], x, equal_nan=True)
+        fitted = [
+            _field(maps, covariates.mean(0), usable, likeness, seed)
+            for maps in ([x] if alike else [mean[None], x])
         ]
+        self.variances = [fitted[0], fitted[-1]]
         self._where = np.empty(0, np.int64)
         self._there: tuple[list[Array], float] = [], 0.0
 

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import apply
-from xconverge.engine.families import family_mean
+from xconverge.engine.families import family_mean, family_numbers
 from xconverge.engine.pair import pairing_attrs
 from xconverge.engine.rdms import names_along, side_names, tell_pairs, told_missing
 from xconverge.engine.rdms import place as place_of
@@ -22,7 +22,6 @@ from xconverge.kernels.rsa import mantel
 from xconverge.labels.arguments import check_seed, real, several, whole
 from xconverge.labels.checks import check_only, check_representations, check_shared
 from xconverge.labels.coordinates import set_aside
-from xconverge.labels.families import families
 from xconverge.labels.joins import join_all, join_extra, natural_rank, on_side
 from xconverge.labels.messages import choose
 from xconverge.labels.variables import dataset_of, describe, described
@@ -334,19 +333,7 @@ def _mean(
     """
     side_b = "model_b" if "model_b" in value.dims else "subject"
     pairs = [dim for dim in ("model_a", side_b) if dim in value.dims]
-    numbers = [
-        xr.DataArray(
-            families(value, dim).numbers
-            if dim.startswith("model")
-            else np.arange(value.sizes[dim]),
-            dims=dim,
-        )
-        for dim in pairs
-    ]
-    of = [
-        next((one for one in numbers if one.dims == (dim,)), xr.DataArray([0], dims=f"_{dim}"))
-        for dim in ("model_a", side_b)
-    ]
+    of = family_numbers(value, ("model_a", side_b))
     found = apply(
         mean_ends, value, added, size, *of,
         core=[pairs, [*pairs, "stimulus"], [], *([str(one.dims[0])] for one in of)],

@@ -9,18 +9,18 @@ import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import apply
-from xconverge.engine.families import family_mean
+from xconverge.engine.families import family_mean, family_numbers
 from xconverge.engine.pair import pairing_attrs
 from xconverge.engine.resampling import DRAW, seed_of
 from xconverge.inference.multiplicity import Family, Over, adjusted, family_of
 from xconverge.inference.nulls import Geometry, Groups, moran_of, null_of
-from xconverge.kernels.modulation import OF_MEAN, modulations, pair_numbers
+from xconverge.kernels.groups import pair_numbers
+from xconverge.kernels.modulation import OF_MEAN, Settings, modulations
 from xconverge.kernels.nulls import Permuted
 from xconverge.kernels.ranks import bin_means, empty_bins, rank_correlations
 from xconverge.labels.arguments import real, several, whole
 from xconverge.labels.checks import check_dims, check_labels, check_only, check_scores
 from xconverge.labels.coordinates import set_aside
-from xconverge.labels.families import families
 from xconverge.labels.joins import join_labels, on_side, take
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import dataset_of, describe
@@ -213,6 +213,7 @@ def modulation(
     )  # fmt: skip
     if bins.chunks is None:
         parameters["merged_bins"] = empty_bins(bins.values, n_bins) or None
+    numbers = family_numbers(alignment, PAIRS)
     outputs = _outputs(pairs, not of_each_model, chosen.name)
     found = apply(
         modulations,
@@ -221,24 +222,19 @@ def modulation(
         alignment,
         family_mean(alignment, pairs),
         partialled,
-        *_family_numbers(alignment),
+        *numbers,
         *chosen.arrays,
         core=[
             *[[*lead, "stimulus"]] * 2, [*pairs, "stimulus"], ["stimulus"],
             [*lead, "_covariate", "stimulus"],
-            *([dim] if dim in pairs else [] for dim in PAIRS), *chosen.core,
+            *([str(one.dims[0])] for one in numbers), *chosen.core,
         ],
         out=list(outputs.values()),
         sizes={"bin": n_bins, DRAW: 1 + n_permutations},
         dtypes=[np.int64 if name.startswith("n_stimuli") else np.float64 for name in outputs],
         names=tuple(outputs),
-        n_bins=n_bins,
-        null=chosen.name,
         n_squares=len(chosen.squares),
-        n_draws=n_permutations,
-        seed=stream,
-        tail=tail,
-        level=level,
+        settings=Settings(chosen.name, n_bins, n_permutations, stream, tail, level),
     )  # fmt: skip
     parts = dict(zip(outputs, found, strict=True))
     table = {
@@ -325,7 +321,7 @@ def mean_correlation(
         strata=np.zeros(n, np.int64),
         n_draws=0,
         tail="two-sided",
-        family=pair_numbers(*(one.values for one in _family_numbers(alignment))),
+        family=pair_numbers(*(one.values for one in family_numbers(alignment, PAIRS))),
     ).mean
 
 
@@ -366,13 +362,3 @@ def _covariates(
         xr.broadcast(*aligned), "_covariate", coords="minimal", compat="override", join="exact"
     )
     return whole
-
-
-def _family_numbers(alignment: xr.DataArray) -> list[xr.DataArray]:
-    """Number of the family of each model of either side; one where a side has no models."""
-    return [
-        xr.DataArray(families(alignment, dim).numbers, dims=dim)
-        if dim in alignment.dims
-        else xr.DataArray(0)
-        for dim in PAIRS
-    ]
