@@ -412,6 +412,18 @@ def test_bin_contrasts_are_those_that_are_tested():
     assert np.isfinite(found).all()
 
 
+def test_where_bins_were_merged_the_null_is_of_the_same_trend():
+    a, b = rdms()
+    bins = np.array([0, 1, 3])[np.arange(18) % 3]
+    rank, zero, method = np.arange(18), np.zeros(18, int), METHODS["pearson"]
+    observed, _, draws, added = contrast_test(
+        a, b, bins * 1.0, bins, rank, zero, rank, null="labels", method=method, n_permutations=5,
+        seed=0, tail="two-sided",
+    )  # fmt: skip
+    error = [np.sqrt(one.var(ddof=1) / 18) for one in added]
+    np.testing.assert_allclose(draws[0], observed / error)
+
+
 @pytest.mark.parametrize("bins", [np.zeros(18, int), np.r_[np.zeros(15, int), 1, 1, 1]])
 def test_bins_too_small_for_a_jackknife_have_none(bins):
     values, found = kernels.bin_influence(*rdms(), bins, METHODS["spearman"])

@@ -7,6 +7,7 @@ import xarray as xr
 import xconverge as xc
 from tests.helpers import shuffled
 from xconverge.kernels.crossed import crossed, influence
+from xconverge.labels.messages import SchemaError
 from xconverge.testing import planted_study
 
 IDS = [f"s{i:02d}" for i in range(48)]
@@ -175,6 +176,15 @@ def test_the_interval_of_the_mean_is_crossed_over_stimuli_and_models():
     wider = xc.modulation(x, y, geometry=sides(), n_permutations=0, n_bins=2)
     assert wider["n_effective"].max() < 48
     assert float(wider["mean_correlation_standard_error"]) >= expected.error
+
+
+def test_blocks_that_can_hardly_change_places_are_told_and_torn_ones_refused():
+    x, y = of_clusters(0), of_clusters(1)
+    halves = a_map(np.arange(48) // 24)
+    with pytest.warns(RuntimeWarning, match="change places in 2 ways"):
+        xc.modulation(x, y, blocks=halves, n_permutations=9, n_bins=2)
+    with pytest.raises(SchemaError, match="blocks move inside strata"):
+        xc.modulation(x, y, blocks=halves, strata=a_map(np.arange(48) % 2), n_bins=2)
 
 
 def test_few_stimuli_have_no_mixed_model():

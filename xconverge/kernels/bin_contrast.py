@@ -65,12 +65,14 @@ def contrast_test(
     strata = dealing[1]
     if not n_permutations or orders is None or _fixed(own, np.where(here, strata, -1)):
         return observed, none, no_draws, added
-    drawn = [own[p] for p in all_orders(orders, spread, here, n_permutations)]
+    drawn = all_orders(orders, spread, here, n_permutations)
     if method.vector is not None and np.isfinite(added).any():
-        draws = np.array([_studentised(a, b, one, method) for one in drawn])
+        # bins keep their numbers: where some were merged away, the trend is over what is left
+        kept = np.where(here, bins, -1)
+        draws = np.array([_studentised(a, b, kept[p], method) for p in drawn])
     else:
         draws = np.array(
-            [contrasts(in_bins(a, b, one, len(numbers), method), numbers) for one in drawn]
+            [contrasts(in_bins(a, b, own[p], len(numbers), method), numbers) for p in drawn]
         )
     gap = draws - np.nanmean(draws, axis=0)
     # a draw without a contrast counts as extreme: dropping it would make p smaller
