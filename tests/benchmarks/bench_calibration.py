@@ -841,13 +841,19 @@ def page(tables: dict[str, pd.DataFrame]) -> str:
     return text.rstrip("\n") + "\n"
 
 
-def main() -> None:
-    """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parser_of(what: str, runs: int) -> argparse.ArgumentParser:
+    """What every benchmark of rates can be asked for; ``what`` begins with what it measures."""
+    parser = argparse.ArgumentParser(description=what.splitlines()[0])
     parser.add_argument("--short", action="store_true", help="a few runs, for the tests")
     parser.add_argument("--write", action="store_true", help="into docs/calibration.md")
-    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--runs", type=int, default=runs)
     parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = parser_of(__doc__, 1000)
     parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES), metavar="TITLE")
     arguments = parser.parse_args()
     runs = 10 if arguments.short else arguments.runs

@@ -6,7 +6,6 @@ docs/calibration.md, ``--short`` for a few runs.
 
 from __future__ import annotations
 
-import argparse
 from typing import NamedTuple
 from unittest import mock
 
@@ -104,12 +103,7 @@ def measure(runs: int, seed: int) -> pd.DataFrame:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--short", action="store_true", help="a few runs, for the tests")
-    parser.add_argument("--write", action="store_true", help="into docs/calibration.md")
-    parser.add_argument("--runs", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+    arguments = bench_calibration.parser_of(__doc__, 300).parse_args()
     table = measure(2 if arguments.short else arguments.runs, arguments.seed)
     if arguments.write:
         DOCS.write_text(bench_calibration.page({TITLE: table}), "utf-8")

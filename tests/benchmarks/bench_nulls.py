@@ -7,7 +7,6 @@ runs to those that a file holds.
 
 from __future__ import annotations
 
-import argparse
 import json
 import resource
 import time
@@ -589,11 +588,7 @@ def measure(
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--short", action="store_true", help="a few runs, for the tests")
-    parser.add_argument("--write", action="store_true", help="into docs/calibration.md")
-    parser.add_argument("--runs", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = bench_calibration.parser_of(__doc__, 300)
     parser.add_argument("--only", nargs="+", choices=ALL, default=ALL, metavar="TITLE")
     parser.add_argument("--keep", type=Path, help="file of runs, read and added to")
     parser.add_argument("--minutes", type=float, default=np.inf, help="at most, a table")
