@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -190,7 +191,11 @@ def _figures(
         {str(m): effect.sel(measure=m) for m in effect["measure"].values},
         float(scores["chance"].mean()),
     )
-    by_bin.set_title("Stimuli on which vision models agree\nalign better with language models")
+    # what is drawn is the raw effect: the title says what it amounts to
+    verdict = str(neural.attrs["conclusion"]).partition(":")[0]
+    by_bin.set_title(
+        "\n".join(["Dispersion of vision models, alignment with language:", *wrap(verdict, 52)])
+    )
     matrix = plot.alignment_matrix(_table_of(every, "alignment")["mutual_knn"])
     matrix.set_title("Alignment of vision with language models")
     in_brain = plot.rsa_by_bin(brain)
