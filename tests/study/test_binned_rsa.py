@@ -329,7 +329,7 @@ def test_what_is_written_down():
     found = xc.binned_rsa_contrast(reps, brain, by, n_permutations=9, rng=0, null="labels")
     corrected = ["_p_value"]
     means = [f"mean_{n}{e}" for n in NAMES for e in ("", "_standard_error", "_lower", "_upper")]
-    told = {"n_effective", "dispersion_moran_i", *means}
+    told = {"n_effective", "moran_i", "dispersion_moran_i", *means}
     assert set(found.data_vars) == {n + s for n in NAMES for s in ("", *corrected)} | told
     for name, array in found.data_vars.items():
         assert array.name == name

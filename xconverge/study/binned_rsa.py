@@ -225,9 +225,9 @@ def binned_rsa_contrast(
         pairs, with ``_standard_error``, ``_lower`` and ``_upper`` for other stimuli, models and
         subjects, of which a side of one is taken as it is. NaN with a warning where a bin has
         fewer than 3 stimuli, or one bin is left; p-values also where no stratum has stimuli of two
-        bins. ``n_effective``, the independent stimuli that dispersion is worth, and
-        ``dispersion_moran_i``. Lazy in ``reps`` and ``target`` but for geometry; a task holds two
-        RDMs.
+        bins. ``n_effective``, the independent stimuli that dispersion is worth, ``moran_i`` and
+        ``dispersion_moran_i``, here the same: dispersion is the only map. Lazy in ``reps`` and
+        ``target`` but for geometry; a task holds two RDMs.
 
     Raises
     ------
@@ -299,8 +299,7 @@ def binned_rsa_contrast(
         seed=stream,
         tail=tail,
     )
-    structure = chosen.told(sides.spread, sides.spread)
-    parts = {name: structure[name] for name in ("n_effective", "dispersion_moran_i")}
+    parts = chosen.told(sides.spread, sides.spread)
     family = family_of(over, sides.models, sides.target)
     size = parts["n_effective"].fillna((sides.bins >= 0).sum())
     for i, name in enumerate(("trend", "low_minus_high")):
