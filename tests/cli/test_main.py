@@ -59,6 +59,8 @@ def test_the_demo_runs_and_saves_everything(tmp_path):
         sys.executable,
         "-W",
         "error",
+        "-W",
+        "ignore:50 permutations are too few:RuntimeWarning",
         "-m",
         "xconverge.cli.main",
         "demo",

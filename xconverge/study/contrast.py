@@ -216,7 +216,11 @@ def subset_contrast(
         **chosen.attrs, **pairing_attrs(a, b, dispersion),
     }  # fmt: skip
     result = _described(table, chances, errors, list(controls), level, parameters)
-    told = chosen.told(spread, spread.copy(data=each))
+    # one number each, whose place in the result is no coordinate's
+    told = {
+        name: part.reset_coords(drop=True)
+        for name, part in chosen.told(spread, spread.copy(data=each)).items()
+    }
     interval = _ends(scores, given, rank, size, float(told["n_effective"]), of, level)
     return result.assign(told).assign(
         {name: describe(part, name, **parameters) for name, part in interval.items()}
