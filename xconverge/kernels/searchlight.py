@@ -138,7 +138,9 @@ def neighborhood_rsa(
                 part = values[:, cut.where]
                 there = ~np.isnan(part).any(1)
                 found = _compared(part[there], cut.rows, method)
-                scores[np.ix_(batch[there], cut.columns, [cut.number])] = found[:, :, None]
+                scores[np.ix_(batch[there], cut.columns, np.array([cut.number]))] = found[
+                    :, :, None
+                ]
                 why[batch[~there]] = FLAT
                 equal = batch[there][np.isnan(found).any(1)]
                 why[equal] = np.where(why[equal], why[equal], EQUAL)
@@ -180,7 +182,7 @@ def _batches(
         batch = order[start : start + step]
         values = np.empty((len(batch), n * (n - 1) // 2))
         sizes, first = np.unique(counts[batch], return_index=True)
-        for size, a, b in zip(sizes, first, [*first[1:], len(batch)], strict=True):
+        for size, a, b in zip(sizes, first, np.append(first[1:], len(batch)), strict=True):
             # rows of one neighbourhood are not larger than its RDM takes, or few
             few = max(1, BUDGETS.product_block // max(8 * n * int(size), 1))
             for at in range(a, b, few):
