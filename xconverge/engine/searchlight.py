@@ -219,8 +219,8 @@ def _tell_few(hoods: Neighborhoods, counts: xr.DataArray, least: int) -> None:
     of_models = "" if few.all(0)[some].all() else " of some models"
     warnings.warn(
         f"{some.sum()} of {hoods.count} neighbourhoods have fewer than {least} features"
-        f"{of_models}: NaN at center {_few_names(hoods.names[some])}; give larger neighbourhoods, or a smaller "
-        "min_features",
+        f"{of_models}: NaN at center {_few_names(hoods.names[some])}; give larger neighbourhoods, "
+        "or a smaller min_features",
         RuntimeWarning,
         stacklevel=5,
     )

@@ -75,7 +75,7 @@ def targets_of(
     """
     here = np.flatnonzero(seen)
     i, j = np.triu_indices(len(here), 1)
-    values = targets[..., here[i], here[j]].reshape(-1, len(i))
+    values = targets[..., here[i], here[j]].reshape(int(np.prod(targets.shape[:-2])), len(i))
     cuts = []
     lost = {"few": np.ones(len(values), bool), "equal": np.zeros(len(values), bool)}
     for number in range(n_bins):
