@@ -74,7 +74,7 @@ def searched(
     sizes = {name: target.sizes[name] for name in own}
     parts = list(hoods.blocks(n))
     whole = reps
-    if not lazy and len(parts) > 1:
+    if reps.chunks is None and (lazy or len(parts) > 1):
         # blocks side by side; a name of its own, for dask would read all values to make one
         whole = reps.chunk({}, token=uuid.uuid4().hex)
     found = []
