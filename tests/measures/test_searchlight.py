@@ -128,7 +128,7 @@ def many_blocks(monkeypatch):
 
 
 @pytest.mark.usefixtures("many_blocks")
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(st.data())
 def test_chunks_and_blocks_change_nothing(data):
     reps, target = brain(missing=[(0, 3)], n=8)

@@ -77,35 +77,42 @@ def targets_of(
     i, j = np.triu_indices(len(here), 1)
     values = targets[..., here[i], here[j]].reshape(int(np.prod(targets.shape[:-2])), len(i))
     cuts = []
-    lost = {"few": np.ones(len(values), bool), "equal": np.zeros(len(values), bool)}
     for number in range(n_bins):
-        inside = np.ones(len(i), bool)
+        inside, place = np.ones(len(i), bool), ""
         if bins is not None:
-            inside = (bins[here[i]] == number) & (bins[here[j]] == number)
+            if not (bins == number).any():
+                continue  # merged into another, which who made the bins has told
+            inside, place = (
+                (bins[here[i]] == number) & (bins[here[j]] == number),
+                f" in bin {number}",
+            )
+        few, equal = np.ones(len(values), bool), np.zeros(len(values), bool)
         for known, columns in alike(~np.isnan(values)):
             common = known & inside
             if common.sum() < 3:
                 continue
-            lost["few"][columns] = False
+            few[columns] = False
             rows = [settled(values[column][common]) for column in columns]
             rows = [ranks(row) for row in rows] if method.ranked else rows
-            differ = np.array(
-                [method.vector is None or not np.isnan(method.vector(r)).any() for r in rows]
-            )
-            lost["equal"][columns[~differ]] = True
+            differ = np.array([_differs(row, method) for row in rows])
+            equal[columns[~differ]] = True
             if differ.any():
                 where = slice(None) if common.all() else np.flatnonzero(common)
                 rows = [row for row, good in zip(rows, differ, strict=True) if good]
                 cuts.append(Cut(number, where, rows, columns[differ]))
-    inside_bins = "" if bins is None else " inside a bin"
-    for reason, message in (
-        ("few", f"a correlation needs at least 3 pairs of stimuli{inside_bins}, got fewer"),
-        ("equal", f"a correlation needs pairs of stimuli{inside_bins} that differ, got equal ones"),
-    ):
-        gone = np.flatnonzero(lost[reason])
-        if len(gone):
-            tell(message, np.stack([np.zeros_like(gone), gone], 1))
+        for gone, message in (
+            (few, f"a correlation needs at least 3 pairs of stimuli{place}, got fewer"),
+            (equal, f"a correlation needs pairs of stimuli{place} that differ, got equal values"),
+        ):
+            where = np.flatnonzero(gone)
+            if len(where):
+                tell(message, np.stack([np.zeros_like(where), where], 1))
     return Targets(here, tuple(cuts), targets.shape[:-2], n_bins)
+
+
+def _differs(row: Array, method: Method) -> bool:
+    """Whether values have a similarity with anything."""
+    return method.vector is None or not np.isnan(method.vector(row)).any()
 
 
 def neighborhood_rsa(
