@@ -207,8 +207,8 @@ CALLS = {
 """Every one maps over ``repeat``."""
 STUDY = {
     "binned_rsa", "binned_rsa_contrast", "binned_searchlight", "cross_modal_prediction",
-    "exclude_high_dispersion", "leave_out_modulation", "modulation", "optimize_stimuli", "pool_curve", "select_models",
-    "select_stimuli", "subset_contrast",
+    "exclude_high_dispersion", "leave_out_modulation", "modulation", "optimize_stimuli",
+    "pool_curve", "select_models", "select_stimuli", "subset_contrast",
 }  # fmt: skip
 ONE_SET = {
     "dispersion_bins": "one dispersion",

@@ -138,7 +138,7 @@ def test_no_budget_changes_a_number(monkeypatch):
     x, width, targets, hoods = data(seed=3)
     hoods = hoods * 5
     right, _ = found(x, width, targets, hoods, "correlation", "spearman")
-    for name, size in itertools.product(("cache_block", "product_block"), (0, 700, 2000)):
+    for name, size in itertools.product(("gather_block", "product_block"), (0, 700, 2000)):
         monkeypatch.setattr(BUDGETS, name, size)
         scores, _ = found(x, width, targets, hoods, "correlation", "spearman")
         np.testing.assert_allclose(scores, right, atol=1e-14)

@@ -187,21 +187,28 @@ def _positions(reps: xr.DataArray, values: Any, what: str) -> Array:
     """Where several features are, in the order given; none may be there twice."""
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         raise TypeError(f"{what} must be a list of features, got {came(values)}")
-    quick = getattr(values, "dtype", None)
-    if quick is not None and quick.kind in "iu" and "feature" not in reps.indexes:
-        found = np.asarray(values).reshape(-1).astype(np.int64)
+    if "feature" not in reps.indexes and _are_whole(values):
+        found = np.asarray(values, np.int64).reshape(-1)
         wrong = (found < 0) | (found >= reps.sizes["feature"])
         if wrong.any():
             _position(reps, int(found[wrong][0]), what)
     else:
         found = np.array([_position(reps, value, what) for value in values], np.int64)
-    if len(np.unique(found)) < len(found):
+    ordered = np.sort(found)
+    if (ordered[1:] == ordered[:-1]).any():
         one, count = np.unique(found, return_counts=True)
         names = (
             reps.indexes["feature"] if "feature" in reps.indexes else np.arange(len(reps.feature))
         )
         raise ValueError(f"{what} has features twice: {listing(names[one[count > 1]])}")
     return found
+
+
+def _are_whole(values: Iterable[Any]) -> bool:
+    """Whether these are whole numbers of one kind, which need no look at each."""
+    if isinstance(values, np.ndarray):
+        return values.dtype.kind in "iu"
+    return isinstance(values, list | tuple | range) and set(map(type, values)) == {int}
 
 
 def _centers(reps: xr.DataArray, centers: Any) -> Array:

@@ -66,7 +66,7 @@ def searched(
     _tell_few(hoods, counts, how.min_features)
     own = [str(d) for d in target.dims if d not in reps.dims and d not in SQUARE]
     n = reps.sizes["stimulus"]
-    need = 6 * max(8 * n * n, BUDGETS.cache_block)
+    need = 6 * max(8 * n * n, BUDGETS.gather_block)
     lazy = reps.chunks is not None or target.chunks is not None
     what = f"The RDM of a neighbourhood over {n:,} stimuli"
     check_memory(need, hoods.count, what, "fewer stimuli (.isel), or bins of them")

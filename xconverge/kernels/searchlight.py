@@ -184,7 +184,7 @@ def _batches(
     order = np.argsort(counts, kind="stable")
     order = order[counts[order] >= min_features]
     n = len(rows)
-    step = max(1, BUDGETS.cache_block // max(8 * n * n, 1))
+    step = max(1, BUDGETS.gather_block // max(8 * n * n, 1))
     for start in range(0, len(order), step):
         batch = order[start : start + step]
         values = np.empty((len(batch), n * (n - 1) // 2))
