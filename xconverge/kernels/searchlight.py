@@ -33,13 +33,13 @@ FLAT, EQUAL = 1, 2
 class Cut:
     """Pairs of stimuli of one bin that the model and some targets have.
 
-    ``where`` are their positions among all pairs that the model has, ``rows`` the targets' values
-    or ranks there, and ``columns`` which targets these are.
+    ``where`` are their positions among all pairs that the model has, ``sides`` (T, where)
+    the targets' side of all comparisons there, and ``columns`` which targets these are.
     """
 
     number: int
     where: Array | slice
-    rows: list[Array]
+    sides: Array
     columns: Array
 
 
@@ -93,13 +93,12 @@ def targets_of(
                 continue
             few[columns] = False
             rows = [settled(values[column][common]) for column in columns]
-            rows = [ranks(row) for row in rows] if method.ranked else rows
-            differ = np.array([_differs(row, method) for row in rows])
+            sides = np.stack([_side(ranks(r) if method.ranked else r, method) for r in rows])
+            differ = ~np.isnan(sides).any(1)
             equal[columns[~differ]] = True
             if differ.any():
                 where = slice(None) if common.all() else np.flatnonzero(common)
-                rows = [row for row, good in zip(rows, differ, strict=True) if good]
-                cuts.append(Cut(number, where, rows, columns[differ]))
+                cuts.append(Cut(number, where, sides[differ], columns[differ]))
         for gone, message in (
             (few, f"a correlation needs at least 3 pairs of stimuli{place}, got fewer"),
             (equal, f"a correlation needs pairs of stimuli{place} that differ, got equal values"),
@@ -110,9 +109,9 @@ def targets_of(
     return Targets(here, tuple(cuts), targets.shape[:-2], n_bins)
 
 
-def _differs(row: Array, method: Method) -> bool:
-    """Whether values have a similarity with anything."""
-    return method.vector is None or not np.isnan(method.vector(row)).any()
+def _side(values: Array, method: Method) -> Array:
+    """Values or ranks as the side of a product; NaN where they are all equal."""
+    return values if method.vector is None else method.vector(values)
 
 
 def neighborhood_rsa(
@@ -144,7 +143,7 @@ def neighborhood_rsa(
             for cut in targets.cuts:
                 part = values[:, cut.where]
                 there = ~np.isnan(part).any(1)
-                found = _compared(part[there], cut.rows, method)
+                found = _compared(part[there], cut.sides, method)
                 scores[np.ix_(batch[there], cut.columns, np.array([cut.number]))] = found[
                     :, :, None
                 ]
@@ -205,15 +204,18 @@ def _edges(starts: Array) -> Iterator[tuple[int, int]]:
     return zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)
 
 
-def _compared(values: Array, targets: list[Array], method: Method) -> Array:
-    """Similarity (b, T) of RDMs (b, pairs) with targets that are ranked already."""
+def _compared(values: Array, sides: Array, method: Method) -> Array:
+    """Similarity (b, T) of RDMs (b, pairs) with the sides (T, pairs) of targets."""
     if not len(values):
-        return np.empty((0, len(targets)))
+        return np.empty((0, len(sides)))
     if method.ranked:
         values = ranks(values)
     elif (same := are_equal(values, -1)).any():
         values = np.where(same[:, None], values.min(-1, keepdims=True), values)
-    return similarities(list(values), targets, "pairs of stimuli", method, _quietly)
+    if method.vector is None:
+        return similarities(list(values), list(sides), "pairs of stimuli", method, _quietly)
+    mine = np.stack([_side(row, method) for row in values])
+    return np.clip(mine @ sides.T, -1, 1)
 
 
 def _quietly(message: str, where: Array) -> None:
