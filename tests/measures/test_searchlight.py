@@ -89,6 +89,8 @@ def test_every_form_of_neighbourhoods_is_the_same(labelled):
         sparse,
         scipy.sparse.coo_array(masks(reps)),
         [np.array(one) for one in lists],
+        [list(np.array(one)) for one in lists],
+        mask.chunk(),
     ):
         found = xc.searchlight(reps, target, neighborhoods=given_lists)
         np.testing.assert_array_equal(found["rsa"], right)
@@ -347,12 +349,24 @@ def test_labels_of_features_are_asked_for():
     named = reps.assign_coords(feature=[f"v{i}" for i in range(27)])
     with pytest.raises(xc.SchemaError, match=r"names the feature '3'.*no such label.*hold labels"):
         xc.searchlight(named, target, neighborhoods=LISTS[2:])
+    twice = named.assign_coords(feature=["v0", *[f"v{i}" for i in range(26)]])
+    with pytest.raises(xc.SchemaError, match="duplicate labels on 'feature': 'v0'"):
+        xc.searchlight(twice, target, neighborhoods=[["v0", "v1"]])
     mask = xr.DataArray(masks(reps), dims=("center", "feature"))
     with pytest.raises(xc.SchemaError, match="neighborhoods has no labels on 'feature'"):
         xc.searchlight(named, target, neighborhoods=mask)
     wrong = mask.assign_coords(feature=[f"v{i + 1}" for i in range(27)])
     with pytest.raises(xc.SchemaError, match="same labels on 'feature'.*missing from neighb.*'v0'"):
         xc.searchlight(named, target, neighborhoods=wrong)
+
+
+def test_dims_that_a_result_has_are_refused():
+    reps, target = brain()
+    for one, other in ((reps.expand_dims(center=2), target), (reps, target.expand_dims(center=2))):
+        with pytest.raises(xc.SchemaError, match=r"dim 'center', which the result has too"):
+            xc.searchlight(one, other, neighborhoods=LISTS)
+    binned = xc.searchlight(reps, target.expand_dims(bin=2), neighborhoods=LISTS)["rsa"]
+    assert "bin" in binned.dims
 
 
 def test_faulty_rows_are_told_by_name():

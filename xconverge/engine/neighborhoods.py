@@ -89,6 +89,8 @@ def neighborhoods_of(
         raise TypeError(
             f"radius={came(radius)} goes with coordinates=, and neighborhoods are given as lists"
         )
+    if "feature" in reps.indexes:
+        check_labels(reps, "feature", what="reps")
     around = None if centers is None else _centers(reps, centers)
     if coordinates is not None:
         points = _points(reps, coordinates)
@@ -159,16 +161,13 @@ def _position(reps: xr.DataArray, value: Any, what: str) -> int:
     if "feature" in reps.indexes:
         index = reps.indexes["feature"]
         try:
-            found = index.get_loc(value)
+            return int(index.get_loc(value))
         except (KeyError, TypeError):
             raise SchemaError(
                 f"{what} names the feature {shown(value)}, and reps has no such label on "
                 f"'feature' (it has {listing(index, 3)}); where features have labels, lists hold "
                 "labels. .drop_vars('feature') leaves positions"
             ) from None
-        if not isinstance(found, int):
-            raise SchemaError(f"reps has duplicate labels on 'feature': {shown(value)}")
-        return found
     wanted = f"{what} must hold positions of features, whole numbers from 0 to {size - 1}"
     if isinstance(value, bool | np.bool_):
         raise TypeError(
@@ -193,7 +192,7 @@ def _positions(reps: xr.DataArray, values: Any, what: str) -> Array:
         if wrong.any():
             _position(reps, int(found[wrong][0]), what)
     else:
-        found = np.array([_position(reps, value, what) for value in values], np.int64)
+        found = _looked_up(reps, list(values), what)
     ordered = np.sort(found)
     if (ordered[1:] == ordered[:-1]).any():
         one, count = np.unique(found, return_counts=True)
@@ -204,11 +203,20 @@ def _positions(reps: xr.DataArray, values: Any, what: str) -> Array:
     return found
 
 
+def _looked_up(reps: xr.DataArray, values: list[Any], what: str) -> Array:
+    if "feature" in reps.indexes and set(map(type, values)) == {str}:
+        found = reps.indexes["feature"].get_indexer(pd.Index(values, dtype=object))
+        if (found >= 0).all():
+            return np.asarray(found, np.int64)
+    return np.array([_position(reps, value, what) for value in values], np.int64)
+
+
 def _are_whole(values: Iterable[Any]) -> bool:
     """Whether these are whole numbers of one kind, which need no look at each."""
     if isinstance(values, np.ndarray):
         return values.dtype.kind in "iu"
-    return isinstance(values, list | tuple | range) and set(map(type, values)) == {int}
+    kinds = set(map(type, values)) if isinstance(values, list | tuple | range) else {bool}
+    return all(issubclass(kind, int | np.integer) and kind is not bool for kind in kinds)
 
 
 def _centers(reps: xr.DataArray, centers: Any) -> Array:
@@ -265,7 +273,7 @@ def _of_array(reps: xr.DataArray, given: xr.DataArray) -> tuple[list[Array], Seq
         )
     if dim in given.indexes:
         check_labels(given, dim, what="neighborhoods")
-    mask = np.asarray(given.transpose(dim, "feature").values)
+    mask = read(given.transpose(dim, "feature"))
     lists = _of_matrix(scipy.sparse.csr_array(mask), reps.sizes["feature"])
     return lists, list(given.indexes[dim]) if dim in given.indexes else None
 

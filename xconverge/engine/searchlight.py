@@ -34,9 +34,9 @@ from xconverge.kernels.vectors import Array, Metric
 from xconverge.labels.checks import rounding_of, widths
 from xconverge.labels.coordinates import carried, set_aside
 from xconverge.labels.joins import join_extra, on_side
-from xconverge.labels.messages import listing
+from xconverge.labels.messages import SchemaError, listing
 
-BIN = "bin"
+BIN = "_bin"
 SQUARE = ("stimulus", "stimulus_2")
 
 
@@ -53,13 +53,19 @@ class How(NamedTuple):
 def searched(
     reps: xr.DataArray, target: xr.DataArray, hoods: Neighborhoods, how: How
 ) -> tuple[xr.DataArray, xr.DataArray]:
-    """RSA (model_a, …, model_b, …, center, bin) of neighbourhoods, and their features.
+    """RSA (model_a, …, model_b, …, center, BIN) of neighbourhoods, and their features.
 
     ``reps`` and ``target`` are over the same stimuli in one order. Lazy where one of them is: a
     task for each block of neighbourhoods and model, which reads the features of the block alone.
     In memory several blocks are done by dask's threads, with progress.
     """
-    reps = set_aside(reps, [CENTER, BIN, "model_b", *SQUARE])
+    for dim in (CENTER, *([] if how.bins is None else ["bin"])):
+        for array, what in ((reps, "reps"), (target, "target")):
+            if dim in array.dims:
+                raise SchemaError(
+                    f"{what} has the dim {dim!r}, which the result has too: .rename({dim}=…)"
+                )
+    reps = set_aside(reps, [CENTER, "model_b", *SQUARE])
     target = join_extra(reps, on_side(target, "model", "_b"), ("reps", "target"))
     width = widths(reps)
     counts = counted(hoods, width)
@@ -79,7 +85,7 @@ def searched(
         whole = reps.chunk({}, token=uuid.uuid4().hex)
     found = []
     for part, block in parts:
-        scores, why = apply(
+        pair = apply(
             partial(_block, told=hoods.names[part] if lazy else None),
             whole.isel(feature=block.columns),
             width,
@@ -95,22 +101,18 @@ def searched(
             min_features=how.min_features,
             share=rounding_of(reps),
         )
-        found.append((scores, why))
+        found.append(pair)
     if not lazy:
         found = _done(found, parts[-1][0].stop)
         whys = [why for _, why in found]
         _tell_why(hoods.names, np.concatenate([w.values for w in whys], axis=-1))
-    scores = [_bare(one) for one, _ in found]
+    scores = [set_aside(one, [CENTER, BIN]) for one, _ in found]
     rsa = xr.concat(scores, CENTER, coords="minimal", compat="override", join="exact")
     rsa = _labelled(rsa, target, own)
     order = [d for d in rsa.dims if d not in (CENTER, BIN)]
     rsa = on_side(rsa.transpose(*order, CENTER, BIN), "model", "_a")
     counts = on_side(counts, "model", "_a")
     return carried(rsa, hoods.coords), carried(counts, hoods.coords)
-
-
-def _bare(scores: xr.DataArray) -> xr.DataArray:
-    return set_aside(scores, [CENTER, BIN])
 
 
 def _labelled(rsa: xr.DataArray, target: xr.DataArray, own: Sequence[str]) -> xr.DataArray:

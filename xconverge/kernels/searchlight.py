@@ -215,7 +215,7 @@ def _compared(values: Array, sides: Array, method: Method) -> Array:
     if method.vector is None:
         return similarities(list(values), list(sides), "pairs of stimuli", method, _quietly)
     mine = np.stack([_side(row, method) for row in values])
-    return np.clip(mine @ sides.T, -1, 1)
+    return np.asarray(np.clip(mine @ sides.T, -1, 1))
 
 
 def _quietly(message: str, where: Array) -> None:

@@ -9,7 +9,7 @@ import xarray as xr
 
 from xconverge.engine.neighborhoods import neighborhoods_of
 from xconverge.engine.pair import pairing_attrs
-from xconverge.engine.searchlight import How, searched
+from xconverge.engine.searchlight import BIN, How, searched
 from xconverge.labels.arguments import whole
 from xconverge.labels.checks import check_dims, check_labels
 from xconverge.labels.joins import join_all
@@ -117,7 +117,7 @@ def searchlight(
     hoods = neighborhoods_of(reps, neighborhoods, coordinates, radius, centers)
     metric, how = DISTANCES[rdm_metric].make, METHODS[method].make
     found, counts = searched(reps, target, hoods, How(metric, how, min_features, None, 1))
-    return described({"rsa": found.isel(bin=0), "n_features": counts}, **attrs, radius=radius)
+    return described({"rsa": found.isel({BIN: 0}), "n_features": counts}, **attrs, radius=radius)
 
 
 def joined(

@@ -9,10 +9,11 @@ import numpy as np
 import xarray as xr
 
 from xconverge.engine.neighborhoods import neighborhoods_of
-from xconverge.engine.searchlight import How, searched
+from xconverge.engine.searchlight import BIN, How, searched
 from xconverge.kernels.ranks import bin_means
 from xconverge.labels.arguments import whole
 from xconverge.labels.checks import check_only
+from xconverge.labels.coordinates import set_aside
 from xconverge.labels.variables import dataset_of, describe
 from xconverge.measures.rdm import DISTANCES, METHODS
 from xconverge.measures.searchlight import Lists, joined
@@ -101,7 +102,7 @@ def binned_searchlight(
     }  # fmt: skip
     members = bins.values == np.arange(n_bins)[:, None]
     parts = {
-        "rsa": describe(rsa, "rsa", **attrs),
+        "rsa": describe(set_aside(rsa, ["bin"]).rename({BIN: "bin"}), "rsa", **attrs),
         "n_features": describe(counts, "n_features", **attrs),
         "n_stimuli": describe(xr.DataArray(members.sum(1), dims="bin"), "n_stimuli"),
         "dispersion_by_bin": describe(
