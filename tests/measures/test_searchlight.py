@@ -115,6 +115,7 @@ def test_features_within_a_radius():
     assert found["n_features"].max() > 7
     assert {"x", "y", "z"} <= set(found.coords)
     assert found.attrs["radius"] == 0.2
+    assert found.attrs["coordinates"] == ["x", "y", "z"]
     few = xc.searchlight(reps, target, coordinates=["x", "y", "z"], radius=0.1, centers=[13, 0])
     whole = xc.searchlight(reps, target, coordinates=["x", "y", "z"], radius=0.1)
     xr.testing.assert_identical(few, whole.sel(center=[13, 0]))
@@ -130,7 +131,7 @@ def many_blocks(monkeypatch):
 
 
 @pytest.mark.usefixtures("many_blocks")
-@settings(max_examples=5)
+@settings(max_examples=4)
 @given(st.data())
 def test_chunks_and_blocks_change_nothing(data):
     reps, target = brain(missing=[(0, 3)], n=8)
@@ -391,12 +392,14 @@ def test_many_stimuli_that_do_not_fit_are_refused(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
-    ("rdm_metric", "theirs"), [("correlation", "correlation"), ("sqeuclidean", "euclidean")]
+    ("rdm_metric", "theirs", "method", "compare"),
+    [
+        ("correlation", "correlation", "spearman", "spearman"),
+        ("correlation", "correlation", "pearson", "corr"),
+        ("sqeuclidean", "euclidean", "cosine", "cosine"),
+        ("sqeuclidean", "euclidean", "rho-a", "rho-a"),
+    ],
 )
-@pytest.mark.parametrize(
-    ("method", "compare"), [("spearman", "spearman"), ("pearson", "corr"), ("cosine", "cosine"),
-                            ("rho-a", "rho-a")]
-)  # fmt: skip
 def test_numbers_are_those_of_rsatoolbox(rdm_metric, theirs, method, compare):
     pytest.importorskip("rsatoolbox")
     from rsatoolbox.inference import eval_fixed

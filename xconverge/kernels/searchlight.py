@@ -23,7 +23,10 @@ from xconverge.kernels.rounding import are_equal, exponents, of_distances, scale
 from xconverge.kernels.vectors import Array, Metric, RowError, norms, present
 
 Distances = Callable[[Array, float], Array]
-"""Makes RDMs (B, pairs) of the rows (B, n, k) of B neighbourhoods, that are off by a share."""
+"""Makes RDMs (B, pairs) of the rows (B, n, k) of B neighbourhoods, that are off by a share.
+
+The one place that knows what a distance is: another one, of repetitions say, is another such call.
+"""
 
 FLAT, EQUAL = 1, 2
 """Why a neighbourhood has no RSA: stimuli without a direction there; distances all equal."""

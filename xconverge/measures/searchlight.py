@@ -10,12 +10,13 @@ import xarray as xr
 from xconverge.engine.neighborhoods import neighborhoods_of
 from xconverge.engine.pair import pairing_attrs
 from xconverge.engine.searchlight import BIN, How, searched
+from xconverge.kernels.vectors import METRICS
 from xconverge.labels.arguments import whole
 from xconverge.labels.checks import check_dims, check_labels
 from xconverge.labels.joins import join_all
 from xconverge.labels.messages import choose
 from xconverge.labels.variables import described
-from xconverge.measures.rdm import DISTANCES, METHODS, rdms_of
+from xconverge.measures.rdm import METHODS, rdms_of
 
 Lists = Sequence[Iterable[Any]] | Mapping[Any, Iterable[Any]] | xr.DataArray | Any
 """Features of each neighbourhood: lists, a dict of them, or a matrix (center, feature)."""
@@ -115,9 +116,19 @@ def searchlight(
     """
     reps, target, attrs = joined(reps, target, rdm_metric, method, min_features)
     hoods = neighborhoods_of(reps, neighborhoods, coordinates, radius, centers)
-    metric, how = DISTANCES[rdm_metric].make, METHODS[method].make
+    metric, how = METRICS[rdm_metric], METHODS[method].make
     found, counts = searched(reps, target, hoods, How(metric, how, min_features, None, 1))
-    return described({"rsa": found.isel({BIN: 0}), "n_features": counts}, **attrs, radius=radius)
+    return described(
+        {"rsa": found.isel({BIN: 0}), "n_features": counts}, **attrs, **within(coordinates, radius)
+    )
+
+
+def within(coordinates: str | Sequence[str] | None, radius: float | None) -> dict[str, Any]:
+    """What the attrs of a result say of its neighbourhoods."""
+    if coordinates is None or radius is None:
+        return {}
+    names = [coordinates] if isinstance(coordinates, str) else list(coordinates)
+    return {"coordinates": names, "radius": float(radius)}
 
 
 def joined(
@@ -129,7 +140,7 @@ def joined(
     **more: xr.DataArray,
 ) -> tuple[Any, ...]:
     """The set, target RDMs and what else is given, over the same stimuli; attrs of a result."""
-    choose("rdm_metric", rdm_metric, DISTANCES)
+    choose("rdm_metric", rdm_metric, METRICS)
     choose("method", method, METHODS)
     whole("min_features", min_features, 1)
     reps = check_dims(reps, "stimulus", "feature", what="reps")

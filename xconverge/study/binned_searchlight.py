@@ -11,12 +11,13 @@ import xarray as xr
 from xconverge.engine.neighborhoods import neighborhoods_of
 from xconverge.engine.searchlight import BIN, How, searched
 from xconverge.kernels.ranks import bin_means
+from xconverge.kernels.vectors import METRICS
 from xconverge.labels.arguments import whole
 from xconverge.labels.checks import check_only
 from xconverge.labels.coordinates import set_aside
 from xconverge.labels.variables import dataset_of, describe
-from xconverge.measures.rdm import DISTANCES, METHODS
-from xconverge.measures.searchlight import Lists, joined
+from xconverge.measures.rdm import METHODS
+from xconverge.measures.searchlight import Lists, joined, within
 from xconverge.study.bins import dispersion_bins
 
 
@@ -94,10 +95,10 @@ def binned_searchlight(
     hoods = neighborhoods_of(reps, neighborhoods, coordinates, radius, centers)
     spread = spread.compute()
     bins = dispersion_bins(spread, n_bins)
-    how = How(DISTANCES[rdm_metric].make, METHODS[method].make, min_features, bins, n_bins)
+    how = How(METRICS[rdm_metric], METHODS[method].make, min_features, bins, n_bins)
     rsa, counts = searched(reps, target, hoods, how)
     attrs |= {
-        "radius": radius, "n_bins": n_bins, "merged_bins": bins.attrs.get("merged_bins"),
+        **within(coordinates, radius), "n_bins": n_bins, "merged_bins": bins.attrs.get("merged_bins"),
         "dispersion_metric": dispersion.attrs.get("metric"),
     }  # fmt: skip
     members = bins.values == np.arange(n_bins)[:, None]
