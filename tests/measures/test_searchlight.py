@@ -209,6 +209,10 @@ def test_extra_dims_of_both_are_matched_and_of_one_kept():
 def test_sides_without_models():
     reps, target = brain()
     whole = xc.searchlight(reps, target, neighborhoods=LISTS)["rsa"]
+    turned = xc.searchlight(
+        reps.transpose("feature", "model", "stimulus"), target.transpose(), neighborhoods=LISTS
+    )["rsa"]
+    np.testing.assert_allclose(turned.transpose(*whole.dims), whole, atol=1e-14)
     one = xc.searchlight(
         reps.isel(model=0, drop=True), target.isel(model=1, drop=True), neighborhoods=LISTS
     )["rsa"]

@@ -98,7 +98,8 @@ def binned_searchlight(
     how = How(METRICS[rdm_metric], METHODS[method].make, min_features, bins, n_bins)
     rsa, counts = searched(reps, target, hoods, how)
     attrs |= {
-        **within(coordinates, radius), "n_bins": n_bins, "merged_bins": bins.attrs.get("merged_bins"),
+        **within(coordinates, radius), "n_bins": n_bins,
+        "merged_bins": bins.attrs.get("merged_bins"),
         "dispersion_metric": dispersion.attrs.get("metric"),
     }  # fmt: skip
     members = bins.values == np.arange(n_bins)[:, None]
