@@ -72,8 +72,8 @@ def beside(centers: int, stimuli: int, voxels: int, targets: int, repeats: int) 
         def peer(other: str = other, found: dict[str, np.ndarray] = found) -> None:
             found["theirs"] = theirs(brain.values, lists, triangles, other)
 
-        calls = {"ours": ours, "floor": lambda: floor(brain.values, lists)}
-        best = best_of(calls, repeats) | best_of({"theirs": peer}, 1)
+        calls = {"ours": ours, "floor": lambda: floor(brain.values, lists), "theirs": peer}
+        best = best_of(calls, repeats)
         table[f"{method}, {size}: seconds"] = Figure(best["ours"])
         table[f"{method}, {size}: over a product and ranks a centre"] = Figure(
             best["ours"] / best["floor"]
