@@ -33,6 +33,7 @@ PARTS = {
     "workers": ("one worker over two", 3),
     "graphs": ("tasks", 12),
     "selection": ("models held out", 38),
+    "searchlight": ("rsatoolbox over it", 9),
 }
 
 

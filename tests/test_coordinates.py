@@ -100,6 +100,7 @@ def short(function, *args, **options):
     return lambda i: getattr(xc, function)(*(i.get(one, one) for one in args), **options)
 
 
+LISTS = [[0, 1, 2], [1, 2, 3]]
 BINS = {"n_bins": 2, **QUICK}
 SELECT = {"n_bins": 2, "n_splits": 2, "n_draws": 9, **QUICK}
 STUDY = {
@@ -131,6 +132,10 @@ STUDY = {
     "alignment": short("alignment", "a", "b", "cka"),
     "rdm": short("rdm", "a"),
     "rsa": short("rsa", "rdm_a", "brain"),
+    "searchlight": short("searchlight", "a", "brain", neighborhoods=LISTS),
+    "binned_searchlight": short(
+        "binned_searchlight", "a", "brain", "spread", 2, neighborhoods=LISTS
+    ),
     "noise_ceiling": short("noise_ceiling", "brain"),
     "neighbor_graph": short("neighbor_graph", "a", 3),
 }

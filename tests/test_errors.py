@@ -95,6 +95,10 @@ CALLS = {
     "reliability neighborhood": {"reps": "shared", "metric": "neighborhood", "k": 3},
     "residual_component": {"residual": "residual"},
     "rsa": {"rdm_a": "rdm_a", "rdm_b": "rdm_b"},
+    "binned_searchlight": {
+        "reps": "a", "target": "brain", "dispersion": "spread", "neighborhoods": [[0, 1], [1, 2]],
+    },
+    "searchlight": {"reps": "a", "target": "brain", "neighborhoods": [[0, 1], [1, 2]]},
     "select_models": {"reps": "a", "target": "brain", **FEW},
     "select_stimuli": {"dispersion": "spread", "n": 4},
     "set_options": {},
@@ -130,7 +134,7 @@ WHOLE = {
     for least, names in {
         0: "n_permutations n_restarts n_perturbations",
         1: "k n_components n_splits n_draws n_random size match_bins n_repeats max_iterations "
-        "n_checked n_probes memory n",
+        "n_checked n_probes memory n min_features",
         2: "n_bins rsa_bins folds min_models n_resamples",
     }.items()
     for name in names.split()

@@ -84,6 +84,7 @@ def results():
         "correlation": effect["correlation"],
         "p_value": effect["p_value"],
         "rsa of bins": table["rsa"],
+        "rsa of centers": xc.searchlight(a, b, neighborhoods=[[0, 1, 2], [1, 2, 3]])["rsa"],
         "n_stimuli": table["n_stimuli"],
         "aligned": space["aligned"],
         "residual_component": xc.residual_component(space["residual"]),
@@ -107,6 +108,7 @@ def results():
         ("correlation", "correlation", "similarity"),
         ("p_value", "p_value", "probability"),
         ("rsa of bins", "rsa", "similarity"),
+        ("rsa of centers", "rsa", "similarity"),
         ("n_stimuli", "n_stimuli", "count"),
         ("aligned", "aligned", "value"),
         ("residual_component", "residual_component", "value"),
@@ -248,6 +250,7 @@ def test_what_the_map_of_the_code_names_is_there():
     [
         ("statistics.md", 9),
         ("scaling.md", 2),
+        ("searchlight.md", 3),
         ("selection.md", 9),
         pytest.param("model-selection.md", 2, marks=pytest.mark.slow),
         ("interop.md", 3),

@@ -48,9 +48,11 @@ from xconverge.measures.preprocess import (
     zscore,
 )
 from xconverge.measures.rdm import noise_ceiling, rdm, rsa
+from xconverge.measures.searchlight import searchlight
 from xconverge.measures.shared_space import residual_component, shared_space, transform
 from xconverge.study.analysis import analyze
 from xconverge.study.binned_rsa import binned_rsa, binned_rsa_contrast
+from xconverge.study.binned_searchlight import binned_searchlight
 from xconverge.study.bins import dispersion_bins
 from xconverge.study.contrast import subset_contrast
 from xconverge.study.leave_out import leave_out_modulation
@@ -73,6 +75,7 @@ __all__ = [
     "append_models",
     "binned_rsa",
     "binned_rsa_contrast",
+    "binned_searchlight",
     "calibrate",
     "calibrate_rsa",
     "center",
@@ -102,6 +105,7 @@ __all__ = [
     "reliability",
     "residual_component",
     "rsa",
+    "searchlight",
     "select_models",
     "select_stimuli",
     "set_options",

@@ -36,6 +36,8 @@ TOPICS = {
     "process, with the interpreter.",
     "workers": "Clusters of one and of two processes of one thread each; their numbers are equal.",
     "selection": "Sets of stimuli by swaps; seconds are of a whole call with default arguments.",
+    "searchlight": "In one thread, lists of random voxels, beside rsatoolbox 0.3.2 in one process; "
+    "other jobs ran on the machine.",
     "graphs": "What the scheduler is given. Making a graph reads no values.",
 }
 

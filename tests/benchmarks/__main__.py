@@ -18,6 +18,7 @@ from tests.benchmarks import (
     bench_graphs,
     bench_inference,
     bench_scaling,
+    bench_searchlight,
     bench_selection,
     bench_store,
     bench_workers,
@@ -35,6 +36,7 @@ PARTS: dict[str, Callable[[bool, Path], Table]] = {
     "workers": bench_workers.measure,
     "graphs": bench_graphs.measure,
     "selection": bench_selection.measure,
+    "searchlight": bench_searchlight.measure,
 }
 
 

@@ -202,12 +202,13 @@ CALLS = {
     "calibrate_rsa": lambda a, b: xc.calibrate_rsa(*rdms_of(a, b), n_permutations=9, rng=0),
     "confidence_interval": lambda a, b: xc.confidence_interval(a, b, k=3, rng=0),
     "rsa": lambda a, b: xc.rsa(*rdms_of(a, b)),
+    "searchlight": lambda a, b: xc.searchlight(a, b, neighborhoods=[[0, 1, 2], [1, 2, 3, 4]]),
 }
 """Every one maps over ``repeat``."""
 STUDY = {
-    "binned_rsa", "binned_rsa_contrast", "cross_modal_prediction", "exclude_high_dispersion",
-    "leave_out_modulation", "modulation", "optimize_stimuli", "pool_curve", "select_models",
-    "select_stimuli", "subset_contrast",
+    "binned_rsa", "binned_rsa_contrast", "binned_searchlight", "cross_modal_prediction",
+    "exclude_high_dispersion", "leave_out_modulation", "modulation", "optimize_stimuli",
+    "pool_curve", "select_models", "select_stimuli", "subset_contrast",
 }  # fmt: skip
 ONE_SET = {
     "dispersion_bins": "one dispersion",

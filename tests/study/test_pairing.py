@@ -31,6 +31,9 @@ CALLS = {
     "binned_rsa_contrast": lambda a, b: xc.binned_rsa_contrast(
         a, b, spread_of(a), n_permutations=9, rng=0, null="labels"
     ),
+    "binned_searchlight": lambda a, b: xc.binned_searchlight(
+        a, b, spread_of(a), neighborhoods=[[0, 1, 2], [1, 2, 3, 4]]
+    ),
     "cross_modal_prediction": lambda a, b: xc.cross_modal_prediction(
         xc.alignment(a, b, "rdm"),
         spread_of(a),
@@ -63,6 +66,7 @@ CALLS = {
 MAP_OVER = [
     "binned_rsa",
     "binned_rsa_contrast",
+    "binned_searchlight",
     "exclude_high_dispersion",
     "leave_out_modulation",
     "modulation",

@@ -17,7 +17,7 @@ class Budgets:
     cache_block: int = 2**22
     """A block of rows of a matrix that is worked on in place, on every core."""
     gather_block: int = 2**20
-    """Permuted entries of a matrix, fetched and multiplied before they leave the cache."""
+    """Permuted entries of a matrix, or RDMs of neighbourhoods, used before they leave the cache."""
     product_block: int = 2**25
     """A block of a product, distances or similarities, of all models together."""
 

@@ -67,14 +67,18 @@ def ranks(values: Array) -> Array:
     place = np.broadcast_to(np.arange(1.0, grid.shape[-1] + 1), grid.shape)
     with np.errstate(invalid="ignore"):
         differ = ~(ordered[..., 1:] - ordered[..., :-1] <= 1)
-    # of each run of equal values the first place, and from behind the last one
-    first, last = place.copy(), place.copy()
-    first[..., 1:][~differ] = 0.0
-    last[..., :-1][~differ] = np.inf
-    np.maximum.accumulate(first, axis=-1, out=first)
-    last = np.minimum.accumulate(last[..., ::-1], axis=-1)[..., ::-1]
+    if differ.all():
+        middle = place
+    else:
+        # of each run of equal values the first place, and from behind the last one
+        first, last = place.copy(), place.copy()
+        first[..., 1:][~differ] = 0.0
+        last[..., :-1][~differ] = np.inf
+        np.maximum.accumulate(first, axis=-1, out=first)
+        last = np.minimum.accumulate(last[..., ::-1], axis=-1)[..., ::-1]
+        middle = (first + last) / 2
     result = np.empty(grid.shape)
-    np.put_along_axis(result, order, (first + last) / 2, axis=-1)
+    np.put_along_axis(result, order, middle, axis=-1)
     result[np.isnan(grid)] = np.nan
     return result
 
