@@ -336,8 +336,7 @@ def _directions(units: Units, metric: str, stored: float) -> tuple[Array, Array]
         for part in parts:
             block = products[part]
             block /= units.weights(part)
-            block /= norm[part, None]
-            block /= norm
+            block /= np.multiply.outer(norm[part], norm)
             np.subtract(1.0, block, out=block)
 
     over_blocks(work, len(products), products.itemsize * len(products))
