@@ -36,8 +36,8 @@ PARTS = {
 }
 
 
-LONG = ("scaling", "store", "workers")
-"""Parts that start many processes; their short forms are the next tests."""
+LONG = ("scaling", "store", "workers", "graphs", "selection")
+"""Parts that take seconds in short, too; the next tests have a part of each."""
 
 
 @pytest.mark.filterwarnings("default")
@@ -83,6 +83,7 @@ def test_what_is_timed_in_a_process_of_its_own_runs(name, tmp_path):
     probe.CALLS[name](reps.load() if name in probe.LIMITS else reps)
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own_is_timed(tmp_path):
     table = bench_scaling.curve(tmp_path, ["cka"], 2, [60], 8, 1)
     assert any("over the bare product" in row for row in table)
@@ -96,6 +97,7 @@ def test_what_falls_short_is_marked():
     assert fast.rstrip().endswith("at least 1.6")
 
 
+@pytest.mark.slow
 def test_graphs_grow_with_chunks_and_pairs_only(tmp_path):
     """No call makes more tasks than a few for each chunk and each pair of models.
 

@@ -73,7 +73,7 @@ CALLS = {
 }
 
 
-SHORT = ("mutual_knn", "cka", "consensus dispersion", "rdm of each")
+SHORT = ("mutual_knn", "consensus dispersion", "rdm of each")
 """One of each way to read the set; the others are long."""
 
 

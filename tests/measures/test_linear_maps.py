@@ -64,7 +64,7 @@ def test_maps_in_blocks_are_maps_in_memory(metric, options, missing, request):
         assert set(found.coords) == set(expected.coords)
 
 
-@settings(max_examples=15)
+@settings(max_examples=5)
 @given(data=st.data(), dtype=st.sampled_from([np.float32, np.float64]))
 def test_chunks_change_no_score(data, dtype):
     a, b = pair(dtype=dtype, offset=data.draw(st.sampled_from([0.0, 1e3])))

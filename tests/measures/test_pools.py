@@ -126,7 +126,7 @@ def test_alignment_by_plain_loops(data):
 
 
 @pytest.mark.slow
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_alignment_by_many_plain_loops(data):
     check_drawn(data, CASES)
@@ -134,7 +134,7 @@ def test_alignment_by_many_plain_loops(data):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("everything_is_long")
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_alignment_in_blocks_by_many_plain_loops(data):
     check_drawn(data, CASES)
@@ -170,7 +170,7 @@ def test_dispersion_and_density_by_plain_loops(data):
 
 
 @pytest.mark.slow
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_dispersion_and_density_by_many_plain_loops(data):
     check_dispersion(data)

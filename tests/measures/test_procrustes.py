@@ -57,7 +57,7 @@ def test_cross_products_give_the_space_of_the_models_in_memory(options, dtype):
     assert_same_space(found, expected)
 
 
-@settings(max_examples=15)
+@settings(max_examples=5)
 @given(data=st.data())
 def test_chunks_change_no_space(data):
     reps = make_reps(3, 60, [6, 4, 5], noise=0.7)

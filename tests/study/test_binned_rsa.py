@@ -177,7 +177,7 @@ def test_a_planted_trend_is_found():
 @pytest.mark.slow
 def test_p_values_are_uniform_where_dispersion_says_nothing():
     p = []
-    for run in range(200):
+    for run in range(120):
         reps, brain, by = sides(15, seed=run, n_models=1)
         p.append(
             p_values(
@@ -185,9 +185,9 @@ def test_p_values_are_uniform_where_dispersion_says_nothing():
             )
         )
     p = np.array(p)
-    assert ((p <= 0.05).mean(0) < 0.10).all()
-    assert ((p <= 0.5).mean(0) > 0.4).all()
-    assert ((p <= 0.5).mean(0) < 0.6).all()
+    assert ((p <= 0.05).mean(0) < 0.12).all()
+    assert ((p <= 0.5).mean(0) > 0.38).all()
+    assert ((p <= 0.5).mean(0) < 0.62).all()
 
 
 def test_order_of_anything_changes_nothing():

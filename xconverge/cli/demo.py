@@ -106,7 +106,8 @@ def run(out: Path, n_permutations: int = 1000) -> dict[str, Path]:
         "vision": vision.isel(model=np.flatnonzero(vision["family"].values == "neural")),
         "language": open_representations(store, "language"),
     }
-    neural = analyze(sets, **kinds)
+    # draws of equal noise are recomputed whole, and take a minute
+    neural = analyze(sets, n_equal_noise=min(199, n_permutations), **kinds)
     progress("RSA against human IT")
     pictures = open_representations(store, "images92")
     brain = rsa_by_dispersion(pictures, human, n_permutations=n_permutations, rng=0)

@@ -205,20 +205,22 @@ class _Point:
 
         With P = V⁻¹ - V⁻¹X(X'V⁻¹X)⁻¹X'V⁻¹: -½ [tr(P K) - y'P K P y], and ½ y'P K P L P y.
         """
+        # of a symmetric matrix LAPACK writes one triangle, and leaves zeros in the other
         inverse, _ = scipy.linalg.lapack.dpotri(self.factor, lower=1)
-        # of a symmetric matrix LAPACK writes one triangle
-        inverse = np.tril(inverse) + np.tril(inverse, -1).T
+        diagonal = np.diag(inverse)
         back = scipy.linalg.solve_triangular(
             self.factor, np.column_stack([self.rest, self.q]), lower=True, trans="T"
         )
         py, half = back[:, 0], back[:, 1:]
         products = np.column_stack([*(kernel @ py for kernel in self.kernels), py])
+        # by rows, as the kernels are: they are symmetric
         traces = [
-            np.vdot(inverse, kernel) - np.vdot(half, kernel @ half) for kernel in self.kernels
+            2 * np.vdot(inverse.T, kernel) - diagonal @ np.diag(kernel) - np.vdot(half, kernel @ half)
+            for kernel in self.kernels
         ]
-        traces.append(np.trace(inverse) - np.vdot(half, half))
+        traces.append(diagonal.sum() - np.vdot(half, half))
         gradient = -0.5 * (np.array(traces) - products.T @ py)
-        projected = inverse @ products - half @ (half.T @ products)
+        projected = scipy.linalg.blas.dsymm(1.0, inverse, products, lower=1) - half @ (half.T @ products)
         return gradient, 0.5 * products.T @ projected
 
 
@@ -274,10 +276,10 @@ def lower_factor(covariance: Array) -> Array:
     total = covariance.copy()
     for nugget in (0.0, 1e-6, 1e-4, 1e-2, 1.0):
         total[np.diag_indices(len(total))] += nugget * size
-        try:
-            return np.asarray(np.linalg.cholesky(total))
-        except np.linalg.LinAlgError:
-            continue
+        # LAPACK reads columns; those of a symmetric matrix are its rows
+        factor, failed = scipy.linalg.lapack.dpotrf(total.T, lower=1)
+        if not failed:
+            return np.asarray(factor)
     raise ValueError("the distances of a geometry are those of no space: no covariance follows")
 
 

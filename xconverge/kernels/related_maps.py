@@ -19,6 +19,7 @@ from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.correlation import ranks
 from xconverge.kernels.groups import alike_rows, family_shares
 from xconverge.kernels.mixed_model import (
+    MOST,
     Likeness,
     effective_size,
     fit,
@@ -201,21 +202,23 @@ class Fields:
             for maps in ([x] if alike else [mean[None], x])
         ]
         self.variances = [fitted[0], fitted[-1]]
-        self._where = np.empty(0, np.int64)
-        self._there: tuple[list[Array], float] = [], 0.0
+        self._known: dict[bytes, tuple[list[Array], float]] = {}
 
     def at(self, where: Array) -> tuple[list[Array], float]:
         """Cholesky factors of both covariances, and the effective number of stimuli."""
-        # pairs come by their stimuli: what was asked for before the last is not asked for again
-        if not np.array_equal(where, self._where):
+        # pairs come by their stimuli: of few, what each pair and what all of them have is kept
+        key = where.tobytes()
+        if key not in self._known:
+            while len(self._known) > (len(where) <= MOST):
+                del self._known[next(iter(self._known))]
             covariances = [
                 self.likeness.covariance(part, where) for part in self.variances if part is not None
             ]
             size = effective_size(*covariances)
             # a covariance goes as its factor comes
             factors = [lower_factor(covariances.pop(0)) for _ in (0, 1)]
-            self._where, self._there = where, (factors, size)
-        return self._there
+            self._known[key] = factors, size
+        return self._known[key]
 
     def n_effective(self, usable: Array) -> float:
         """Independent stimuli that the usable (n) ones are worth to both maps."""

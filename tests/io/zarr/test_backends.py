@@ -60,7 +60,7 @@ def s3() -> Iterator[dict[str, Any]]:
     running.stop()
 
 
-@pytest.fixture(params=["memory", "s3"])
+@pytest.fixture(params=["memory", pytest.param("s3", marks=pytest.mark.slow)])
 def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, dict[str, Any] | None]:
     name = tmp_path.name.replace("_", "-").lower()
     if request.param == "memory":
