@@ -103,9 +103,7 @@ def shrunk(parts: Parts) -> Array:
     return np.asarray(result)
 
 
-def shrunk_outside(
-    found: Residuals, folds: Array, wanted: Array
-) -> dict[tuple[int, int], Array]:
+def shrunk_outside(found: Residuals, folds: Array, wanted: Array) -> dict[tuple[int, int], Array]:
     """For folds f ≤ g, both ``wanted``, the covariance of the noise of all stimuli outside both.
 
     ``folds`` (n) says which stimulus is in which. Their own trials would bias the distances of the
@@ -128,7 +126,7 @@ def shrunk_outside(
 
 
 def shrunk_eye(found: Residuals) -> Array:
-    """rsatoolbox's ``shrinkage_eye``: Ledoit & Wolf of residuals as if they were independent."""
+    """Rsatoolbox's ``shrinkage_eye``: Ledoit & Wolf of residuals as if they were independent."""
     _check_freedom(found.freedom, 1)
     rows, count = found.rows, len(found.rows)
     gram = rows.T @ rows
@@ -138,7 +136,7 @@ def shrunk_eye(found: Residuals) -> Array:
 
 
 def shrunk_diagonal(found: Residuals) -> Array:
-    """rsatoolbox's ``shrinkage_diag``: correlations shrunk to 0 (Schäfer & Strimmer 2005)."""
+    """Rsatoolbox's ``shrinkage_diag``: correlations shrunk to 0 (Schäfer & Strimmer 2005)."""
     variance = variances(found)
     rows, count, freedom = found.rows, len(found.rows), found.freedom
     unit = rows / np.sqrt(variance)
