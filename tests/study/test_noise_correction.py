@@ -149,3 +149,46 @@ def test_a_stimulus_with_few_repetitions_leaves_some_splits():
     trials[:, :2, 7] = np.nan
     table = xc.binned_rsa(reps, trials, by, average=None, n_permutations=0, **OPTIONS)
     assert (abs(table["rsa_corrected"].sel(model_a="itself") - 1) < 0.06).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*permutations are too few")
+def test_models_are_selected_by_what_noise_does_not_hide():
+    reps, trials, by = sides()
+    table = xc.select_models(reps, trials, by, n_permutations=0, n_draws=99, n_splits=5, **OPTIONS)
+    own = table.sel(model="itself")
+    assert (abs(own["rsa_corrected"] - 1) < 0.08).all()
+    np.testing.assert_allclose(table["rsa_corrected"], table["rsa"] / table["trial_ceiling"])
+    # bins that all models share have the ceilings of binned_rsa
+    binned = xc.binned_rsa(reps, trials, by, n_permutations=0, **OPTIONS)
+    np.testing.assert_allclose(
+        own["trial_ceiling"].isel(subset=slice(1, None)), binned["ceiling"].mean("subject")
+    )
+    rdms = xc.rdm(trials, "crossnobis")
+    plain = xc.select_models(reps, rdms, by, n_permutations=0, n_draws=99, n_splits=5, **OPTIONS)
+    np.testing.assert_allclose(plain["rsa"], table["rsa"])
+    with pytest.warns(RuntimeWarning, match="needs 4 independent repetitions"):
+        two = xc.select_models(
+            reps, trials.isel(repetition=[0, 1]), by, n_permutations=0, n_draws=99, **OPTIONS
+        )
+    assert np.isnan(two["rsa_corrected"]).all()
+    with pytest.raises(TypeError, match="noise and unit are of trials"):
+        xc.select_models(reps, rdms, by, noise="diagonal")
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_study_of_trials_tells_what_noise_hides():
+    reps, trials, _ = sides()
+    rng = np.random.default_rng(5)
+    more = xc.stack_models(
+        {f"m{i}": reps.values[0] + rng.standard_normal((N, P)) for i in range(3)}, stimuli=LABELS
+    )
+    study = xc.analyze(
+        {"vision": more, "language": reps}, target=trials, n_permutations=0, n_equal_noise=0,
+        k=5, n_bins=2, rng=0,
+    )  # fmt: skip
+    table = study["rsa"]
+    assert {"rsa_corrected", "rsa_corrected_of_mean", "ceiling", "split_half"} <= set(table)
+    assert table["rsa_corrected"].dims == table["rsa_by_bin"].dims
+    higher = table["rsa_corrected"] > table["rsa_by_bin"] - 0.02
+    assert higher.where(table["rsa_corrected"].notnull(), True).all()
+    assert table.attrs["target_rdm_metric"] == "crossnobis"

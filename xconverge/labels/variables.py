@@ -117,6 +117,9 @@ VARIABLES: dict[str, Variable] = {
         "bin", "similarity", "1", "correlation of the RDMs of both halves of the repetitions"
     ),
     "ceiling": Variable("bin", "similarity", "1", "RSA of a true model without noise"),
+    "trial_ceiling": Variable(
+        "model subset", "similarity", "1", "RSA of a true model without noise"
+    ),
     "aligned": Variable(
         "model stimulus component", "value", "Frobenius norm of a model", "shared-space coordinates"
     ),

@@ -30,7 +30,7 @@ from xconverge.labels.variables import dataset_of, describe, described
 from xconverge.measures.rdm import DISTANCES, METHODS, rdm, rdms_of
 from xconverge.study.bins import dispersion_bins
 from xconverge.study.modulation import Tail
-from xconverge.study.noise_correction import Trials, corrected_bins
+from xconverge.study.noise_correction import Trials, are_trials, corrected_bins
 
 Average = Literal["rdm", "representation"]
 
@@ -457,7 +457,7 @@ def _binned(
         choose("average", average, ["rdm", "representation"])
     reps = check_representations(reps)
     spread = check_only(dispersion, "stimulus", what="dispersion")
-    repeated = {"repetition", "feature"} <= set(getattr(target, "dims", ()))
+    repeated = are_trials(target)
     if not repeated:
         target = rdms_of(target, rdm_metric)
     attrs = {

@@ -25,6 +25,11 @@ from xconverge.measures.rdm import rdm
 SPLIT, HALF = "_split", "_half"
 
 
+def are_trials(target: Any) -> bool:
+    """Whether there are repeated measurements of features."""
+    return {"repetition", "feature"} <= set(getattr(target, "dims", ()))
+
+
 class Trials(NamedTuple):
     """Repeated measurements (…, repetition, stimulus, feature), and how their RDMs are made.
 
@@ -40,7 +45,7 @@ class Trials(NamedTuple):
         return rdm(self.reps, "crossnobis", noise=self.noise, over=self.unit)
 
     def units(self) -> xr.DataArray:
-        """Number of the independent unit of every trial, on repetition ([stimulus, ]); -1 for none."""
+        """Number of the independent unit of every trial, ([stimulus, ]repetition); -1: none."""
         if self.unit == "repetition":
             n = self.reps.sizes["repetition"]
             if "repetition" in self.reps.indexes:
@@ -126,7 +131,31 @@ def corrected_bins(
     return parts, parts.pop("without")
 
 
-NAMES = (
+def ceilings(
+    whole: xr.DataArray, trials: Trials, members: xr.DataArray, n_splits: int, seed: int
+) -> xr.DataArray:
+    """Ceiling (…, subset) of a true model without noise among each set of stimuli, NaN for none.
+
+    ``whole`` is the RDM (…, stimulus, stimulus_2) of all trials, ``members`` are (…, stimulus).
+    """
+    halves = trials.halves(n_splits, seed)
+    if halves is None:
+        of_target = whole.isel(stimulus=0, stimulus_2=0, drop=True)
+        return xr.full_like(members.any("stimulus") * of_target, np.nan, np.float64)
+    found: xr.DataArray = apply(
+        _ceiling, halves, whole, members,
+        core=[[SPLIT, HALF, "stimulus", "stimulus_2"], ["stimulus", "stimulus_2"], ["stimulus"]],
+    )  # fmt: skip
+    return found
+
+
+def _ceiling(halves: Array, whole: Array, members: Array) -> float:
+    inside = np.flatnonzero(members)
+    found = kernels.halves_of(halves[:, :, inside][..., inside], whole[np.ix_(inside, inside)])
+    return found.ceiling if found.enough else np.nan
+
+
+CORRECTED = (
     "rsa_corrected", "rsa_corrected_standard_error", "rsa_corrected_lower", "rsa_corrected_upper",
 )  # fmt: skip
 
@@ -149,7 +178,7 @@ def _in_bin(
         )
         lone = of_target.drop_vars(["stimulus", "stimulus_2"], errors="ignore")
         without = pair.expand_dims(stimulus=models.indexes["stimulus"])
-        return dict.fromkeys(NAMES, pair) | {
+        return dict.fromkeys(CORRECTED, pair) | {
             "split_half": lone,
             "ceiling": lone,
             "without": without,
@@ -169,7 +198,7 @@ def _in_bin(
         out=[[], [], [], [], ["stimulus"]], dtypes=[np.float64] * 5,
     )  # fmt: skip
     return {
-        **dict(zip(NAMES, (value, *ends), strict=True)),
+        **dict(zip(CORRECTED, (value, *ends), strict=True)),
         "split_half": correlation,
         "ceiling": ceiling,
         "without": without,
