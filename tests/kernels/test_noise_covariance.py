@@ -85,7 +85,9 @@ def test_the_noise_of_a_pair_comes_from_outside_its_folds(missing):
     for i in range(15):
         for j in range(i):
             others = ~np.isin(folds, folds[[i, j]])
-            sigma = noises.shrunk(noises.parts_of(found_of(x[:, others]), np.ones(others.sum(), bool)))
+            sigma = noises.shrunk(
+                noises.parts_of(found_of(x[:, others]), np.ones(others.sum(), bool))
+            )
             both = x[:, [i, j]]
             expected = crossnobis(both, units[:2], np.linalg.inv(sigma))[0, 1]
             np.testing.assert_allclose(found[i, j], expected, rtol=1e-8)

@@ -1,6 +1,6 @@
 """Distances that measurement noise does not lift: products of independent measurements alone.
 
-X_iu is the sum of the trials of stimulus i in unit u (a repetition, a run), c_iu how many there are:
+X_iu is the sum of the trials of stimulus i in unit u (a repetition, a run), c_iu how many they are:
 
     G_ij = Σ_{u≠v} X_iu · Σ⁻¹ X_jv / Σ_{u≠v} c_iu c_jv,    d_ij = G_ii + G_jj - 2 G_ij.
 
@@ -8,9 +8,9 @@ Noise that is independent between units has mean 0 in G, so that d is unbiased, 
 as above where two stimuli do not differ. For complete data it is the mean of (x_i - x_j)^u · Σ⁻¹
 (x_i - x_j)^v over all u ≠ v. Walther et al. (2016); Diedrichsen et al. (2020) for unequal numbers.
 
-With S_i = Σ_u X_iu the sum over u ≠ v is S_i · S_j - Σ_u X_iu · X_ju: symmetric products, which take
-half of what others take, and one matrix (n, n). Where all units have all stimuli there are U of them:
-Σ_u X_u X_u' = S S' / U + Σ_k H_k H_k', H the U - 1 orthonormal contrasts of the units (Helmert's).
+With S_i = Σ_u X_iu the sum over u ≠ v is S_i · S_j - Σ_u X_iu · X_ju: symmetric products, which
+take half of what others take, and one matrix (n, n). Where all units have all stimuli there are U
+of them: Σ_u X_u X_u' = S S' / U + Σ_k H_k H_k', H the U - 1 orthonormal contrasts of the units.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Units(NamedTuple):
 
 
 def by_unit(found: Trials, units: Array) -> Units:
-    """Sums over the trials of each unit; ``units`` (n, R) are their numbers, -1 for unseen trials."""
+    """Sums over the trials of each unit; ``units`` (n, R) are their numbers."""
     rows, seen = found.rows, found.seen
     sums, where = [], []
     numbers = np.unique(units[seen])
@@ -233,7 +233,7 @@ def crossed(units: Units) -> Array:
     """Σ_{u≠v} X_u X_v' (n, n), symmetric to the bit."""
     total, count = units.total(), len(units.rows)
     n = len(total)
-    (syrk,) = scipy.linalg.get_blas_funcs(["syrk"], (total,))
+    syrk: Any = scipy.linalg.get_blas_funcs("syrk", (total,))
     complete = all(len(where) == n for where in units.where)
     # BLAS counts along columns: rows in our order are columns in its own, and nothing is copied
     result = syrk(1 - 1 / count if complete else 1.0, total.T, trans=1)
