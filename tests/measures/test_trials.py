@@ -312,7 +312,7 @@ def test_units_that_are_none_are_refused():
         xc.rdm(reps, "crossnobis", over="category")
     with pytest.raises(xc.SchemaError, match="duplicate labels on 'repetition'"):
         xc.rdm(reps.assign_coords(repetition=list("aabc")), "crossnobis")
-    with pytest.raises(TypeError, match="over must be 'repetition', or a coordinate on it"):
+    with pytest.raises(TypeError, match="over must be 'repetition', or the name of a coordinate"):
         xc.rdm(reps, "crossnobis", over=1)
     for gap in (None, ""):
         runs = np.array(["a", gap, "b", "c"], dtype=object)

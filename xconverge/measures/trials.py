@@ -36,7 +36,10 @@ def check_trial_metric(metric: Any, noise: Any, over: str | None) -> None:
         raise TypeError(
             f"noise goes with metric 'crossnobis', got metric={came(metric)}; leave noise out"
         )
-    if over is None or metric in CROSSED:
+    if over is None:
+        return
+    text("over", over, "'repetition', or the name of a coordinate on it")
+    if metric in CROSSED:
         return
     if metric == "euclidean":
         raise ValueError(
@@ -53,9 +56,10 @@ def trial_rdm(
     second = "stimulus_2"
     if "repetition" not in reps.dims:
         raise SchemaError(
-            f"{what} needs the dim 'repetition', independent measurements of each stimulus, and "
-            f"has {list(map(str, reps.dims))}; .rename(…='repetition') names it, readers keep it "
-            "with repetitions='keep'; of one measurement a stimulus, leave `over` out"
+            f"{what} needs the dim 'repetition', independent measurements of each stimulus, for "
+            f"metric={metric!r} with over={over!r}, and has {list(map(str, reps.dims))}; "
+            ".rename(…='repetition') names it, readers keep it with repetitions='keep'; of one "
+            "measurement a stimulus, leave over out"
         )
     if "repetition" in reps.indexes:
         check_labels(reps, "repetition", what=what)
@@ -171,7 +175,6 @@ def _widths(reps: xr.DataArray, what: str) -> xr.DataArray:
 
 def _units(reps: xr.DataArray, over: str, what: str) -> xr.DataArray:
     """Number (…, stimulus, repetition) of the independent unit of every trial, -1 for none."""
-    text("over", over, "'repetition', or a coordinate on it")
     n = reps.sizes["repetition"]
     if over == "repetition":
         numbers = xr.DataArray(np.arange(n), dims="repetition")
