@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import pdist, squareform
 
 import xconverge as xc
+from tests.benchmarks.bench_trials import means
 from tests.helpers import chunked, make_reps, no_compute, read_only, shuffled
 from tests.oracles import crossnobis
 from xconverge.measures.rdm import METHODS
@@ -476,22 +477,8 @@ def test_trials_are_stored_and_stacked(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("n", "p", "repetitions"), [(20, 50, 4), (92, 100, 2)])
-def test_null_data_have_no_distance(n, p, repetitions):
-    rng = np.random.default_rng(0)
-    mix = np.linalg.cholesky(0.65 ** np.abs(np.subtract.outer(np.arange(p), np.arange(p))))
-    x = rng.standard_normal((100, repetitions, n, p)) @ mix.T
-    reps = xr.DataArray(
-        x,
-        dims=("model", "repetition", "stimulus", "feature"),
-        coords={
-            "model": [f"run {i}" for i in range(100)],
-            "stimulus": [f"s{i}" for i in range(n)],
-        },
-    )
-    found = xc.rdm(reps, "crossnobis", noise="shrinkage").sum(["stimulus", "stimulus_2"])
-    found = found / (n * (n - 1))
-    assert abs(found.mean()) < 2 * found.std() / np.sqrt(100)
-    with pytest.warns(UserWarning, match="biases them upwards"):
-        biased = xc.rdm(reps, "crossnobis", noise="shrinkage_same_trials")
-    assert biased.sum() / (100 * n * (n - 1)) > 0.3 * 2 / repetitions
+@pytest.mark.parametrize("shape", [(20, 4, 50), (92, 2, 100)])
+def test_null_data_have_no_distance(shape):
+    found = means(shape, "shrinkage", 300, 0)
+    assert abs(found.mean()) < 2 * found.std() / np.sqrt(300)
+    assert means(shape, "shrinkage_eye", 60, 0).mean() > 0.35

@@ -6,6 +6,7 @@ stimulus i there are Σ (c_i - 1) degrees of freedom; estimates are Σ e e' over
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -103,15 +104,16 @@ def shrunk(parts: Parts) -> Array:
     return np.asarray(result)
 
 
-def shrunk_outside(found: Residuals, folds: Array, wanted: Array) -> dict[tuple[int, int], Array]:
-    """For folds f ≤ g, both ``wanted``, the covariance of the noise of all stimuli outside both.
+def shrunk_outside(
+    found: Residuals, folds: Array, wanted: Array
+) -> Iterator[tuple[int, int, Array]]:
+    """Folds f ≤ g, both ``wanted``, and the covariance of the noise of all stimuli outside both.
 
     ``folds`` (n) says which stimulus is in which. Their own trials would bias the distances of the
     pairs: Σ is then small along the noise that these happen to have.
     """
     numbers = np.unique(folds)
     own = {f: parts_of(found, folds == f) for f in numbers}
-    result = {}
     for f in np.unique(wanted):
         for g in np.unique(wanted[wanted >= f]):
             others = [own[h] for h in numbers if h not in (f, g)]
@@ -121,8 +123,7 @@ def shrunk_outside(found: Residuals, folds: Array, wanted: Array) -> dict[tuple[
             quartic = sum(part.quartic for part in others)
             gram = np.sum([part.gram for part in others], axis=0)
             _check_noise(gram, count, found.floor)
-            result[int(f), int(g)] = shrunk(Parts(gram, quartic, count))
-    return result
+            yield int(f), int(g), shrunk(Parts(gram, quartic, count))
 
 
 def shrunk_eye(found: Residuals) -> Array:
