@@ -17,6 +17,7 @@ from tests.benchmarks import (
     bench_nulls,
     bench_scaling,
     bench_store,
+    bench_trials,
     probe,
     stores,
 )
@@ -133,6 +134,18 @@ def test_a_row_of_equal_noise_runs(monkeypatch):
     assert all(0 <= float(rate) <= 1 for rate in row[2:5])
     told = bench_equal_noise.p_values("one cloud", "equal against the norm", [0, 1])
     assert told.larger == max(told.absolute, told.relative)
+
+
+def test_tables_of_trials_run_in_short(monkeypatch, capsys):
+    shapes = ((6, 2, 5), (8, 3, 4))
+    monkeypatch.setattr(bench_trials, "SETTINGS", shapes)
+    monkeypatch.setattr(sys, "argv", ["bench_trials", "--short"])
+    bench_trials.main()
+    told = capsys.readouterr().out
+    assert "8 × 3 × 4" in told
+    assert "nan" not in told
+    for noise in bench_trials.NOISES:
+        assert f"`{noise}`" in told
 
 
 @pytest.mark.slow

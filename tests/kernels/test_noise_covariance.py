@@ -114,14 +114,14 @@ def test_noise_that_cannot_be_told_is_refused():
     with pytest.raises(noises.NoiseError, match="there is no noise"):
         noises.shrunk_eye(found_of(still))
     with pytest.raises(noises.NoiseError, match="there is no noise"):
-        noises.shrunk_outside(found_of(still), np.arange(6) % 3, np.arange(3))
+        list(noises.shrunk_outside(found_of(still), np.arange(6) % 3, np.arange(3)))
     with pytest.raises(noises.NoiseError, match="1 degrees of freedom at least"):
         noises.variances(found_of(x[:1]))
     few = x.copy()
     few[1:, :4] = np.nan
     few[2] = np.nan
     with pytest.raises(noises.NoiseError, match="2 degrees of freedom at least.* has 1"):
-        noises.shrunk_outside(found_of(few), np.arange(6) % 3, np.arange(3))
+        list(noises.shrunk_outside(found_of(few), np.arange(6) % 3, np.arange(3)))
 
 
 def test_one_feature():

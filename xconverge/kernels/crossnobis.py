@@ -1,6 +1,6 @@
 """Distances that measurement noise does not lift: products of independent measurements alone.
 
-X_iu is the sum of the trials of stimulus i in unit u (a repetition, a run), c_iu how many there are:
+X_iu is the sum of the trials of stimulus i in unit u (a repetition, a run), c_iu how many they are:
 
     G_ij = Σ_{u≠v} X_iu · Σ⁻¹ X_jv / Σ_{u≠v} c_iu c_jv,    d_ij = G_ii + G_jj - 2 G_ij.
 
@@ -8,14 +8,14 @@ Noise that is independent between units has mean 0 in G, so that d is unbiased, 
 as above where two stimuli do not differ. For complete data it is the mean of (x_i - x_j)^u · Σ⁻¹
 (x_i - x_j)^v over all u ≠ v. Walther et al. (2016); Diedrichsen et al. (2020) for unequal numbers.
 
-With S_i = Σ_u X_iu the sum over u ≠ v is S_i · S_j - Σ_u X_iu · X_ju: symmetric products, which take
-half of what others take, and one matrix (n, n). Where all units have all stimuli there are U of them:
-Σ_u X_u X_u' = S S' / U + Σ_k H_k H_k', H the U - 1 orthonormal contrasts of the units (Helmert's).
+With S_i = Σ_u X_iu the sum over u ≠ v is S_i · S_j - Σ_u X_iu · X_ju: symmetric products, which
+take half of what others take, and one matrix (n, n). Where all units have all stimuli there are U
+of them: Σ_u X_u X_u' = S S' / U + Σ_k H_k H_k', H the U - 1 orthonormal contrasts of the units.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,7 +56,7 @@ def trials(x: Array, width: int) -> Trials:
 class Units(NamedTuple):
     """Sums of trials of each independent unit: rows (n_u, p) of the stimuli ``where`` (n_u) in it.
 
-    ``counts`` (n, U): trials of each stimulus in each unit.
+    Rows may be views, and are not to be changed. ``counts`` (n, U): trials of each stimulus in it.
     """
 
     rows: list[Array]
@@ -102,7 +102,7 @@ class Units(NamedTuple):
 
 
 def by_unit(found: Trials, units: Array) -> Units:
-    """Sums over the trials of each unit; ``units`` (n, R) are their numbers, -1 for unseen trials."""
+    """Sums over the trials of each unit; ``units`` (n, R) are their numbers."""
     rows, seen = found.rows, found.seen
     sums, where = [], []
     numbers = np.unique(units[seen])
@@ -111,10 +111,13 @@ def by_unit(found: Trials, units: Array) -> Units:
         mine = seen & (units == number)
         counts[:, column] = mine.sum(1)
         place = np.flatnonzero(counts[:, column])
-        if (counts[place, column] == 1).all():
-            sums.append(rows[place, mine[place].argmax(1)])
-        else:
+        trial = mine[place].argmax(1)
+        if (counts[place, column] > 1).any():
             sums.append(np.einsum("nr,nrp->np", mine[place].astype(np.float64), rows[place]))
+        elif len(place) == len(rows) and (trial == trial[0]).all():
+            sums.append(rows[:, trial[0]])  # a view: complete trials are the bulk of what is held
+        else:
+            sums.append(rows[place, trial])
         where.append(place)
     return Units(sums, where, counts)
 
@@ -160,11 +163,8 @@ def distances(
     if isinstance(noise, str) and noise == "shrinkage":
         assert folds is not None
         away = noises.residuals(found.rows, found.seen, of_columns(found.unit))
-        lowers = {
-            pair: noises.factor(covariance)
-            for pair, covariance in noises.shrunk_outside(away, folds, folds[used]).items()
-        }
-        values = _outside_folds(mine, folds[used], lowers, share, dtype)
+        covariances = noises.shrunk_outside(away, folds, folds[used])
+        values = _outside_folds(mine, folds[used], covariances, share, dtype)
     else:
         values = _whole(mine, _lower(found, noise), share, power, dtype)
     if len(used) == n:
@@ -187,22 +187,21 @@ def _lower(found: Trials, noise: Array | str | None) -> Array | None:
     return noises.factor(noises.shrunk_eye(away))
 
 
-def _whitened(units: Units, lower: Array | None) -> Units:
-    if lower is None:
-        return units
-    if lower.ndim == 1:
-        return units.mapped(lambda rows: rows / lower)
-    return units.mapped(lambda rows: noises.whitened(rows, lower))
-
-
 def _whole(units: Units, lower: Array | None, share: float, power: int, dtype: Any) -> Array:
     """Distances (n, n) of all stimuli in one metric, times ``share`` and 2^power."""
-    single = dtype == np.float32 and units.balanced
-    if units.balanced:
-        # d is made of differences inside a unit, which have the same weights for all stimuli: the
-        # mean of a unit goes, and with it the digits that it would cost
-        units = units.mapped(lambda rows: rows - rows.mean(0))
-    units = _whitened(units, lower)
+    balanced = units.balanced
+    single = balanced and dtype == np.float32
+
+    def prepared(rows: Array) -> Array:
+        if balanced:
+            # d is made of differences inside a unit, which have the same weights for all stimuli:
+            # the mean of a unit goes, and with it the digits that it would cost
+            rows = rows - rows.mean(0)
+        if lower is None:
+            return rows
+        return rows / lower if lower.ndim == 1 else noises.whitened(rows, lower)
+
+    units = units.mapped(prepared)
     if single:
         exponent = max(exponent_of(rows, 30) for rows in units.rows)
         power += 2 * exponent
@@ -230,28 +229,27 @@ def _squares(units: Units) -> Array:
 
 
 def crossed(units: Units) -> Array:
-    """Σ_{u≠v} X_u X_v' (n, n), symmetric to the bit."""
-    total, count = units.total(), len(units.rows)
-    n = len(total)
-    (syrk,) = scipy.linalg.get_blas_funcs(["syrk"], (total,))
-    complete = all(len(where) == n for where in units.where)
+    """Σ_{u≠v} X_u X_v' (n, n), symmetric to the bit, of at least two units."""
+    n, count = len(units.counts), len(units.rows)
+    syrk: Any = scipy.linalg.get_blas_funcs("syrk", (units.rows[0],))
     # BLAS counts along columns: rows in our order are columns in its own, and nothing is copied
-    result = syrk(1 - 1 / count if complete else 1.0, total.T, trans=1)
-    if complete:
-        for contrast in _contrasts(units.rows):
-            result = syrk(-1.0, contrast.T, beta=1.0, c=result, trans=1, overwrite_c=1)
+    if all(len(where) == n for where in units.where):
+        total = np.array(units.rows[0], order="C")
+        contrast, result = np.empty_like(total), None
+        for k, own in enumerate(units.rows[1:], 1):
+            # a unit less the mean of those before it, of unit length
+            np.multiply(own, -k, out=contrast)
+            contrast += total
+            contrast /= np.sqrt(k * (k + 1)).astype(total.dtype)
+            total += own
+            before: Any = {} if result is None else {"beta": 1.0, "c": result, "overwrite_c": 1}
+            result = syrk(-1.0, contrast.T, trans=1, **before)
+        result = syrk(1 - 1 / count, total.T, beta=1.0, c=result, trans=1, overwrite_c=1)
         return _mirrored(result.T)
+    result = syrk(1.0, units.total().T, trans=1)
     for rows, where in zip(units.rows, units.where, strict=True):
         result[np.ix_(where, where)] -= rows @ rows.T
     return _mirrored(result.T)
-
-
-def _contrasts(rows: Sequence[Array]) -> Iterator[Array]:
-    """Each unit less the mean of those before it, of unit length."""
-    total = rows[0].copy()
-    for k, own in enumerate(rows[1:], 1):
-        yield (total - k * own) / total.dtype.type(np.sqrt(k * (k + 1)))
-        total += own
 
 
 def _mirrored(lower: Array) -> Array:
@@ -300,18 +298,16 @@ def _own_weights(units: Units) -> Array:
 def _outside_folds(
     units: Units,
     folds: Array,
-    lowers: dict[tuple[int, int], Array],
+    covariances: Iterable[tuple[int, int, Array]],
     share: float,
     dtype: Any,
 ) -> Array:
     """Distances (n, n), those of stimuli of the folds f and g in the metric of their own Σ."""
     n = len(folds)
     result = np.empty((n, n), dtype)
-    for (f, g), lower in lowers.items():
+    for f, g, covariance in covariances:
         some = np.flatnonzero((folds == f) | (folds == g))
-        if not len(some):
-            continue
-        values = _whole(units.among(some), lower, share, 0, dtype)
+        values = _whole(units.among(some), noises.factor(covariance), share, 0, dtype)
         one, other = (np.flatnonzero(folds[some] == fold) for fold in (f, g))
         block = values[np.ix_(one, other)]
         result[np.ix_(some[one], some[other])] = block

@@ -1,11 +1,12 @@
 """Covariance of measurement noise over features, from what repetitions of a stimulus differ in.
 
-The residual of a trial is what it is away from the mean of its stimulus. With c_i trials of stimulus
-i there are Σ (c_i - 1) degrees of freedom; all estimates are Σ e e' over these, shrunk or not.
+The residual of a trial is what it is away from the mean of its stimulus. With c_i trials of
+stimulus i there are Σ (c_i - 1) degrees of freedom; estimates are Σ e e' over these, shrunk or not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -62,13 +63,13 @@ def variances(found: Residuals) -> Array:
 class Parts(NamedTuple):
     """What Ledoit and Wolf need of some trials: sums that add up over groups of stimuli.
 
-    ``gram`` (p, p) of residuals, ``quartic`` the sum of their fourth powers of norms, ``count`` how
-    many there are.
+    ``gram`` (p, p) of residuals, ``quartic`` the sum of the fourth powers of their norms, ``size``
+    how many they are.
     """
 
     gram: Array
     quartic: float
-    count: float
+    size: float
 
 
 def parts_of(found: Residuals, chosen: Array) -> Parts:
@@ -103,30 +104,30 @@ def shrunk(parts: Parts) -> Array:
     return np.asarray(result)
 
 
-def shrunk_outside(found: Residuals, folds: Array, wanted: Array) -> dict[tuple[int, int], Array]:
-    """For folds f ≤ g, both ``wanted``, the covariance of the noise of all stimuli outside both.
+def shrunk_outside(
+    found: Residuals, folds: Array, wanted: Array
+) -> Iterator[tuple[int, int, Array]]:
+    """Folds f ≤ g, both ``wanted``, and the covariance of the noise of all stimuli outside both.
 
     ``folds`` (n) says which stimulus is in which. Their own trials would bias the distances of the
     pairs: Σ is then small along the noise that these happen to have.
     """
     numbers = np.unique(folds)
     own = {f: parts_of(found, folds == f) for f in numbers}
-    result = {}
     for f in np.unique(wanted):
         for g in np.unique(wanted[wanted >= f]):
             others = [own[h] for h in numbers if h not in (f, g)]
-            count = sum(part.count for part in others)
+            count = sum(part.size for part in others)
             # sums of (c - 1) / c are off a whole number by rounding
             _check_freedom(round(count), 2)
             quartic = sum(part.quartic for part in others)
             gram = np.sum([part.gram for part in others], axis=0)
             _check_noise(gram, count, found.floor)
-            result[int(f), int(g)] = shrunk(Parts(gram, quartic, count))
-    return result
+            yield int(f), int(g), shrunk(Parts(gram, quartic, count))
 
 
 def shrunk_eye(found: Residuals) -> Array:
-    """Rsatoolbox's ``shrinkage_eye``: Ledoit & Wolf of residuals as if they were independent."""
+    """As ``shrinkage_eye`` of rsatoolbox: Ledoit & Wolf as if residuals were independent."""
     _check_freedom(found.freedom, 1)
     rows, count = found.rows, len(found.rows)
     gram = rows.T @ rows
@@ -136,7 +137,7 @@ def shrunk_eye(found: Residuals) -> Array:
 
 
 def shrunk_diagonal(found: Residuals) -> Array:
-    """Rsatoolbox's ``shrinkage_diag``: correlations shrunk to 0 (Schäfer & Strimmer 2005)."""
+    """As ``shrinkage_diag`` of rsatoolbox: correlations shrunk to 0 (Schäfer & Strimmer 2005)."""
     variance = variances(found)
     rows, count, freedom = found.rows, len(found.rows), found.freedom
     unit = rows / np.sqrt(variance)

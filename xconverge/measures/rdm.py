@@ -124,11 +124,11 @@ def rdm(
     >>> reps = stack_models({"a": np.eye(3)}, stimuli=["cat", "dog", "cow"])
     >>> rdm(reps, "sqeuclidean").sel(model="a", stimulus="cat").values.tolist()
     [0.0, 2.0, 2.0]
-    >>> trials = np.random.default_rng(0).standard_normal((4, 3, 50)) + reps.values.repeat(17, 2)[..., :50]
+    >>> trials = np.random.default_rng(0).standard_normal((4, 3, 60)) + np.eye(3).repeat(20, 1)
     >>> brain = xr.DataArray(trials, dims=("repetition", "stimulus", "feature"),
     ...     coords={"stimulus": ["cat", "dog", "cow"]})
     >>> rdm(brain, "crossnobis", noise="diagonal").sel(stimulus="cat").values.round(1).tolist()
-    [0.0, 0.8, 0.8]
+    [0.0, 0.8, 1.1]
     """
     return make_rdm(reps, metric, noise=noise, over=over)
 
@@ -142,6 +142,7 @@ def make_rdm(
     over: str | None = None,
 ) -> xr.DataArray:
     """``rdm`` of an array that errors call ``what``."""
+    made: Any
     if callable(metric):
         name, made = getattr(metric, "__name__", "callable"), metric
     else:
@@ -152,7 +153,8 @@ def make_rdm(
     check_labels(reps, "stimulus", what=what)
     if "model" in reps.dims:
         check_labels(reps, "model", what=what)
-    second, told = "stimulus_2", {}
+    second = "stimulus_2"
+    told: dict[str, Any] = {}
     if over is not None or made is None:
         result, told = trials.trial_rdm(
             reps, name, noise, over or "repetition", what, TOO_MANY_PAIRS

@@ -36,7 +36,10 @@ def check_trial_metric(metric: Any, noise: Any, over: str | None) -> None:
         raise TypeError(
             f"noise goes with metric 'crossnobis', got metric={came(metric)}; leave noise out"
         )
-    if over is None or metric in CROSSED:
+    if over is None:
+        return
+    text("over", over, "'repetition', or the name of a coordinate on it")
+    if metric in CROSSED:
         return
     if metric == "euclidean":
         raise ValueError(
@@ -53,9 +56,10 @@ def trial_rdm(
     second = "stimulus_2"
     if "repetition" not in reps.dims:
         raise SchemaError(
-            f"{what} needs the dim 'repetition', independent measurements of each stimulus, and "
-            f"has {list(map(str, reps.dims))}; .rename(…='repetition') names it, readers keep it "
-            "with repetitions='keep'; without it metric='sqeuclidean' is what there is"
+            f"{what} needs the dim 'repetition', independent measurements of each stimulus, for "
+            f"metric={metric!r} with over={over!r}, and has {list(map(str, reps.dims))}; "
+            ".rename(…='repetition') names it, readers keep it with repetitions='keep'; of one "
+            "measurement a stimulus, leave over out"
         )
     if "repetition" in reps.indexes:
         check_labels(reps, "repetition", what=what)
@@ -171,7 +175,6 @@ def _widths(reps: xr.DataArray, what: str) -> xr.DataArray:
 
 def _units(reps: xr.DataArray, over: str, what: str) -> xr.DataArray:
     """Number (…, stimulus, repetition) of the independent unit of every trial, -1 for none."""
-    text("over", over, "'repetition', or a coordinate on it")
     n = reps.sizes["repetition"]
     if over == "repetition":
         numbers = xr.DataArray(np.arange(n), dims="repetition")
@@ -192,7 +195,7 @@ def _units(reps: xr.DataArray, over: str, what: str) -> xr.DataArray:
         coord = reps.coords[over]
         values = np.asarray(read(coord), dtype=object)
         # Zarr has no missing text, and writes an empty one in its place
-        codes, _ = pd.factorize(np.where(values == "", None, values).ravel(), sort=False)
+        codes, _ = pd.factorize(np.array([None if v == "" else v for v in values.flat], object))
         numbers = xr.DataArray(codes.reshape(values.shape), dims=coord.dims)
     if "stimulus" not in numbers.dims:
         numbers = numbers.expand_dims(stimulus=reps.sizes["stimulus"])
@@ -246,10 +249,15 @@ def _noise(reps: xr.DataArray, noise: Any, what: str) -> tuple[str, list[xr.Data
 NOT_OF_NOISE = ("stimulus", "repetition")
 
 BIAS = {
-    "shrinkage_same_trials": "",
-    "shrinkage_eye": "",
-    "shrinkage_diag": "",
+    **dict.fromkeys(
+        ("shrinkage_same_trials", "shrinkage_eye"),
+        "by +34 % of the noise of plain distances at 60 stimuli × 4 repetitions × 100 features, "
+        "+43 % at 20 × 4 × 50, +70 % at 92 × 2 × 100",
+    ),
+    "shrinkage_diag": "by +22 %, +26 % and +12 % of the noise of plain distances at 60 stimuli × 4 "
+    "repetitions × 100 features, 20 × 4 × 50 and 92 × 2 × 100",
 }
+"""On data without a signal, as docs/calibration.md has it ("Distances without a signal")."""
 
 
 def _labelled(reps: xr.DataArray, noise: xr.DataArray, what: str) -> xr.DataArray:
@@ -273,7 +281,7 @@ METRICS = {
         kind="distance",
         formula="mean over ordered pairs u ≠ v of repetitions of (x_i - x_j)_u Σ⁻¹ (x_i - x_j)_v, "
         "divided by the number of features; Σ the covariance of the noise (`noise=`). With missing "
-        "repetitions G_ii + G_jj - 2 G_ij, G_ij the mean product over all trials of different units",
+        "repetitions G_ii + G_jj - 2 G_ij, G_ij the mean product of all trials of different units",
         range="-∞ to ∞; 0 on average where stimuli do not differ",
         chance="0: noise that is independent between repetitions adds nothing",
         invariant=("translation",),
