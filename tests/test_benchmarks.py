@@ -14,6 +14,7 @@ from tests.benchmarks import (
     bench_calibration,
     bench_equal_noise,
     bench_graphs,
+    bench_noise_correction,
     bench_nulls,
     bench_scaling,
     bench_store,
@@ -196,3 +197,14 @@ def test_what_a_mixed_model_costs_is_told_in_short(title):
     table = short()
     assert len(table) >= 2
     assert not table.isin(["nan"]).any(axis=None)
+
+
+@pytest.mark.parametrize(
+    "name", ["the brain itself, growing noise", "the brain itself, much noise"]
+)
+def test_a_row_of_noise_correction_runs(name):
+    row = bench_noise_correction.row(name, 1, 0)
+    assert row[0] == name
+    assert len(row) == 10
+    # what noise hides is not told
+    assert row[6].endswith("1.00" if "much" in name else "0.00")
