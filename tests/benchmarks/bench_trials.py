@@ -6,6 +6,7 @@ docs/calibration.md, ``--short`` for a few runs.
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable
 
@@ -79,7 +80,10 @@ def bias(runs: int, seed: int) -> pd.DataFrame:
 
 
 def cost(n: int = 5000, repetitions: int = 4, p: int = 500, repeats: int = 5) -> pd.DataFrame:
-    """Seconds, and matrix products n² p that they are more than those of a plain RDM."""
+    """Seconds, and matrix products n² p that they are more than those of a plain RDM.
+
+    Of the processor, on one core (OPENBLAS_NUM_THREADS=1): others may be at work on the machine.
+    """
     rng = np.random.default_rng(0)
     rows, sigma = [], np.eye(p) + 0.1
     for dtype in (np.float64, np.float32):
@@ -95,7 +99,7 @@ def cost(n: int = 5000, repetitions: int = 4, p: int = 500, repeats: int = 5) ->
             "diagonal": lambda reps=reps: xc.rdm(reps, "crossnobis", noise="diagonal"),
             "shrinkage": lambda reps=reps: xc.rdm(reps, "crossnobis", noise="shrinkage"),
         }
-        seconds = best_of(calls, repeats)
+        seconds = best_of(calls, repeats, time.process_time)
         for name in list(calls)[2:]:
             more = (seconds[name] - seconds["plain"]) / seconds["product"]
             rows.append([f"`{name}`", np.dtype(dtype).name, f"{seconds[name]:.2f}", f"{more:.1f}"])
