@@ -445,3 +445,41 @@ def rdm_without(x: Any, groups: Any) -> Any:
         others = [m for m, other in enumerate(groups) if other != group]
         result.append(mean_of_pairs(pairs[np.ix_(others, others)]))
     return np.array(result)
+
+
+def products_of_trials(x, units, precision=None):
+    """Mean product (n, n) over all pairs of trials (R, n, p) of different units (n, R)."""
+    repetitions, n, p = x.shape
+    precision = np.eye(p) if precision is None else precision
+    result = np.full((n, n), np.nan)
+    for i in range(n):
+        for j in range(n):
+            found = []
+            for r in range(repetitions):
+                for s in range(repetitions):
+                    there = not np.isnan(x[r, i]).any() and not np.isnan(x[s, j]).any()
+                    if there and units[i, r] != units[j, s]:
+                        found.append(x[r, i] @ precision @ x[s, j])
+            if found:
+                result[i, j] = np.mean(found)
+    return result
+
+
+def crossnobis(x, units, precision=None):
+    """Unbiased squared Mahalanobis distance (n, n) of trials (R, n, p), over p."""
+    g = products_of_trials(x, units, precision)
+    result = np.full_like(g, np.nan)
+    for i in range(len(g)):
+        for j in range(len(g)):
+            result[i, j] = (g[i, i] + g[j, j] - 2 * g[i, j]) / x.shape[2]
+    return result
+
+
+def noise_of_trials(x):
+    """Residuals (N, p) of trials (R, n, p) around the means of stimuli, and degrees of freedom."""
+    rows, freedom = [], 0
+    for trials in x.swapaxes(0, 1):
+        there = [trial for trial in trials if not np.isnan(trial).any()]
+        rows += [trial - np.mean(there, axis=0) for trial in there]
+        freedom += max(len(there) - 1, 0)
+    return np.array(rows), freedom

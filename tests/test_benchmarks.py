@@ -14,9 +14,11 @@ from tests.benchmarks import (
     bench_calibration,
     bench_equal_noise,
     bench_graphs,
+    bench_noise_correction,
     bench_nulls,
     bench_scaling,
     bench_store,
+    bench_trials,
     probe,
     stores,
 )
@@ -136,6 +138,18 @@ def test_a_row_of_equal_noise_runs(monkeypatch):
     assert told.larger == max(told.absolute, told.relative)
 
 
+def test_tables_of_trials_run_in_short(monkeypatch, capsys):
+    shapes = ((6, 2, 5), (8, 3, 4))
+    monkeypatch.setattr(bench_trials, "SETTINGS", shapes)
+    monkeypatch.setattr(sys, "argv", ["bench_trials", "--short"])
+    bench_trials.main()
+    told = capsys.readouterr().out
+    assert "8 × 3 × 4" in told
+    assert "nan" not in told
+    for noise in bench_trials.NOISES:
+        assert f"`{noise}`" in told
+
+
 @pytest.mark.slow
 def test_equal_noise_runs_in_short(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["bench_equal_noise", "--short"])
@@ -184,3 +198,14 @@ def test_what_a_mixed_model_costs_is_told_in_short(title):
     table = short()
     assert len(table) >= 2
     assert not table.isin(["nan"]).any(axis=None)
+
+
+@pytest.mark.parametrize(
+    "name", ["the brain itself, growing noise", "the brain itself, much noise"]
+)
+def test_a_row_of_noise_correction_runs(name):
+    row = bench_noise_correction.row(name, 1, 0)
+    assert row[0] == name
+    assert len(row) == 10
+    # what noise hides is not told
+    assert row[6].endswith("1.00" if "much" in name else "0.00")

@@ -254,6 +254,7 @@ def test_what_the_map_of_the_code_names_is_there():
         ("selection.md", 9),
         pytest.param("model-selection.md", 2, marks=pytest.mark.slow),
         ("interop.md", 3),
+        ("methods.md", 1),
         ("extraction.md", 1),
         ("architecture.md", 1),
     ],

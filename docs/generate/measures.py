@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from xconverge.engine.measure import INVARIANCES, Measure
-from xconverge.measures import alignment, dispersion, rdm
+from xconverge.measures import alignment, dispersion, rdm, trials
 
 PAGE = Path(__file__).parents[1] / "measures.md"
 
@@ -21,7 +21,11 @@ TOPICS = {
         "`alignment(a, b, metric=…)`: two models at a time, n stimuli that both saw.",
         alignment.MEASURES,
     ),
-    "Dissimilarity of stimuli": ("`rdm(reps, metric=…)`, or any function.", rdm.DISTANCES),
+    "Dissimilarity of stimuli": (
+        "`rdm(reps, metric=…)`, or any function. Over trials there are unbiased forms of "
+        "`sqeuclidean`, `cosine` and `correlation` too, with `over=` ([how](methods.md#trials)).",
+        {**rdm.DISTANCES, **trials.METRICS},
+    ),
     "Comparison of RDMs": (
         "`rsa(rdm_a, rdm_b, method=…)`; the invariances are those of the distances.",
         rdm.METHODS,

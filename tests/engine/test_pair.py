@@ -212,6 +212,7 @@ STUDY = {
 }  # fmt: skip
 ONE_SET = {
     "dispersion_bins": "one dispersion",
+    "rdm": "trials and the covariance of their noise, joined on models and further dims",
     "residual_component": "a space and the set that it was fitted to, joined on models too",
     "stack_models": "stacks the models of one set, which has one kind of ids; pair comes before",
     "transform": "space and reps are joined on models and features, not on stimuli",

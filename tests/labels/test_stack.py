@@ -386,3 +386,45 @@ def test_masked_numbers_are_missing_ones(tmp_path):
 def test_models_without_names_are_refused(models):
     with pytest.raises(TypeError, match=f"models must be a dict.*got a {type(models).__name__};"):
         stack_models(models, stimuli=IDS)
+
+
+def region_of(subject, width, session="a"):
+    """Trials of one region of a subject, whose halves differ in width."""
+    values = np.random.default_rng(len(subject)).standard_normal((2, 3, 2, 5))
+    values[1, ..., width:] = np.nan
+    return xr.DataArray(
+        values,
+        dims=("half", "stimulus", "repetition", "feature"),
+        coords={
+            "stimulus": ["x", "y", "z"],
+            "repetition": ["first", "second"],
+            "n_features": ("half", [5, width]),
+            "run": ("repetition", [1, 2]),
+            "session": (("stimulus", "repetition"), [[session, "b"]] * 3),
+        },
+    )
+
+
+def test_further_dims_keep_their_coordinates_and_widths():
+    one, other = region_of("p", 3), region_of("qq", 4).isel(stimulus=[2, 0, 1])
+    reps = stack_models({"p": one, "q": other})
+    assert reps.dims == ("half", "repetition", "model", "stimulus", "feature")
+    assert validate(reps) is reps
+    assert reps["n_features"].dims == ("model", "half")
+    assert reps["n_features"].values.tolist() == [[5, 3], [5, 4]]
+    assert reps["run"].dims == ("repetition",)
+    assert reps["session"].dims == ("stimulus", "repetition")
+    found = reps.sel(model="q").transpose(*other.dims).sel(stimulus=other["stimulus"])
+    np.testing.assert_array_equal(found, other)
+    differ = stack_models({"p": one, "q": region_of("qq", 4, "c")})
+    assert differ["session"].dims == ("model", "stimulus", "repetition")
+    assert differ["session"].sel(model="q", repetition="first").values.tolist() == ["c"] * 3
+
+
+def test_coordinates_of_further_dims_that_do_not_fit_are_refused():
+    one, other = region_of("p", 3), region_of("q", 3)
+    with pytest.raises(SchemaError, match="'run' is there for some models but not for 'q'"):
+        stack_models({"p": one, "q": other.drop_vars("run")})
+    moved = other.drop_vars("run").assign_coords(run=("half", [1, 2]))
+    with pytest.raises(SchemaError, match="'run' is there .* on other dims for others"):
+        stack_models({"p": one, "q": moved})

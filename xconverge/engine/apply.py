@@ -137,7 +137,8 @@ def apply(
     inputs: list[Any] = [
         one_chunk(set_aside(array, taken), dims) for array, dims in zip(arrays, core, strict=True)
     ]
-    if any(array.chunks is not None for array in inputs):
+    lazy = any(array.chunks is not None for array in inputs)
+    if lazy:
         inputs = _coordinates_once([_lazy_objects(array) for array in inputs])
     core = [list(dims) for dims in core]
     if labels is not None:
@@ -146,8 +147,9 @@ def apply(
         for dim in labels:
             names = label_array(first if named is None else named, dim)
             whole = dim in core[0] or dim not in first.dims
-            if first.chunks is not None and names.dims:
-                chunks = names.shape if whole else first.variable.chunksizes[dim]
+            if lazy and names.dims:
+                # dask cannot tell the size of objects, to choose chunks of them itself
+                chunks = names.shape if whole else first.variable.chunksizes.get(dim, names.shape)
                 names = names.astype(object).chunk({dim: chunks})
             inputs.append(names)
             core = [*core, [dim] if whole and names.dims else []]

@@ -170,7 +170,7 @@ def _of_row(row: Row, r: float, n: int, values: tuple[Array, Array]) -> Array:
     # residuals are smaller than errors: covariates take degrees of freedom
     left = m - 1 - row.explained
     taken = (m - 1) / left if left > 0 else np.nan
-    return np.asarray(_scaled(without, n) * np.sqrt(taken))
+    return np.asarray(jackknife_influence(without, n) * np.sqrt(taken))
 
 
 def _ranked_anew(values: Array, side: Array, slope: Array) -> Array:
@@ -188,7 +188,7 @@ def _ranked_anew(values: Array, side: Array, slope: Array) -> Array:
     return np.asarray((above[number] + (sums[number] - slope) / 2) / length)
 
 
-def _scaled(without: Array, n: int) -> Array:
+def jackknife_influence(without: Array, n: int) -> Array:
     """Influence (m), of n stimuli in all, of values (m) without each of m stimuli.
 
     Its sum of squares / (n (n - 1)) is the jackknife's variance, (m - 1) / m Σ (θ_i - θ̄)².
@@ -222,7 +222,7 @@ def contrast_influence(scores: Array, low: Array, high: Array) -> Array:
         size = there.sum(-1, keepdims=True)
         defined &= size[..., 0] >= 2
         mean = np.where(there, part, 0.0).sum(-1, keepdims=True) / np.maximum(size, 1)
-        # as of _scaled: the sum of squares / (n (n - 1)) is the variance of the mean
+        # as of jackknife_influence: the sum of squares / (n (n - 1)) is the variance of the mean
         result[..., end] = (
             sign * (part - mean) * np.sqrt(n * (n - 1) / np.maximum(size * (size - 1), 1))
         )
@@ -260,7 +260,7 @@ def bin_influence(a: Array, b: Array, bins: Array, method: Method) -> tuple[Arra
             return none
         block = np.ix_(inside, inside)
         values[number], without = _with_and_without(a[block], b[block], method)
-        added[inside] = _scaled(without, int(here.sum()))
+        added[inside] = jackknife_influence(without, int(here.sum()))
     if np.isnan(added[here]).any():
         return contrasts(values, numbers), none[1]
     weights = contrasts(np.eye(len(numbers)), numbers)

@@ -67,6 +67,8 @@ class Likeness:
             result = among(self.squares[side], where).astype(np.float64, copy=False)
             result *= -0.5 / (LENGTHS[length] ** 2 * self.units[side])
             np.exp(result, out=result)
+            # unbiased squares may be below 0; NaN is far away
+            np.fmin(result, 1.0, out=result, where=~np.isnan(result))
             # the larger that is no NaN
             return np.fmax(result, 0.0, out=result)
         codes = self.categories[number - len(LENGTHS) * len(self.squares)][where]
@@ -151,6 +153,12 @@ def restricted_maximum(
     # a kernel that a start leaves out may come back: its slope says so
     variances: Array = even if start is None else np.maximum(start, least)
     now = _Point(y, design, kernels, variances)
+    for _ in range(20):
+        if now.likelihood > -np.inf:
+            break
+        # distances that no space holds: with enough of the nugget there is a covariance
+        variances = np.append(variances[:-1], 2 * variances[-1])
+        now = _Point(y, design, kernels, variances)
     for _ in range(100):
         target = _best_step(*now.slopes(), variances - least) + least
         for share in 0.5 ** np.arange(20):
@@ -215,12 +223,16 @@ class _Point:
         products = np.column_stack([*(kernel @ py for kernel in self.kernels), py])
         # by rows, as the kernels are: they are symmetric
         traces = [
-            2 * np.vdot(inverse.T, kernel) - diagonal @ np.diag(kernel) - np.vdot(half, kernel @ half)
+            2 * np.vdot(inverse.T, kernel)
+            - diagonal @ np.diag(kernel)
+            - np.vdot(half, kernel @ half)
             for kernel in self.kernels
         ]
         traces.append(diagonal.sum() - np.vdot(half, half))
         gradient = -0.5 * (np.array(traces) - products.T @ py)
-        projected = scipy.linalg.blas.dsymm(1.0, inverse, products, lower=1) - half @ (half.T @ products)
+        projected = scipy.linalg.blas.dsymm(1.0, inverse, products, lower=1) - half @ (
+            half.T @ products
+        )
         return gradient, 0.5 * products.T @ projected
 
 

@@ -202,6 +202,30 @@ class RdmRows(EntryKernel[Points]):
         return result
 
 
+def row_correlations(a: Array, b: Array) -> Array:
+    """Correlation (n) of every row of two RDMs (n, n), itself and what either misses left out.
+
+    NaN for fewer than 3 distances, and for those that do not differ.
+    """
+    n = len(a)
+    there = np.isfinite(a) & np.isfinite(b) & ~np.eye(n, dtype=bool)
+    count = there.sum(1)
+    sides, varies = [], count >= 3
+    for rdm in (a, b):
+        rows = np.where(there, rdm.astype(np.float64), 0.0)
+        largest = np.abs(rows).max(1, initial=0.0)
+        rows -= (rows.sum(1) / np.maximum(count, 1))[:, None]
+        rows[~there] = 0.0
+        size = np.sqrt((rows**2).sum(1))
+        varies &= size > VARIES * largest * np.sqrt(np.maximum(count, 1))
+        sides.append(rows / np.where(size > 0, size, 1.0)[:, None])
+    values = np.where(varies, np.clip(np.vecdot(*sides), -1, 1), np.nan)
+    # a stimulus that a side never saw has no row, and is no news
+    seen = ~(np.isnan(a).all(1) | np.isnan(b).all(1))
+    warn_undefined((np.isnan(values) & seen)[None, None])
+    return np.asarray(values)
+
+
 def _parts(n: int, models: int) -> Iterator[slice]:
     """Rows of all RDMs at a time."""
     step = max(1, BUDGETS.product_block // (8 * max(n, 1) * models))

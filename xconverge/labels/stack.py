@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -38,7 +38,9 @@ def stack_models(
         One array of shape (stimulus, feature) for each model: a DataArray with labels on
         ``stimulus``, a DataFrame whose index holds them, or a plain array (NumPy, dask, torch,
         Zarr, HDF5) together with ``stimuli``. Coordinates on ``stimulus`` and scalar coordinates
-        (``family``, ``layer`` …) are kept, the latter on ``model``.
+        (``family``, ``layer`` …) are kept, the latter on ``model``; so are those on further dims
+        (``repetition`` …), on ``model`` too where models differ in them. ``n_features`` may vary
+        over further dims.
     join : {"exact", "inner", "outer"}
         What to do where the models' stimuli differ: refuse, keep those that all saw, or keep all,
         with NaN rows for what a model never saw.
@@ -52,7 +54,7 @@ def stack_models(
     Returns
     -------
     DataArray
-        ``representation`` (model, stimulus, feature), as wide as the widest model, with the
+        ``representation`` (…, model, stimulus, feature), as wide as the widest model, with the
         coordinate ``n_features``; lazy if any input is, arrays on disk too. The order of stimuli
         is that of ``stimuli``, else the first model's.
 
@@ -83,10 +85,11 @@ def stack_models(
     if len(set(names)) != len(names):
         raise SchemaError(f"model names are not unique as text: {listing(models)}")
     rows = None if stimuli is None else label_text(stimuli, "stimuli")
-    arrays = {
-        name: _one_model(name, array, rows).drop_vars("model", errors="ignore")
+    made = {
+        name: _one_model(name, array, rows)
         for name, array in zip(names, models.values(), strict=True)
     }
+    arrays = {name: array.drop_vars("model", errors="ignore") for name, (array, _) in made.items()}
     sides = {repr(name): array for name, array in arrays.items()}
     if rows is not None:
         blank = xr.DataArray(np.zeros(len(rows)), {"stimulus": rows}, ("stimulus",))
@@ -115,9 +118,10 @@ def stack_models(
         combine_attrs="drop_conflicts",
     ).transpose(..., "model", "stimulus", "feature")
     along = along.assign_coords(_coordinates(arrays, index))
-    n_features = [array.sizes["feature"] for array in arrays.values()]
-    along = along.assign_coords(n_features=("model", np.asarray(n_features, np.int64)))
-    along = along.rename("representation")
+    along = along.assign_coords(_further(arrays, index, along.dims))
+    real = xr.broadcast(*(wide for _, wide in made.values()))
+    n_features = xr.concat(real, xr.Variable("model", names), coords="minimal", compat="override")
+    along = along.assign_coords(n_features=n_features.variable).rename("representation")
     if modality is not None:
         along.attrs["modality"] = modality
     return along
@@ -138,7 +142,8 @@ def _joined(sides: Mapping[str, xr.DataArray], join: str) -> pd.Index:
     return index
 
 
-def _one_model(name: str, given: Any, rows: Labels | None) -> xr.DataArray:
+def _one_model(name: str, given: Any, rows: Labels | None) -> tuple[xr.DataArray, xr.DataArray]:
+    """The real features of a model, and how many they are, also over further dims."""
     what = f"model {name!r}"
     array = _labelled(given, what)
     if not isinstance(array, xr.DataArray):
@@ -159,9 +164,9 @@ def _one_model(name: str, given: Any, rows: Labels | None) -> xr.DataArray:
     check_labels(array, "stimulus", what=what)
     if not array.sizes["feature"]:
         raise SchemaError(f"{what} has no features: 'feature' has size 0")
-    real = slice(int(widths(array, what)))
-    labelled: xr.DataArray = array.isel({"feature": real})
-    return labelled.drop_vars(["n_features", "feature"], errors="ignore")
+    real = widths(array, what)
+    labelled: xr.DataArray = array.isel({"feature": slice(int(real.max()))})
+    return labelled.drop_vars(["n_features", "feature"], errors="ignore"), real
 
 
 def _labelled(given: Any, what: str) -> Any:
@@ -217,6 +222,36 @@ def _coordinates(arrays: Mapping[str, xr.DataArray], index: pd.Index) -> dict[st
             )
         merged[key] = ("model", _one_kind([read(a.coords[key])[()] for a in arrays.values()], key))
     return merged
+
+
+def _further(
+    arrays: Mapping[str, xr.DataArray], index: pd.Index, dims: Sequence[Hashable]
+) -> dict[str, xr.Variable]:
+    """Coordinates on further dims, which are read: on ``model`` too, where models differ."""
+    found: dict[str, list[xr.DataArray]] = {}
+    for array in arrays.values():
+        for key, coord in array.coords.items():
+            if set(coord.dims) - {"stimulus"} and "feature" not in coord.dims and key not in dims:
+                found.setdefault(str(key), []).append(coord)
+    result = {}
+    for key, coords in found.items():
+        lacking = [name for name, array in arrays.items() if key not in array.coords]
+        kinds = {frozenset(coord.dims) for coord in coords}
+        if lacking or len(kinds) > 1:
+            where = f"not for {listing(lacking)}" if lacking else "on other dims for others"
+            raise SchemaError(f"coordinate {key!r} is there for some models but {where}")
+        own = [
+            xr.DataArray(
+                read(one), {d: one.indexes[d] for d in one.dims if d in one.indexes}, one.dims
+            )
+            for one in coords
+        ]
+        own = [one.transpose(*own[0].dims) for one in own]
+        if "stimulus" in own[0].dims:
+            own = [one.reindex(stimulus=index) for one in own]
+        same = all(one.equals(own[0]) for one in own)
+        result[key] = own[0].variable if same else xr.concat(own, "model", join="exact").variable
+    return result
 
 
 def _one_kind(values: Sequence[Any], key: str) -> Any:

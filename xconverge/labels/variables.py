@@ -65,6 +65,61 @@ VARIABLES: dict[str, Variable] = {
         "model stimulus stimulus_2", "distance", "1", "representational dissimilarity matrix"
     ),
     "rsa": Variable("model_a model_b", "similarity", "1", "similarity of two RDMs"),
+    "rsa_corrected": Variable(
+        "bin model_a", "similarity", "1", "RSA as it would be without measurement noise"
+    ),
+    "rsa_corrected_standard_error": Variable("bin model_a", "value", "1", "its jackknife error"),
+    "rsa_corrected_lower": Variable("bin model_a", "similarity", "1", "lower end of its interval"),
+    "rsa_corrected_upper": Variable("bin model_a", "similarity", "1", "upper end of its interval"),
+    "trend_corrected": Variable(
+        "model_a model_b", "value", "1", "slope of the corrected RSA per bin"
+    ),
+    "trend_corrected_standard_error": Variable(
+        "model_a model_b", "value", "1", "its jackknife error"
+    ),
+    "trend_corrected_lower": Variable("model_a model_b", "value", "1", "lower end of its interval"),
+    "trend_corrected_upper": Variable("model_a model_b", "value", "1", "upper end of its interval"),
+    "trend_corrected_p_value": Variable(
+        "model_a model_b", "value", "1", "p-value of no difference of these bins"
+    ),
+    "mean_trend_corrected": Variable("", "value", "1", "its mean over pairs"),
+    "mean_trend_corrected_standard_error": Variable("", "value", "1", "error of the mean"),
+    "mean_trend_corrected_lower": Variable(
+        "", "value", "1", "lower end of the interval of the mean"
+    ),
+    "mean_trend_corrected_upper": Variable(
+        "", "value", "1", "upper end of the interval of the mean"
+    ),
+    "low_minus_high_corrected": Variable(
+        "model_a model_b", "value", "1", "corrected RSA of the lowest bin less that of the highest"
+    ),
+    "low_minus_high_corrected_standard_error": Variable(
+        "model_a model_b", "value", "1", "its jackknife error"
+    ),
+    "low_minus_high_corrected_lower": Variable(
+        "model_a model_b", "value", "1", "lower end of its interval"
+    ),
+    "low_minus_high_corrected_upper": Variable(
+        "model_a model_b", "value", "1", "upper end of its interval"
+    ),
+    "low_minus_high_corrected_p_value": Variable(
+        "model_a model_b", "value", "1", "p-value of no difference of these bins"
+    ),
+    "mean_low_minus_high_corrected": Variable("", "value", "1", "its mean over pairs"),
+    "mean_low_minus_high_corrected_standard_error": Variable("", "value", "1", "error of the mean"),
+    "mean_low_minus_high_corrected_lower": Variable(
+        "", "value", "1", "lower end of the interval of the mean"
+    ),
+    "mean_low_minus_high_corrected_upper": Variable(
+        "", "value", "1", "upper end of the interval of the mean"
+    ),
+    "split_half": Variable(
+        "bin", "similarity", "1", "correlation of the RDMs of both halves of the repetitions"
+    ),
+    "ceiling": Variable("bin", "similarity", "1", "RSA of a true model without noise"),
+    "trial_ceiling": Variable(
+        "model subset", "similarity", "1", "RSA of a true model without noise"
+    ),
     "aligned": Variable(
         "model stimulus component", "value", "Frobenius norm of a model", "shared-space coordinates"
     ),

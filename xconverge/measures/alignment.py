@@ -9,18 +9,21 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from xconverge.engine.apply import apply
 from xconverge.engine.measure import Measure, Plan
-from xconverge.engine.pair import Pair
+from xconverge.engine.pair import Pair, pairing_attrs
 from xconverge.engine.scores import scores
+from xconverge.kernels.rdm_rows import row_correlations
 from xconverge.labels.arguments import whole
 from xconverge.labels.checks import check_features, is_graph
 from xconverge.labels.coordinates import with_own
+from xconverge.labels.joins import join_all, join_extra, on_side
 from xconverge.labels.messages import choose, listing
 from xconverge.labels.variables import describe
 from xconverge.measures import cka, geometry, knn, linear_maps
 from xconverge.measures.layers import networks, on_halves
 from xconverge.measures.neighbors import neighbor_graph
-from xconverge.measures.rdm import DISTANCES
+from xconverge.measures.rdm import DISTANCES, rdms_of
 
 MEASURES: dict[str, Measure] = {
     **knn.MEASURES,
@@ -49,7 +52,8 @@ def alignment(
     ----------
     a, b : DataArray
         (model, stimulus, feature), joined on the labels of ``stimulus``, never by position.
-        Extra dims that both have are matched by label, others make an outer product.
+        Extra dims that both have are matched by label, others make an outer product. For ``rdm``
+        a side may be RDMs (…, stimulus, stimulus_2), of trials say (``rdm(…, "crossnobis")``).
     metric : str
         Per stimulus: ``mutual_knn``, ``rdm``, and ``cosine`` for one shared space. Per model
         pair: ``cka``, ``distance_correlation``, ``cknna``, ``cycle_knn``, ``lcs_knn``,
@@ -137,6 +141,8 @@ def alignment(
     >>> alignment(reps, 2 * reps + 1, "cka").values.round(6).tolist()
     [[1.0]]
     """
+    if metric == "rdm" and any("stimulus_2" in getattr(side, "dims", ()) for side in (a, b)):
+        return _of_rdms(a, b, rdm_metric, (neighbors, layers, options))
     pair = Pair(a, b, rng)
     measure = MEASURES[choose("metric", metric, MEASURES)]
     choose("neighbors", neighbors, ["exact", "approximate"])
@@ -182,6 +188,32 @@ def alignment(
             "seed": pair.seed if layers or plan.given is not None else None,
             **result.attrs,
         },
+    )
+
+
+def _of_rdms(
+    a: xr.DataArray, b: xr.DataArray, rdm_metric: str, others: tuple[Any, ...]
+) -> xr.DataArray:
+    """Agreement of RDMs row by row; a side that is representations gives its RDMs."""
+    choose("rdm_metric", rdm_metric, DISTANCES)
+    if others != ("exact", None, {}):
+        raise TypeError("neighbors, layers and options of metrics do not go with RDMs")
+    sides = {what: rdms_of(side, rdm_metric, what) for what, side in (("a", a), ("b", b))}
+    (first, second), _ = join_all("exact", **sides)
+    second = join_extra(first, second, ("a", "b"))
+    square = ["stimulus", "stimulus_2"]
+    result = apply(
+        row_correlations, on_side(first, "model", "_a"), on_side(second, "model", "_b"),
+        core=[square, square], out=[["stimulus"]],
+    )  # fmt: skip
+    models = [dim for dim in ("model_a", "model_b") if dim in result.dims]
+    return describe(
+        result.transpose(..., *models, "stimulus"),
+        "alignment",
+        metric="rdm",
+        kind="similarity",
+        rdm_metric=[str(side.attrs.get("metric")) for side in (first, second)],
+        **pairing_attrs(a, b),
     )
 
 

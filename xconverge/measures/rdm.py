@@ -29,6 +29,7 @@ from xconverge.labels.families import as_subjects
 from xconverge.labels.joins import join_extra, join_labels, on_side, take
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe, described
+from xconverge.measures import trials
 
 TOO_MANY_PAIRS = (
     "fewer stimuli (.isel); or what needs no RDM: alignment(metric='rsa', method='pearson') or "
@@ -51,35 +52,70 @@ def prepared_rows(reps: xr.DataArray, metric: str, what: str = "reps") -> xr.Dat
     return rows
 
 
-def rdm(reps: xr.DataArray, metric: str | Distance = "correlation") -> xr.DataArray:
+def rdm(
+    reps: xr.DataArray,
+    metric: str | Distance = "correlation",
+    *,
+    noise: str | xr.DataArray | Array | None = None,
+    over: str | None = None,
+) -> xr.DataArray:
     """Dissimilarity of every pair of stimuli, inside each model.
 
     Parameters
     ----------
     reps : DataArray
         (model, stimulus, feature), raw features of any width; ``model`` may be absent, extra
-        dims (``subject``, ``time_bin`` …) are mapped over.
-    metric : {"correlation", "cosine", "euclidean", "sqeuclidean"} or callable
+        dims (``subject``, ``time_bin`` …) are mapped over. Trials have the dim ``repetition``;
+        one that is missing is a row of NaN.
+    metric : {"correlation", "cosine", "euclidean", "sqeuclidean", "crossnobis"} or callable
         Distance, as scipy names it; or a function of two vectors that returns a number, called
-        once for every pair of stimuli.
+        once for every pair of stimuli. ``crossnobis`` is the unbiased squared Mahalanobis
+        distance over repetitions, divided by the number of features.
+    noise : None, DataArray, array or str
+        Covariance of the noise, for ``crossnobis``: None (none, features weigh alike), what is
+        given, (feature, feature_2) and further dims of ``reps``; ``"shrinkage"`` (the best if you
+        have none: Ledoit & Wolf, for each pair of stimuli from trials of others), ``"diagonal"``
+        (a variance a feature); ``"shrinkage_same_trials"`` or ``"shrinkage_eye"``, and
+        ``"shrinkage_diag"``, rsatoolbox's, which bias the distances.
+    over : str, optional
+        What is independent: ``"repetition"``, or a coordinate on it, or on ``stimulus`` and it,
+        that names the run or the session of every trial. Then ``sqeuclidean``, ``cosine`` and
+        ``correlation`` are made of products between different units alone, which noise does not
+        bias; without it they are made for each repetition. ``crossnobis`` has ``"repetition"``.
 
     Returns
     -------
     DataArray
         ``rdm`` (…, stimulus, stimulus_2), a distance; 0 on the diagonal, NaN in the rows and
         columns of missing stimuli; float32 for features of up to 4 bytes, with a relative error
-        below 1e-4 for the smallest distances. Lazy if ``reps`` is; a task holds one model and
-        one RDM.
+        below 1e-4 for the smallest distances. Unbiased ones may be negative, and are good to 1e-5
+        of the squared norms there; ``attrs`` say ``noise``, ``over`` and ``n_repetitions``. Lazy if
+        ``reps`` is; a task holds one model, all of its repetitions, and one RDM.
 
     Raises
     ------
     SchemaError
         Faulty rows, zero vectors under ``cosine`` and constant ones under ``correlation``, by
-        name; distances too large or too small for their type; when computed.
+        name; distances too large or too small for their type; when computed. No repetitions, no
+        such coordinate, trials without a unit, a covariance that is none, or noise that cannot be
+        told.
+
+    Warns
+    -----
+    RuntimeWarning
+        Stimuli of which one unit alone was measured; stimuli whose unbiased squared norm is not
+        positive under ``cosine`` and ``correlation`` over units: NaN.
+    UserWarning
+        ``noise`` from the trials that the distances are made of.
 
     Notes
     -----
     Distances that are 0 but for the rounding of the stored values are 0.
+
+    Walther et al. (2016), Reliability of dissimilarity measures for multi-voxel pattern analysis.
+    With missing or several trials a unit, all pairs of trials from different units weigh alike, as
+    in rsatoolbox's ``calc_rdm_unbalanced``, whose ``noise`` is the inverse. A pattern that all
+    stimuli share then adds noise, though no bias; `center` takes it away.
 
     Examples
     --------
@@ -88,38 +124,64 @@ def rdm(reps: xr.DataArray, metric: str | Distance = "correlation") -> xr.DataAr
     >>> reps = stack_models({"a": np.eye(3)}, stimuli=["cat", "dog", "cow"])
     >>> rdm(reps, "sqeuclidean").sel(model="a", stimulus="cat").values.tolist()
     [0.0, 2.0, 2.0]
+    >>> trials = np.random.default_rng(0).standard_normal((4, 3, 60)) + np.eye(3).repeat(20, 1)
+    >>> brain = xr.DataArray(trials, dims=("repetition", "stimulus", "feature"),
+    ...     coords={"stimulus": ["cat", "dog", "cow"]})
+    >>> rdm(brain, "crossnobis", noise="diagonal").sel(stimulus="cat").values.round(1).tolist()
+    [0.0, 0.8, 1.1]
     """
-    return make_rdm(reps, metric)
+    return make_rdm(reps, metric, noise=noise, over=over)
 
 
-def make_rdm(reps: xr.DataArray, metric: str | Distance, what: str = "reps") -> xr.DataArray:
+def make_rdm(
+    reps: xr.DataArray,
+    metric: str | Distance,
+    what: str = "reps",
+    *,
+    noise: Any = None,
+    over: str | None = None,
+) -> xr.DataArray:
     """``rdm`` of an array that errors call ``what``."""
+    made: Any
     if callable(metric):
         name, made = getattr(metric, "__name__", "callable"), metric
     else:
-        name, made = metric, DISTANCES[choose("metric", metric, DISTANCES)].make
+        name = choose("metric", metric, [*DISTANCES, *trials.METRICS])
+        made = None if name in trials.METRICS else DISTANCES[name].make
+    trials.check_trial_metric(metric, noise, over)
     reps = check_dims(reps, "stimulus", "feature", what=what)
     check_labels(reps, "stimulus", what=what)
     if "model" in reps.dims:
         check_labels(reps, "model", what=what)
     second = "stimulus_2"
-    result = apply(
-        distances.distances,
-        reps,
-        widths(reps, what),
-        core=[["stimulus", "feature"], []],
-        out=[["stimulus", second]],
-        sizes={second: reps.sizes["stimulus"]},
-        dtypes=[working_dtype(reps.dtype)],
-        labels=("model", "stimulus"),
-        what=what,
-        cure=TOO_MANY_PAIRS,
-        metric=made,
-        share=rounding_of(reps),
-    )
+    told: dict[str, Any] = {}
+    if over is not None or made is None:
+        result, told = trials.trial_rdm(
+            reps, name, noise, over or "repetition", what, TOO_MANY_PAIRS
+        )
+    else:
+        result = apply(
+            distances.distances,
+            reps,
+            widths(reps, what),
+            core=[["stimulus", "feature"], []],
+            out=[["stimulus", second]],
+            sizes={second: reps.sizes["stimulus"]},
+            dtypes=[working_dtype(reps.dtype)],
+            labels=("model", "stimulus"),
+            what=what,
+            cure=TOO_MANY_PAIRS,
+            metric=made,
+            share=rounding_of(reps),
+        )
     result = carried(result, on_side(reps["stimulus"], "stimulus", "_2").coords)
     return describe(
-        result, "rdm", metric=name, modality=reps.attrs.get("modality"), **pairing_attrs(reps)
+        result,
+        "rdm",
+        metric=name,
+        **told,
+        modality=reps.attrs.get("modality"),
+        **pairing_attrs(reps),
     )
 
 

@@ -34,6 +34,7 @@ from xconverge.measures.shared_space import shared_space
 from xconverge.study.binned_rsa import binned_rsa
 from xconverge.study.leave_out import dispersion_of_others, leave_out_modulation
 from xconverge.study.modulation import modulation
+from xconverge.study.noise_correction import CORRECTED, are_trials
 
 Data = TypeVar("Data", xr.DataArray, xr.Dataset)
 Source = str | os.PathLike[str] | Mapping[str, xr.DataArray]
@@ -166,7 +167,7 @@ def analyze(
     check_neighbors(k, a.sizes["stimulus"])
     if target is not None:
         # refused here, not after all that comes before its RSA
-        target = rdms_of(target, "correlation")
+        target = target if are_trials(target) else rdms_of(target, "correlation")
         (a, target), _ = join_all("exact", reps=a, target=target)
     quarter = max(1, a.sizes["stimulus"] // 4)
     progress(f"shared space of {a.sizes['model']} {names[0]} models")
@@ -335,7 +336,9 @@ def rsa_by_dispersion(
 
     ``reps`` and ``target`` have the same stimuli; arguments as in ``analyze``.
     """
-    target = rdms_of(target, "correlation")
+    repeated = are_trials(target)
+    if not repeated:
+        target = rdms_of(target, "correlation")
     (reps, target), _ = join_all("exact", reps=reps, target=target)
     n = reps.sizes["stimulus"]
     if n < 3 * n_bins:
@@ -345,12 +348,21 @@ def rsa_by_dispersion(
         )
     spread = dispersion(reps, "neighborhood", k=min(k, n - 1))
     seed, _ = seed_of(rng)
+    # of trials, what noise does to it can be told with Pearson's correlation alone
+    method = "pearson" if repeated else "spearman"
     each, mean = (
         binned_rsa(
-            reps, target, spread, n_bins, average=average, n_permutations=n_permutations, rng=seed
+            reps, target, spread, n_bins, average=average, method=method,
+            n_permutations=n_permutations, rng=seed,
         ).compute()
         for average in (None, "rdm")
-    )
+    )  # fmt: skip
+    whole = rdm(target, "crossnobis") if repeated else target
+    of_trials: dict[str, xr.DataArray] = {}
+    if repeated:
+        of_trials = {name: mean[name] for name in ("split_half", "ceiling")}
+        for name in CORRECTED:
+            of_trials |= {name: each[name], f"{name}_of_mean": mean[name]}
     return named(
         {
             "rsa_by_bin": each["rsa"],
@@ -359,6 +371,7 @@ def rsa_by_dispersion(
             "p_value_of_mean_by_bin": mean["p_value"],
             "n_stimuli": mean["n_stimuli"],
             "dispersion_by_bin": mean["dispersion_by_bin"],
-            "rsa": rsa(rdm(reps), target).compute(),
+            "rsa": rsa(rdm(reps), whole, method).compute(),
+            **of_trials,
         }
     ).assign_attrs(mean.attrs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -17,6 +18,7 @@ from xconverge.engine.resampling import DRAW, seed_of, summarized
 from xconverge.inference.multiplicity import Over, adjusted, family_of
 from xconverge.inference.nulls import Geometry, Groups, null_of
 from xconverge.kernels.bin_contrast import contrast_test, mean_ends
+from xconverge.kernels.noise_correction import bin_contrasts, contrast_ends
 from xconverge.kernels.ranks import bin_means
 from xconverge.kernels.rsa import mantel
 from xconverge.labels.arguments import check_seed, real, several, whole
@@ -28,6 +30,7 @@ from xconverge.labels.variables import dataset_of, describe, described
 from xconverge.measures.rdm import DISTANCES, METHODS, rdm, rdms_of
 from xconverge.study.bins import dispersion_bins
 from xconverge.study.modulation import Tail
+from xconverge.study.noise_correction import Trials, are_trials, corrected_bins
 
 Average = Literal["rdm", "representation"]
 
@@ -41,6 +44,10 @@ def binned_rsa(
     average: Average | None = "rdm",
     rdm_metric: str = "correlation",
     method: str = "spearman",
+    noise: Any = None,
+    unit: str = "repetition",
+    n_splits: int = 20,
+    level: float = 0.95,
     n_permutations: int = 1000,
     over: Over = None,
     clusters: str | None = None,
@@ -54,7 +61,9 @@ def binned_rsa(
         (model, stimulus, feature).
     target : DataArray
         RDMs (…, stimulus, stimulus_2), or a representation set, a brain's say, whose RDMs are
-        made with ``rdm_metric``. Extra dims (``subject`` …) and its own models are kept.
+        made with ``rdm_metric``. Extra dims (``subject`` …) and its own models are kept. Trials,
+        (…, repetition, stimulus, feature), are compared by their ``crossnobis`` RDM, and RSA is
+        told without their noise too.
     dispersion : DataArray
         (stimulus): cut into ``n_bins`` quantile bins.
     n_bins : int
@@ -65,7 +74,14 @@ def binned_rsa(
     rdm_metric : {"correlation", "cosine", "euclidean", "sqeuclidean"}
         Distance between stimuli.
     method : {"spearman", "pearson", "kendall", "cosine", "rho-a"}
-        Comparison of RDMs, as in ``rsa``.
+        Comparison of RDMs, as in ``rsa``. Noise is corrected for with ``pearson`` alone.
+    noise, unit
+        Of trials: ``noise`` and ``over`` of ``rdm``, the covariance of the noise and what is
+        independent, repetitions or the coordinate of a session.
+    n_splits : int
+        Splits of the repetitions into halves: all there are, or so many random ones.
+    level : float
+        Coverage asked of the intervals.
     n_permutations : int
         Permutations of the stimulus labels inside the bin, 0 for none.
     over : str or sequence of str, optional
@@ -88,10 +104,21 @@ def binned_rsa(
         ``attrs["merged_bins"]`` lists them. Lazy in ``reps`` and ``target``; a task holds the RDMs
         of one bin.
 
+        Of trials also ``split_half`` (bin, …), the mean correlation r of the RDMs of both halves of
+        the repetitions; ``ceiling``, the RSA that a true model without noise would have; and with
+        ``method="pearson"`` ``rsa_corrected``, the mean RSA with the halves / √r, which noise does
+        not lower and which may pass 1, with its ``_standard_error``, ``_lower`` and ``_upper`` for
+        other stimuli and trials (a jackknife over stimuli, Student's t). NaN with a warning for
+        fewer than 4 independent repetitions, and where r is below 0.1 or 2 of its own errors: it
+        says how many repetitions would do.
+
     Warns
     -----
     RuntimeWarning
-        Corrections that a single effect among so many tests cannot pass.
+        Corrections for many tests that a single effect among so many cannot pass; too few
+        repetitions.
+    UserWarning
+        Trials with a ``method`` of ranks, for which no correction is known.
 
     Raises
     ------
@@ -102,7 +129,11 @@ def binned_rsa(
     -----
     Computes ``dispersion``: which stimuli enter a bin depends on its values. A distance between
     bins in RSA is not a distance in fit alone: the noise ceiling and the spread of the distances
-    differ between bins too.
+    differ between bins too. Measurement noise that grows with dispersion lowers RSA with it, of a
+    model that is the brain itself too. Compare models with an RDM of the same distance,
+    ``rdm_metric="sqeuclidean"``, or the true model has not an RSA of 1. Where r is small, the bins
+    that pass are those in which it came out large: their ``rsa_corrected`` is too low by some
+    hundredths at r of 0.1 to 0.3.
 
     Examples
     --------
@@ -118,8 +149,10 @@ def binned_rsa(
     ([1.0, 1.0], [6, 6])
     """
     whole("n_permutations", n_permutations, 0)
+    whole("n_splits", n_splits, 1)
+    real("level", level, above=0, below=1)
     check_seed(rng)
-    sides = _binned(reps, target, dispersion, n_bins, average, rdm_metric, method)
+    sides = _binned(reps, target, dispersion, n_bins, average, rdm_metric, method, (noise, unit))
     bins = sides.bins.values
     rank = xr.DataArray(natural_rank(sides.bins.indexes["stimulus"]), dims="stimulus")
     family = family_of(over, sides.models, sides.target, more=["bin"], clusters=clusters)
@@ -155,6 +188,9 @@ def binned_rsa(
     told = summarized(draws, 0.05, 1.0)
     parts = {"rsa": told["score"], "p_value": told["p_value"]}
     parts |= adjusted(draws, told["p_value"], family)
+    if sides.trials is not None:
+        parts |= _corrected_bins(sides, method, n_bins, n_splits, stream, level)[0]
+        parameters |= {"n_splits": n_splits, "level": level}
     table = {name: describe(part, name, **parameters) for name, part in parts.items()}
     members = bins == np.arange(n_bins)[:, None]
     counts = xr.DataArray(members.sum(1), dims="bin")
@@ -179,6 +215,9 @@ def binned_rsa_contrast(
     blocks: str | xr.DataArray | None = None,
     null: str | None = None,
     strata: str | xr.DataArray | None = None,
+    noise: Any = None,
+    unit: str = "repetition",
+    n_splits: int = 20,
     n_permutations: int = 1000,
     tail: Tail = "two-sided",
     over: Over = None,
@@ -202,6 +241,8 @@ def binned_rsa_contrast(
     strata : str or DataArray, optional
         A stimulus coordinate (category …) or values (stimulus): with ``null="labels"`` bins are
         permuted only inside its values.
+    noise, unit, n_splits
+        Of trials, as in ``binned_rsa``.
     n_permutations : int
         Draws of which stimulus is in which bin, the same for all pairs.
     tail : {"two-sided", "greater", "less"}
@@ -228,6 +269,12 @@ def binned_rsa_contrast(
         bins. ``n_effective``, the independent stimuli that dispersion is worth, ``moran_i`` and
         ``dispersion_moran_i``, here the same: dispersion is the only map. Lazy in ``reps`` and
         ``target`` but for geometry; a task holds two RDMs.
+
+        Of trials with ``method="pearson"`` also ``trend_corrected`` and
+        ``low_minus_high_corrected``, contrasts of ``rsa_corrected``, with ``_standard_error``,
+        ``_lower``, ``_upper`` and ``_p_value``: whether *these* bins differ, by a jackknife over
+        stimuli, two-sided; and ``mean_…``. P-values of the map are then withheld, and no draws
+        made: noise that follows dispersion makes its bins differ from drawn ones.
 
     Raises
     ------
@@ -262,7 +309,16 @@ def binned_rsa_contrast(
     whole("n_permutations", n_permutations, 0)
     real("level", level, above=0, below=1)
     check_seed(rng)
-    sides = _binned(reps, target, dispersion, n_bins, average, rdm_metric, method)
+    whole("n_splits", n_splits, 1)
+    sides = _binned(reps, target, dispersion, n_bins, average, rdm_metric, method, (noise, unit))
+    if sides.trials is not None:
+        if not (null is blocks is strata is None):
+            raise TypeError(
+                "null, blocks and strata are of p-values of the map, which are withheld of trials: "
+                "noise that follows dispersion makes its bins differ from drawn ones; leave them "
+                "out, or give the RDM of the trials as target"
+            )
+        null, n_permutations = "labels", 0
     chosen = null_of(
         null, (sides.spread, sides.models), usual="surrogates",
         geometry=[*sides.geometry, *several("geometry", geometry)], groups=groups, blocks=blocks,
@@ -304,18 +360,24 @@ def binned_rsa_contrast(
     size = parts["n_effective"].fillna((sides.bins >= 0).sum())
     for i, name in enumerate(("trend", "low_minus_high")):
         one = {"_contrast": i}
-        parts |= {name: value.isel(one), f"{name}_p_value": p_value.isel(one)}
-        if set(family.dims) & set(p_value.dims):
+        parts |= {name: value.isel(one)}
+        if sides.trials is None:
+            parts |= {f"{name}_p_value": p_value.isel(one)}
+        if sides.trials is None and set(family.dims) & set(p_value.dims):
             # both are of the same pairs: what is too few is said once
             parts |= adjusted(
                 draws.isel(one), p_value.isel(one), family, tail=tail, prefix=f"{name}_",
                 tell=i == 0,
             )  # fmt: skip
         parts |= _mean(name, value.isel(one), added.isel(one), size, level)
+    if sides.trials is not None:
+        told, without = _corrected_bins(sides, method, n_bins, n_splits, stream, level)
+        if "rsa_corrected" in told:
+            parts |= _contrasts_of_trials(sides, without, told["rsa_corrected"], level)
     return described(
         parts,
         **sides.attrs,
-        **chosen.attrs,
+        **(chosen.attrs if sides.trials is None else {}),
         n_permutations=n_permutations,
         tail=tail,
         level=level,
@@ -351,6 +413,7 @@ class _Binned(NamedTuple):
     bins: xr.DataArray
     geometry: tuple[xr.DataArray, xr.DataArray]
     attrs: dict[str, Any]
+    trials: Trials | None
 
     @property
     def extra(self) -> list[str]:
@@ -385,6 +448,7 @@ def _binned(
     average: Average | None,
     rdm_metric: str,
     method: str,
+    trials: tuple[Any, str],
 ) -> _Binned:
     choose("method", method, METHODS)
     choose("rdm_metric", rdm_metric, DISTANCES)
@@ -393,7 +457,9 @@ def _binned(
         choose("average", average, ["rdm", "representation"])
     reps = check_representations(reps)
     spread = check_only(dispersion, "stimulus", what="dispersion")
-    target = rdms_of(target, rdm_metric)
+    repeated = are_trials(target)
+    if not repeated:
+        target = rdms_of(target, rdm_metric)
     attrs = {
         "metric": method, "rdm_metric": rdm_metric, "average": average or "none",
         "dispersion_metric": dispersion.attrs.get("metric"),
@@ -403,6 +469,18 @@ def _binned(
         check_shared(reps, "average='representation'")
     (reps, spread, target), _ = join_all("exact", reps=reps, dispersion=spread, target=target)
     target = join_extra(reps, target, ("reps", "target"))
+    measured = None
+    if repeated:
+        measured = Trials(target, *trials)
+        target = measured.rdm()
+        attrs |= {
+            "target_rdm_metric": "crossnobis", "noise": target.attrs["noise"], "unit": trials[1],
+        }  # fmt: skip
+    elif trials != (None, "repetition"):
+        raise TypeError(
+            "noise and unit are of trials: target needs the dims 'repetition' and 'feature', it "
+            f"has {list(map(str, target.dims))}"
+        )
     spread = spread.compute()
     bins = dispersion_bins(spread, n_bins)
     attrs |= {"n_bins": n_bins, "merged_bins": bins.attrs.get("merged_bins")}
@@ -413,7 +491,54 @@ def _binned(
         bins,
         (reps, target),
         attrs,
+        measured,
     )
+
+
+def _corrected_bins(
+    sides: _Binned, method: str, n_bins: int, n_splits: int, seed: int, level: float
+) -> tuple[dict[str, xr.DataArray], xr.DataArray]:
+    """What trials tell of the bins, but for what no correction is known for."""
+    assert sides.trials is not None
+    parts, without = corrected_bins(
+        sides.models, sides.target, sides.trials, sides.bins.values, n_bins, n_splits, seed, level
+    )
+    if method != "pearson":
+        warnings.warn(
+            f"no correction for noise is known for method={method!r}, which compares ranks or "
+            "angles; method='pearson' gives rsa_corrected",
+            UserWarning,
+            stacklevel=3,
+        )
+        parts = {name: parts[name] for name in ("split_half", "ceiling")}
+    return parts, without
+
+
+def _contrasts_of_trials(
+    sides: _Binned, without: xr.DataArray, corrected: xr.DataArray, level: float
+) -> dict[str, xr.DataArray]:
+    """Contrasts of the corrected RSA of these bins, their errors, ends and p-values."""
+    bins = sides.bins.reset_coords(drop=True)
+    value, added = apply(
+        bin_contrasts, corrected, without, bins,
+        core=[["bin"], ["bin", "stimulus"], ["stimulus"]],
+        out=[["_contrast"], ["_contrast", "stimulus"]], sizes={"_contrast": 2},
+        dtypes=[np.float64] * 2,
+    )  # fmt: skip
+    told = apply(
+        contrast_ends, value, added,
+        core=[[], ["stimulus"]], out=[[]] * 4, dtypes=[np.float64] * 4,
+        n_bins=corrected.sizes["bin"], level=level,
+    )  # fmt: skip
+    # of stimuli in bins: trials are noise of each stimulus, and bins are as they are
+    size = xr.DataArray(float((bins >= 0).sum()))
+    parts: dict[str, xr.DataArray] = {}
+    for i, name in enumerate(("trend_corrected", "low_minus_high_corrected")):
+        one = {"_contrast": i}
+        ends = zip(("standard_error", "lower", "upper", "p_value"), told, strict=True)
+        parts |= {name: value.isel(one)} | {f"{name}_{end}": part.isel(one) for end, part in ends}
+        parts |= _mean(name, value.isel(one), added.isel(one), size, level)
+    return parts
 
 
 def _model_rdm(reps: xr.DataArray, average: Average | None, rdm_metric: str) -> xr.DataArray:

@@ -106,10 +106,12 @@ def from_rsatoolbox_rdms(
     array = array.assign_coords(on_side(array["stimulus"], "stimulus", "_2").coords)
     check_labels(array, "model", "stimulus", what="rdms")
     measure = rdms.dissimilarity_measure
-    modality = scalar(rdms.descriptors.get("modality"))
-    return describe(
-        array, "rdm", metric=None if measure is None else str(measure), modality=modality
-    )
+    told = {key: scalar(rdms.descriptors.get(key)) for key in _TOLD}
+    return describe(array, "rdm", metric=None if measure is None else str(measure), **told)
+
+
+_TOLD = ("noise", "over", "n_repetitions", "modality")
+"""Attributes of RDMs that are descriptors of all of them there."""
 
 
 def to_rsatoolbox_rdms(rdm: xr.DataArray) -> Any:
@@ -125,7 +127,8 @@ def to_rsatoolbox_rdms(rdm: xr.DataArray) -> Any:
     -------
     rsatoolbox.rdm.RDMs
         With the pattern descriptor ``stimulus``, the RDM descriptor ``model``, and one for each
-        coordinate on them; ``attrs["metric"]`` is the dissimilarity measure.
+        coordinate on them; ``attrs["metric"]`` is the dissimilarity measure, what attrs say of
+        noise, repetitions and modality are descriptors.
 
     Raises
     ------
@@ -166,7 +169,7 @@ def to_rsatoolbox_rdms(rdm: xr.DataArray) -> Any:
         descriptors_of({n: c for n, c in array.coords.items() if c.dims == (dim,)})
         for dim in ("model", "stimulus")
     ]
-    whole = {key: array.attrs[key] for key in ("modality",) if key in array.attrs}
+    whole = {key: array.attrs[key] for key in _TOLD if key in array.attrs}
     vectors = vectors.astype(array.dtype if array.dtype.kind == "f" else np.float64)
     return rsatoolbox.RDMs(vectors, array.attrs.get("metric"), whole, *tables)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,7 @@ from xconverge.measures.layers import networks
 from xconverge.measures.rdm import DISTANCES, METHODS, make_rdm, rdms_of
 from xconverge.study.bins import SUBSET, subset_labels, tell_merged
 from xconverge.study.leave_out import dispersion_of_others
+from xconverge.study.noise_correction import Trials, are_trials, ceilings
 
 PER_MODEL = (
     "rsa", "standard_error", "lower", "upper", "p_value", "ceiling_lower", "ceiling_upper",
@@ -55,6 +56,8 @@ def select_models(
     n_permutations: int = 1000,
     n_draws: int = 10_000,
     n_splits: int = 20,
+    noise: Any = None,
+    unit: str = "repetition",
     rng: np.random.Generator | int | None = None,
 ) -> xr.Dataset:
     """Rank the models of one modality by their RSA with a brain, in each bin of dispersion.
@@ -68,7 +71,8 @@ def select_models(
         What the models are to be like: RDMs (stimulus, stimulus_2), with ``subject`` where there
         are several, or vectors (stimulus, feature), with ``subject``. Extra dims (``region`` …)
         are mapped over. A brain, behaviour, or a model of another modality. Models that have the
-        coordinate ``subject``, one each, or one of each ``region``, are taken for subjects.
+        coordinate ``subject``, one each, or one of each ``region``, are taken for subjects. Of
+        trials, with ``repetition``, the ``crossnobis`` RDM.
     dispersion : DataArray, optional
         (stimulus) or (model, stimulus), as ``dispersion(leave_out=…)`` gives it: makes the bins.
         By default the neighbourhood dispersion among the *other* networks, a set of bins for each
@@ -93,7 +97,10 @@ def select_models(
     n_draws : int
         Draws behind p-values that are corrected for the number of differences.
     n_splits : int
-        Random halves of the stimuli on which layers, and the best model, are chosen.
+        Random halves of the stimuli on which layers, and the best model, are chosen; and of
+        repetitions.
+    noise, unit
+        Of trials, as in ``binned_rsa``.
     rng : Generator, int or None
         Source of permutations, draws and halves, which follow labels.
 
@@ -107,7 +114,10 @@ def select_models(
           (1 + #{null ≥ observed}) / (1 + n_permutations), and ``p_value_max_t``, corrected for the
           choice among models, subsets and extra dims; ``ceiling_lower`` and ``ceiling_upper``, the
           noise ceiling of these stimuli, NaN for one subject; ``n_stimuli``; ``among_best``,
-          whether no model is significantly better.
+          whether no model is significantly better. Of trials ``trial_ceiling``, the mean over
+          subjects of the RSA that a true model without noise would have, and with
+          ``method="pearson"`` ``rsa_corrected``, ``rsa`` / ``trial_ceiling``; NaN where repetitions
+          do not suffice (``binned_rsa``).
         * (model, model_2, subset): ``difference`` of the rsa, its two-sided
           ``difference_p_value``, and ``difference_p_value_max_t``, corrected for all pairs of
           models, subsets and extra dims.
@@ -180,9 +190,18 @@ def select_models(
     reps = check_representations(
         networks(reps, "reps") if "layer" in getattr(reps, "dims", ()) else reps
     )
-    brain = _target_rdms(target, rdm_metric)
+    trials = None
+    brain = _target_rdms(target, rdm_metric) if not are_trials(target) else _subjects(target)
     (reps, brain), _ = join_all("exact", reps=reps, target=brain)
     brain = join_extra(reps, brain, ("reps", "target"))
+    if are_trials(target):
+        trials = Trials(brain, noise, unit)
+        brain = trials.rdm().reset_coords(drop=True)
+    elif (noise, unit) != (None, "repetition"):
+        raise TypeError(
+            "noise and unit are of trials: target needs the dims 'repetition' and 'feature', it "
+            f"has {list(map(str, target.dims))}"
+        )
     known = [side.isel(dict.fromkeys({"subject"} & set(side.dims), 0)) for side in (reps, brain)]
     family = family_of(corrected_over, *known, more=["model", SUBSET], name="corrected_over")
     of = families(reps)
@@ -259,6 +278,17 @@ def select_models(
         {"model": names, "model_2": names, SUBSET: subset_labels(n_bins)}
     )
     table = table.assign(best=describe(_best(table["rsa"]), "best", **parameters))
+    if trials is not None:
+        inside = members.rename(_network="model")
+        ceiling = ceilings(brain, trials, inside, n_splits, int(streams[0])).mean(
+            "subject", skipna=False
+        )
+        of_trials = {"trial_ceiling": ceiling.transpose(*table["rsa"].dims)}
+        if method == "pearson":
+            of_trials["rsa_corrected"] = table["rsa"] / of_trials["trial_ceiling"]
+        table = table.assign(
+            {name: describe(part, name, **parameters) for name, part in of_trials.items()}
+        )
     coords = reps["model"].drop_vars("n_features", errors="ignore").coords
     if not by_network:
         return carried(table, coords)
@@ -268,7 +298,12 @@ def select_models(
 
 def _target_rdms(target: xr.DataArray, rdm_metric: str) -> xr.DataArray:
     """RDMs (…, subject, stimulus, stimulus_2); one without a subject is the only one."""
-    target = as_subjects(rdms_of(target, rdm_metric), "target")
+    return _subjects(rdms_of(target, rdm_metric)).reset_coords(drop=True)
+
+
+def _subjects(target: xr.DataArray) -> xr.DataArray:
+    """With the dim ``subject``, in an order that is that of labels."""
+    target = as_subjects(target, "target")
     if "model" in target.dims:
         raise SchemaError(
             "target has the dim 'model': .rename(model='subject') to average over it, or choose "
@@ -279,7 +314,7 @@ def _target_rdms(target: xr.DataArray, rdm_metric: str) -> xr.DataArray:
     if "subject" in target.indexes:
         # sums over subjects are the same digits whatever their order
         target = target.isel({"subject": np.argsort(natural_rank(target.indexes["subject"]))})
-    return target.reset_coords(drop=True)
+    return target
 
 
 def _of_each_model(dispersion: xr.DataArray, reps: xr.DataArray, owners: Array) -> xr.DataArray:

@@ -1,0 +1,194 @@
+"""RSA of trials by dispersion bin: with labels, and as honest as its repetitions allow."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import xconverge as xc
+from tests.helpers import no_compute
+
+N, P = 60, 30
+LABELS = [f"s{i}" for i in range(N)]
+OPTIONS = {"rdm_metric": "sqeuclidean", "method": "pearson", "rng": 0}
+
+
+def sides(repetitions=4, noise=(0.5, 1.0, 1.5), seed=0, subjects=("S1", "S2")):
+    """A model that is the brain itself and one that is not, trials, and what bins the stimuli."""
+    rng = np.random.default_rng(seed)
+    brain = rng.standard_normal((N, 5)) @ rng.standard_normal((5, P)) / np.sqrt(5)
+    bins = np.arange(N) * 3 // N
+    size = np.array(noise)[bins][:, None]
+    measured = brain + size * rng.standard_normal((len(subjects), repetitions, N, P))
+    trials = xr.DataArray(
+        measured,
+        dims=("subject", "repetition", "stimulus", "feature"),
+        coords={"subject": list(subjects), "stimulus": LABELS},
+        name="brain",
+    )
+    by = xr.DataArray(np.arange(float(N)), dims="stimulus", coords={"stimulus": LABELS})
+    other = brain + rng.standard_normal(brain.shape)
+    reps = xc.stack_models({"itself": brain, "other": other}, stimuli=LABELS)
+    return reps, trials, by
+
+
+def test_a_model_that_is_the_brain_has_one_in_every_bin():
+    reps, trials, by = sides()
+    table = xc.binned_rsa(reps, trials, by, average=None, n_permutations=0, **OPTIONS)
+    own = table.sel(model_a="itself")
+    assert (own["rsa"].isel(bin=0) > own["rsa"].isel(bin=2) + 0.03).all()
+    assert (abs(own["rsa_corrected"] - 1) < 0.08).all()
+    assert (own["rsa_corrected_lower"] <= 1).all()
+    assert (own["rsa_corrected_upper"] >= 1).all()
+    # what a true model would reach is what this one reaches
+    assert (abs(own["rsa"] - table["ceiling"]) < 0.05).all()
+    assert (table["rsa_corrected"].sel(model_a="other") < 0.9).all()
+    assert table["split_half"].dims == ("bin", "subject")
+    assert table["rsa_corrected"].dims == table["rsa"].dims
+    assert table.attrs["target_rdm_metric"] == "crossnobis"
+
+
+def test_each_subject_is_as_alone_and_any_order_gives_the_same():
+    reps, trials, by = sides()
+    table = xc.binned_rsa(reps, trials, by, average=None, n_permutations=9, **OPTIONS)
+    rng = np.random.default_rng(0)
+    mixed = trials.isel(stimulus=rng.permutation(N), subject=[1, 0])
+    again = xc.binned_rsa(
+        reps.isel(model=[1, 0], stimulus=rng.permutation(N)), mixed, by, average=None,
+        n_permutations=9, **OPTIONS,
+    )  # fmt: skip
+    again = again.sel(model_a=table["model_a"], subject=table["subject"])
+    xr.testing.assert_allclose(table.drop_attrs(), again.drop_attrs(), rtol=1e-8)
+    one = xc.binned_rsa(
+        reps, trials.sel(subject="S2"), by, average=None, n_permutations=9, **OPTIONS
+    )
+    for name in ("rsa", "rsa_corrected", "rsa_corrected_lower", "split_half", "ceiling"):
+        expected = table[name].sel(subject="S2")
+        np.testing.assert_allclose(one[name].values, expected.values, rtol=1e-8)
+
+
+def test_lazy_trials_stay_lazy():
+    reps, trials, by = sides()
+    expected = xc.binned_rsa(reps, trials, by, n_permutations=9, **OPTIONS)
+    with no_compute():
+        lazy = xc.binned_rsa(
+            reps, trials.chunk(subject=1, stimulus=20), by, n_permutations=9, **OPTIONS
+        )
+    assert lazy["rsa_corrected"].chunks
+    xr.testing.assert_allclose(lazy.compute(), expected, rtol=1e-8)
+
+
+def test_too_few_repetitions_say_how_many_are_needed():
+    reps, trials, by = sides(2)
+    with pytest.warns(RuntimeWarning, match="needs 4 independent repetitions.* there are 2"):
+        table = xc.binned_rsa(reps, trials, by, n_permutations=0, **OPTIONS)
+    assert np.isnan(table["rsa_corrected"]).all()
+    assert np.isnan(table["split_half"]).all()
+    assert np.isfinite(table["rsa"]).all()
+    reps, trials, by = sides(8)
+    trials = trials.assign_coords(session=("repetition", list("aabbccdd")[:8]))
+    table = xc.binned_rsa(reps, trials, by, n_permutations=0, unit="session", **OPTIONS)
+    assert np.isfinite(table["rsa_corrected"]).all()
+    two = trials.assign_coords(session=("repetition", list("aaaabbbb")))
+    with pytest.warns(RuntimeWarning, match="there are 2 \\(by 'session'\\)"):
+        xc.binned_rsa(reps, two, by, n_permutations=0, unit="session", **OPTIONS)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_what_noise_hides_is_nan_and_says_so():
+    reps, trials, by = sides(noise=(0.5, 6.0, 12.0))
+    with pytest.warns(RuntimeWarning, match=r"subject 'S1'\) in bin 2: .* errors are needed"):
+        table = xc.binned_rsa(reps, trials, by, n_permutations=0, **OPTIONS)
+    assert np.isfinite(table["rsa_corrected"].isel(bin=0)).all()
+    assert np.isnan(table["rsa_corrected"].isel(bin=2)).all()
+    assert np.isnan(table["ceiling"].isel(bin=2)).all()
+    assert np.isfinite(table["split_half"]).all()
+    contrast = xc.binned_rsa_contrast(reps, trials, by, **OPTIONS)
+    assert np.isnan(contrast["trend_corrected"]).all()
+
+
+def test_ranks_have_no_correction():
+    reps, trials, by = sides()
+    with pytest.warns(UserWarning, match="no correction for noise is known for method='spearman'"):
+        table = xc.binned_rsa(reps, trials, by, n_permutations=0, rng=0)
+    assert "rsa_corrected" not in table
+    assert np.isfinite(table["ceiling"]).all()
+
+
+def test_the_contrast_of_corrected_bins_has_no_effect_where_noise_alone_grows():
+    reps, trials, by = sides(6, noise=(0.4, 1.0, 1.8))
+    plain = xc.binned_rsa(reps, trials, by, average=None, n_permutations=0, **OPTIONS)
+    table = xc.binned_rsa_contrast(reps, trials, by, average=None, **OPTIONS)
+    own = table.sel(model_a="itself")
+    assert (own["low_minus_high"] > 0.05).all()
+    assert (own["low_minus_high_corrected_p_value"] > 0.05).all()
+    low, high = (plain["rsa_corrected"].isel(bin=i) for i in (0, 2))
+    np.testing.assert_allclose(table["low_minus_high_corrected"], low - high)
+    errors = plain["rsa_corrected_standard_error"].isel(bin=[0, 2])
+    np.testing.assert_allclose(
+        table["low_minus_high_corrected_standard_error"], np.sqrt((errors**2).sum("bin")), rtol=1e-8
+    )
+    # the p-value of the map is withheld
+    assert not any(name.startswith("low_minus_high_p") for name in table)
+    with pytest.raises(TypeError, match="withheld"):
+        xc.binned_rsa_contrast(reps, trials, by, null="labels", **OPTIONS)
+
+
+def test_noise_and_unit_are_of_trials():
+    reps, trials, by = sides()
+    rdms = xc.rdm(trials.mean("repetition"))
+    for name, value in (("noise", "diagonal"), ("unit", "session")):
+        with pytest.raises(TypeError, match="noise and unit are of trials"):
+            xc.binned_rsa(reps, rdms, by, **{name: value})
+    table = xc.binned_rsa(reps, trials, by, n_permutations=0, noise="diagonal", **OPTIONS)
+    assert table.attrs["noise"] == "diagonal"
+
+
+def test_a_stimulus_with_few_repetitions_leaves_some_splits():
+    reps, trials, by = sides()
+    trials = trials.copy()
+    trials[:, :2, 7] = np.nan
+    table = xc.binned_rsa(reps, trials, by, average=None, n_permutations=0, **OPTIONS)
+    assert (abs(table["rsa_corrected"].sel(model_a="itself") - 1) < 0.06).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*permutations are too few")
+def test_models_are_selected_by_what_noise_does_not_hide():
+    reps, trials, by = sides()
+    table = xc.select_models(reps, trials, by, n_permutations=0, n_draws=99, n_splits=5, **OPTIONS)
+    own = table.sel(model="itself")
+    assert (abs(own["rsa_corrected"] - 1) < 0.08).all()
+    np.testing.assert_allclose(table["rsa_corrected"], table["rsa"] / table["trial_ceiling"])
+    # bins that all models share have the ceilings of binned_rsa
+    binned = xc.binned_rsa(reps, trials, by, n_permutations=0, **OPTIONS)
+    np.testing.assert_allclose(
+        own["trial_ceiling"].isel(subset=slice(1, None)), binned["ceiling"].mean("subject")
+    )
+    rdms = xc.rdm(trials, "crossnobis")
+    plain = xc.select_models(reps, rdms, by, n_permutations=0, n_draws=99, n_splits=5, **OPTIONS)
+    np.testing.assert_allclose(plain["rsa"], table["rsa"])
+    with pytest.warns(RuntimeWarning, match="needs 4 independent repetitions"):
+        two = xc.select_models(
+            reps, trials.isel(repetition=[0, 1]), by, n_permutations=0, n_draws=99, **OPTIONS
+        )
+    assert np.isnan(two["rsa_corrected"]).all()
+    with pytest.raises(TypeError, match="noise and unit are of trials"):
+        xc.select_models(reps, rdms, by, noise="diagonal")
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_study_of_trials_tells_what_noise_hides():
+    reps, trials, _ = sides()
+    rng = np.random.default_rng(5)
+    more = xc.stack_models(
+        {f"m{i}": reps.values[0] + rng.standard_normal((N, P)) for i in range(3)}, stimuli=LABELS
+    )
+    study = xc.analyze(
+        {"vision": more, "language": reps}, target=trials, n_permutations=0, n_equal_noise=0,
+        k=5, n_bins=2, rng=0,
+    )  # fmt: skip
+    table = study["rsa"]
+    assert {"rsa_corrected", "rsa_corrected_of_mean", "ceiling", "split_half"} <= set(table)
+    assert table["rsa_corrected"].dims == table["rsa_by_bin"].dims
+    higher = table["rsa_corrected"] > table["rsa_by_bin"] - 0.02
+    assert higher.where(table["rsa_corrected"].notnull(), True).all()
+    assert table.attrs["target_rdm_metric"] == "crossnobis"

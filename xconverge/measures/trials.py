@@ -1,0 +1,295 @@
+"""Distances of repeated measurements: what the dim ``repetition`` is for."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from xconverge.engine.apply import apply
+from xconverge.engine.folds import fold_numbers
+from xconverge.engine.measure import Measure
+from xconverge.engine.rdms import names_along, place
+from xconverge.kernels import crossnobis as kernels
+from xconverge.kernels.vectors import Array, working_dtype
+from xconverge.labels.arguments import text
+from xconverge.labels.checks import check_dims, check_labels, widths
+from xconverge.labels.coordinates import read
+from xconverge.labels.joins import join_extra, join_labels
+from xconverge.labels.kinds import came
+from xconverge.labels.messages import SchemaError, choose, listing
+
+FOLDS = 5
+"""Parts of the stimuli: noise is told from those outside both parts of a pair."""
+SAME_TRIALS = ("shrinkage_same_trials", "shrinkage_eye", "shrinkage_diag")
+CROSSED = ("crossnobis", "sqeuclidean", "cosine", "correlation")
+"""Metrics that have an unbiased form."""
+
+
+def check_trial_metric(metric: Any, noise: Any, over: str | None) -> None:
+    """The metric has an unbiased form where one is asked for, and noise where it is whitened."""
+    if noise is not None and metric != "crossnobis":
+        raise TypeError(
+            f"noise goes with metric 'crossnobis', got metric={came(metric)}; leave noise out"
+        )
+    if over is None:
+        return
+    text("over", over, "'repetition', or the name of a coordinate on it")
+    if metric in CROSSED:
+        return
+    if metric == "euclidean":
+        raise ValueError(
+            "metric='euclidean' has no unbiased form over repetitions: the root of an unbiased "
+            "square is biased, and squares may be below 0; use 'sqeuclidean' or 'crossnobis'"
+        )
+    raise TypeError(f"over goes with the metrics {', '.join(CROSSED)}, got metric={came(metric)}")
+
+
+def trial_rdm(
+    reps: xr.DataArray, metric: str, noise: Any, over: str, what: str, cure: str
+) -> tuple[xr.DataArray, dict[str, Any]]:
+    """Unbiased RDMs (…, stimulus, stimulus_2) of checked ``reps``, and what attrs say of them."""
+    second = "stimulus_2"
+    if "repetition" not in reps.dims:
+        raise SchemaError(
+            f"{what} needs the dim 'repetition', independent measurements of each stimulus, for "
+            f"metric={metric!r} with over={over!r}, and has {list(map(str, reps.dims))}; "
+            ".rename(…='repetition') names it, readers keep it with repetitions='keep'; of one "
+            "measurement a stimulus, leave over out"
+        )
+    if "repetition" in reps.indexes:
+        check_labels(reps, "repetition", what=what)
+    units = _units(reps, over, what)
+    kind, given = _noise(reps, noise, what)
+    if kind == "shrinkage":
+        n = reps.sizes["stimulus"]
+        if n < 3:
+            raise SchemaError(
+                f"noise='shrinkage' takes the noise of a pair from other stimuli, and needs at "
+                f"least 3; {what} has {n}: give a covariance, or noise=None"
+            )
+        given = [fold_numbers(reps, min(FOLDS, n)).reset_coords(drop=True)]
+    lead = [str(d) for d in reps.dims if d not in ("repetition", "stimulus", "feature")]
+    bare = reps.drop_vars([n for n, c in reps.coords.items() if "repetition" in c.dims])
+    result = apply(
+        _distances,
+        bare,
+        _widths(reps, what),
+        units,
+        *given,
+        names_along(reps, "stimulus"),
+        *(names_along(reps, dim) for dim in lead),
+        core=[
+            ["repetition", "stimulus", "feature"],
+            [],
+            ["stimulus", "repetition"],
+            *([list(map(str, one.dims[-2:])) for one in given] if kind == "given" else []),
+            *([["stimulus"]] if kind == "shrinkage" else []),
+            ["stimulus"],
+            *([] for _ in lead),
+        ],
+        out=[["stimulus", second]],
+        sizes={second: reps.sizes["stimulus"]},
+        dtypes=[working_dtype(reps.dtype)],
+        labels=("model", "stimulus"),
+        what=what,
+        cure=cure,
+        metric=metric,
+        noise=kind,
+        over=over,
+        lead=lead,
+        name=what,
+    )
+    told = {"noise": kind} if metric == "crossnobis" else {}
+    return result, {**told, "over": over, "n_repetitions": reps.sizes["repetition"]}
+
+
+def _distances(
+    x: Array,
+    width: int,
+    units: Array,
+    *more: Any,
+    metric: str,
+    noise: str,
+    over: str,
+    lead: Sequence[str],
+    name: str,
+) -> Array:
+    """The RDM (n, n) of the trials (R, n, F) of one model, whose troubles are told by name."""
+    given = more[: len(more) - 1 - len(lead)]
+    stimuli, *places = more[len(given) :]
+    found = kernels.trials(x, width)
+    lacking = np.flatnonzero(((units < 0) & found.seen).any(1))
+    where = place(lead, places)
+    if len(lacking):
+        raise SchemaError(
+            f"{name}{where}: over={over!r} has no value for trials that were measured, of "
+            f"stimulus {listing(stimuli[lacking])}; every trial needs its {over}: fill it in, or "
+            "set these trials to NaN"
+        )
+    how: Any = given[0][:width, :width] if noise == "given" else noise
+    result = kernels.distances(
+        found,
+        units,
+        metric,
+        None if noise == "none" else how,
+        given[0] if noise == "shrinkage" else None,
+    )
+    if len(result.lone):
+        one = "one repetition" if over == "repetition" else f"one value of {over!r}"
+        warnings.warn(
+            f"rdm{where} by {metric!r} needs at least 2 independent measurements of a stimulus; "
+            f"{listing(stimuli[result.lone])} has {one} alone: NaN",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    if len(result.undirected):
+        warnings.warn(
+            f"rdm{where} by {metric!r}: the unbiased squared norm of {len(result.undirected)} of "
+            f"{len(stimuli)} stimuli is not positive, {listing(stimuli[result.undirected])}; they "
+            "have no direction beyond noise: NaN. More repetitions, or metric='crossnobis', which "
+            "needs none",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return result.rdm
+
+
+def _widths(reps: xr.DataArray, what: str) -> xr.DataArray:
+    """Widths, which are the same in all repetitions."""
+    real = widths(reps, what)
+    if "repetition" not in real.dims:
+        return real
+    first = real.isel(repetition=0, drop=True)
+    if (real != first).any():
+        raise SchemaError(
+            f"{what}: n_features differs between repetitions, which measure the same features; "
+            "set features that one of them lacks to their mean, or leave them out"
+        )
+    return first
+
+
+def _units(reps: xr.DataArray, over: str, what: str) -> xr.DataArray:
+    """Number (…, stimulus, repetition) of the independent unit of every trial, -1 for none."""
+    n = reps.sizes["repetition"]
+    if over == "repetition":
+        numbers = xr.DataArray(np.arange(n), dims="repetition")
+    else:
+        fitting = [
+            str(name)
+            for name, coord in reps.coords.items()
+            if "repetition" in coord.dims and name != "repetition" and "feature" not in coord.dims
+        ]
+        if over not in fitting:
+            there = reps.coords[over].dims if over in reps.coords else None
+            raise SchemaError(
+                f"over={over!r} must be a coordinate of {what} on 'repetition', or on 'stimulus' "
+                "and 'repetition', that names the independent unit of every trial (its run, its "
+                f"session); {f'it has the dims {list(there)}' if there is not None else ''}"
+                f"{'; ' if there is not None else ''}there is {listing(fitting) or 'none'}"
+            )
+        coord = reps.coords[over]
+        values = np.asarray(read(coord), dtype=object)
+        # Zarr has no missing text, and writes an empty one in its place
+        codes, _ = pd.factorize(np.array([None if v == "" else v for v in values.flat], object))
+        numbers = xr.DataArray(codes.reshape(values.shape), dims=coord.dims)
+    if "stimulus" not in numbers.dims:
+        numbers = numbers.expand_dims(stimulus=reps.sizes["stimulus"])
+    return numbers.transpose(..., "stimulus", "repetition")
+
+
+def _noise(reps: xr.DataArray, noise: Any, what: str) -> tuple[str, list[xr.DataArray]]:
+    """What the noise is called, and the covariance where it is given."""
+    if noise is None:
+        return "none", []
+    if isinstance(noise, str):
+        choose("noise", noise, kernels.ESTIMATED)
+        if noise in SAME_TRIALS:
+            warnings.warn(
+                f"noise={noise!r} takes the covariance of the noise from the trials that the "
+                f"distances are made of, which biases them upwards: {BIAS[noise]}; use "
+                "noise='shrinkage', which takes it from other stimuli",
+                UserWarning,
+                stacklevel=5,
+            )
+        return noise, []
+    if not isinstance(noise, xr.DataArray | np.ndarray):
+        raise TypeError(
+            f"noise must be None, a covariance (feature, feature_2), or one of "
+            f"{', '.join(kernels.ESTIMATED)}; got noise={came(noise)}"
+        )
+    size = reps.sizes["feature"]
+    if isinstance(noise, np.ndarray):
+        if noise.shape != (size, size):
+            raise SchemaError(
+                f"noise must be a covariance of the features, ({size}, {size}), got the shape "
+                f"{noise.shape}; one for each model is a DataArray (model, feature, feature_2)"
+            )
+        noise = xr.DataArray(noise, dims=("feature", "feature_2"))
+    noise = check_dims(noise, "feature", "feature_2", what="noise")
+    other = [d for d in noise.dims if d not in ("feature_2", *reps.dims) or d in NOT_OF_NOISE]
+    if other:
+        raise SchemaError(
+            f"noise has the dims {listing(other)} too, along which there is one covariance alone; "
+            f"it may have 'feature', 'feature_2' and further dims of {what}"
+        )
+    noise = _labelled(reps, noise, what)
+    if not noise.sizes["feature"] == noise.sizes["feature_2"] == size:
+        raise SchemaError(
+            f"noise must have the {size} features of {what} along 'feature' and 'feature_2', it "
+            f"has {noise.sizes['feature']} and {noise.sizes['feature_2']}"
+        )
+    return "given", [noise.reset_coords(drop=True).transpose(..., "feature", "feature_2")]
+
+
+NOT_OF_NOISE = ("stimulus", "repetition")
+
+BIAS = {
+    **dict.fromkeys(
+        ("shrinkage_same_trials", "shrinkage_eye"),
+        "by +34 % of the noise of plain distances at 60 stimuli × 4 repetitions × 100 features, "
+        "+43 % at 20 × 4 × 50, +70 % at 92 × 2 × 100",
+    ),
+    "shrinkage_diag": "by +22 %, +26 % and +12 % of the noise of plain distances at 60 stimuli × 4 "
+    "repetitions × 100 features, 20 × 4 × 50 and 92 × 2 × 100",
+}
+"""On data without a signal, as docs/calibration.md has it ("Distances without a signal")."""
+
+
+def _labelled(reps: xr.DataArray, noise: xr.DataArray, what: str) -> xr.DataArray:
+    """The covariance in the order of the labels of ``reps``: of models, features, further dims."""
+    if "model" in noise.dims:
+        cure = "give the covariance of every model, .sel(model=reps.model) leaves the others out"
+        _, noise, _ = join_labels(reps, noise, "model", "exact", (what, "noise"), cure)
+    noise = join_extra(reps, noise, (what, "noise"))
+    cure = "give the covariance of these features, in any order"
+    for dim in ("feature", "feature_2"):
+        if dim in noise.indexes and "feature" in reps.indexes:
+            named = reps["feature"].rename(feature=dim)
+            _, noise, _ = join_labels(named, noise, dim, "exact", (what, "noise"), cure)
+    return noise.drop_vars(["feature", "feature_2"], errors="ignore")
+
+
+METRICS = {
+    "crossnobis": Measure(
+        None,
+        per="stimulus pair",
+        kind="distance",
+        formula="mean over ordered pairs u ≠ v of repetitions of (x_i - x_j)_u Σ⁻¹ (x_i - x_j)_v, "
+        "divided by the number of features; Σ the covariance of the noise (`noise=`). With missing "
+        "repetitions G_ii + G_jj - 2 G_ij, G_ij the mean product of all trials of different units",
+        range="-∞ to ∞; 0 on average where stimuli do not differ",
+        chance="0: noise that is independent between repetitions adds nothing",
+        invariant=("translation",),
+        cost="with R repetitions (R + 1) / 2 matrix products n² d; one n d² a repetition for Σ",
+        reference="Walther et al. (2016); Diedrichsen et al. (2020)",
+        avoid="without at least 2 independent repetitions of each stimulus; where repetitions of "
+        "one run share noise without `over='run'`. Unbiased distances do not make an unbiased "
+        "correlation of RDMs",
+    ),
+}
+"""Rows of the table of distances that need trials."""

@@ -1,0 +1,243 @@
+"""RSA of trials as it would be without measurement noise, bin by bin."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import scipy
+import xarray as xr
+
+from xconverge.engine.apply import apply
+from xconverge.engine.rdms import names_along
+from xconverge.engine.rdms import place as place_of
+from xconverge.kernels import noise_correction as kernels
+from xconverge.kernels.split_half import halves as split_halves
+from xconverge.kernels.vectors import Array
+from xconverge.labels.coordinates import read
+from xconverge.labels.joins import natural_rank, on_side
+from xconverge.measures.rdm import rdm
+
+SPLIT, HALF = "_split", "_half"
+
+
+def are_trials(target: Any) -> bool:
+    """Whether there are repeated measurements of features."""
+    return {"repetition", "feature"} <= set(getattr(target, "dims", ()))
+
+
+class Trials(NamedTuple):
+    """Repeated measurements (…, repetition, stimulus, feature), and how their RDMs are made.
+
+    ``noise`` and ``unit`` are ``noise`` and ``over`` of ``rdm``.
+    """
+
+    reps: xr.DataArray
+    noise: Any
+    unit: str
+
+    def rdm(self) -> xr.DataArray:
+        """Of all trials."""
+        return rdm(self.reps, "crossnobis", noise=self.noise, over=self.unit)
+
+    def units(self) -> xr.DataArray:
+        """Number of the independent unit of every trial, ([stimulus, ]repetition); -1: none."""
+        if self.unit == "repetition":
+            n = self.reps.sizes["repetition"]
+            if "repetition" in self.reps.indexes:
+                return xr.DataArray(
+                    natural_rank(self.reps.indexes["repetition"]), dims="repetition"
+                )
+            return xr.DataArray(np.arange(n), dims="repetition")
+        coord = self.reps.coords[self.unit]
+        codes, _ = pd.factorize(np.asarray(read(coord), dtype=object).ravel(), sort=False)
+        return xr.DataArray(codes.reshape(coord.shape), dims=coord.dims)
+
+    def halves(self, n_splits: int, seed: int) -> xr.DataArray | None:
+        """RDMs (split, half, …) of the trials of both halves; None for fewer than 4 units."""
+        units = self.units()
+        count = int(units.max()) + 1
+        if count < kernels.LEAST_REPETITIONS:
+            warnings.warn(
+                f"RSA without measurement noise needs {kernels.LEAST_REPETITIONS} independent "
+                f"repetitions, two in each half; there are {count} (by {self.unit!r}): NaN",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+            return None
+        inside = split_halves(np.arange(count), seed, n_splits)
+        with warnings.catch_warnings():
+            # stimuli that one half lacks are left out of that split; the whole RDM has told of them
+            warnings.simplefilter("ignore")
+            splits = [
+                xr.concat(
+                    [self._among(units, half).rdm() for half in (first, ~first)], HALF,
+                    coords="minimal", compat="override",
+                )
+                for first in inside
+            ]  # fmt: skip
+        return xr.concat(splits, SPLIT, coords="minimal", compat="override")
+
+    def _among(self, units: xr.DataArray, chosen: Array) -> Trials:
+        mine = chosen[units.values] & (units.values >= 0)
+        if units.dims == ("repetition",):
+            return self._replace(reps=self.reps.isel(repetition=np.flatnonzero(mine)))
+        return self._replace(reps=self.reps.where(units.copy(data=mine)))
+
+
+def corrected_bins(
+    models: xr.DataArray,
+    whole: xr.DataArray,
+    trials: Trials,
+    bins: Array,
+    n_bins: int,
+    n_splits: int,
+    seed: int,
+    level: float,
+) -> tuple[dict[str, xr.DataArray], xr.DataArray]:
+    """What trials tell of every bin, and the corrected RSA without each stimulus.
+
+    ``models`` and ``whole``, that of all trials, are RDMs over the stimuli of ``bins`` (n). The
+    second is (bin, …, stimulus).
+    """
+    halves = trials.halves(n_splits, seed)
+    each = []
+    for number in range(n_bins):
+        inside = np.flatnonzero(bins == number)
+        block = {"stimulus": inside, "stimulus_2": inside}
+        found = _in_bin(
+            models.isel(block),
+            whole.isel(block),
+            None if halves is None else on_side(halves, "model", "_b").isel(block),
+            number,
+            int(trials.units().max()) + 1,
+            level,
+        )
+        each.append(
+            xr.Dataset(
+                {name: part.drop_vars("bin", errors="ignore") for name, part in found.items()}
+            )
+        )
+    # bins hold other stimuli: what is told without each of them is NaN outside its bin
+    table = xr.concat(
+        [one.reindex(stimulus=whole.indexes["stimulus"]) for one in each], "bin",
+        coords="minimal", compat="override", join="exact",
+    )  # fmt: skip
+    parts = {str(name): part for name, part in table.data_vars.items()}
+    return parts, parts.pop("without")
+
+
+def ceilings(
+    whole: xr.DataArray, trials: Trials, members: xr.DataArray, n_splits: int, seed: int
+) -> xr.DataArray:
+    """Ceiling (…, subset) of a true model without noise among each set of stimuli, NaN for none.
+
+    ``whole`` is the RDM (…, stimulus, stimulus_2) of all trials, ``members`` are (…, stimulus).
+    """
+    halves = trials.halves(n_splits, seed)
+    if halves is None:
+        of_target = whole.isel(stimulus=0, stimulus_2=0, drop=True)
+        return xr.full_like(members.any("stimulus") * of_target, np.nan, np.float64)
+    found: xr.DataArray = apply(
+        _ceiling, halves, whole, members,
+        core=[[SPLIT, HALF, "stimulus", "stimulus_2"], ["stimulus", "stimulus_2"], ["stimulus"]],
+    )  # fmt: skip
+    return found
+
+
+def _ceiling(halves: Array, whole: Array, members: Array) -> float:
+    inside = np.flatnonzero(members)
+    found = kernels.halves_of(halves[:, :, inside][..., inside], whole[np.ix_(inside, inside)])
+    return found.ceiling if found.enough else np.nan
+
+
+CORRECTED = (
+    "rsa_corrected", "rsa_corrected_standard_error", "rsa_corrected_lower", "rsa_corrected_upper",
+)  # fmt: skip
+
+
+def _in_bin(
+    models: xr.DataArray,
+    whole: xr.DataArray,
+    halves: xr.DataArray | None,
+    number: int,
+    count: int,
+    level: float,
+) -> dict[str, xr.DataArray]:
+    if halves is None:
+        pair = (
+            models.isel(stimulus=0, stimulus_2=0) * whole.isel(stimulus=0, stimulus_2=0)
+        ) * np.nan
+        pair = pair.drop_vars(["stimulus", "stimulus_2"], errors="ignore")
+        of_target = xr.full_like(
+            whole.isel(stimulus=0, stimulus_2=0, drop=True), np.nan, np.float64
+        )
+        lone = of_target.drop_vars(["stimulus", "stimulus_2"], errors="ignore")
+        without = pair.expand_dims(stimulus=models.indexes["stimulus"])
+        return dict.fromkeys(CORRECTED, pair) | {
+            "split_half": lone,
+            "ceiling": lone,
+            "without": without,
+        }
+    lead = [str(dim) for dim in whole.dims if dim not in ("stimulus", "stimulus_2")]
+    square = ["stimulus", "stimulus_2"]
+    correlation, error, ceiling, r_without = apply(
+        partial(_halves, lead=lead, place=f" in bin {number}", count=count),
+        halves, whole, *(names_along(whole, dim) for dim in lead),
+        core=[[SPLIT, HALF, *square], square, *([] for _ in lead)],
+        out=[[], [], [], ["stimulus"]], dtypes=[np.float64] * 4,
+    )  # fmt: skip
+    value, *ends, without = apply(
+        partial(_corrected, level=level),
+        models, halves, correlation, error, ceiling, r_without,
+        core=[square, [SPLIT, HALF, *square], [], [], [], ["stimulus"]],
+        out=[[], [], [], [], ["stimulus"]], dtypes=[np.float64] * 5,
+    )  # fmt: skip
+    return {
+        **dict(zip(CORRECTED, (value, *ends), strict=True)),
+        "split_half": correlation,
+        "ceiling": ceiling,
+        "without": without,
+    }
+
+
+def _halves(
+    halves: Array, whole: Array, *names: Any, lead: Sequence[str], place: str, count: int
+) -> tuple[float, float, float, Array]:
+    found = kernels.halves_of(halves, whole)
+    if not found.enough:
+        warnings.warn(
+            f"RSA without measurement noise{place_of(lead, names)}{place}: the halves of the "
+            f"repetitions correlate by {found.correlation:.2f} (error {found.error:.2f}), too "
+            f"little to correct by; at least {kernels.LEAST_RELIABILITY:g} and "
+            f"{kernels.LEAST_ERRORS:g} errors are needed, {_wanted(found, count)}: NaN",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    ceiling = found.ceiling if found.enough else np.nan
+    return found.correlation, found.error, ceiling, found.without
+
+
+def _wanted(found: kernels.Halves, count: int) -> str:
+    """About how many repetitions would do: signal over noise of a distance grows with them."""
+    least = min(max(kernels.LEAST_RELIABILITY, kernels.LEAST_ERRORS * found.error), 0.9)
+    if not found.correlation > 0:
+        return "and how many repetitions that takes cannot be told"
+    share = (least / (1 - least)) / (found.correlation / (1 - found.correlation))
+    return f"some {int(np.ceil(count * share)):,} repetitions like these {count}"
+
+
+def _corrected(
+    model: Array, halves: Array, correlation: float, error: float, ceiling: float, without: Array,
+    *, level: float,
+) -> tuple[float, float, float, float, Array]:  # fmt: skip
+    found = kernels.Halves(float(correlation), float(error), float(ceiling), without)
+    value, left = kernels.corrected(model, halves, found)
+    error = kernels.error_of(left)
+    used = int((~np.isnan(left)).sum())
+    reach = float(scipy.special.stdtrit(max(used - 1, 1), (1 + level) / 2)) * error
+    return value, error, value - reach, value + reach, left
