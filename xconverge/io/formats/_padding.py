@@ -1,7 +1,7 @@
 """Features that were not measured everywhere: those of no value at a place are its padding.
 
-A *place* is a model and what else has features of its own: each combination of the extra dims, but
-for `repetition` and time, along which the same features are measured again.
+A *place* is a model, and each combination of the other dims that have features of their own
+(subject, region …). Along all others the same features are measured again.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import dask
 import numpy as np
 import xarray as xr
 
@@ -25,7 +24,8 @@ Gaps = Literal["error", "drop"]
 CHOICES = ("error", "drop")
 CURE = (
     "A feature is measured in all rows of a place, or in none: leave these out with gaps='drop', "
-    "which says how many, or make the rows missing as a whole, NaN in all features"
+    "which says how many, or make the rows missing as a whole, NaN in all features. Only "
+    "the dims model, subject, region, layer and network have places; .rename one that is so"
 )
 
 
@@ -54,14 +54,15 @@ def trimmed(array: xr.DataArray, gaps: Gaps | None, what: str) -> xr.DataArray:
     )
     known = _bare(array).notnull() & inside
     seen = known.any("feature")
-    n_there, n_rows = dask.compute(known.sum(rows), seen.sum(rows))
+    counts = xr.Dataset({"there": known.sum(rows), "rows": seen.sum(rows)}).compute()
+    n_there, n_rows = counts["there"], counts["rows"]
     some = (n_there > 0) & (n_there < n_rows)
     if some.any():
         if gaps != "drop":
             raise gaps_error(array, some & seen & ~known, what, CURE)
         _tell(array, some, n_there > 0, what)
     # of what was never seen nobody knows which features are real
-    keep = xr.where(n_rows > 0, (n_there == n_rows) & inside, inside)
+    keep = inside & ((n_there == n_rows) | (n_rows == 0))
     keep = keep.transpose(*places, "feature")
     _check_some(array, keep, what)
     return array if bool((keep == inside).all()) else _moved(array, keep)
@@ -124,7 +125,7 @@ def _taken(array: xr.DataArray, index: xr.DataArray) -> xr.DataArray:
 
 
 def _take(x: Any, index: Any, *, dtype: Any) -> Any:
-    """x (…, feature) at index (…, new)."""
+    """Values x (…, feature) at index (…, new)."""
     lost = index < 0
     shape = np.broadcast_shapes(x.shape[:-1], index.shape[:-1])
     x = np.broadcast_to(x, (*shape, x.shape[-1]))

@@ -25,6 +25,8 @@ from xconverge.labels.text import label_text
 
 Ids = Sequence[object] | FilePath
 """Ids of stimuli: labels, or the path of a text file."""
+OWN_FEATURES = ("network", "layer", "subject", "region")
+"""Extra dims whose every label has features of its own, as every model has."""
 
 
 def ids_of_file(path: FilePath) -> list[str]:
@@ -160,11 +162,14 @@ def gaps_error(set_: xr.DataArray, some: xr.DataArray, what: str, cure: str) -> 
 def places_of(set_: xr.DataArray) -> list[str]:
     """``model``, and the other dims that have features of their own.
 
-    Along ``repetition`` and time the same features are measured again.
+    Along all else (`repetition`, `session`, `time`, a dim of any other name) the same features are
+    measured again, unless ``n_features`` says that it is not so.
     """
-    rows = ("model", "stimulus", "feature", "repetition")
-    extra = [str(d) for d in set_.dims if d not in rows and not str(d).startswith("time")]
-    return ["model", *extra]
+    known = {
+        *OWN_FEATURES,
+        *(set_.coords["n_features"].dims if "n_features" in set_.coords else ()),
+    }
+    return ["model", *(str(d) for d in set_.dims if d in known and d != "model")]
 
 
 def place_name(set_: xr.DataArray, where: Mapping[str, int]) -> str:

@@ -11,6 +11,7 @@ import xarray as xr
 
 from xconverge.io.formats._flat import free_name, joined_text, rename_dim
 from xconverge.io.formats._labels import missing_value
+from xconverge.io.formats._places import coordinate
 from xconverge.io.formats._sets import checked
 from xconverge.labels.messages import SchemaError
 from xconverge.labels.stack import stack_models
@@ -53,6 +54,15 @@ def stacked(
     what: str,
     join: Literal["exact", "outer"] = "exact",
 ) -> xr.DataArray:
+    """The set that `side_by_side` makes, checked."""
+    return checked(side_by_side(models, modality, join), what)
+
+
+def side_by_side(
+    models: Mapping[str, xr.DataArray],
+    modality: str | None,
+    join: Literal["exact", "outer"] = "exact",
+) -> xr.DataArray:
     """A representation set (model, stimulus, feature, …) of arrays (stimulus, feature, …).
 
     Coordinates on ``feature`` stay there if all models have the same; those with one value in
@@ -68,6 +78,20 @@ def stacked(
         for name, coord in first.coords.items()
         if coord.dims and not {"stimulus", "feature"} & set(coord.dims) and name not in set_.coords
     }
+    # stack_models keeps what is on the stimuli alone
+    of_trials: dict[str, dict[tuple[str, ...], xr.DataArray]] = {
+        str(name): {(key,): model.coords[name] for key, model in models.items()}
+        for name, coord in first.coords.items()
+        if coord.ndim > 1
+        and "stimulus" in coord.dims
+        and "feature" not in coord.dims
+        and all(name in a.coords and a.coords[name].dims == coord.dims for a in arrays)
+    }
+    indexes = {str(dim): index for dim, index in set_.indexes.items()}
+    names_ = [list(models)]
+    for name, coords in of_trials.items():
+        dims = first.coords[name].dims
+        about[name] = coordinate(coords, dims, ["model"], names_, indexes, True, list(coords))
     names = [
         name
         for name, coord in first.coords.items()
@@ -77,8 +101,7 @@ def stacked(
     width = set_.sizes["feature"]
     # stack_models drops coordinates of features: models have different ones
     about.update({name: _of_features([a.coords[name] for a in arrays], width) for name in names})
-    set_ = set_.assign_coords(about).transpose("model", "stimulus", "feature", ...)
-    return checked(set_, what)
+    return set_.assign_coords(about).transpose("model", "stimulus", "feature", ...)
 
 
 def _of_features(coords: Sequence[xr.DataArray], width: int) -> xr.Variable:

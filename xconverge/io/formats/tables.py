@@ -367,4 +367,3 @@ def _coordinate(
         found = filled(values, first)
         return [ours.get(d, d) for d in dims], found.reshape([sizes[d] for d in dims])
     return None
-

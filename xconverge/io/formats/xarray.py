@@ -93,11 +93,12 @@ def from_xarray(
     name of ours that means something else is called ``source_model`` and so on. Attributes that
     are not plain data are left out.
 
-    *Places*: each model has features of its own, and so has each combination of the extra dims
-    (``subject``, ``region``, ``session`` …) but for ``repetition`` and time, along which the same
-    features are measured again. A feature that is NaN in all rows of a place was not measured
-    there: it is padding, moved to the end and not counted in ``n_features`` (model, and the extra
-    dims). The coordinates of features go along. A row that is NaN in all features is missing.
+    *Places*: each model has features of its own, and so has each combination of labels on the
+    extra dims ``subject``, ``region``, ``layer`` and ``network``; along all other dims
+    (``repetition``, ``session``, ``time`` …) the same features are measured again. A feature that
+    is NaN in all rows of a place was not measured there: it is padding, moved to the end and not
+    counted in ``n_features`` (over model and these dims). The coordinates of features go along. A
+    row that is NaN in all features is missing.
 
     Examples
     --------
