@@ -142,13 +142,15 @@ def _of_subject(
     what: str,
 ) -> dict[tuple[str, ...], xr.DataArray]:
     """(stimulus, feature, repetition, time) of the epochs of a subject, or of each in a column."""
+    # a copy: loading drops what is bad, and picking the other channels
+    epochs = epochs.copy().load_data()
+    bads = () if picks is None else "bads"
     try:
-        # bad epochs are dropped as they are loaded: a copy, for this changes the object
-        epochs = epochs.copy().pick("all" if picks is None else picks, verbose="error")
-        epochs = epochs.load_data()
+        epochs.pick("all" if picks is None else picks, exclude=bads, verbose="error")
     except ValueError as error:
         raise SchemaError(
-            f"{what} have no channels of picks={picks!r}: {error}; there are {_kinds(epochs)}"
+            f"{what} have no channels of picks={picks!r}: {error}; there are "
+            f"{listing(sorted(set(epochs.get_channel_types())))}"
         ) from error
     if not len(epochs):
         raise SchemaError(f"{what} are empty: all were dropped, or there were none")
@@ -197,7 +199,3 @@ def _table(epochs: Any, stimulus: str | None, what: str) -> tuple[pd.DataFrame, 
 def _unit(channel: Mapping[str, Any]) -> str:
     """Unit of a channel, from its number in FIFF."""
     return UNITS.get(int(channel["unit"]), str(channel["unit"]))
-
-
-def _kinds(epochs: Any) -> str:
-    return listing(sorted(set(epochs.get_channel_types())))

@@ -27,6 +27,8 @@ from xconverge.labels.plain import is_default
 
 TRIAL = "_trial"
 PLACES = ("subject", "region")
+MISSING = ["", "NA", "NaN", "nan", "n/a"]
+"""Cells that are missing, the last as BIDS writes them; ids stay text whatever they say."""
 
 
 def from_trials(
@@ -197,11 +199,14 @@ def _read_table(path: FilePath, stimulus: str) -> pd.DataFrame:
         delimiter = {".csv": ",", ".tsv": "\t"}.get(file.suffix)
         if delimiter is None:
             raise SchemaError(f"{file} is no .csv, .tsv or .npy; read it, and use from_trials")
-        # n/a: what BIDS writes for missing
-        table = pd.read_csv(
-            file, sep=delimiter, encoding="utf-8-sig", converters={stimulus: str}, na_values=["n/a"]
-        )
-    return table
+        how: dict[str, Any] = {"sep": delimiter, "encoding": "utf-8-sig", "keep_default_na": False}
+        names = pd.read_csv(file, header=None, nrows=1, dtype=str, **how).iloc[0].tolist()
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise SchemaError(f"{file} has several columns of one name: {listing(twice)}")
+        missing = {name: MISSING for name in names if name != stimulus}
+        table: pd.DataFrame = pd.read_csv(file, dtype={stimulus: str}, na_values=missing, **how)
+        return table
 
 
 def _sides(
