@@ -23,9 +23,10 @@ from xconverge.labels.messages import SchemaError, choose
 Gaps = Literal["error", "drop"]
 CHOICES = ("error", "drop")
 CURE = (
-    "A feature is measured in all rows of a place, or in none: leave these out with gaps='drop', "
-    "which says how many, or make the rows missing as a whole, NaN in all features. Only "
-    "the dims model, subject, region, layer and network have places; .rename one that is so"
+    "A row is whole or missing: leave these features out with gaps='drop', which says how many, "
+    "make these rows NaN in all features, or average the repetitions in which the features were "
+    "recorded. Features may differ along model, subject, region, layer and network alone; .rename "
+    "a dim that is one of these"
 )
 
 

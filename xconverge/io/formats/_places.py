@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from xconverge.labels.text import label_text
 
 Join = Literal["exact", "inner", "outer"]
 Place = tuple[str, ...]
+COUNTS = "n_repetitions"
 
 
 def place_keys(keys: Sequence[Any], dims: Sequence[str], what: str) -> list[Place]:
@@ -94,12 +95,7 @@ def _indexes(sets: Mapping[Place, xr.DataArray], join: Join, what: str) -> dict[
             continue
         found = [set_.indexes[dim] for set_ in named.values()]
         if dim == "repetition":
-            longest = max(found, key=len)
-            for index in found:
-                longest = longest.append(index[~index.isin(longest)])
-            # counted in one subject and named in another have no order between them
-            alike = len(set(map(type, longest))) == 1
-            indexes[dim] = longest.sort_values() if alike else longest
+            indexes[dim] = all_labels(found)
             continue
         other = [name for name, i in zip(named, found, strict=True) if not i.equals(found[0])]
         if other:
@@ -109,6 +105,15 @@ def _indexes(sets: Mapping[Place, xr.DataArray], join: Join, what: str) -> dict[
             )
         indexes[str(dim)] = found[0]
     return indexes
+
+
+def all_labels(indexes: Sequence[pd.Index]) -> pd.Index:
+    """The repetitions of all, in their order."""
+    whole: pd.Index = max(indexes, key=len)
+    for index in indexes:
+        whole = whole.append(index[~index.isin(whole)])
+    # counted in one and named in another, they have no order between them
+    return whole.sort_values() if len(set(map(type, whole))) == 1 else whole
 
 
 def _widths(
@@ -135,33 +140,26 @@ def _coordinates(
         if name in indexes or name == "n_features":
             continue
         coords = {place: s.coords[name] for place, s in sets.items() if name in s.coords}
-        own = next(iter(coords.values())).dims
-        if any(coord.dims != own for coord in coords.values()):
-            # of one trial a stimulus here, of several there
-            own = max((coord.dims for coord in coords.values()), key=len)
-        # what a place says of its trials is not said of those that it has not
-        strict = "repetition" in own or name == "n_repetitions"
-        there = set(product(*labels)) if name == "n_repetitions" else set(sets)
-        found[name] = coordinate(coords, own, dims, labels, indexes, strict, there)
-        if name == "n_repetitions" and found[name].dtype.kind == "f":
-            counts = np.nan_to_num(found[name].values).astype(np.int64)
-            found[name] = xr.Variable(found[name].dims, counts)
+        found[name] = coordinate(coords, dims, labels, indexes)
     return found
 
 
 def coordinate(
     coords: Mapping[Place, xr.DataArray],
-    own: Sequence[Any],
     dims: Sequence[str],
     labels: Sequence[Sequence[str]],
     indexes: Mapping[str, pd.Index],
-    strict: bool,
-    there: Collection[Place],
 ) -> xr.Variable:
     """One coordinate of all places, over those of their dims along which it differs.
 
-    A place that lacks it differs only if ``strict``, and one that is not ``there`` never.
+    A place that lacks a value differs from one that has it only in what is said of trials.
     """
+    # of one trial a stimulus here, of several there: the longer of both
+    own = [str(dim) for dim in max((coord.dims for coord in coords.values()), key=len)]
+    counts = all(coord.name == COUNTS for coord in coords.values())
+    strict = counts or "repetition" in own
+    # where there was nothing, nothing was counted
+    there = product(*labels) if counts else coords
     # positions in all values, -1 for those that a place lacks, -2 where there is no such place
     where = np.full((*map(len, labels), *(len(indexes[dim]) for dim in own)), -2)
     for place in there:
@@ -184,7 +182,10 @@ def coordinate(
         else:
             kept.insert(0, dim)
     attrs = next(iter(coords.values())).attrs
-    return xr.Variable((*kept, *own), filled(values, np.maximum(where, -1)), attrs)
+    made = filled(values, np.maximum(where, -1))
+    if counts:
+        made = np.nan_to_num(made).astype(np.int64)
+    return xr.Variable((*kept, *own), made, attrs)
 
 
 def _at(place: Place, labels: Sequence[Sequence[str]]) -> tuple[int, ...]:

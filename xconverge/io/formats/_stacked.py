@@ -11,7 +11,7 @@ import xarray as xr
 
 from xconverge.io.formats._flat import free_name, joined_text, rename_dim
 from xconverge.io.formats._labels import missing_value
-from xconverge.io.formats._places import coordinate
+from xconverge.io.formats._places import COUNTS, all_labels, coordinate
 from xconverge.io.formats._sets import checked
 from xconverge.labels.messages import SchemaError
 from xconverge.labels.stack import stack_models
@@ -68,30 +68,39 @@ def side_by_side(
     Coordinates on ``feature`` stay there if all models have the same; those with one value in
     each model go to ``model``; others are over (model, feature), padded with NaN or ``""``.
     """
-    set_ = stack_models(models, join=join, modality=modality)
     arrays = list(models.values())
-    if len(set(set_.n_features.values)) == 1 and "n_features" not in arrays[0].coords:
-        set_ = set_.drop_vars("n_features")
     first = arrays[0]
-    about = {
-        name: coord.variable
-        for name, coord in first.coords.items()
-        if coord.dims and not {"stimulus", "feature"} & set(coord.dims) and name not in set_.coords
-    }
-    # stack_models keeps what is on the stimuli alone
+    # stack_models keeps what is on the stimuli alone, and has them agree on that
     of_trials: dict[str, dict[tuple[str, ...], xr.DataArray]] = {
         str(name): {(key,): model.coords[name] for key, model in models.items()}
         for name, coord in first.coords.items()
-        if coord.ndim > 1
+        if (coord.ndim > 1 or name == COUNTS)
         and "stimulus" in coord.dims
         and "feature" not in coord.dims
         and all(name in a.coords and a.coords[name].dims == coord.dims for a in arrays)
     }
+    bare = {name: array.drop_vars(list(of_trials)) for name, array in models.items()}
+    if all("repetition" in array.indexes for array in arrays):
+        whole = all_labels([array.indexes["repetition"] for array in arrays])
+        bare = {
+            name: array
+            if array.indexes["repetition"].equals(whole)
+            else array.drop_vars(
+                [n for n, c in array.coords.items() if "repetition" in c.dims and n not in c.dims]
+            ).reindex(repetition=whole)
+            for name, array in bare.items()
+        }
+    set_ = stack_models(bare, join=join, modality=modality)
+    if len(set(set_.n_features.values)) == 1 and "n_features" not in first.coords:
+        set_ = set_.drop_vars("n_features")
+    about = {
+        name: coord.variable
+        for name, coord in bare[next(iter(bare))].coords.items()
+        if coord.dims and not {"stimulus", "feature"} & set(coord.dims) and name not in set_.coords
+    }
     indexes = {str(dim): index for dim, index in set_.indexes.items()}
-    names_ = [list(models)]
     for name, coords in of_trials.items():
-        dims = first.coords[name].dims
-        about[name] = coordinate(coords, dims, ["model"], names_, indexes, True, list(coords))
+        about[name] = coordinate(coords, ["model"], [list(models)], indexes)
     names = [
         name
         for name, coord in first.coords.items()
