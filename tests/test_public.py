@@ -251,6 +251,7 @@ def test_what_the_map_of_the_code_names_is_there():
         ("selection.md", 9),
         pytest.param("model-selection.md", 2, marks=pytest.mark.slow),
         ("interop.md", 3),
+        ("recordings.md", 6),
         ("extraction.md", 1),
         ("architecture.md", 1),
     ],
