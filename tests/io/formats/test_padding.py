@@ -103,6 +103,12 @@ def test_voxels_that_nobody_has_are_left_out():
     assert "n_features" not in reps.coords
     assert reps.voxel.dims == ("feature",)
     assert reps.voxel.values.tolist() == ["v0", "v1", "v3", "v4", "v5", "v6", "v7"]
+    without = array.where((array.subject != "s0") | (array.region != "r1"))
+    again = xc.from_xarray(without, model="brain", feature="voxel")
+    assert again.voxel.identical(reps.voxel)
+    nothing = xc.from_xarray(array.where(False), model="brain", feature="voxel")
+    assert nothing.isnull().all()
+    assert nothing.sizes["feature"] == 8
 
 
 def test_a_region_that_a_subject_lacks_is_missing():
@@ -110,6 +116,10 @@ def test_a_region_that_a_subject_lacks_is_missing():
     array = array.where((array.subject != "s0") | (array.region != "r1"))
     reps = xc.from_xarray(array, model="brain", feature="voxel")
     assert reps.sel(subject="s0", region="r1").isnull().all()
+    # as wide as the others, of which nobody has all voxels
+    others = reps.n_features.where((reps.subject != "s0") | (reps.region != "r1"))
+    assert reps.sizes["feature"] == others.max() == reps.n_features[0, 0, 1]
+    xc.validate(reps)
     distances = xc.rdm(reps, "euclidean")
     assert distances.sel(subject="s0", region="r1").isnull().all()
     assert distances.sel(subject="s1", region="r1").notnull().any()
