@@ -223,6 +223,12 @@ def test_files_with_ids_as_they_stand(tmp_path):
     assert reps.sel(model="betas", stimulus="007").values.tolist() == [[0.0, 6.0], [1.0, 7.0]]
     with pytest.raises(xc.SchemaError, match="no .csv, .tsv or .npy"):
         xc.io.read_trials(tmp_path / "betas.npy", tmp_path / "betas.npy")
+    (tmp_path / "long.csv").write_text("stimulus_id,v\na,1,2\nb,3,4\n")
+    with pytest.raises(xc.SchemaError, match="cannot be read as a table of trials"):
+        xc.io.read_trials(tmp_path / "long.csv", features=["v"])
+    (tmp_path / "twice.csv").write_text("stimulus_id,v,v\na,1,2\n")
+    with pytest.raises(xc.SchemaError, match="several columns of one name: 'v'"):
+        xc.io.read_trials(tmp_path / "twice.csv", features=["v"])
     with pytest.raises(FileNotFoundError, match="no file"):
         xc.io.read_trials(tmp_path / "other.csv")
 

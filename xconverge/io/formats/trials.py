@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -205,7 +206,12 @@ def _read_table(path: FilePath, stimulus: str) -> pd.DataFrame:
         if twice:
             raise SchemaError(f"{file} has several columns of one name: {listing(twice)}")
         missing = {name: MISSING for name in names if name != stimulus}
-        table: pd.DataFrame = pd.read_csv(file, dtype={stimulus: str}, na_values=missing, **how)
+        with warnings.catch_warnings():
+            # rows longer than the header: pandas would make the first column an index, or cut them
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table: pd.DataFrame = pd.read_csv(
+                file, dtype={stimulus: str}, na_values=missing, index_col=False, **how
+            )
         return table
 
 
