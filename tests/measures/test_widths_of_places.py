@@ -82,7 +82,7 @@ SIMPLE = {
     "pca": lambda x: abs(xc.pca(x, 3)),
     "norm": xc.stimulus_norm,
     "density": lambda x: xc.local_density(x, k=3),
-    "reliability": lambda x: xc.reliability(x, "rdm", rng=0),
+    "reliability": lambda x: xc.reliability(x, "rdm", rng=0).to_array(),
 }
 
 
@@ -100,7 +100,7 @@ def test_each_place_gives_what_it_gives_alone(reps, name):
 
 
 def test_reliability_takes_widths_of_places(reps):
-    found = xc.reliability(reps.isel(repetition=0), "rdm", rng=0)
+    found = xc.reliability(reps.isel(repetition=0), "rdm", rng=0).to_array()
     assert found.sizes["region"] == 2
     assert found.notnull().all()
 
@@ -153,6 +153,7 @@ def test_the_store_keeps_widths_of_places(reps, tmp_path):
     xc.validate_store(tmp_path / "b.zarr")
 
 
+@pytest.mark.slow
 def test_files_keep_widths_of_places(reps, tmp_path):
     order = reps.dims
     xc.io.write_npz(tmp_path / "a.npz", reps)
