@@ -48,6 +48,7 @@ def test_what_type_checkers_see_of_io_is_what_is_there():
 FOREIGN = {
     "from_xarray", "read_netcdf",  # the door
     "from_long", "from_allen", "read_allen",  # columns and dims that others named
+    "from_trials", "read_trials",  # columns
     "from_rsatoolbox_dataset", "read_rsatoolbox_dataset",  # descriptors
     "from_rsatoolbox_rdms", "read_rsatoolbox_rdms",
 }  # fmt: skip

@@ -85,6 +85,19 @@ def sources():
     yield "rsatoolbox", dataset, "m.hdf5", ["--stimulus", "image"]
 
 
+def test_trials_and_their_design_become_a_modality(run):
+    np.save("betas.npy", np.arange(8.0).reshape(4, 2))
+    Path("events.tsv").write_text("stimulus_id\trun\n007\t1\ncät\t1\n007\t2\ncät\t2\n", "utf-8")
+    code, said = run(
+        "trials", "betas.npy", "s.zarr", "--modality", "brain", "--design", "events.tsv",
+        "--model", "it",
+    )  # fmt: skip
+    assert code == 0, said
+    found = opened("brain")
+    assert found.sel(model="it", stimulus="007").values.tolist() == [[0.0, 4.0], [1.0, 5.0]]
+    assert found.run.values.tolist() == [[1, 2], [1, 2]]
+
+
 def same_features(found, expected):
     """The same but for coordinates that repeat the ids, and ``n_features`` where none differ."""
     more = [name for name in found.coords if name not in found.dims]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
 
+from xconverge.io.formats._padding import CHOICES as GAP_CHOICES
 from xconverge.io.formats._presentations import CHOICES
 
 
@@ -70,6 +71,13 @@ SHOWN = {
     )
 }
 
+GAPS = {
+    "gaps": Option(
+        "features that are NaN in some rows only: an error (the default), or left out",
+        choices=GAP_CHOICES,
+    )
+}
+
 KINDS: dict[str, Kind] = {
     "npy": Kind(
         "xconverge.io.formats.arrays:read_npy",
@@ -123,6 +131,7 @@ KINDS: dict[str, Kind] = {
                 "coordinate with the ids of the stimuli; default stimulus_id, or image_id"
             ),
             "by": Option("coordinates of the neuroids that make the models", "texts"),
+            **GAPS,
             "model": Option("name of the only model; default the region, or the identifier"),
         },
     ),
@@ -152,9 +161,33 @@ KINDS: dict[str, Kind] = {
             "stimulus": Option("coordinates that say which stimulus was shown", "texts"),
             **SHOWN,
             "by": Option("coordinates of the units that make the models", "texts"),
+            **GAPS,
             "presentation": Option("dim of the presentations; default stimulus_presentation_id"),
             "unit": Option("dim of the units; default unit_id"),
             "model": Option("name of the only model; default that of the variable"),
+        },
+    ),
+    "trials": Kind(
+        "xconverge.io.formats.trials:read_trials",
+        "responses trial by trial, .npy or .csv, and a table of what each trial showed",
+        {
+            "design": Option(
+                "table of the trials, .csv or .tsv; default the columns of the source"
+            ),
+            "stimulus": Option("column with the ids of the stimuli; default stimulus_id"),
+            "features": Option("columns of the source that are features", "texts"),
+            "repetition": Option("column that numbers the trials of a stimulus"),
+            "repetitions": Option(
+                "several trials of a stimulus: kept apart (the default), their mean, or an error",
+                choices=CHOICES,
+            ),
+            "subject": Option("column that says whose trial it is; default subject"),
+            **GAPS,
+            "join": Option(
+                "subjects that saw other stimuli: exact (an error, the default), inner or outer",
+                choices=("exact", "inner", "outer"),
+            ),
+            **MODEL,
         },
     ),
     "netcdf": Kind(
@@ -164,6 +197,7 @@ KINDS: dict[str, Kind] = {
             **VARIABLE,
             "stimulus": Option("dim of the stimuli, or coordinate with their ids"),
             "feature": Option("dims of the features; default feature", "texts"),
+            **GAPS,
             "model": Option("dim of the models, or name of the only one"),
         },
     ),

@@ -265,6 +265,8 @@ def _pair_positions(a: Sources, b: Sources) -> tuple[xr.DataArray, xr.DataArray]
     """Positions in either side of every pair (…, model_a, model_b): extra dims meet by label."""
     places = [on_side(side.numbers(), "model", f"_{w}") for side, w in ((a, "a"), (b, "b"))]
     one, other = xr.broadcast(*xr.align(*places, join="exact"))
+    # models last, wherever they are in the sets: tiles are made of them
+    one = one.transpose(..., "model_a", "model_b")
     return one, other.transpose(*one.dims)
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from xconverge.io.formats.brainio import from_brainio, read_brainio
     from xconverge.io.formats.csv import write_selection
     from xconverge.io.formats.frames import read_csv, read_parquet
+    from xconverge.io.formats.mne import from_mne
     from xconverge.io.formats.platonic import read_platonic
     from xconverge.io.formats.rsatoolbox import (
         from_rsatoolbox_dataset,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     )
     from xconverge.io.formats.tables import from_long, to_long
     from xconverge.io.formats.thingsvision import read_thingsvision
+    from xconverge.io.formats.trials import from_trials, read_trials
     from xconverge.io.formats.xarray import read_netcdf, write_netcdf
     from xconverge.io.results import open_neighbors, open_rdms, write_neighbors, write_rdms
     from xconverge.io.store import modalities
@@ -37,8 +39,10 @@ __all__ = [
     "from_allen",
     "from_brainio",
     "from_long",
+    "from_mne",
     "from_rsatoolbox_dataset",
     "from_rsatoolbox_rdms",
+    "from_trials",
     "modalities",
     "open_neighbors",
     "open_rdms",
@@ -53,6 +57,7 @@ __all__ = [
     "read_rsatoolbox_dataset",
     "read_rsatoolbox_rdms",
     "read_thingsvision",
+    "read_trials",
     "to_long",
     "to_rsatoolbox_dataset",
     "to_rsatoolbox_rdms",
@@ -67,8 +72,10 @@ _HOME = {
     "from_allen": "formats.allen",
     "from_brainio": "formats.brainio",
     "from_long": "formats.tables",
+    "from_mne": "formats.mne",
     "from_rsatoolbox_dataset": "formats.rsatoolbox",
     "from_rsatoolbox_rdms": "formats.rsatoolbox_rdms",
+    "from_trials": "formats.trials",
     "modalities": "store",
     "open_neighbors": "results",
     "open_rdms": "results",
@@ -83,6 +90,7 @@ _HOME = {
     "read_rsatoolbox_dataset": "formats.rsatoolbox",
     "read_rsatoolbox_rdms": "formats.rsatoolbox_rdms",
     "read_thingsvision": "formats.thingsvision",
+    "read_trials": "formats.trials",
     "to_long": "formats.tables",
     "to_rsatoolbox_dataset": "formats.rsatoolbox",
     "to_rsatoolbox_rdms": "formats.rsatoolbox_rdms",

@@ -95,7 +95,7 @@ def stack_models(
         blank = xr.DataArray(np.zeros(len(rows)), {"stimulus": rows}, ("stimulus",))
         check_labels(blank, "stimulus", what="stimuli")
         sides = {"stimuli": blank, **sides}
-    index = _joined(sides, join)
+    index = join_stimuli(sides, join)
     if not len(index):
         raise SchemaError(f"the models share no label on 'stimulus': {listing(names)}")
     width = max(array.sizes["feature"] for array in arrays.values())
@@ -127,7 +127,7 @@ def stack_models(
     return along
 
 
-def _joined(sides: Mapping[str, xr.DataArray], join: str) -> pd.Index:
+def join_stimuli(sides: Mapping[str, xr.DataArray], join: str) -> pd.Index:
     """The stimuli of all sides, in the order of the first."""
     (name, first), *others = sides.items()
     index: pd.Index = first.indexes["stimulus"]

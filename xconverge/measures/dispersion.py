@@ -398,11 +398,7 @@ def _rows(rdm_metric: str) -> Disagreement:
 
 def _labelled(pairs: xr.DataArray, reps: xr.DataArray) -> xr.DataArray:
     """Pairs with the coordinates of their models on both dims."""
-    models = (
-        reps["model"].reset_coords("n_features", drop=True)
-        if "n_features" in reps.coords
-        else reps["model"]
-    )
+    models = reps["model"].drop_vars("n_features", errors="ignore")
     pairs = pairs.transpose(..., "model", "model_2", "stimulus")
     both = {**models.coords, **on_side(models, "model", "_2").coords}
     return carried(pairs, both)

@@ -80,6 +80,20 @@ def _csv(folder: Path) -> Good:
     return Good(folder / "m.csv", folder / "m.csv", {"ids": "id"})
 
 
+def _table_of_trials(folder: Path) -> Good:
+    table = pd.DataFrame(X, columns=["a", "ü", "c"])
+    table = table.assign(stimulus_id=["cät", "007", "cät", "007"], run=[1, 1, 2, 2])
+    table.to_csv(folder / "m.csv", index=False)
+    return Good(folder / "m.csv", folder / "m.csv", {"features": ["a", "ü", "c"]})
+
+
+def _design(folder: Path) -> Good:
+    table = pd.DataFrame({"stimulus_id": ["cät", "007", "cät", "NA"], "onset": [0.5, 1, 2, 3]})
+    table.to_csv(folder / "events.tsv", sep="\t", index=False)
+    good = _npy(folder)
+    return Good(good.source, folder / "events.tsv", {"design": folder / "events.tsv"})
+
+
 def _parquet(folder: Path) -> Good:
     table = pd.DataFrame(X, columns=["a", "ü", "c"]).assign(b=[1, 2, 3, 4], id=IDS)
     table.to_parquet(folder / "m.parquet")
@@ -235,6 +249,8 @@ GOOD: dict[str, tuple[str, Callable[[Path], Good]]] = {
     "npz": ("npz", _npz),
     "npz of ours": ("npz", _our_npz),
     "csv": ("csv", _csv),
+    "trials": ("trials", _table_of_trials),
+    "design of trials": ("trials", _design),
     "parquet": ("parquet", _parquet),
     "ids": ("npy", _ids),
     "thingsvision npy": (

@@ -105,3 +105,24 @@ def test_presentations_that_nobody_can_name_are_refused():
         xc.io.from_allen(array, presentations=both)
     with pytest.raises(xc.SchemaError, match="as coordinates: 'unit_id'"):
         xc.io.from_allen(array, stimulus="frame", units=units.assign(unit_id=1))
+
+
+def test_presentations_ride_along_with_their_repetitions():
+    counts = xr.DataArray(
+        np.arange(12.0).reshape(4, 3),
+        name="spike_counts",
+        dims=("stimulus_presentation_id", "unit_id"),
+        coords={"stimulus_presentation_id": [51, 52, 53, 54], "unit_id": [9, 7, 3]},
+    )
+    table = pd.DataFrame(
+        {"frame": [4, 0, 4, 4], "stimulus_block": [1, 1, 2, 2], "start_time": [0.1, 0.2, 0.3, 0.4]},
+        index=[51, 52, 53, 54],
+    )
+    kept = xc.io.from_allen(counts, stimulus="frame", presentations=table, repetitions="keep")
+    xc.validate(kept)
+    assert kept.repetition.values.tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(kept.stimulus_block, [[1, 2, 2], [1, np.nan, np.nan]])
+    np.testing.assert_array_equal(kept.start_time, [[0.1, 0.3, 0.4], [0.2, np.nan, np.nan]])
+    np.testing.assert_array_equal(
+        kept.stimulus_presentation_id, [[51, 53, 54], [52, np.nan, np.nan]]
+    )

@@ -156,7 +156,11 @@ def test_kept_repetitions_go_by_their_number():
             model="m", stimulus=one.stimulus_id.item(), repetition=one.repetition.item()
         )
         np.testing.assert_array_equal(found.values, one.values)
-    assert "trial" not in kept.coords
+    assert kept.trial.dims == ("stimulus", "repetition")
+    for p in range(array.sizes["presentation"]):
+        one = array.isel(presentation=p)
+        where = {"stimulus": one.stimulus_id.item(), "repetition": one.repetition.item()}
+        assert kept.trial.sel(where).item() == one.trial.item()
 
 
 def test_nothing_is_computed_of_a_lazy_assembly():
@@ -337,3 +341,47 @@ def test_netcdf_3_is_read_as_netcdf_4(tmp_path):
     xr.testing.assert_identical(xc.io.read_brainio(tmp_path / "old.nc", repetitions="mean"), new)
     xr.testing.assert_identical(new, xc.io.from_brainio(array, repetitions="mean"))
     assert new.model.values.tolist() == ["dicarlo.Test"]
+
+
+def test_sessions_and_trials_ride_along_with_their_repetitions(tmp_path):
+    array = xr.DataArray(
+        np.arange(24.0).reshape(6, 4),
+        dims=("presentation", "neuroid"),
+        coords={
+            "stimulus_id": ("presentation", ["a", "b", "a", "c", "b", "a"]),
+            "session": ("presentation", [1, 1, 1, 2, 2, 2]),
+            "task": ("presentation", ["go", "go", "stop", "go", "go", "go"]),
+            "category": ("presentation", ["x", "y", "x", "y", "y", "x"]),
+            "region": ("neuroid", ["IT", "V4", "IT", "IT"]),
+        },
+    )
+    kept = xc.io.from_brainio(array, by="region", repetitions="keep", modality="brain")
+    np.testing.assert_array_equal(kept.session, [[1, 1, 2], [1, 2, np.nan], [2, np.nan, np.nan]])
+    assert kept.task.values.tolist() == [["go", "stop", "go"], ["go", "go", ""], ["go", "", ""]]
+    assert kept.category.dims == ("stimulus",)
+    xc.validate(kept)
+    assert kept.sel(stimulus="c").isel(repetition=slice(1, None)).isnull().all()
+    xc.write_representations(tmp_path / "s.zarr", kept)
+    again = xc.open_representations(tmp_path / "s.zarr", "brain").load()
+    xr.testing.assert_identical(again.transpose(*kept.dims), kept)
+    mean = xc.io.from_brainio(array, by="region", repetitions="mean")
+    assert "session" not in mean.coords
+    # rdms of each repetition carry them too
+    assert xc.rdm(kept, "euclidean").session.dims == ("stimulus", "repetition")
+
+
+def test_neuroids_of_some_trials_are_left_out_by_name():
+    array = xr.DataArray(
+        np.arange(12.0).reshape(4, 3),
+        dims=("presentation", "neuroid"),
+        coords={"stimulus_id": ("presentation", ["a", "b", "a", "b"])},
+    )
+    array[:, 2] = np.nan
+    whole = xc.io.from_brainio(array, repetitions="keep", model="IT")
+    assert whole.sizes["feature"] == 2
+    array[1, 0] = np.nan
+    with pytest.raises(xc.SchemaError, match=r"1 of 3 features: '0'; stimuli 'b'.*gaps='drop'"):
+        xc.io.from_brainio(array, repetitions="keep", model="IT")
+    with pytest.warns(RuntimeWarning, match="1 of 2 of model 'IT'"):
+        some = xc.io.from_brainio(array, repetitions="keep", model="IT", gaps="drop")
+    assert some.sel(model="IT", stimulus="b").values.tolist() == [[4.0, 10.0]]

@@ -265,3 +265,29 @@ def test_durations_are_refused_by_name():
     days = reps.assign_coords(onset=("stimulus", pd.date_range("2020-01-31", periods=4)))
     found = xc.io.from_rsatoolbox_dataset(xc.io.to_rsatoolbox_dataset(days))
     assert found.onset.values.tolist()[:2] == ["2020-01-31", "2020-02-01"]
+
+
+def test_datasets_of_unequal_repetitions_are_padded():
+    data = pytest.importorskip("rsatoolbox.data")
+    rng = np.random.default_rng(0)
+    ids = {"few": ["a", "b", "a"], "many": ["a", "b", "a", "b", "b"]}
+    sets = [
+        data.Dataset(
+            rng.standard_normal((len(shown), 2)),
+            descriptors={"model": name},
+            obs_descriptors={"stimulus": shown, "run": list(range(len(shown)))},
+        )
+        for name, shown in ids.items()
+    ]
+    kept = xc.io.from_rsatoolbox_dataset(sets, repetitions="keep")
+    xc.validate(kept)
+    assert kept.sizes["repetition"] == 3
+    assert kept.n_repetitions.dims == ("model", "stimulus")
+    assert kept.n_repetitions.values.tolist() == [[2, 1], [2, 3]]
+    assert kept.run.sel(model="many", stimulus="b").values.tolist() == [1, 3, 4]
+    for name, one in zip(ids, sets, strict=True):
+        for stimulus in "ab":
+            rows = one.measurements[[i for i, s in enumerate(ids[name]) if s == stimulus]]
+            mine = kept.sel(model=name, stimulus=stimulus).transpose("repetition", "feature")
+            np.testing.assert_array_equal(mine[: len(rows)], rows)
+            assert mine[len(rows) :].isnull().all()

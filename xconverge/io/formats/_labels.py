@@ -159,3 +159,14 @@ def missing_value(dtype: Any) -> Any:
     if kind in "mM":
         return np.array("NaT", dtype)
     return np.nan if kind == "f" else 0 if kind in "biu" else ""
+
+
+def filled(values: Any, where: Any) -> Any:
+    """Values at these positions; where there is none, -1, NaN or empty text."""
+    found = values[where]
+    if (where >= 0).all():
+        return found
+    if found.dtype.kind in "biu":
+        found = found.astype(np.float64)
+    found[where < 0] = missing_value(found.dtype)
+    return found

@@ -9,11 +9,14 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.engine.apply import one_chunk
+from xconverge.io.formats._labels import filled
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.numbers import float_array
 
 Repetitions = Literal["error", "mean", "keep"]
 CHOICES = ("error", "mean", "keep")
+UNITS = ("session", "run")
+"""What trials share noise in: known of every repetition, also where a stimulus has but one."""
 
 
 def by_stimulus(
@@ -60,15 +63,20 @@ def by_stimulus(
     bare = float_array(array, what).drop_vars(
         [name for name, coord in array.coords.items() if presentation in coord.dims]
     )
+    trials = None
     if repetitions == "keep":
-        result = _kept(bare, presentation, codes, counts, _numbers(array, number, presentation))
+        numbers = _numbers(array, number, presentation)
+        trials, labels = _trials(codes, counts, numbers)
+        result = _kept(bare, presentation, trials, labels)
     elif repetitions == "mean":
         result = _averaged(bare, presentation, codes, len(stimuli))
     else:
         result = bare.rename({presentation: "stimulus"})
-    coords = _of_stimuli(array, presentation, codes)
+    coords = _of_stimuli(array, presentation, codes, trials)
     if repetitions == "keep":
+        # the labels of the dim, or no labels
         coords.pop(number, None)
+        coords.pop("repetition", None)
     if repetitions != "error":
         coords["n_repetitions"] = xr.Variable("stimulus", counts.astype(np.int64))
     result = result.assign_coords({**coords, "stimulus": np.asarray(stimuli, dtype=object)})
@@ -76,8 +84,14 @@ def by_stimulus(
     return result
 
 
-def _of_stimuli(array: xr.DataArray, dim: str, codes: Any) -> dict[str, xr.Variable]:
-    """Coordinates that have one value in all presentations of a stimulus."""
+def _of_stimuli(
+    array: xr.DataArray, dim: str, codes: Any, trials: Any = None
+) -> dict[str, xr.Variable]:
+    """Coordinates that have one value in all presentations of a stimulus.
+
+    Where repetitions are kept apart, ``trials`` (stimulus, repetition) says which presentation
+    each is, and all others are coordinates of the repetitions.
+    """
     _, first = np.unique(codes, return_index=True)
     kept = {}
     for name, coord in array.coords.items():
@@ -85,7 +99,11 @@ def _of_stimuli(array: xr.DataArray, dim: str, codes: Any) -> dict[str, xr.Varia
             continue
         values = coord.values
         kinds = pd.factorize(values)[0]
-        if (kinds == kinds[first][codes]).all():
+        same = (kinds == kinds[first][codes]).all()
+        if trials is not None and (name in UNITS or not same):
+            each = filled(values, trials)
+            kept[str(name)] = xr.Variable(("stimulus", "repetition"), each, coord.attrs)
+        elif same:
             kept[str(name)] = xr.Variable("stimulus", values[first], coord.attrs)
     return kept
 
@@ -97,8 +115,8 @@ def _numbers(array: xr.DataArray, name: str, dim: str) -> Any:
     return array.coords[name].values
 
 
-def _kept(array: xr.DataArray, dim: str, codes: Any, counts: Any, numbers: Any) -> xr.DataArray:
-    """(stimulus, repetition, …): NaN where a stimulus has fewer presentations than others."""
+def _trials(codes: Any, counts: Any, numbers: Any) -> tuple[Any, Any]:
+    """Which presentation is which repetition (stimulus, repetition), -1 for none; their labels."""
     labels = None
     if numbers is not None:
         place, labels = pd.factorize(numbers, sort=True)
@@ -108,10 +126,15 @@ def _kept(array: xr.DataArray, dim: str, codes: Any, counts: Any, numbers: Any) 
     if labels is None:
         place = pd.Series(codes).groupby(codes).cumcount().to_numpy()
         labels = np.arange(counts.max())
-    where = np.full((len(counts), len(labels)), -1)
-    where[codes, place] = np.arange(len(codes))
+    trials = np.full((len(counts), len(labels)), -1)
+    trials[codes, place] = np.arange(len(codes))
+    return trials, labels
+
+
+def _kept(array: xr.DataArray, dim: str, trials: Any, labels: Any) -> xr.DataArray:
+    """(stimulus, repetition, …): NaN where a stimulus has fewer presentations than others."""
     layers = []
-    for column in where.T:
+    for column in trials.T:
         there = xr.DataArray(column >= 0, dims="stimulus")
         rows = array.isel({dim: np.maximum(column, 0)}).rename({dim: "stimulus"})
         layers.append(rows if there.all() else rows.where(there))

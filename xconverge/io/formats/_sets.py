@@ -25,6 +25,8 @@ from xconverge.labels.text import label_text
 
 Ids = Sequence[object] | FilePath
 """Ids of stimuli: labels, or the path of a text file."""
+OWN_FEATURES = ("network", "layer", "subject", "region")
+"""Extra dims whose every label has features of its own, as every model has."""
 
 
 def ids_of_file(path: FilePath) -> list[str]:
@@ -117,30 +119,69 @@ def _check_whole(set_: xr.DataArray, what: object) -> None:
     real = xr.DataArray(np.arange(set_.sizes["feature"]), dims="feature") < n_features
     gone = set_.isnull() & real
     some = gone & ~(gone | ~real).all("feature")
-    if not some.any():
-        return
-    faults = []
-    for name in set_.indexes["model"]:
-        here = some.sel(model=name)
-        if not here.any():
-            continue
-        features = here.any([dim for dim in here.dims if dim != "feature"]).values
-        stimuli = here.any([dim for dim in here.dims if dim != "stimulus"]).values
-        faults.append(
-            f"model {name!r}, {features.sum()} of {int(n_features.sel(model=name))} features: "
-            f"{listing(_feature_names(set_, name)[features])}; stimuli "
-            f"{listing(set_.indexes['stimulus'][stimuli])}"
+    if some.any():
+        raise gaps_error(
+            set_,
+            some,
+            str(what),
+            "A vector is whole or missing: leave these features or these stimuli out, or average "
+            "the repetitions in which the features were recorded",
         )
-    raise SchemaError(
+
+
+def gaps_error(set_: xr.DataArray, some: xr.DataArray, what: str, cure: str) -> SchemaError:
+    """That features are NaN in ``some`` rows and not in others, by the names of all of them.
+
+    ``some`` has the dims of ``set_``, in any order; each label of a further dim that has features
+    of its own is told apart.
+    """
+    n_features = widths(set_).broadcast_like(set_["model"])
+    places = places_of(set_)
+    again = [d for d in some.dims if d not in ("stimulus", "feature", *places)]
+    some = some.drop_vars(list(some.coords)).any(again).transpose(*places, "stimulus", "feature")
+    some = some.compute()
+    faults = []
+    for at in zip(*np.nonzero(some.any(["stimulus", "feature"]).values), strict=True):
+        here, where = some.values[at], dict(zip(places, at, strict=True))
+        width = n_features.isel({d: i for d, i in where.items() if d in n_features.dims})
+        features = here.any(axis=0)
+        name = set_.indexes["model"][where["model"]]
+        faults.append(
+            f"{place_name(set_, where)}, {features.sum()} of {int(width)} features: "
+            f"{listing(_feature_names(set_, name)[features])}; stimuli "
+            f"{listing(set_.indexes['stimulus'][here.any(axis=1)])}"
+        )
+        if len(faults) == 5:
+            break
+    return SchemaError(
         f"{what} has rows of which some features are NaN and others are not: "
-        f"{'. '.join(faults[:5])}. A vector is whole or missing: leave these features or these "
-        "stimuli out, or average the repetitions in which the features were recorded"
+        f"{'. '.join(faults)}. {cure}"
     )
+
+
+def places_of(set_: xr.DataArray) -> list[str]:
+    """``model``, and the other dims that have features of their own.
+
+    Along all else (`repetition`, `session`, `time`, a dim of any other name) the same features are
+    measured again, unless ``n_features`` says that it is not so.
+    """
+    known = {
+        *OWN_FEATURES,
+        *(set_.coords["n_features"].dims if "n_features" in set_.coords else ()),
+    }
+    return ["model", *(str(d) for d in set_.dims if d in known and d != "model")]
+
+
+def place_name(set_: xr.DataArray, where: Mapping[str, int]) -> str:
+    """What positions along dims are called: ``model 'brain', subject 's1'``."""
+    names = {d: set_.indexes[d][i] if d in set_.indexes else i for d, i in where.items()}
+    return ", ".join(f"{dim} {str(name)!r}" for dim, name in names.items())
 
 
 def _feature_names(set_: xr.DataArray, model: str) -> Any:
     """What the features are called: the first coordinate of theirs that is unique, or positions."""
-    for coord in set_.coords.values():
+    # numbers of a scale (where a voxel lies) last
+    for coord in sorted(set_.coords.values(), key=lambda coord: coord.dtype.kind == "f"):
         if "feature" in coord.dims and set(coord.dims) <= {"model", "feature"}:
             values = coord.sel(model=model).values if "model" in coord.dims else coord.values
             if len(set(values)) == len(values):

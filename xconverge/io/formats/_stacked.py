@@ -11,6 +11,7 @@ import xarray as xr
 
 from xconverge.io.formats._flat import free_name, joined_text, rename_dim
 from xconverge.io.formats._labels import missing_value
+from xconverge.io.formats._places import COUNTS, all_labels, coordinate
 from xconverge.io.formats._sets import checked
 from xconverge.labels.messages import SchemaError
 from xconverge.labels.stack import stack_models
@@ -53,21 +54,53 @@ def stacked(
     what: str,
     join: Literal["exact", "outer"] = "exact",
 ) -> xr.DataArray:
+    """The set that `side_by_side` makes, checked."""
+    return checked(side_by_side(models, modality, join), what)
+
+
+def side_by_side(
+    models: Mapping[str, xr.DataArray],
+    modality: str | None,
+    join: Literal["exact", "outer"] = "exact",
+) -> xr.DataArray:
     """A representation set (model, stimulus, feature, …) of arrays (stimulus, feature, …).
 
     Coordinates on ``feature`` stay there if all models have the same; those with one value in
     each model go to ``model``; others are over (model, feature), padded with NaN or ``""``.
     """
-    set_ = stack_models(models, join=join, modality=modality)
     arrays = list(models.values())
-    if len(set(set_.n_features.values)) == 1 and "n_features" not in arrays[0].coords:
-        set_ = set_.drop_vars("n_features")
     first = arrays[0]
+    # stack_models keeps what is on the stimuli alone, and has them agree on that
+    of_trials: dict[str, dict[tuple[str, ...], xr.DataArray]] = {
+        str(name): {(key,): model.coords[name] for key, model in models.items()}
+        for name, coord in first.coords.items()
+        if (coord.ndim > 1 or name == COUNTS)
+        and "stimulus" in coord.dims
+        and "feature" not in coord.dims
+        and all(name in a.coords and a.coords[name].dims == coord.dims for a in arrays)
+    }
+    bare = {name: array.drop_vars(list(of_trials)) for name, array in models.items()}
+    if all("repetition" in array.indexes for array in arrays):
+        whole = all_labels([array.indexes["repetition"] for array in arrays])
+        bare = {
+            name: array
+            if array.indexes["repetition"].equals(whole)
+            else array.drop_vars(
+                [n for n, c in array.coords.items() if "repetition" in c.dims and n not in c.dims]
+            ).reindex(repetition=whole)
+            for name, array in bare.items()
+        }
+    set_ = stack_models(bare, join=join, modality=modality)
+    if len(set(set_.n_features.values)) == 1 and "n_features" not in first.coords:
+        set_ = set_.drop_vars("n_features")
     about = {
         name: coord.variable
-        for name, coord in first.coords.items()
+        for name, coord in bare[next(iter(bare))].coords.items()
         if coord.dims and not {"stimulus", "feature"} & set(coord.dims) and name not in set_.coords
     }
+    indexes = {str(dim): index for dim, index in set_.indexes.items()}
+    for name, coords in of_trials.items():
+        about[name] = coordinate(coords, ["model"], [list(models)], indexes)
     names = [
         name
         for name, coord in first.coords.items()
@@ -77,8 +110,7 @@ def stacked(
     width = set_.sizes["feature"]
     # stack_models drops coordinates of features: models have different ones
     about.update({name: _of_features([a.coords[name] for a in arrays], width) for name in names})
-    set_ = set_.assign_coords(about).transpose("model", "stimulus", "feature", ...)
-    return checked(set_, what)
+    return set_.assign_coords(about).transpose("model", "stimulus", "feature", ...)
 
 
 def _of_features(coords: Sequence[xr.DataArray], width: int) -> xr.Variable:

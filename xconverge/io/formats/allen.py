@@ -17,9 +17,11 @@ from xconverge.io.formats._flat import (
 )
 from xconverge.io.formats._labels import carried, column_values
 from xconverge.io.formats._netcdf import load_netcdf
+from xconverge.io.formats._padding import Gaps, trimmed
 from xconverge.io.formats._presentations import Repetitions, by_stimulus
 from xconverge.io.formats._reading import keywords_of, reading
-from xconverge.io.formats._stacked import models_of, stacked
+from xconverge.io.formats._sets import checked
+from xconverge.io.formats._stacked import models_of, side_by_side
 from xconverge.io.paths import FilePath
 from xconverge.labels.messages import SchemaError, listing
 
@@ -36,6 +38,7 @@ def from_allen(
     repetitions: Repetitions = "error",
     model: str | None = None,
     by: str | Sequence[str] | None = None,
+    gaps: Gaps | None = None,
     modality: str | None = None,
     variable: str | None = None,
     presentation: str = "stimulus_presentation_id",
@@ -65,6 +68,9 @@ def from_allen(
     by : str or sequence of str, optional
         Column of ``units``, or coordinate of the units, that makes the models, one of each value:
         ``"ecephys_structure_acronym"``.
+    gaps : {"error", "drop"}, optional
+        What to do with units of which a stimulus or repetition lacks the value and others have
+        it, as in `from_xarray`; those that a model lacks everywhere are its padding.
     modality : str, optional
         Goes into ``attrs["modality"]``.
     variable : str, optional
@@ -121,7 +127,8 @@ def from_allen(
         model = str(plain.name)
     ids = joined_text(plain, _stimulus(plain, stimulus, presentation), presentation, "stimulus")
     plain = by_stimulus(plain, presentation, ids, repetitions, "array")
-    return stacked(models_of(plain, unit, model, by, "array"), modality, what="array")
+    whole = side_by_side(models_of(plain, unit, model, by, "array"), modality)
+    return checked(trimmed(whole, gaps, "array"), "array")
 
 
 @keywords_of(from_allen)
@@ -132,8 +139,10 @@ def read_allen(path: FilePath, **options: Any) -> xr.DataArray:
     ----------
     path : path
         A netCDF file: netCDF4, or classic netCDF 3.
-    stimulus, presentations, units, repetitions, model, by, modality, variable, presentation, unit
+    stimulus, presentations, units, repetitions, model, by, gaps, modality, variable
         As in `from_allen`.
+    presentation, unit
+        Names of the dims.
 
     Returns
     -------

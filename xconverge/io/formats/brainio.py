@@ -19,9 +19,11 @@ from xconverge.io.formats._flat import (
 )
 from xconverge.io.formats._labels import as_text, decoded, text_labels
 from xconverge.io.formats._netcdf import load_netcdf
+from xconverge.io.formats._padding import Gaps, trimmed
 from xconverge.io.formats._presentations import Repetitions, by_stimulus
 from xconverge.io.formats._reading import keywords_of, reading
-from xconverge.io.formats._stacked import models_of, stacked
+from xconverge.io.formats._sets import checked
+from xconverge.io.formats._stacked import models_of, side_by_side
 from xconverge.io.paths import FilePath
 from xconverge.labels.messages import SchemaError, listing
 
@@ -41,6 +43,7 @@ def from_brainio(
     stimulus_id: str | None = None,
     model: str | None = None,
     by: str | Sequence[str] | None = None,
+    gaps: Gaps | None = None,
     modality: str | None = None,
     variable: str | None = None,
 ) -> xr.DataArray:
@@ -68,6 +71,9 @@ def from_brainio(
         Coordinate of the neuroids that makes the models, one of each value: ``"region"``,
         ``"animal"``, ``"layer"``; of several coordinates, one of each combination:
         ``monkey1/IT``.
+    gaps : {"error", "drop"}, optional
+        What to do with neuroids of which a stimulus or repetition lacks the value and others have
+        it, as in `from_xarray`; those that a model lacks everywhere are its padding.
     modality : str, optional
         Goes into ``attrs["modality"]``.
     variable : str, optional
@@ -137,7 +143,7 @@ def from_brainio(
     labels = _stimulus_ids(array, stimulus_id)
     array = by_stimulus(array, PRESENTATION, labels, repetitions, "assembly")
     models = models_of(_with_time_bins(array), feature, model, by, "assembly")
-    return stacked(models, modality, what="assembly")
+    return checked(trimmed(side_by_side(models, modality), gaps, "assembly"), "assembly")
 
 
 @keywords_of(from_brainio)
@@ -148,7 +154,7 @@ def read_brainio(path: FilePath, **options: Any) -> xr.DataArray:
     ----------
     path : path
         A netCDF file: netCDF4, or classic netCDF 3.
-    region, repetitions, stimulus_id, by, modality, variable
+    region, repetitions, stimulus_id, by, gaps, modality, variable
         As in `from_brainio`.
     model : str, optional
         Name of the only model; default the region if it is a single one, then the file's

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.io.formats._flat import plain_attrs
-from xconverge.io.formats._labels import carried, column_values, decoded, missing_value, text_labels
+from xconverge.io.formats._labels import carried, column_values, decoded, filled, text_labels
 from xconverge.io.formats._sets import checked
 from xconverge.io.formats._vectors import are_vectors, object_vectors
 from xconverge.io.zarr.encoding import NAME
@@ -364,17 +364,6 @@ def _coordinate(
         first[place[::-1]] = np.arange(len(place))[::-1]
         if not (kinds == kinds[first][place]).all():
             continue
-        filled = _filled(values, first)
-        return [ours.get(d, d) for d in dims], filled.reshape([sizes[d] for d in dims])
+        found = filled(values, first)
+        return [ours.get(d, d) for d in dims], found.reshape([sizes[d] for d in dims])
     return None
-
-
-def _filled(values: Any, first: Any) -> Any:
-    """Values at these rows; where there is no row NaN, or empty text."""
-    found = values[first]
-    if (first >= 0).all():
-        return found
-    if found.dtype.kind in "biu":
-        found = found.astype(np.float64)
-    found[first < 0] = missing_value(found.dtype)
-    return found

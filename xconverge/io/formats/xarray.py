@@ -18,6 +18,7 @@ from xconverge.io.formats._flat import (
 )
 from xconverge.io.formats._needs import needs
 from xconverge.io.formats._netcdf import load_netcdf
+from xconverge.io.formats._padding import Gaps, trimmed
 from xconverge.io.formats._reading import keywords_of, reading
 from xconverge.io.formats._sets import checked
 from xconverge.io.formats._writing import writing
@@ -38,6 +39,7 @@ def from_xarray(
     stimulus: str = "stimulus",
     feature: str | Sequence[str] = "feature",
     variable: str | None = None,
+    gaps: Gaps | None = None,
     modality: str | None = None,
 ) -> xr.DataArray:
     """Make a representation set of any labelled array, by naming its dims.
@@ -59,6 +61,10 @@ def from_xarray(
     variable : str, optional
         Variable of a Dataset that holds the data; default ``representation``, or the only one
         with several dims.
+    gaps : {"error", "drop"}, optional
+        What to do with features that are NaN in some rows of a place and not in others (see
+        Notes): refuse them by name, or leave them out with a warning that says how many. Default:
+        ``"error"``, and a lazy array is not read; given, it is read once.
     modality : str, optional
         Goes into ``attrs["modality"]``.
 
@@ -68,11 +74,16 @@ def from_xarray(
         ``representation`` (model, stimulus, feature, …), the dims in the order of ``array``; lazy
         if it is.
 
+    Warns
+    -----
+    RuntimeWarning
+        Features that ``gaps="drop"`` leaves out, by the number at each place.
+
     Raises
     ------
     SchemaError
-        Dims that are not there; labels missing, or several times the same; what `validate`
-        refuses (said when the values are read, where they are lazy).
+        Dims that are not there; labels missing, or several times the same; features with gaps;
+        what `validate` refuses (said when the values are read, where they are lazy).
 
     Notes
     -----
@@ -81,6 +92,13 @@ def from_xarray(
     MultiIndex becomes flat coordinates, of which ``stimulus=`` can name one. A coordinate with a
     name of ours that means something else is called ``source_model`` and so on. Attributes that
     are not plain data are left out.
+
+    *Places*: each model has features of its own, and so has each combination of labels on the
+    extra dims ``subject``, ``region``, ``layer`` and ``network``; along all other dims
+    (``repetition``, ``session``, ``time`` …) the same features are measured again. A feature that
+    is NaN in all rows of a place was not measured there: it is padding, moved to the end and not
+    counted in ``n_features`` (over model and these dims). The coordinates of features go along. A
+    row that is NaN in all features is missing.
 
     Examples
     --------
@@ -100,6 +118,17 @@ def from_xarray(
     ...     coords={"model": ["vit"], "subject": ["s1", "s2"], "stimulus": ["cat", "dog", "emu"]})
     >>> dict(from_xarray(scores, model="subject").sizes)
     {'network': 1, 'model': 2, 'stimulus': 3, 'feature': 4}
+
+    A recording of two regions, whose voxels lie side by side in one array:
+
+    >>> betas = np.full((2, 3, 5), np.nan)  # (region, image, voxel)
+    >>> betas[0, :, :2], betas[1, :, 2:] = 1, 2
+    >>> brain = from_xarray(
+    ...     xr.DataArray(betas, dims=("region", "image", "voxel"),
+    ...                  coords={"region": ["V1", "IT"], "image": ["cat", "dog", "emu"]}),
+    ...     model="brain", stimulus="image", feature="voxel")
+    >>> dict(brain.sizes), brain.n_features.values.tolist()
+    ({'model': 1, 'region': 2, 'stimulus': 3, 'feature': 3}, [[2, 3]])
     """
     chosen = one_variable(array, variable, (NAME,), "array")
     features = [feature] if isinstance(feature, str) else list(feature)
@@ -151,7 +180,7 @@ def from_xarray(
     check_representations(plain, "array")
     check_text(plain, "model", "array")
     check_text(plain, "stimulus", "array")
-    return checked(plain, "array")
+    return checked(trimmed(plain, gaps, "array"), "array")
 
 
 def _of_one_model(array: xr.DataArray, name: str) -> xr.DataArray:

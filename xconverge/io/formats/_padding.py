@@ -1,0 +1,180 @@
+"""Features that were not measured everywhere: those of no value at a place are its padding.
+
+A *place* is a model, and each combination of the other dims that have features of their own
+(subject, region …). Along all others the same features are measured again.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from xconverge.engine.apply import one_chunk
+from xconverge.io.formats._labels import missing_value
+from xconverge.io.formats._sets import gaps_error, place_name, places_of
+from xconverge.labels.checks import widths
+from xconverge.labels.coordinates import read
+from xconverge.labels.messages import SchemaError, choose
+
+Gaps = Literal["error", "drop"]
+CHOICES = ("error", "drop")
+CURE = (
+    "A row is whole or missing: leave these features out with gaps='drop', which says how many, "
+    "make these rows NaN in all features, or average the repetitions in which the features were "
+    "recorded. Features may differ along model, subject, region, layer and network alone; .rename "
+    "a dim that is one of these"
+)
+
+
+def trimmed(array: xr.DataArray, gaps: Gaps | None, what: str) -> xr.DataArray:
+    """The set with the features that a place lacks at its end, and not counted in ``n_features``.
+
+    Parameters
+    ----------
+    array : DataArray
+        (model, stimulus, feature, …), perhaps with ``n_features``.
+    gaps : {"error", "drop"}, optional
+        What to do with features that are NaN in some rows of a place and not in others. By
+        default an error; then a lazy array is not read, and comes back as it is.
+    what : str
+        What the array is called in an error.
+    """
+    if gaps is not None:
+        choose("gaps", gaps, CHOICES)
+    if (gaps is None and array.chunks is not None) or array.dtype.kind != "f":
+        return array
+    width = widths(array, what)
+    places = places_of(array)
+    rows = [dim for dim in array.dims if dim not in ("feature", *places)]
+    inside = (xr.DataArray(np.arange(array.sizes["feature"]), dims="feature") < width).drop_vars(
+        list(width.coords)
+    )
+    known = _bare(array).notnull() & inside
+    seen = known.any("feature")
+    counts = xr.Dataset({"there": known.sum(rows), "rows": seen.sum(rows)}).compute()
+    n_there, n_rows = counts["there"], counts["rows"]
+    some = (n_there > 0) & (n_there < n_rows)
+    if some.any():
+        if gaps != "drop":
+            raise gaps_error(array, some & seen & ~known, what, CURE)
+        _tell(array, some, n_there > 0, what)
+    keep = (inside & (n_there == n_rows) & (n_rows > 0)).transpose(*places, "feature")
+    lost = (n_rows == 0).transpose(*places)
+    _check_some(array, keep | lost, what)
+    same = bool(((keep == inside) | lost).all())
+    return array if same or bool(lost.all()) else _moved(array, keep, lost, width)
+
+
+def _bare(array: xr.DataArray) -> xr.DataArray:
+    return array.drop_vars(list(array.coords))
+
+
+def _moved(
+    array: xr.DataArray, keep: xr.DataArray, lost: xr.DataArray, before: xr.DataArray
+) -> xr.DataArray:
+    """The features to keep at the front of every place, all that is known of them along."""
+    places = [str(dim) for dim in keep.dims[:-1]]
+    n_features = keep.sum("feature").astype(np.int64)
+    width = int(n_features.max())
+    order = np.argsort(~keep.values, axis=-1, kind="stable")[..., :width]
+    order = np.where(np.arange(width) < n_features.values[..., None], order, -1)
+    seen = order[~lost.values]
+    # of what was never seen nobody knows which features are real
+    n_features = n_features.where(~lost, np.minimum(before, width)).transpose(*places)
+    order[lost.values] = seen[0] if (seen == seen[0]).all() else -1
+    index = xr.DataArray(order, dims=[*places, "_new"])
+    # along these dims all places have the same features
+    for dim in places:
+        if bool((index == index.isel({dim: [0]}).values).all()):
+            index = index.isel({dim: 0})
+    there = {str(n): c for n, c in array.coords.items() if "feature" in c.dims}
+    dims = array.dims
+    bare = array.drop_vars([*there, "n_features"], errors="ignore")
+    if index.ndim == 1 and (index >= 0).all():
+        moved = bare.isel(feature=index.values)
+    else:
+        moved = _taken(bare, index)
+    coords = {name: _taken(coord, index).variable for name, coord in there.items()}
+    moved = moved.transpose(*dims).assign_coords(coords)
+    if "n_features" in array.coords or bool((n_features < width).any()):
+        moved = moved.assign_coords(n_features=(tuple(places), n_features.values.astype(np.int64)))
+    moved.attrs = dict(array.attrs)
+    return moved
+
+
+def _taken(array: xr.DataArray, index: xr.DataArray) -> xr.DataArray:
+    """Features of these positions, missing where one is -1."""
+    bare = _bare(array)
+    if bare.chunks is None:
+        bare = bare.copy(data=read(bare))
+    dtype = bare.dtype
+    if dtype.kind in "biu" and bool((index < 0).any()):
+        dtype = np.dtype(np.float64)
+    taken: xr.DataArray = xr.apply_ufunc(
+        _take,
+        one_chunk(bare, ["feature"]),
+        index,
+        input_core_dims=[["feature"], ["_new"]],
+        output_core_dims=[["_new"]],
+        kwargs={"dtype": dtype},
+        dask="parallelized",
+        output_dtypes=[dtype],
+        keep_attrs=True,
+    )
+    taken = taken.rename(_new="feature")
+    lead = [d for d in index.dims if d not in (*array.dims, "_new")]
+    taken = taken.transpose(*lead, *array.dims)
+    return taken.assign_coords({n: c for n, c in array.coords.items() if "feature" not in c.dims})
+
+
+def _take(x: Any, index: Any, *, dtype: Any) -> Any:
+    """Values x (…, feature) at index (…, new)."""
+    shape = np.broadcast_shapes(x.shape[:-1], index.shape[:-1])
+    x = np.broadcast_to(x, (*shape, x.shape[-1]))
+    index = index.reshape((1,) * (len(shape) - index.ndim + 1) + index.shape)
+    found = np.empty((*shape, index.shape[-1]), dtype)
+    # place by place: one fancy index of all of them takes three times as long
+    for at in np.ndindex(index.shape[:-1]):
+        here = tuple(
+            slice(None) if size == 1 else i for i, size in zip(at, index.shape[:-1], strict=True)
+        )
+        width = int((index[at] >= 0).sum())
+        found[(*here, ..., slice(width))] = np.take(x[here], index[at][:width], axis=-1)
+        found[(*here, ..., slice(width, None))] = missing_value(dtype)
+    return found
+
+
+def _tell(array: xr.DataArray, some: xr.DataArray, there: xr.DataArray, what: str) -> None:
+    """How many features are left out as they have gaps, place by place."""
+    lost, of = some.sum("feature"), there.sum("feature")
+    where = [
+        f"{int(lost.values[at])} of {int(of.values[at])} of {_name(array, lost, at)}"
+        for at in zip(*np.nonzero(lost.values), strict=True)
+    ]
+    warnings.warn(
+        f"{what} has features that are NaN in some rows and not in others, which are left out "
+        f"(gaps='drop'): {'; '.join(where[:5])}"
+        f"{f'; and of {len(where) - 5} more places' if len(where) > 5 else ''}",
+        RuntimeWarning,
+        stacklevel=4,
+    )
+
+
+def _name(array: xr.DataArray, of: xr.DataArray, at: Sequence[int]) -> str:
+    where = dict(zip(map(str, of.dims), at, strict=True))
+    return place_name(array, {dim: where[dim] for dim in places_of(array)})
+
+
+def _check_some(array: xr.DataArray, keep: xr.DataArray, what: str) -> None:
+    none = ~keep.any("feature")
+    if none.any():
+        where = [_name(array, none, at) for at in zip(*np.nonzero(none.values), strict=True)]
+        raise SchemaError(
+            f"{what} has no feature without gaps in {'; '.join(where[:5])}: every one is NaN in "
+            "some rows and not in others; make those rows missing as a whole, NaN in all "
+            "features, or leave them out"
+        )

@@ -1,0 +1,527 @@
+"""Responses trial by trial, and a design that says which stimulus each trial showed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from xconverge.io.formats._flat import flat, free_name, free_our_names, joined_text
+from xconverge.io.formats._labels import carried, column_values, text_labels
+from xconverge.io.formats._npy import map_npy
+from xconverge.io.formats._padding import Gaps, trimmed
+from xconverge.io.formats._places import Join, joined, place_keys
+from xconverge.io.formats._presentations import Repetitions, by_stimulus
+from xconverge.io.formats._reading import keywords_of, reading
+from xconverge.io.formats._sets import checked
+from xconverge.io.formats._stacked import models_of, side_by_side
+from xconverge.io.paths import FilePath, local_path
+from xconverge.labels.arrays import as_array, of_frame
+from xconverge.labels.kinds import came
+from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.plain import is_default
+
+TRIAL = "_trial"
+PLACES = ("subject", "region")
+MISSING = ["", "NA", "NaN", "nan", "n/a"]
+"""Cells that are missing, the last as BIDS writes them; ids stay text whatever they say."""
+
+
+def from_trials(
+    responses: Any,
+    design: Any = None,
+    *,
+    stimulus: str = "stimulus_id",
+    features: Sequence[Any] | None = None,
+    times: Sequence[float] | None = None,
+    repetition: str | None = None,
+    repetitions: Repetitions = "keep",
+    subject: str = "subject",
+    model: str | None = None,
+    gaps: Gaps | None = None,
+    join: Join = "exact",
+    modality: str | None = None,
+) -> xr.DataArray:
+    """Make a representation set of responses trial by trial and the design of the experiment.
+
+    Parameters
+    ----------
+    responses : array, DataFrame, list of arrays, or dict of these
+        (trial, feature), or (trial, feature, time) with ``times``: NumPy, dask, Zarr, HDF5, torch.
+        A list has one array for each session. A table has one row a trial; with no ``design``, it
+        holds the columns of one too. A dict has the responses of each subject, or of each
+        ``(subject, region)``.
+    design : sequence, DataFrame, list of these, or dict of these
+        What each trial showed, in the order of the trials: ids, or a table with a column of them.
+        A list has one for each session. A dict has that of each subject (or subject and region);
+        what is no dict holds for all.
+    stimulus : str
+        Column of the design with the ids of the stimuli.
+    features : sequence, optional
+        Columns of the table of responses that are features, which one that holds the design too
+        must name; of arrays, labels of the features (the coordinate ``feature_label``).
+    times : sequence of float, optional
+        Seconds of the third axis, which becomes the dim ``time``.
+    repetition : str, optional
+        Column of the design that numbers the trials of a stimulus. Default: the column
+        ``repetition``, if it tells all of them apart, else 0, 1, … in order of appearance.
+    repetitions : {"keep", "mean", "error"}
+        What to do with several trials of one stimulus: keep them apart, on the dim
+        ``repetition``, where a stimulus with fewer trials than others has rows of NaN; average
+        them; or refuse them.
+    subject : str
+        Column of the design that says whose trial it is; where it is there, it becomes a dim.
+    model : str
+        What the source of the responses is called: ``"brain"``.
+    gaps : {"error", "drop"}, optional
+        What to do with features that are NaN in some trials, as in `from_xarray`. Those that are
+        NaN in all trials of a subject and region are its padding.
+    join : {"exact", "inner", "outer"}
+        What to do where subjects saw different stimuli: refuse, keep those that all saw, or keep
+        all, with NaN for what a subject never saw.
+    modality : str, optional
+        Goes into ``attrs["modality"]``.
+
+    Returns
+    -------
+    DataArray
+        ``representation`` (model, [subject, [region,]] stimulus, feature, [repetition, [time]]),
+        stimuli in order of appearance, with ``n_repetitions`` (stimulus), the number of trials,
+        and ``n_features`` where widths differ. Lazy if any response is.
+
+    Warns
+    -----
+    RuntimeWarning
+        Features that ``gaps="drop"`` leaves out. Columns that no coordinate can hold.
+
+    Raises
+    ------
+    SchemaError
+        Designs and responses of different length; no column of ids; a column ``repetition=`` that
+        does not tell the trials of a stimulus apart; sessions of different width; stimuli that
+        differ between subjects under ``"exact"``; what `from_xarray` refuses.
+    TypeError
+        Labelled arrays, whose dims say more: `from_allen` takes those of any names.
+
+    Notes
+    -----
+    Other columns of the design are coordinates: of ``stimulus`` where all trials of each stimulus
+    agree, else (stimulus, repetition), as ``onset`` or ``trial``. ``session`` and ``run`` are
+    always (stimulus, repetition): trials of one share noise. Lists give ``session`` 0, 1, …, where
+    the designs have no such column. What differs between subjects is over them too. Ids become text
+    as in all that reads the files of others: 12 and 12.0 are ``"12"``.
+
+    Examples
+    --------
+    Two sessions of betas with their lists of what was shown:
+
+    >>> betas = [np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[5.0, 6.0], [7.0, 8.0]])]
+    >>> reps = from_trials(betas, [["cat", "dog"], ["cat", "emu"]], model="brain")
+    >>> reps.sel(model="brain", stimulus="cat").values.tolist()  # (feature, repetition)
+    [[1.0, 5.0], [2.0, 6.0]]
+    >>> reps.session.values.tolist(), reps.n_repetitions.values.tolist()
+    ([[0.0, 1.0], [0.0, nan], [1.0, nan]], [2, 1, 1])
+
+    A table that has both, of two subjects:
+
+    >>> table = pd.DataFrame({"subject": ["s1", "s1", "s2", "s2"], "v1": [1.0, 2.0, 3.0, 4.0],
+    ...                       "stimulus_id": ["cat", "dog", "dog", "cat"]})
+    >>> from_trials(table, features=["v1"], model="brain").squeeze(drop=True).values.tolist()
+    [[1.0, 2.0], [4.0, 3.0]]
+    """
+    sides = _sides(responses, design, stimulus)
+    sets = {}
+    for place, (table, values, what) in _split(sides, features, subject).items():
+        known = _known(values, features, times, what)
+        sets[place] = of_trials(values, table, known, stimulus, repetition, repetitions, what)
+    return together(sets, model, gaps, join, modality, "responses")
+
+
+@keywords_of(from_trials)
+def read_trials(path: FilePath, design: FilePath | None = None, **options: Any) -> xr.DataArray:
+    r"""Read responses trial by trial from a table or an array, and their design from a table.
+
+    Parameters
+    ----------
+    path : path
+        A table, ``.csv`` or ``.tsv``, with one row a trial; or ``.npy``, (trial, feature), which
+        stays on disk until it is computed.
+    design : path, optional
+        A table, ``.csv`` or ``.tsv``, with one row a trial, as BIDS has in ``events.tsv``.
+        Default: ``path`` holds its columns too.
+    stimulus, features, times, repetition, repetitions, subject, gaps, join, modality
+        As in `from_trials`.
+    model : str, optional
+        What the source of the responses is called; default the name of the file.
+
+    Returns
+    -------
+    DataArray
+        As `from_trials` makes it; lazy for ``.npy``.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    SchemaError
+        The file is of another kind or damaged, or what `from_trials` refuses.
+
+    Notes
+    -----
+    Ids are text and stay as they are: ``007``, ``NA``.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> np.save(folder / "betas.npy", np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
+    >>> n = (folder / "events.tsv").write_text("stimulus_id\tonset\n007\t0\n8\t2\n007\t4\n")
+    >>> reps = read_trials(folder / "betas.npy", folder / "events.tsv", model="brain")
+    >>> reps.sel(model="brain", stimulus="007").values.tolist(), reps.onset.values[0].tolist()
+    ([[1.0, 5.0], [2.0, 6.0]], [0.0, 4.0])
+    """
+    column = options.get("stimulus", "stimulus_id")
+    options.setdefault("model", local_path(path).stem)
+    table = None if design is None else _read_table(design, column)
+    if local_path(path).suffix == ".npy":
+        with reading(path, "a NumPy .npy file") as file:
+            return from_trials(map_npy(file), table, **options)
+    return from_trials(_read_table(path, column), table, **options)
+
+
+def _read_table(path: FilePath, stimulus: str) -> pd.DataFrame:
+    """A table of text, the ids as they stand."""
+    with reading(path, "a table of trials, .csv or .tsv in UTF-8") as file:
+        delimiter = {".csv": ",", ".tsv": "\t"}.get(file.suffix)
+        if delimiter is None:
+            raise SchemaError(f"{file} is no .csv, .tsv or .npy; read it, and use from_trials")
+        how: dict[str, Any] = {"sep": delimiter, "encoding": "utf-8-sig", "keep_default_na": False}
+        names = pd.read_csv(file, header=None, nrows=1, dtype=str, **how).iloc[0].tolist()
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise SchemaError(f"{file} has several columns of one name: {listing(twice)}")
+        missing = {name: MISSING for name in names if name != stimulus}
+        with warnings.catch_warnings():
+            # rows longer than the header: pandas would make the first column an index, or cut them
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table: pd.DataFrame = pd.read_csv(
+                file, dtype={stimulus: str}, na_values=missing, index_col=False, **how
+            )
+        return table
+
+
+def _sides(
+    responses: Any, design: Any, stimulus: str
+) -> dict[tuple[str, ...], tuple[pd.DataFrame | None, Any, str]]:
+    """Design and responses of every key of a dict, or of the only one, ()."""
+    if not isinstance(responses, Mapping):
+        if isinstance(design, Mapping):
+            raise SchemaError(
+                "design is a dict of subjects, and responses is none; give a dict of both, or one "
+                "table with a column of the subjects"
+            )
+        _check_sessions(design, responses, "responses")
+        return {(): (_table(design, stimulus, "design"), responses, "responses")}
+    places = place_keys(list(responses), PLACES, "responses")
+    designs: dict[tuple[str, ...], Any] = {}
+    if isinstance(design, Mapping):
+        keys = place_keys(list(design), PLACES, "design")
+        designs = dict(zip(keys, design.values(), strict=True))
+        lacking = [p for p in places if p not in designs and p[:1] not in designs]
+        more = [k for k in designs if not any(p[: len(k)] == k for p in places)]
+        if lacking or more:
+            raise SchemaError(
+                "design and responses must have the same keys: design lacks "
+                f"{listing(map('/'.join, lacking)) or 'none'}, responses "
+                f"{listing(map('/'.join, more)) or 'none'}"
+            )
+    sides: dict[tuple[str, ...], tuple[pd.DataFrame | None, Any, str]] = {}
+    for place, values in zip(places, responses.values(), strict=True):
+        who = f" of {'/'.join(place)!r}"
+        mine = designs.get(place, designs.get(place[:1])) if designs else design
+        _check_sessions(mine, values, f"responses{who}")
+        table = _table(mine, stimulus, f"design{who}")
+        sides[place] = (table, values, f"responses{who}")
+    return sides
+
+
+def without_places(
+    table: pd.DataFrame, place: Sequence[str], names: Sequence[str], what: str
+) -> pd.DataFrame:
+    """The table without the columns that say the subject and region, which must be these."""
+    for name, label in zip(names, place, strict=False):
+        if name in table.columns:
+            if set(text_labels(column_values(table[name]), repr(name))) != {label}:
+                raise SchemaError(
+                    f"the design of {what} has a column {name!r} that says "
+                    f"{listing(table[name].unique())}; give the trials of {label!r} alone"
+                )
+            table = table.drop(columns=name)
+    return table
+
+
+def by_subject(
+    table: pd.DataFrame, values: Any, subject: str, what: str
+) -> dict[tuple[str, ...], tuple[pd.DataFrame, Any, str]]:
+    """Trials of each subject, where a column says whose they are; else those of the only one."""
+    if subject not in table.columns:
+        return {(): (table, values, what)}
+    whose = text_labels(column_values(table[subject]), repr(subject))
+    table = table.drop(columns=subject)
+    found: dict[tuple[str, ...], tuple[pd.DataFrame, Any, str]] = {}
+    for name in dict.fromkeys(whose):
+        mine = np.flatnonzero(whose == name)
+        found[(str(name),)] = (table.iloc[mine], values[mine], f"{what} of {name!r}")
+    return found
+
+
+def _check_sessions(design: Any, given: Any, what: str) -> None:
+    """Lists of sessions on both sides are of one length, and so is each session."""
+    if not isinstance(given, list | tuple) or not _is_list_of_sessions(design):
+        return
+    trials = [[len(one) for one in side] for side in (given, design)]
+    if trials[0] != trials[1]:
+        raise SchemaError(
+            f"{what} has sessions of {listing(trials[0], 10)} trials, and its design of "
+            f"{listing(trials[1], 10)}; they must be the same"
+        )
+
+
+def _table(design: Any, stimulus: str, what: str) -> pd.DataFrame | None:
+    """One table of all trials, of a list with the session of each."""
+    if design is None:
+        return None
+    if not _is_list_of_sessions(design):
+        return _one_table(design, stimulus, what)
+    tables = [_one_table(one, stimulus, f"session {i} of {what}") for i, one in enumerate(design)]
+    numbered = [
+        table if "session" in table.columns else table.assign(session=number)
+        for number, table in enumerate(tables)
+    ]
+    if len({"session" in table.columns for table in tables}) > 1:
+        raise SchemaError(f"{what}: some sessions have a column 'session' and others do not")
+    return pd.concat(numbered, ignore_index=True)
+
+
+def _is_list_of_sessions(given: Any) -> bool:
+    """Whether this is a list of tables, arrays or lists, and no list of ids."""
+    return (
+        isinstance(given, list | tuple)
+        and bool(len(given))
+        and all(
+            isinstance(one, list | tuple | pd.DataFrame | pd.Series | pd.Index)
+            or getattr(one, "ndim", 0) > 0
+            for one in given
+        )
+    )
+
+
+def _one_table(design: Any, stimulus: str, what: str) -> pd.DataFrame:
+    if isinstance(design, pd.DataFrame):
+        return design
+    if isinstance(design, str | bytes) or not np.iterable(design):
+        raise TypeError(
+            f"{what} must be a sequence of the ids of the stimuli, one a trial, or a DataFrame "
+            f"with a column {stimulus!r}; got {came(design)}"
+        )
+    ids = design if isinstance(design, pd.Series) else np.asarray(design)
+    if ids.ndim != 1:
+        raise SchemaError(
+            f"{what} must have one id a trial, got the shape {ids.shape}; take .ravel() of a column"
+        )
+    return pd.DataFrame({stimulus: ids.to_numpy() if isinstance(ids, pd.Series) else ids})
+
+
+def _split(
+    sides: Mapping[tuple[str, ...], tuple[pd.DataFrame | None, Any, str]],
+    features: Sequence[Any] | None,
+    subject: str,
+) -> dict[tuple[str, ...], tuple[pd.DataFrame, Any, str]]:
+    """Trials of each place: those of a column of subjects each by itself."""
+    found: dict[tuple[str, ...], tuple[pd.DataFrame, Any, str]] = {}
+    for place, (design, given, what) in sides.items():
+        table, values = _table_and_values(design, given, features, what)
+        if len(table) != values.shape[0]:
+            raise SchemaError(
+                f"{what} has {values.shape[0]} trials, and its design {len(table)}; each trial "
+                "needs one row of the design"
+            )
+        if place:
+            rest = without_places(table, place, (subject, *PLACES[1:]), what)
+            found[place] = (rest, values, what)
+        else:
+            found.update(by_subject(table, values, subject, what))
+    return found
+
+
+def _table_and_values(
+    design: pd.DataFrame | None, given: Any, features: Sequence[Any] | None, what: str
+) -> tuple[pd.DataFrame, Any]:
+    if isinstance(given, xr.DataArray | xr.Dataset):
+        raise TypeError(
+            f"{what} must be arrays (trial, feature) or tables; of a labelled array, give "
+            "xconverge.io.from_allen(array, presentation='…', unit='…', presentations=design), "
+            "which knows its dims"
+        )
+    if isinstance(given, pd.DataFrame):
+        return _of_table(design, given, features, what)
+    if design is None:
+        raise SchemaError(
+            f"{what} does not say which stimulus each trial showed; give design=, one id a trial "
+            "or a table with a column of them"
+        )
+    values = _one_array(given, what)
+    several = isinstance(given, list | tuple) and len(given) > 1
+    if several and "session" not in design.columns and len(design) == len(values):
+        lengths = [len(one) for one in given]
+        design = design.assign(session=np.repeat(np.arange(len(lengths)), lengths))
+    return design, values
+
+
+def _of_table(
+    design: pd.DataFrame | None, table: pd.DataFrame, features: Sequence[Any] | None, what: str
+) -> tuple[pd.DataFrame, Any]:
+    """A table of responses, with the design in it or beside it."""
+    if design is None and features is None:
+        raise SchemaError(
+            f"{what} holds the design too, and does not say which columns are features; name them "
+            f"with features=[…], it has {listing(table.columns, 30)}"
+        )
+    wanted = list(table.columns if features is None else features)
+    lacking = [name for name in wanted if name not in table.columns]
+    if lacking or len(set(wanted)) < len(wanted) or not table.columns.is_unique:
+        raise SchemaError(
+            f"features= must name columns of {what}, each once; {listing(lacking) or 'none'} is "
+            f"not there, it has {listing(table.columns, 30)}"
+        )
+    values = of_frame(table[wanted], what)
+    if design is None:
+        return table.drop(columns=wanted), values
+    if not is_default(table.index) and not is_default(design.index):
+        same = design.index.is_unique and table.index.is_unique
+        if not same or set(design.index) != set(table.index):
+            raise SchemaError(
+                f"{what} and its design both have labels of trials, and not the same ones, each "
+                "once; .reset_index(drop=True) takes them by their order"
+            )
+        design = design.loc[table.index]
+    return design, values
+
+
+def _one_array(given: Any, what: str) -> Any:
+    """(trial, feature, …), sessions of a list one after the other."""
+    if not isinstance(given, list | tuple):
+        array = as_array(given, what)
+        if getattr(array, "ndim", 0) not in (2, 3):
+            shape = getattr(array, "shape", None)
+            raise SchemaError(
+                f"{what} must have the shape (trial, feature), or (trial, feature, time), got "
+                f"{came(given) if shape is None else shape}"
+            )
+        return array
+    arrays = [_one_array(one, f"session {number} of {what}") for number, one in enumerate(given)]
+    if not arrays:
+        raise SchemaError(f"{what} has no sessions: it is an empty list")
+    widths = {array.shape[1:] for array in arrays}
+    if len(widths) > 1:
+        raise SchemaError(
+            f"{what} has sessions of different features: {listing(sorted(widths))}; bring them to "
+            "the same ones, NaN where a session lacks one"
+        )
+    lazy = any(isinstance(array, da.Array) for array in arrays)
+    return da.concatenate(arrays) if lazy else np.concatenate(arrays)
+
+
+def _known(
+    values: Any, features: Sequence[Any] | None, times: Sequence[float] | None, what: str
+) -> dict[str, Any]:
+    """Coordinates of features and times."""
+    if (values.ndim == 3) != (times is not None):
+        raise SchemaError(
+            f"{what} has the shape {values.shape}: times= labels the third axis, and both or "
+            "none are needed"
+        )
+    known: dict[str, Any] = {}
+    if features is not None:
+        known["feature_label"] = ("feature", np.asarray(list(features)))
+    if times is not None:
+        known["time"] = ("time", np.asarray(times, np.float64), {"units": "s"})
+    for (name, (_, labels, *_)), size in zip(
+        known.items(), values.shape[1 if features is not None else 2 :], strict=False
+    ):
+        if len(labels) != size:
+            word = {"time": "times", "feature_label": "features"}[name]
+            raise SchemaError(
+                f"{word}= has {len(labels)} labels, and {what} the shape {values.shape}"
+            )
+    return known
+
+
+def of_trials(
+    values: Any,
+    table: pd.DataFrame,
+    known: Mapping[str, Any],
+    stimulus: str,
+    repetition: str | None,
+    repetitions: Repetitions,
+    what: str,
+) -> xr.DataArray:
+    """(stimulus, feature, …) of trials (trial, feature, …) and the table of them.
+
+    ``known`` are coordinates of features and times.
+    """
+    columns = list(map(str, table.columns))
+    needed = [stimulus, *([repetition] if repetition else [])]
+    lacking = [name for name in needed if columns.count(name) != 1]
+    if lacking:
+        raise SchemaError(
+            f"the design of {what} needs one column {listing(lacking)}; it has "
+            f"{listing(columns, 30) or 'none'}. Name the column of the ids with stimulus='…'"
+        )
+    found = carried({str(k): column_values(table[k]) for k in table.columns}, needed, "design: ")
+    taken = [name for name in found if name in (*known, TRIAL, "feature")]
+    if taken:
+        raise SchemaError(f"the design of {what} has the columns {listing(taken)}; rename them")
+    array = xr.DataArray(values, dims=[TRIAL, "feature", "time"][: values.ndim])
+    array = array.assign_coords({**{n: (TRIAL, column) for n, column in found.items()}, **known})
+    array = free_our_names(flat(array, [*needed, *known]))
+    ids = joined_text(array, stimulus, TRIAL, "stimulus")
+    number = free_name(array, repetition) if repetition else "repetition"
+    made = by_stimulus(array, TRIAL, ids, repetitions, what, number)
+    if repetition and repetitions == "keep":
+        _check_told(array, ids, number, what)
+    return made
+
+
+def together(
+    sets: Mapping[tuple[str, ...], xr.DataArray],
+    model: str | None,
+    gaps: Gaps | None,
+    join: Join,
+    modality: str | None,
+    what: str,
+) -> xr.DataArray:
+    """The representation set of what `of_trials` made of each place, or of the only one, ()."""
+    made = {
+        place: side_by_side(models_of(set_, "feature", model, None, what), modality)
+        for place, set_ in sets.items()
+    }
+    whole = made[()] if () in made else joined(made, PLACES, join, what)
+    return checked(trimmed(whole, gaps, what), what)
+
+
+def _check_told(array: xr.DataArray, ids: Any, number: str, what: str) -> None:
+    """A column that numbers the trials of a stimulus gives none twice, and none nothing."""
+    pairs = pd.DataFrame({"id": ids, "number": array.coords[number].values})
+    wrong = pairs[pairs.duplicated(keep=False) | pairs["number"].isna()]
+    if len(wrong):
+        raise SchemaError(
+            f"repetition={number!r} does not tell the trials of {what} apart: stimuli "
+            f"{listing(wrong['id'].unique())} have one number twice, or none; leave it out to "
+            "count them in their order"
+        )
