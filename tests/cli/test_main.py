@@ -72,6 +72,8 @@ def test_the_demo_runs_and_saves_everything(tmp_path):
     )
     assert run.returncode == 0, run.stderr
     assert "0.1528" in run.stdout
+    assert "trials of four independent repetitions" in " ".join(run.stdout.split())
+    assert "the lowest bin holds 12 of 12 human faces" in " ".join(run.stdout.split())
     figures = list((tmp_path / "demo").glob("*.png"))
     assert len(figures) >= 3
     assert all(figure.stat().st_size > 10_000 for figure in figures)

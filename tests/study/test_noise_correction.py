@@ -93,6 +93,16 @@ def test_too_few_repetitions_say_how_many_are_needed():
         xc.binned_rsa(reps, two, by, n_permutations=0, unit="session", **OPTIONS)
 
 
+def test_rdms_of_repetitions_tell_nothing_of_noise():
+    """As of the 92 images, of which there are RDMs of two sessions."""
+    reps, trials, by = sides(2)
+    with pytest.warns(RuntimeWarning, match="4 independent repetitions; .* RDMs of 2 repetitions"):
+        table = xc.binned_rsa(reps, xc.rdm(trials), by, n_permutations=0, **OPTIONS)
+    assert np.isnan(table["rsa_corrected"]).all()
+    assert table["rsa_corrected"].dims == ("bin", "subject")
+    assert table["rsa"].dims == ("bin", "subject", "repetition")
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_what_noise_hides_is_nan_and_says_so():
     reps, trials, by = sides(noise=(0.5, 6.0, 12.0))

@@ -29,7 +29,7 @@ from xconverge.measures.dispersion import dispersion
 from xconverge.measures.rdm import rsa
 from xconverge.study.analysis import analyze, rsa_by_dispersion
 from xconverge.study.binned_rsa import binned_rsa_contrast
-from xconverge.study.bins import bin_labels
+from xconverge.study.bins import bin_labels, dispersion_bins
 
 FACTS = {
     "mean mutual-kNN": "0.1528",
@@ -122,7 +122,7 @@ def run(out: Path, n_permutations: int = 1000) -> dict[str, Path]:
     progress("drawing")
     figures = _figures(out, every, neural, brain, images)
     progress("")
-    report(console, every, neural, brain, brains, human, contrast)
+    report(console, every, neural, brain, brains, human, contrast, pictures)
     where = {"store": store, "results": out / "results.zarr", **figures}
     _say_where(console, where)
     return where
@@ -224,13 +224,14 @@ def report(
     brains: xr.DataTree,
     human: xr.DataArray,
     contrast: xr.Dataset,
+    pictures: xr.DataArray,
 ) -> None:
     """Print what was found, as tables."""
     _print_pairs(console, every)
     _print_modulation(console, neural, "six neural vision models")
     _print_modulation(console, every, "all ten vision models")
     _print_conclusion(console, neural)
-    _print_brain(console, brain, brains, contrast)
+    _print_brain(console, brain, brains, contrast, pictures)
     _print_facts(console, neural, brain, brains, human)
 
 
@@ -330,7 +331,11 @@ def _print_conclusion(console: Any, study: xr.DataTree) -> None:
 
 
 def _print_brain(
-    console: Any, brain: xr.Dataset, brains: xr.DataTree, contrast: xr.Dataset
+    console: Any,
+    brain: xr.Dataset,
+    brains: xr.DataTree,
+    contrast: xr.Dataset,
+    pictures: xr.DataArray,
 ) -> None:
     counts = brain["n_stimuli"].values
     bins = [f"{name}: {n}" for name, n in zip(bin_labels(len(counts)), counts, strict=True)]
@@ -360,6 +365,21 @@ def _print_brain(
         "Each subject against the mean of the others: "
         + ", ".join(f"{value:.2f}" for value in ceiling)
         + " (the noise ceiling's lower bound).\n"
+    )
+    _print_what_cannot_be_said(console, brains, pictures)
+
+
+def _print_what_cannot_be_said(console: Any, brains: xr.DataTree, pictures: xr.DataArray) -> None:
+    sizes = _table_of(brains, "images92_it")["rdm"].sizes
+    bins = dispersion_bins(dispersion(pictures, "neighborhood"), 3).values
+    faces = pictures["category"].values == "human face"
+    inside = int((faces & (bins == 0)).sum())
+    console.print(
+        "What cannot be said: how much of the fall of RSA with dispersion is measurement noise. "
+        f"That takes trials of four independent repetitions, and there are RDMs of "
+        f"{sizes['session']} sessions of {sizes['subject']} subjects; a ceiling over subjects does "
+        f"not correct for it. Nor that dispersion is what does it: the lowest bin holds {inside} "
+        f"of {int(faces.sum())} human faces, which alone may lift its RSA.\n"
     )
 
 

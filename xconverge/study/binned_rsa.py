@@ -30,7 +30,7 @@ from xconverge.labels.variables import dataset_of, describe, described
 from xconverge.measures.rdm import DISTANCES, METHODS, rdm, rdms_of
 from xconverge.study.bins import dispersion_bins
 from xconverge.study.modulation import Tail
-from xconverge.study.noise_correction import Trials, are_trials, corrected_bins
+from xconverge.study.noise_correction import Trials, are_trials, corrected_bins, untold
 
 Average = Literal["rdm", "representation"]
 
@@ -110,7 +110,7 @@ def binned_rsa(
         not lower and which may pass 1, with its ``_standard_error``, ``_lower`` and ``_upper`` for
         other stimuli and trials (a jackknife over stimuli, Student's t). NaN with a warning for
         fewer than 4 independent repetitions, and where r is below 0.1 or 2 of its own errors: it
-        says how many repetitions would do.
+        says how many repetitions would do; and for RDMs that have ``repetition``.
 
     Warns
     -----
@@ -191,6 +191,8 @@ def binned_rsa(
     if sides.trials is not None:
         parts |= _corrected_bins(sides, method, n_bins, n_splits, stream, level)[0]
         parameters |= {"n_splits": n_splits, "level": level}
+    elif "repetition" in sides.target.dims:
+        parts |= untold(sides.models, sides.target, n_bins)
     table = {name: describe(part, name, **parameters) for name, part in parts.items()}
     members = bins == np.arange(n_bins)[:, None]
     counts = xr.DataArray(members.sum(1), dims="bin")

@@ -169,20 +169,7 @@ def _in_bin(
     level: float,
 ) -> dict[str, xr.DataArray]:
     if halves is None:
-        pair = (
-            models.isel(stimulus=0, stimulus_2=0) * whole.isel(stimulus=0, stimulus_2=0)
-        ) * np.nan
-        pair = pair.drop_vars(["stimulus", "stimulus_2"], errors="ignore")
-        of_target = xr.full_like(
-            whole.isel(stimulus=0, stimulus_2=0, drop=True), np.nan, np.float64
-        )
-        lone = of_target.drop_vars(["stimulus", "stimulus_2"], errors="ignore")
-        without = pair.expand_dims(stimulus=models.indexes["stimulus"])
-        return dict.fromkeys(CORRECTED, pair) | {
-            "split_half": lone,
-            "ceiling": lone,
-            "without": without,
-        }
+        return _nothing(models, whole)
     lead = [str(dim) for dim in whole.dims if dim not in ("stimulus", "stimulus_2")]
     square = ["stimulus", "stimulus_2"]
     correlation, error, ceiling, r_without = apply(
@@ -202,6 +189,34 @@ def _in_bin(
         "split_half": correlation,
         "ceiling": ceiling,
         "without": without,
+    }
+
+
+def _nothing(models: xr.DataArray, whole: xr.DataArray) -> dict[str, xr.DataArray]:
+    """What `_in_bin` tells where there are no halves."""
+    one, of_target = (
+        xr.full_like(rdm.isel(stimulus=0, stimulus_2=0, drop=True), np.nan, np.float64)
+        for rdm in (models, whole)
+    )
+    pair = one * of_target
+    lone = dict.fromkeys(("split_half", "ceiling"), of_target)
+    without = pair.expand_dims(stimulus=models.indexes["stimulus"])
+    return dict.fromkeys(CORRECTED, pair) | lone | {"without": without}
+
+
+def untold(models: xr.DataArray, rdms: xr.DataArray, n_bins: int) -> dict[str, xr.DataArray]:
+    """NaN for RDMs (…, repetition, stimulus, stimulus_2), with what would be needed."""
+    warnings.warn(
+        "RSA without measurement noise needs the trials themselves, of at least "
+        f"{kernels.LEAST_REPETITIONS} independent repetitions; target holds the RDMs of "
+        f"{rdms.sizes['repetition']} repetitions, which their own noise has lifted: NaN",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+    found = _nothing(models, rdms.isel(repetition=0, drop=True))
+    return {
+        name: found[name].expand_dims(bin=np.arange(n_bins)).drop_vars("bin")
+        for name in (*CORRECTED, "split_half", "ceiling")
     }
 
 
