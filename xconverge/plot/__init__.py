@@ -3,12 +3,20 @@
 from xconverge.plot.figures import (
     alignment_by_bin,
     alignment_matrix,
+    binned_rsa,
     models_by_subset,
     rsa_by_bin,
     stimuli,
 )
 
-__all__ = ["alignment_by_bin", "alignment_matrix", "models_by_subset", "rsa_by_bin", "stimuli"]
+__all__ = [
+    "alignment_by_bin",
+    "alignment_matrix",
+    "binned_rsa",
+    "models_by_subset",
+    "rsa_by_bin",
+    "stimuli",
+]
 
 
 def __dir__() -> list[str]:

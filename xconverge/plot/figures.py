@@ -384,3 +384,60 @@ def models_by_subset(table: xr.Dataset, ax: Axes | None = None) -> Axes:
     )
     _plain(ax)
     return ax
+
+
+def binned_rsa(table: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """RSA by dispersion bin, as it is and without measurement noise, with the ceiling of noise.
+
+    Parameters
+    ----------
+    table : Dataset
+        From ``binned_rsa``, of one pair: (bin). Of trials, with ``rsa_corrected`` and its interval,
+        and ``ceiling``; without them RSA alone is drawn.
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    Axes
+
+    Examples
+    --------
+    >>> import matplotlib; matplotlib.use("agg")
+    >>> import xarray as xr
+    >>> table = xr.Dataset({"rsa": ("bin", [0.5, 0.1]), "n_stimuli": ("bin", [30, 30])})
+    >>> len(binned_rsa(table.assign_coords(bin=[0, 1])).lines)
+    2
+    """
+    table = _table(table, "table", "binned_rsa(…)", rsa=["bin"], n_stimuli=["bin"])
+    ax = _axes(ax, (5.6, 4.0))
+    place = np.arange(table.sizes["bin"])
+    if "ceiling" in table:
+        _alone(table["ceiling"], ["bin"], "ceiling of table")
+        ax.plot(
+            *_there(place, table["ceiling"].values), "--", color=INK, lw=1.2,
+            label="ceiling: a true model, as noisy",
+        )  # fmt: skip
+    ax.plot(
+        *_there(place - 0.05, table["rsa"].values), "o-", color=COLORS[0], lw=2.0, label="RSA"
+    )
+    if "rsa_corrected" in table:
+        ends = [table[f"rsa_corrected_{end}"].values for end in ("lower", "upper")]
+        value = table["rsa_corrected"].values
+        told = np.isfinite(value)
+        reach = np.abs(np.array(ends)[:, told] - value[told])
+        ax.errorbar(
+            place[told] + 0.05, value[told], reach, fmt="s-", color=COLORS[1], lw=2.0, capsize=3,
+            label="RSA without measurement noise",
+        )  # fmt: skip
+        for x in place[~told]:
+            ax.annotate("not told", (x + 0.05, 0), xytext=(0, 6), textcoords="offset points",
+                        ha="center", color=COLORS[1])  # fmt: skip
+    ax.axhline(0, color=INK, lw=0.8)
+    names = zip(bin_labels(len(place)), table["n_stimuli"].values, strict=True)
+    ax.set_xticks(place, [f"{name}\n({n} stimuli)" for name, n in names])
+    ax.set(xlabel="dispersion bin (low to high)", ylabel="RSA with the target")
+    ax.margins(x=0.12)
+    ax.legend(frameon=False)
+    _plain(ax)
+    return ax
