@@ -15,7 +15,7 @@ from xconverge.kernels.budgets import BUDGETS
 
 settings.register_profile(
     "here",
-    max_examples=20,
+    max_examples=8,
     deadline=None,
     derandomize=True,
     database=None,

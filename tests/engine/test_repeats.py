@@ -70,7 +70,7 @@ def captions(draw, **fixed):
 # --- the mean ----------------------------------------------------------------------------------
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(captions(), st.data())
 def test_means_are_those_of_plain_loops(reps, data):
     rows = rows_of(reps, "image_id")
@@ -97,7 +97,7 @@ def test_means_are_those_of_plain_loops(reps, data):
     xr.testing.assert_identical(other.sel(stimulus=whole.stimulus), whole)
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(captions(extra={"layer": 2}), st.data())
 def test_values_per_stimulus_are_averaged_one_by_one(reps, data):
     values = reps.isel(feature=0, drop=True).astype(np.float64).rename("dispersion")
@@ -110,7 +110,7 @@ def test_values_per_stimulus_are_averaged_one_by_one(reps, data):
     xr.testing.assert_identical(pair(lazy, values, on="image_id")[0].compute(), found)
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(captions(), st.booleans(), st.integers(0, 9))
 def test_distances_are_means_over_all_pairs_of_captions(reps, lazy, seed):
     rdms = xc.rdm(reps.astype(np.float64), "euclidean")
@@ -183,7 +183,7 @@ def test_no_task_holds_more_than_a_chunk_or_an_image():
 # --- keep --------------------------------------------------------------------------------------
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(captions(), st.data())
 def test_kept_rows_are_the_rth_of_every_image(reps, data):
     rows = rows_of(reps, "image_id")

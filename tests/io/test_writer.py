@@ -102,7 +102,7 @@ def test_any_batches_in_any_order(anywhere: str, size: int, shuffled: bool) -> N
     assert [node.path for node in open_store(anywhere).subtree] == ["/", "/vision"]
 
 
-@settings(max_examples=30)
+@settings(max_examples=8)
 @given(
     order=st.permutations(range(12)),
     cuts=st.sets(st.integers(1, 11)),

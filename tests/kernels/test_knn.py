@@ -50,7 +50,7 @@ def models_that_miss(gone):
 
 
 @pytest.mark.filterwarnings("ignore:a score needs at least")
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(gone=masks, name=st.sampled_from(list(NAMES)))
 def test_every_pair_in_its_pool_by_plain_loops(gone, name):
     a, b = models_that_miss(gone)

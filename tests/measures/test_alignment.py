@@ -39,7 +39,7 @@ def expected_of(metric):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("metric", PAIRS)
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(data=st.data())
 def test_many_chunkings_change_nothing_and_stay_lazy(metric, data):
     check_chunks(metric, data)

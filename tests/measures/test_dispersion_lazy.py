@@ -53,7 +53,7 @@ def test_differing_widths_are_lazy(metric):
 
 @pytest.mark.slow
 @given(st.data())
-@settings(max_examples=40)
+@settings(max_examples=12)
 def test_any_of_many_chunkings_gives_the_same(data):
     check_chunks(data)
 
@@ -81,7 +81,7 @@ def check_chunks(data):
 
 @pytest.mark.slow
 @given(st.data())
-@settings(max_examples=15)
+@settings(max_examples=6)
 def test_any_of_many_chunkings_gives_the_same_pairs(data):
     check_chunks_of_pairs(data)
 

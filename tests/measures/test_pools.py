@@ -119,7 +119,7 @@ def check_drawn(data, cases):
             raise
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(data=st.data())
 def test_alignment_by_plain_loops(data):
     check_drawn(data, CASES)

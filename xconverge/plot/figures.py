@@ -418,9 +418,7 @@ def binned_rsa(table: xr.Dataset, ax: Axes | None = None) -> Axes:
             *_there(place, table["ceiling"].values), "--", color=INK, lw=1.2,
             label="ceiling: a true model, as noisy",
         )  # fmt: skip
-    ax.plot(
-        *_there(place - 0.05, table["rsa"].values), "o-", color=COLORS[0], lw=2.0, label="RSA"
-    )
+    ax.plot(*_there(place - 0.05, table["rsa"].values), "o-", color=COLORS[0], lw=2.0, label="RSA")
     if "rsa_corrected" in table:
         ends = [table[f"rsa_corrected_{end}"].values for end in ("lower", "upper")]
         value = table["rsa_corrected"].values
