@@ -35,6 +35,7 @@ class Case(NamedTuple):
 
 CASES = {
     "the brain itself, growing noise": Case((1.0, 1.5, 2.0)),
+    "the brain itself, growing noise, 180 stimuli": Case((1.0, 1.5, 2.0), stimuli=180),
     "the brain itself, equal noise": Case((1.5, 1.5, 1.5)),
     "a model of 0.8, growing noise": Case((1.0, 1.5, 2.0), (0.8, 0.8, 0.8)),
     "the brain itself, 8 repetitions": Case((1.5, 2.2, 3.0), repetitions=8),
