@@ -215,12 +215,16 @@ class _Point:
         products = np.column_stack([*(kernel @ py for kernel in self.kernels), py])
         # by rows, as the kernels are: they are symmetric
         traces = [
-            2 * np.vdot(inverse.T, kernel) - diagonal @ np.diag(kernel) - np.vdot(half, kernel @ half)
+            2 * np.vdot(inverse.T, kernel)
+            - diagonal @ np.diag(kernel)
+            - np.vdot(half, kernel @ half)
             for kernel in self.kernels
         ]
         traces.append(diagonal.sum() - np.vdot(half, half))
         gradient = -0.5 * (np.array(traces) - products.T @ py)
-        projected = scipy.linalg.blas.dsymm(1.0, inverse, products, lower=1) - half @ (half.T @ products)
+        projected = scipy.linalg.blas.dsymm(1.0, inverse, products, lower=1) - half @ (
+            half.T @ products
+        )
         return gradient, 0.5 * products.T @ projected
 
 
