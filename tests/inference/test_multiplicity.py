@@ -91,7 +91,9 @@ def test_dims_are_refused_by_name():
             family_of(wrong, p)
     with pytest.raises(ValueError, match=r"'time' is not in order: \.sortby\('time'\)"):
         family_of(None, p.isel(time=[2, 0, 1]), clusters="time")
-    assert family_of(None, p.isel(time=slice(None, None, -1)), clusters="time").clusters == ("time",)
+    assert family_of(None, p.isel(time=slice(None, None, -1)), clusters="time").clusters == (
+        "time",
+    )
     assert family_of(None, p, more=["bin"]).dims == ("bin", "model_a", "time", "region")
 
 

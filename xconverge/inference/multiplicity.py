@@ -60,8 +60,13 @@ def family_of(
         choose(name, dim, dims)
     if clusters is None:
         ordered = [dim for dim in TIMES if dim in wanted and _in_order(dim, sides)]
+    elif not isinstance(clusters, str | list | tuple) or not clusters:
+        raise TypeError(
+            "clusters must be the name of an ordered dim of the result, or several of them in a "
+            f"list; got clusters={came(clusters)}"
+        )
     else:
-        ordered = list(clusters) if isinstance(clusters, list | tuple) else [clusters]
+        ordered = [clusters] if isinstance(clusters, str) else list(clusters)
         for dim in ordered:
             text("clusters", dim, "the name of an ordered dim of the result, or a list of them")
             choose("clusters", dim, wanted)
