@@ -143,7 +143,10 @@ def planted_recording(
     found["brain"] = xr.DataArray(
         brain,
         dims=("repetition", "time", "stimulus", "feature"),
-        coords={"time": seconds, "stimulus": np.array(stimuli, dtype=object)},
+        coords={
+            "time": seconds,
+            "stimulus": np.array(stimuli, dtype=object),
+        },
         name="representation",
         attrs={"modality": "brain", "seed": seed},
     )

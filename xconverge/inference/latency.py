@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import real, text
 from xconverge.labels.checks import check_table
 from xconverge.labels.messages import SchemaError, choose, listing, shown
@@ -46,6 +47,17 @@ def scored_over_time(
             "permutations, with 'time' among the dims of over=, and times in order"
         )
     return score, given[score], given[name].reset_coords(drop=True)
+
+
+def times_of(values: xr.DataArray, dim: str = "time") -> Array:
+    """Labels of a dim that are times: numbers or dates."""
+    labels = values[dim].values if dim in values.indexes else np.array([], dtype=object)
+    if labels.dtype.kind not in "iufmM":
+        raise SchemaError(
+            f"times are labels of {dim!r}, which must have numbers or dates, and has "
+            f"{listing(labels) or 'none'}; give them with .assign_coords({dim}=[…])"
+        )
+    return np.asarray(labels)
 
 
 def extremes(values: xr.DataArray, table: xr.Dataset) -> xr.DataArray:
@@ -115,12 +127,7 @@ def latency(
     """
     real("alpha", alpha, above=0, below=1)
     score, values, p_value = scored_over_time(table, score, correction)
-    labels = values["time"].values if "time" in values.indexes else np.array([], dtype=object)
-    if labels.dtype.kind not in "iufmM":
-        raise SchemaError(
-            "a latency is a label of 'time', which must have numbers or dates, and has "
-            f"{listing(labels) or 'none'}; give them with .assign_coords(time=[…])"
-        )
+    labels = times_of(values)
     values, p_value = values.compute(), p_value.compute()
     found = p_value <= alpha
     large = extremes(values, table).where(found, -np.inf)

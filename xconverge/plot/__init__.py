@@ -3,12 +3,22 @@
 from xconverge.plot.figures import (
     alignment_by_bin,
     alignment_matrix,
+    cross_temporal,
     models_by_subset,
     rsa_by_bin,
     stimuli,
+    time_course,
 )
 
-__all__ = ["alignment_by_bin", "alignment_matrix", "models_by_subset", "rsa_by_bin", "stimuli"]
+__all__ = [
+    "alignment_by_bin",
+    "alignment_matrix",
+    "cross_temporal",
+    "models_by_subset",
+    "rsa_by_bin",
+    "stimuli",
+    "time_course",
+]
 
 
 def __dir__() -> list[str]:
