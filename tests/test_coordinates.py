@@ -123,6 +123,12 @@ STUDY = {
     ),
     "calibrate": short("calibrate", "a", "b", k=3, **QUICK),
     "calibrate_rsa": short("calibrate_rsa", "rdm_a", "brain", **QUICK),
+    "cross_temporal_rsa": lambda i: xc.cross_temporal_rsa(
+        *(i[side].expand_dims(time=[0, 1]) for side in ("rdm_a", "rdm_b")), **QUICK
+    ),
+    "latency": lambda i: xc.latency(
+        xc.calibrate_rsa(i["rdm_a"], i["rdm_a"].expand_dims(time=[0, 1]), **QUICK), alpha=0.5
+    ),
     "confidence_interval": short("confidence_interval", "a", "b", k=3, rng=0),
     "reliability": short("reliability", "a", "rdm", n_splits=3, rng=0),
     "shared_space": short("shared_space", "a"),

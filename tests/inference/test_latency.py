@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 
 import xconverge as xc
+from xconverge.inference.latency import p_name
 from xconverge.testing import planted_recording
 
 SECONDS = np.array([-0.1, 0.0, 0.1, 0.2, 0.3])
@@ -105,6 +106,33 @@ def test_what_is_no_result_over_time_is_refused():
         xc.latency(table(RSA, P), correction="fdr")
     with pytest.raises(ValueError, match="score='alignment' is not known.*choose one of rsa"):
         xc.latency(table(RSA, P), "alignment")
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_every_result_over_time_has_a_latency():
+    study = planted_recording(2, n_stimuli=16, n_times=6, rng=0)
+    models, brain = study["early"], study["brain"].mean("repetition", keep_attrs=True)
+    one = brain.expand_dims(model=["brain"])
+    spread, agreement = xc.dispersion(models, "rdm"), xc.alignment(models, one, "rdm")
+    quick = {"n_permutations": 39, "rng": 0}
+    effect = xc.modulation(spread, agreement, null="labels", n_bins=2, **quick)
+    rdms = xc.rdm(models), xc.rdm(one)
+    for result, score, dims in (
+        (xc.calibrate(models, one, "procrustes", **quick), "alignment", ("model_a", "model_b")),
+        (xc.calibrate_rsa(*rdms, **quick), "rsa", ("model_a", "model_b")),
+        (xc.binned_rsa(models, brain, spread, 2, **quick), "rsa", ("bin",)),
+        (effect, "correlation", ("model_a", "model_b")),
+        (effect, "mean_correlation", ()),
+        (effect, "correlation_of_mean", ()),
+        (
+            xc.cross_temporal_rsa(rdms[0].expand_dims(time=[0, 1]), rdms[1], **quick),
+            "rsa", ("model_a", "model_b", "time_2"),
+        ),
+    ):  # fmt: skip
+        found = xc.latency(result, score, alpha=0.3)
+        assert set(found["onset"].dims) == set(dims)
+        p_value = result[p_name(score, "cluster")]
+        assert ((p_value <= 0.3).any("time") == found["onset"].notnull()).all()
 
 
 def test_planted_stages_begin_and_end_when_they_do():

@@ -59,6 +59,12 @@ def course(study, stage="early", **more):
     return xc.modulation(xc.dispersion(models, "rdm"), agreement, n_bins=2, rng=0, **more)
 
 
+def test_what_is_too_few_is_said_to_who_asked():
+    with pytest.warns(RuntimeWarning, match="p_value_by") as told:
+        xc.modulation(spread(), timed(scores), null="labels", n_bins=2, n_permutations=39)
+    assert told[0].filename == __file__
+
+
 def test_planted_dispersion_foretells_alignment_while_the_stage_lasts():
     study = planted_recording(n_stimuli=40, n_times=16, rng=0)
     table = course(study, null="labels", n_permutations=199)

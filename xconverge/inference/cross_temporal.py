@@ -94,7 +94,8 @@ def cross_temporal_rsa(
     Temporal generalisation (King & Dehaene 2014) of geometry instead of a decoder: a square block
     is a geometry that lasts, a diagonal a geometry that keeps changing. Every RDM is ranked once,
     and a permutation moves it once for all times of the other side; a task holds all RDMs, or two
-    of them where they are more than 256 MiB in double.
+    of them where they are more than 256 MiB in double. Similarities of all draws are kept: 8 bytes
+    × permutations × times × times, for every pair of models.
 
     **Noise.** RDMs of the same trials are alike where their noise is: at one time exactly, and at
     near times as far as noise lasts. Labels that are permuted do not know it, and call that
