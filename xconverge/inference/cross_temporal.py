@@ -106,7 +106,6 @@ def cross_temporal_rsa(
 
     Examples
     --------
-    >>> import warnings
     >>> from xconverge import rdm
     >>> from xconverge.testing import planted_recording
     >>> study = planted_recording(n_stimuli=20, n_times=8, n_repetitions=6, rng=0)
