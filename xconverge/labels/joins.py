@@ -192,7 +192,7 @@ ROUNDING = 1e-6
 
 
 def _rounded(left: pd.Index, right: pd.Index, dim: str) -> str:
-    """What numbers that only one side has differ in, where that is rounding: times of two clocks."""
+    """What numbers that only one side has differ in, where that is rounding, as in seconds."""
     kinds = {index.dtype.kind for index in (left, right)}
     if not kinds <= {*"iuf"} or "f" not in kinds:
         return ""
