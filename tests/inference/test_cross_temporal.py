@@ -94,6 +94,24 @@ def test_few_rdms_at_a_time_give_the_same(sides, method, monkeypatch):
     xr.testing.assert_allclose(xc.cross_temporal_rsa(a, b, method, n_permutations=0), alone)
 
 
+def test_each_pair_of_times_has_its_own_stimuli(sides, monkeypatch):
+    a, b = (side.isel(time=slice(3)).copy() for side in sides)
+    for number, gone in ((0, 2), (2, 5)):
+        for one in ("stimulus", "stimulus_2"):
+            a[{"time": number, one: gone}] = np.nan
+    table = xc.cross_temporal_rsa(a, b, **QUICK)
+    for t, u in ((0, 1), (1, 1), (2, 0)):
+        kept = [i for i in range(9) if (t, i) not in ((0, 2), (2, 5))]
+        where = {"stimulus": kept, "stimulus_2": kept}
+        ids = a["stimulus"].values[kept]
+        expected = xc.rsa(
+            a.isel(time=t).isel(where), b.isel(time=u).sel(stimulus=ids, stimulus_2=ids)
+        )
+        np.testing.assert_allclose(table["rsa"][..., t, u], expected)
+    monkeypatch.setattr(BUDGETS, "many_models", 1)
+    xr.testing.assert_allclose(xc.cross_temporal_rsa(a, b, **QUICK), table)
+
+
 def test_lazy_is_lazy_and_orders_and_chunks_change_nothing(sides):
     a, b = sides
     full = xc.cross_temporal_rsa(a, b, **QUICK)
