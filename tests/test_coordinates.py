@@ -18,7 +18,7 @@ OTHERS = [
     "layer_a", "layer_b", "feature", "repeat", "stimulus_id", "network_a", "subject_b",
     "correlation_of_mean", "p_value_of_mean", "n_stimuli_of_mean", "alignment_by_bin_of_mean",
     "position", "estimate_of_mean", "rsa_by_bin", "family_group", "n_features_a", "group",
-    "low_minus_high_p_value", "model", "stimulus", "source_rsa", "mutual_knn", "rank_a",
+    "low_minus_high_p_value", "time_2", "model", "stimulus", "source_rsa", "mutual_knn", "rank_a",
 ]  # fmt: skip
 # `n_features` is the one coordinate whose values count, wherever it lies
 NAMES = sorted({*VARIABLES, *FIXED, *OTHERS} - {"n_features"})
@@ -95,6 +95,11 @@ def assert_same(found, right):
                 assert other.indexes[dim].equals(one.indexes[dim]), (name, dim)
 
 
+def timed(array):
+    """The same at two times."""
+    return array.drop_vars("time", errors="ignore").expand_dims(time=[0, 1])
+
+
 def short(function, *args, **options):
     """A call of a public function; arguments may be names of inputs."""
     return lambda i: getattr(xc, function)(*(i.get(one, one) for one in args), **options)
@@ -124,6 +129,12 @@ STUDY = {
     ),
     "calibrate": short("calibrate", "a", "b", k=3, **QUICK),
     "calibrate_rsa": short("calibrate_rsa", "rdm_a", "brain", **QUICK),
+    "cross_temporal_rsa": lambda i: xc.cross_temporal_rsa(
+        *(timed(i[side]) for side in ("rdm_a", "rdm_b")), **QUICK
+    ),
+    "latency": lambda i: xc.latency(
+        xc.calibrate_rsa(i["rdm_a"], timed(i["rdm_a"]), **QUICK), alpha=0.5
+    ),
     "confidence_interval": short("confidence_interval", "a", "b", k=3, rng=0),
     "reliability": short("reliability", "a", "rdm", n_splits=3, rng=0),
     "shared_space": short("shared_space", "a"),

@@ -22,6 +22,12 @@ PACKAGE = str(Path(xc.__file__).parent)
 N = 12
 
 
+def course(rdm):
+    """What `calibrate_rsa` gives over time."""
+    film = rdm.isel(model=0, drop=True).expand_dims(time=[0.0, 0.1])
+    return xc.calibrate_rsa(rdm, film, n_permutations=39, rng=0)
+
+
 @pytest.fixture(scope="module")
 def data():
     a, b = make_reps(4, N, [5, 6, 4, 5]), make_reps(3, N, [4, 6, 5], seed=1)
@@ -44,6 +50,9 @@ def data():
         "residual": space["residual"],
         "agreement": agreement,
         "score": score.rename(model_a="model"),
+        "film_a": rdm_a.expand_dims(time=[0.0, 0.1]),
+        "film_b": rdm_b.expand_dims(time=[0.0, 0.1, 0.2]),
+        "course": course(rdm_a),
     }
 
 
@@ -74,10 +83,12 @@ CALLS = {
     "clamp": {"reps": "a"},
     "confidence_interval": {"a": "a", "b": "b", "k": 3},
     "cross_modal_prediction": {"agreement": "agreement", "dispersion": "spread", "score": "score"},
+    "cross_temporal_rsa": {"rdm_a": "film_a", "rdm_b": "film_b", **FEW},
     "dispersion": {"reps": "shared"},
     "dispersion neighborhood": {"reps": "shared", "metric": "neighborhood", "k": 3},
     "dispersion_bins": {"dispersion": "spread"},
     "exclude_high_dispersion": {"array": "a", "dispersion": "spread"},
+    "latency": {"table": "course"},
     "leave_out_modulation": {"a": "a", "b": "b", "k": 3, **FEW},
     "find_duplicates": {"reps": "a", "k": 3},
     "local_density": {"reps": "a", "k": 3},
@@ -354,6 +365,7 @@ def may(name, argument, value):
         or (name == "pair" and array and {"stimulus"} <= {*value.dims, *value.indexes})
         or (name == "optimize_stimuli" and array and "stimulus_2" in value.dims)
         or (name == "analyze" and value is None)
+        or (name == "cross_temporal_rsa" and argument == "rdm_b" and value is None)
         # any value of each stimulus may be aligned, those of a criterion are named in a dict
         or (name == "modulation" and argument == "alignment" and array)
         or (name == "select_stimuli" and isinstance(value, xr.Dataset | dict))

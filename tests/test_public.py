@@ -141,6 +141,9 @@ RANDOM = {
     "calibrate_rsa": lambda a, b, rng: xc.calibrate_rsa(
         xc.rdm(a), xc.rdm(b), n_permutations=19, rng=rng
     ),
+    "cross_temporal_rsa": lambda a, b, rng: xc.cross_temporal_rsa(
+        *(xc.rdm(side).expand_dims(time=[0.0, 0.1]) for side in (a, b)), n_permutations=19, rng=rng
+    ),
     "confidence_interval": lambda a, b, rng: xc.confidence_interval(
         a, b, "cka", n_resamples=20, rng=rng
     ),
@@ -252,6 +255,7 @@ def test_what_the_map_of_the_code_names_is_there():
         ("scaling.md", 2),
         ("searchlight.md", 3),
         ("selection.md", 9),
+        ("time.md", 5),
         pytest.param("model-selection.md", 2, marks=pytest.mark.slow),
         ("interop.md", 3),
         ("methods.md", 1),

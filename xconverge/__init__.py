@@ -18,8 +18,10 @@ from xconverge.engine.chunks import recommend_chunks
 from xconverge.engine.pair import pair
 from xconverge.engine.progress import set_options
 from xconverge.inference.calibration import calibrate, calibrate_rsa
+from xconverge.inference.cross_temporal import cross_temporal_rsa
 from xconverge.inference.exact import overlap_p_value
 from xconverge.inference.intervals import confidence_interval
+from xconverge.inference.latency import latency
 from xconverge.inference.reliability import alignment_reliability, reliability
 from xconverge.io.formats.xarray import from_xarray
 from xconverge.io.results import write_study
@@ -83,11 +85,13 @@ __all__ = [
     "confidence_interval",
     "create_store",
     "cross_modal_prediction",
+    "cross_temporal_rsa",
     "dispersion",
     "dispersion_bins",
     "exclude_high_dispersion",
     "find_duplicates",
     "from_xarray",
+    "latency",
     "leave_out_modulation",
     "local_density",
     "modulation",

@@ -201,6 +201,9 @@ CALLS = {
     "calibrate": lambda a, b: xc.calibrate(a, b, k=3, n_permutations=9, rng=0),
     "calibrate_rsa": lambda a, b: xc.calibrate_rsa(*rdms_of(a, b), n_permutations=9, rng=0),
     "confidence_interval": lambda a, b: xc.confidence_interval(a, b, k=3, rng=0),
+    "cross_temporal_rsa": lambda a, b: xc.cross_temporal_rsa(
+        *(rdm.expand_dims(time=[0.0, 0.1]) for rdm in rdms_of(a, b)), n_permutations=9, rng=0
+    ),
     "rsa": lambda a, b: xc.rsa(*rdms_of(a, b)),
     "searchlight": lambda a, b: xc.searchlight(a, b, neighborhoods=[[0, 1, 2], [1, 2, 3, 4]]),
 }

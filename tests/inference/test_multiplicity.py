@@ -71,7 +71,7 @@ def test_other_dims_are_families_of_their_own(over):
 
 def test_lazy_stays_lazy_and_the_same():
     draws, p = drawn(2001)
-    family = Family(("time", "region"), "time")
+    family = Family(("time", "region"), ("time",))
     expected = adjusted(draws, p, family)
     with no_compute():
         found = adjusted(draws.chunk(time=2, region=1), p.chunk(time=2), family)
@@ -91,7 +91,9 @@ def test_dims_are_refused_by_name():
             family_of(wrong, p)
     with pytest.raises(ValueError, match=r"'time' is not in order: \.sortby\('time'\)"):
         family_of(None, p.isel(time=[2, 0, 1]), clusters="time")
-    assert family_of(None, p.isel(time=slice(None, None, -1)), clusters="time").clusters == "time"
+    assert family_of(None, p.isel(time=slice(None, None, -1)), clusters="time").clusters == (
+        "time",
+    )
     assert family_of(None, p, more=["bin"]).dims == ("bin", "model_a", "time", "region")
 
 

@@ -97,6 +97,83 @@ def test_cluster_mass_is_that_of_a_plain_loop(alpha, tail):
     assert ((found[0, 3:6] <= 0.1).all(), (found[1, 8:11] <= 0.1).all()) == expected
 
 
+def planes_of(plane):
+    """Sets of bins above 0 that share sides: their places and their sum, by flooding."""
+    found, seen = [], np.zeros(plane.shape, bool)
+    for start in map(tuple, np.argwhere(plane > 0)):
+        if seen[start]:
+            continue
+        todo, here = [start], []
+        seen[start] = True
+        while todo:
+            t, u = todo.pop()
+            here.append((t, u))
+            for place in ((t - 1, u), (t + 1, u), (t, u - 1), (t, u + 1)):
+                inside = 0 <= place[0] < plane.shape[0] and 0 <= place[1] < plane.shape[1]
+                if inside and plane[place] > 0 and not seen[place]:
+                    seen[place] = True
+                    todo.append(place)
+        found.append((here, sum(plane[place] for place in here)))
+    return found
+
+
+def plain_planes(draws, alpha, tail):
+    """Cluster-mass p-values (A, T, U) of draws (D, A, T, U), by loops."""
+    count = len(draws)
+    gone = np.isnan(draws).any(0)
+    deviation = draws.std(0)
+    z = np.where(gone | (deviation < 1e-12), 0.0, (draws - draws.mean(0)) / deviation)
+    largest, own = np.zeros(count), []
+    for sign in SIGNS[tail]:
+        share = alpha / len(SIGNS[tail])
+        cut = np.sort(sign * z, axis=0)[int(np.ceil((1 - share) * count - 1e-9)) - 1]
+        for d, a in np.ndindex(draws.shape[:2]):
+            plane = sign * z[d, a]
+            plane = np.where((plane > cut[a] + 1e-9) & (plane > 0), plane, 0.0)
+            for places, mass in planes_of(plane):
+                largest[d] = max(largest[d], mass)
+                if d == 0:
+                    own.append((a, places, mass))
+    p = np.where(gone, np.nan, 1.0)
+    for a, places, mass in own:
+        for place in places:
+            p[(a, *place)] = (largest >= mass - 1e-9).mean()
+    return p
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize("tail", SIGNS)
+@pytest.mark.parametrize("budget", [None, 1])
+def test_clusters_in_the_plane_are_those_of_a_plain_loop(tail, budget, monkeypatch):
+    if budget:
+        monkeypatch.setattr(kernels.BUDGETS, "product_block", budget)
+    rng = np.random.default_rng(3)
+    draws = rng.standard_normal((50, 2, 6, 7)) + rng.standard_normal((50, 1, 6, 1))
+    draws[0, 0, 1:4, 2] += 7
+    draws[0, 0, 3, 2:5] += 7
+    draws[0, 0, 4, 6] += 7
+    draws[0, 1, 4:, 5:] -= 7
+    draws[:, 0, 2, 3] = np.nan
+    draws[:, 1, 0, 0] = 0.5
+    found = kernels.cluster_mass(draws, 0.2, tail, ordered=2)
+    np.testing.assert_allclose(found, plain_planes(draws, 0.2, tail))
+    assert np.isnan(found[0, 2, 3])
+
+
+def test_corners_and_other_axes_do_not_join():
+    draws = np.random.default_rng(4).standard_normal((200, 2, 5, 5))
+    draws[0] = 0
+    draws[0, 0, 1, 1] = draws[0, 0, 2, 2] = draws[0, 1, 1, 1] = 4
+    draws[0, 1, 3, 3:] = 4
+    plane = kernels.cluster_mass(draws, ordered=2)
+    assert plane[1, 3, 3] == plane[1, 3, 4] < plane[0, 1, 1]
+    rows = kernels.cluster_mass(draws.transpose(0, 1, 3, 2))
+    assert rows[1, 3, 3] >= plane[1, 3, 3]
+    # three ordered axes are as good
+    deep = kernels.cluster_mass(draws, ordered=3)
+    assert deep[0, 1, 1] == deep[1, 1, 1] < plane[0, 1, 1]
+
+
 def test_clusters_need_neighbours_and_both_signs_stay_apart():
     draws = np.random.default_rng(2).standard_normal((200, 9))
     draws[0] = [0, 4, 4, -4, -4, 0, 0, 4, 0]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.helpers import make_reps, shuffled
 from xconverge import SchemaError
-from xconverge.labels.joins import join_labels, natural_rank
+from xconverge.labels.joins import join_extra, join_labels, natural_rank
 from xconverge.labels.messages import listing
 
 
@@ -117,3 +117,18 @@ def test_natural_rank_does_not_know_positions(labels, random):
 
 def test_numbers_rank_as_numbers():
     assert natural_rank([10, 9, 100]).tolist() == [1, 0, 2]
+
+
+def test_times_that_differ_by_rounding_alone_are_said_to():
+    seconds = np.arange(5) * 0.1
+    a, b = (
+        xr.DataArray(np.zeros(5), dims="time", coords={"time": labels})
+        for labels in (seconds, np.linspace(0, 0.4, 5) * (1 + 1e-9))
+    )
+    with pytest.raises(SchemaError, match=r"4 of them differ by rounding alone, as 0\.1 and 0\.1000"
+                       r".*round\(6\)") as told:  # fmt: skip
+        join_extra(a, b, ("rdm_a", "rdm_b"))
+    assert "keep those in both" in str(told.value)
+    with pytest.raises(SchemaError) as told:
+        join_extra(a, b.assign_coords(time=seconds + 0.05), ("rdm_a", "rdm_b"))
+    assert "rounding" not in str(told.value)

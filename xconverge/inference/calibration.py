@@ -31,7 +31,7 @@ from xconverge.kernels.kernel import Kernel, chances
 from xconverge.kernels.rsa import Rsa
 from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import callback, real, whole
-from xconverge.labels.coordinates import with_own
+from xconverge.labels.coordinates import set_aside, with_own
 from xconverge.labels.joins import natural_rank, on_side
 from xconverge.labels.messages import choose, listing
 from xconverge.labels.variables import dataset_of, describe
@@ -53,7 +53,7 @@ def calibrate(
     strata: str | xr.DataArray | None = None,
     blocks: str | xr.DataArray | None = None,
     over: Over = None,
-    clusters: str | None = None,
+    clusters: Over = None,
     k: int = 10,
     rdm_metric: str = "correlation",
     progress: Progress | None = None,
@@ -85,8 +85,9 @@ def calibrate(
     over : str or sequence of str, optional
         Dims whose tests are corrected for together (``"time"``, ``["model_a", "model_b"]`` …), by
         default all of the result; every position of the others is a family of its own.
-    clusters : str, optional
-        An ordered one of them (``"time"``): neighbouring bins that stand out are tested together.
+    clusters : str or sequence of str, optional
+        An ordered one of them: neighbouring bins that stand out are tested together; by default
+        ``"time"``. Two (``["time", "time_2"]``) make clusters in the plane.
     k, rdm_metric
         As in ``alignment``.
     progress : callable, optional
@@ -156,7 +157,7 @@ def calibrate(
     >>> bool((table["corrected"] < table["alignment"]).all())
     True
     """
-    _checked(n_permutations, alpha)
+    check_draws(n_permutations, alpha)
     callback("progress", progress)
     pair = Pair(a, b, rng)
     if layers is not None:
@@ -195,7 +196,9 @@ def calibrate(
         "blocks": strata_name(blocks), "seed": pair.seed,
         **pair.attrs,
     }  # fmt: skip
-    return _table(draws, "alignment", exact, row.best, plan.kernel.min_stimuli, family, parameters)
+    return table_of(
+        draws, "alignment", exact, row.best, plan.kernel.min_stimuli, family, parameters
+    )
 
 
 def calibrate_rsa(
@@ -209,7 +212,7 @@ def calibrate_rsa(
     strata: str | xr.DataArray | None = None,
     blocks: str | xr.DataArray | None = None,
     over: Over = None,
-    clusters: str | None = None,
+    clusters: Over = None,
     progress: Progress | None = None,
     rng: Rng = None,
 ) -> xr.Dataset:
@@ -262,36 +265,68 @@ def calibrate_rsa(
     (0.01, 0.0)
     """
     choose("method", method, METHODS)
-    _checked(n_permutations, alpha)
+    check_draws(n_permutations, alpha)
     callback("progress", progress)
     told, seed = seed_of(rng)
     a, b, controls = join_controls(rdm_a, rdm_b, nuisance, method)
+    absent = [f"model{s}" for s, side in (("_a", a), ("_b", b)) if "model" not in side.dims]
+    family = family_of(over, *with_models(a, b), clusters=clusters)
+    draws, exact, done = permuted_rdms(
+        a, b, controls, method, n_permutations, seed, progress or Report(f"calibrate_rsa {method}"),
+        strata, blocks,
+    )  # fmt: skip
+    parameters = {
+        "metric": method, "n_permutations": done, "alpha": alpha, "strata": strata_name(strata),
+        "blocks": strata_name(blocks), "n_nuisance": len(controls) or None, "seed": told,
+        **pairing_attrs(a, b, *controls),
+    }  # fmt: skip
+    table = table_of(draws, "rsa", exact, 1.0, Rsa.min_stimuli, family, parameters)
+    return table.squeeze(absent)
+
+
+def with_models(a: xr.DataArray, b: xr.DataArray) -> list[xr.DataArray]:
+    """RDMs of both sides, ``model_a`` and ``model_b`` among their dims, one where there is none."""
+    return [
+        on_side(
+            side if "model" in side.dims else set_aside(side, ["model"]).expand_dims("model"),
+            "model", end,
+        )
+        for side, end in ((a, "_a"), (b, "_b"))
+    ]  # fmt: skip
+
+
+def permuted_rdms(
+    a: xr.DataArray,
+    b: xr.DataArray,
+    controls: Sequence[xr.DataArray],
+    method: str,
+    n_permutations: int,
+    seed: int,
+    report: Progress,
+    strata: str | xr.DataArray | None,
+    blocks: str | xr.DataArray | None,
+) -> tuple[xr.DataArray, xr.DataArray | None, int]:
+    """Draws (draw, …, model_a, model_b) of joined RDMs, the observed score first.
+
+    Beside them the mean over all permutations, where it is known, and how many were done.
+    """
     kernel = Rsa(method=method)
     groups = strata_of(strata, (a, b))
     units = blocks_of(blocks, (a, b), groups)
     tell_few(units, groups)
-    absent = [f"model{s}" for s, side in (("_a", a), ("_b", b)) if "model" not in side.dims]
     sides = rdm_models(kernel, a, b, controls)
-    family = family_of(over, *sides, clusters=clusters)
     draws, done = run(
         kernel,
         sides,
         xr.DataArray(natural_rank(a.indexes["stimulus"]), dims="stimulus"),
         n_permutations,
         seed,
-        progress or Report(f"calibrate_rsa {method}"),
+        report,
         strata=groups,
         blocks=units,
     )
-    parameters = {
-        "metric": method, "n_permutations": done, "alpha": alpha, "strata": strata_name(strata),
-        "blocks": strata_name(blocks), "n_nuisance": len(controls) or None, "seed": told,
-        **pairing_attrs(a, b, *controls),
-    }  # fmt: skip
     known = strata is None and blocks is None and not controls
-    exact = _closed_chance(kernel, *sides) if known else None
-    table = _table(draws, "rsa", exact, 1.0, kernel.min_stimuli, family, parameters)
-    return table.squeeze(absent)
+    return draws, _closed_chance(kernel, *sides) if known else None, done
 
 
 def _whole_in_folds(
@@ -322,12 +357,13 @@ def _chances(a: Array, b: Array, *, kernel: Kernel[Any]) -> Array:
     return chances(kernel, list(a), list(b))
 
 
-def _checked(n_permutations: int, alpha: float) -> None:
+def check_draws(n_permutations: int, alpha: float) -> None:
+    """Refuse what is no number of permutations, and no rate."""
     real("alpha", alpha, above=0, below=1)
     whole("n_permutations", n_permutations, 1)
 
 
-def _table(
+def table_of(
     draws: xr.DataArray,
     name: str,
     exact: xr.DataArray | float | None,
@@ -335,18 +371,26 @@ def _table(
     least: int,
     family: Family,
     parameters: dict[str, Any],
+    beside: xr.DataArray | None = None,
 ) -> xr.Dataset:
-    """What the draws say, described; ``exact`` stands for the mean of the draws where given."""
+    """What the draws say, described; ``exact`` stands for the mean of the draws where given.
+
+    Tests that are left out on purpose, ``beside``, are NaN and not told.
+    """
     pairs = ["model_a", "model_b"]
+    if beside is not None:
+        draws = draws.where(~beside)
     parts = summarized(draws, parameters["alpha"], best)
     score, p_value = parts["score"], parts["p_value"]
-    if p_value.isnull().any():
+    lost = p_value.isnull() if beside is None else p_value.isnull() & ~beside
+    if lost.any():
         missing = p_value.stack(pair=p_value.dims, create_index=False)
-        who = missing[missing.isnull().values]
-        names = [
-            " × ".join(str(who.coords[side].values[i]) for side in pairs if side in who.coords)
-            for i in range(who.sizes["pair"])
+        who = missing[lost.transpose(*p_value.dims).values.ravel()]
+        sides = [
+            [str(name) for name in who.coords[side].values] for side in pairs if side in who.coords
         ]
+        # a pair once, at however many times or regions it has none
+        names = list(dict.fromkeys(map(" × ".join, zip(*sides, strict=True))))
         warnings.warn(
             f"no p-value for {listing(names)}: fewer than the {least} common stimuli that it "
             "needs, or a score that is undefined; the result is NaN there",

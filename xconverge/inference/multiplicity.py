@@ -18,30 +18,30 @@ from xconverge.labels.kinds import came
 from xconverge.labels.messages import choose
 
 CORE = ("stimulus", "stimulus_2", "feature")
-TIME = "time"
-"""The dim that is ordered by its meaning: it has clusters wherever it is corrected over."""
+TIMES = ("time", "time_2")
+"""Dims that are ordered by their meaning: they have clusters wherever they are corrected over."""
 Over = str | Sequence[str] | None
 
 
 class Family(NamedTuple):
-    """Dims of a result that are tested together, and the ordered one with clusters, if any."""
+    """Dims of a result that are tested together, and the ordered ones with clusters, if any."""
 
     dims: tuple[str, ...]
-    clusters: str | None = None
+    clusters: tuple[str, ...] = ()
 
 
 def family_of(
     over: Over,
     *sides: xr.DataArray,
     more: Sequence[str] = (),
-    clusters: str | None = None,
+    clusters: Over = None,
     name: str = "over",
 ) -> Family:
     """The dims ``over`` of a result, all of them by default, refused where it has none such.
 
     A result has the dims of its inputs ``sides`` but stimuli and features, and ``more``. Asked
-    before a long run, not after it. ``clusters`` is the ordered dim, ``time`` by default.
-    ``name`` is what the argument is called.
+    before a long run, not after it. ``clusters`` are the ordered dims, ``time`` and ``time_2`` by
+    default. ``name`` is what the argument is called.
     """
     there = [str(d) for side in sides for d in side.dims if d not in CORE]
     dims = list(dict.fromkeys([*more, *there]))
@@ -58,17 +58,24 @@ def family_of(
         )
     for dim in wanted:
         choose(name, dim, dims)
-    if clusters is not None:
-        text("clusters", clusters, "the name of an ordered dim of the result")
-        choose("clusters", clusters, wanted)
-        if not _in_order(clusters, sides):
-            raise ValueError(
-                f"clusters={clusters!r} are of neighbouring bins, and {clusters!r} is not in "
-                f"order: .sortby({clusters!r}) first"
-            )
-    elif TIME in wanted and _in_order(TIME, sides):
-        clusters = TIME
-    return Family(tuple(dict.fromkeys(wanted)), clusters)
+    if clusters is None:
+        ordered = [dim for dim in TIMES if dim in wanted and _in_order(dim, sides)]
+    elif not isinstance(clusters, str | list | tuple) or not clusters:
+        raise TypeError(
+            "clusters must be the name of an ordered dim of the result, or several of them in a "
+            f"list; got clusters={came(clusters)}"
+        )
+    else:
+        ordered = [clusters] if isinstance(clusters, str) else list(clusters)
+        for dim in ordered:
+            text("clusters", dim, "the name of an ordered dim of the result, or a list of them")
+            choose("clusters", dim, wanted)
+            if not _in_order(dim, sides):
+                raise ValueError(
+                    f"clusters={dim!r} are of neighbouring bins, and {dim!r} is not in "
+                    f"order: .sortby({dim!r}) first"
+                )
+    return Family(tuple(dict.fromkeys(wanted)), tuple(dict.fromkeys(ordered)))
 
 
 def _in_order(dim: str, sides: Sequence[xr.DataArray]) -> bool:
@@ -135,11 +142,13 @@ def adjusted(
         partial(kernels.max_adjusted, tail=tail), draws, [DRAW, *dims], dims
     ).transpose(*p_value.dims)
     used: list[kernels.Correction] = ["bh", "by", "max_t"]
-    if family.clusters is not None:
-        last = [*(dim for dim in dims if dim != family.clusters), family.clusters]
+    ordered = [dim for dim in family.clusters if dim in dims]
+    if ordered:
+        last = [*(dim for dim in dims if dim not in ordered), *ordered]
         result[f"{prefix}p_value_cluster"] = _over(
-            partial(kernels.cluster_mass, tail=tail, alpha=alpha), draws, [DRAW, *last], last
-        ).transpose(*p_value.dims)
+            partial(kernels.cluster_mass, tail=tail, alpha=alpha, ordered=len(ordered)),
+            draws, [DRAW, *last], last,
+        ).transpose(*p_value.dims)  # fmt: skip
         used.append("cluster")
     if tell:
         size = math.prod(p_value.sizes[dim] for dim in dims)

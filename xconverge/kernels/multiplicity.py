@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import scipy
 
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.permutations import SLACK
 from xconverge.kernels.vectors import Array
 
@@ -39,14 +40,18 @@ def max_adjusted(draws: Array, tail: str = "greater") -> Array:
     return result.reshape(draws.shape[1:])
 
 
-def cluster_mass(draws: Array, alpha: float = 0.05, tail: str = "greater") -> Array:
+def cluster_mass(
+    draws: Array, alpha: float = 0.05, tail: str = "greater", ordered: int = 1
+) -> Array:
     """P-values (…, T) of clusters of neighbouring bins, from draws (D, …, T).
 
     A bin stands out where its standardised statistic exceeds what a share ``alpha`` of its own
     draws do (each sign apart, and half of it, if two-sided); the mass of a cluster is the sum
     over the bins that stand out in a row. Each bin has the p-value of its cluster: the share of
     draws whose largest mass in the family is at least as large; 1 in no cluster (Maris &
-    Oostenveld 2007). Bins without a draw are NaN, and part their neighbours.
+    Oostenveld 2007). Bins without a draw are NaN, and part their neighbours. Of the last
+    ``ordered`` axes, two for time by time: bins next to each other along one of them are
+    neighbours, corners are not.
     """
     result = np.full(draws.shape[1:], np.nan)
     defined = ~np.isnan(draws).any(0)
@@ -56,11 +61,11 @@ def cluster_mass(draws: Array, alpha: float = 0.05, tail: str = "greater") -> Ar
     signed = {"greater": [1.0], "less": [-1.0], "two-sided": [1.0, -1.0]}[tail]
     part = alpha / len(signed)
     sides = [_standing_out(sign * values, part) for sign in signed]
-    largest = np.max([_largest_mass(side) for side in sides], axis=0)
+    masses = [_masses(side, ordered) for side in sides]
+    largest = np.sort(np.max([most for most, _ in masses], axis=0))
     # clusters of either sign never share a bin
-    mass = sum(_own_mass(side[0]) for side in sides)
-    ordered = np.sort(largest)
-    above = len(ordered) - np.searchsorted(ordered, mass - CLOSE)
+    mass = np.sum([own for _, own in masses], axis=0)
+    above = len(largest) - np.searchsorted(largest, mass - CLOSE)
     result[defined] = np.where(mass > 0, above / len(draws), 1.0)[defined]
     return result
 
@@ -85,24 +90,31 @@ def _standing_out(values: Array, alpha: float) -> Array:
     return np.where((values > threshold + CLOSE) & (values > 0), values, 0.0)
 
 
-def _largest_mass(values: Array) -> Array:
-    """Largest sum (D) of neighbours above 0 along the last axis, of values (D, …, T)."""
-    running = np.zeros(values.shape[:-1])
+def _masses(values: Array, ordered: int) -> tuple[Array, Array]:
+    """Largest mass (D) of a cluster in each of values (D, …), and of every bin of the first (…).
+
+    A cluster are bins above 0 that neighbours along the last ``ordered`` axes join; its mass is
+    their sum, and that of a bin in none is 0.
+    """
+    joins = np.zeros((3,) * values.ndim, bool)
+    middle = (1,) * values.ndim
+    joins[middle] = True
+    for axis in range(values.ndim - ordered, values.ndim):
+        joins[tuple(slice(None) if i == axis else 1 for i in range(values.ndim))] = True
     largest = np.zeros(len(values))
-    for column in np.moveaxis(values, -1, 0):
-        running = np.where(column > 0, running + column, 0.0)
-        np.maximum(largest, running.reshape(len(values), -1).max(1), out=largest)
-    return largest
-
-
-def _own_mass(values: Array) -> Array:
-    """Of every bin (…, T) the sum over the neighbours above 0 that it is one of, 0 in none."""
-    inside = values > 0
-    # a new number wherever a row begins, and wherever inside changes
-    turns = np.diff(inside, axis=-1, prepend=~inside[..., :1])
-    numbers = np.cumsum(turns.reshape(-1)) - 1
-    sums = np.bincount(numbers, values.reshape(-1))
-    return np.asarray(sums[numbers].reshape(values.shape))
+    first = np.zeros(values.shape[1:])
+    # a block of draws at a time: numbers of clusters are as large as the draws
+    step = max(1, BUDGETS.product_block // max(1, values[0].nbytes))
+    for start in range(0, len(values), step):
+        block = values[start : start + step]
+        numbers, _ = scipy.ndimage.label(block > 0, joins)
+        sums = np.bincount(numbers.reshape(-1), block.reshape(-1))
+        sums[0] = 0.0
+        mass = sums[numbers]
+        largest[start : start + step] = mass.reshape(len(block), -1).max(1)
+        if start == 0:
+            first = mass[0]
+    return largest, first
 
 
 def false_discovery(p: Array, dependent: bool) -> Array:

@@ -132,8 +132,8 @@ def check_table(given: object, *names: str, what: str, made: str) -> xr.Dataset:
     if not isinstance(table, xr.Dataset) or lacking:
         kind = SchemaError if isinstance(table, xr.Dataset) else TypeError
         raise kind(
-            f"{what} must be what xconverge.{made} returns, with {listing(names)}; got "
-            f"{came(given)}"
+            f"{what} must be what xconverge.{made} returns"
+            f"{f', with {listing(names)}' if names else ''}; got {came(given)}"
         )
     return table
 

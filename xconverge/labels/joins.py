@@ -163,7 +163,7 @@ def _nearly(left: pd.Index, right: pd.Index, dim: str, names: tuple[str, str]) -
             f"1 is not '1': make them text with .assign_coords({dim}=….{dim}.astype(str)). "
         )
     if not all(text):
-        return ""
+        return _rounded(left, right, dim)
     others = {_folded(label): label for label in right[~right.isin(left)]}
     lone = left[~left.isin(right)]
     pairs = [(label, others[key]) for label in lone if (key := _folded(label)) in others]
@@ -184,6 +184,29 @@ def _nearly(left: pd.Index, right: pd.Index, dim: str, names: tuple[str, str]) -
         f"{named}. Labels are compared exactly; rename those of one side, with "
         f".assign_coords({dim}=[unicodedata.normalize('NFC', s).strip() for s in ….{dim}.values])"
         f"{' and .casefold()' if ways['case'] else ''} say. "
+    )
+
+
+ROUNDING = 1e-6
+"""Distance of labels that are one number, as a share of the largest."""
+
+
+def _rounded(left: pd.Index, right: pd.Index, dim: str) -> str:
+    """What numbers that only one side has differ in, where that is rounding, as in seconds."""
+    kinds = {index.dtype.kind for index in (left, right)}
+    if not kinds <= {*"iuf"} or "f" not in kinds:
+        return ""
+    lone = np.asarray(left[~left.isin(right)][:1000], np.float64)
+    others = np.asarray(right[~right.isin(left)][:1000], np.float64)
+    size = max(np.abs(lone).max(initial=0.0), np.abs(others).max(initial=0.0))
+    near = np.argwhere(np.abs(lone[:, None] - others) <= ROUNDING * size)
+    if not len(near):
+        return ""
+    i, j = near[0]
+    return (
+        f"{len(np.unique(near[:, 0]))} of them differ by rounding alone, as {float(lone[i])!r} and "
+        f"{float(others[j])!r} do. Labels are compared exactly; round those of both sides, with "
+        f".assign_coords({dim}=….{dim}.values.round(6)) say. "
     )
 
 

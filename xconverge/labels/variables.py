@@ -241,6 +241,11 @@ VARIABLES: dict[str, Variable] = {
     "p_value_cluster": Variable(
         "model_a model_b time", "probability", "1", "family-wise error of clusters of bins in a row"
     ),
+    "onset": Variable("model_a model_b", "value", "as time", "first significant bin in time"),
+    "peak": Variable(
+        "model_a model_b", "value", "as time", "significant bin of the most extreme score"
+    ),
+    "n_significant": Variable("model_a model_b", "count", "bins", "significant bins in time"),
     "mean_trend": Variable("", "value", "1", "mean over pairs of the trend"),
     "mean_trend_standard_error": Variable(
         "", "value", "1", "standard error of the mean trend, over stimuli and models"

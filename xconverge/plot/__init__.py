@@ -4,18 +4,22 @@ from xconverge.plot.figures import (
     alignment_by_bin,
     alignment_matrix,
     binned_rsa,
+    cross_temporal,
     models_by_subset,
     rsa_by_bin,
     stimuli,
+    time_course,
 )
 
 __all__ = [
     "alignment_by_bin",
     "alignment_matrix",
     "binned_rsa",
+    "cross_temporal",
     "models_by_subset",
     "rsa_by_bin",
     "stimuli",
+    "time_course",
 ]
 
 

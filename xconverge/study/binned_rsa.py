@@ -50,7 +50,7 @@ def binned_rsa(
     level: float = 0.95,
     n_permutations: int = 1000,
     over: Over = None,
-    clusters: str | None = None,
+    clusters: Over = None,
     rng: np.random.Generator | int | None = None,
 ) -> xr.Dataset:
     """Similarity of model and target RDMs among stimuli of low, middle and high dispersion.
@@ -87,8 +87,8 @@ def binned_rsa(
     over : str or sequence of str, optional
         Dims whose tests are corrected for together, as in ``calibrate``: by default all, bins,
         pairs and extra dims.
-    clusters : str, optional
-        An ordered one of them (``"time"``), as in ``calibrate``.
+    clusters : str or sequence of str, optional
+        Ordered ones of them (``"time"``), as in ``calibrate``.
     rng : Generator, int or None
         Source of the permutations; the same ones serve all RDMs of a bin.
 

@@ -21,7 +21,7 @@ from xconverge.kernels.ranks import bin_means, empty_bins, rank_correlations
 from xconverge.labels.arguments import real, several, whole
 from xconverge.labels.checks import check_dims, check_labels, check_only, check_scores
 from xconverge.labels.coordinates import set_aside
-from xconverge.labels.joins import join_labels, on_side, take
+from xconverge.labels.joins import join_extra, join_labels, on_side, take
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import dataset_of, describe
 from xconverge.study.bins import told_bins
@@ -62,7 +62,8 @@ def modulation(
     ----------
     dispersion : DataArray
         (stimulus); or (model, stimulus), as ``dispersion(leave_out=…)`` gives it: every pair then
-        has the dispersion of its ``model_a``, by label.
+        has the dispersion of its ``model_a``, by label. Extra dims that alignment has too
+        (``time``) are matched by label.
     alignment : DataArray
         (model_a, model_b, stimulus), from ``alignment``; the model dims may be absent, extra
         dims are mapped over.
@@ -281,15 +282,16 @@ def _corrected(
         p_value = parts.get(f"{before}p_value{after}")
         if p_value is None or not set(family.dims) & set(p_value.dims):
             continue
-        several = [
-            adjusted(
+        several = []
+        for side in ("", "_dispersion"):
+            if f"_{before}draws{side}{after}" not in parts:
+                continue
+            corrections = adjusted(
                 parts[f"_{before}draws{side}{after}"], p_value, family, tail=tail, prefix=before,
                 # p-values of mixed models are as small as they like; the pairs are most tests
                 tell="_draws_dispersion" not in parts and not before + after, stacklevel=4,
-            )
-            for side in ("", "_dispersion")
-            if f"_{before}draws{side}{after}" in parts
-        ]  # fmt: skip
+            )  # fmt: skip
+            several.append(corrections)
         for name in several[0]:
             largest = several[0][name]
             for other in several[1:]:
@@ -326,24 +328,34 @@ def mean_correlation(
 
 
 def _of_models(array: xr.DataArray, what: str, alignment: xr.DataArray) -> xr.DataArray:
-    """One value per stimulus, or one per ``model_a`` of the alignment and stimulus."""
+    """One value per stimulus, or one per ``model_a`` of the alignment and stimulus.
+
+    Further dims (``time``) are those of the alignment, by label.
+    """
     array = check_dims(array, "stimulus", what=what)
-    if "model" not in array.dims:
+    more = [dim for dim in array.dims if dim not in ("model", "stimulus")]
+    if not {*more} & {*alignment.dims} and "model" not in array.dims:
         return check_only(array, "stimulus", what=what)
-    check_labels(array, "model", "stimulus", what=what)
-    if set(array.dims) != {"model", "stimulus"} or "model_a" not in alignment.dims:
+    known = {dim for dim in alignment.dims if dim not in (*PAIRS, "stimulus")}
+    if {*more} - known or ("model" in array.dims and "model_a" not in alignment.dims):
         raise SchemaError(
             f"{what} has the dims {list(map(str, array.dims))} and alignment "
             f"{list(map(str, alignment.dims))}: {what} needs 'stimulus', and 'model' "
-            "only where alignment has 'model_a'"
+            "only where alignment has 'model_a', and no dim that alignment lacks"
         )
+    array = join_extra(alignment, array, ("alignment", what))
+    if "model" not in array.dims:
+        check_labels(array, "stimulus", what=what)
+        return array.transpose(*more, "stimulus")
+    check_labels(array, "model", "stimulus", what=what)
     wanted = alignment.indexes["model_a"]
     missing = wanted[~wanted.isin(array.indexes["model"])]
     if len(missing):
         raise SchemaError(
             f"{what} has no model {listing(missing)}, which alignment has as 'model_a'"
         )
-    return on_side(take(array, "model", wanted), "model", "_a").transpose("model_a", "stimulus")
+    mine = on_side(take(array, "model", wanted), "model", "_a")
+    return mine.transpose(*more, "model_a", "stimulus")
 
 
 def _covariates(
