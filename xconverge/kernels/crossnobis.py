@@ -1,6 +1,6 @@
 """Distances that measurement noise does not lift: products of independent measurements alone.
 
-X_iu is the sum of the trials of stimulus i in unit u (a repetition, a run), c_iu how many there are:
+X_iu is the sum of the trials of stimulus i in unit u (a repetition, a run), c_iu their number:
 
     G_ij = Σ_{u≠v} X_iu · Σ⁻¹ X_jv / Σ_{u≠v} c_iu c_jv,    d_ij = G_ii + G_jj - 2 G_ij.
 
@@ -8,14 +8,15 @@ Noise that is independent between units has mean 0 in G, so that d is unbiased, 
 as above where two stimuli do not differ. For complete data it is the mean of (x_i - x_j)^u · Σ⁻¹
 (x_i - x_j)^v over all u ≠ v. Walther et al. (2016); Diedrichsen et al. (2020) for unequal numbers.
 
-With S_i = Σ_u X_iu the sum over u ≠ v is S_i · S_j - Σ_u X_iu · X_ju: symmetric products, which take
-half of what others take, and one matrix (n, n). Where all units have all stimuli there are U of them:
+With S_i = Σ_u X_iu the sum over u ≠ v is S_i · S_j - Σ_u X_iu · X_ju: symmetric products, which
+take half of what others take, and one matrix (n, n). Where all units have all stimuli there are U:
 Σ_u X_u X_u' = S S' / U + Σ_k H_k H_k', H the U - 1 orthonormal contrasts of the units (Helmert's).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -102,7 +103,7 @@ class Units(NamedTuple):
 
 
 def by_unit(found: Trials, units: Array) -> Units:
-    """Sums over the trials of each unit; ``units`` (n, R) are their numbers, -1 for unseen trials."""
+    """Sums over the trials of each unit; ``units`` (n, R) are its numbers, -1 for unseen trials."""
     rows, seen = found.rows, found.seen
     sums, where = [], []
     numbers = np.unique(units[seen])
@@ -155,8 +156,58 @@ def distances(
         values, flat = _directions(mine, metric, relative(found.unit, width))
         result[np.ix_(used, used)] = values
         return Found(result, lone, used[flat])
+    values = _former(found, folds, used, metric, noise, dtype)(mine)
+    if len(used) == n:
+        return Found(values, lone, used[:0])
+    result[np.ix_(used, used)] = values
+    return Found(result, lone, used[:0])
+
+
+def unit_differences(
+    found: Trials, units: Array, noise: Array | str | None = None, folds: Array | None = None
+) -> Iterator[tuple[Array, Array]]:
+    """Of every pair of units: crossnobis distances of the two, and what has their noise alone.
+
+    Both are (n, n). With δ_u the difference of two stimuli in unit u, the distance is
+    δ_1 · Σ⁻¹ δ_2, and the second (|δ_1|² - |δ_2|²) / 2 in the metric of Σ. That has no signal, and
+    for normal noise of one size in both units the variance, and covariance with other pairs of
+    stimuli, that the noise of the distance has: δ_1 · δ_2 is such a difference too, of
+    (δ_1 ± δ_2) / √2.
+    """
+    n = len(found.rows)
+    parts = by_unit(found, units)
+    form = _former(found, folds, np.arange(n), "crossnobis", noise, np.dtype(np.float64))
+    for one, other in combinations(range(len(parts.rows)), 2):
+        both = np.flatnonzero((parts.counts[:, [one, other]] > 0).all(1))
+        own = [_twice(parts, unit).among(both) for unit in (one, other)]
+        pair = Units(
+            [unit.rows[0] for unit in own],
+            [unit.where[0] for unit in own],
+            np.stack([unit.counts[:, 0] for unit in own], 1),
+        )
+        values = [form(part, both) for part in (pair, *own)]
+        wide = np.full((2, n, n), np.nan)
+        block = np.ix_(both, both)
+        wide[0][block], wide[1][block] = values[0], (values[1] - values[2]) / 2
+        yield wide[0], wide[1]
+
+
+def _twice(parts: Units, unit: int) -> Units:
+    """One unit as two that are equal: their distances are those of the unit, noise and all."""
+    return Units([parts.rows[unit]] * 2, [parts.where[unit]] * 2, parts.counts[:, [unit, unit]])
+
+
+def _former(
+    found: Trials,
+    folds: Array | None,
+    used: Array,
+    metric: str,
+    noise: Array | str | None,
+    dtype: Any,
+) -> Callable[..., Array]:
+    """What makes distances (k, k) of units of k stimuli, by default those ``used``."""
     power = 0 if isinstance(noise, str) else 2 * found.exponent
-    share = 1 / width if metric == "crossnobis" else 1.0
+    share = 1 / found.rows.shape[2] if metric == "crossnobis" else 1.0
     if isinstance(noise, str) and noise == "shrinkage":
         assert folds is not None
         away = noises.residuals(found.rows, found.seen, of_columns(found.unit))
@@ -164,13 +215,9 @@ def distances(
             pair: noises.factor(covariance)
             for pair, covariance in noises.shrunk_outside(away, folds, folds[used]).items()
         }
-        values = _outside_folds(mine, folds[used], lowers, share, dtype)
-    else:
-        values = _whole(mine, _lower(found, noise), share, power, dtype)
-    if len(used) == n:
-        return Found(values, lone, used[:0])
-    result[np.ix_(used, used)] = values
-    return Found(result, lone, used[:0])
+        return lambda units, where=used: _outside_folds(units, folds[where], lowers, share, dtype)
+    lower = _lower(found, noise)
+    return lambda units, where=used: _whole(units, lower, share, power, dtype)
 
 
 def _lower(found: Trials, noise: Array | str | None) -> Array | None:
@@ -233,7 +280,7 @@ def crossed(units: Units) -> Array:
     """Σ_{u≠v} X_u X_v' (n, n), symmetric to the bit."""
     total, count = units.total(), len(units.rows)
     n = len(total)
-    (syrk,) = scipy.linalg.get_blas_funcs(["syrk"], (total,))
+    syrk = scipy.linalg.get_blas_funcs("syrk", (total,))
     complete = all(len(where) == n for where in units.where)
     # BLAS counts along columns: rows in our order are columns in its own, and nothing is copied
     result = syrk(1 - 1 / count if complete else 1.0, total.T, trans=1)

@@ -13,6 +13,7 @@ formula does not hold here, since the noise of a distance falls faster than by i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -121,7 +122,8 @@ class _Split:
 
     def agreement(self, n: int) -> tuple[float, Array]:
         """Correlation of both halves, and without each stimulus (n)."""
-        return self._placed(*jackknifed(*self.squares[:2], PEARSON), n)
+        one, other = self.squares[:2]
+        return self._placed(*jackknifed(one, other, PEARSON), n)
 
     def scores(self, n: int) -> list[tuple[float, Array]]:
         """Correlation of the model with each half, and without each stimulus (n)."""
@@ -134,9 +136,9 @@ class _Split:
         return value, result
 
 
-def _mean(found: object) -> tuple[float, Array]:
+def _mean(found: Iterable[tuple[float, Array]]) -> tuple[float, Array]:
     """Mean of values, and without each stimulus: one that a value does not use changes it not."""
-    values, without = zip(*found, strict=True)  # type: ignore[call-overload]
+    values, without = zip(*found, strict=True)
     used = ~np.isnan(without).all(0)
     filled = np.where(np.isnan(without), np.array(values)[:, None], without)
     return float(np.mean(values)), np.where(used, filled.mean(0), np.nan)

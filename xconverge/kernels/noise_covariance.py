@@ -1,7 +1,8 @@
 """Covariance of measurement noise over features, from what repetitions of a stimulus differ in.
 
-The residual of a trial is what it is away from the mean of its stimulus. With c_i trials of stimulus
-i there are Σ (c_i - 1) degrees of freedom; all estimates are Σ e e' over these, shrunk or not.
+The residual of a trial is what it is away from the mean of its stimulus. With c_i trials of
+stimulus i there are Σ (c_i - 1) degrees of freedom; all estimates are Σ e e' over these, shrunk or
+not.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class Parts(NamedTuple):
 
     gram: Array
     quartic: float
-    count: float
+    count: float  # type: ignore[assignment]  # tuples have a method of that name
 
 
 def parts_of(found: Residuals, chosen: Array) -> Parts:

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import scipy
 import xarray as xr
 
@@ -18,9 +17,9 @@ from xconverge.engine.rdms import place as place_of
 from xconverge.kernels import noise_correction as kernels
 from xconverge.kernels.split_half import halves as split_halves
 from xconverge.kernels.vectors import Array
-from xconverge.labels.coordinates import read
-from xconverge.labels.joins import natural_rank, on_side
+from xconverge.labels.joins import on_side
 from xconverge.measures.rdm import rdm
+from xconverge.measures.trials import unit_numbers
 
 SPLIT, HALF = "_split", "_half"
 
@@ -40,17 +39,8 @@ class Trials(NamedTuple):
         return rdm(self.reps, "crossnobis", noise=self.noise, over=self.unit)
 
     def units(self) -> xr.DataArray:
-        """Number of the independent unit of every trial, on repetition ([stimulus, ]); -1 for none."""
-        if self.unit == "repetition":
-            n = self.reps.sizes["repetition"]
-            if "repetition" in self.reps.indexes:
-                return xr.DataArray(
-                    natural_rank(self.reps.indexes["repetition"]), dims="repetition"
-                )
-            return xr.DataArray(np.arange(n), dims="repetition")
-        coord = self.reps.coords[self.unit]
-        codes, _ = pd.factorize(np.asarray(read(coord), dtype=object).ravel(), sort=False)
-        return xr.DataArray(codes.reshape(coord.shape), dims=coord.dims)
+        """Independent unit of every trial, ([stimulus, ]repetition); -1 for none."""
+        return unit_numbers(self.reps, self.unit, "target", "unit")
 
     def halves(self, n_splits: int, seed: int) -> xr.DataArray | None:
         """RDMs (split, half, …) of the trials of both halves; None for fewer than 4 units."""
