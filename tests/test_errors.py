@@ -44,6 +44,7 @@ def data():
         "residual": space["residual"],
         "agreement": agreement,
         "score": score.rename(model_a="model"),
+        "trials": make_reps(4, N, 5).rename(model="repetition"),
     }
 
 
@@ -103,6 +104,9 @@ CALLS = {
     "stimulus_norm": {"reps": "a"},
     "subset_contrast": {"dispersion": "spread", "a": "a", "b": "b", "size": 4, "k": 3},
     "transform": {"reps": "a", "space": "space"},
+    "trial_ceiling": {"reps": "trials", "n_splits": 3},
+    "trial_reliability": {"reps": "trials", "n_splits": 3},
+    "trial_reliability stimulus": {"reps": "trials", "of": "stimulus", "n_splits": 3},
     "unit_rows": {"reps": "a"},
     "validate": {"reps": "a"},
     "zscore": {"reps": "a"},
@@ -149,7 +153,7 @@ REAL = {
 CHOICES = {
     "metric", "method", "rdm_metric", "neighbors", "layers", "tail", "over", "resample",
     "agreement", "which", "missing", "start", "dispersion_metric", "alignment_metric", "kernel",
-    "score", "average", "repeats", "join", "pool",
+    "score", "average", "repeats", "join", "pool", "of",
 }  # fmt: skip
 FLAGS = ["pairwise", "normalize", "exact", "debiased", "centered"]
 SEEDS = ["0", 1.5, -1, True, NEVER, np.array([1, 2])]

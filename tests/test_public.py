@@ -128,6 +128,11 @@ def spread_of(reps):
     return xc.dispersion(reps, "neighborhood", k=4)
 
 
+def trials_of(reps):
+    """Models of one width as if they were repetitions of one."""
+    return reps.isel(model=[0, 3, 0, 3]).drop_vars("model").rename(model="repetition")
+
+
 # each of two sets and a seed
 RANDOM = {
     "alignment": lambda a, b, rng: xc.alignment(a, b, "svcca", n_components=2, folds=3, rng=rng),
@@ -158,6 +163,8 @@ RANDOM = {
     "binned_rsa_contrast": lambda a, b, rng: xc.binned_rsa_contrast(
         a, b, spread_of(a), 2, n_permutations=19, rng=rng, null="labels"
     ),
+    "trial_reliability": lambda a, b, rng: xc.trial_reliability(trials_of(a), n_splits=2, rng=rng),
+    "trial_ceiling": lambda a, b, rng: xc.trial_ceiling(trials_of(a), n_splits=2, rng=rng),
     "subset_contrast": lambda a, b, rng: xc.subset_contrast(
         spread_of(a), a, b, size=8, k=3, n_random=19, rng=rng, null="labels"
     ),

@@ -211,8 +211,11 @@ STUDY = {
 }  # fmt: skip
 ONE_SET = {
     "dispersion_bins": "one dispersion",
+    "rdm": "the covariance of the noise is joined on models and features",
     "residual_component": "a space and the set that it was fitted to, joined on models too",
     "stack_models": "stacks the models of one set, which has one kind of ids; pair comes before",
+    "trial_ceiling": "trials of one set; bins must be of the same stimuli",
+    "trial_reliability": "trials of one set; bins must be of the same stimuli",
     "transform": "space and reps are joined on models and features, not on stimuli",
 }
 

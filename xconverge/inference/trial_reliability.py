@@ -391,10 +391,13 @@ def _tell(call: str, where: str, value: Array, what: str, binned: bool, there: A
         return
     over = "features" if what == "stimulus" else "stimuli"
     inside = f" in bin {listing(np.unique(np.nonzero(gone)[0]))}" if binned else ""
-    some = f"{gone.sum():,} of {there.sum():,} {what}s" if gone.ndim else what
+    some = "it has"
+    if gone.ndim and not binned:
+        many = "stimuli" if what == "stimulus" else f"{what}s"
+        some = f"{gone.sum():,} of {there.sum():,} {many} have"
     _warn(
-        f"{call}{where}{inside}: {some} with fewer than {LEAST_STIMULI} {over} in both halves of "
-        "every split, or values that do not vary there: NaN"
+        f"{call}{where}{inside}: {some} fewer than {LEAST_STIMULI} {over} in both halves of every "
+        "split, or values that do not vary there: NaN"
     )
 
 

@@ -163,33 +163,59 @@ def distances(
     return Found(result, lone, used[:0])
 
 
-def unit_differences(
-    found: Trials, units: Array, noise: Array | str | None = None, folds: Array | None = None
-) -> Iterator[tuple[Array, Array]]:
-    """Of every pair of units: crossnobis distances of the two, and what has their noise alone.
+class UnitRdms:
+    """Crossnobis RDMs (n, n) of some of the units of one model, in the metric of all its trials.
 
-    Both are (n, n). With δ_u the difference of two stimuli in unit u, the distance is
-    δ_1 · Σ⁻¹ δ_2, and the second (|δ_1|² - |δ_2|²) / 2 in the metric of Σ. That has no signal, and
-    for normal noise of one size in both units the variance, and covariance with other pairs of
-    stimuli, that the noise of the distance has: δ_1 · δ_2 is such a difference too, of
-    (δ_1 ± δ_2) / √2.
+    One Σ for all of them: of few trials its inverse is too large, of fewer more so, and RDMs of
+    parts that had their own would be of another scale than that of the whole. The other arguments
+    are those of ``distances``; RDMs are in double precision.
     """
-    n = len(found.rows)
-    parts = by_unit(found, units)
-    form = _former(found, folds, np.arange(n), "crossnobis", noise, np.dtype(np.float64))
-    for one, other in combinations(range(len(parts.rows)), 2):
-        both = np.flatnonzero((parts.counts[:, [one, other]] > 0).all(1))
-        own = [_twice(parts, unit).among(both) for unit in (one, other)]
-        pair = Units(
-            [unit.rows[0] for unit in own],
-            [unit.where[0] for unit in own],
-            np.stack([unit.counts[:, 0] for unit in own], 1),
+
+    def __init__(
+        self,
+        found: Trials,
+        units: Array,
+        noise: Array | str | None = None,
+        folds: Array | None = None,
+    ) -> None:
+        self.n = len(found.rows)
+        self.parts = by_unit(found, units)
+        every = np.arange(self.n)
+        self.form = _former(found, folds, every, "crossnobis", noise, np.dtype(np.float64))
+
+    @property
+    def count(self) -> int:
+        """How many units there are."""
+        return len(self.parts.rows)
+
+    def rdm(self, chosen: Array) -> Array:
+        """Of the units ``chosen`` (U); NaN for stimuli that fewer than two of them have."""
+        where = np.flatnonzero((self.parts.counts[:, chosen] > 0).sum(1) > 1)
+        some = Units(
+            [self.parts.rows[u] for u in np.flatnonzero(chosen)],
+            [self.parts.where[u] for u in np.flatnonzero(chosen)],
+            self.parts.counts[:, chosen],
         )
-        values = [form(part, both) for part in (pair, *own)]
-        wide = np.full((2, n, n), np.nan)
-        block = np.ix_(both, both)
-        wide[0][block], wide[1][block] = values[0], (values[1] - values[2]) / 2
-        yield wide[0], wide[1]
+        return self._wide(some.among(where), where)
+
+    def differences(self) -> Iterator[tuple[Array, Array]]:
+        """Of every pair of units: the RDM of the two, and what has its noise alone.
+
+        With δ_u the difference of two stimuli in unit u, the distance is δ_1 · Σ⁻¹ δ_2, and the
+        second (|δ_1|² - |δ_2|²) / 2 in the metric of Σ. That has no signal, and for normal noise of
+        one size in both units the variance, and covariance with other pairs of stimuli, that the
+        noise of the distance has: δ_1 · δ_2 is such a difference too, of (δ_1 ± δ_2) / √2.
+        """
+        for pair in combinations(range(self.count), 2):
+            both = np.flatnonzero((self.parts.counts[:, pair] > 0).all(1))
+            one, other = (self._wide(_twice(self.parts, unit).among(both), both) for unit in pair)
+            yield self.rdm(np.isin(np.arange(self.count), pair)), (one - other) / 2
+
+    def _wide(self, units: Units, where: Array) -> Array:
+        result = np.full((self.n, self.n), np.nan)
+        if len(where):
+            result[np.ix_(where, where)] = self.form(units, where)
+        return result
 
 
 def _twice(parts: Units, unit: int) -> Units:

@@ -11,7 +11,7 @@ reach. An unbiased RDM of a half needs two units. Of two or three units in all, 
 
     mean over pairs u, v of units of var D_uv - var Q_uv
 
-(``crossnobis.unit_differences``): Q is what the units differ by, and its variance that of the noise
+(``crossnobis.UnitRdms``): Q is what the units differ by, and its variance that of the noise
 of D_uv where noise is normal, and of one size in all units.
 """
 
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy
 
-from xconverge.kernels.crossnobis import Trials, Units, by_unit, distances, unit_differences
+from xconverge.kernels.crossnobis import Trials, UnitRdms, Units, by_unit
 from xconverge.kernels.noise_correction import LEAST_REPETITIONS, LEAST_STIMULI, error_of
 from xconverge.kernels.rounding import relative
 from xconverge.kernels.split_half import halves, spearman_brown
@@ -104,14 +104,13 @@ def patterns(
     if kind == "feature":
         some = [np.arange(n)] if bins is None else _members(bins, n_bins)
         each = [
-            _interval(*_responses(parts.among(one), splits, found.unit), level, share)
-            for one in some
+            _interval(*_responses(parts, one, splits, found.unit), level, share) for one in some
         ]
         stacked = Reliability(*(np.stack(part) for part in zip(*each, strict=True)))
         return stacked if bins is not None else Reliability(*(part[0] for part in stacked))
     sums = _Sums(n, width)
     for half in splits:
-        here, one, other = _means(parts, half)
+        here, one, other = _means(parts, half, np.arange(n))
         sums.add(here, np.arange(width), *_correlated(one, other, found.unit))
     value, without = sums.means()
     if bins is None:
@@ -130,20 +129,25 @@ def _members(bins: Array, n_bins: int) -> list[Array]:
     return [np.flatnonzero(bins == number) for number in range(n_bins)]
 
 
-def _responses(parts: Units, splits: Array, unit: np.dtype[Any]) -> tuple[Array, Array]:
-    """Mean correlation of features (p) over stimuli, and without each stimulus (p, n)."""
-    width = parts.rows[0].shape[1] if parts.rows else 0
+def _responses(
+    parts: Units, some: Array, splits: Array, unit: np.dtype[Any]
+) -> tuple[Array, Array]:
+    """Mean correlation of features (p) over ``some`` stimuli, and without each stimulus (p, n)."""
+    width = parts.rows[0].shape[1]
     sums = _Sums(width, len(parts.counts))
-    if parts.counts.shape[1] == splits.shape[1]:
-        for half in splits:
-            here, one, other = _means(parts, half)
-            sums.add(np.arange(width), here, *_correlated(one.T, other.T, unit))
+    for half in splits:
+        here, one, other = _means(parts, half, some)
+        sums.add(np.arange(width), here, *_correlated(one.T, other.T, unit))
     return sums.means()
 
 
-def _means(parts: Units, half: Array) -> tuple[Array, Array, Array]:
-    """Stimuli that both halves of the units have, and their means (k, p) less that over stimuli."""
-    both = np.flatnonzero(np.all([(parts.counts[:, one] > 0).any(1) for one in (half, ~half)], 0))
+def _means(parts: Units, half: Array, some: Array) -> tuple[Array, Array, Array]:
+    """Those of some stimuli that both halves of the units have, and their means (k, p).
+
+    Means of a half are less their mean over these stimuli.
+    """
+    has = [(parts.counts[:, side] > 0).any(1) for side in (half, ~half)]
+    both = some[(has[0] & has[1])[some]]
     means = []
     for side in (half, ~half):
         total = np.zeros((len(parts.counts), parts.rows[0].shape[1]))
@@ -214,41 +218,26 @@ def rdms(
 ) -> Reliability:
     """Of the crossnobis RDM of all trials, or (n_bins) of those inside bins (n) of stimuli.
 
-    ``noise`` and ``folds`` are those of ``crossnobis.distances``; a half has the noise of its own
-    trials. The interval is a jackknife over stimuli, whose lower end is the lower one of those that
-    t of the share and of the logarithm of the rest give. Of fewer than four units r is NaN.
+    ``noise`` and ``folds`` are those of ``crossnobis.distances``. The interval is a jackknife over
+    stimuli, whose lower end is the lower one of those that t of the share and of the logarithm of
+    the rest give. Of fewer than four units r is NaN.
     """
-    numbers = np.unique(units[found.seen])
     some = [np.arange(len(units))] if bins is None else _members(bins, n_bins)
-    whole = distances(_double(found), units, "crossnobis", noise, folds).rdm
+    made = UnitRdms(found, units, noise, folds)
+    whole = made.rdm(np.ones(made.count, bool))
     left = [_Signal(whole[np.ix_(one, one)]) for one in some]
-    if len(numbers) < LEAST_REPETITIONS:
-        for pair in unit_differences(found, units, noise, folds):
+    if made.count < LEAST_REPETITIONS:
+        for pair in made.differences():
             for signal, one in zip(left, some, strict=True):
                 signal.add_differences(*(rdm[np.ix_(one, one)] for rdm in pair))
     else:
-        for half in halves(np.arange(len(numbers)), seed, n_splits):
-            first = np.isin(units, numbers[half])
-            both = [
-                distances(_among(found, side), units, "crossnobis", noise, folds).rdm
-                for side in (first, ~first)
-            ]
+        for half in halves(np.arange(made.count), seed, n_splits):
+            both = made.rdm(half), made.rdm(~half)
             for signal, one in zip(left, some, strict=True):
                 signal.add_halves(*(rdm[np.ix_(one, one)] for rdm in both))
     each = [np.array(signal.reliability(level)) for signal in left]
     parts = np.stack(each, 1)
     return Reliability(*(parts if bins is not None else parts[:, 0]))
-
-
-def _double(found: Trials) -> Trials:
-    """The same, whose RDM is in double precision."""
-    return found._replace(unit=np.promote_types(found.unit, np.float64))
-
-
-def _among(found: Trials, chosen: Array) -> Trials:
-    """The trials that are chosen (n, R) alone."""
-    seen = found.seen & chosen
-    return _double(found)._replace(rows=np.where(seen[..., None], found.rows, 0.0), seen=seen)
 
 
 class _Signal:
