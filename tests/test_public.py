@@ -253,7 +253,7 @@ def test_what_the_map_of_the_code_names_is_there():
 @pytest.mark.parametrize(
     ("name", "count"),
     [
-        ("statistics.md", 9),
+        ("statistics.md", 10),
         ("scaling.md", 2),
         ("selection.md", 9),
         pytest.param("model-selection.md", 2, marks=pytest.mark.slow),
