@@ -201,9 +201,10 @@ def trial_ceiling(
     -----
     The root of ``trial_reliability(reps, "rdm")``, with the sign of what is under it. With four
     units and more it is √(cov(D_1, D_2) / var D) of halves and of the whole, with two and three
-    √((var D - noise) / var D). Interval ends hold the truth in at least 95 of 100 simulated sets of
-    2 to 8 repetitions, also where noise grows over stimuli (docs/calibration.md). Ranks
-    have another ceiling: compare by Pearson.
+    √((var D - noise) / var D). With ``noise`` the truth is in the same metric: what an estimated
+    covariance is off by counts as geometry, and model RDMs are seldom whitened. Interval ends hold
+    the truth in at least 95 of 100 simulated sets of 2 to 8 repetitions, also where noise grows
+    over stimuli (docs/calibration.md). Ranks have another ceiling: compare by Pearson.
 
     With subjects there are two ceilings: this one is that of a model of each subject; that of one
     model of all of them is ``noise_ceiling(rdm(reps, "crossnobis"), "pearson")``, which has what

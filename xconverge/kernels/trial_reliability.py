@@ -146,8 +146,8 @@ def _means(parts: Units, half: Array, some: Array) -> tuple[Array, Array, Array]
 
     Means of a half are less their mean over these stimuli.
     """
-    has = [(parts.counts[:, side] > 0).any(1) for side in (half, ~half)]
-    both = some[(has[0] & has[1])[some]]
+    there = parts.counts[some] > 0
+    both = some[there[:, half].any(1) & there[:, ~half].any(1)]
     means = []
     for side in (half, ~half):
         total = np.zeros((len(parts.counts), parts.rows[0].shape[1]))

@@ -14,6 +14,7 @@ import xarray as xr
 from xconverge.engine.apply import apply
 from xconverge.engine.rdms import names_along
 from xconverge.engine.rdms import place as place_of
+from xconverge.inference.trial_reliability import trial_ceiling
 from xconverge.kernels import noise_correction as kernels
 from xconverge.kernels.split_half import halves as split_halves
 from xconverge.kernels.vectors import Array
@@ -113,7 +114,29 @@ def corrected_bins(
         coords="minimal", compat="override", join="exact",
     )  # fmt: skip
     parts = {str(name): part for name, part in table.data_vars.items()}
+    if halves is not None and isinstance(trials.noise, str):
+        parts["ceiling"] = _ceiling(trials, bins, parts["ceiling"], n_splits, seed)
     return parts, parts.pop("without")
+
+
+def _ceiling(
+    trials: Trials, bins: Array, told: xr.DataArray, n_splits: int, seed: int
+) -> xr.DataArray:
+    """Ceilings (bin, …) where they are ``told``, with one covariance of noise for halves and whole.
+
+    Halves that have their own, of fewer trials, are on a larger scale, and so is their covariance.
+    """
+    of = trials.reps["stimulus"].reset_coords(drop=True)
+    with warnings.catch_warnings():
+        # what halves have too few stimuli for is told already
+        warnings.simplefilter("ignore")
+        found = trial_ceiling(
+            trials.reps, unit=trials.unit, noise=trials.noise, bins=of.copy(data=bins),
+            n_splits=n_splits, rng=seed,
+        )["ceiling"]  # fmt: skip
+    found = on_side(found, "model", "_b").assign_coords(bin=range(found.sizes["bin"]))
+    found = found.reindex(bin=range(told.sizes["bin"])).drop_vars("bin").drop_attrs()
+    return found.transpose(*told.dims).where(told.notnull())
 
 
 NAMES = (
