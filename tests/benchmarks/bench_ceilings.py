@@ -7,7 +7,7 @@ docs/calibration.md, ``--short`` for a few runs.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -26,85 +26,100 @@ NOISES = {
     "noise that grows over stimuli": (2.0, 0.7),
 }
 """Standard deviation of the noise of features of about 1, and how it grows from the mean."""
+BATCH = 50
+"""Runs of one call."""
 SINGLE, GROUP = "Ceilings of trials", "Ceilings of subjects and repetitions"
 
 
 def measured(
-    rng: np.random.Generator, noise: str, repetitions: int, subjects: int, own: float = 0.0
+    rng: np.random.Generator,
+    runs: int,
+    noise: str,
+    repetitions: int,
+    subjects: int,
+    own: float = 0.0,
 ) -> tuple[xr.DataArray, xr.DataArray]:
-    """RDMs without noise (subject, stimulus, stimulus_2), and trials of them.
+    """RDMs without noise (run, subject, stimulus, stimulus_2), and trials of them.
 
     ``own`` is the share of the patterns' variance that each subject has for itself.
     """
     size, growth = NOISES[noise]
 
     def patterns(count: int) -> np.ndarray:
-        return np.stack(
-            [rng.standard_normal((N, 4)) @ rng.standard_normal((4, P)) / 2 for _ in range(count)]
-        )
+        latent, map_ = (rng.standard_normal((runs, count, *s)) for s in ((N, 4), (4, P)))
+        return latent @ map_ / 2
 
     truth = np.sqrt(1 - own) * patterns(1) + np.sqrt(own) * patterns(subjects)
     sizes = size * (1 + growth * np.linspace(-1, 1, N)[:, None])
-    x = truth[:, None] + sizes * rng.standard_normal((subjects, repetitions, N, P))
+    x = truth[:, :, None] + sizes * rng.standard_normal((runs, subjects, repetitions, N, P))
     coords = {
         "subject": [f"S{i}" for i in range(subjects)],
         "stimulus": [f"s{i}" for i in range(N)],
     }
-    trials = xr.DataArray(x, dims=("subject", "repetition", "stimulus", "feature"), coords=coords)
+    dims = ("run", "subject", "repetition", "stimulus", "feature")
+    trials = xr.DataArray(x, dims=dims, coords=coords)
     # what all subjects have is what a model of all of them can be
-    shared = truth if not own else np.repeat(truth.mean(0, keepdims=True), subjects, 0)
-    bare = xr.DataArray(shared, dims=("subject", "stimulus", "feature"), coords=coords)
+    shared = np.repeat(truth.mean(1, keepdims=True), subjects, 1)
+    bare = xr.DataArray(shared, dims=[d for d in dims if d != "repetition"], coords=coords)
     return xc.rdm(bare, "sqeuclidean"), trials
 
 
-def reached(truth: xr.DataArray, found: xr.DataArray) -> xr.DataArray:
-    """RSA (…) of each subject's RDM without noise with what was measured."""
-    return xc.rsa(truth, found, "pearson")
-
-
-def of_trials(rng: np.random.Generator, noise: str, repetitions: int) -> Iterator[list[float]]:
-    """Truth, lower end, estimate and upper end, of each of two subjects on their own."""
-    truth, trials = measured(rng, noise, repetitions, 2)
+def of_trials(
+    rng: np.random.Generator, runs: int, noise: str, repetitions: int
+) -> list[xr.DataArray]:
+    """Truth, lower end, estimate and upper end, of one subject."""
+    truth, trials = measured(rng, runs, noise, repetitions, 1)
     table = xc.trial_ceiling(trials, n_splits=20, rng=0)
-    true = reached(truth, xc.rdm(trials, "crossnobis"))
-    for subject in range(2):
-        one = table.isel(subject=subject)
-        ends = (true[subject], one["lower"], one["ceiling"], one["upper"])
-        yield [float(part) for part in ends]
+    true = xc.rsa(truth, xc.rdm(trials, "crossnobis"), "pearson")
+    return [true, table["lower"], table["ceiling"], table["upper"]]
 
 
 def of_subjects(
-    rng: np.random.Generator, noise: str, repetitions: int, subjects: int, own: float = 0.0
-) -> Iterator[list[float]]:
+    rng: np.random.Generator,
+    runs: int,
+    noise: str,
+    repetitions: int,
+    subjects: int,
+    own: float = 0.0,
+) -> list[xr.DataArray]:
     """Of the crossnobis RDMs of subjects."""
-    truth, trials = measured(rng, noise, repetitions, subjects, own)
+    truth, trials = measured(rng, runs, noise, repetitions, subjects, own)
     rdms = xc.rdm(trials, "crossnobis")
     table = xc.noise_ceiling(rdms, "pearson")
-    true = float(reached(truth, rdms).mean())
-    yield [true, float(table["lower"]), np.nan, float(table["upper"])]
+    true = xc.rsa(truth, rdms, "pearson").mean("subject")
+    return [true, table["lower"], np.nan * true, table["upper"]]
 
 
 def of_repetitions(
-    rng: np.random.Generator, noise: str, repetitions: int, subjects: int, over: str = "both"
-) -> Iterator[list[float]]:
+    rng: np.random.Generator,
+    runs: int,
+    noise: str,
+    repetitions: int,
+    subjects: int,
+    over: str = "both",
+) -> list[xr.DataArray]:
     """Of RDMs of single repetitions of subjects."""
-    truth, trials = measured(rng, noise, repetitions, subjects)
+    truth, trials = measured(rng, runs, noise, repetitions, subjects)
     rdms = xc.rdm(trials, "sqeuclidean")
     dims = ("subject", "repetition") if over == "both" else "repetition"
-    table = xc.noise_ceiling(rdms, "pearson", over=dims).mean([] if over == "both" else "subject")
-    true = float(reached(truth, rdms).mean())
-    yield [true, float(table["lower"]), np.nan, float(table["upper"])]
+    table = xc.noise_ceiling(rdms, "pearson", over=dims)
+    each = xc.rsa(truth, rdms, "pearson")
+    true = each.mean(["subject", "repetition"] if over == "both" else "repetition")
+    return [true, table["lower"], np.nan * true, table["upper"]]
 
 
 def row(
-    call: Callable[..., Iterator[list[float]]], runs: int, seed: int, *args: object
+    call: Callable[..., list[xr.DataArray]], runs: int, seed: int, *args: object
 ) -> dict[str, str]:
     """How often the truth is inside, above and below, and means of all."""
     rng = np.random.default_rng([seed, *map(ord, "".join(map(str, args)))])
+    parts = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = np.array([one for _ in range(runs) for one in call(rng, *args)])
-    true, lower, middle, upper = found.T
+        for start in range(0, runs, BATCH):
+            found = call(rng, min(BATCH, runs - start), *args)
+            parts.append([one.transpose(*found[0].dims).values.ravel() for one in found])
+    true, lower, middle, upper = np.concatenate(parts, 1)
     off = 1e-9  # rounding
     below, above = (true < lower - off).mean(), (true > upper + off).mean()
     means = {"truth": true, "lower": lower, "estimate": middle, "upper": upper}
@@ -114,7 +129,7 @@ def row(
         "truth above": f"{above:.3f}",
         **{f"mean {name}": f"{part.mean():.2f}" for name, part in means.items()
            if not np.isnan(part).all()},
-        "runs": str(len(found)),
+        "runs": str(runs),
     }  # fmt: skip
 
 
@@ -122,7 +137,7 @@ def trials_table(runs: int, seed: int, repetitions: tuple[int, ...] = REPETITION
     """``trial_ceiling``, a row for each noise and number of repetitions."""
     return pd.DataFrame(
         [
-            {"data": noise, "repetitions": str(r), **row(of_trials, -(-runs // 2), seed, noise, r)}
+            {"data": noise, "repetitions": str(r), **row(of_trials, runs, seed, noise, r)}
             for noise in NOISES
             for r in repetitions
         ]
