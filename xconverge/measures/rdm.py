@@ -158,7 +158,7 @@ def make_rdm(
     told: dict[str, Any] = {}
     if over is not None or made is None:
         result, told = trials.trial_rdm(
-            reps, name, noise, over or "repetition", what, TOO_MANY_PAIRS
+            reps, name, noise, "repetition" if over is None else over, what, TOO_MANY_PAIRS
         )
     else:
         result = apply(

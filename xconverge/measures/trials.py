@@ -95,11 +95,13 @@ def trial_inputs(
 
     ``word`` is what the argument ``over`` is called in errors.
     """
+    text(word, over, "'repetition', or a coordinate on it")
     if "repetition" not in reps.dims:
         raise SchemaError(
-            f"{what} needs the dim 'repetition', independent measurements of each stimulus, and "
-            f"has {list(map(str, reps.dims))}; .rename(…='repetition') names it, readers keep it "
-            "with repetitions='keep'; without it metric='sqeuclidean' is what there is"
+            f"{what} needs the dim 'repetition', independent measurements of each stimulus, for "
+            f"{word}={over!r}, and has {list(map(str, reps.dims))}; .rename(…='repetition') names "
+            "it, readers keep it with repetitions='keep'; without it metric='sqeuclidean' is what "
+            "there is"
         )
     if "repetition" in reps.indexes:
         check_labels(reps, "repetition", what=what)
