@@ -47,6 +47,11 @@ def inputs():
         "one": brain.isel(subject=0, drop=True),
         "brain": bare(brain).drop_vars("n_features", errors="ignore"),
         "voxels": b.rename(model="subject").drop_vars("n_features", errors="ignore"),
+        "trials": shared.rename(model="repetition").drop_vars("n_features", errors="ignore"),
+        "sessions": xr.concat([brain, 2 * brain], "repetition").assign_coords(
+            repetition=["r1", "r2"]
+        ),
+        "bins": xc.dispersion_bins(xc.dispersion(a, "rdm"), 2),
         "spread": xc.dispersion(a, "rdm"),
         "other": xc.dispersion(shared),
         "others": xc.dispersion(a, "rdm", leave_out="model"),
@@ -148,6 +153,12 @@ STUDY = {
         "binned_searchlight", "a", "brain", "spread", 2, neighborhoods=LISTS
     ),
     "noise_ceiling": short("noise_ceiling", "brain"),
+    "noise_ceiling of both": short("noise_ceiling", "sessions", over=("subject", "repetition")),
+    "trial_reliability": short("trial_reliability", "trials", n_splits=2, rng=0),
+    "trial_reliability of features": lambda i: xc.trial_reliability(
+        i["trials"], "feature", bins=i["bins"], n_splits=2, rng=0
+    ),
+    "trial_ceiling": short("trial_ceiling", "trials", n_splits=2, rng=0),
     "neighbor_graph": short("neighbor_graph", "a", 3),
 }
 SLOW = {

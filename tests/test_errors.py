@@ -53,6 +53,7 @@ def data():
         "film_a": rdm_a.expand_dims(time=[0.0, 0.1]),
         "film_b": rdm_b.expand_dims(time=[0.0, 0.1, 0.2]),
         "course": course(rdm_a),
+        "trials": make_reps(4, N, 5).rename(model="repetition"),
     }
 
 
@@ -118,6 +119,9 @@ CALLS = {
     "stimulus_norm": {"reps": "a"},
     "subset_contrast": {"dispersion": "spread", "a": "a", "b": "b", "size": 4, "k": 3},
     "transform": {"reps": "a", "space": "space"},
+    "trial_ceiling": {"reps": "trials", "n_splits": 3},
+    "trial_reliability": {"reps": "trials", "n_splits": 3},
+    "trial_reliability stimulus": {"reps": "trials", "of": "stimulus", "n_splits": 3},
     "unit_rows": {"reps": "a"},
     "validate": {"reps": "a"},
     "zscore": {"reps": "a"},
@@ -164,7 +168,7 @@ REAL = {
 CHOICES = {
     "metric", "method", "rdm_metric", "neighbors", "layers", "tail", "over", "resample",
     "agreement", "which", "missing", "start", "dispersion_metric", "alignment_metric", "kernel",
-    "score", "average", "repeats", "join", "pool",
+    "score", "average", "repeats", "join", "pool", "of",
 }  # fmt: skip
 FLAGS = ["pairwise", "normalize", "exact", "debiased", "centered"]
 SEEDS = ["0", 1.5, -1, True, NEVER, np.array([1, 2])]

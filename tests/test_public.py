@@ -130,6 +130,11 @@ def spread_of(reps):
     return xc.dispersion(reps, "neighborhood", k=4)
 
 
+def trials_of(reps):
+    """Models of one width as if they were repetitions of one."""
+    return reps.isel(model=[0, 3, 0, 3]).drop_vars("model").rename(model="repetition")
+
+
 # each of two sets and a seed
 RANDOM = {
     "alignment": lambda a, b, rng: xc.alignment(a, b, "svcca", n_components=2, folds=3, rng=rng),
@@ -163,6 +168,8 @@ RANDOM = {
     "binned_rsa_contrast": lambda a, b, rng: xc.binned_rsa_contrast(
         a, b, spread_of(a), 2, n_permutations=19, rng=rng, null="labels"
     ),
+    "trial_reliability": lambda a, b, rng: xc.trial_reliability(trials_of(a), n_splits=2, rng=rng),
+    "trial_ceiling": lambda a, b, rng: xc.trial_ceiling(trials_of(a), n_splits=2, rng=rng),
     "subset_contrast": lambda a, b, rng: xc.subset_contrast(
         spread_of(a), a, b, size=8, k=3, n_random=19, rng=rng, null="labels"
     ),
@@ -251,7 +258,7 @@ def test_what_the_map_of_the_code_names_is_there():
 @pytest.mark.parametrize(
     ("name", "count"),
     [
-        ("statistics.md", 9),
+        ("statistics.md", 10),
         ("scaling.md", 2),
         ("searchlight.md", 3),
         ("selection.md", 9),

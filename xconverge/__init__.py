@@ -23,6 +23,7 @@ from xconverge.inference.exact import overlap_p_value
 from xconverge.inference.intervals import confidence_interval
 from xconverge.inference.latency import latency
 from xconverge.inference.reliability import alignment_reliability, reliability
+from xconverge.inference.trial_reliability import trial_ceiling, trial_reliability
 from xconverge.io.formats.xarray import from_xarray
 from xconverge.io.results import write_study
 from xconverge.io.store import (
@@ -118,6 +119,8 @@ __all__ = [
     "stimulus_norm",
     "subset_contrast",
     "transform",
+    "trial_ceiling",
+    "trial_reliability",
     "unit_rows",
     "validate",
     "validate_store",

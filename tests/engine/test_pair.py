@@ -218,6 +218,8 @@ ONE_SET = {
     "rdm": "trials and the covariance of their noise, joined on models and further dims",
     "residual_component": "a space and the set that it was fitted to, joined on models too",
     "stack_models": "stacks the models of one set, which has one kind of ids; pair comes before",
+    "trial_ceiling": "trials of one set; bins must be of the same stimuli",
+    "trial_reliability": "trials of one set; bins must be of the same stimuli",
     "transform": "space and reps are joined on models and features, not on stimuli",
 }
 

@@ -226,6 +226,88 @@ def test_noise_ceiling_maps_over_extra_dims_and_stays_lazy():
         xc.noise_ceiling(one[:1])
 
 
+def sessions(people=3, repetitions=3, n=10, seed=0):
+    """RDMs (subject, repetition, …) that have something in common."""
+    rows = subjects(people * repetitions, n, seed=seed)
+    rows = rows + subjects(1, n, seed=99).isel(subject=0, drop=True)
+    parts = [
+        rows.isel(subject=slice(i * repetitions, (i + 1) * repetitions))
+        .rename(subject="repetition")
+        .assign_coords(repetition=[f"r{k}" for k in range(repetitions)])
+        for i in range(people)
+    ]
+    return xr.concat(parts, "subject").assign_coords(subject=[f"p{i}" for i in range(people)])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_ceiling_over_repetitions_is_that_of_as_many_subjects(method):
+    rdms = sessions()
+    found = xc.noise_ceiling(rdms, method, over="repetition")
+    assert found["lower"].dims == ("subject",)
+    assert found["n_repetitions"].values.tolist() == [3, 3, 3]
+    assert found.attrs["n_repetitions"] == 3
+    assert found.attrs["over"] == "repetition"
+    right = xc.noise_ceiling(rdms[1].drop_vars("subject").rename(repetition="subject"), method)
+    for name in ("lower", "upper", "n_stimuli"):
+        assert float(found[name][1]) == float(right[name])
+
+
+@pytest.mark.parametrize("order", [("subject", "repetition"), ["repetition", "subject"]])
+def test_a_ceiling_over_both_by_hand(order):
+    rdms = sessions().transpose("repetition", "stimulus", "subject", "stimulus_2")
+    found = xc.noise_ceiling(rdms, "pearson", over=order)
+    vectors = {}
+    for s in range(3):
+        for r in range(3):
+            one = squareform(rdms.isel(subject=s, repetition=r).values, checks=False)
+            vectors[s, r] = (one - one.mean()) / one.std()
+    upper, lower = [], []
+    for (s, r), own in vectors.items():
+        others = [v for (t, q), v in vectors.items() if t != s and q != r]
+        assert len(others) == 4
+        upper.append(np.corrcoef(own, sum(vectors.values()))[0, 1])
+        lower.append(np.corrcoef(own, sum(others))[0, 1])
+    assert float(found["upper"]) == pytest.approx(np.mean(upper), rel=1e-12)
+    assert float(found["lower"]) == pytest.approx(np.mean(lower), rel=1e-12)
+    assert (int(found["n_subjects"]), int(found["n_repetitions"])) == (3, 3)
+    mixed = rdms.isel(subject=[2, 0, 1], repetition=[1, 2, 0], stimulus=list(range(9, -1, -1)))
+    again = xc.noise_ceiling(mixed, "pearson", over=order)
+    np.testing.assert_allclose(again["lower"], found["lower"], rtol=1e-12)
+    with no_compute():
+        lazy = xc.noise_ceiling(rdms.chunk(subject=1, stimulus=4), "pearson", over=order)
+    np.testing.assert_allclose(lazy["lower"], found["lower"], rtol=1e-12)
+
+
+def test_a_measurement_that_is_missing_is_named_by_both():
+    rdms = sessions(2, 2)
+    rdms[1, 0] = np.nan
+    both = ("subject", "repetition")
+    # of the three others one has no other of another subject and repetition
+    with pytest.warns(RuntimeWarning, match="subject 'p0', repetition 'r1'; subject 'p1', rep"):
+        found = xc.noise_ceiling(rdms, "pearson", over=both)
+    one, other = (squareform(rdm, checks=False) for rdm in (rdms[0, 0].values, rdms[1, 1].values))
+    assert float(found["lower"]) == pytest.approx(np.corrcoef(one, other)[0, 1])
+    assert (int(found["n_subjects"]), int(found["n_repetitions"])) == (2, 2)
+    rdms[1] = np.nan
+    with pytest.warns(RuntimeWarning, match="the . others: NaN, 2 are needed"):
+        found = xc.noise_ceiling(rdms, over=both)
+    assert np.isnan(found["upper"])
+
+
+def test_what_a_ceiling_may_be_over():
+    rdms = sessions()
+    with pytest.raises(ValueError, match="over='model' is not known.*subject, repetition"):
+        xc.noise_ceiling(rdms, over="model")
+    with pytest.raises(ValueError, match=r"over must be one of subject, repetition, or both"):
+        xc.noise_ceiling(rdms, over=())
+    with pytest.raises(ValueError, match=r"over must be one of subject, repetition, or both"):
+        xc.noise_ceiling(rdms, over=("subject", "subject"))
+    with pytest.raises(xc.SchemaError, match="at least 2 repetitions, got 1"):
+        xc.noise_ceiling(rdms[:, :1], over=("subject", "repetition"))
+    with pytest.raises(xc.SchemaError, match="repetition"):
+        xc.noise_ceiling(rdms[:, 0], over="repetition")
+
+
 def nuisance(n=12, seed=9):
     reps = make_reps(1, n, 3, seed=seed)
     return xc.rdm(reps, "euclidean").sel(model="net0", drop=True)

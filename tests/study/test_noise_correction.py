@@ -202,3 +202,20 @@ def test_a_study_of_trials_tells_what_noise_hides():
     higher = table["rsa_corrected"] > table["rsa_by_bin"] - 0.02
     assert higher.where(table["rsa_corrected"].notnull(), True).all()
     assert table.attrs["target_rdm_metric"] == "crossnobis"
+
+
+@pytest.mark.parametrize("noise", ["diagonal", "shrinkage"])
+def test_an_estimated_covariance_of_the_noise_lifts_no_ceiling(noise):
+    """Halves with a covariance of their own have larger distances than the whole."""
+    reps, trials, by = sides(noise=(1.5, 1.5, 1.5))
+    table = xc.binned_rsa(reps, trials, by, average=None, noise=noise, n_permutations=0, **OPTIONS)
+    own = table["rsa"].sel(model_a="itself")
+    assert float((table["ceiling"] - own).mean()) < 0.02
+    expected = xc.trial_ceiling(trials, noise=noise, bins=xc.dispersion_bins(by, 3), rng=0)
+    there = table["ceiling"].notnull()
+    right = expected["ceiling"].transpose(*there.dims).where(there)
+    np.testing.assert_allclose(table["ceiling"].values, right.values, rtol=1e-9)
+    lazy = xc.binned_rsa(
+        reps, trials.chunk(subject=1), by, average=None, noise=noise, n_permutations=0, **OPTIONS
+    )
+    np.testing.assert_allclose(lazy["ceiling"].values, right.values, rtol=1e-9)

@@ -15,7 +15,8 @@ of them: Σ_u X_u X_u' = S S' / U + Σ_k H_k H_k', H the U - 1 orthonormal contr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -158,19 +159,93 @@ def distances(
         values, flat = _directions(mine, metric, relative(found.unit, width))
         result[np.ix_(used, used)] = values
         return Found(result, lone, used[flat])
-    power = 0 if isinstance(noise, str) else 2 * found.exponent
-    share = 1 / width if metric == "crossnobis" else 1.0
-    if isinstance(noise, str) and noise == "shrinkage":
-        assert folds is not None
-        away = noises.residuals(found.rows, found.seen, of_columns(found.unit))
-        covariances = noises.shrunk_outside(away, folds, folds[used])
-        values = _outside_folds(mine, folds[used], covariances, share, dtype)
-    else:
-        values = _whole(mine, _lower(found, noise), share, power, dtype)
+    values = _former(found, folds, used, metric, noise, dtype)(mine)
     if len(used) == n:
         return Found(values, lone, used[:0])
     result[np.ix_(used, used)] = values
     return Found(result, lone, used[:0])
+
+
+class UnitRdms:
+    """Crossnobis RDMs (n, n) of some of the units of one model, in the metric of all its trials.
+
+    One Σ for all of them: of few trials its inverse is too large, of fewer more so, and RDMs of
+    parts that had their own would be of another scale than that of the whole. The other arguments
+    are those of ``distances``; RDMs are in double precision.
+    """
+
+    def __init__(
+        self,
+        found: Trials,
+        units: Array,
+        noise: Array | str | None = None,
+        folds: Array | None = None,
+    ) -> None:
+        self.n = len(found.rows)
+        self.parts = by_unit(found, units)
+        every = np.arange(self.n)
+        self.form = _former(found, folds, every, "crossnobis", noise, np.dtype(np.float64))
+
+    @property
+    def count(self) -> int:
+        """How many units there are."""
+        return len(self.parts.rows)
+
+    def rdm(self, chosen: Array) -> Array:
+        """Of the units ``chosen`` (U); NaN for stimuli that fewer than two of them have."""
+        where = np.flatnonzero((self.parts.counts[:, chosen] > 0).sum(1) > 1)
+        some = Units(
+            [self.parts.rows[u] for u in np.flatnonzero(chosen)],
+            [self.parts.where[u] for u in np.flatnonzero(chosen)],
+            self.parts.counts[:, chosen],
+        )
+        return self._wide(some.among(where), where)
+
+    def differences(self) -> Iterator[tuple[Array, Array]]:
+        """Of every pair of units: the RDM of the two, and what has its noise alone.
+
+        With δ_u the difference of two stimuli in unit u, the distance is δ_1 · Σ⁻¹ δ_2, and the
+        second (|δ_1|² - |δ_2|²) / 2 in the metric of Σ. That has no signal, and for normal noise of
+        one size in both units the variance, and covariance with other pairs of stimuli, that the
+        noise of the distance has: δ_1 · δ_2 is such a difference too, of (δ_1 ± δ_2) / √2.
+        """
+        for pair in combinations(range(self.count), 2):
+            both = np.flatnonzero((self.parts.counts[:, pair] > 0).all(1))
+            one, other = (self._wide(_twice(self.parts, unit).among(both), both) for unit in pair)
+            yield self.rdm(np.isin(np.arange(self.count), pair)), (one - other) / 2
+
+    def _wide(self, units: Units, where: Array) -> Array:
+        result = np.full((self.n, self.n), np.nan)
+        if len(where):
+            result[np.ix_(where, where)] = self.form(units, where)
+        return result
+
+
+def _twice(parts: Units, unit: int) -> Units:
+    """One unit as two that are equal: their distances are those of the unit, noise and all."""
+    return Units([parts.rows[unit]] * 2, [parts.where[unit]] * 2, parts.counts[:, [unit, unit]])
+
+
+def _former(
+    found: Trials,
+    folds: Array | None,
+    used: Array,
+    metric: str,
+    noise: Array | str | None,
+    dtype: Any,
+) -> Callable[..., Array]:
+    """What makes distances (k, k) of units of k stimuli, by default those ``used``."""
+    power = 0 if isinstance(noise, str) else 2 * found.exponent
+    share = 1 / found.rows.shape[2] if metric == "crossnobis" else 1.0
+    if isinstance(noise, str) and noise == "shrinkage":
+        assert folds is not None
+        away = noises.residuals(found.rows, found.seen, of_columns(found.unit))
+        # one covariance at a time: those of all pairs of folds may be large
+        return lambda units, where=used: _outside_folds(
+            units, folds[where], noises.shrunk_outside(away, folds, folds[where]), share, dtype
+        )
+    lower = _lower(found, noise)
+    return lambda units, where=used: _whole(units, lower, share, power, dtype)
 
 
 def _lower(found: Trials, noise: Array | str | None) -> Array | None:

@@ -356,7 +356,7 @@ def mantel(
 
 
 class Ceiling(NamedTuple):
-    """Both ends, which subjects (S) and how many stimuli they rest on."""
+    """Both ends, which measurements (M) and how many stimuli they rest on."""
 
     lower: float
     upper: float
@@ -378,14 +378,17 @@ def _differ(values: Array, method: Method) -> bool:
     return not np.isnan(standardize(ranks(values) if method.ranked else values)).any()
 
 
-def noise_ceiling(rdms: Array, method: Method) -> Ceiling:
-    """Lower and upper noise ceiling of RDMs (subject, n, n), over the pairs all subjects have.
+def noise_ceiling(rdms: Array, method: Method, others: Array | None = None) -> Ceiling:
+    """Lower and upper noise ceiling of measured RDMs (M, n, n), over the pairs that all have.
 
-    Similarity of each subject with the mean of the others, and with the mean of all; ranked, or
+    Similarity of each measurement with the mean of the others, and with the mean of all; ranked, or
     of unit size, before they are averaged, so that no other RDM is nearer to them: Σ_s u_s·m is
-    largest, for m of unit size, at m ∝ Σ_s u_s (Nili et al. 2014). Subjects whose distances order
-    nothing are left out.
+    largest, for m of unit size, at m ∝ Σ_s u_s (Nili et al. 2014). ``others`` (M, M) says which
+    share nothing with each; by default all but itself. Measurements whose distances order nothing
+    are left out, and so are, one after the other, those that no other is left for.
     """
+    if others is None:
+        others = ~np.eye(len(rdms), dtype=bool)
     values = np.array([triangle(rdm, ranked=False) for rdm in rdms])
     used = np.array([_differ(row, method) for row in values])
     while used.any():
@@ -395,6 +398,9 @@ def noise_ceiling(rdms: Array, method: Method) -> Ceiling:
             break
         # without those that are flat where all others are known, others may have more in common
         used &= ~flat
+    while used.sum() > 1 and (alone := used & ~others[:, used].any(1)).any():
+        used &= ~alone
+        common = ~np.isnan(values[used]).any(0)
     if used.sum() < 2:
         return Ceiling(np.nan, np.nan, used, 0)
     n_stimuli = int((square(common, len(rdms[0])) > 0).any(0).sum())
@@ -406,10 +412,11 @@ def noise_ceiling(rdms: Array, method: Method) -> Ceiling:
     vector = method.vector
     sized = values if vector is None else np.array([vector(row) for row in values])
     total = sized.sum(0)
+    apart = ~others[np.ix_(used, used)]
 
     def like(row: Array, pool: Array) -> float:
         return similarity(row, ranks(pool) if method.ranked else pool, "pairs of stimuli", method)
 
-    below = [like(row, total - own) for row, own in zip(values, sized, strict=True)]
+    below = [like(row, total - sized[own].sum(0)) for row, own in zip(values, apart, strict=True)]
     above = [like(row, total) for row in values]
     return Ceiling(float(np.mean(below)), float(np.mean(above)), used, n_stimuli)

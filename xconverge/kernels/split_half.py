@@ -104,9 +104,16 @@ def rank_correlation(u: Array, v: Array) -> float:
     return float(np.clip(value, -1, 1))
 
 
-def spearman_brown(r: Array) -> Array:
-    """2 r / (1 + r): what the whole has where its halves correlate with r; NaN for r = -1."""
-    return np.asarray(np.divide(2 * r, 1 + r, out=np.full(r.shape, np.nan), where=r > -1 + 1e-12))
+def spearman_brown(r: Array, share: float = 0.5) -> Array:
+    """2 r / (1 + r): what the whole has where its halves correlate with r; NaN for r = -1.
+
+    Where a part has another ``share`` p of the whole than one half, and q = 1 - p,
+    2 r / (r + √(r² + 4 p q (1 - r²))) (Horst 1951, Psychometrika 16).
+    """
+    root = np.sqrt(4 * share * (1 - share) + (1 - 2 * share) ** 2 * r**2)
+    return np.asarray(
+        np.divide(2 * r, root + r, out=np.full(r.shape, np.nan), where=r > -1 + 1e-12)
+    )
 
 
 def summary(r: Array, level: float, what: str) -> Summary:

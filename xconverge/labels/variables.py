@@ -304,6 +304,7 @@ VARIABLES: dict[str, Variable] = {
     ),
     "n_stimuli": Variable("bin", "count", "stimuli", "stimuli that entered"),
     "n_subjects": Variable("", "count", "subjects", "subjects that entered"),
+    "n_repetitions": Variable("", "count", "repetitions", "repetitions that entered"),
     "alignment_by_bin": Variable(
         "model_a model_b bin", "similarity", "1", "mean alignment inside a dispersion bin"
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from xconverge.kernels.vectors import Array, working_dtype
 from xconverge.labels.arguments import text
 from xconverge.labels.checks import check_dims, check_labels, widths
 from xconverge.labels.coordinates import read
-from xconverge.labels.joins import join_extra, join_labels
+from xconverge.labels.joins import join_extra, join_labels, natural_rank
 from xconverge.labels.kinds import came
 from xconverge.labels.messages import SchemaError, choose, listing
 
@@ -54,16 +54,61 @@ def trial_rdm(
 ) -> tuple[xr.DataArray, dict[str, Any]]:
     """Unbiased RDMs (…, stimulus, stimulus_2) of checked ``reps``, and what attrs say of them."""
     second = "stimulus_2"
+    found = trial_inputs(reps, noise, over, what)
+    stimuli = names_along(reps, "stimulus")
+    result = apply(
+        _distances,
+        *found.arrays,
+        stimuli,
+        *(names_along(reps, dim) for dim in found.lead),
+        core=[*found.core, ["stimulus"], *([] for _ in found.lead)],
+        out=[["stimulus", second]],
+        sizes={second: reps.sizes["stimulus"]},
+        dtypes=[working_dtype(reps.dtype)],
+        labels=("model", "stimulus"),
+        what=what,
+        cure=cure,
+        metric=metric,
+        noise=found.noise,
+        over=over,
+        lead=found.lead,
+        name=what,
+    )
+    told = {"noise": found.noise} if metric == "crossnobis" else {}
+    return result, {**told, "over": over, "n_repetitions": reps.sizes["repetition"]}
+
+
+class TrialInputs(NamedTuple):
+    """What a kernel of trials takes: the trials, widths, units, and what noise asks for.
+
+    ``core`` are the core dims of ``arrays``, ``lead`` the dims that are mapped over, ``noise`` what
+    the noise is called.
+    """
+
+    arrays: list[xr.DataArray]
+    core: list[list[str]]
+    lead: list[str]
+    noise: str
+
+
+def trial_inputs(
+    reps: xr.DataArray, noise: Any, over: str, what: str, word: str = "over"
+) -> TrialInputs:
+    """Of ``reps``, whose dims stimulus and feature and whose labels are checked.
+
+    ``word`` is what the argument ``over`` is called in errors.
+    """
+    text(word, over, "'repetition', or a coordinate on it")
     if "repetition" not in reps.dims:
         raise SchemaError(
             f"{what} needs the dim 'repetition', independent measurements of each stimulus, for "
-            f"metric={metric!r} with over={over!r}, and has {list(map(str, reps.dims))}; "
-            ".rename(…='repetition') names it, readers keep it with repetitions='keep'; of one "
-            "measurement a stimulus, leave over out"
+            f"{word}={over!r}, and has {list(map(str, reps.dims))}; .rename(…='repetition') names "
+            "it, readers keep it with repetitions='keep'; of one measurement a stimulus, leave "
+            f"{word} out"
         )
     if "repetition" in reps.indexes:
         check_labels(reps, "repetition", what=what)
-    units = _units(reps, over, what)
+    units = _units(reps, over, what, word)
     kind, given = _noise(reps, noise, what)
     if kind == "shrinkage":
         n = reps.sizes["stimulus"]
@@ -73,39 +118,41 @@ def trial_rdm(
                 f"least 3; {what} has {n}: give a covariance, or noise=None"
             )
         given = [fold_numbers(reps, min(FOLDS, n)).reset_coords(drop=True)]
-    lead = [str(d) for d in reps.dims if d not in ("repetition", "stimulus", "feature")]
     bare = reps.drop_vars([n for n, c in reps.coords.items() if "repetition" in c.dims])
-    result = apply(
-        _distances,
-        bare,
-        _widths(reps, what),
-        units,
-        *given,
-        names_along(reps, "stimulus"),
-        *(names_along(reps, dim) for dim in lead),
-        core=[
+    return TrialInputs(
+        [bare, _widths(reps, what), units, *given],
+        [
             ["repetition", "stimulus", "feature"],
             [],
             ["stimulus", "repetition"],
             *([list(map(str, one.dims[-2:])) for one in given] if kind == "given" else []),
             *([["stimulus"]] if kind == "shrinkage" else []),
-            ["stimulus"],
-            *([] for _ in lead),
         ],
-        out=[["stimulus", second]],
-        sizes={second: reps.sizes["stimulus"]},
-        dtypes=[working_dtype(reps.dtype)],
-        labels=("model", "stimulus"),
-        what=what,
-        cure=cure,
-        metric=metric,
-        noise=kind,
-        over=over,
-        lead=lead,
-        name=what,
+        [str(d) for d in reps.dims if d not in ("repetition", "stimulus", "feature")],
+        kind,
     )
-    told = {"noise": kind} if metric == "crossnobis" else {}
-    return result, {**told, "over": over, "n_repetitions": reps.sizes["repetition"]}
+
+
+def checked_trials(
+    x: Array,
+    width: int,
+    units: Array,
+    stimuli: Array,
+    over: str,
+    name: str,
+    where: str,
+    word: str = "over",
+) -> kernels.Trials:
+    """Trials of one model, each of which has a unit."""
+    found = kernels.trials(x, width)
+    lacking = np.flatnonzero(((units < 0) & found.seen).any(1))
+    if len(lacking):
+        raise SchemaError(
+            f"{name}{where}: {word}={over!r} has no value for trials that were measured, of "
+            f"stimulus {listing(stimuli[lacking])}; every trial needs its {over}: fill it in, or "
+            "set these trials to NaN"
+        )
+    return found
 
 
 def _distances(
@@ -122,15 +169,8 @@ def _distances(
     """The RDM (n, n) of the trials (R, n, F) of one model, whose troubles are told by name."""
     given = more[: len(more) - 1 - len(lead)]
     stimuli, *places = more[len(given) :]
-    found = kernels.trials(x, width)
-    lacking = np.flatnonzero(((units < 0) & found.seen).any(1))
     where = place(lead, places)
-    if len(lacking):
-        raise SchemaError(
-            f"{name}{where}: over={over!r} has no value for trials that were measured, of "
-            f"stimulus {listing(stimuli[lacking])}; every trial needs its {over}: fill it in, or "
-            "set these trials to NaN"
-        )
+    found = checked_trials(x, width, units, stimuli, over, name, where)
     how: Any = given[0][:width, :width] if noise == "given" else noise
     result = kernels.distances(
         found,
@@ -173,33 +213,45 @@ def _widths(reps: xr.DataArray, what: str) -> xr.DataArray:
     return first
 
 
-def _units(reps: xr.DataArray, over: str, what: str) -> xr.DataArray:
-    """Number (…, stimulus, repetition) of the independent unit of every trial, -1 for none."""
-    n = reps.sizes["repetition"]
-    if over == "repetition":
-        numbers = xr.DataArray(np.arange(n), dims="repetition")
-    else:
-        fitting = [
-            str(name)
-            for name, coord in reps.coords.items()
-            if "repetition" in coord.dims and name != "repetition" and "feature" not in coord.dims
-        ]
-        if over not in fitting:
-            there = reps.coords[over].dims if over in reps.coords else None
-            raise SchemaError(
-                f"over={over!r} must be a coordinate of {what} on 'repetition', or on 'stimulus' "
-                "and 'repetition', that names the independent unit of every trial (its run, its "
-                f"session); {f'it has the dims {list(there)}' if there is not None else ''}"
-                f"{'; ' if there is not None else ''}there is {listing(fitting) or 'none'}"
-            )
-        coord = reps.coords[over]
-        values = np.asarray(read(coord), dtype=object)
-        # Zarr has no missing text, and writes an empty one in its place
-        codes, _ = pd.factorize(np.array([None if v == "" else v for v in values.flat], object))
-        numbers = xr.DataArray(codes.reshape(values.shape), dims=coord.dims)
+def _units(reps: xr.DataArray, over: str, what: str, word: str) -> xr.DataArray:
+    """``unit_numbers`` (…, stimulus, repetition), of every stimulus."""
+    numbers = unit_numbers(reps, over, what, word)
     if "stimulus" not in numbers.dims:
         numbers = numbers.expand_dims(stimulus=reps.sizes["stimulus"])
     return numbers.transpose(..., "stimulus", "repetition")
+
+
+def unit_numbers(reps: xr.DataArray, over: str, what: str, word: str = "over") -> xr.DataArray:
+    """Number (…, [stimulus, ]repetition) of the independent unit of every trial, -1 for none.
+
+    They follow the labels of the units, not their order.
+    """
+    text(word, over, "'repetition', or a coordinate on it")
+    n = reps.sizes["repetition"]
+    if over == "repetition":
+        labels = reps.indexes.get("repetition")
+        numbers = np.arange(n) if labels is None else natural_rank(labels)
+        return xr.DataArray(numbers, dims="repetition")
+    fitting = [
+        str(name)
+        for name, coord in reps.coords.items()
+        if "repetition" in coord.dims and name != "repetition" and "feature" not in coord.dims
+    ]
+    if over not in fitting:
+        there = reps.coords[over].dims if over in reps.coords else None
+        raise SchemaError(
+            f"{word}={over!r} must be a coordinate of {what} on 'repetition', or on 'stimulus' "
+            "and 'repetition', that names the independent unit of every trial (its run, its "
+            f"session); {f'it has the dims {list(there)}' if there is not None else ''}"
+            f"{'; ' if there is not None else ''}there is {listing(fitting) or 'none'}"
+        )
+    coord = reps.coords[over]
+    values = np.asarray(read(coord), dtype=object)
+    # Zarr has no missing text, and writes an empty one in its place
+    codes, found = pd.factorize(np.array([None if v == "" else v for v in values.flat], object))
+    # -1, for none, takes the last
+    ranks = np.append(natural_rank(list(found)), -1)
+    return xr.DataArray(ranks[codes].reshape(values.shape), dims=coord.dims)
 
 
 def _noise(reps: xr.DataArray, noise: Any, what: str) -> tuple[str, list[xr.DataArray]]:

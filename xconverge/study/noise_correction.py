@@ -8,19 +8,19 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import scipy
 import xarray as xr
 
 from xconverge.engine.apply import apply
 from xconverge.engine.rdms import names_along
 from xconverge.engine.rdms import place as place_of
+from xconverge.inference.trial_reliability import trial_ceiling
 from xconverge.kernels import noise_correction as kernels
 from xconverge.kernels.split_half import halves as split_halves
 from xconverge.kernels.vectors import Array
-from xconverge.labels.coordinates import read
-from xconverge.labels.joins import natural_rank, on_side
+from xconverge.labels.joins import on_side
 from xconverge.measures.rdm import rdm
+from xconverge.measures.trials import unit_numbers
 
 SPLIT, HALF = "_split", "_half"
 
@@ -45,17 +45,8 @@ class Trials(NamedTuple):
         return rdm(self.reps, "crossnobis", noise=self.noise, over=self.unit)
 
     def units(self) -> xr.DataArray:
-        """Number of the independent unit of every trial, ([stimulus, ]repetition); -1: none."""
-        if self.unit == "repetition":
-            n = self.reps.sizes["repetition"]
-            if "repetition" in self.reps.indexes:
-                return xr.DataArray(
-                    natural_rank(self.reps.indexes["repetition"]), dims="repetition"
-                )
-            return xr.DataArray(np.arange(n), dims="repetition")
-        coord = self.reps.coords[self.unit]
-        codes, _ = pd.factorize(np.asarray(read(coord), dtype=object).ravel(), sort=False)
-        return xr.DataArray(codes.reshape(coord.shape), dims=coord.dims)
+        """Independent unit of every trial, ([stimulus, ]repetition); -1 for none."""
+        return unit_numbers(self.reps, self.unit, "target", "unit")
 
     def halves(self, n_splits: int, seed: int) -> xr.DataArray | None:
         """RDMs (split, half, …) of the trials of both halves; None for fewer than 4 units."""
@@ -128,6 +119,8 @@ def corrected_bins(
         coords="minimal", compat="override", join="exact",
     )  # fmt: skip
     parts = {str(name): part for name, part in table.data_vars.items()}
+    if halves is not None and isinstance(trials.noise, str):
+        parts["ceiling"] = _ceiling(trials, bins, parts["ceiling"], n_splits, seed)
     return parts, parts.pop("without")
 
 
@@ -143,16 +136,36 @@ def ceilings(
         of_target = whole.isel(stimulus=0, stimulus_2=0, drop=True)
         return xr.full_like(members.any("stimulus") * of_target, np.nan, np.float64)
     found: xr.DataArray = apply(
-        _ceiling, halves, whole, members,
+        _ceiling_among, halves, whole, members,
         core=[[SPLIT, HALF, "stimulus", "stimulus_2"], ["stimulus", "stimulus_2"], ["stimulus"]],
     )  # fmt: skip
     return found
 
 
-def _ceiling(halves: Array, whole: Array, members: Array) -> float:
+def _ceiling_among(halves: Array, whole: Array, members: Array) -> float:
     inside = np.flatnonzero(members)
     found = kernels.halves_of(halves[:, :, inside][..., inside], whole[np.ix_(inside, inside)])
     return found.ceiling if found.enough else np.nan
+
+
+def _ceiling(
+    trials: Trials, bins: Array, told: xr.DataArray, n_splits: int, seed: int
+) -> xr.DataArray:
+    """Ceilings (bin, …) where they are ``told``, with one covariance of noise for halves and whole.
+
+    Halves that have their own, of fewer trials, are on a larger scale, and so is their covariance.
+    """
+    of = trials.reps["stimulus"].reset_coords(drop=True)
+    with warnings.catch_warnings():
+        # what halves have too few stimuli for is told already
+        warnings.simplefilter("ignore")
+        found = trial_ceiling(
+            trials.reps, unit=trials.unit, noise=trials.noise, bins=of.copy(data=bins),
+            n_splits=n_splits, rng=seed,
+        )["ceiling"]  # fmt: skip
+    found = on_side(found, "model", "_b").assign_coords(bin=range(found.sizes["bin"]))
+    found = found.reindex(bin=range(told.sizes["bin"])).drop_vars("bin").drop_attrs()
+    return found.transpose(*told.dims).where(told.notnull())
 
 
 CORRECTED = (
