@@ -12,6 +12,7 @@ import xconverge as xc
 from tests.benchmarks import (
     __main__,
     bench_calibration,
+    bench_ceilings,
     bench_equal_noise,
     bench_graphs,
     bench_noise_correction,
@@ -157,6 +158,15 @@ def test_equal_noise_runs_in_short(monkeypatch, capsys):
     told = capsys.readouterr().out
     for noise in bench_equal_noise.NOISES:
         assert noise in told
+
+
+@pytest.mark.slow
+def test_ceilings_run_in_short(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["bench_ceilings", "--short"])
+    bench_ceilings.main()
+    told = capsys.readouterr().out
+    for title in bench_ceilings.TABLES:
+        assert title in told
 
 
 @pytest.mark.slow
