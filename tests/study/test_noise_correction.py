@@ -106,7 +106,7 @@ def test_rdms_of_repetitions_tell_nothing_of_noise():
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_what_noise_hides_is_nan_and_says_so():
     reps, trials, by = sides(noise=(0.5, 6.0, 12.0))
-    with pytest.warns(RuntimeWarning, match=r"subject 'S1'\) in bin 2: .* errors are needed"):
+    with pytest.warns(RuntimeWarning, match=r"subject 'S1'\) in bin 2: .* it must be 0.1 and an error"):
         table = xc.binned_rsa(reps, trials, by, n_permutations=0, **OPTIONS)
     assert np.isfinite(table["rsa_corrected"].isel(bin=0)).all()
     assert np.isnan(table["rsa_corrected"].isel(bin=2)).all()

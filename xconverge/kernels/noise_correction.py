@@ -31,7 +31,11 @@ LEAST_REPETITIONS = 4
 LEAST_RELIABILITY = 0.1
 """Split-half correlation below which the root of it is too uncertain to divide by."""
 LEAST_ERRORS = 2.0
-"""Jackknife errors that a split-half correlation must be above 0, for the same reason."""
+"""Jackknife errors that a split-half correlation must be above 0, for the same reason.
+
+And one above LEAST_RELIABILITY: of correlations that are truly below it, those that pass by chance
+are too large, and what is divided by them is too small by a third.
+"""
 LEAST_STIMULI = 4
 """Three distances are the least that correlate, and so many must be left without a stimulus."""
 PEARSON = METHODS["pearson"]
@@ -49,10 +53,14 @@ class Halves(NamedTuple):
     without: Array
 
     @property
+    def least(self) -> float:
+        """The r from which on a score may be divided by its root."""
+        return max(LEAST_RELIABILITY + self.error, LEAST_ERRORS * self.error)
+
+    @property
     def enough(self) -> bool:
-        """Whether a score may be divided by √r."""
-        least = max(LEAST_RELIABILITY, LEAST_ERRORS * self.error)
-        return bool(self.correlation >= least)
+        """Whether r is that large."""
+        return bool(self.correlation >= self.least)
 
 
 def halves_of(halves: Array, whole: Array) -> Halves:

@@ -109,8 +109,9 @@ def binned_rsa(
         ``method="pearson"`` ``rsa_corrected``, the mean RSA with the halves / √r, which noise does
         not lower and which may pass 1, with its ``_standard_error``, ``_lower`` and ``_upper`` for
         other stimuli and trials (a jackknife over stimuli, Student's t). NaN with a warning for
-        fewer than 4 independent repetitions, and where r is below 0.1 or 2 of its own errors: it
-        says how many repetitions would do; and for RDMs that have ``repetition``.
+        fewer than 4 independent repetitions, and where r is less than an error above 0.1 or two
+        errors above 0: it says how many repetitions would do; and for RDMs that have
+        ``repetition``.
 
     Warns
     -----
@@ -133,7 +134,7 @@ def binned_rsa(
     model that is the brain itself too. Compare models with an RDM of the same distance,
     ``rdm_metric="sqeuclidean"``, or the true model has not an RSA of 1. Where r is small, the bins
     that pass are those in which it came out large: their ``rsa_corrected`` is too low by some
-    hundredths at r of 0.1 to 0.3.
+    hundredths at r of 0.15 to 0.25.
 
     Examples
     --------

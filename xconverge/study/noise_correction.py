@@ -241,8 +241,8 @@ def _halves(
         warnings.warn(
             f"RSA without measurement noise{place_of(lead, names)}{place}: the halves of the "
             f"repetitions correlate by {found.correlation:.2f} (error {found.error:.2f}), too "
-            f"little to correct by; at least {kernels.LEAST_RELIABILITY:g} and "
-            f"{kernels.LEAST_ERRORS:g} errors are needed, {_wanted(found, count)}: NaN",
+            f"little to correct by; it must be {kernels.LEAST_RELIABILITY:g} and an error, and "
+            f"{kernels.LEAST_ERRORS:g} errors, {_wanted(found, count)}: NaN",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -252,11 +252,11 @@ def _halves(
 
 def _wanted(found: kernels.Halves, count: int) -> str:
     """About how many repetitions would do: signal over noise of a distance grows with them."""
-    least = min(max(kernels.LEAST_RELIABILITY, kernels.LEAST_ERRORS * found.error), 0.9)
+    least = min(found.least, 0.9)
     if not found.correlation > 0:
-        return "and how many repetitions that takes cannot be told"
+        return "and how many repetitions that takes cannot be told from these"
     share = (least / (1 - least)) / (found.correlation / (1 - found.correlation))
-    return f"some {int(np.ceil(count * share)):,} repetitions like these {count}"
+    return f"which takes some {int(np.ceil(count * share)):,} repetitions like these {count}"
 
 
 def _corrected(
