@@ -126,6 +126,11 @@ def two_sides(home):
         xc.analyze("~/a.zarr", modality="sound", other="language", n_equal_noise=0)
 
 
+def trials(home):
+    (home / "trials.csv").write_text("stimulus_id,v1,v2\na,1,2\nb,3,5\na,2,2\nb,1,4\n")
+    return xc.io.read_trials("~/trials.csv", features=["v1", "v2"], model="brain")
+
+
 CALLS = {
     "ModelWriter": lambda home: model_writer(),
     "analyze": two_sides,
@@ -150,6 +155,7 @@ CALLS = {
     ),
     "read_parquet": parquet,
     "read_platonic": platonic,
+    "read_trials": trials,
     "read_rsatoolbox_dataset": dataset,
     "read_rsatoolbox_rdms": rdms,
     "read_thingsvision": thingsvision,
