@@ -475,9 +475,7 @@ def _binned(
     if repeated:
         measured = Trials(target, *trials)
         target = measured.rdm()
-        attrs |= {
-            "target_rdm_metric": "crossnobis", "noise": target.attrs["noise"], "unit": trials[1],
-        }  # fmt: skip
+        attrs |= measured.attrs(target)
     elif trials != (None, "repetition"):
         raise TypeError(
             "noise and unit are of trials: target needs the dims 'repetition' and 'feature', it "
