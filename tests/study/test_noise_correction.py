@@ -306,3 +306,14 @@ def test_a_ceiling_that_noise_hides_is_told_of():
     assert table["trial_ceiling"].chunks is None
     wanted = {"noise": "diagonal", "unit": "repetition", "target_rdm_metric": "crossnobis"}
     assert wanted.items() <= table.attrs.items()
+
+
+def test_features_that_are_silent_in_a_half_alone_are_said_to_be():
+    """Spikes are few: all of a unit's may fall into one half, and its noise is known of that."""
+    reps, trials, by = sides(subjects=("S1",))
+    trials = trials.copy()
+    trials[..., 4] = 2.0
+    trials[0, 0, 5, 4] = 3.0
+    assert np.isfinite(xc.rdm(trials, "crossnobis", noise="diagonal")).all()
+    with pytest.raises(ValueError, match=r"^half of the repetitions of target, .*: features 4 ha"):
+        xc.binned_rsa(reps, trials, by, noise="diagonal", **OPTIONS)

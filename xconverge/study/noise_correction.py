@@ -39,11 +39,12 @@ class Trials(NamedTuple):
     noise: Any
     unit: str
 
-    def rdm(self, tell: bool = True) -> xr.DataArray:
-        """Of all trials; warnings of a part of them would say again what those of all have said."""
+    def rdm(self, half: bool = False) -> xr.DataArray:
+        """Of all trials, or of a half of them, which does not warn again of what all have told."""
+        what = "half of the repetitions of target" if half else "target"
         return make_rdm(
-            self.reps, "crossnobis", "target",
-            noise=self.noise, over=self.unit, over_name="unit", tell=tell,
+            self.reps, "crossnobis", what,
+            noise=self.noise, over=self.unit, over_name="unit", tell=not half,
         )  # fmt: skip
 
     def attrs(self, whole: xr.DataArray) -> dict[str, Any]:
@@ -75,7 +76,7 @@ class Trials(NamedTuple):
         # stimuli that one half lacks are left out of that split; the whole RDM has told of them
         splits = [
             xr.concat(
-                [self._among(units, half).rdm(tell=False) for half in (first, ~first)], HALF,
+                [self._among(units, half).rdm(half=True) for half in (first, ~first)], HALF,
                 coords="minimal", compat="override",
             )
             for first in inside
