@@ -6,6 +6,7 @@ import xarray as xr
 
 import xconverge as xc
 from tests.helpers import no_compute
+from xconverge.study.analysis import rsa_by_dispersion
 
 N, P = 60, 30
 LABELS = [f"s{i}" for i in range(N)]
@@ -317,3 +318,13 @@ def test_features_that_are_silent_in_a_half_alone_are_said_to_be():
     assert np.isfinite(xc.rdm(trials, "crossnobis", noise="diagonal")).all()
     with pytest.raises(ValueError, match=r"^half of the repetitions of target, .*: features 4 ha"):
         xc.binned_rsa(reps, trials, by, noise="diagonal", **OPTIONS)
+
+
+def test_a_study_finds_the_model_that_is_the_brain():
+    """Correlation distances of the model would have .54 to .94 of crossnobis ones."""
+    reps, trials, _ = sides(subjects=("S1",))
+    table = rsa_by_dispersion(reps, trials, k=5, n_permutations=0, rng=0)
+    own = table.sel(model_a="itself")
+    assert (abs(own["rsa_corrected"] - 1) < 0.08).all()
+    assert (own["rsa"] > 0.9).all()
+    assert table.attrs["rdm_metric"] == "sqeuclidean"

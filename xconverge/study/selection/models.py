@@ -100,7 +100,8 @@ def select_models(
         Random halves of the stimuli on which layers, and the best model, are chosen; and of
         repetitions.
     noise, unit
-        Of trials, as in ``binned_rsa``.
+        Of trials, as in ``binned_rsa``. A model that is the brain has an RSA of 1 without noise
+        only where ``rdm_metric`` is of the kind of ``crossnobis``: ``"sqeuclidean"``.
     rng : Generator, int or None
         Source of permutations, draws and halves, which follow labels.
 
