@@ -1,5 +1,7 @@
 """RSA of trials by dispersion bin: with labels, and as honest as its repetitions allow."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -328,3 +330,24 @@ def test_a_study_finds_the_model_that_is_the_brain():
     assert (abs(own["rsa_corrected"] - 1) < 0.08).all()
     assert (own["rsa"] > 0.9).all()
     assert table.attrs["rdm_metric"] == "sqeuclidean"
+
+
+def test_rdms_of_halves_are_held_inside_bins_alone():
+    """Those of 40 halves over all stimuli would be 51 MB, and as many again to bind them."""
+    n, rng = 400, np.random.default_rng(0)
+    labels = [f"s{i}" for i in range(n)]
+    x = rng.standard_normal((n, 10))
+    trials = xr.DataArray(
+        x + rng.standard_normal((8, n, 10)),
+        dims=("repetition", "stimulus", "feature"),
+        coords={"stimulus": labels},
+    )
+    by = xr.DataArray(np.arange(float(n)), dims="stimulus", coords={"stimulus": labels})
+    reps = xc.stack_models({"itself": x}, stimuli=labels)
+    tracemalloc.start()
+    try:
+        xc.binned_rsa(reps, trials, by, 10, n_permutations=0, **OPTIONS)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 25e6

@@ -61,8 +61,12 @@ class Trials(NamedTuple):
         """Independent units, of the subject or region that has most."""
         return int(self.units().values.max(initial=-1)) + 1
 
-    def halves(self, n_splits: int, seed: int) -> xr.DataArray | None:
-        """RDMs (split, half, …) of the trials of both halves; None for fewer than 4 units."""
+    def halves(self, n_splits: int, seed: int, sets: Sequence[Array]) -> list[xr.DataArray] | None:
+        """RDMs (split, half, …) of both halves among sets of stimuli; None for fewer than 4 units.
+
+        Of each half the RDM of all stimuli is made, whose trials tell the noise, and cut at once:
+        those of all halves together are many times what is given.
+        """
         units, count = self.units(), self.n_units()
         if count < kernels.LEAST_REPETITIONS:
             warnings.warn(
@@ -74,14 +78,14 @@ class Trials(NamedTuple):
             return None
         inside = split_halves(np.arange(count), seed, n_splits)
         # stimuli that one half lacks are left out of that split; the whole RDM has told of them
-        splits = [
-            xr.concat(
-                [self._among(units, half).rdm(half=True) for half in (first, ~first)], HALF,
-                coords="minimal", compat="override",
-            )
-            for first in inside
-        ]  # fmt: skip
-        return xr.concat(splits, SPLIT, coords="minimal", compat="override")
+        each: list[list[xr.DataArray]] = [[] for _ in sets]
+        for first in inside:
+            both = [self._among(units, half).rdm(half=True) for half in (first, ~first)]
+            for found, chosen in zip(each, sets, strict=True):
+                cut = {"stimulus": chosen, "stimulus_2": chosen}
+                parts = [rdm.isel(cut) for rdm in both]
+                found.append(xr.concat(parts, HALF, coords="minimal", compat="override"))
+        return [xr.concat(found, SPLIT, coords="minimal", compat="override") for found in each]
 
     def _among(self, units: xr.DataArray, chosen: Array) -> Trials:
         mine = units.copy(data=chosen[units.values] & (units.values >= 0))
@@ -106,17 +110,16 @@ def corrected_bins(
     ``models`` and ``whole``, that of all trials, are RDMs over the stimuli of ``bins`` (n). The
     second is (bin, …, stimulus).
     """
-    halves = trials.halves(n_splits, seed)
-    halves = None if halves is None else on_side(halves, "model", "_b")
+    members = [np.flatnonzero(bins == number) for number in range(n_bins)]
+    halves = trials.halves(n_splits, seed, members)
     each = []
-    for number in range(n_bins):
-        inside = np.flatnonzero(bins == number)
+    for number, inside in enumerate(members):
         block = {"stimulus": inside, "stimulus_2": inside}
         found = _in_bin(
             models.isel(block),
             whole.isel(block),
             # of bins that equal dispersions have merged, the warning of the bins has told
-            halves.isel(block) if halves is not None and len(inside) else None,
+            on_side(halves[number], "model", "_b") if halves and len(inside) else None,
             number,
             trials.n_units(),
             level,
@@ -143,11 +146,11 @@ def ceilings(
     ``whole`` is the RDM (…, stimulus, stimulus_2) of all trials, ``members`` are (…, stimulus).
     In memory.
     """
-    halves = trials.halves(n_splits, seed)
+    halves = trials.halves(n_splits, seed, [np.arange(whole.sizes["stimulus"])])
     if halves is None:
         return members.any("stimulus") * _nowhere(whole)
     found: xr.DataArray = apply(
-        _ceiling, halves, whole, members,
+        _ceiling, *halves, whole, members,
         core=[[SPLIT, HALF, "stimulus", "stimulus_2"], ["stimulus", "stimulus_2"], ["stimulus"]],
     )  # fmt: skip
     return found.compute()
