@@ -102,7 +102,7 @@ def binned_rsa(
         ``attrs["edges"]`` holds the edges. NaN with a warning in a bin of fewer than 3 stimuli;
         bins that equal values have merged into those below (``dispersion_bins``) hold none, and
         ``attrs["merged_bins"]`` lists them. Lazy in ``reps`` and ``target``; a task holds the RDMs
-        of one bin.
+        of one bin, or makes one of all stimuli from trials.
 
         Of trials also ``split_half`` (bin, …), the mean correlation r of the RDMs of both halves of
         the repetitions; ``ceiling``, the RSA that a true model without noise would have; and with
