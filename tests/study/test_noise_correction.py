@@ -351,3 +351,14 @@ def test_rdms_of_halves_are_held_inside_bins_alone():
     finally:
         tracemalloc.stop()
     assert peak < 10e6
+
+
+def test_bins_that_equal_values_merged_cost_no_degree_of_freedom():
+    reps, trials, by = sides(subjects=("S1",))
+    two = (by >= N // 2) * 1.0
+    expected = xc.binned_rsa_contrast(reps, trials, two, 2, **OPTIONS)
+    with pytest.warns(RuntimeWarning, match="merged"):
+        merged = xc.binned_rsa_contrast(reps, trials, two, 6, **OPTIONS)
+    for end in ("", "_lower", "_upper", "_p_value"):
+        name = f"low_minus_high_corrected{end}"
+        np.testing.assert_allclose(merged[name], expected[name], rtol=1e-9)

@@ -528,7 +528,7 @@ def _contrasts_of_trials(
     told = apply(
         contrast_ends, value, added,
         core=[[], ["stimulus"]], out=[[]] * 4, dtypes=[np.float64] * 4,
-        n_bins=corrected.sizes["bin"], level=level,
+        n_bins=len(np.unique(bins.values[bins.values >= 0])), level=level,
     )  # fmt: skip
     # of stimuli in bins: trials are noise of each stimulus, and bins are as they are
     size = xr.DataArray(float((bins >= 0).sum()))
