@@ -123,8 +123,12 @@ def test_ranks_have_no_correction():
     reps, trials, by = sides()
     with pytest.warns(UserWarning, match="no correction for noise is known for method='spearman'"):
         table = xc.binned_rsa(reps, trials, by, n_permutations=0, rng=0)
-    assert "rsa_corrected" not in table
-    assert np.isfinite(table["ceiling"]).all()
+    assert np.isfinite(table["split_half"]).all()
+    # a true model has another RSA by each method: where it has .95 by pearson, .80 by kendall
+    assert not {"rsa_corrected", "ceiling"} & set(table)
+    how = {"n_permutations": 0, "n_draws": 9, "n_splits": 3, "rng": 0}
+    table = xc.select_models(reps, trials, by, method="rho-a", **how)
+    assert not {"rsa_corrected", "trial_ceiling"} & set(table)
 
 
 def test_the_contrast_of_corrected_bins_has_no_effect_where_noise_alone_grows():

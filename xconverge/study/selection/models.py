@@ -115,10 +115,10 @@ def select_models(
           (1 + #{null ≥ observed}) / (1 + n_permutations), and ``p_value_max_t``, corrected for the
           choice among models, subsets and extra dims; ``ceiling_lower`` and ``ceiling_upper``, the
           noise ceiling of these stimuli, NaN for one subject; ``n_stimuli``; ``among_best``,
-          whether no model is significantly better. Of trials ``trial_ceiling``, the mean over
-          subjects of the RSA that a true model without noise would have, and with
-          ``method="pearson"`` ``rsa_corrected``, ``rsa`` / ``trial_ceiling``; NaN where repetitions
-          do not suffice (``binned_rsa``).
+          whether no model is significantly better. Of trials with ``method="pearson"`` also
+          ``trial_ceiling``, the mean over subjects of the RSA that a true model without noise would
+          have, and ``rsa_corrected``, ``rsa`` / ``trial_ceiling``; NaN where repetitions do not
+          suffice (``binned_rsa``).
         * (model, model_2, subset): ``difference`` of the rsa, its two-sided
           ``difference_p_value``, and ``difference_p_value_max_t``, corrected for all pairs of
           models, subsets and extra dims.
@@ -280,7 +280,7 @@ def select_models(
         {"model": names, "model_2": names, SUBSET: subset_labels(n_bins)}
     )
     table = table.assign(best=describe(_best(table["rsa"]), "best", **parameters))
-    if trials is not None:
+    if trials is not None and method == "pearson":
         inside = members.rename(_network="model")
         ceiling = _trial_ceiling(
             ceilings(brain, trials, inside, n_splits, int(streams[0])).assign_coords(
@@ -289,8 +289,7 @@ def select_models(
             usable,
         )
         of_trials = {"trial_ceiling": ceiling.transpose(*table["rsa"].dims)}
-        if method == "pearson":
-            of_trials["rsa_corrected"] = table["rsa"] / of_trials["trial_ceiling"]
+        of_trials["rsa_corrected"] = table["rsa"] / of_trials["trial_ceiling"]
         table = table.assign(
             {name: describe(part, name, **parameters) for name, part in of_trials.items()}
         )
