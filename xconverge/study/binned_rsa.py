@@ -275,7 +275,8 @@ def binned_rsa_contrast(
         Of trials with ``method="pearson"`` also ``trend_corrected`` and
         ``low_minus_high_corrected``, contrasts of ``rsa_corrected``, with ``_standard_error``,
         ``_lower``, ``_upper`` and ``_p_value``: whether *these* bins differ, by a jackknife over
-        stimuli, two-sided; and ``mean_…``. P-values of the map are then withheld, and no draws
+        stimuli, two-sided; and ``mean_…``, of the pairs that have one: warnings name the subjects
+        whose repetitions allow none. P-values of the map are then withheld, and no draws
         made: noise that follows dispersion makes its bins differ from drawn ones.
 
     Raises
