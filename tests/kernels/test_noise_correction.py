@@ -149,3 +149,32 @@ def test_noise_lowers_rsa_and_not_the_corrected_one(truth):
     assert np.mean(plain) < -0.05
     assert abs(np.mean(free)) < 0.02
     assert np.mean(held) >= 0.93
+
+
+def test_the_ceiling_of_unequal_repetitions_is_of_the_stimuli_of_each_split():
+    """Of other stimuli the variance is another one, and the larger the more they are."""
+    _, _, x = study(np.random.default_rng(4), n=12, repetitions=4)
+    x[0, :4] = np.nan
+    halves = halves_of(x)
+    whole = crossnobis(x)
+    found = kernels.halves_of(halves, whole)
+    shared, spread = [], []
+    for one, other in halves:
+        pairs = list(combinations(range(4, 12), 2))
+        a, b, all_ = (np.array([rdm[i, j] for i, j in pairs]) for rdm in (one, other, whole))
+        shared.append(np.cov(a, b, bias=True)[0, 1])
+        spread.append(all_.var())
+    assert found.ceiling == pytest.approx(np.sqrt(np.mean(shared) / np.mean(spread)), rel=1e-9)
+
+
+def test_missing_trials_leave_the_ceiling_where_a_true_model_is():
+    ratios = []
+    for run in range(150):
+        rng = np.random.default_rng(run)
+        model, _, x = study(rng, n=20, repetitions=4)
+        x[rng.random(x.shape[:2]) < 0.06] = np.nan
+        whole, pairs = crossnobis(x), np.triu_indices(20, 1)
+        there = ~np.isnan(whole[pairs])
+        rsa = np.corrcoef(model[pairs][there], whole[pairs][there])[0, 1]
+        ratios.append(rsa / kernels.halves_of(halves_of(x), whole).ceiling)
+    assert abs(np.mean(ratios) - 1) < 0.015

@@ -1,11 +1,14 @@
 """RSA of trials by dispersion bin: with labels, and as honest as its repetitions allow."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import xarray as xr
 
 import xconverge as xc
 from tests.helpers import no_compute
+from xconverge.study.analysis import rsa_by_dispersion
 
 N, P = 60, 30
 LABELS = [f"s{i}" for i in range(N)]
@@ -106,7 +109,7 @@ def test_rdms_of_repetitions_tell_nothing_of_noise():
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_what_noise_hides_is_nan_and_says_so():
     reps, trials, by = sides(noise=(0.5, 6.0, 12.0))
-    with pytest.warns(RuntimeWarning, match=r"subject 'S1'\) in bin 2: .* it must be 0.1 and an error"):
+    with pytest.warns(RuntimeWarning, match=r"'S1'\) in bin 2: .* it must be 0.1 and an error"):
         table = xc.binned_rsa(reps, trials, by, n_permutations=0, **OPTIONS)
     assert np.isfinite(table["rsa_corrected"].isel(bin=0)).all()
     assert np.isnan(table["rsa_corrected"].isel(bin=2)).all()
@@ -120,8 +123,12 @@ def test_ranks_have_no_correction():
     reps, trials, by = sides()
     with pytest.warns(UserWarning, match="no correction for noise is known for method='spearman'"):
         table = xc.binned_rsa(reps, trials, by, n_permutations=0, rng=0)
-    assert "rsa_corrected" not in table
-    assert np.isfinite(table["ceiling"]).all()
+    assert np.isfinite(table["split_half"]).all()
+    # a true model has another RSA by each method: where it has .95 by pearson, .80 by kendall
+    assert not {"rsa_corrected", "ceiling"} & set(table)
+    how = {"n_permutations": 0, "n_draws": 9, "n_splits": 3, "rng": 0}
+    table = xc.select_models(reps, trials, by, method="rho-a", **how)
+    assert not {"rsa_corrected", "trial_ceiling"} & set(table)
 
 
 def test_the_contrast_of_corrected_bins_has_no_effect_where_noise_alone_grows():
@@ -219,3 +226,160 @@ def test_an_estimated_covariance_of_the_noise_lifts_no_ceiling(noise):
         reps, trials.chunk(subject=1), by, average=None, noise=noise, n_permutations=0, **OPTIONS
     )
     np.testing.assert_allclose(lazy["ceiling"].values, right.values, rtol=1e-9)
+
+
+def test_units_are_those_of_each_subject_whatever_others_call_theirs():
+    reps, trials, by = sides(8)
+    days = np.array([list("aabbccdd"), list("ssttuuvv")])
+    rng = np.random.default_rng(0)
+    for names in (days, rng.permuted(days, axis=1)):
+        named = trials.assign_coords(session=(("subject", "repetition"), names))
+        both = xc.binned_rsa(reps, named, by, n_permutations=0, unit="session", **OPTIONS)
+        one = xc.binned_rsa(
+            reps, named.sel(subject="S2"), by, n_permutations=0, unit="session", **OPTIONS
+        )
+        for name in ("rsa_corrected", "split_half", "ceiling"):
+            np.testing.assert_allclose(both[name].sel(subject="S2"), one[name], rtol=1e-8)
+
+
+def test_splits_of_sessions_follow_their_labels():
+    """With more splits than are made, those that are made know no order of stimuli or trials."""
+    reps, trials, by = sides(8)
+    rng = np.random.default_rng(0)
+    days = rng.permuted(np.tile(np.array(list("abcdefgh")), (N, 1)), axis=1)
+    named = trials.assign_coords(session=(("stimulus", "repetition"), days))
+    how = {"n_permutations": 0, "unit": "session", "n_splits": 3, **OPTIONS}
+    expected = xc.binned_rsa(reps, named, by, **how)
+    mixed = named.isel(stimulus=rng.permutation(N), repetition=rng.permutation(8))
+    xr.testing.assert_allclose(xc.binned_rsa(reps, mixed, by, **how), expected, rtol=1e-8)
+
+
+def test_no_session_is_no_session_more():
+    """Zarr has an empty text where a trial that was not measured has no session."""
+    reps, trials, by = sides(4)
+    trials = trials.copy()
+    trials[:, 3] = np.nan
+    trials = trials.assign_coords(session=("repetition", ["a", "b", "c", ""]))
+    with pytest.warns(RuntimeWarning, match="there are 3 \\(by 'session'\\)"):
+        xc.binned_rsa(reps, trials, by, n_permutations=0, unit="session", **OPTIONS)
+
+
+def test_what_is_told_of_a_stimulus_is_told_once_of_lazy_trials_too():
+    reps, trials, by = sides(6, subjects=("S1",))
+    trials = trials.copy()
+    trials[:, 1:, 4] = np.nan
+    for target in (trials, trials.chunk(stimulus=20)):
+        with pytest.warns(RuntimeWarning) as told:
+            xc.binned_rsa(reps, target, by, n_permutations=0, **OPTIONS)["ceiling"].compute()
+        assert sum("'s4' has one repetition alone" in str(one.message) for one in told) == 1
+
+
+def test_too_few_stimuli_in_both_halves_say_how_many_are_needed():
+    reps, trials, by = sides(6, subjects=("S1",))
+    trials = trials.copy()
+    trials[:, 3:, :17] = np.nan
+    with pytest.warns(
+        RuntimeWarning,
+        match=r"\(subject 'S1'\) in bin 0 needs at least 4 stimuli with 2 .* of 20 .* at most 3",
+    ):
+        table = xc.binned_rsa(reps, trials, by, n_permutations=0, **OPTIONS)
+    assert np.isnan(table["rsa_corrected"].isel(bin=0)).all()
+    assert np.isfinite(table["rsa_corrected"].isel(bin=1)).all()
+
+
+def test_no_repetitions_at_all_are_too_few():
+    reps, trials, by = sides()
+    with (
+        pytest.warns(RuntimeWarning, match="there are 0"),
+        pytest.warns(RuntimeWarning, match="a correlation needs at least 3 pairs"),
+    ):
+        table = xc.binned_rsa(reps, trials[:, :0], by, n_permutations=0, **OPTIONS)
+    assert np.isnan(table["rsa"]).all()
+
+
+def test_errors_call_arguments_by_their_names():
+    reps, trials, by = sides()
+    with pytest.raises(ValueError, match="^unit='run' must be a coordinate of target"):
+        xc.binned_rsa(reps, trials, by, unit="run", **OPTIONS)
+    with pytest.raises(TypeError, match="^unit must be"):
+        xc.binned_rsa(reps, trials, by, unit=3, **OPTIONS)
+    wrong = trials.copy()
+    wrong[0, 1, 2, 3] = np.nan
+    with pytest.raises(ValueError, match="^target.*subject 'S1'.*'s2'"):
+        xc.binned_rsa(reps, wrong, by, **OPTIONS)
+
+
+def test_ceilings_are_of_the_subjects_that_scores_rest_on():
+    reps, trials, by = sides()
+    how = {"n_bins": 2, "n_permutations": 0, "n_draws": 9, "n_splits": 3, **OPTIONS}
+    alone = xc.select_models(reps, trials.sel(subject=["S2"]), by, **how)
+    lost = trials.where(trials["subject"] != "S1")
+    with pytest.warns(RuntimeWarning, match="rests on the others without subject 'S1'"):
+        table = xc.select_models(reps, lost, by, **how)
+    for name in ("rsa", "trial_ceiling", "rsa_corrected"):
+        np.testing.assert_allclose(table[name], alone[name], rtol=1e-8)
+
+
+def test_a_ceiling_that_noise_hides_is_told_of():
+    reps, trials, by = sides(noise=(0.5, 0.5, 30.0), subjects=("S1",))
+    how = {"n_bins": 3, "n_permutations": 0, "n_draws": 9, "n_splits": 3, **OPTIONS}
+    with pytest.warns(RuntimeWarning, match="trial_ceiling in .*subset '3 of 3'"):
+        table = xc.select_models(reps, trials.chunk(stimulus=20), by, noise="diagonal", **how)
+    assert np.isnan(table["rsa_corrected"].sel(subset="3 of 3")).all()
+    assert np.isfinite(table["rsa_corrected"].sel(subset="1 of 3")).all()
+    assert table["trial_ceiling"].chunks is None
+    wanted = {"noise": "diagonal", "unit": "repetition", "target_rdm_metric": "crossnobis"}
+    assert wanted.items() <= table.attrs.items()
+
+
+def test_features_that_are_silent_in_a_half_alone_are_said_to_be():
+    """Spikes are few: all of a unit's may fall into one half, and its noise is known of that."""
+    reps, trials, by = sides(subjects=("S1",))
+    trials = trials.copy()
+    trials[..., 4] = 2.0
+    trials[0, 0, 5, 4] = 3.0
+    assert np.isfinite(xc.rdm(trials, "crossnobis", noise="diagonal")).all()
+    with pytest.raises(ValueError, match=r"^half of the repetitions of target, .*: features 4 ha"):
+        xc.binned_rsa(reps, trials, by, noise="diagonal", **OPTIONS)
+
+
+def test_a_study_finds_the_model_that_is_the_brain():
+    """Correlation distances of the model would have .54 to .94 of crossnobis ones."""
+    reps, trials, _ = sides(subjects=("S1",))
+    table = rsa_by_dispersion(reps, trials, k=5, n_permutations=0, rng=0)
+    own = table.sel(model_a="itself")
+    assert (abs(own["rsa_corrected"] - 1) < 0.08).all()
+    assert (own["rsa"] > 0.9).all()
+    assert table.attrs["rdm_metric"] == "sqeuclidean"
+
+
+def test_rdms_of_halves_are_held_inside_bins_alone():
+    """Those of 40 halves over all stimuli would be 13 MB, and as many again to bind them."""
+    n, rng = 200, np.random.default_rng(0)
+    labels = [f"s{i}" for i in range(n)]
+    x = rng.standard_normal((n, 10))
+    trials = xr.DataArray(
+        x + rng.standard_normal((8, n, 10)),
+        dims=("repetition", "stimulus", "feature"),
+        coords={"stimulus": labels},
+    )
+    by = xr.DataArray(np.arange(float(n)), dims="stimulus", coords={"stimulus": labels})
+    reps = xc.stack_models({"itself": x}, stimuli=labels)
+    tracemalloc.start()
+    try:
+        xc.binned_rsa(reps, trials, by, 5, n_permutations=0, **OPTIONS)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10e6
+
+
+def test_bins_that_equal_values_merged_cost_no_degree_of_freedom():
+    reps, trials, by = sides(subjects=("S1",))
+    two = (by >= N // 2) * 1.0
+    expected = xc.binned_rsa_contrast(reps, trials, two, 2, **OPTIONS)
+    with pytest.warns(RuntimeWarning, match="merged"):
+        merged = xc.binned_rsa_contrast(reps, trials, two, 6, **OPTIONS)
+    for end in ("", "_lower", "_upper", "_p_value"):
+        name = f"low_minus_high_corrected{end}"
+        np.testing.assert_allclose(merged[name], expected[name], rtol=1e-9)

@@ -19,7 +19,7 @@ from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import check_seed, real, whole
 from xconverge.labels.checks import check_dims, check_labels, check_only
 from xconverge.labels.joins import join_labels
-from xconverge.labels.messages import SchemaError, choose, listing
+from xconverge.labels.messages import SchemaError, choose, listing, shown
 from xconverge.labels.variables import dataset_of, describe
 from xconverge.measures.rdm import TOO_MANY_PAIRS
 from xconverge.measures.trials import checked_trials, trial_inputs
@@ -345,7 +345,8 @@ def _reliability(
     stimuli, *places = more[len(given) :]
     bins = given.pop() if binned else None
     where = place(lead, places)
-    found = checked_trials(x, width, units, stimuli, unit, "reps", where, "unit")
+    which = [f"{dim} {shown(one)}" for dim, one in zip(lead, places, strict=True)]
+    found = checked_trials(x, width, units, stimuli, which, unit, "reps", "unit")
     per_bin = (n_bins,) if binned else ()
     if of == "rdm":
         shape = per_bin

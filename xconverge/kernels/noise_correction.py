@@ -7,8 +7,9 @@ With r the mean correlation of both halves' unbiased RDMs D_1, D_2 over splits, 
     ceiling   = √(mean cov(D_1, D_2) / var D),    D that of all trials:
 
 what a model without noise that is right would reach (Spearman 1904, American Journal of Psychology
-15). The covariance of the halves is the variance of the RDM without noise; Spearman and Brown's
-formula does not hold here, since the noise of a distance falls faster than by its trials.
+15), both over the stimuli of each split, which missing trials make fewer. The covariance of the
+halves is the variance of the RDM without noise; Spearman and Brown's formula does not hold here,
+since the noise of a distance falls faster than by its trials.
 """
 
 from __future__ import annotations
@@ -74,9 +75,9 @@ def halves_of(halves: Array, whole: Array) -> Halves:
     if not splits:
         return Halves(np.nan, np.nan, np.nan, np.full(n, np.nan))
     correlation, without = _mean(split.agreement(n) for split in splits)
-    shared = np.mean([split.shared() for split in splits])
-    here = np.flatnonzero(~np.isnan(whole).all(1))
-    spread = whole[np.ix_(here, here)][np.triu_indices(len(here), 1)].var()
+    shared = float(np.mean([split.shared() for split in splits]))
+    # of the same stimuli: others, and a variance of more of them, are not those of the halves
+    spread = float(np.mean([split.spread_of(whole) for split in splits]))
     ceiling = np.sqrt(max(shared, 0.0) / spread) if spread > 0 else np.nan
     return Halves(correlation, error_of(without), float(min(ceiling, 1.0)), without)
 
@@ -98,6 +99,12 @@ def corrected(model: Array, halves: Array, found: Halves) -> tuple[float, Array]
     with np.errstate(invalid="ignore"):
         # a stimulus that the model alone lacks is in r, and not left out of it
         return value / np.sqrt(found.correlation), without / np.sqrt(found.without)
+
+
+def common(halves: Array) -> int:
+    """Stimuli that both halves of a split have, of the one (S, 2, n, n) that has most."""
+    there = ~np.all(np.isnan(halves), axis=-1)
+    return int(np.all(there, axis=1).sum(-1).max(initial=0))
 
 
 def error_of(without: Array) -> float:
@@ -127,6 +134,11 @@ class _Split:
         pairs = np.triu_indices(len(self.here), 1)
         one, other = (rdm[pairs] for rdm in self.rdms[:2])
         return float(np.mean((one - one.mean()) * (other - other.mean())))
+
+    def spread_of(self, whole: Array) -> float:
+        """Variance of an RDM (n, n) over the same pairs of stimuli."""
+        block = whole[np.ix_(self.here, self.here)]
+        return float(block[np.triu_indices(len(self.here), 1)].var())
 
     def agreement(self, n: int) -> tuple[float, Array]:
         """Correlation of both halves, and without each stimulus (n)."""

@@ -140,15 +140,17 @@ def make_rdm(
     *,
     noise: Any = None,
     over: str | None = None,
+    over_name: str = "over",
+    tell: bool = True,
 ) -> xr.DataArray:
-    """``rdm`` of an array that errors call ``what``."""
+    """``rdm`` of an array that errors call ``what``; the others are as in ``trial_rdm``."""
     made: Any
     if callable(metric):
         name, made = getattr(metric, "__name__", "callable"), metric
     else:
         name = choose("metric", metric, [*DISTANCES, *trials.METRICS])
         made = None if name in trials.METRICS else DISTANCES[name].make
-    trials.check_trial_metric(metric, noise, over)
+    trials.check_trial_metric(metric, noise, over, over_name)
     reps = check_dims(reps, "stimulus", "feature", what=what)
     check_labels(reps, "stimulus", what=what)
     if "model" in reps.dims:
@@ -157,8 +159,9 @@ def make_rdm(
     told: dict[str, Any] = {}
     if over is not None or made is None:
         result, told = trials.trial_rdm(
-            reps, name, noise, "repetition" if over is None else over, what, TOO_MANY_PAIRS
-        )
+            reps, name, noise, "repetition" if over is None else over, what, TOO_MANY_PAIRS,
+            over_name=over_name, tell=tell,
+        )  # fmt: skip
     else:
         result = apply(
             distances.distances,

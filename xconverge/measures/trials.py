@@ -10,18 +10,19 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge.engine.apply import apply
+from xconverge.engine.apply import CURES, apply
 from xconverge.engine.folds import fold_numbers
 from xconverge.engine.measure import Measure
 from xconverge.engine.rdms import names_along, place
 from xconverge.kernels import crossnobis as kernels
-from xconverge.kernels.vectors import Array, working_dtype
+from xconverge.kernels.noise_covariance import NoiseError
+from xconverge.kernels.vectors import Array, RowError, working_dtype
 from xconverge.labels.arguments import text
 from xconverge.labels.checks import check_dims, check_labels, widths
 from xconverge.labels.coordinates import read
 from xconverge.labels.joins import join_extra, join_labels, natural_rank
 from xconverge.labels.kinds import came
-from xconverge.labels.messages import SchemaError, choose, listing
+from xconverge.labels.messages import SchemaError, choose, listing, shown
 
 FOLDS = 5
 """Parts of the stimuli: noise is told from those outside both parts of a pair."""
@@ -30,15 +31,18 @@ CROSSED = ("crossnobis", "sqeuclidean", "cosine", "correlation")
 """Metrics that have an unbiased form."""
 
 
-def check_trial_metric(metric: Any, noise: Any, over: str | None) -> None:
-    """The metric has an unbiased form where one is asked for, and noise where it is whitened."""
+def check_trial_metric(metric: Any, noise: Any, over: str | None, name: str = "over") -> None:
+    """The metric has an unbiased form where one is asked for, and noise where it is whitened.
+
+    Errors call ``over`` by the ``name`` that it was given by.
+    """
     if noise is not None and metric != "crossnobis":
         raise TypeError(
             f"noise goes with metric 'crossnobis', got metric={came(metric)}; leave noise out"
         )
     if over is None:
         return
-    text("over", over, "'repetition', or the name of a coordinate on it")
+    text(name, over, "'repetition', or the name of a coordinate on it")
     if metric in CROSSED:
         return
     if metric == "euclidean":
@@ -46,15 +50,27 @@ def check_trial_metric(metric: Any, noise: Any, over: str | None) -> None:
             "metric='euclidean' has no unbiased form over repetitions: the root of an unbiased "
             "square is biased, and squares may be below 0; use 'sqeuclidean' or 'crossnobis'"
         )
-    raise TypeError(f"over goes with the metrics {', '.join(CROSSED)}, got metric={came(metric)}")
+    raise TypeError(f"{name} goes with the metrics {', '.join(CROSSED)}, got metric={came(metric)}")
 
 
 def trial_rdm(
-    reps: xr.DataArray, metric: str, noise: Any, over: str, what: str, cure: str
+    reps: xr.DataArray,
+    metric: str,
+    noise: Any,
+    over: str,
+    what: str,
+    cure: str,
+    *,
+    over_name: str = "over",
+    tell: bool = True,
 ) -> tuple[xr.DataArray, dict[str, Any]]:
-    """Unbiased RDMs (…, stimulus, stimulus_2) of checked ``reps``, and what attrs say of them."""
+    """Unbiased RDMs (…, stimulus, stimulus_2) of checked ``reps``, and what attrs say of them.
+
+    Errors call ``over`` by ``over_name``. Without ``tell`` there are no warnings, of parts of
+    trials whose whole was told of.
+    """
     second = "stimulus_2"
-    found = trial_inputs(reps, noise, over, what)
+    found = trial_inputs(reps, noise, over, what, over_name, tell)
     stimuli = names_along(reps, "stimulus")
     result = apply(
         _distances,
@@ -71,6 +87,8 @@ def trial_rdm(
         metric=metric,
         noise=found.noise,
         over=over,
+        over_name=over_name,
+        tell=tell,
         lead=found.lead,
         name=what,
     )
@@ -92,11 +110,12 @@ class TrialInputs(NamedTuple):
 
 
 def trial_inputs(
-    reps: xr.DataArray, noise: Any, over: str, what: str, word: str = "over"
+    reps: xr.DataArray, noise: Any, over: str, what: str, word: str = "over", tell: bool = True
 ) -> TrialInputs:
     """Of ``reps``, whose dims stimulus and feature and whose labels are checked.
 
-    ``word`` is what the argument ``over`` is called in errors.
+    ``word`` is what the argument ``over`` is called in errors. Without ``tell`` there are no
+    warnings.
     """
     text(word, over, "'repetition', or a coordinate on it")
     if "repetition" not in reps.dims:
@@ -108,8 +127,8 @@ def trial_inputs(
         )
     if "repetition" in reps.indexes:
         check_labels(reps, "repetition", what=what)
-    units = _units(reps, over, what, word)
-    kind, given = _noise(reps, noise, what)
+    units = units_of(reps, over, what, word)
+    kind, given = _noise(reps, noise, what, tell)
     if kind == "shrinkage":
         n = reps.sizes["stimulus"]
         if n < 3:
@@ -138,15 +157,20 @@ def checked_trials(
     width: int,
     units: Array,
     stimuli: Array,
+    which: Sequence[str],
     over: str,
     name: str,
-    where: str,
     word: str = "over",
 ) -> kernels.Trials:
-    """Trials of one model, each of which has a unit."""
-    found = kernels.trials(x, width)
+    """Trials of one model, each of which has a unit; errors name it by ``which``."""
+    try:
+        found = kernels.trials(x, width)
+    except RowError as error:
+        who = ", ".join([*which, f"stimulus {listing(stimuli[error.where[:, 0]])}"])
+        raise SchemaError(f"{name} has {error.reason}: {who}. {CURES[error.reason]}") from error
     lacking = np.flatnonzero(((units < 0) & found.seen).any(1))
     if len(lacking):
+        where = f" ({', '.join(which)})" if which else ""
         raise SchemaError(
             f"{name}{where}: {word}={over!r} has no value for trials that were measured, of "
             f"stimulus {listing(stimuli[lacking])}; every trial needs its {over}: fill it in, or "
@@ -163,6 +187,8 @@ def _distances(
     metric: str,
     noise: str,
     over: str,
+    over_name: str,
+    tell: bool,
     lead: Sequence[str],
     name: str,
 ) -> Array:
@@ -170,15 +196,22 @@ def _distances(
     given = more[: len(more) - 1 - len(lead)]
     stimuli, *places = more[len(given) :]
     where = place(lead, places)
-    found = checked_trials(x, width, units, stimuli, over, name, where)
+    which = [f"{dim} {shown(one)}" for dim, one in zip(lead, places, strict=True)]
+    found = checked_trials(x, width, units, stimuli, which, over, name, over_name)
     how: Any = given[0][:width, :width] if noise == "given" else noise
-    result = kernels.distances(
-        found,
-        units,
-        metric,
-        None if noise == "none" else how,
-        given[0] if noise == "shrinkage" else None,
-    )
+    try:
+        result = kernels.distances(
+            found,
+            units,
+            metric,
+            None if noise == "none" else how,
+            given[0] if noise == "shrinkage" else None,
+        )
+    except NoiseError as error:
+        who = f"{name}, {', '.join(which)}" if which else name
+        raise SchemaError(f"{who}: {error}") from error
+    if not tell:
+        return result.rdm
     if len(result.lone):
         one = "one repetition" if over == "repetition" else f"one value of {over!r}"
         warnings.warn(
@@ -213,54 +246,57 @@ def _widths(reps: xr.DataArray, what: str) -> xr.DataArray:
     return first
 
 
-def _units(reps: xr.DataArray, over: str, what: str, word: str) -> xr.DataArray:
-    """``unit_numbers`` (…, stimulus, repetition), of every stimulus."""
-    numbers = unit_numbers(reps, over, what, word)
+def units_of(reps: xr.DataArray, over: str, what: str, name: str = "over") -> xr.DataArray:
+    """Number (…, stimulus, repetition) of the independent unit of every trial, -1 for none.
+
+    Numbers count the units of each subject, region … from 0, in the natural order of labels.
+    """
+    n = reps.sizes["repetition"]
+    if over == "repetition":
+        labels = reps.indexes.get("repetition")
+        rank = np.arange(n) if labels is None else natural_rank(labels)
+        numbers = xr.DataArray(rank, dims="repetition")
+    else:
+        fitting = [
+            str(key)
+            for key, coord in reps.coords.items()
+            if "repetition" in coord.dims and key != "repetition" and "feature" not in coord.dims
+        ]
+        if over not in fitting:
+            there = reps.coords[over].dims if over in reps.coords else None
+            raise SchemaError(
+                f"{name}={over!r} must be a coordinate of {what} on 'repetition', or on 'stimulus' "
+                "and 'repetition', that names the independent unit of every trial (its run, its "
+                f"session); {f'it has the dims {list(there)}' if there is not None else ''}"
+                f"{'; ' if there is not None else ''}there is {listing(fitting) or 'none'}"
+            )
+        coord = reps.coords[over]
+        values = np.asarray(read(coord), dtype=object)
+        # Zarr has no missing text, and writes an empty one in its place
+        codes, names = pd.factorize(np.array([None if v == "" else v for v in values.flat], object))
+        # the last of the ranks stands for none, whose code is -1
+        ranks = np.append(natural_rank(list(names)), -1)[codes].reshape(values.shape)
+        numbers = xr.DataArray(ranks, dims=coord.dims)
+        numbers = numbers.transpose(..., *(d for d in TRIAL_DIMS if d in coord.dims))
+        many = [numbers.sizes[d] for d in numbers.dims if d not in TRIAL_DIMS]
+        for place in np.ndindex(*many):
+            own = numbers.values[place]
+            _, own[own >= 0] = np.unique(own[own >= 0], return_inverse=True)
     if "stimulus" not in numbers.dims:
         numbers = numbers.expand_dims(stimulus=reps.sizes["stimulus"])
     return numbers.transpose(..., "stimulus", "repetition")
 
 
-def unit_numbers(reps: xr.DataArray, over: str, what: str, word: str = "over") -> xr.DataArray:
-    """Number (…, [stimulus, ]repetition) of the independent unit of every trial, -1 for none.
-
-    They follow the labels of the units, not their order.
-    """
-    text(word, over, "'repetition', or a coordinate on it")
-    n = reps.sizes["repetition"]
-    if over == "repetition":
-        labels = reps.indexes.get("repetition")
-        numbers = np.arange(n) if labels is None else natural_rank(labels)
-        return xr.DataArray(numbers, dims="repetition")
-    fitting = [
-        str(name)
-        for name, coord in reps.coords.items()
-        if "repetition" in coord.dims and name != "repetition" and "feature" not in coord.dims
-    ]
-    if over not in fitting:
-        there = reps.coords[over].dims if over in reps.coords else None
-        raise SchemaError(
-            f"{word}={over!r} must be a coordinate of {what} on 'repetition', or on 'stimulus' "
-            "and 'repetition', that names the independent unit of every trial (its run, its "
-            f"session); {f'it has the dims {list(there)}' if there is not None else ''}"
-            f"{'; ' if there is not None else ''}there is {listing(fitting) or 'none'}"
-        )
-    coord = reps.coords[over]
-    values = np.asarray(read(coord), dtype=object)
-    # Zarr has no missing text, and writes an empty one in its place
-    codes, found = pd.factorize(np.array([None if v == "" else v for v in values.flat], object))
-    # -1, for none, takes the last
-    ranks = np.append(natural_rank(list(found)), -1)
-    return xr.DataArray(ranks[codes].reshape(values.shape), dims=coord.dims)
+TRIAL_DIMS = ("stimulus", "repetition")
 
 
-def _noise(reps: xr.DataArray, noise: Any, what: str) -> tuple[str, list[xr.DataArray]]:
+def _noise(reps: xr.DataArray, noise: Any, what: str, tell: bool) -> tuple[str, list[xr.DataArray]]:
     """What the noise is called, and the covariance where it is given."""
     if noise is None:
         return "none", []
     if isinstance(noise, str):
         choose("noise", noise, kernels.ESTIMATED)
-        if noise in SAME_TRIALS:
+        if noise in SAME_TRIALS and tell:
             warnings.warn(
                 f"noise={noise!r} takes the covariance of the noise from the trials that the "
                 f"distances are made of, which biases them upwards: {BIAS[noise]}; use "
@@ -283,7 +319,7 @@ def _noise(reps: xr.DataArray, noise: Any, what: str) -> tuple[str, list[xr.Data
             )
         noise = xr.DataArray(noise, dims=("feature", "feature_2"))
     noise = check_dims(noise, "feature", "feature_2", what="noise")
-    other = [d for d in noise.dims if d not in ("feature_2", *reps.dims) or d in NOT_OF_NOISE]
+    other = [d for d in noise.dims if d not in ("feature_2", *reps.dims) or d in TRIAL_DIMS]
     if other:
         raise SchemaError(
             f"noise has the dims {listing(other)} too, along which there is one covariance alone; "
@@ -297,8 +333,6 @@ def _noise(reps: xr.DataArray, noise: Any, what: str) -> tuple[str, list[xr.Data
         )
     return "given", [noise.reset_coords(drop=True).transpose(..., "feature", "feature_2")]
 
-
-NOT_OF_NOISE = ("stimulus", "repetition")
 
 BIAS = {
     **dict.fromkeys(

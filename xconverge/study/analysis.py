@@ -77,7 +77,10 @@ def analyze(
         ``vision`` and ``language`` where both are there, else the two that are there.
     target : DataArray, optional
         RDMs (…, stimulus, stimulus_2) or a representation set, a brain's say, of the same
-        stimuli, for RSA by dispersion bin.
+        stimuli, for RSA by dispersion bin: of correlation distances by Spearman's correlation.
+        Of trials, with ``repetition``, squared Euclidean distances of the models are compared with
+        ``crossnobis`` of the repetitions by Pearson's, without noise too (``binned_rsa``, which
+        takes the noise's covariance and sessions).
     n_components : int, optional
         Principal components of each model in the shared space; by default 64, or a quarter of
         the stimuli if that is fewer.
@@ -348,11 +351,12 @@ def rsa_by_dispersion(
         )
     spread = dispersion(reps, "neighborhood", k=min(k, n - 1))
     seed, _ = seed_of(rng)
-    # of trials, what noise does to it can be told with Pearson's correlation alone
-    method = "pearson" if repeated else "spearman"
+    # of trials, what noise does to it can be told with Pearson's correlation alone; and a model
+    # that is the brain has its distances only where they are of one kind, which crossnobis's is
+    method, metric = ("pearson", "sqeuclidean") if repeated else ("spearman", "correlation")
     each, mean = (
         binned_rsa(
-            reps, target, spread, n_bins, average=average, method=method,
+            reps, target, spread, n_bins, average=average, rdm_metric=metric, method=method,
             n_permutations=n_permutations, rng=seed,
         ).compute()
         for average in (None, "rdm")
@@ -371,7 +375,7 @@ def rsa_by_dispersion(
             "p_value_of_mean_by_bin": mean["p_value"],
             "n_stimuli": mean["n_stimuli"],
             "dispersion_by_bin": mean["dispersion_by_bin"],
-            "rsa": rsa(rdm(reps), whole, method).compute(),
+            "rsa": rsa(rdm(reps, metric), whole, method).compute(),
             **of_trials,
         }
     ).assign_attrs(mean.attrs)

@@ -19,8 +19,8 @@ from xconverge.kernels import noise_correction as kernels
 from xconverge.kernels.split_half import halves as split_halves
 from xconverge.kernels.vectors import Array
 from xconverge.labels.joins import on_side
-from xconverge.measures.rdm import rdm
-from xconverge.measures.trials import unit_numbers
+from xconverge.measures.rdm import make_rdm
+from xconverge.measures.trials import units_of
 
 SPLIT, HALF = "_split", "_half"
 
@@ -40,18 +40,35 @@ class Trials(NamedTuple):
     noise: Any
     unit: str
 
-    def rdm(self) -> xr.DataArray:
-        """Of all trials."""
-        return rdm(self.reps, "crossnobis", noise=self.noise, over=self.unit)
+    def rdm(self, half: bool = False) -> xr.DataArray:
+        """Of all trials, or of a half of them, which does not warn again of what all have told."""
+        what = "half of the repetitions of target" if half else "target"
+        return make_rdm(
+            self.reps, "crossnobis", what,
+            noise=self.noise, over=self.unit, over_name="unit", tell=not half,
+        )  # fmt: skip
+
+    def attrs(self, whole: xr.DataArray) -> dict[str, Any]:
+        """What results say of how ``whole``, the RDM of all trials, was made."""
+        return {
+            "target_rdm_metric": "crossnobis", "noise": whole.attrs["noise"], "unit": self.unit,
+        }  # fmt: skip
 
     def units(self) -> xr.DataArray:
-        """Independent unit of every trial, ([stimulus, ]repetition); -1 for none."""
-        return unit_numbers(self.reps, self.unit, "target", "unit")
+        """Number (…, stimulus, repetition) of the independent unit of every trial, -1 for none."""
+        return units_of(self.reps, self.unit, "target", "unit")
 
-    def halves(self, n_splits: int, seed: int) -> xr.DataArray | None:
-        """RDMs (split, half, …) of the trials of both halves; None for fewer than 4 units."""
-        units = self.units()
-        count = int(units.max()) + 1
+    def n_units(self) -> int:
+        """Independent units, of the subject or region that has most."""
+        return int(self.units().values.max(initial=-1)) + 1
+
+    def halves(self, n_splits: int, seed: int, sets: Sequence[Array]) -> list[xr.DataArray] | None:
+        """RDMs (split, half, …) of both halves among sets of stimuli; None for fewer than 4 units.
+
+        Of each half the RDM of all stimuli is made, whose trials tell the noise, and cut at once:
+        those of all halves together are many times what is given.
+        """
+        units, count = self.units(), self.n_units()
         if count < kernels.LEAST_REPETITIONS:
             warnings.warn(
                 f"RSA without measurement noise needs {kernels.LEAST_REPETITIONS} independent "
@@ -61,23 +78,22 @@ class Trials(NamedTuple):
             )
             return None
         inside = split_halves(np.arange(count), seed, n_splits)
-        with warnings.catch_warnings():
-            # stimuli that one half lacks are left out of that split; the whole RDM has told of them
-            warnings.simplefilter("ignore")
-            splits = [
-                xr.concat(
-                    [self._among(units, half).rdm() for half in (first, ~first)], HALF,
-                    coords="minimal", compat="override",
-                )
-                for first in inside
-            ]  # fmt: skip
-        return xr.concat(splits, SPLIT, coords="minimal", compat="override")
+        # stimuli that one half lacks are left out of that split; the whole RDM has told of them
+        each: list[list[xr.DataArray]] = [[] for _ in sets]
+        for first in inside:
+            both = [self._among(units, half).rdm(half=True) for half in (first, ~first)]
+            for found, chosen in zip(each, sets, strict=True):
+                cut = {"stimulus": chosen, "stimulus_2": chosen}
+                parts = [rdm.isel(cut) for rdm in both]
+                found.append(xr.concat(parts, HALF, coords="minimal", compat="override"))
+        return [xr.concat(found, SPLIT, coords="minimal", compat="override") for found in each]
 
     def _among(self, units: xr.DataArray, chosen: Array) -> Trials:
-        mine = chosen[units.values] & (units.values >= 0)
-        if units.dims == ("repetition",):
-            return self._replace(reps=self.reps.isel(repetition=np.flatnonzero(mine)))
-        return self._replace(reps=self.reps.where(units.copy(data=mine)))
+        mine = units.copy(data=chosen[units.values] & (units.values >= 0))
+        if self.unit == "repetition":
+            inside = mine.isel(stimulus=0).values
+            return self._replace(reps=self.reps.isel(repetition=np.flatnonzero(inside)))
+        return self._replace(reps=self.reps.where(mine))
 
 
 def corrected_bins(
@@ -95,17 +111,18 @@ def corrected_bins(
     ``models`` and ``whole``, that of all trials, are RDMs over the stimuli of ``bins`` (n). The
     second is (bin, …, stimulus).
     """
-    halves = trials.halves(n_splits, seed)
+    members = [np.flatnonzero(bins == number) for number in range(n_bins)]
+    halves = trials.halves(n_splits, seed, members)
     each = []
-    for number in range(n_bins):
-        inside = np.flatnonzero(bins == number)
+    for number, inside in enumerate(members):
         block = {"stimulus": inside, "stimulus_2": inside}
         found = _in_bin(
             models.isel(block),
             whole.isel(block),
-            None if halves is None else on_side(halves, "model", "_b").isel(block),
+            # of bins that equal dispersions have merged, the warning of the bins has told
+            on_side(halves[number], "model", "_b") if halves and len(inside) else None,
             number,
-            int(trials.units().max()) + 1,
+            trials.n_units(),
             level,
         )
         each.append(
@@ -127,19 +144,19 @@ def corrected_bins(
 def ceilings(
     whole: xr.DataArray, trials: Trials, members: xr.DataArray, n_splits: int, seed: int
 ) -> xr.DataArray:
-    """Ceiling (…, subset) of a true model without noise among each set of stimuli, NaN for none.
+    """Ceiling (…) of a true model without noise among each set of stimuli, NaN for none.
 
     ``whole`` is the RDM (…, stimulus, stimulus_2) of all trials, ``members`` are (…, stimulus).
+    In memory.
     """
-    halves = trials.halves(n_splits, seed)
+    halves = trials.halves(n_splits, seed, [np.arange(whole.sizes["stimulus"])])
     if halves is None:
-        of_target = whole.isel(stimulus=0, stimulus_2=0, drop=True)
-        return xr.full_like(members.any("stimulus") * of_target, np.nan, np.float64)
+        return members.any("stimulus") * _nowhere(whole)
     found: xr.DataArray = apply(
-        _ceiling_among, halves, whole, members,
+        _ceiling_among, *halves, whole, members,
         core=[[SPLIT, HALF, "stimulus", "stimulus_2"], ["stimulus", "stimulus_2"], ["stimulus"]],
     )  # fmt: skip
-    return found
+    return found.compute()
 
 
 def _ceiling_among(halves: Array, whole: Array, members: Array) -> float:
@@ -207,14 +224,16 @@ def _in_bin(
 
 def _nothing(models: xr.DataArray, whole: xr.DataArray) -> dict[str, xr.DataArray]:
     """What `_in_bin` tells where there are no halves."""
-    one, of_target = (
-        xr.full_like(rdm.isel(stimulus=0, stimulus_2=0, drop=True), np.nan, np.float64)
-        for rdm in (models, whole)
-    )
+    one, of_target = (_nowhere(rdm) for rdm in (models, whole))
     pair = one * of_target
     lone = dict.fromkeys(("split_half", "ceiling"), of_target)
     without = pair.expand_dims(stimulus=models.indexes["stimulus"])
     return dict.fromkeys(CORRECTED, pair) | lone | {"without": without}
+
+
+def _nowhere(rdm: xr.DataArray) -> xr.DataArray:
+    """NaN (…) for every RDM, of no stimuli too."""
+    return xr.full_like(rdm.sum(["stimulus", "stimulus_2"]), np.nan, np.float64)
 
 
 def untold(models: xr.DataArray, rdms: xr.DataArray, n_bins: int) -> dict[str, xr.DataArray]:
@@ -237,7 +256,16 @@ def _halves(
     halves: Array, whole: Array, *names: Any, lead: Sequence[str], place: str, count: int
 ) -> tuple[float, float, float, Array]:
     found = kernels.halves_of(halves, whole)
-    if not found.enough:
+    if np.isnan(found.correlation):
+        warnings.warn(
+            f"RSA without measurement noise{place_of(lead, names)}{place} needs at least "
+            f"{kernels.LEAST_STIMULI} stimuli with 2 independent repetitions in each half, and "
+            f"distances that differ; of {len(whole)} stimuli at most "
+            f"{kernels.common(halves)} have them in one split of the {count} repetitions: NaN",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    elif not found.enough:
         warnings.warn(
             f"RSA without measurement noise{place_of(lead, names)}{place}: the halves of the "
             f"repetitions correlate by {found.correlation:.2f} (error {found.error:.2f}), too "

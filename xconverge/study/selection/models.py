@@ -100,7 +100,8 @@ def select_models(
         Random halves of the stimuli on which layers, and the best model, are chosen; and of
         repetitions.
     noise, unit
-        Of trials, as in ``binned_rsa``.
+        Of trials, as in ``binned_rsa``. A model that is the brain has an RSA of 1 without noise
+        only where ``rdm_metric`` is of the kind of ``crossnobis``: ``"sqeuclidean"``.
     rng : Generator, int or None
         Source of permutations, draws and halves, which follow labels.
 
@@ -114,10 +115,10 @@ def select_models(
           (1 + #{null ≥ observed}) / (1 + n_permutations), and ``p_value_max_t``, corrected for the
           choice among models, subsets and extra dims; ``ceiling_lower`` and ``ceiling_upper``, the
           noise ceiling of these stimuli, NaN for one subject; ``n_stimuli``; ``among_best``,
-          whether no model is significantly better. Of trials ``trial_ceiling``, the mean over
-          subjects of the RSA that a true model without noise would have, and with
-          ``method="pearson"`` ``rsa_corrected``, ``rsa`` / ``trial_ceiling``; NaN where repetitions
-          do not suffice (``binned_rsa``).
+          whether no model is significantly better. Of trials with ``method="pearson"`` also
+          ``trial_ceiling``, the mean over subjects of the RSA that a true model without noise would
+          have, and ``rsa_corrected``, ``rsa`` / ``trial_ceiling``; NaN where repetitions do not
+          suffice (``binned_rsa``).
         * (model, model_2, subset): ``difference`` of the rsa, its two-sided
           ``difference_p_value``, and ``difference_p_value_max_t``, corrected for all pairs of
           models, subsets and extra dims.
@@ -190,13 +191,14 @@ def select_models(
     reps = check_representations(
         networks(reps, "reps") if "layer" in getattr(reps, "dims", ()) else reps
     )
-    trials = None
+    trials, told = None, {}
     brain = _target_rdms(target, rdm_metric) if not are_trials(target) else _subjects(target)
     (reps, brain), _ = join_all("exact", reps=reps, target=brain)
     brain = join_extra(reps, brain, ("reps", "target"))
     if are_trials(target):
         trials = Trials(brain, noise, unit)
         brain = trials.rdm().reset_coords(drop=True)
+        told = trials.attrs(brain)
     elif (noise, unit) != (None, "repetition"):
         raise TypeError(
             "noise and unit are of trials: target needs the dims 'repetition' and 'feature', it "
@@ -269,7 +271,7 @@ def select_models(
         "n_permutations": n_permutations, "n_draws": n_draws, "n_splits": n_splits,
         "n_subjects": brain.sizes["subject"], "dispersion_metric": dispersion.attrs.get("metric"),
         "dispersion_without": dispersion.attrs.get("leave_out"), "seed": seed,
-        **pairing_attrs(reps, target, dispersion),
+        **told, **pairing_attrs(reps, target, dispersion),
     }  # fmt: skip
     found = dict(zip(PER_MODEL + PER_PAIR + FURTHER, parts, strict=True))
     tell_short(n_permutations, found["p_value"].size, 1 - level, ["max_t"])
@@ -278,14 +280,16 @@ def select_models(
         {"model": names, "model_2": names, SUBSET: subset_labels(n_bins)}
     )
     table = table.assign(best=describe(_best(table["rsa"]), "best", **parameters))
-    if trials is not None:
+    if trials is not None and method == "pearson":
         inside = members.rename(_network="model")
-        ceiling = ceilings(brain, trials, inside, n_splits, int(streams[0])).mean(
-            "subject", skipna=False
+        ceiling = _trial_ceiling(
+            ceilings(brain, trials, inside, n_splits, int(streams[0])).assign_coords(
+                {SUBSET: subset_labels(n_bins)}
+            ),
+            usable,
         )
         of_trials = {"trial_ceiling": ceiling.transpose(*table["rsa"].dims)}
-        if method == "pearson":
-            of_trials["rsa_corrected"] = table["rsa"] / of_trials["trial_ceiling"]
+        of_trials["rsa_corrected"] = table["rsa"] / of_trials["trial_ceiling"]
         table = table.assign(
             {name: describe(part, name, **parameters) for name, part in of_trials.items()}
         )
@@ -424,6 +428,29 @@ def _warn_unusable(
     for message, who in messages.items():
         if len(who):
             warnings.warn(f"{message} {'; '.join(map(str, who[:5]))}", RuntimeWarning, stacklevel=3)
+
+
+def _trial_ceiling(ceiling: xr.DataArray, usable: xr.DataArray) -> xr.DataArray:
+    """The mean over the subjects that scores rest on, of (…, subject, model, subset)."""
+    lacking = ceiling.isnull() & usable
+    # of no repetitions that could be halved at all, their warning has told
+    if lacking.any() and not ceiling.isnull().all():
+        dims = [str(dim) for dim in lacking.dims if dim != "model"]
+        labels = [names_along(lacking, dim).values for dim in dims]
+        some = lacking.any("model") if "model" in lacking.dims else lacking
+        where = [
+            ", ".join(f"{d} {shown(own[i])}" for d, own, i in zip(dims, labels, one, strict=True))
+            for one in np.argwhere(some.transpose(*dims).values)
+        ]
+        few = "; ".join(where[:5]) + (f"; … ({len(where)} in all)" if len(where) > 5 else "")
+        warnings.warn(
+            f"the halves of the repetitions agree too little for a trial_ceiling in {few}: NaN; "
+            "binned_rsa says how many repetitions are needed",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    inside = ceiling.where(usable, 0.0).sum("subject", skipna=False)
+    return inside / usable.sum("subject")
 
 
 def _counted(of: Families) -> str:
