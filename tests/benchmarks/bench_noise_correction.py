@@ -41,6 +41,8 @@ CASES = {
     "the brain itself, 8 repetitions": Case((1.5, 2.2, 3.0), repetitions=8),
     "fit falls, growing noise": Case((1.0, 1.5, 2.0), (0.9, 0.8, 0.6)),
     "fit falls, growing noise, 180 stimuli": Case((1.0, 1.5, 2.0), (0.9, 0.8, 0.6), stimuli=180),
+    "the brain itself, halves that agree by 0.3": Case((2.35, 2.35, 2.35)),
+    "a model of 0.8, halves that agree by 0.3": Case((2.35, 2.35, 2.35), (0.8, 0.8, 0.8)),
     "the brain itself, much noise": Case((1.5, 2.5, 4.0)),
 }
 """What a model is, and how noisy the trials are; signals have a standard deviation of 1."""
