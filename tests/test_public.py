@@ -266,7 +266,7 @@ def test_what_the_map_of_the_code_names_is_there():
         pytest.param("model-selection.md", 2, marks=pytest.mark.slow),
         ("interop.md", 3),
         ("methods.md", 1),
-        ("recordings.md", 7),
+        ("recordings.md", 8),
         ("extraction.md", 1),
         ("architecture.md", 1),
     ],
