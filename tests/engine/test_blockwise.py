@@ -287,7 +287,7 @@ def most_alive(found, sources):
     return max(source.most for source in sources)
 
 
-@pytest.mark.parametrize("models", [2, 4])
+@pytest.mark.parametrize("models", [pytest.param(2, marks=pytest.mark.slow), 4])
 @pytest.mark.parametrize("name", ["cka", "procrustes", "mutual_knn", "rdm", "zscore"])
 def test_few_blocks_are_alive_however_many_there_are(name, models):
     """Those that the tasks of two workers hold, and a few; not more with stimuli or models."""

@@ -73,7 +73,7 @@ CALLS = {
 }
 
 
-SHORT = ("mutual_knn", "consensus dispersion", "rdm of each")
+SHORT = ("mutual_knn", "consensus dispersion")
 """One of each way to read the set; the others are long."""
 
 
@@ -119,7 +119,9 @@ SOURCES = {
 }
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(
+    "source", [pytest.param(s, marks=() if s == "rechunk" else pytest.mark.slow) for s in SOURCES]
+)
 def test_any_dask_array_may_be_persisted_on_a_cluster(client, stored, source):
     """The engine puts tasks together by hand, from graphs of any kind, and of futures."""
     reps = SOURCES[source](stored.isel(stimulus=slice(300), model=slice(2)))

@@ -49,7 +49,7 @@ CASES = [
 CASES = [(metric, {**options, "rng": 0}) for metric, options in CASES]
 
 
-@pytest.mark.parametrize("missing", [0.0, 0.1])
+@pytest.mark.parametrize("missing", [pytest.param(0.0, marks=pytest.mark.slow), 0.1])
 @pytest.mark.parametrize(("metric", "options"), CASES, ids=str)
 def test_maps_in_blocks_are_maps_in_memory(metric, options, missing, request):
     a, b = pair(missing)
@@ -75,7 +75,7 @@ def test_chunks_change_no_score(data, dtype):
         xr.testing.assert_allclose(found.compute(), expected, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("offset", [1e3, 1e6])
+@pytest.mark.parametrize("offset", [pytest.param(1e3, marks=pytest.mark.slow), 1e6])
 def test_offsets_do_not_cancel(offset):
     a, b = pair(offset=0.0)
     moved = [(side + offset).chunk(stimulus=7) for side in (a, b)]

@@ -172,7 +172,7 @@ def test_arguments_out_of_range():
     xr.testing.assert_equal(xc.clamp(zero, 1), zero)
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("dtype", [np.float64, pytest.param(np.float32, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", CALLS)
 @given(data=st.data())
 def test_long_models_are_read_block_by_block(name, dtype, data):

@@ -42,7 +42,7 @@ def assert_same_space(found, expected):
     assert found.attrs == expected.attrs
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [pytest.param(np.float32, marks=pytest.mark.slow), np.float64])
 @pytest.mark.parametrize(
     "options",
     [{}, {"n_components": 3}, {"start": "net1"}, {"n_restarts": 2}, {"folds": 3},

@@ -154,6 +154,7 @@ def test_damage_is_told(bucket: tuple[str, dict[str, Any] | None]) -> None:
     validate_store(url, deep=True, storage_options=options)
 
 
+@pytest.mark.slow
 def test_credentials_are_written_nowhere(
     s3: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
