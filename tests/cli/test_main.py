@@ -60,12 +60,12 @@ def test_the_demo_runs_and_saves_everything(tmp_path):
         "-W",
         "error",
         "-W",
-        "ignore:50 permutations are too few:RuntimeWarning",
+        "ignore:19 permutations are too few:RuntimeWarning",
         "-m",
         "xconverge.cli.main",
         "demo",
         "--permutations",
-        "50",
+        "19",
     ]
     run = subprocess.run(
         [*command, "--out", str(tmp_path / "demo")], capture_output=True, text=True, check=False

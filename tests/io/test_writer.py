@@ -539,7 +539,7 @@ def test_killed_writers_lose_no_batch(path: Path) -> None:
 
 @pytest.mark.slow
 def test_writers_killed_many_times_lose_no_batch(path: Path) -> None:
-    assert kill_often(path, 20) == 20
+    assert kill_often(path, 12) == 12
 
 
 def test_two_processes_write_sixteen_models_at_once(path: Path) -> None:

@@ -316,7 +316,7 @@ def test_strata_hold_what_categories_explain():
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(4), 5)
     rejected = np.zeros(2)
-    for run in range(200):
+    for run in range(120):
         level = 3 * rng.permutation(4)[groups]
         x = spread().copy(data=level + rng.standard_normal(20))
         y = scores(models=(1, 1)).copy(data=(level + rng.standard_normal(20))[None, None])
@@ -326,8 +326,8 @@ def test_strata_hold_what_categories_explain():
                 x, y, strata=strata, n_permutations=99, n_bins=2, rng=run, null="labels"
             )
             rejected[number] += float(found["p_value"].item()) <= 0.05
-    assert rejected[0] > 150
-    assert 1 <= rejected[1] <= 22
+    assert rejected[0] > 90
+    assert 1 <= rejected[1] <= 14
 
 
 def test_norms():
