@@ -288,7 +288,14 @@ def most_alive(found, sources):
 
 
 @pytest.mark.parametrize("models", [pytest.param(2, marks=pytest.mark.slow), 4])
-@pytest.mark.parametrize("name", ["cka", "procrustes", "mutual_knn", "rdm", "zscore"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cka",
+        "mutual_knn",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("procrustes", "rdm", "zscore")),
+    ],
+)
 def test_few_blocks_are_alive_however_many_there_are(name, models):
     """Those that the tasks of two workers hold, and a few; not more with stimuli or models."""
     n = 160 if name in ("mutual_knn", "rdm") else 960

@@ -119,9 +119,8 @@ SOURCES = {
 }
 
 
-@pytest.mark.parametrize(
-    "source", [pytest.param(s, marks=() if s == "rechunk" else pytest.mark.slow) for s in SOURCES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("source", SOURCES)
 def test_any_dask_array_may_be_persisted_on_a_cluster(client, stored, source):
     """The engine puts tasks together by hand, from graphs of any kind, and of futures."""
     reps = SOURCES[source](stored.isel(stimulus=slice(300), model=slice(2)))

@@ -83,7 +83,11 @@ def check_in_blocks(metric, options, sides, rtol=1e-6, mixed=False):
         assert set(found.coords) == set(expected.coords)
 
 
-@pytest.mark.parametrize(("metric", "options"), CASES, ids=str)
+@pytest.mark.parametrize(
+    ("metric", "options"),
+    [pytest.param(*c, marks=() if c in PATHS else pytest.mark.slow) for c in CASES],
+    ids=str,
+)
 def test_alignment_in_blocks_is_alignment_in_memory(metric, options):
     check_in_blocks(metric, options, sides_of(metric), mixed=True)
 

@@ -112,6 +112,7 @@ def test_two_networks_share_a_modality(found: dict[str, Any], folder: Path, tmp_
     np.testing.assert_array_equal(reps[0], reps[1])
 
 
+@pytest.mark.slow
 def test_from_an_archive_into_an_object_store(
     found: dict[str, Any], folder: Path, tmp_path: Path
 ) -> None:

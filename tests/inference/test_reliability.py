@@ -58,7 +58,10 @@ def test_it_is_the_correlation_of_the_dispersions_of_two_halves(metric, n_models
     assert found["reliability"].attrs["n_splits"] == len(r)
 
 
-@pytest.mark.parametrize("metric", ["sqeuclidean", "consensus", "neighborhood"])
+@pytest.mark.parametrize(
+    "metric",
+    [pytest.param("sqeuclidean", marks=pytest.mark.slow), "consensus", "neighborhood"],
+)
 def test_a_stimulus_drops_out_of_splits_that_lack_two_models_for_it(metric):
     reps = graded(5, missing=[(0, 3), (1, 3), (2, 7), (0, 9), (1, 9), (2, 9), (3, 9), (4, 11)])
     r = []
@@ -319,7 +322,7 @@ def test_scores_inside_each_half(sides, metric):
     np.testing.assert_allclose(values(found), summary(r), rtol=1e-9)
 
 
-@pytest.mark.parametrize("metric", ["mutual_knn", "cka"])
+@pytest.mark.parametrize("metric", ["mutual_knn", pytest.param("cka", marks=pytest.mark.slow)])
 def test_alignment_order_and_chunks_change_nothing(sides, metric):
     a, b = sides
     one = xc.alignment_reliability(a, b, metric, n_splits=5, rng=0)

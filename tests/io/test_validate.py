@@ -82,10 +82,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize(
     "damage",
-    [
-        pytest.param(d, marks=() if d in ("flipped", "missing") else pytest.mark.slow)
-        for d in DAMAGES
-    ],
+    [pytest.param(d, marks=() if d == "flipped" else pytest.mark.slow) for d in DAMAGES],
 )
 def test_damage_to_any_chunk_is_told_every_time(path: Path, damage: str) -> None:
     files = chunks(path)

@@ -10,6 +10,7 @@ from xconverge.kernels.nulls import Permuted
 from xconverge.kernels.ranks import empty_bins, quantile_bins, rank_correlations, rows_in_bins
 
 
+@pytest.mark.slow
 def test_the_null_of_the_mean_holds_where_pairs_miss_different_stimuli():
     rng = np.random.default_rng(0)
     n, n_pairs, runs = 40, 12, 300

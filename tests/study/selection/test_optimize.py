@@ -63,7 +63,7 @@ def test_a_local_search_is_that_of_plain_loops(agreement):
         )
 
 
-@pytest.mark.parametrize("agreement", ["high", "low"])
+@pytest.mark.parametrize("agreement", ["high", pytest.param("low", marks=pytest.mark.slow)])
 def test_more_searches_are_never_worse_than_one_from_the_same_start(agreement):
     sign = 1 if agreement == "high" else -1
     gains = []
@@ -78,7 +78,7 @@ def test_more_searches_are_never_worse_than_one_from_the_same_start(agreement):
     assert np.mean(np.array(gains) > 1e-9) > 0.4
 
 
-@pytest.mark.parametrize("agreement", ["high", "low"])
+@pytest.mark.parametrize("agreement", ["high", pytest.param("low", marks=pytest.mark.slow)])
 def test_the_best_of_all_sets_is_found(agreement):
     sign = 1 if agreement == "high" else -1
     hits = 0
