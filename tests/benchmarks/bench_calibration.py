@@ -853,6 +853,14 @@ def parser_of(what: str, runs: int) -> argparse.ArgumentParser:
     return parser
 
 
+def write_one(what: str, title: str, measure: Callable[[int, int], pd.DataFrame]) -> None:
+    """Make the one table of a benchmark of 300 runs, as the command line asks for it."""
+    arguments = parser_of(what, 300).parse_args()
+    table = measure(2 if arguments.short else arguments.runs, arguments.seed)
+    if arguments.write:
+        DOCS.write_text(page({title: table}), "utf-8")
+
+
 def main() -> None:
     """Print the tables."""
     parser = parser_of(__doc__, 1000)

@@ -15,7 +15,7 @@ import xarray as xr
 
 import xconverge as xc
 from tests.benchmarks import bench_calibration
-from tests.benchmarks.bench_calibration import ALPHA, DOCS
+from tests.benchmarks.bench_calibration import ALPHA
 from xconverge.inference import equal_noise
 
 TITLE = "Equal noise"
@@ -103,10 +103,7 @@ def measure(runs: int, seed: int) -> pd.DataFrame:
 
 def main() -> None:
     """Print the table."""
-    arguments = bench_calibration.parser_of(__doc__, 300).parse_args()
-    table = measure(2 if arguments.short else arguments.runs, arguments.seed)
-    if arguments.write:
-        DOCS.write_text(bench_calibration.page({TITLE: table}), "utf-8")
+    bench_calibration.write_one(__doc__, TITLE, measure)
 
 
 if __name__ == "__main__":

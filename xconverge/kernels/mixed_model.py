@@ -67,9 +67,9 @@ class Likeness:
             result = among(self.squares[side], where).astype(np.float64, copy=False)
             result *= -0.5 / (LENGTHS[length] ** 2 * self.units[side])
             np.exp(result, out=result)
-            # unbiased squares may be below 0; NaN is far away
-            np.fmin(result, 1.0, out=result, where=~np.isnan(result))
-            # the larger that is no NaN
+            # unbiased squares may be below 0
+            np.minimum(result, 1.0, out=result)
+            # NaN is far away: the larger that is none
             return np.fmax(result, 0.0, out=result)
         codes = self.categories[number - len(LENGTHS) * len(self.squares)][where]
         return np.asarray(codes[:, None] == codes, np.float64)

@@ -252,8 +252,13 @@ def rsa_by_bin(result: xr.Dataset, ax: Axes | None = None) -> Axes:
             ax.annotate(
                 f"p = {p:.3f}", (x, y), xytext=(6, 6), textcoords="offset points", color=INK
             )
+    return _over_bins(ax, place, result["n_stimuli"].values)
+
+
+def _over_bins(ax: Axes, place: np.ndarray, counts: np.ndarray) -> Axes:
+    """The axes of RSA by dispersion bin, the bins at ``place`` with so many stimuli."""
     ax.axhline(0, color=INK, lw=0.8)
-    names = zip(bin_labels(len(place)), result["n_stimuli"].values, strict=True)
+    names = zip(bin_labels(len(place)), counts, strict=True)
     ax.set_xticks(place, [f"{name}\n({n} stimuli)" for name, n in names])
     ax.set(xlabel="dispersion bin (low to high)", ylabel="RSA with the target")
     ax.margins(x=0.12)
@@ -662,11 +667,4 @@ def binned_rsa(table: xr.Dataset, ax: Axes | None = None) -> Axes:
         for x in place[~told]:
             ax.annotate("not told", (x + 0.05, 0), xytext=(0, 6), textcoords="offset points",
                         ha="center", color=COLORS[1])  # fmt: skip
-    ax.axhline(0, color=INK, lw=0.8)
-    names = zip(bin_labels(len(place)), table["n_stimuli"].values, strict=True)
-    ax.set_xticks(place, [f"{name}\n({n} stimuli)" for name, n in names])
-    ax.set(xlabel="dispersion bin (low to high)", ylabel="RSA with the target")
-    ax.margins(x=0.12)
-    ax.legend(frameon=False)
-    _plain(ax)
-    return ax
+    return _over_bins(ax, place, table["n_stimuli"].values)

@@ -29,12 +29,12 @@ from xconverge.measures.dispersion import dispersion
 from xconverge.measures.layers import networks
 from xconverge.measures.neighbors import local_density
 from xconverge.measures.preprocess import stimulus_norm
-from xconverge.measures.rdm import rdm, rdms_of, rsa
+from xconverge.measures.rdm import rdm, rsa
 from xconverge.measures.shared_space import shared_space
 from xconverge.study.binned_rsa import binned_rsa
 from xconverge.study.leave_out import dispersion_of_others, leave_out_modulation
 from xconverge.study.modulation import modulation
-from xconverge.study.noise_correction import CORRECTED, are_trials
+from xconverge.study.noise_correction import CORRECTED, are_trials, trials_or_rdms
 
 Data = TypeVar("Data", xr.DataArray, xr.Dataset)
 Source = str | os.PathLike[str] | Mapping[str, xr.DataArray]
@@ -170,7 +170,7 @@ def analyze(
     check_neighbors(k, a.sizes["stimulus"])
     if target is not None:
         # refused here, not after all that comes before its RSA
-        target = target if are_trials(target) else rdms_of(target, "correlation")
+        target = trials_or_rdms(target, "correlation")
         (a, target), _ = join_all("exact", reps=a, target=target)
     quarter = max(1, a.sizes["stimulus"] // 4)
     progress(f"shared space of {a.sizes['model']} {names[0]} models")
@@ -340,8 +340,7 @@ def rsa_by_dispersion(
     ``reps`` and ``target`` have the same stimuli; arguments as in ``analyze``.
     """
     repeated = are_trials(target)
-    if not repeated:
-        target = rdms_of(target, "correlation")
+    target = trials_or_rdms(target, "correlation")
     (reps, target), _ = join_all("exact", reps=reps, target=target)
     n = reps.sizes["stimulus"]
     if n < 3 * n_bins:

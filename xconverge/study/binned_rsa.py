@@ -27,10 +27,16 @@ from xconverge.labels.coordinates import set_aside
 from xconverge.labels.joins import join_all, join_extra, natural_rank, on_side
 from xconverge.labels.messages import choose
 from xconverge.labels.variables import dataset_of, describe, described
-from xconverge.measures.rdm import DISTANCES, METHODS, rdm, rdms_of
+from xconverge.measures.rdm import DISTANCES, METHODS, rdm
 from xconverge.study.bins import dispersion_bins
 from xconverge.study.modulation import Tail
-from xconverge.study.noise_correction import Trials, are_trials, corrected_bins, untold
+from xconverge.study.noise_correction import (
+    Trials,
+    corrected_bins,
+    trials_of,
+    trials_or_rdms,
+    untold,
+)
 
 Average = Literal["rdm", "representation"]
 
@@ -461,9 +467,7 @@ def _binned(
         choose("average", average, ["rdm", "representation"])
     reps = check_representations(reps)
     spread = check_only(dispersion, "stimulus", what="dispersion")
-    repeated = are_trials(target)
-    if not repeated:
-        target = rdms_of(target, rdm_metric)
+    target = trials_or_rdms(target, rdm_metric)
     attrs = {
         "metric": method, "rdm_metric": rdm_metric, "average": average or "none",
         "dispersion_metric": dispersion.attrs.get("metric"),
@@ -473,16 +477,10 @@ def _binned(
         check_shared(reps, "average='representation'")
     (reps, spread, target), _ = join_all("exact", reps=reps, dispersion=spread, target=target)
     target = join_extra(reps, target, ("reps", "target"))
-    measured = None
-    if repeated:
-        measured = Trials(target, *trials)
+    measured = trials_of(target, *trials)
+    if measured is not None:
         target = measured.rdm()
         attrs |= measured.attrs(target)
-    elif trials != (None, "repetition"):
-        raise TypeError(
-            "noise and unit are of trials: target needs the dims 'repetition' and 'feature', it "
-            f"has {list(map(str, target.dims))}"
-        )
     spread = spread.compute()
     bins = dispersion_bins(spread, n_bins)
     attrs |= {"n_bins": n_bins, "merged_bins": bins.attrs.get("merged_bins")}

@@ -19,7 +19,7 @@ from xconverge.kernels import noise_correction as kernels
 from xconverge.kernels.split_half import halves as split_halves
 from xconverge.kernels.vectors import Array
 from xconverge.labels.joins import on_side
-from xconverge.measures.rdm import make_rdm
+from xconverge.measures.rdm import make_rdm, rdms_of
 from xconverge.measures.trials import units_of
 
 SPLIT, HALF = "_split", "_half"
@@ -28,6 +28,23 @@ SPLIT, HALF = "_split", "_half"
 def are_trials(target: Any) -> bool:
     """Whether there are repeated measurements of features."""
     return {"repetition", "feature"} <= set(getattr(target, "dims", ()))
+
+
+def trials_or_rdms(target: xr.DataArray, metric: str) -> xr.DataArray:
+    """Trials as they are, else RDMs: of representations, made by ``metric``."""
+    return target if are_trials(target) else rdms_of(target, metric)
+
+
+def trials_of(target: xr.DataArray, noise: Any, unit: str) -> Trials | None:
+    """The trials of a target, or None for RDMs, with which ``noise`` and ``unit`` do not go."""
+    if are_trials(target):
+        return Trials(target, noise, unit)
+    if (noise, unit) != (None, "repetition"):
+        raise TypeError(
+            "noise and unit are of trials: target needs the dims 'repetition' and 'feature', it "
+            f"has {list(map(str, target.dims))}"
+        )
+    return None
 
 
 class Trials(NamedTuple):
@@ -54,13 +71,13 @@ class Trials(NamedTuple):
             "target_rdm_metric": "crossnobis", "noise": whole.attrs["noise"], "unit": self.unit,
         }  # fmt: skip
 
-    def units(self) -> xr.DataArray:
-        """Number (…, stimulus, repetition) of the independent unit of every trial, -1 for none."""
-        return units_of(self.reps, self.unit, "target", "unit")
+    def units(self) -> tuple[xr.DataArray, int]:
+        """Number (…, stimulus, repetition) of the independent unit of every trial, -1 for none.
 
-    def n_units(self) -> int:
-        """Independent units, of the subject or region that has most."""
-        return int(self.units().values.max(initial=-1)) + 1
+        And how many units the subject or region has that has most.
+        """
+        numbers = units_of(self.reps, self.unit, "target", "unit")
+        return numbers, int(numbers.values.max(initial=-1)) + 1
 
     def halves(self, n_splits: int, seed: int, sets: Sequence[Array]) -> list[xr.DataArray] | None:
         """RDMs (split, half, …) of both halves among sets of stimuli; None for fewer than 4 units.
@@ -68,7 +85,7 @@ class Trials(NamedTuple):
         Of each half the RDM of all stimuli is made, whose trials tell the noise, and cut at once:
         those of all halves together are many times what is given.
         """
-        units, count = self.units(), self.n_units()
+        units, count = self.units()
         if count < kernels.LEAST_REPETITIONS:
             warnings.warn(
                 f"RSA without measurement noise needs {kernels.LEAST_REPETITIONS} independent "
@@ -113,6 +130,7 @@ def corrected_bins(
     """
     members = [np.flatnonzero(bins == number) for number in range(n_bins)]
     halves = trials.halves(n_splits, seed, members)
+    _, count = trials.units()
     each = []
     for number, inside in enumerate(members):
         block = {"stimulus": inside, "stimulus_2": inside}
@@ -122,7 +140,7 @@ def corrected_bins(
             # of bins that equal dispersions have merged, the warning of the bins has told
             on_side(halves[number], "model", "_b") if halves and len(inside) else None,
             number,
-            trials.n_units(),
+            count,
             level,
         )
         each.append(

@@ -30,10 +30,10 @@ from xconverge.labels.joins import join_all, join_extra, natural_rank
 from xconverge.labels.messages import SchemaError, choose, listing, shown
 from xconverge.labels.variables import describe, described
 from xconverge.measures.layers import networks
-from xconverge.measures.rdm import DISTANCES, METHODS, make_rdm, rdms_of
+from xconverge.measures.rdm import DISTANCES, METHODS, make_rdm
 from xconverge.study.bins import SUBSET, subset_labels, tell_merged
 from xconverge.study.leave_out import dispersion_of_others
-from xconverge.study.noise_correction import Trials, are_trials, ceilings
+from xconverge.study.noise_correction import ceilings, trials_of, trials_or_rdms
 
 PER_MODEL = (
     "rsa", "standard_error", "lower", "upper", "p_value", "ceiling_lower", "ceiling_upper",
@@ -191,19 +191,14 @@ def select_models(
     reps = check_representations(
         networks(reps, "reps") if "layer" in getattr(reps, "dims", ()) else reps
     )
-    trials, told = None, {}
-    brain = _target_rdms(target, rdm_metric) if not are_trials(target) else _subjects(target)
+    brain = _subjects(trials_or_rdms(target, rdm_metric))
     (reps, brain), _ = join_all("exact", reps=reps, target=brain)
     brain = join_extra(reps, brain, ("reps", "target"))
-    if are_trials(target):
-        trials = Trials(brain, noise, unit)
-        brain = trials.rdm().reset_coords(drop=True)
+    trials, told = trials_of(brain, noise, unit), {}
+    if trials is not None:
+        brain = trials.rdm()
         told = trials.attrs(brain)
-    elif (noise, unit) != (None, "repetition"):
-        raise TypeError(
-            "noise and unit are of trials: target needs the dims 'repetition' and 'feature', it "
-            f"has {list(map(str, target.dims))}"
-        )
+    brain = brain.reset_coords(drop=True)
     known = [side.isel(dict.fromkeys({"subject"} & set(side.dims), 0)) for side in (reps, brain)]
     family = family_of(corrected_over, *known, more=["model", SUBSET], name="corrected_over")
     of = families(reps)
@@ -300,13 +295,11 @@ def select_models(
     return carried(table.assign(layer_share=share.rename(_layer="layer")), _of_layers(coords))
 
 
-def _target_rdms(target: xr.DataArray, rdm_metric: str) -> xr.DataArray:
-    """RDMs (…, subject, stimulus, stimulus_2); one without a subject is the only one."""
-    return _subjects(rdms_of(target, rdm_metric)).reset_coords(drop=True)
-
-
 def _subjects(target: xr.DataArray) -> xr.DataArray:
-    """With the dim ``subject``, in an order that is that of labels."""
+    """With the dim ``subject``, in an order that is that of labels; what has none is the only one.
+
+    RDMs, or trials.
+    """
     target = as_subjects(target, "target")
     if "model" in target.dims:
         raise SchemaError(
