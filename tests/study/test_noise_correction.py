@@ -383,3 +383,15 @@ def test_bins_that_equal_values_merged_cost_no_degree_of_freedom():
     for end in ("", "_lower", "_upper", "_p_value"):
         name = f"low_minus_high_corrected{end}"
         np.testing.assert_allclose(merged[name], expected[name], rtol=1e-9)
+
+
+@pytest.mark.parametrize("noise", ["diagonal", "shrinkage"])
+def test_ceilings_of_a_ranking_have_one_covariance_of_the_noise_too(noise):
+    reps, trials, by = sides(noise=(1.2, 1.2, 1.2))
+    how = {"noise": noise, "n_permutations": 0, **OPTIONS}
+    table = xc.select_models(reps, trials, by, n_draws=9, n_splits=20, **how)
+    ceiling = table["trial_ceiling"].sel(model="itself")
+    binned = xc.binned_rsa(reps, trials, by, n_splits=20, **how)["ceiling"].mean("subject")
+    np.testing.assert_allclose(ceiling.isel(subset=slice(1, None)), binned, rtol=1e-9)
+    whole = xc.trial_ceiling(trials, noise=noise, rng=0)["ceiling"].mean("subject")
+    np.testing.assert_allclose(ceiling.sel(subset="all"), whole, rtol=1e-9)

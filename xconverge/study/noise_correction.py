@@ -155,7 +155,10 @@ def corrected_bins(
     )  # fmt: skip
     parts = {str(name): part for name, part in table.data_vars.items()}
     if halves is not None and isinstance(trials.noise, str):
-        parts["ceiling"] = _ceiling(trials, bins, parts["ceiling"], n_splits, seed)
+        told = parts["ceiling"]
+        right = on_side(_ceiling(trials, bins, n_splits, seed), "model", "_b")
+        right = right.reindex(bin=range(n_bins)).drop_vars("bin")
+        parts["ceiling"] = right.transpose(*told.dims).where(told.notnull())
     return parts, parts.pop("without")
 
 
@@ -174,7 +177,23 @@ def ceilings(
         _ceiling_among, *halves, whole, members,
         core=[[SPLIT, HALF, "stimulus", "stimulus_2"], ["stimulus", "stimulus_2"], ["stimulus"]],
     )  # fmt: skip
-    return found.compute()
+    found = found.compute()
+    if not isinstance(trials.noise, str):
+        return found
+    # subsets overlap, bins do not: each is asked for as the only bin
+    known: dict[bytes, xr.DataArray] = {}
+    rows = members.stack(_row=[dim for dim in members.dims if dim != "stimulus"])
+    each = []
+    for inside in rows.transpose("_row", "stimulus").values:
+        key = inside.tobytes()
+        if key not in known:
+            known[key] = _ceiling(trials, np.where(inside, 0, -1), n_splits, seed).isel(bin=0)
+        each.append(known[key])
+    right = xr.concat(each, "_row", coords="minimal", compat="override")
+    # numbers that stacking made are no labels
+    right = right.assign_coords(rows["_row"].coords).unstack("_row")
+    right = right.drop_vars(set(right.coords) - set(found.coords))
+    return right.compute().transpose(*found.dims).where(found.notnull())
 
 
 def _ceiling_among(halves: Array, whole: Array, members: Array) -> float:
@@ -183,10 +202,8 @@ def _ceiling_among(halves: Array, whole: Array, members: Array) -> float:
     return found.ceiling if found.enough else np.nan
 
 
-def _ceiling(
-    trials: Trials, bins: Array, told: xr.DataArray, n_splits: int, seed: int
-) -> xr.DataArray:
-    """Ceilings (bin, …) where they are ``told``, with one covariance of noise for halves and whole.
+def _ceiling(trials: Trials, bins: Array, n_splits: int, seed: int) -> xr.DataArray:
+    """Ceilings (bin, …) of bins (n), with one covariance of the noise for halves and whole.
 
     Halves that have their own, of fewer trials, are on a larger scale, and so is their covariance.
     """
@@ -198,9 +215,7 @@ def _ceiling(
             trials.reps, unit=trials.unit, noise=trials.noise, bins=of.copy(data=bins),
             n_splits=n_splits, rng=seed,
         )["ceiling"]  # fmt: skip
-    found = on_side(found, "model", "_b").assign_coords(bin=range(found.sizes["bin"]))
-    found = found.reindex(bin=range(told.sizes["bin"])).drop_vars("bin").drop_attrs()
-    return found.transpose(*told.dims).where(told.notnull())
+    return found.assign_coords(bin=range(found.sizes["bin"])).drop_attrs()
 
 
 CORRECTED = (
