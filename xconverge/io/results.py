@@ -6,10 +6,11 @@ import xarray as xr
 
 from xconverge.engine.rdms import checked_rdms
 from xconverge.io.zarr import groups
-from xconverge.io.zarr.backends import Backend, StorePath, backend_of
 from xconverge.io.zarr.encoding import encoded, modality_of
-from xconverge.io.zarr.root import Options, check_root, ensure_store, existing_store
-from xconverge.io.zarr.staging import check_free, staged
+from xconverge.io.zarr.exchange import found, staged
+from xconverge.io.zarr.places import Options, Place, StorePath, place_of
+from xconverge.io.zarr.root import check_root, ensure_store, existing_store
+from xconverge.io.zarr.snapshot import Snapshot
 from xconverge.labels.checks import check_dims, check_labels, is_graph
 from xconverge.labels.kinds import came
 from xconverge.labels.messages import SchemaError
@@ -59,15 +60,13 @@ def write_study(
             f"tree must be an xarray.DataTree, got {came(tree)}; "
             "wrap results in one with xarray.DataTree.from_dict({'name': dataset})"
         )
-    root = backend_of(path, storage_options)
-    check_free(root, overwrite)
     nodes = {
-        node.path.strip("/"): encoded(node.to_dataset(inherit=False), f"{node.path}: ")
+        node.path.strip("/"): _even(encoded(node.to_dataset(inherit=False), f"{node.path}: "))
         for node in tree.subtree
     }
-    with staged(root, root) as stage:
-        for name, dataset in nodes.items():
-            groups.to_zarr(_even(dataset), stage / name if name else stage, mode="w-")
+    root = place_of(path, storage_options)
+    with staged(root, root, overwrite) as stage:
+        groups.write_group(stage, nodes)
 
 
 def write_neighbors(
@@ -196,7 +195,7 @@ def write_rdms(
     if not array.indexes["stimulus"].equals(array.indexes["stimulus_2"]):
         raise SchemaError("rdms must have the same labels, in one order, on both stimulus dims")
     array = checked_rdms(array, "rdms").assign_attrs(modality=modality_of(array, modality))
-    root = backend_of(path, storage_options)
+    root = place_of(path, storage_options)
     check_root(root)
     ensure_store(root)
     _write_beside(root, RDMS, array.rename("rdm"), overwrite)
@@ -234,22 +233,21 @@ def open_rdms(
     return _open_beside(root, RDMS, modality, "RDMs", "write_rdms")
 
 
-def _write_beside(root: Backend, kind: str, array: xr.DataArray, overwrite: bool) -> None:
+def _write_beside(root: Place, kind: str, array: xr.DataArray, overwrite: bool) -> None:
     """Write what belongs to a modality into a group beside the modalities."""
     target = root / kind / modality_of(array, None)
-    check_free(target, overwrite)
-    if not (root / kind).is_group():
-        groups.new_group(root / kind)
     dataset = _even(encoded(array.to_dataset(name=array.name)))
-    with staged(target, root) as stage:
-        groups.to_zarr(dataset, stage, mode="w-")
+    with staged(target, root, overwrite) as stage:
+        groups.write_group(stage, {"": dataset})
+        if not (root / kind).is_group():
+            groups.new_group(root / kind)
 
 
-def _open_beside(root: Backend, kind: str, modality: str, what: str, by: str) -> xr.DataArray:
-    backend = root / kind / modality
-    if not backend.is_group():
+def _open_beside(root: Place, kind: str, modality: str, what: str, by: str) -> xr.DataArray:
+    place = found(root / kind / modality)
+    if not place.is_group():
         raise FileNotFoundError(f"{root} has no {what} of {modality!r}; {by} saves them")
-    dataset = groups.decoded(groups.open_group(backend), backend)
+    dataset = Snapshot.of(place).dataset()
     (name,) = dataset.data_vars
     return dataset[name]
 

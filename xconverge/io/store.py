@@ -7,7 +7,6 @@ checked: an error, an interruption or bad input leaves the store as it was. ``za
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Literal
 
 import xarray as xr
@@ -15,30 +14,25 @@ import xarray as xr
 from xconverge.engine.chunks import recommend_chunks
 from xconverge.io.zarr import groups
 from xconverge.io.zarr.append import append
-from xconverge.io.zarr.backends import (
-    Backend,
-    FolderBackend,
-    KeyValueBackend,
-    StorePath,
-    backend_of,
-)
 from xconverge.io.zarr.encoding import encoded_set, modality_of
+from xconverge.io.zarr.exchange import staged
 from xconverge.io.zarr.incomplete import (
     INCOMPLETE,
     IncompleteModel,
     incomplete_models,
     with_incomplete,
 )
-from xconverge.io.zarr.journal import recover
+from xconverge.io.zarr.locks import locked
+from xconverge.io.zarr.places import Options, Place, StorePath, place_of
 from xconverge.io.zarr.root import (
-    Options,
     check_root,
     ensure_store,
     existing_store,
     modality_names,
+    open_array,
+    open_tree,
     store_attrs,
 )
-from xconverge.io.zarr.staging import check_free, staged
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.labels.messages import SchemaError, choose, listing
 
@@ -77,11 +71,10 @@ def create_store(
     >>> create_store(tempfile.mkdtemp() + "/study.zarr").name
     'study.zarr'
     """
-    root = backend_of(path, storage_options)
-    check_free(root, overwrite)
-    with staged(root, root) as stage:
+    root = place_of(path, storage_options)
+    with staged(root, root, overwrite) as stage:
         groups.new_group(stage, store_attrs())
-    return root.path if isinstance(root, FolderBackend) else path
+    return root.folder or path
 
 
 def write_representations(
@@ -134,10 +127,9 @@ def write_representations(
     array = encoded_set(reps)
     modality = modality_of(array, modality)
     array.attrs["modality"] = modality
-    root = backend_of(path, storage_options)
+    root = place_of(path, storage_options)
     check_root(root)
-    check_free(root / modality, overwrite)
-    with staged(root / modality, root) as stage:
+    with staged(root / modality, root, overwrite) as stage:
         groups.write_array(stage, array, _chunks(array))
         # not before: bad input leaves no empty store; not later: the stage moves into the root
         ensure_store(root)
@@ -197,7 +189,7 @@ def append_models(
     array = encoded_set(reps)
     modality = modality_of(array, modality)
     root = existing_store(path, storage_options)
-    with root.lock(f"adding to {root}") if isinstance(root, KeyValueBackend) else nullcontext():
+    with locked(root, f"adding to {modality!r} of {root}"):
         if modality not in modality_names(root):
             raise _unknown(root, modality)
         append(root, modality, array)
@@ -252,7 +244,7 @@ def open_representations(
     choose("incomplete", incomplete, ["skip", "include", "error"])
     root = existing_store(path, storage_options)
     there = modality in modality_names(root)
-    array = groups.open_array(root, modality) if there else None
+    array = open_array(root, modality) if there else None
     if incomplete != "skip" or array is None:
         unfinished = _unfinished(root, modality, array)
         if unfinished and incomplete == "include":
@@ -269,7 +261,7 @@ def open_representations(
     return array
 
 
-def _unknown(root: Backend, modality: str) -> SchemaError:
+def _unknown(root: Place, modality: str) -> SchemaError:
     return SchemaError(
         f"{root} has no modality {modality!r}; it has {listing(modality_names(root)) or 'none'}. "
         "write_representations adds one"
@@ -277,7 +269,7 @@ def _unknown(root: Backend, modality: str) -> SchemaError:
 
 
 def _unfinished(
-    root: Backend, modality: str, complete: xr.DataArray | None
+    root: Place, modality: str, complete: xr.DataArray | None
 ) -> list[IncompleteModel]:
     """Incomplete models; one may have been completed and not tidied up."""
     known = () if complete is None else complete.indexes["model"]
@@ -311,20 +303,9 @@ def open_store(path: StorePath, *, storage_options: Options | None = None) -> xr
     >>> open_store(path).attrs["xconverge_schema"]
     1
     """
-    root = existing_store(path, storage_options)
-    for name in modality_names(root):
-        recover(root, root / name)
-    with groups.quiet():
-        tree = xr.open_datatree(
-            root.store, group=root.inside or None, engine="zarr", chunks=None, **groups.READ
-        )
-    nodes = {}
-    for node in tree.subtree:
-        # incomplete models are groups too, and no results
-        if node.path.split("/")[1] != INCOMPLETE:
-            backend = root / node.path.strip("/") if node.path != "/" else root
-            nodes[node.path] = groups.decoded(node.to_dataset(inherit=False), backend)
-    return xr.DataTree.from_dict(nodes)
+    tree = open_tree(existing_store(path, storage_options))
+    # incomplete models are groups too, and no results
+    return tree.filter(lambda node: node.path.split("/")[1] != INCOMPLETE)
 
 
 def modalities(path: StorePath, *, storage_options: Options | None = None) -> list[str]:

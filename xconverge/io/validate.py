@@ -1,20 +1,29 @@
-"""Whether a store is as it was written: labels and values, and on request every chunk."""
+"""Whether a store is as it was written: labels and values, and on request every file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from xconverge.io.zarr import groups
-from xconverge.io.zarr.backends import Backend, StorePath
-from xconverge.io.zarr.chunks_on_disk import Layout
-from xconverge.io.zarr.encoding import NAME
-from xconverge.io.zarr.incomplete import FLAT, INCOMPLETE, IncompleteModel, incomplete_models
-from xconverge.io.zarr.reader import ChunkReader
-from xconverge.io.zarr.root import Options, existing_store, modality_names
+import numpy as np
+
+from xconverge.io.zarr.checksums import GROUP, chunk_grid, of_json
+from xconverge.io.zarr.exchange import REPLACED, found
+from xconverge.io.zarr.incomplete import INCOMPLETE, incomplete_model_at
+from xconverge.io.zarr.locks import unchanged
+from xconverge.io.zarr.places import Options, Place, StorePath, place_of
+from xconverge.io.zarr.reader import damaged
+from xconverge.io.zarr.root import CHECKSUM, existing_store, modality_names, open_array
+from xconverge.io.zarr.snapshot import (
+    Documents,
+    Snapshot,
+    coordinate_paths,
+    has_grown,
+    same,
+)
 from xconverge.labels.arguments import flags
 from xconverge.labels.checks import validate
-from xconverge.labels.messages import SchemaError
+from xconverge.labels.messages import DamagedStoreError, SchemaError
 
 
 def validate_store(
@@ -27,9 +36,10 @@ def validate_store(
     path : str, path or zarr Store
         The store.
     deep : bool
-        Read every chunk of every array, coordinates, neighbour graphs, RDMs and models that are
-        not complete among them, and go on after one that is damaged, so that all are found. A
-        store without it is read up to the first damage of each modality.
+        Read every file: metadata, and every chunk of every array, coordinates, neighbour graphs,
+        RDMs, studies and models that are not complete among them, and go on after one that is
+        damaged, so that all are found. A store without it is read up to the first damage of each
+        modality.
     storage_options : dict, optional
         Credentials and settings for a URL, as fsspec takes them.
 
@@ -44,8 +54,9 @@ def validate_store(
 
     Notes
     -----
-    Chunks that we wrote have a checksum (crc32c), and none of them may be missing. Of stores that
-    others wrote, only what fails to decode is found. ``zarr.json`` files have no checksum.
+    What we wrote has checksums (crc32c), which also bind each chunk and each label to its place:
+    files that are missing, were exchanged, or come from an older copy are found. Of stores that
+    others wrote, only what fails to decode is. Writers wait meanwhile.
 
     Examples
     --------
@@ -57,98 +68,178 @@ def validate_store(
     >>> write_representations(path, reps, modality="vision")
     >>> validate_store(path, deep=True)
     """
-    root = existing_store(path, storage_options)
     flags(deep=deep)
-    names = modality_names(root)
-    # first damage: values of a damaged chunk cannot be judged
-    faults = damage(root) if deep else []
-    if not faults:
+    root = place_of(path, storage_options)
+    if not deep or not root.names():
+        root = existing_store(path, storage_options)
+    with unchanged(root):
+        # first damage: values of a damaged chunk cannot be judged
+        faults = list(damage(root)) if deep else []
+        if faults:
+            raise DamagedStoreError("\n".join(dict.fromkeys(faults)))
+        names = modality_names(root)
         faults = [f"{name}: {fault}" for name in names for fault in modality_faults(root, name)]
     if faults:
         raise SchemaError("\n".join(faults))
 
 
-def modality_faults(root: Backend, name: str) -> list[str]:
+def modality_faults(root: Place, name: str) -> list[str]:
     """What is wrong with the labels and values of a modality."""
     try:
-        validate(groups.open_array(root, name))
+        validate(open_array(root, name))
     except SchemaError as error:
         return str(error).splitlines()
     return []
 
 
-def damage(root: Backend) -> list[str]:
-    """Every chunk of a store that is missing or is not what was written."""
-    found = [fault for backend in _groups(root) for fault in _damage_of_group(root, backend)]
-    if not found:
-        for name in (root / INCOMPLETE).names():
-            found += _damage_of_rows(incomplete_models(root, name))
-    return found
-
-
-def _damage_of_rows(incomplete: list[IncompleteModel]) -> list[str]:
-    return [
-        f"{one.backend}, model {one.model!r}: rows that wait for their chunks are damaged; start "
-        "ModelWriter again, which has them pending"
-        for one in incomplete
-        if not one.written()[1]
-    ]
-
-
-def _groups(backend: Backend) -> Iterator[Backend]:
-    """A group and all below it."""
-    yield backend
-    for name in backend.names():
-        if (backend / name).is_group():
-            yield from _groups(backend / name)
-
-
-def _damage_of_group(root: Backend, backend: Backend) -> Iterator[str]:
-    pending = str(backend).startswith(str(root / INCOMPLETE))
-    for name in backend.names():
-        metadata = (backend / name).metadata() or {}
-        if metadata.get("node_type") != "array":
+def damage(place: Place) -> Iterator[str]:
+    """Every file of a group and of the groups in it that is missing or not what was written."""
+    document = _read(place)
+    if isinstance(document, str):
+        yield document
+    elif place.path == "":
+        yield from _root_faults(place, document)
+    names = [name.removeprefix(REPLACED) for name in place.names()]
+    if GROUP in names:
+        yield from _faults_of_a_whole(place, {} if isinstance(document, str) else document)
+        return
+    arrays: Documents = {}
+    for name in dict.fromkeys(names):
+        below = found(place / name)
+        if name == "zarr.json" or name.startswith(".") or not below.names():
             continue
-        layout = Layout.of(metadata, FLAT if pending else "/")
-        dims = metadata.get("dimension_names") or [
-            f"dim_{i}" for i in range(len(metadata["shape"]))
-        ]
-        if name == NAME and layout is not None:
-            whole = groups.is_whole(backend) and not pending
-            reader = ChunkReader.of_layout(backend, name, dims, layout, whole)
-            yield from _told(reader.chunk, layout.indices())
+        inside = _read(below)
+        if "c" not in below.names() and (isinstance(inside, str) or inside["node_type"] == "group"):
+            yield from damage(below)
+        elif isinstance(inside, str):
+            yield inside
         else:
-            checked = _Checked(backend, name, metadata, pending)
-            yield from _told(checked, groups.chunk_indices(metadata))
+            arrays[name] = inside
+    yield from _array_faults(Snapshot(place, {"": {}, **arrays}))
 
 
-def _told(read: Callable[[Any], object], indices: Any) -> Iterator[str]:
-    """What reading each chunk complains about."""
-    for index in indices:
+def _read(place: Place) -> dict[str, Any] | str:
+    """A document that Zarr can read too, or what is wrong with it."""
+    import zarr
+
+    try:
+        document = place.document()
+        if document is None:
+            return f"{place}/zarr.json is missing. Bring the file back from a copy"
+        zarr.open(place.reading, path=place.path, mode="r", zarr_format=3)
+        document["node_type"], document.setdefault("attributes", {})
+    except DamagedStoreError as error:
+        return str(error)
+    except Exception as error:
+        return f"{place}/zarr.json is damaged: {type(error).__name__}: {error}"
+    return document
+
+
+def _root_faults(root: Place, document: Mapping[str, Any]) -> Iterator[str]:
+    attrs = dict(document["attributes"])
+    said = attrs.pop(CHECKSUM, None)
+    if any(name.startswith("xconverge_") for name in attrs) and said != of_json(attrs):
+        yield f"{root}/zarr.json is damaged: its attributes are not those that were written"
+
+
+def _faults_of_a_whole(place: Place, document: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with a group that was written as one."""
+    told = (document.get("consolidated_metadata") or {}).get("metadata") or {}
+    if document and not told and place.consolidates:
+        yield f"{place}/zarr.json has no metadata of all that is in the group; an append brings them"
+    paths = list(told) or [path for path in _paths(place)]
+    read = {path: _read(place / path) for path in paths}
+    own = {path: doc for path, doc in read.items() if not isinstance(doc, str)}
+    yield from (doc for doc in read.values() if isinstance(doc, str))
+    documents = {"": dict(document), **(told if told and not has_grown(own, told) else own)}
+    for path, one in documents.items():
+        if path in own and not same(one, own[path]):
+            yield (
+                f"{place / path}/zarr.json is not what {place}/zarr.json says of it: one of them is "
+                "damaged, or an append was interrupted, which the next one puts right"
+            )
+    snapshot = Snapshot(place, documents)
+    try:
+        sums = snapshot.checksums
+    except DamagedStoreError as error:
+        yield str(error)
+        documents.pop(GROUP)
+        snapshot, sums = Snapshot(place, documents), None
+    for path, crc in (sums.attrs if sums else {}).items():
+        if of_json(documents.get(path, {}).get("attributes", {})) != crc:
+            yield f"{place / path}/zarr.json is damaged: its attributes are not those written"
+    yield from _array_faults(snapshot)
+    if place.path.startswith(f"{INCOMPLETE}/"):
+        yield from _row_faults(place)
+
+
+def _paths(place: Place, path: str = "") -> Iterator[str]:
+    """Paths of the arrays and groups below a group, whether they can be read or not."""
+    for name in (place / path if path else place).names():
+        if name not in ("c", "zarr.json") and (name == GROUP or not name.startswith(".")):
+            below = f"{path}/{name}".lstrip("/")
+            yield below
+            yield from _paths(place, below)
+
+
+def _row_faults(place: Place) -> Iterator[str]:
+    """What is wrong with the rows of a model that is not complete."""
+    try:
+        model = incomplete_model_at(place.as_reader())
+        lost = model.written()[1] if model else []
+    except SchemaError as error:
+        yield str(error)
+        return
+    for what in lost:
+        yield f"{place}: {what} is damaged; its stimuli are pending when ModelWriter starts again"
+
+
+def _array_faults(snapshot: Snapshot) -> Iterator[str]:
+    """What is wrong with the chunks and the labels of a group and of those in it."""
+    coordinates = coordinate_paths(snapshot.documents)
+    sums = snapshot.checksums
+    for path, document in snapshot.documents.items():
+        if document.get("node_type") != "array":
+            continue
+        group, _, name = path.rpartition("/")
+        place = snapshot.place / group if group else snapshot.place
         try:
-            read(index)
-        except SchemaError as error:
-            yield str(error)
+            array = zarr_array(snapshot, group, name)
+            grid = chunk_grid(document)
+        except Exception as error:
+            yield f"{place / name}/zarr.json is damaged: {type(error).__name__}: {error}"
+            continue
+        if sums is not None and path in coordinates:
+            try:
+                snapshot.check_labels(path, np.asarray(array[...]))
+            except DamagedStoreError as error:
+                yield str(error)
+            except Exception as error:
+                yield f"{place}: the labels {name!r} cannot be read: {error}"
+            continue
+        steps = array.shards or array.chunks
+        dims = document.get("dimension_names") or [f"dim_{i}" for i in range(len(grid))]
+        for index in np.ndindex(*grid):
+            region = tuple(slice(i * s, (i + 1) * s) for i, s in zip(index, steps, strict=True))
+            why = _why_not(array, region)
+            if why:
+                yield str(damaged(place.as_reader(), name, dims, array.shape, region, why))
 
 
-class _Checked:
-    """Reads chunks of a variable by Zarr, and says which one fails."""
+def zarr_array(snapshot: Snapshot, group: str, name: str) -> Any:
+    """An array of a snapshot as Zarr has it."""
+    import zarr
 
-    def __init__(
-        self, backend: Backend, name: str, metadata: dict[str, Any], pending: bool
-    ) -> None:
-        import zarr
+    place = snapshot.place / group if group else snapshot.place
+    return zarr.open_array(snapshot.store(group), path=(place / name).path, mode="r")
 
-        self.backend, self.name = backend, name
-        self.steps: list[int] = metadata["chunk_grid"]["configuration"]["chunk_shape"]
-        path = f"{backend.inside}/{name}".lstrip("/")
-        self.array = zarr.open_array(backend.store, path=path, mode="r")
-        self.whole = groups.is_whole(backend) and not pending
 
-    def __call__(self, index: tuple[int, ...]) -> None:
-        """Read one chunk."""
-        region = tuple(slice(i * s, (i + 1) * s) for i, s in zip(index, self.steps, strict=True))
-        with groups.damage_of(self.backend, f"chunk {index} of {self.name!r}"):
-            if self.whole:
-                groups.check_chunk(self.backend, self.name, index)
-            self.array[region]
+def _why_not(array: Any, region: tuple[slice, ...]) -> str:
+    """Why a chunk cannot be read, or nothing."""
+    try:
+        array[region]
+    except DamagedStoreError as error:
+        return str(error)
+    except Exception as error:
+        return f"a chunk is damaged: {type(error).__name__}: {error}"
+    return ""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cached_property
 from itertools import repeat
 from types import TracebackType
@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from dask.system import CPU_COUNT
 
 from xconverge.engine.chunks import recommend_chunks
 from xconverge.io.writer_checks import (
@@ -22,38 +21,36 @@ from xconverge.io.writer_checks import (
     check_complete,
     check_incomplete,
     check_modality,
+    check_others,
     check_same_labels,
     numbers,
     stored_rows,
 )
 from xconverge.io.zarr import groups
-from xconverge.io.zarr.append import append
-from xconverge.io.zarr.backends import FULL, KeyValueBackend, StorePath, backend_of
-from xconverge.io.zarr.chunks_on_disk import Index, Layout
-from xconverge.io.zarr.encoding import NAME, encoded, encoded_set, modality_of
+from xconverge.io.zarr.append import append, restore
+from xconverge.io.zarr.encoding import encoded, encoded_set, modality_of
+from xconverge.io.zarr.exchange import staged
 from xconverge.io.zarr.incomplete import (
-    FLAT,
     INCOMPLETE,
+    JOINED,
+    MODEL,
+    Batches,
     IncompleteModel,
     folder_name,
     incomplete_model_at,
     incomplete_models,
-    incomplete_models_in,
-    shared,
 )
-from xconverge.io.zarr.journal import replay
-from xconverge.io.zarr.pending_rows import runs
-from xconverge.io.zarr.root import Options, ensure_store, modality_names
-from xconverge.io.zarr.staging import check_free, staged
+from xconverge.io.zarr.locks import locked, try_lock, unlock
+from xconverge.io.zarr.places import Options, StorePath, place_of
+from xconverge.io.zarr.root import ensure_store, modality_names, open_array
 from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import flags
 from xconverge.labels.messages import SchemaError, listing
 from xconverge.labels.text import label_text
 
 NARROWEST = 1024
-"""Chunk rows are no longer than those of a model of this width: wider models share them."""
-THREADS = min(4, CPU_COUNT)
-"""Chunk rows of a batch that are written at once."""
+"""Chunks are no longer than those of a model of this width: wider models share them."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ModelWriter(AbstractContextManager["ModelWriter"]):
@@ -144,30 +141,27 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         storage_options: Options | None = None,
     ) -> None:
         flags(restart=restart)
-        root = backend_of(path, storage_options)
-        # a Zarr store may be a transaction: what it holds would not outlive the process
-        if not isinstance(root, KeyValueBackend):
+        root = place_of(path, storage_options)
+        # a transaction does not outlive the process, nor does a batch in it
+        if not root.consolidates or not root.store.supports_deletes:
             raise TypeError(
-                f"ModelWriter writes to a path or a URL, got a {type(path).__name__}; write a "
-                "finished model into it by append_models"
+                f"ModelWriter writes to a path, a URL or a store that keeps each batch, got a "
+                f"{type(path).__name__}; write a finished model into it by append_models"
             )
         asked = Asked.of(model, stimuli, n_features, dtype, coords or {})
         self._root, self._asked = root, asked
         self._modality = modality_of(xr.DataArray(), modality)
-        self._folder = root / INCOMPLETE / self._modality
-        self._backend = self._folder / folder_name(asked.model)
-        self._held = ExitStack()
+        self._place = root / INCOMPLETE / self._modality / folder_name(asked.model)
         self._incomplete: IncompleteModel | None = None
+        self._batches: dict[int, Batches] = {}
         ensure_store(root)
         doing = f"model {asked.model!r} of {modality!r} in {root}"
-        with root.lock(f"starting {doing}"):
-            self._held.enter_context((self._backend / NAME).lock(f"writing {doing}", patience=0))
+        with locked(root, f"starting {doing}"):
+            self._held = self._lock(doing)
             try:
-                self._start(restart, asked.dtype)
+                self._start(restart)
             except BaseException:
-                self._held.close()
-                if not self._backend.is_group():
-                    self._tidy()
+                self._unlock()
                 raise
         self._open = True
 
@@ -205,60 +199,39 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         if not self._open:
             raise ValueError("this ModelWriter is closed; start another one")
         values = numbers(batch, f"model {self._asked.model!r}")
-        if self._incomplete is None and self.pending:
-            with self._root.lock(f"starting model {self._asked.model!r}"):
-                self._start(False, np.result_type(values.dtype, np.float32))
         positions = self._positions(stimuli)
-        dtype = None if self._incomplete is None else self._incomplete.layout.dtype
-        values = stored_rows(values, self._asked, dtype, self._stimuli[positions])
+        dtype = self._dtype or np.result_type(values.dtype, np.float32)
+        vectors = stored_rows(values, self._asked, dtype, self._stimuli[positions])
         if not len(positions):
             return
-        assert self._incomplete is not None
-        pending_rows = self._incomplete.pending_rows
-        values = pending_rows.padded(values)
-        order = np.argsort(positions, kind="stable")
-        chunk_rows = positions[order] // pending_rows.step
-        cuts = np.flatnonzero(np.diff(chunk_rows)) + 1
-
-        def keep(here: Array) -> None:
-            block = values[here[0] : here[-1] + 1] if len(runs(here)) == 1 else values[here]
-            self._keep(int(positions[here[0]]) // pending_rows.step, positions[here], block)
-
-        # chunk rows are independent files, and writing them at once hides the wait for each
-        each = np.split(order, cuts)
-        at_once = len(cuts) and values.nbytes >= pending_rows.worth_a_thread * len(each)
         with self._on_a_full_disk():
-            if at_once:
-                with ThreadPoolExecutor(THREADS) as pool:
-                    list(pool.map(keep, each))
-            else:
-                list(map(keep, each))
-
-    def _keep(self, i: int, positions: Array, block: Array) -> None:
-        """Keep rows of one chunk row, and make its chunks once it is full."""
-        assert self._incomplete is not None
-        pending_rows = self._incomplete.pending_rows
-        here = slice(i * pending_rows.step, i * pending_rows.step + pending_rows.size(i))
-        if len(positions) == pending_rows.size(i):
-            pending_rows.put(i, block)
-            self._done[here] = True
-            return
-        pending_rows.add(i, positions - here.start, block)
+            if self._incomplete is None:
+                with locked(self._root, f"starting model {self._asked.model!r}"):
+                    self._begin(self._common_dtype() or dtype)
+                vectors = stored_rows(values, self._asked, self._dtype, self._stimuli[positions])
+            self._batches_like(len(positions)).write(positions, vectors)
         self._done[positions] = True
-        if self._done[here].all():
-            pending_rows.finish(i)
+
+    def _batches_like(self, size: int) -> Batches:
+        """Where batches of about this size are kept."""
+        assert self._incomplete is not None
+        # up to twice the size share an array, so that no batch leaves much of its chunks empty
+        kind = (size - 1).bit_length()
+        if kind not in self._batches:
+            self._batches[kind] = self._incomplete.batches_of(size)
+        return self._batches[kind]
 
     def close(self) -> None:
         """Add the model to its modality if nothing is pending, and let others write it."""
         if not self._open:
             return
         self._open = False
-        with self._held:
-            if self._incomplete is None or self._done.all():
-                with self._on_a_full_disk(), self._root.lock(f"adding {self._asked.model!r}"):
-                    if self._incomplete is not None:
-                        self._complete(self._incomplete)
-                    self._tidy()
+        try:
+            if self._done.all():
+                with self._on_a_full_disk():
+                    self._join()
+        finally:
+            self._end()
 
     def __exit__(
         self,
@@ -269,7 +242,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         """Close the writer; after an error the model stays incomplete."""
         if error is not None and self._incomplete is not None:
             self._open = False
-            self._held.close()
+            self._end()
             return
         self.close()
         if error is not None:
@@ -286,145 +259,111 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
 
     # Starting
 
-    def _start(self, restart: bool, dtype: np.dtype[Any] | None) -> None:
-        """Find what is there of the model, or make its group once its dtype is known."""
+    def _lock(self, doing: str) -> int | None:
+        """Keep others from this model; the lock ends with the process."""
+        folder = self._place.folder
+        if folder is None:
+            return None
+        folder.mkdir(parents=True, exist_ok=True)
+        held = try_lock(folder)
+        if held is None:
+            raise FileExistsError(
+                f"writing {doing}: another process, or another ModelWriter of this one, is at it "
+                "already; wait for it to end"
+            )
+        return held
+
+    def _end(self) -> None:
+        with locked(self._root, f"closing {self._asked.model!r}"):
+            self._unlock()
+
+    def _unlock(self) -> None:
+        """Let others write the model; nothing is left where nothing was written."""
+        for folder in (self._place.folder, (self._root / INCOMPLETE / self._modality).folder):
+            with suppress(OSError):
+                if folder is not None:
+                    folder.rmdir()  # stays where something was written
+        if self._held is not None:
+            unlock(self._held)
+
+    def _start(self, restart: bool) -> None:
+        """Find what is there of the model."""
         asked = self._asked
         existing = None
-        replay(self._root / self._modality)
+        self._dtype = asked.dtype
+        restore(self._root / self._modality)
         if self._modality in modality_names(self._root):
-            existing = groups.open_array(self._root, self._modality)
+            existing = open_array(self._root, self._modality)
             check_modality(existing, f"modality {self._modality!r} in {self._root}")
             if asked.model in existing.indexes["model"]:
                 check_complete(existing, asked)
-                self._clear()
+                self._tidy()
                 self._stimuli = existing.indexes["stimulus"]
                 self._done = np.ones(len(self._stimuli), bool)
                 return
-        if existing is None and dtype is None and not self._folder.is_group():
-            self._stimuli = asked.labels.indexes["stimulus"]
-            self._done = np.zeros(len(self._stimuli), bool)
-            return
-        self._common = self._shared(existing, dtype)
-        self._stimuli = self._common.indexes["stimulus"]
-        self._check_coords(existing)
-        incomplete = None if restart else incomplete_model_at(self._backend, self._stimuli)
+            check_same_labels(existing["stimulus"], asked.labels)
+            self._common = existing.coords.to_dataset().drop_dims("model", errors="ignore")
+        else:
+            self._common = asked.labels.coords.to_dataset()
+        others = [one for one in self._others() if one.model != asked.model]
+        check_others(existing, others, asked, f"modality {self._modality!r} in {self._root}")
+        if restart:
+            self._clear()
+        incomplete = incomplete_model_at(self._place)
         if incomplete is None:
             self._clear()
-            self._incomplete = self._new(self._common)
+            self._stimuli = self._common.indexes["stimulus"]
             self._done = np.zeros(len(self._stimuli), bool)
+            dtype = asked.dtype or self._common_dtype()
+            if dtype is not None:
+                self._begin(dtype)
             return
         check_incomplete(incomplete, asked)
-        self._done, whole = incomplete.written()
-        if not whole:
+        check_same_labels(incomplete.stimuli["stimulus"], asked.labels)
+        self._go_on(incomplete)
+
+    def _others(self) -> list[IncompleteModel]:
+        return incomplete_models(self._root, self._modality)
+
+    def _common_dtype(self) -> np.dtype[Any] | None:
+        """The dtype of the modality, or of a model of it that others have begun."""
+        if self._modality in modality_names(self._root):
+            found: np.dtype[Any] = groups.stored_array(
+                self._root / self._modality, groups.NAME
+            ).dtype
+            return found
+        return next((one.dtype for one in self._others()), None)
+
+    def _begin(self, dtype: np.dtype[Any]) -> None:
+        """Make the group of the model."""
+        asked = self._asked
+        attrs = {
+            MODEL: asked.model,
+            "n_features": asked.n_features,
+            "coords": dict(asked.coords),
+            "dtype": np.dtype(dtype).name,
+        }
+        for place in (self._root / INCOMPLETE, self._root / INCOMPLETE / self._modality):
+            if not place.is_group():
+                groups.new_group(place)
+        groups.write_group(self._place, {"": encoded(self._common).assign_attrs(attrs)})
+        self._incomplete = incomplete_model_at(self._place)
+        self._dtype = np.dtype(dtype)
+
+    def _go_on(self, incomplete: IncompleteModel) -> None:
+        """Take up what an earlier start has left."""
+        self._incomplete, self._dtype = incomplete, incomplete.dtype
+        self._stimuli = incomplete.labels
+        self._done, damaged = incomplete.written()
+        for batches in incomplete.batches():
+            self._batches[(batches.size - 1).bit_length()] = batches
+        if damaged:
             warnings.warn(
-                f"rows of model {asked.model!r} that an earlier start left are damaged; their "
-                "stimuli are pending again",
+                f"what an earlier start left of model {self._asked.model!r} is damaged: "
+                f"{listing(damaged)}; their stimuli are pending again",
                 RuntimeWarning,
                 stacklevel=4,
             )
-        self._incomplete = incomplete
-
-    def _shared(self, existing: xr.DataArray | None, dtype: np.dtype[Any] | None) -> xr.Dataset:
-        """What all incomplete models share, from the modality, from them, or from here."""
-        folder, asked = self._folder, self._asked
-        if existing is not None:
-            stimuli = existing.coords.to_dataset().drop_dims("model", errors="ignore")
-        else:
-            stimuli = asked.labels.coords.to_dataset()
-        if folder.is_group():
-            common = shared(folder)
-            if existing is not None and not common.indexes["stimulus"].equals(
-                existing.indexes["stimulus"]
-            ):
-                others = [one.model for one in incomplete_models(self._root, self._modality)]
-                raise SchemaError(
-                    f"models {listing(others)} were begun for other stimuli than those that "
-                    f"{self._modality!r} has now; delete {folder}, or choose another modality"
-                )
-        else:
-            dtype = np.dtype(existing.dtype if existing is not None else dtype)
-            steps = self._steps(stimuli.sizes["stimulus"], dtype)
-            stored = encoded(stimuli).assign_attrs(dtype=dtype.name, chunks=steps)
-            if not (self._root / INCOMPLETE).is_group():
-                groups.new_group(self._root / INCOMPLETE)
-            for name, data in groups.files_of(stored).items():
-                folder.put(name, data)
-            coords = stored.coords.variables
-            common = stored.assign_coords(
-                {name: groups.with_objects(coord) for name, coord in coords.items()}
-            )
-        check_same_labels(common["stimulus"], asked.labels)
-        if asked.dtype is not None and asked.dtype.name != common.attrs["dtype"]:
-            raise SchemaError(
-                f"modality {self._modality!r} is stored as {common.attrs['dtype']}, and dtype is "
-                f"{asked.dtype.name}; leave dtype out, or choose another modality"
-            )
-        return common
-
-    def _steps(self, n_stimuli: int, dtype: np.dtype[Any]) -> list[int]:
-        """Stimuli and features of a chunk: those of the modality, or what suits the width."""
-        layout = self._layout_of_modality()
-        if layout is not None:
-            return list(layout.chunks[1:])
-        shape = (n_stimuli, max(self._asked.n_features, NARROWEST))
-        blank = xr.DataArray(
-            np.broadcast_to(np.empty((), dtype), shape), dims=("stimulus", "feature")
-        )
-        return [recommend_chunks(blank)["stimulus"], self._asked.n_features]
-
-    def _layout_of_modality(self) -> Layout | None:
-        """How the modality is cut, where its chunks are ours and have the usual order of dims."""
-        stored = (self._root / self._modality / NAME).metadata()
-        if not stored or list(stored.get("dimension_names", ())) != [
-            "model",
-            "stimulus",
-            "feature",
-        ]:
-            return None
-        layout = Layout.of(stored)
-        return layout if layout is not None and layout.chunks[0] == 1 else None
-
-    def _check_coords(self, existing: xr.DataArray | None) -> None:
-        """Every model of a modality has the same coordinates."""
-        mine = set(self._asked.coords)
-        if existing is not None:
-            theirs = {str(name) for name, c in existing.coords.items() if "model" in c.dims}
-        else:
-            incomplete = incomplete_models_in(self._folder, self._stimuli)
-            others = [one for one in incomplete if one.model != self._asked.model]
-            theirs = set(others[0].coords) if others else mine
-        theirs -= {"model", "n_features"}
-        if mine != theirs:
-            raise SchemaError(
-                f"models of {self._modality!r} have the coordinates "
-                f"{listing(sorted(theirs)) or 'none'}, and coords gives "
-                f"{listing(sorted(mine)) or 'none'}; give one value for each"
-            )
-
-    def _new(self, common: xr.Dataset) -> IncompleteModel:
-        """Make the group of the model; its metadata are the last, and make it one."""
-        asked = self._asked
-        shape = (len(self._stimuli), asked.n_features)
-        chunks, dtype = tuple(common.attrs["chunks"]), np.dtype(common.attrs["dtype"])
-        layout = Layout(shape, chunks, dtype.newbyteorder("<"), FLAT)
-        metadata = layout.metadata(("stimulus", "feature"))
-        (self._backend / NAME).put("zarr.json", groups.to_json(metadata))
-        attrs = {
-            "xconverge_model": asked.model,
-            "n_features": asked.n_features,
-            "coords": dict(asked.coords),
-        }
-        groups.new_group(self._backend, attrs)
-        return IncompleteModel(
-            self._backend, asked.model, asked.n_features, asked.coords, layout, self._stimuli
-        )
-
-    def _clear(self) -> None:
-        """Drop what is there of the model, but its lock."""
-        self._backend.remove("zarr.json")
-        for name in self._backend.names(NAME):
-            if not name.startswith("."):
-                self._backend.remove(f"{NAME}/{name}")
 
     # Writing
 
@@ -472,41 +411,51 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
 
     # Completing
 
-    def _complete(self, incomplete: IncompleteModel) -> None:
-        """Add the model to its modality."""
-        for i in range(incomplete.n_chunk_rows()):
-            if not incomplete.has_chunks(i):
-                incomplete.pending_rows.finish(i)
-        array = incomplete.lazy().assign_coords(self._common.coords)
-        if self._modality in modality_names(self._root):
-            layout = self._layout_of_modality()
-            fits = layout is not None and (layout.chunks[1:], layout.dtype) == (
-                incomplete.layout.chunks,
-                incomplete.layout.dtype,
-            )
-            fill = self._link if fits else None
-            append(self._root, self._modality, array, fill)
-        else:
-            array = encoded_set(array.assign_attrs(modality=self._modality))
-            target = self._root / self._modality
-            check_free(target, overwrite=False)
-            with staged(target, self._root) as stage:
-                groups.write_array(stage, array, (1, *incomplete.layout.chunks), self._link)
+    def _join(self) -> None:
+        """Add the model to its modality, and remove what only incomplete models need."""
+        incomplete = incomplete_model_at(self._place)
+        if incomplete is None:
+            return  # it was there already
+        array, target = incomplete.lazy(), self._root / self._modality
+        if self._modality not in modality_names(self._root):
+            new = encoded_set(array.assign_attrs(modality=self._modality))
+            with suppress(FileExistsError), staged(target, self._root, overwrite=False) as stage:
+                groups.write_array(stage, new, self._chunks())
+        with locked(self._root, f"adding {self._asked.model!r}"):
+            existing = open_array(self._root, self._modality)
+            if self._asked.model not in existing.indexes["model"]:
+                append(self._root, self._modality, _described_like(array, existing))
+            self._tidy()
 
-    def _link(self, target: KeyValueBackend, layout: Layout, first: Index) -> bool:
-        """Take the chunks over as they are; their values were checked batch by batch."""
-        assert self._incomplete is not None
-        source, own = self._incomplete.backend / NAME, self._incomplete.layout
-        for index in own.indices():
-            target.take_over(source, own.key(index), layout.key((first[0], *index)))
-        return True
+    def _chunks(self) -> tuple[int, int, int]:
+        """Models, stimuli and features of a chunk of a new modality."""
+        shape = (len(self._stimuli), max(self._asked.n_features, NARROWEST))
+        blank = xr.DataArray(
+            np.broadcast_to(np.empty((), self._dtype), shape), dims=("stimulus", "feature")
+        )
+        return 1, recommend_chunks(blank)["stimulus"], self._asked.n_features
 
     def _tidy(self) -> None:
-        """Remove what only incomplete models need."""
-        self._backend.remove()
-        names = [name for name in self._folder.names() if name != "zarr.json"]
-        kinds = [((self._folder / name).metadata() or {}).get("node_type") for name in names]
-        if set(kinds) <= {"array"}:
-            self._folder.remove()
-        if set((self._root / INCOMPLETE).names()) <= {"zarr.json"}:
-            (self._root / INCOMPLETE).remove()
+        """Remove what only incomplete models need; the caller holds the lock of the root."""
+        if self._place.names():
+            # from here on, whatever is left of it may go
+            joined = {"zarr_format": 3, "node_type": "group", "attributes": {JOINED: True}}
+            self._place.put({"zarr.json": groups.to_json(joined)})
+            self._clear()
+        for place in (self._place, self._root / INCOMPLETE / self._modality, self._root / INCOMPLETE):
+            if set(place.names()) <= {"zarr.json"}:
+                place.remove()
+
+    def _clear(self) -> None:
+        """Remove what is there of the model, its own document last."""
+        names = self._place.names()
+        for name in sorted(names, key="zarr.json".__eq__):
+            self._place.remove(name)
+
+
+def _described_like(array: xr.DataArray, existing: xr.DataArray) -> xr.DataArray:
+    """A model with the coordinates that its modality has by now."""
+    there = existing.coords.to_dataset().drop_dims("model", errors="ignore")
+    own = [name for name, coord in array.coords.items() if "model" not in coord.dims]
+    there = there.sel(stimulus=array["stimulus"].values)
+    return array.drop_vars(own).assign_coords(there.coords)

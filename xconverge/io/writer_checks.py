@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge.io.zarr.chunks_on_disk import is_finite
 from xconverge.io.zarr.encoding import DIMS, NAME
+from xconverge.io.zarr.groups import is_finite
 from xconverge.io.zarr.incomplete import IncompleteModel
 from xconverge.kernels.vectors import Array
 from xconverge.labels.arrays import as_array
@@ -158,6 +158,31 @@ def check_modality(existing: xr.DataArray, where: str) -> None:
     if existing.attrs.get("space"):
         raise SchemaError(
             f"{where} holds coordinates of a shared space, which new features are not; choose "
+            "another modality"
+        )
+
+
+def check_others(
+    existing: xr.DataArray | None, others: list[IncompleteModel], asked: Asked, where: str
+) -> None:
+    """Every model of a modality has the same stimuli, the same coordinates and one dtype."""
+    if existing is not None:
+        theirs = {str(name) for name, c in existing.coords.items() if "model" in c.dims}
+        dtype = existing.dtype
+    elif others:
+        theirs, dtype = set(others[0].coords), others[0].dtype
+        check_same_labels(others[0].stimuli["stimulus"], asked.labels)
+    else:
+        return
+    theirs -= {"model", "n_features"}
+    if set(asked.coords) != theirs:
+        raise SchemaError(
+            f"models of {where} have the coordinates {listing(sorted(theirs)) or 'none'}, and "
+            f"coords gives {listing(sorted(asked.coords)) or 'none'}; give one value for each"
+        )
+    if asked.dtype not in (None, dtype):
+        raise SchemaError(
+            f"{where} is stored as {dtype}, and dtype is {asked.dtype}; leave dtype out, or choose "
             "another modality"
         )
 

@@ -1,7 +1,8 @@
 """Models are appended to a modality.
 
-Their chunks come first, beyond the shape of the array, where nobody looks; then everything else
-that changes, in one commit.
+Chunks come first, beyond the shape of the arrays, where nobody looks; then the documents of the
+arrays, and last the one document of the group, by which readers go. A process that is killed in
+between leaves documents that disagree: the next that changes the modality puts them right.
 """
 
 from __future__ import annotations
@@ -9,27 +10,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge.io.zarr.backends import Backend, KeyValueBackend
-from xconverge.io.zarr.chunks_on_disk import Layout
+from xconverge.io.zarr.draft import commit, draft_of
 from xconverge.io.zarr.encoding import NAME, encoded, labels_where
+from xconverge.io.zarr.exchange import UNFINISHED, restore_replaced
 from xconverge.io.zarr.groups import (
-    Fill,
-    array_of,
-    by_blocks,
-    files_of,
-    in_chunks,
-    open_array,
-    open_group,
+    finish,
+    plain_array,
+    store_blocks,
+    stored_array,
     to_json,
-    to_zarr,
 )
-from xconverge.io.zarr.journal import commit, replay
-from xconverge.io.zarr.reader import ChunkReader
+from xconverge.io.zarr.places import Place
+from xconverge.io.zarr.root import ensure_store, open_array
+from xconverge.io.zarr.snapshot import (
+    DECODE,
+    Documents,
+    Snapshot,
+    consolidated,
+    has_grown,
+    same,
+    walk,
+)
 from xconverge.labels.checks import validate, widths
 from xconverge.labels.joins import join_labels
 from xconverge.labels.messages import SchemaError, listing
@@ -39,109 +44,114 @@ WHAT_IT_HAS = "Append what the store has, or write another modality with write_r
 KINDS = {"O": "text", "T": "text", "U": "text", "b": "bool", "M": "time", "m": "duration"}
 
 
-def append(root: Backend, modality: str, new: xr.DataArray, fill: Fill | None = None) -> None:
+def append(root: Place, modality: str, new: xr.DataArray) -> None:
     """Add models to a modality; the caller holds the lock of the root."""
-    backend = root / modality
-    replay(backend)
+    place = root / modality
+    restore(place)
+    ensure_store(root)
     old = open_array(root, modality)
     new = _aligned(old, new)
     coords = _appended_coords(old, new)
-    changed = coords.drop_vars([n for n, c in coords.variables.items() if "model" not in c.dims])
     n_old, width = old.sizes["model"], max(old.sizes["feature"], new.sizes["feature"])
-    steps = _check_append(backend, old, width)
+    _check_append(place, old, width)
+    known = Snapshot.of(place).checksums
+    draft = draft_of(place)
+    _append_coordinates(draft, coords, n_old)
     grown = {**old.sizes, "model": coords.sizes["model"], "feature": width}
-    shape = tuple(grown[dim] for dim in old.dims)
-    blocks = in_chunks(new.drop_vars(new.coords), steps)
-    blocks = in_chunks(blocks.pad(feature=(0, width - new.sizes["feature"])), steps)
-    region = tuple(slice(n_old, None) if dim == "model" else slice(None) for dim in old.dims)
-    metadata = {**((backend / NAME).metadata() or {}), "shape": list(shape)}
-    # where xarray looks up which variables are coordinates
-    attrs = metadata.setdefault("attributes", {})
-    named = str(attrs.get("coordinates", "")).split()
-    attrs["coordinates"] = " ".join(dict.fromkeys([*named, "n_features"]))
-    if not isinstance(backend, KeyValueBackend):
-        _append_in_transaction(backend, changed, blocks, metadata, region)
-        validate(array_of(backend)[region])
-        return
-    layout = Layout.of(metadata)
-    target: Any = None if layout else _beyond(backend, shape)
-    good = False
+    target = stored_array(draft, NAME, "r+")
+    target.resize(tuple(grown[dim] for dim in old.dims))
+    named = str(target.attrs.get("coordinates", "")).split()
+    target.attrs["coordinates"] = " ".join(dict.fromkeys([*named, "n_features"]))
+    blocks = new.drop_vars(new.coords).pad(feature=(0, width - new.sizes["feature"]))
     try:
-        if layout is None:
-            _store_in(target, blocks, region)
-            data = da.from_array(target, chunks=steps)
-        else:
-            first = tuple(n_old if dim == "model" else 0 for dim in old.dims)
-            if first[0]:
-                # what a writer that died has left there
-                for number in range(n_old, shape[0]):
-                    backend.remove(f"{NAME}/c/{number}")
-            good = (fill or by_blocks(blocks, widths(new)))(backend / NAME, layout, first)
-            data = ChunkReader.of_layout(backend, NAME, old.dims, layout, whole=True).lazy()
-        if not good:
-            validate(xr.DataArray(data, coords.coords, old.dims)[region])
+        if not store_blocks(blocks, target, widths(new), n_old):
+            validate(plain_array(draft).isel(model=slice(n_old, None)))
     except BaseException:
-        key_of = layout.key if layout else target.metadata.encode_chunk_key
-        for index in Layout(shape, steps, old.dtype).indices(region):
-            backend.remove(f"{NAME}/{key_of(index)}")
+        # Zarr deletes the chunks outside
+        target.resize(old.shape)
         raise
-    commit(backend, {**_coordinate_files(backend, changed), f"{NAME}/zarr.json": to_json(metadata)})
+    finish(draft, known)
+    commit(draft, place)
 
 
-def _coordinate_files(backend: Backend, changed: xr.Dataset) -> dict[str, bytes]:
-    """Files of coordinates that grow; ``n_features`` first, without which padding is data."""
-    files = files_of(changed)
-    del files["zarr.json"]
-    group = backend.metadata() or {}
-    if group.pop("consolidated_metadata", None):
-        files["zarr.json"] = to_json(group)
-    order = sorted(files, key=lambda key: not key.startswith("n_features/"))
-    return {key: files[key] for key in order}
+def restore(place: Place) -> None:
+    """Make the documents of a group agree, where somebody else has added to it or was killed.
+
+    The caller holds the lock of the root.
+    """
+    if place.folder is not None:
+        restore_replaced(place.folder)
+    if not place.consolidates:
+        return
+    documents = consolidated(place)
+    own = walk(place)
+    if not documents:
+        if own and not own[""].get("attributes", {}).get(UNFINISHED):
+            _finish(place, own)
+        return
+    wrong = [path for path in documents if path and not same(documents[path], own.get(path))]
+    if not wrong and set(own) == set(documents):
+        return
+    if has_grown(own, documents):
+        # all arrays have grown, which is the last thing that is done before the group is told
+        _finish(place, own)
+        return
+    place.put({f"{path}/zarr.json": to_json(documents[path]) for path in wrong})
+    if "n_features" not in documents:
+        # made by an append that was killed
+        place.remove("n_features")
 
 
-def _store_in(target: Any, blocks: xr.DataArray, region: tuple[slice, ...]) -> None:
-    import zarr
-
-    with zarr.config.set({"array.write_empty_chunks": True}):
-        da.store(blocks.data, target, regions=region, lock=False)
-
-
-def _beyond(backend: Backend, shape: tuple[int, ...]) -> Any:
-    """The array of representations as it will be; only what we hold of it knows of its growth."""
-    import zarr
-
-    array = _stored(backend, "r+")
-    inner = zarr.AsyncArray(array.metadata.update_shape(shape), array.store_path)
-    return zarr.Array(inner)
+def _finish(place: Place, own: Documents) -> None:
+    draft = draft_of(place)
+    finish(draft, Snapshot(place, own).checksums)
+    commit(draft, place)
 
 
-def _append_in_transaction(
-    backend: Backend,
-    changed: xr.Dataset,
-    blocks: xr.DataArray,
-    metadata: Mapping[str, Any],
-    region: tuple[slice, ...],
-) -> None:
-    """In a transaction, where the order does not matter."""
-    import zarr
-
-    group = zarr.open_group(backend.store, path=backend.inside, mode="r+")
-    stored = _stored(backend, "r+")
-    stored.resize(tuple(metadata["shape"]))
-    stored.attrs.update(metadata["attributes"])
-    for name in map(str, changed.variables):
-        if name in group:
-            del group[name]
-    attrs = {key: value for key, value in group.attrs.items() if key != "coordinates"}
-    to_zarr(changed.assign_attrs(attrs), backend, mode="a")
-    _store_in(stored, blocks, region)
+def _append_coordinates(draft: Place, coords: xr.Dataset, n_old: int) -> None:
+    """Coordinates grow by those of the new models; ``n_features`` is made where it was not."""
+    before = draft.document() or {}
+    wanted = coords.drop_vars([n for n, c in coords.variables.items() if "model" not in c.dims])
+    there = plain_array(draft).coords
+    made = wanted.drop_vars([name for name in wanted.variables if name in there])
+    options: dict[str, Any] = {"group": draft.group, "mode": "a", "consolidated": False}
+    if made.variables:
+        made.isel(model=slice(n_old)).to_zarr(draft.store, **options)
+        there = {**there, **_as_written(draft, made)}
+    new = wanted.isel(model=slice(n_old, None))
+    new = new.assign_coords({name: _as_stored(c, there[name]) for name, c in new.coords.items()})
+    new.to_zarr(draft.store, append_dim="model", **options)
+    # xarray has replaced the attrs of the group by those of the coordinates
+    draft.put({"zarr.json": to_json(before)})
+    for name, variable in _as_written(draft, wanted).items():
+        _check_stored(str(name), variable.values, wanted[name].values)
 
 
-def _stored(backend: Backend, mode: Any) -> Any:
-    """The array of representations as Zarr has it."""
-    import zarr
+def _as_written(draft: Place, wanted: xr.Dataset) -> dict[Any, xr.Variable]:
+    """Coordinates as they are read back; representations have not grown yet, and are left out."""
+    dataset = xr.open_zarr(
+        draft.store, group=draft.group, consolidated=False, drop_variables=NAME, **DECODE
+    )
+    return {name: dataset.variables[name].transpose(*c.dims) for name, c in wanted.variables.items()}
 
-    return zarr.open_array(backend.store, path=f"{backend.inside}/{NAME}".lstrip("/"), mode=mode)
+
+def _as_stored(new: xr.DataArray, there: xr.DataArray) -> xr.DataArray:
+    """Numbers in the dtype of the store, if it can hold them."""
+    if new.dtype == there.dtype or new.dtype.kind not in "iuf":
+        return new
+    with np.errstate(invalid="ignore"):
+        cast = new.astype(there.dtype)
+    _check_stored(str(new.name), cast.values, new.values)
+    return cast
+
+
+def _check_stored(name: str, stored: Any, wanted: Any) -> None:
+    if not np.all((stored == wanted) | (pd.isna(stored) & pd.isna(wanted))):
+        raise SchemaError(
+            f"coordinate {name!r} is stored as {stored.dtype}, which cannot hold "
+            f"{listing(np.unique(wanted[stored != wanted]))}; make them alike, or write all models "
+            "anew with write_representations(overwrite=True)"
+        )
 
 
 # What may grow
@@ -230,24 +240,24 @@ def _check_coordinate(name: str, old: xr.Dataset, new: xr.Dataset) -> None:
         )
 
 
-def _check_append(backend: Backend, old: xr.DataArray, width: int) -> tuple[int, ...]:
-    """The blocks to write, if the array on disk can grow by whole ones."""
-    array = _stored(backend, "r")
+def _check_append(place: Place, old: xr.DataArray, width: int) -> None:
+    """The array on disk can grow by whole chunks."""
+    array = stored_array(place, NAME)
     steps = array.shards or array.chunks
     anew = "open it and write it anew with write_representations(overwrite=True)"
     wider = width > old.sizes["feature"]
     if steps[old.get_axis_num("model")] != 1:
-        raise SchemaError(f"{backend} was not written by xconverge: its chunks mix models; {anew}")
+        raise SchemaError(f"{place} was not written by xconverge: its chunks mix models; {anew}")
     if wider and not np.isnan(array.fill_value):
         raise SchemaError(
-            f"{backend} would pad with {array.fill_value}, where NaN is meant; {anew}"
+            f"{place} would pad with {array.fill_value}, where NaN is meant; {anew}"
         )
     growing = {"model", "feature"} if wider else {"model"}
-    others = {n: v for n, v in open_group(backend).data_vars.items() if n != NAME}
-    stuck = [name for name, variable in others.items() if growing & set(variable.dims)]
+    documents: Documents = Snapshot.of(place).arrays()
+    others = set(documents) - set(map(str, old.coords)) - {NAME}
+    stuck = [n for n in sorted(others) if growing & set(documents[n]["dimension_names"] or ())]
     if stuck:
         raise SchemaError(
-            f"{backend} also holds {listing(stuck)} over {sorted(growing)}, which reps lacks; "
+            f"{place} also holds {listing(stuck)} over {sorted(growing)}, which reps lacks; "
             "move it out of the group"
         )
-    return tuple(steps)

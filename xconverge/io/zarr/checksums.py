@@ -1,65 +1,132 @@
-"""The checksum of chunks, crc32c: of bytes, and of pieces one after another."""
+"""What binds chunks and labels to their place.
+
+Each chunk ends with a checksum of itself (the crc32c codec), which tells whether it is whole, but
+not whether it is the one that belongs there. So the group ``.checksums`` beside the arrays, whose
+attrs are part of the one document of their group, has for each chunk what it ends with: one that
+was exchanged with another, comes from an older copy or is gone is found. A chunk that Zarr left
+out because it holds nothing but NaN is told from one that is missing. For coordinates, whose last
+chunk changes when models are added, it has the checksum of their values.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from xconverge.io.zarr.places import Place
 from xconverge.kernels.vectors import Array
 
+GROUP = ".checksums"
+SIZE = 8
+"""Hexadecimal digits of a checksum."""
+NONE = "-" * SIZE
+"""No chunk was written: it would hold the fill value alone."""
+UNKNOWN = "?" * SIZE
+"""The chunk was written by another program."""
+Index = tuple[int, ...]
 
-def checksum(data: Array, before: int = 0) -> int:
-    """The crc32c of an array's bytes, or of what had the checksum ``before`` and these."""
+
+@dataclass
+class Checksums:
+    """Of all arrays of a group and of the groups in it."""
+
+    writing: str
+    """A text of its own for each time that the group is written."""
+    chunks: dict[str, Array] = field(default_factory=dict)
+    """By array: what each chunk ends with, or `NONE`, or `UNKNOWN`, in the grid of the chunks."""
+    values: dict[str, tuple[tuple[int, ...], str]] = field(default_factory=dict)
+    """By coordinate: its shape and the checksum of its values."""
+    attrs: dict[str, str] = field(default_factory=dict)
+    """By group: the checksum of its attrs."""
+
+    def to_attrs(self) -> dict[str, Any]:
+        """As JSON has them."""
+        return {
+            "writing": self.writing,
+            "chunks": {
+                name: {"grid": list(grid.shape), "crc32c": "".join(grid.ravel().tolist())}
+                for name, grid in self.chunks.items()
+            },
+            "values": {
+                name: {"shape": list(shape), "crc32c": crc}
+                for name, (shape, crc) in self.values.items()
+            },
+            "attrs": self.attrs,
+        }
+
+    @classmethod
+    def of_attrs(cls, attrs: Mapping[str, Any]) -> Checksums:
+        """The same from JSON; ValueError, KeyError or TypeError where it is damaged."""
+        return cls(
+            attrs["writing"],
+            {name: _grid(of["grid"], of["crc32c"]) for name, of in attrs["chunks"].items()},
+            {name: (tuple(of["shape"]), of["crc32c"]) for name, of in attrs["values"].items()},
+            dict(attrs["attrs"]),
+        )
+
+    def of_chunk(self, name: str, index: Index) -> str:
+        """What a chunk ends with."""
+        grid = self.chunks.get(name)
+        inside = grid is not None and len(index) == grid.ndim
+        if grid is None or not inside or any(i >= n for i, n in zip(index, grid.shape, strict=True)):
+            return UNKNOWN
+        return str(grid[index])
+
+
+def _grid(shape: Iterable[int], text: str) -> Array:
+    return np.array([text[i : i + SIZE] for i in range(0, len(text), SIZE)]).reshape(tuple(shape))
+
+
+def of_end(data: bytes | None) -> str:
+    """What a chunk ends with."""
+    return NONE if data is None else data[-SIZE // 2 :].hex()
+
+
+def of_values(values: Array) -> str:
+    """The checksum of numbers, or of text."""
+    if values.dtype.kind in "OTU":
+        return of_json(values.tolist())
+    return _crc32c(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes())
+
+
+def of_json(value: Any) -> str:
+    """The checksum of what JSON can hold."""
+    return _crc32c(json.dumps(value, sort_keys=True).encode())
+
+
+def of_row(values: Array) -> int:
+    """The checksum of a vector."""
     import google_crc32c
 
-    return int(google_crc32c.extend(before, as_bytes(data)))
+    return int(google_crc32c.value(values.tobytes()))
 
 
-def joined(crcs: Sequence[int], counts: Sequence[int], size: int) -> int:
-    """The crc32c of pieces one after another, from that of each and its length.
+def _crc32c(data: bytes) -> str:
+    import google_crc32c
 
-    Lengths are counted in units of ``size`` bytes. Bytes that follow change a checksum by a linear
-    map over bits, and add their own.
-    """
-    # crc(a ‖ b) = Z^|b| crc(a) ⊕ crc(b), where Z is what one byte 0 does to a checksum; Z^|b| by
-    # squaring, as crc32_combine of zlib does
-    whole = 0
-    for crc, count in zip(crcs, counts, strict=True):
-        for doublings in range(count.bit_length()):
-            if count >> doublings & 1:
-                whole = _mapped(_shift(size, doublings), whole)
-        whole ^= crc
-    return whole
+    return f"{int(google_crc32c.value(data)):08x}"
 
 
-Tables = list[list[int]]
-"""What each byte of a checksum becomes."""
+def chunk_key(index: Index) -> str:
+    """Where a chunk lies below its array."""
+    return "/".join(["c", *map(str, index)])
 
 
-@lru_cache(maxsize=256)
-def _shift(size: int, doublings: int) -> Tables:
-    """The map that ``size * 2**doublings`` bytes make."""
-    if doublings:
-        half = _shift(size, doublings - 1)
-        bits = [_mapped(half, _mapped(half, 1 << bit)) for bit in range(32)]
-    else:
-        # crc32c is affine: what the start value adds is taken away, and a linear map is left
-        zeros = np.zeros(size, np.uint8)
-        bits = [checksum(zeros, 1 << bit) ^ checksum(zeros) for bit in range(32)]
-    tables: Tables = [[0], [0], [0], [0]]
-    for bit, image in enumerate(bits):
-        table = tables[bit // 8]
-        table += [image ^ value for value in table]
-    return tables
+def chunk_grid(document: Mapping[str, Any]) -> tuple[int, ...]:
+    """How many chunks an array has along each dim."""
+    steps = document["chunk_grid"]["configuration"]["chunk_shape"]
+    return tuple(-(-size // step) for size, step in zip(document["shape"], steps, strict=True))
 
 
-def _mapped(shift: Tables, crc: int) -> int:
-    low, second, third, high = shift
-    return low[crc & 255] ^ second[crc >> 8 & 255] ^ third[crc >> 16 & 255] ^ high[crc >> 24]
+def read_chunk_ends(place: Place, grid: tuple[int, ...], start: Index) -> Array:
+    """What the chunks of an array end with, from one on."""
+    from zarr.abc.store import SuffixByteRequest
 
-
-def as_bytes(data: Array) -> Array:
-    """The bytes of an array, row after row."""
-    return np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+    sizes = [stop - first for first, stop in zip(start, grid, strict=True)]
+    indices = [tuple(np.add(start, index).tolist()) for index in np.ndindex(*sizes)]
+    ends = place.read(map(chunk_key, indices), SuffixByteRequest(SIZE // 2))
+    return np.array([of_end(end) for end in ends], f"<U{SIZE}").reshape(sizes)

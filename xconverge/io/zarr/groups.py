@@ -1,4 +1,9 @@
-"""Groups of a store: how they are stored, read and made."""
+"""Groups of a store: how they are stored and made whole.
+
+A group is what is written as one: a modality, a neighbour graph, RDMs, or a whole study. All its
+metadata are in one document, the consolidated metadata of Zarr, which is set last. So a reader who
+asks for the group sees it as it was before a change, or after.
+"""
 
 from __future__ import annotations
 
@@ -9,34 +14,23 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
-import dask
 import dask.array as da
 import numpy as np
 import xarray as xr
 
-from xconverge.io.zarr.backends import Backend, KeyValueBackend, ZarrStoreBackend
-from xconverge.io.zarr.chunks_on_disk import Index, Layout, key, write_chunk
+from xconverge.io.zarr import checksums
+from xconverge.io.zarr.checksums import Checksums
+from xconverge.io.zarr.draft import commit, draft_of
 from xconverge.io.zarr.encoding import NAME
-from xconverge.io.zarr.journal import recover
-from xconverge.io.zarr.reader import ChunkReader
+from xconverge.io.zarr.exchange import UNFINISHED
+from xconverge.io.zarr.places import Place
+from xconverge.io.zarr.snapshot import DECODE, Documents, coordinate_paths, walk
+from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import validate, widths
-from xconverge.labels.messages import DamagedStoreError, SchemaError
 
-WHOLE: dict[str, Any] = {"xconverge_layout": 2}
-"""Attrs of a group of which every chunk is written and has a checksum: a missing one is damage."""
-WRITING = "xconverge_writing"
-"""Attr of each variable with data: a new text each time it is written, so that a handle that was
-opened before is told that the numbers are no longer those of its labels."""
-# consolidated metadata warn for format 3, and go stale once others append: a reader of ours looks
-# at each group itself
+MODELS = 1024
+"""Models of a chunk of their coordinates, which grow when models are added."""
 WRITE: dict[str, Any] = {"zarr_format": 3, "consolidated": False}
-READ: dict[str, Any] = {
-    "consolidated": False,
-    # else xarray makes durations of numbers whose attrs say units="s"
-    "decode_timedelta": xr.coders.CFTimedeltaCoder(decode_via_units=False),
-}
-Fill = Callable[[KeyValueBackend, Layout, Index], bool]
-"""Writes the chunks of an array, from this one on; whether its values are surely good."""
 
 
 # How things are stored. Zarr takes a third of the time of importing everything, and is loaded late
@@ -54,256 +48,221 @@ def vectors() -> dict[str, Any]:
     return {"compressors": (Crc32cCodec(),), "fill_value": np.nan, "_FillValue": None}
 
 
-def checked(dataset: xr.Dataset) -> dict[str, Any]:
+def _encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
     """Encoding of all other variables: compressed, with a checksum."""
     from zarr.codecs import Crc32cCodec, ZstdCodec
 
     codecs = {"compressors": (ZstdCodec(), Crc32cCodec())}
-    return {str(name): codecs for name in dataset.variables}
+    return {
+        str(name): {**codecs, **({"chunks": _whole(variable)} if name in dataset.coords else {})}
+        for name, variable in dataset.variables.items()
+    }
 
 
-def to_zarr(dataset: xr.Dataset, backend: Backend, **kwargs: Any) -> None:
-    """Write a dataset as a group, checksums and empty chunks included."""
-    encoding = {**checked(dataset), **kwargs.pop("encoding", {})}
-    writing = {WRITING: uuid4().hex}
-    dataset = dataset.assign({k: v.assign_attrs(writing) for k, v in dataset.data_vars.items()})
-    # Zarr leaves out chunks that hold the fill value alone, and a missing one is damage to us
-    dataset.assign_attrs(WHOLE).to_zarr(
-        backend.store,
-        group=backend.inside or None,
+def _whole(variable: xr.Variable) -> tuple[int, ...]:
+    """A coordinate is one chunk, with room for models."""
+    return tuple(
+        MODELS if dim == "model" else max(size, 1) for dim, size in variable.sizes.items()
+    )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Consolidated metadata are not part of the Zarr specification yet, as zarr says each time."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
+        yield
+
+
+# Writing
+
+
+def new_group(place: Place, attrs: Mapping[str, Any] | None = None) -> None:
+    """An empty group."""
+    import zarr
+
+    zarr.create_group(place.store, path=place.path, zarr_format=3, attributes=dict(attrs or {}))
+
+
+def write_group(place: Place, nodes: Mapping[str, xr.Dataset]) -> None:
+    """Write datasets as a group and the groups in it; lazy ones are computed, block by block."""
+    for name, dataset in nodes.items():
+        _to_zarr(dataset, place / name if name else place, first=not name)
+    _finish(place)
+
+
+def _to_zarr(dataset: xr.Dataset, place: Place, first: bool = True, **kwargs: Any) -> None:
+    encoding = _encoding(dataset)
+    for name, given in kwargs.pop("encoding", {}).items():
+        encoding[name] = given
+    dataset = dataset.assign_coords({name: c.load() for name, c in dataset.coords.items()})
+    attrs = {**dataset.attrs, **({UNFINISHED: True} if first else {})}
+    # a chunk that Zarr leaves out because it holds the fill value reads like one that is missing
+    dataset.assign_attrs(attrs).to_zarr(
+        place.store,
+        group=place.group,
         encoding=encoding,
         write_empty_chunks=True,
+        mode="w-",
         **WRITE,
         **kwargs,
     )
 
 
-def files_of(dataset: xr.Dataset, encoding: Mapping[str, Any] | None = None) -> dict[str, bytes]:
-    """The files of a group by key, without the chunks of what is lazy; ``zarr.json`` comes last."""
-    from zarr.storage import MemoryStore
-
-    held: dict[str, Any] = {}
-    # compute=False: xarray writes metadata and what is in memory, and leaves dask arrays alone
-    to_zarr(
-        dataset,
-        ZarrStoreBackend(MemoryStore(held), ""),
-        encoding=encoding or {},
-        mode="w",
-        compute=False,
-    )
-    files = {key: held[key].to_bytes() for key in sorted(held)}
-    return {**files, "zarr.json": files.pop("zarr.json")}
-
-
-# Reading
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Files that are not Zarr's, such as ``.DS_Store``, may lie in a store."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Object at .* is not recognized as a component")
-        yield
-
-
-def open_group(backend: Backend) -> xr.Dataset:
-    """A group as xarray opens it: all lazy, but labels."""
-    with quiet(), damage_of(backend, "its labels or metadata"):
-        dataset: xr.Dataset = xr.open_zarr(
-            backend.store, group=backend.inside or None, chunks=None, **READ
-        )
-    for name in set(backend.names()) - set(map(str, dataset.variables)):
-        # Zarr passes over what it cannot read
-        if (backend / name).exists("zarr.json") and not (backend / name).is_group():
-            raise DamagedStoreError(
-                f"{backend}: the metadata of {name!r} cannot be read. Bring {name}/zarr.json back "
-                "from a copy"
-            )
-    return dataset
-
-
-@contextmanager
-def damage_of(backend: Backend, what: str) -> Iterator[None]:
-    """Whatever a library says of files that are not as they were written."""
-    try:
-        yield
-    except (OSError, SchemaError):
-        raise
-    except Exception as error:
-        raise DamagedStoreError(
-            f"{backend}: {what} cannot be read: {type(error).__name__}: {error}. Bring the file "
-            "back from a copy"
-        ) from error
-
-
-def open_array(root: Backend, modality: str) -> xr.DataArray:
-    """Representations: lazy in the chunks of the store, coordinates in memory, no encoding."""
-    backend = root / modality
-    # an append changes several files: what was read counts if no append ended meanwhile
-    for _ in range(100):
-        before = recover(root, backend)
-        try:
-            array = array_of(backend)
-        except ValueError:
-            # read while someone committed
-            if recover(root, backend) == before:
-                raise
-            continue
-        if recover(root, backend) == before:
-            return array
-    raise FileExistsError(f"{backend} is being written again and again; open it later")
-
-
-def array_of(backend: Backend) -> xr.DataArray:
-    """What `open_array` opens, whatever happens meanwhile."""
-    return decoded(open_group(backend)[[NAME]], backend)[NAME]
-
-
-def is_whole(backend: Backend) -> bool:
-    """Whether every chunk of a group was written, so that a missing one is damage."""
-    attrs = (backend.metadata() or {}).get("attributes", {})
-    return bool(WHOLE.items() <= attrs.items())
-
-
-def decoded(dataset: xr.Dataset, backend: Backend) -> xr.Dataset:
-    """A group as it was given to us: data lazy, coordinates in memory, nothing of its files.
-
-    Text coordinates are objects; there is no encoding, which a slice would take along.
-    """
-    whole = is_whole(backend)
-    data, coords = {}, {}
-    for name, variable in dataset.variables.items():
-        if name in dataset.coords:
-            coords[name] = _in_memory(str(name), variable, backend, whole)
-        else:
-            layout = Layout.of((backend / str(name)).metadata() or {}) if name == NAME else None
-            attrs = dict(variable.attrs)
-            reader = ChunkReader(
-                backend, str(name), variable, layout, whole, (WRITING, attrs.pop(WRITING, None))
-            )
-            data[name] = xr.Variable(variable.dims, reader.lazy(), attrs)
-    attrs = {key: value for key, value in dataset.attrs.items() if key not in WHOLE}
-    return xr.Dataset(data, coords, attrs).drop_encoding()
-
-
-def _in_memory(name: str, variable: xr.Variable, backend: Backend, whole: bool) -> xr.Variable:
-    if whole:
-        check_chunks(backend, name)
-    with (
-        damage_of(backend, f"the coordinate {name!r}"),
-        dask.config.set(scheduler="synchronous"),
-    ):
-        loaded: xr.Variable = variable.compute()
-    return with_objects(loaded)
-
-
-def with_objects(variable: xr.Variable) -> xr.Variable:
-    """Text as Python objects, as xarray's users have it."""
-    return variable.astype(object) if variable.dtype.kind == "T" else variable
-
-
-def check_chunks(backend: Backend, name: str) -> None:
-    """Every chunk of a variable is there; Zarr would read 0 or empty text where one is not."""
-    for index in chunk_indices((backend / name).metadata() or {}):
-        check_chunk(backend, name, index)
-
-
-def chunk_indices(metadata: Mapping[str, Any]) -> Iterator[Index]:
-    """The chunks of an array, in order; none where the grid is not a regular one."""
-    steps = metadata.get("chunk_grid", {}).get("configuration", {}).get("chunk_shape")
-    if steps is not None:
-        sizes = zip(metadata["shape"], steps, strict=True)
-        yield from np.ndindex(*(-(-size // step) for size, step in sizes))
-
-
-def check_chunk(backend: Backend, name: str, index: Index) -> None:
-    """A chunk of a variable is there."""
-    if not (backend / name).exists(key(index)):
-        raise DamagedStoreError(
-            f"{backend}: chunk {key(index)} of {name!r} is missing. Bring the file back from a copy"
-        )
-
-
-# Making
-
-
-def new_group(backend: Backend, attrs: Mapping[str, Any] | None = None) -> None:
-    """An empty group."""
-    import zarr
-
-    if isinstance(backend, KeyValueBackend):
-        metadata = {"zarr_format": 3, "node_type": "group", "attributes": dict(attrs or {})}
-        backend.put("zarr.json", to_json(metadata))
-    else:
-        zarr.create_group(
-            backend.store, path=backend.inside, zarr_format=3, attributes=dict(attrs or {})
-        )
-
-
-def to_json(metadata: Mapping[str, Any]) -> bytes:
-    """Metadata as ``zarr.json`` has them."""
-    return json.dumps(metadata, indent=2).encode()
-
-
 def write_array(
-    backend: Backend,
+    place: Place,
     array: xr.DataArray,
     chunks: tuple[int, ...],
-    fill: Fill | None = None,
+    fill: Callable[[Any], bool] | None = None,
 ) -> None:
     """Write representations as a group, and check their values."""
-    array = in_chunks(array, chunks)
+    blank = array.copy(data=da.zeros(array.shape, dtype=array.dtype, chunks=array.shape))
     encoding = {NAME: {**vectors(), "chunks": chunks}}
-    if not isinstance(backend, KeyValueBackend):
-        to_zarr(array.to_dataset(name=NAME), backend, encoding=encoding, mode="w-")
-        validate(array_of(backend))
-        return
-    blank = array.copy(data=unwritten(array.shape, array.dtype))
-    files = files_of(blank.to_dataset(name=NAME), encoding)
-    for name, data in files.items():
-        backend.put(name, data)
-    layout = Layout.of(json.loads(files[f"{NAME}/zarr.json"]))
-    assert layout is not None
-    if not (fill or by_blocks(array, widths(array)))(backend / NAME, layout, (0,) * array.ndim):
-        validate(array_of(backend))
+    # compute=False: metadata and what is in memory are written, and dask arrays are left alone
+    _to_zarr(blank.to_dataset(name=NAME), place, encoding=encoding, compute=False)
+    target = stored_array(place, NAME, "r+")
+    good = fill(target) if fill else store_blocks(array, target, widths(array))
+    if not good:
+        validate(plain_array(place))
+    _finish(place)
 
 
-def unwritten(shape: tuple[int, ...], dtype: Any) -> da.Array:
-    """Data of an array of which only the metadata are to be written."""
-    blank: da.Array = da.zeros(shape, dtype=dtype, chunks=shape)
-    return blank
+def _finish(place: Place) -> None:
+    draft = draft_of(place)
+    finish(draft)
+    commit(draft, place)
 
 
-def in_chunks(array: xr.DataArray, chunks: tuple[int, ...]) -> xr.DataArray:
-    """The array in dask chunks; of one in memory, views, where dask would copy all of it."""
+def stored_array(place: Place, name: str, mode: Any = "r") -> Any:
+    """An array as Zarr has it."""
+    import zarr
+
+    return zarr.open_array(place.store, path=(place / name).path, mode=mode)
+
+
+def plain_array(place: Place) -> xr.DataArray:
+    """Representations as xarray opens them."""
+    return xr.open_zarr(place.store, group=place.group, consolidated=False, **DECODE)[NAME]
+
+
+def store_blocks(
+    array: xr.DataArray, target: Any, real: xr.DataArray, first_model: int = 0
+) -> bool:
+    """Write the blocks of an array, computed once; whether its values are surely good.
+
+    ``target`` may be larger along ``model``, where ``array`` starts at ``first_model``.
+    """
+    steps = target.shards or target.chunks
+    blocks = _in_blocks(array, steps)
+    by_model = set(real.dims) <= {"model"}
+    written = blocks.map_blocks(
+        _write_block,
+        target=target,
+        steps=steps,
+        start=tuple(first_model if dim == "model" else 0 for dim in array.dims),
+        real=np.broadcast_to(real.values, array.sizes["model"]) if by_model else None,
+        axes=(array.get_axis_num("model"), array.get_axis_num("feature")),
+        dtype=bool,
+        chunks=tuple((1,) * len(sizes) for sizes in blocks.chunks),
+        meta=np.empty((0,) * array.ndim, bool),
+    )
+    return bool(written.all().compute())
+
+
+def _in_blocks(array: xr.DataArray, steps: tuple[int, ...]) -> da.Array:
+    """The array in dask blocks; of one in memory, views, where dask would copy all of it."""
     name = f"{NAME}-{uuid4().hex}"
     if array.chunks is not None:
-        sizes = dict(zip(array.dims, chunks, strict=True))
-        return array.copy(data=array.chunk(sizes, token=name).data)
-    layout = Layout(array.shape, chunks, array.dtype)
-    blocks = {(name, *index): array.values[layout.region(index)] for index in layout.indices()}
-    cuts = da.core.normalize_chunks(chunks, array.shape)
-    data = da.Array(blocks, name, cuts, meta=np.empty((0,) * array.ndim, array.dtype))
-    return array.copy(data=data)
+        sizes = dict(zip(array.dims, steps, strict=True))
+        lazy: da.Array = array.chunk(sizes, token=name).data
+        return lazy
+    cuts = da.core.normalize_chunks(steps, array.shape)
+    regions = da.core.slices_from_chunks(cuts)
+    indices = np.ndindex(*map(len, cuts))
+    blocks = {(name, *i): array.values[at] for i, at in zip(indices, regions, strict=True)}
+    return da.Array(blocks, name, cuts, meta=np.empty((0,) * array.ndim, array.dtype))
 
 
-def by_blocks(array: xr.DataArray, real: xr.DataArray) -> Fill:
-    """Fill with the blocks of a lazy array, computed once."""
-    n_models = array.sizes["model"]
-    by_model = set(real.dims) <= {"model"}
+def _write_block(
+    block: Array,
+    target: Any,
+    steps: tuple[int, ...],
+    start: tuple[int, ...],
+    real: Array | None,
+    axes: tuple[int, int],
+    block_id: tuple[int, ...],
+) -> Array:
+    """Write a block; one bool, whether real features are finite and padding is NaN."""
+    at = [first + i * step for first, i, step in zip(start, block_id, steps, strict=True)]
+    target[tuple(slice(i, i + n) for i, n in zip(at, block.shape, strict=True))] = block
+    good = False
+    if real is not None:
+        model, feature = axes
+        rows = np.moveaxis(block, feature, -1)
+        width = max(int(real[block_id[model]]) - at[feature], 0)
+        good = is_finite(rows[..., :width]) and bool(np.isnan(rows[..., width:]).all())
+    return np.full((1,) * block.ndim, good)
 
-    def fill(backend: KeyValueBackend, layout: Layout, first: Index) -> bool:
-        written = array.data.map_blocks(
-            write_chunk,
-            backend=backend,
-            layout=layout,
-            first=first,
-            real=np.broadcast_to(real.values, n_models) if by_model else None,
-            axes=(array.get_axis_num("model"), array.get_axis_num("feature")),
-            dtype=bool,
-            chunks=tuple((1,) * len(sizes) for sizes in array.data.chunks),
-            meta=np.empty((0,) * array.ndim, bool),
-        )
-        return bool(written.all().compute())
 
-    return fill
+def is_finite(values: Array) -> bool:
+    """Whether all is finite, in one fast pass; the sum of huge numbers may overflow and say no."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        dtype = np.result_type(values, np.float32)
+        return bool(np.isfinite(np.add.reduce(values, axis=None, dtype=dtype)))
+
+
+def finish(draft: Place, known: Checksums | None = None) -> None:
+    """Make a group whole: checksums of what is there, and one document for all of it.
+
+    ``known`` has the checksums of chunks that are not new.
+    """
+    import zarr
+
+    documents = walk(draft)
+    own = {key: value for key, value in documents[""].items() if key != "consolidated_metadata"}
+    own.setdefault("attributes", {}).pop(UNFINISHED, None)
+    sums = _checksums(draft, {**documents, "": own}, known)
+    group = {"zarr_format": 3, "node_type": "group", "attributes": sums.to_attrs()}
+    draft.put({f"{checksums.GROUP}/zarr.json": to_json(group), "zarr.json": to_json(own)})
+    if draft.consolidates:
+        with quiet():
+            zarr.consolidate_metadata(draft.store, path=draft.group)
+
+
+def to_json(document: Mapping[str, Any]) -> bytes:
+    """A document as Zarr writes it."""
+    return json.dumps(document, indent=2).encode()
+
+
+def _checksums(place: Place, documents: Documents, known: Checksums | None) -> Checksums:
+    sums = Checksums(known.writing if known else uuid4().hex)
+    coordinates = coordinate_paths(documents)
+    for path, document in documents.items():
+        if path == checksums.GROUP:
+            continue
+        if document["node_type"] == "group":
+            sums.attrs[path] = checksums.of_json(document.get("attributes", {}))
+        elif path in coordinates:
+            values = np.asarray(stored_array(place, path)[...])
+            sums.values[path] = values.shape, checksums.of_values(values)
+        else:
+            before = known.chunks.get(path) if known else None
+            sums.chunks[path] = _chunk_ends(place / path, document, before)
+    return sums
+
+
+def _chunk_ends(place: Place, document: Mapping[str, Any], known: Array | None) -> Array:
+    """What all chunks of an array end with; models that were known are not read again."""
+    grid = checksums.chunk_grid(document)
+    start = [0] * len(grid)
+    ends = np.full(grid, checksums.NONE)
+    if known is not None and known.shape == grid:
+        return known
+    if known is not None:
+        model = document["dimension_names"].index("model")
+        start[model] = known.shape[model]
+        # where models got wider, those that were there have no chunk for that
+        ends[tuple(map(slice, known.shape))] = known
+    new = tuple(slice(first, None) for first in start)
+    ends[new] = checksums.read_chunk_ends(place, grid, tuple(start))
+    return ends

@@ -1,35 +1,40 @@
 """Incomplete models, begun and not finished: where they lie, and what of them is there.
 
-``incomplete_models/<modality>`` is a group with the stimuli, and in it one group for each model,
-whose array (stimulus, feature) has the chunks that the model will have in its modality. So plain
-Zarr opens them too, and they cannot be taken for models of the modality.
+``incomplete_models/<modality>/<model>`` is a group with the stimuli and, for batches of about one
+size, two plain arrays: ``vectors_<size>`` has rows in order of arrival, in chunks of the first
+batch, and ``rows_<size>`` says for each which stimulus it is (-1: none yet), with a checksum. It is
+written after the vectors, so that a batch is there once its row numbers are.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge.io.zarr import groups
-from xconverge.io.zarr.backends import Backend, KeyValueBackend
-from xconverge.io.zarr.chunks_on_disk import Index, Layout
+from xconverge.engine.chunks import recommend_chunks
+from xconverge.io.zarr.checksums import of_json, of_row
 from xconverge.io.zarr.encoding import NAME
-from xconverge.io.zarr.pending_rows import PendingRows, pending_rows_of
-from xconverge.io.zarr.reader import ChunkReader
+from xconverge.io.zarr.exchange import UNFINISHED
+from xconverge.io.zarr.places import Place
+from xconverge.io.zarr.snapshot import Snapshot, damage_of
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import widths
+from xconverge.labels.messages import DamagedStoreError, listing
 
 INCOMPLETE = "incomplete_models"
-FLAT = "."
-"""Between the numbers of a chunk: all lie in one folder, and none is made for each of them."""
+MODEL = "xconverge_model"
+JOINED = "joined"
+"""Attr of a model that is in its modality: what is left of it here may go."""
 
 
 def folder_name(model: str) -> str:
@@ -38,45 +43,148 @@ def folder_name(model: str) -> str:
     return f"{readable}-{hashlib.sha256(model.encode()).hexdigest()[:12]}".lstrip("-")
 
 
+class Batches:
+    """Batches of about one size, in order of arrival.
+
+    Parameters
+    ----------
+    place : Place
+        The group of the model.
+    size : int
+        Rows of the first of them, and of a chunk.
+    shape : (int, int)
+        Stimuli and features of the model.
+    dtype : dtype
+        Of the vectors.
+    """
+
+    def __init__(self, place: Place, size: int, shape: tuple[int, int], dtype: Any) -> None:
+        self.place, self.size = place, size
+        self.vectors = self._array("vectors", shape, dtype, np.nan)
+        self.rows = self._array("rows", (shape[0], 2), np.int64, -1)
+        self.n_chunks = 1 + max(map(int, (place / f"rows_{size}" / "c").names()), default=-1)
+        """Chunks of row numbers that are there; others may follow."""
+
+    def _array(self, name: str, shape: tuple[int, int], dtype: Any, fill: Any) -> Any:
+        """One of the two arrays, which is made where it is not there."""
+        import zarr
+        from zarr.codecs import Crc32cCodec
+
+        place = self.place / f"{name}_{self.size}"
+        if place.document() is not None:
+            mode = "r" if self.place.store.read_only else "r+"
+            return zarr.open_array(place.store, path=place.path, mode=mode)
+        return zarr.create_array(
+            place.store,
+            name=place.path,
+            # a batch of this class fills at least half of its chunks
+            shape=(2 * self.size + 2 * shape[0], shape[1]),
+            chunks=(self.size, shape[1]),
+            dtype=dtype,
+            compressors=[Crc32cCodec()],
+            fill_value=fill,
+            dimension_names=("slot", "feature" if name == "vectors" else "entry"),
+        )
+
+    def write(self, rows: Array, vectors: Array) -> None:
+        """Add rows; when it returns, they outlive the process."""
+        first = self.n_chunks * self.size
+        slots = slice(first, first + len(rows))
+        n_chunks = self.n_chunks + -(-len(rows) // self.size)
+        if n_chunks * self.size > self.rows.shape[0]:
+            # only where rows that were damaged are written again
+            for array in (self.vectors, self.rows):
+                array.resize((2 * n_chunks * self.size, array.shape[1]))
+        self.vectors[slots] = vectors
+        entries = np.array([rows, [of_row(vector) for vector in vectors]], np.int64).T
+        self.rows[slots] = entries
+        self.n_chunks = n_chunks
+
+    def entries(self) -> list[Array | None]:
+        """Row numbers and checksums of each chunk, None of one that is damaged."""
+        try:
+            every = np.asarray(self.rows[: self.n_chunks * self.size])
+            return np.split(every, self.n_chunks) if self.n_chunks else []
+        except OSError:
+            raise
+        except Exception:
+            return [self._entries_of(i) for i in range(self.n_chunks)]
+
+    def _entries_of(self, i: int) -> Array | None:
+        try:
+            return np.asarray(self.rows[i * self.size : (i + 1) * self.size])
+        except OSError:
+            raise
+        except Exception:
+            return None
+
+    def chunk(self, i: int, entries: Array) -> tuple[Array, Array]:
+        """Rows of a chunk that are as they were written, and their vectors."""
+        there = np.flatnonzero(entries[:, 0] >= 0)
+        nothing = np.empty(0, np.int64), np.empty((0, self.vectors.shape[1]), self.vectors.dtype)
+        try:
+            vectors = np.asarray(self.vectors[i * self.size : (i + 1) * self.size])
+        except OSError:
+            raise
+        except Exception:
+            return nothing
+        good = [slot for slot in there if of_row(vectors[slot]) == entries[slot, 1]]
+        return entries[good, 0], vectors[good]
+
+
 @dataclass(frozen=True)
 class IncompleteModel:
     """A model of which stimuli may be pending."""
 
-    backend: KeyValueBackend
+    place: Place
     model: str
     n_features: int
     coords: Mapping[str, Any]
-    layout: Layout
-    stimuli: pd.Index
+    dtype: np.dtype[Any]
 
     @cached_property
-    def pending_rows(self) -> PendingRows:
-        """What waits for its chunks to be full."""
-        return pending_rows_of(self.backend / NAME, self.layout)
+    def stimuli(self) -> xr.Dataset:
+        """The stimuli with their coordinates."""
+        return Snapshot.of(self.place).dataset()
 
-    def n_chunk_rows(self) -> int:
-        """How many chunks follow each other along the stimuli."""
-        return -(-self.layout.shape[0] // self.layout.chunks[0])
+    @cached_property
+    def labels(self) -> pd.Index:
+        """The labels of the stimuli."""
+        return self.stimuli.indexes["stimulus"]
 
-    def has_chunks(self, i: int) -> bool:
-        """Whether a chunk row is complete."""
-        array = self.backend / NAME
-        return all(array.exists(self.layout.key((i, p))) for p in range(self.pending_rows.n_pieces))
+    def batches(self) -> list[Batches]:
+        """All that was written, the classes of sizes in order."""
+        sizes = {int(name.partition("_")[2]) for name in self.place.names() if "s_" in name}
+        return [self.batches_of(size) for size in sorted(sizes)]
 
-    def written(self) -> tuple[Array, bool]:
-        """Which stimuli are there (stimulus), and whether all that was kept is as written."""
-        done = np.zeros(self.layout.shape[0], bool)
-        whole = True
-        for i in range(self.n_chunk_rows()):
-            first = i * self.pending_rows.step
-            # chunks are made of whole rows only, so that all of their stimuli are there
-            if self.has_chunks(i):
-                done[first : first + self.pending_rows.size(i)] = True
-            else:
-                rows, _, good = self.pending_rows.read(i)
-                done[first + rows] = True
-                whole &= good
-        return done, whole
+    @cached_property
+    def table(self) -> list[tuple[Batches, int, Array | None]]:
+        """Each chunk that was there when this was first asked: its number and its entries."""
+        return [
+            (batches, i, entries)
+            for batches in self.batches()
+            for i, entries in enumerate(batches.entries())
+        ]
+
+    def batches_of(self, size: int) -> Batches:
+        """Those of one size, made where there are none."""
+        with damage_of(self.place, f"what was written in batches of {size}"):
+            return Batches(self.place, size, (len(self.labels), self.n_features), self.dtype)
+
+    def written(self) -> tuple[Array, list[str]]:
+        """Which stimuli are there (stimulus), and what was damaged, in words."""
+        done, damaged = np.zeros(len(self.labels), bool), []
+        for batches, i, entries in self.table:
+            if entries is None:
+                damaged.append(f"the row numbers of batch {i} of {batches.rows.path}")
+                continue
+            rows = batches.chunk(i, entries)[0]
+            done[rows] = True
+            lost = np.setdiff1d(entries[entries[:, 0] >= 0, 0], rows)
+            if len(lost):
+                names = listing(self.labels[lost])
+                damaged.append(f"batch {i} of {batches.vectors.path}: stimulus {names}")
+        return done, damaged
 
     def progress(self) -> str:
         """How far it is, in words."""
@@ -85,15 +193,26 @@ class IncompleteModel:
 
     def lazy(self) -> xr.DataArray:
         """The model as it is: (model, stimulus, feature), pending stimuli NaN."""
-        dims = ("stimulus", "feature")
-        reader = IncompleteReader.of_layout(self.backend, NAME, dims, self.layout, whole=False)
-        reader.pending_rows = self.pending_rows
-        data = reader.lazy()
+        dtype, shape = self.dtype, (len(self.labels), self.n_features)
+        blank = xr.DataArray(
+            np.broadcast_to(np.empty((), dtype), shape), dims=("stimulus", "feature")
+        )
+        step = recommend_chunks(blank, memory=self._memory())["stimulus"]
+        starts = da.arange(0, shape[0], step, chunks=1)
+        data = starts.map_blocks(
+            _rows_from,
+            self,
+            step,
+            new_axis=1,
+            chunks=(da.core.normalize_chunks(step, shape[:1])[0], shape[1]),
+            dtype=dtype,
+            meta=np.empty((0, 0), dtype),
+        )
         return xr.DataArray(
             data[None],
             {
                 "model": ("model", np.array([self.model], object)),
-                "stimulus": self.stimuli,
+                **self.stimuli.coords,
                 "n_features": ("model", [self.n_features]),
                 **{name: ("model", np.array([value])) for name, value in self.coords.items()},
             },
@@ -101,73 +220,85 @@ class IncompleteModel:
             NAME,
         )
 
+    def _memory(self) -> int:
+        """Bytes of a block: a chunk where rows came in order, else as much as a task may take."""
+        seen = [e[e[:, 0] >= 0, 0] for _, _, e in self.table if e is not None]
+        order = np.concatenate([np.empty(0, np.int64), *seen])
+        jumps = np.count_nonzero(np.diff(order) != 1)
+        return BUDGETS.store_chunk if jumps <= len(seen) else BUDGETS.small_task
 
-class IncompleteReader(ChunkReader):
-    """Reads the chunks of an incomplete model, and the rows that wait for theirs."""
-
-    pending_rows: PendingRows
-
-    def chunk(self, index: Index) -> Array:
-        """One chunk, NaN where stimuli are pending."""
-        array = self.backend / NAME
-        if not array.exists(self.pending_rows.layout.key(index)):
-            i, p = index
-            rows, values, _ = self.pending_rows.read(i)
-            block = np.full(self.chunks, np.nan, self.dtype)
-            block[rows] = self.pending_rows.of_piece(values, p)
-            # a writer may have made the chunk meanwhile, and then its rows pend no longer
-            if not array.exists(self.pending_rows.layout.key(index)):
-                part = tuple(
-                    slice(0, s.stop - s.start) for s in self.pending_rows.layout.region(index)
-                )
-                return block[part]
-        return super().chunk(index)
+    def rows(self, start: int, stop: int) -> Array:
+        """Vectors of a stretch of stimuli, NaN where they are pending."""
+        shape = (min(stop, len(self.labels)) - start, self.n_features)
+        block = np.full(shape, np.nan, self.dtype)
+        for batches, i, entries in self.table:
+            if entries is not None and _meets(entries[:, 0], start, stop):
+                rows, vectors = batches.chunk(i, entries)
+                inside = (rows >= start) & (rows < stop)
+                block[rows[inside] - start] = vectors[inside]
+        return block
 
 
-def incomplete_models(root: Backend, modality: str) -> list[IncompleteModel]:
-    """All incomplete models of a modality."""
+def _meets(rows: Array, start: int, stop: int) -> bool:
+    return bool(((rows >= start) & (rows < stop)).any())
+
+
+def _rows_from(start: Array, model: IncompleteModel, step: int) -> Array:
+    """A block of a lazy array."""
+    return model.rows(int(start[0]), int(start[0]) + step)
+
+
+def incomplete_models(root: Place, modality: str) -> list[IncompleteModel]:
+    """All incomplete models of a modality that can be read."""
     folder = root / INCOMPLETE / modality
-    if not isinstance(folder, KeyValueBackend) or not folder.is_group():
-        return []
-    return incomplete_models_in(folder, shared(folder).indexes["stimulus"])
-
-
-def incomplete_models_in(folder: KeyValueBackend, stimuli: pd.Index) -> list[IncompleteModel]:
-    """All incomplete models in the group of a modality."""
-    found = [one for name in folder.names() if (one := incomplete_model_at(folder / name, stimuli))]
+    found = []
+    for name in folder.names():
+        if name != "zarr.json":
+            try:
+                one = incomplete_model_at(folder / name)
+            except DamagedStoreError:
+                continue
+            if one is not None:
+                found.append(one)
     return sorted(found, key=lambda one: one.model)
 
 
-def shared(folder: Backend) -> xr.Dataset:
-    """What all incomplete models have in common: stimuli with their coordinates, dtype."""
-    return groups.decoded(groups.open_group(folder), folder)
-
-
-def incomplete_model_at(backend: KeyValueBackend, stimuli: pd.Index) -> IncompleteModel | None:
-    """The incomplete model in a group, if there is one."""
-    attrs = (backend.metadata() or {}).get("attributes", {})
-    stored = (backend / NAME).metadata()
-    layout = Layout.of(stored, FLAT) if stored else None
-    if layout is None or "xconverge_model" not in attrs:
+def incomplete_model_at(place: Place) -> IncompleteModel | None:
+    """The incomplete model in a group, if there is one; DamagedStoreError if it cannot be read."""
+    document = place.document()
+    if document is None:
+        if any(name.startswith(("vectors_", "rows_")) for name in place.names()):
+            raise DamagedStoreError(f"{place}/zarr.json is missing. {KEPT}")
         return None
+    attrs = document.get("attributes", {})
+    # begun and killed before the first row, or joined and killed before all was removed
+    if JOINED in attrs or UNFINISHED in attrs:
+        return None
+    if folder_name(str(attrs.get(MODEL))) != place.path.rpartition("/")[2]:
+        raise DamagedStoreError(f"{place}/zarr.json is that of another group. {KEPT}")
+    sums = Snapshot.of(place).checksums
+    if sums is None or sums.attrs.get("") != of_json(attrs):
+        raise DamagedStoreError(f"{place}/zarr.json is damaged. {KEPT}")
     return IncompleteModel(
-        backend,
-        attrs["xconverge_model"],
-        attrs["n_features"],
-        attrs["coords"],
-        layout,
-        stimuli,
+        place, attrs[MODEL], attrs["n_features"], attrs["coords"], np.dtype(attrs["dtype"])
     )
 
 
+KEPT = (
+    "Its rows are kept. Bring the file back from a copy, or drop the rows by "
+    "ModelWriter(…, restart=True)"
+)
+
+
 def with_incomplete(
-    complete: xr.DataArray | None, incomplete: Sequence[IncompleteModel]
+    complete: xr.DataArray | None, incomplete: list[IncompleteModel]
 ) -> xr.DataArray:
     """Complete and incomplete models, told apart by the coordinate ``complete``."""
     sides = [one.lazy().assign_coords(complete=("model", [False])) for one in incomplete]
     if complete is not None:
         real = widths(complete).broadcast_like(complete["model"])
         done = ("model", np.ones(complete.sizes["model"], bool))
+        sides = [side.reindex_like(complete["stimulus"]) for side in sides]
         sides.insert(0, complete.assign_coords(n_features=real, complete=done))
     width = max(side.sizes["feature"] for side in sides)
     padded = [side.pad(feature=(0, width - side.sizes["feature"])) for side in sides]

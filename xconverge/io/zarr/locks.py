@@ -1,149 +1,134 @@
-"""Locks: of a file, or where there are none, by a key that only one can create."""
+"""One lock for everything that changes a store in a folder.
+
+Zarr has none. In a bucket nothing can be locked: there a store has one writer, as the docs say.
+"""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
-import socket
-import threading
+import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
 
-import psutil
+from xconverge.io.zarr.places import Place
 
 PATIENCE = 600.0
 """Seconds to wait for somebody else's lock."""
-KEY = ".locked-by"
-UNKNOWN = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
-"""What file systems without locks say; Lustre, unless it is mounted with them."""
-
-
-class NoFileLocksError(Exception):
-    """Files cannot be locked here."""
-
-
-class Keys(Protocol):
-    """Where a key can lie."""
-
-    def __truediv__(self, name: str) -> object:
-        """What a key is called in a message."""
-
-    def create(self, key: str, data: bytes) -> None:
-        """Set a key that is not there; FileExistsError where it is."""
-
-    def read(self, key: str) -> Any:
-        """The bytes of a key."""
-
-    def remove(self, key: str) -> None:
-        """Remove a key."""
+FILE = ".lock"
+"""What is locked where folders cannot be: on NFS, and on Windows."""
+BUSY = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 
 
 @contextmanager
-def lock_file(path: Path, doing: str, patience: float) -> Iterator[None]:
-    """Lock a file, which ends with the process, and which is there only as long as the lock.
+def locked(place: Place, doing: str, patience: float = PATIENCE) -> Iterator[None]:
+    """Keep others from what is done in a folder; FileExistsError where it stays locked.
 
-    NoFileLocksError where this system, or the file system, has no such locks.
+    The lock ends with the process, however that ends.
     """
-    try:
-        import fcntl
-    except ImportError:
-        raise NoFileLocksError from None
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if place.folder is None:
+        yield
+        return
+    if not place.folder.exists():
+        place.folder.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + patience
-    while True:
-        with path.open("a+b") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                holder = file.read()
-                if time.monotonic() >= deadline or _is_me(holder):
-                    raise _locked(doing, holder) from None
-                time.sleep(0.01)
-                continue
-            except OSError as error:
-                if error.errno not in UNKNOWN:
-                    raise
-                path.unlink(missing_ok=True)
-                raise NoFileLocksError from error
-            # whoever held it has unlinked this very file: others lock the one that is there now
-            if not (path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))):
-                continue
-            try:
-                file.truncate(0)
-                file.write(_me())
-                file.flush()
-                yield
-            finally:
-                # first the name, while it is still locked: it never names a file that is free
-                path.unlink(missing_ok=True)
-                fcntl.flock(file, fcntl.LOCK_UN)
-            return
-
-
-@contextmanager
-def lock_by_key(backend: Keys, doing: str, patience: float) -> Iterator[None]:
-    """Lock by a key that only one can create, and that a dead process of this host may leave."""
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            backend.create(KEY, _me())
-            break
-        except FileExistsError:
-            try:
-                holder = backend.read(KEY).tobytes()
-            except FileNotFoundError:
-                continue
-            if _is_dead(holder):
-                backend.remove(KEY)
-            elif time.monotonic() >= deadline or _is_me(holder):
-                cure = f" If it is no longer running, delete {backend / KEY}"
-                raise _locked(doing, holder, cure) from None
-            else:
-                time.sleep(0.05)
+    while (held := try_lock(place.folder)) is None:
+        if time.monotonic() >= deadline:
+            raise FileExistsError(
+                f"{doing}: another process, or another thread of this one, is changing "
+                f"{place.folder}; wait for it to end"
+            )
+        time.sleep(0.01)
     try:
         yield
     finally:
-        backend.remove(KEY)
+        unlock(held)
 
 
-def _me() -> bytes:
-    since = datetime.now(UTC).isoformat(timespec="seconds")
-    who = {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "thread": threading.get_ident(),
-        "since": since,
-    }
-    return json.dumps(who).encode()
+@contextmanager
+def unchanged(place: Place) -> Iterator[None]:
+    """Keep others from changing what is read, where that takes no right to write."""
+    with ExitStack() as held:
+        with suppress(OSError):
+            held.enter_context(locked(place, f"reading {place}"))
+        yield
 
 
-def _is_me(holder: bytes) -> bool:
-    """Whether this very thread holds the lock, which waiting would never change."""
+def try_lock(folder: Path) -> int | None:
+    """Lock a folder; what `unlock` takes, or None if it is locked."""
     try:
-        who, me = json.loads(holder), json.loads(_me())
-        return bool(all(who[part] == me[part] for part in ("host", "pid", "thread")))
-    except (ValueError, KeyError, TypeError):
+        held = _locked_folder(folder)
+    except FileNotFoundError:
+        return None  # it is just being exchanged
+    except (ImportError, OSError):
+        held = _locked_file(folder / FILE)
+    # whoever held it may have put another folder into its place meanwhile
+    if held is not None and not _is_at(held, folder):
+        unlock(held)
+        return None
+    return held
+
+
+def unlock(held: int) -> None:
+    """Let others lock what `try_lock` has locked."""
+    try:
+        import fcntl
+
+        # closing is not enough where a forked process has the file open too
+        fcntl.flock(held, fcntl.LOCK_UN)
+    except ImportError:
+        pass
+    os.close(held)
+
+
+def _locked_folder(folder: Path) -> int | None:
+    """A folder itself is locked, which leaves nothing behind."""
+    import fcntl
+
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(held)
+        if error.errno in BUSY:
+            return None
+        raise
+    return held
+
+
+def _locked_file(path: Path) -> int | None:
+    """A file in it is locked: never one that a link of a stranger leads to, nor a device."""
+    held = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    try:
+        if not stat.S_ISREG(os.fstat(held).st_mode):
+            raise OSError(f"{path} must be a regular file to be locked; remove it")
+        _lock(held)
+    except OSError as error:
+        os.close(held)
+        if error.errno in BUSY:
+            return None
+        raise
+    return held
+
+
+def _lock(file: int) -> None:
+    try:
+        import fcntl
+    except ImportError:
+        import msvcrt
+
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        return
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_at(held: int, folder: Path) -> bool:
+    """Whether what is locked is what lies there now."""
+    there = os.fstat(held)
+    path = folder if stat.S_ISDIR(there.st_mode) else folder / FILE
+    try:
+        return os.path.samestat(there, path.stat(follow_symlinks=False))
+    except FileNotFoundError:
         return False
-
-
-def _is_dead(holder: bytes) -> bool:
-    try:
-        who = json.loads(holder)
-        return bool(who["host"] == socket.gethostname() and not psutil.pid_exists(who["pid"]))
-    except (ValueError, KeyError, TypeError):
-        return False
-
-
-def _locked(doing: str, holder: bytes, cure: str = "") -> FileExistsError:
-    try:
-        who = json.loads(holder)
-        by = f"process {who['pid']} on {who['host']}, since {who['since']}"
-    except (ValueError, KeyError, TypeError):
-        by = "another process"
-    return FileExistsError(f"{doing}: {by}, is at it already; wait for it to end.{cure}")

@@ -1,17 +1,19 @@
-"""Reading arrays of a store chunk by chunk; damage is told with the labels of what it hit."""
+"""Reading chunks that are those which were opened, or saying what became of them."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import Any, Self
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from typing import Any
 from uuid import uuid4
 
 import dask.array as da
 import numpy as np
 import xarray as xr
+from zarr.storage import WrapperStore
 
-from xconverge.io.zarr.backends import Backend
-from xconverge.io.zarr.chunks_on_disk import DamagedError, Index, Layout, read_chunk
+from xconverge.io.zarr.checksums import GROUP, NONE, UNKNOWN, Checksums, of_end
+from xconverge.io.zarr.places import Place
 from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import DamagedStoreError, listing
 
@@ -21,59 +23,111 @@ FOUND_BY = (
 )
 
 
-class ChunkReader:
-    """What ``dask.array.from_array`` reads the chunks of a variable by.
+class GoneError(FileNotFoundError):
+    """What was opened is no longer there."""
 
-    Parameters
-    ----------
-    backend : Backend
-        The group.
-    name : str
-        The array.
-    variable : Variable
-        The array as xarray has it, for chunks that are not encoded as ours.
-    layout : Layout or None
-        How the chunks are encoded, where they are ours.
-    whole : bool
-        Whether all chunks but those of padding were written, so that a missing one is damage.
-    written : tuple of str and object, optional
-        An attr of the array that every writing of it changes, and its value when it was opened.
+
+class CheckedStore(WrapperStore[Any]):
+    """A Zarr store that shows a group as it was when it was opened.
+
+    Its documents are those that were read then. Each chunk must end with the checksum that they
+    have for it, and after it is read, the group must still be the one that was opened: else labels
+    in memory and values on disk would no longer belong together.
     """
 
     def __init__(
-        self,
-        backend: Backend,
-        name: str,
-        variable: xr.Variable,
-        layout: Layout | None,
-        whole: bool,
-        written: tuple[str, Any] | None = None,
+        self, store: Any, path: str, documents: Mapping[str, bytes], checksums: Checksums | None
     ) -> None:
-        self.backend, self.name, self.layout, self.whole = backend, name, layout, whole
-        self.written = written
-        self.variable = variable if layout is None else None
-        self.dims = variable.dims
-        self.shape: tuple[int, ...] = variable.shape
-        self.dtype = variable.dtype
-        self.ndim = variable.ndim
-        preferred = variable.encoding.get("preferred_chunks", variable.sizes)
-        self.chunks = layout.chunks if layout else tuple(preferred[dim] for dim in self.dims)
+        super().__init__(store)
+        self.path, self.documents, self.checksums = path, documents, checksums
 
-    @classmethod
-    def of_layout(
-        cls, backend: Backend, name: str, dims: Sequence[Hashable], layout: Layout, whole: bool
-    ) -> Self:
-        """A reader of chunks that are encoded as ours; nothing is opened."""
-        blank = np.broadcast_to(np.empty((), layout.dtype), layout.shape)
-        return cls(backend, name, xr.Variable(dims, blank), layout, whole)
+    def _with_store(self, store: Any) -> CheckedStore:
+        return type(self)(store, self.path, self.documents, self.checksums)
+
+    async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+        """A document as it was, or a chunk."""
+        from zarr.buffer.cpu import Buffer
+
+        if key.endswith("zarr.json"):
+            known = self.documents.get(key)
+            return None if known is None else Buffer.from_bytes(known)
+        found = await super().get(key, prototype, byte_range)
+        await self._check_same(key, prototype)
+        if self.checksums is not None and byte_range is None:
+            self._check_chunk(key, found)
+        return found
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        """Groups and arrays that were there."""
+        start = f"{prefix.rstrip('/')}/".lstrip("/")
+        for name in {k[len(start) :].split("/")[0] for k in self.documents if k.startswith(start)}:
+            yield name
+
+    async def _check_same(self, key: str, prototype: Any) -> None:
+        """The group is there, and nobody has written it anew."""
+        ours = self.checksums is not None
+        of = self._below(GROUP) if ours else key.rpartition("/c/")[0] or key.removesuffix("/c")
+        witness = await super().get(f"{of}/zarr.json", prototype)
+        if witness is None:
+            what = "is no longer there: it was moved, renamed or deleted"
+        elif self.checksums is not None and self.checksums.writing not in str(
+            witness.to_bytes(), "utf8", "replace"
+        ):
+            what = "was overwritten"
+        else:
+            return
+        raise GoneError(
+            f"{self.path or 'the store'!r} of {self._store} {what} since it was opened, so its "
+            "labels and its values no longer belong together. Open it again"
+        )
+
+    def _check_chunk(self, key: str, found: Any) -> None:
+        """The chunk is the one that was written here."""
+        assert self.checksums is not None
+        name, _, rest = key.removeprefix(self._below("")).partition("/c/" if "/c/" in key else "/c")
+        expected = self.checksums.of_chunk(name, tuple(map(int, rest.split("/"))) if rest else ())
+        end = of_end(None if found is None else found.to_bytes()[-8:])
+        if expected in (UNKNOWN, end):
+            return
+        chunk = f"chunk {key.removeprefix(self._below(name)).lstrip('/')}"
+        if found is None:
+            raise DamagedStoreError(f"{chunk} is missing")
+        raise DamagedStoreError(
+            f"{chunk} is damaged, or is not the one that was written here: it ends with "
+            f"{end if expected != NONE else 'data'}, and {expected.strip('-') or 'nothing'} was "
+            "written"
+        )
+
+    def _below(self, name: str) -> str:
+        return f"{self.path}/{name}" if self.path else name
+
+
+class StoredArray:
+    """What ``dask.array.from_array`` reads the blocks of a variable by.
+
+    Parameters
+    ----------
+    variable : Variable
+        The array as xarray opens it, lazily.
+    place : Place
+        Its group.
+    name : str
+        The array.
+    """
+
+    def __init__(self, variable: xr.Variable, place: Place, name: str) -> None:
+        self.variable, self.place, self.name = variable, place, name
+        self.shape, self.dtype, self.ndim = variable.shape, variable.dtype, variable.ndim
 
     def lazy(self) -> da.Array:
         """The array, in its own chunks."""
+        variable = self.variable
+        preferred = variable.encoding.get("preferred_chunks", variable.sizes)
         # a name of its own: dask would take two stores at one path, before and after it was
         # overwritten, for one array
         array: da.Array = da.from_array(
             self,
-            chunks=self.chunks,
+            chunks=tuple(preferred[dim] for dim in variable.dims),
             name=f"{self.name}-{uuid4().hex}",
             asarray=False,
             meta=np.empty((0,) * self.ndim, self.dtype),
@@ -83,141 +137,36 @@ class ChunkReader:
     def __getitem__(self, selection: Any) -> Array:
         """Read a selection: slices, integers, or a list along one dim."""
         try:
-            block = self._selected(selection)
-        except DamagedStoreError:
-            self._check_written()
-            raise
-        # after the read: a store that was replaced before it is new by now
-        self._check_written()
-        return block
-
-    def _check_written(self) -> None:
-        """Whether the store is there, and still holds what was opened."""
-        if self.written is None:
-            return
-        attr, value = self.written
-        found = (self.backend / self.name).metadata()
-        if found is None:
-            what = "is no longer there: the store was moved, renamed or deleted"
-        elif found.get("attributes", {}).get(attr) != value:
-            what = "was overwritten"
-        else:
-            return
-        raise FileNotFoundError(
-            f"{self.name!r} of {self.backend} {what} since it was opened, so its labels and its "
-            "values no longer belong together. Open it again"
-        )
-
-    def _selected(self, selection: Any) -> Array:
-        if not self.ndim:
-            return self.read(())
-        spans, rests = zip(*map(_span, selection, self.shape), strict=True)
-        block = self.read(spans)
-        for axis in reversed(range(self.ndim)):
-            block = block[(slice(None),) * axis + (rests[axis],)]
-        return block
-
-    def read(self, region: tuple[slice, ...]) -> Array:
-        """A box of the array."""
-        if self.layout is None:
-            return self._decoded(region)
-        indices = list(self.layout.indices(region))
-        if len(indices) == 1 and self.layout.region(indices[0]) == region:
-            return self.chunk(indices[0])
-        block = np.empty([part.stop - part.start for part in region], self.dtype)
-        for index in indices:
-            there = self.layout.region(index)
-            both = [
-                (max(a.start, b.start), min(a.stop, b.stop))
-                for a, b in zip(region, there, strict=True)
-            ]
-            into = tuple(
-                slice(lo - a.start, hi - a.start) for (lo, hi), a in zip(both, region, strict=True)
-            )
-            out_of = tuple(
-                slice(lo - b.start, hi - b.start) for (lo, hi), b in zip(both, there, strict=True)
-            )
-            block[into] = self.chunk(index)[out_of]
-        return block
-
-    def chunk(self, index: Index) -> Array:
-        """One chunk; NaN where it is padding that was never written."""
-        assert self.layout is not None
-        try:
-            return read_chunk(self.backend / self.name, self.layout, index)
-        except FileNotFoundError:
-            region = self.layout.region(index)
-            if self.whole and not self._is_padding(region):
-                raise self._damaged(region, f"chunk {self.layout.key(index)} is missing") from None
-            return np.full([part.stop - part.start for part in region], np.nan, self.dtype)
-        except DamagedError as error:
-            region = self.layout.region(index)
-            raise self._damaged(
-                region, f"chunk {self.layout.key(index)} is damaged: {error}"
-            ) from None
-
-    def _decoded(self, region: tuple[slice, ...]) -> Array:
-        assert self.variable is not None
-        if self.whole:
-            layout = Layout(self.shape, self.chunks, self.dtype)
-            for index in layout.indices(region):
-                if not (self.backend / self.name).exists(layout.key(index)):
-                    raise self._damaged(region, f"chunk {layout.key(index)} is missing")
-        try:
-            return np.asarray(self.variable[region].values)
+            return np.asarray(self.variable[selection].values)
         except OSError:
             raise
+        except DamagedStoreError as error:
+            why = str(error)
         except Exception as error:
             why = f"a chunk is damaged: {type(error).__name__}: {error}"
-            raise self._damaged(region, why) from error
-
-    def _damaged(self, region: tuple[slice, ...], why: str) -> DamagedStoreError:
-        where = [
-            f"{dim} {listing(self._labels(str(dim))[part], 3)}"
-            for dim, part in zip(self.dims, region, strict=True)
-            if dim != "feature"
-        ]
-        what = ", ".join([f"{self.name!r} of {self.backend}", *where])
-        return DamagedStoreError(f"{what}: {why}. {FOUND_BY}")
-
-    def _labels(self, dim: str) -> Array:
-        """Labels of a dim, or its positions where they cannot be read."""
-        import zarr
-
-        try:
-            group = zarr.open_group(self.backend.store, path=self.backend.inside or None, mode="r")
-            return np.asarray(group[dim][:], dtype=object)  # type: ignore[index]
-        except Exception:
-            return np.arange(self.shape[self.dims.index(dim)])
-
-    def _is_padding(self, region: tuple[slice, ...]) -> bool:
-        """Whether a box lies beyond the real features of its models, as far as one can read."""
-        import zarr
-
-        parts = dict(zip(self.dims, region, strict=True))
-        try:
-            group = zarr.open_group(self.backend.store, path=self.backend.inside or None, mode="r")
-            real: Any = group["n_features"]
-            inside = real[tuple(parts[name] for name in real.metadata.dimension_names)]
-        except KeyError:
-            return False
-        except Exception:
-            # damage of its own, which is told when coordinates are read
-            return True
-        return bool(np.all(np.asarray(inside) <= parts["feature"].start))
+        raise damaged(self.place, self.name, self.variable.dims, self.shape, selection, why)
 
 
-def _span(part: Any, size: int) -> tuple[slice, Any]:
-    """The stretch that holds a selection, and the selection in it."""
-    if isinstance(part, slice):
-        at = range(size)[part]
-        if not at:
-            return slice(0, 0), slice(None)
-        low = min(at[0], at[-1])
-        inside = slice(None) if at.step == 1 else np.asarray(at) - low
-        return slice(low, max(at[0], at[-1]) + 1), inside
-    positions = np.asarray(part)
-    positions = np.where(positions < 0, positions + size, positions)
-    low = int(positions.min()) if positions.size else 0
-    high = int(positions.max()) + 1 if positions.size else 0
-    return slice(low, high), positions - low
+def damaged(
+    place: Place, name: str, dims: Any, shape: tuple[int, ...], selection: Any, why: str
+) -> DamagedStoreError:
+    """An error that says which labels of an array are hit."""
+    parts = selection if isinstance(selection, tuple) else (selection,)
+    where = [
+        f"{dim} {_labels(place, dim, size, part)}"
+        for dim, size, part in zip(dims, shape, parts, strict=False)
+        if dim != "feature"
+    ]
+    what = ", ".join([f"{name!r} of {place}", *where])
+    return DamagedStoreError(f"{what}: {why}. {FOUND_BY}")
+
+
+def _labels(place: Place, dim: Any, size: int, part: Any) -> str:
+    """Labels along a dim, or positions where they cannot be read."""
+    import zarr
+
+    labels: Any = np.arange(size)
+    with suppress(Exception):
+        there = zarr.open_array(place.reading, path=(place / str(dim)).path, mode="r")
+        labels = np.asarray(there[:], dtype=object)
+    return listing(np.atleast_1d(labels[part]), 3)

@@ -2,54 +2,110 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from xconverge.io.zarr import groups
-from xconverge.io.zarr.backends import Backend, FolderBackend, StorePath, backend_of
-from xconverge.io.zarr.encoding import NAME
-from xconverge.io.zarr.staging import check_free
+import xarray as xr
 
-SCHEMA = 1
-Options = Mapping[str, Any]
-"""Credentials and settings for a URL, as fsspec takes them."""
+from xconverge.io.zarr import groups
+from xconverge.io.zarr.checksums import GROUP, of_json
+from xconverge.io.zarr.encoding import NAME
+from xconverge.io.zarr.exchange import REPLACED, check_free, found
+from xconverge.io.zarr.places import Options, Place, StorePath, local, place_of
+from xconverge.io.zarr.reader import GoneError
+from xconverge.io.zarr.snapshot import TRIES, Snapshot
+
+SCHEMA = 2
+CHECKSUM = "xconverge_checksum"
 
 
 def store_attrs() -> dict[str, Any]:
     """What a store says of itself."""
     from xconverge import __version__
 
-    return {"xconverge_version": __version__, "xconverge_schema": SCHEMA}
+    attrs = {"xconverge_version": __version__, "xconverge_schema": SCHEMA}
+    return {**attrs, CHECKSUM: of_json(attrs)}
 
 
-def modality_names(root: Backend) -> list[str]:
+def modality_names(root: Place) -> list[str]:
     """Names of the groups that hold representations."""
-    names = [name for name in root.names() if not name.startswith(".")]
-    return [name for name in names if (root / name).exists(f"{NAME}/zarr.json")]
+    names = [name.removeprefix(REPLACED) for name in root.names()]
+    names = [name for name in dict.fromkeys(names) if not name.startswith(".")]
+    documents = [
+        (found(root / name) / NAME).read(["zarr.json"]) for name in names if name != "zarr.json"
+    ]
+    there = [name for name in names if name != "zarr.json"]
+    return sorted(n for n, doc in zip(there, documents, strict=True) if doc != [None])
 
 
-def ensure_store(root: Backend) -> None:
+def ensure_store(root: Place) -> None:
     """Make the store where there is none, whoever is first; not among files of others."""
     check_root(root)
     if not root.is_group():
         groups.new_group(root, store_attrs())
+    elif (root.document() or {}).get("consolidated_metadata"):
+        # a document of the whole store, as other programs make, would hide what is written now
+        own = {k: v for k, v in (root.document() or {}).items() if k != "consolidated_metadata"}
+        root.put({"zarr.json": groups.to_json(own)})
 
 
-def check_root(root: Backend) -> None:
+def check_root(root: Place) -> None:
     """A store is here, or one can be made: hidden files, such as a lock, are in nobody's way."""
-    names = root.names()
-    # asked twice: the lock of another process may appear between the two
-    is_file = not names and root.exists() and not root.names()
-    if is_file or not all(name.startswith(".") for name in names):
+    if root.folder is not None and root.folder.is_file():
+        raise FileExistsError(f"{root} is a file, and a store needs a folder; choose another path")
+    if not all(name.startswith(".") for name in root.names()):
         # overwrite: a group may be here, made by another process since it was asked for
         check_free(root, overwrite=True)
 
 
-def existing_store(path: StorePath, storage_options: Options | None) -> Backend:
-    """The backend of a store that is there."""
-    root = backend_of(path, storage_options)
+def existing_store(path: StorePath, storage_options: Options | None) -> Place:
+    """The place of a store that is there."""
+    root = place_of(path, storage_options)
+    if root.folder is not None and not root.folder.exists():
+        aside = root.folder.with_name(REPLACED + root.folder.name)
+        root = local(aside) if aside.is_dir() else root
     if not root.is_group():
-        if root.exists() or (isinstance(root, FolderBackend) and root.path.exists()):
+        if root.names() or (root.folder is not None and root.folder.exists()):
             raise FileNotFoundError(f"{root} is not a Zarr format 3 store: it holds no group")
         raise FileNotFoundError(f"there is no store at {root}; write_representations makes one")
     return root
+
+
+def open_array(root: Place, modality: str) -> xr.DataArray:
+    """Representations: lazy in the chunks of the store, coordinates in memory, no encoding."""
+    for left in reversed(range(TRIES)):
+        try:
+            return Snapshot.of(found(root / modality)).dataset()[NAME]
+        except GoneError:
+            # overwritten while its labels were read
+            if not left:
+                raise
+    raise AssertionError
+
+
+def open_tree(root: Place) -> xr.DataTree:
+    """A store with all its groups, or a study: each group as it is at one moment."""
+    nodes = {
+        "/".join(["", *filter(None, (path, group))]) or "/": snapshot.dataset(group)
+        for path, snapshot in wholes(root)
+        for group in snapshot.groups()
+    }
+    return xr.DataTree.from_dict(nodes)
+
+
+def wholes(root: Place, path: str = "") -> Iterator[tuple[str, Snapshot]]:
+    """Groups that were written as one, each with its path; others with their own arrays alone."""
+    place = found(root / path) if path else root
+    if (place / GROUP).document() is not None:
+        yield path, Snapshot.of(place)
+        return
+    documents = {"": place.document() or {}}
+    names = [name.removeprefix(REPLACED) for name in place.names()]
+    for name in dict.fromkeys(names):
+        if name != "zarr.json" and not name.startswith("."):
+            document = found(place / name).document()
+            if document and document.get("node_type") == "group":
+                yield from wholes(root, f"{path}/{name}".lstrip("/"))
+            elif document:
+                documents[name] = document
+    yield path, Snapshot(place, documents)

@@ -1,0 +1,235 @@
+"""A group as it was at one moment: what readers go by, whoever writes meanwhile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import dask
+import numpy as np
+import xarray as xr
+
+from xconverge.io.zarr.checksums import GROUP, Checksums, of_values
+from xconverge.io.zarr.encoding import NAME
+from xconverge.io.zarr.exchange import UNFINISHED
+from xconverge.io.zarr.places import Place
+from xconverge.io.zarr.reader import CheckedStore, StoredArray
+from xconverge.kernels.vectors import Array
+from xconverge.labels.messages import DamagedStoreError, SchemaError
+
+# else xarray makes durations of numbers whose attrs say units="s"
+DECODE: dict[str, Any] = {"decode_timedelta": xr.coders.CFTimedeltaCoder(decode_via_units=False)}
+TRIES = 100
+Documents = dict[str, dict[str, Any]]
+"""Metadata of the arrays and groups below a group, by path; its own under ``""``."""
+
+
+def walk(place: Place) -> Documents:
+    """The documents of a group and of all below it, each from its own place."""
+    document = place.document()
+    if document is None:
+        return {}
+    documents = {"": document}
+    if document.get("node_type") == "group":
+        for name in place.names():
+            # what is hidden is no part of it, but the checksums
+            if name != "zarr.json" and (name == GROUP or not name.startswith(".")):
+                below = walk(place / name)
+                documents |= {f"{name}/{path}".rstrip("/"): doc for path, doc in below.items()}
+    return documents
+
+
+def consolidated(place: Place) -> Documents:
+    """The documents of a group and of all below it, from the one document of the group."""
+    document = place.document()
+    if document is None:
+        return {}
+    inside = (document.get("consolidated_metadata") or {}).get("metadata")
+    return {} if inside is None else {"": document, **inside}
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A group and all below it at one moment."""
+
+    place: Place
+    documents: Documents
+
+    @classmethod
+    def of(cls, place: Place) -> Snapshot:
+        """Read it: from the one document of the group, where that is up to date."""
+        documents = consolidated(place)
+        if not documents or _is_behind(place, documents):
+            own = walk(place)
+            if not documents or has_grown(own, documents):
+                documents = own
+        if not documents and place.names():
+            raise DamagedStoreError(f"{place}/zarr.json is missing. Bring the file back from a copy")
+        if not documents:
+            raise FileNotFoundError(f"there is no group at {place}")
+        if documents[""].get("attributes", {}).get(UNFINISHED):
+            raise SchemaError(
+                f"{place} was not written to its end; write it again with overwrite=True"
+            )
+        return cls(place, documents)
+
+    @cached_property
+    def checksums(self) -> Checksums | None:
+        """What its chunks and labels must be, where we wrote it."""
+        document = self.documents.get(GROUP)
+        if document is None:
+            return None
+        try:
+            return Checksums.of_attrs(document["attributes"])
+        except (KeyError, TypeError, ValueError):
+            raise DamagedStoreError(
+                f"{self.place / GROUP}/zarr.json is damaged. Bring the file back from a copy"
+            ) from None
+
+    def groups(self) -> list[str]:
+        """Paths of the groups in it, itself first."""
+        return [
+            path
+            for path, document in self.documents.items()
+            if document.get("node_type") == "group" and path != GROUP
+        ]
+
+    def arrays(self, group: str = "") -> Documents:
+        """Documents of the arrays directly in a group of it, by name."""
+        start = f"{group}/" if group else ""
+        below = {
+            path.removeprefix(start): document
+            for path, document in self.documents.items()
+            if path.startswith(start) and document.get("node_type") == "array"
+        }
+        return {name: document for name, document in below.items() if "/" not in name}
+
+    def dataset(self, group: str = "") -> xr.Dataset:
+        """A group of it as it was given to us: data lazy, coordinates in memory, no encoding."""
+        place = self.place / group if group else self.place
+        store = self.store(group)
+        with damage_of(place, "its labels or metadata"):
+            raw = xr.open_zarr(
+                store,
+                group=place.group,
+                zarr_format=3,
+                consolidated=False,
+                chunks=None,
+                decode_cf=False,
+            )
+            for name in xr.decode_cf(raw, **DECODE).coords:
+                raw[name] = self._coordinate(group, str(name), raw[name].variable)
+            dataset = xr.decode_cf(raw, **DECODE)
+        data = {
+            name: xr.Variable(
+                variable.dims,
+                StoredArray(variable, place.as_reader(), str(name)).lazy(),
+                variable.attrs,
+            )
+            for name, variable in dataset.data_vars.variables.items()
+        }
+        coords = {name: with_objects(c) for name, c in dataset.coords.variables.items()}
+        return xr.Dataset(data, coords, dataset.attrs).drop_encoding()
+
+    def store(self, group: str = "") -> CheckedStore:
+        """A store that shows a group of it as it was."""
+        own = {k: v for k, v in self.documents[group].items() if k != "consolidated_metadata"}
+        shown = {**self.arrays(group), "": own}
+        place = self.place / group if group else self.place
+        documents = {
+            "/".join(filter(None, (place.path, name, "zarr.json"))): json.dumps(document).encode()
+            for name, document in shown.items()
+        }
+        return CheckedStore(place.reading, self.place.path, documents, self.checksums)
+
+    def _coordinate(self, group: str, name: str, variable: xr.Variable) -> xr.Variable:
+        """A coordinate in memory, which has the values that were written."""
+        with dask.config.set(scheduler="synchronous"):
+            loaded: xr.Variable = variable.compute()
+        self.check_labels(f"{group}/{name}".lstrip("/"), np.asarray(loaded.values))
+        return loaded
+
+    def check_labels(self, path: str, values: Array) -> None:
+        """The values of a coordinate are those that were written."""
+        shape, crc = (self.checksums.values if self.checksums else {}).get(path, ((), None))
+        there = values[tuple(map(slice, shape)) or ...]
+        if crc is not None and (there.shape != shape or of_values(there) != crc):
+            raise DamagedStoreError(
+                f"{self.place}: the labels {path!r} are not those that were written: a file is "
+                "damaged, missing, or comes from another copy. Bring it back"
+            )
+
+
+def _is_behind(place: Place, documents: Documents) -> bool:
+    """Whether models were added by a program that leaves the one document alone."""
+    if NAME not in documents:
+        return False
+    own = (place / NAME).document()
+    return own is not None and own.get("shape") != documents[NAME].get("shape")
+
+
+def has_grown(own: Documents, documents: Documents) -> bool:
+    """Whether all arrays have grown by models: else somebody is at it, was killed, or damaged one.
+
+    That all have is the last thing that is done before the group is told.
+    """
+    now, before = sizes(own), sizes(documents)
+    return (
+        set(documents) <= set(own)
+        and all(len(sizes) == 1 for sizes in now.values())
+        and all(min(now[dim]) >= max(before[dim]) for dim in before)
+        and min(now.get("model", {0})) > max(before.get("model", {0}))
+    )
+
+
+def sizes(documents: Documents) -> dict[str, set[int]]:
+    """The sizes that the arrays of a group have along each dim."""
+    found: dict[str, set[int]] = {}
+    for path, document in documents.items():
+        if document.get("node_type") == "array" and "/" not in path:
+            names = document.get("dimension_names") or ()
+            for dim, size in zip(names, document["shape"], strict=False):
+                found.setdefault(dim, set()).add(size)
+    return found
+
+
+def same(one: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
+    """Whether two documents say the same, but for the copies that one has of those below it."""
+    own = [{k: v for k, v in (d or {}).items() if k != "consolidated_metadata"} for d in (one, other)]
+    return own[0] == own[1]
+
+
+def coordinate_paths(documents: Documents) -> set[str]:
+    """Arrays that xarray takes for coordinates, by what the documents say."""
+    found: set[str] = set()
+    for path, document in documents.items():
+        folder, _, name = path.rpartition("/")
+        is_group = document["node_type"] == "group"
+        names = str(document.get("attributes", {}).get("coordinates", "")).split()
+        if document.get("dimension_names") == [name]:
+            names.append(name)
+        found |= {f"{path if is_group else folder}/{name}".lstrip("/") for name in names}
+    return found & set(documents)
+
+
+@contextmanager
+def damage_of(place: Place, what: str) -> Iterator[None]:
+    """Whatever a library says of files that are not as they were written."""
+    try:
+        yield
+    except (OSError, SchemaError):
+        raise
+    except Exception as error:
+        raise DamagedStoreError(
+            f"{place}: {what} cannot be read: {type(error).__name__}: {error}. Bring the file "
+            "back from a copy"
+        ) from error
+
+
+def with_objects(variable: xr.Variable) -> xr.Variable:
+    """Text as Python objects, as xarray's users have it."""
+    return variable.astype(object) if variable.dtype.kind == "T" else variable
