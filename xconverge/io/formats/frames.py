@@ -25,7 +25,7 @@ from xconverge.io.formats._sets import (
 from xconverge.io.formats._vectors import arrow_vectors, is_vector, plain_type
 from xconverge.io.paths import FilePath, local_path
 from xconverge.kernels.vectors import Array
-from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.messages import SchemaError, escaped, listing
 from xconverge.labels.numbers import WHOLE, check_digits, float_dtype, floats
 from xconverge.labels.text import label_text
 
@@ -423,7 +423,7 @@ def _default_features(schema: Any, names: Sequence[str], path: Path) -> list[str
     others = [name for name in names if name not in wide]
     if others:
         warnings.warn(
-            f"{path}: the vectors in {wide[0]!r} are the features, and {listing(others)} left out; "
+            f"{escaped(path)}: the vectors in {wide[0]!r} are the features, and {listing(others)} left out; "
             "features=[…] says otherwise",
             RuntimeWarning,
             stacklevel=3,

@@ -23,6 +23,7 @@ from xconverge.io.zarr.locks import PATIENCE, NoFileLocksError, lock_by_key, loc
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array
 from xconverge.labels.kinds import came
+from xconverge.labels.messages import escaped
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -58,6 +59,10 @@ class Backend(ABC):
 
     @abstractmethod
     def __str__(self) -> str: ...
+
+    def __format__(self, spec: str) -> str:
+        """What it is called in a message, which a terminal may show."""
+        return escaped(self)
 
     @abstractmethod
     def read(self, key: str) -> Array:
