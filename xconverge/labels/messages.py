@@ -9,7 +9,6 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
-
 # controls; separators of lines and paragraphs; what turns the direction of writing; and what is no
 # text at all, as bytes of a path that are not UTF-8
 UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
