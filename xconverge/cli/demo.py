@@ -84,12 +84,11 @@ def run(out: Path, n_permutations: int = 1000) -> dict[str, Path]:
     """
     try:
         import matplotlib
-        from rich.console import Console
+
+        console = _console()
     except ImportError as error:
         raise ImportError("the demo needs pip install 'xconverge[plot,cli]'") from error
     matplotlib.use("agg")
-    # plain: what is printed is escaped, and brackets and colons in a path are its own
-    console = Console(highlight=False, markup=False, emoji=False, color_system=None)
     progress = _progress(console)
     _empty(out)
     with shipped() as data:
@@ -128,6 +127,13 @@ def run(out: Path, n_permutations: int = 1000) -> dict[str, Path]:
     where = {"store": store, "results": out / "results.zarr", **figures}
     _say_where(console, where)
     return where
+
+
+def _console() -> Any:
+    """A plain console: what is printed is escaped, brackets and colons in a path are its own."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False, color_system=None)
 
 
 def _progress(console: Any) -> Callable[[str], None]:

@@ -120,7 +120,8 @@ def together(sets: Sets, modality: str) -> xr.DataArray:
                     "for each source"
                 )
             models[name] = source
-    return side_by_side({name: _one(sets[models[name]], name) for name in models}, modality)
+    with naming(", ".join(map(str, sets)), always=True):
+        return side_by_side({name: _one(sets[models[name]], name) for name in models}, modality)
 
 
 def _one(reps: xr.DataArray, name: str) -> xr.DataArray:
