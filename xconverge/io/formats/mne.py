@@ -122,7 +122,7 @@ def from_mne(
     if len(units) > 1:
         kinds = sorted({str(kind) for kind in np.unique(reps["channel_type"].values) if kind})
         warnings.warn(
-            f"epochs have channels of several units ({listing(sorted(units))}), and the largest "
+            f"epochs have channels of several units ({', '.join(sorted(units))}), and the largest "
             f"numbers decide every distance; choose one type with picks=: {listing(kinds)}; or "
             "use xconverge.zscore",
             RuntimeWarning,
