@@ -247,6 +247,247 @@ def test_a_set_with_everything_through_every_format(run):
         )
 
 
+def stored():
+    """A modality ``vision`` of three stimuli; its model is called ``old``."""
+    reps = xc.stack_models({"old": np.arange(6.0).reshape(3, 2)}, stimuli=["a", "b", "c"])
+    xc.write_representations("s.zarr", reps, modality="vision")
+    return reps
+
+
+def rows(name, values, ids):
+    """A table with its ids."""
+    table = pd.DataFrame(values).add_prefix("f").assign(id=ids)
+    table.to_csv(name, index=False)
+
+
+IN = ["s.zarr", "--modality", "vision"]
+
+
+def test_several_files_become_as_many_models(run):
+    """As if they were imported one by one; stimuli are joined by label."""
+    rows("a.csv", [[1, 2], [3, 4]], ["x", "y"])
+    rows("b.csv", [[9, 8, 7], [6, 5, 4]], ["y", "x"])
+    code, said = run("csv", "a.csv", "b.csv", *IN, "--ids", "id")
+    assert code == 0, said
+    assert said == "s.zarr: vision has 2 model, 2 stimulus, 3 feature from a.csv, b.csv\n"
+    both = opened()
+    assert both.sel(model="b", stimulus="x").values.tolist() == [6, 5, 4]
+    assert run("csv", "a.csv", "one.zarr", *IN[1:], "--ids", "id")[0] == 0
+    assert run("csv", "b.csv", "one.zarr", *IN[1:], "--ids", "id", "--append")[0] == 0
+    xr.testing.assert_identical(both, xc.open_representations("one.zarr", "vision").compute())
+    code, said = run("csv", "a.csv", "b.csv", *IN, "--ids", "id", "--append")
+    assert (code, "'a', 'b'" in said) == (1, True)
+    names = ["--model", "p", "--model", "q"]
+    assert run("csv", "a.csv", "b.csv", *IN, "--ids", "id", "--append", *names)[0] == 0
+    assert opened().model.values.tolist() == ["a", "b", "p", "q"]
+
+
+def test_several_recordings_keep_what_is_known_of_their_neuroids(run):
+    wide = assembly(repeats=1, n_neuroids=6, seed=1)
+    for name, array in {"p": assembly(repeats=1), "q": wide}.items():
+        array.to_netcdf(f"{name}.nc", engine="scipy")
+    command = ["brainio", "p.nc", "q.nc", "s.zarr", "--modality", "brain"]
+    code, said = run(*command, "--by", "region")
+    assert (code, "p.nc and q.nc both have the model 'V4'; give --model" in said) == (1, True)
+    names = ["--model", "p", "--model", "q"]
+    code, said = run(*command, *names)
+    assert (code, "p.nc, q.nc: coordinate 'trial' of model 'q' contradicts" in said) == (1, True)
+    wide = wide.drop_vars("trial")
+    wide.to_netcdf("q.nc", engine="scipy")
+    code, said = run(*command, *names)
+    assert code == 0, said
+    found = opened("brain")
+    assert found.n_features.values.tolist() == [4, 6]
+    one = xc.io.from_brainio(wide, model="q", modality="brain").sel(model="q")
+    two = found.sel(model="q", stimulus=one.stimulus)
+    np.testing.assert_array_equal(two, one)
+    for name in ("neuroid_id", "region", "depth", "category"):
+        assert two[name].values.tolist() == one[name].values.tolist(), name
+    assert found.depth.sel(model="p")[:4].values.tolist() == [0, 10, 20, 30]
+
+
+def test_layers_of_several_networks_in_one_archive_each(run):
+    np.savez("p.npz", early=X, late=X[:, :1] + 1)
+    np.savez("q.npz", middle=X - 1)
+    code, said = run("npz", "p.npz", "q.npz", *IN, "--ids", "ids.txt", "--overwrite")
+    assert code == 0, said
+    expected = {"early": X, "late": X[:, :1] + 1, "middle": X - 1}
+    xr.testing.assert_identical(opened(), xc.stack_models(expected, stimuli=IDS, modality="vision"))
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "match"),
+    [
+        (lambda: np.save("b.npy", X[:1]), [], "b.npy: model 'b' has 1 rows, and there are 2 ids"),
+        (
+            lambda: np.save("b.npy", np.where(X == 4, np.nan, X)),
+            [],
+            "b.npy: reps has NaN inside",
+        ),
+        (lambda: Path("b.npy").write_text("no"), [], "b.npy cannot be read as a NumPy"),
+        (lambda: Path("b.npy").unlink(), [], "b.npy: there is no file b.npy"),
+        (lambda: None, ["--model", "m"], "a.npy and b.npy both have the model 'm'; give --model"),
+        (lambda: None, ["--model", "m"] * 3, "--model is given 3 times ('m', 'm', 'm')"),
+    ],
+)
+def test_one_wrong_file_of_several_is_named_and_nothing_written(run, change, options, match):
+    np.save("a.npy", X)
+    np.save("b.npy", X)
+    change()
+    code, said = run("npy", "a.npy", "b.npy", *IN, "--ids", "ids.txt", *options)
+    assert code == 1
+    assert match in said
+    assert said.count("\n") == 1
+    assert not Path("s.zarr").exists()
+
+
+def test_several_files_must_have_the_same_stimuli_and_be_different(run):
+    rows("a.csv", [[1], [3]], ["x", "y"])
+    rows("b.csv", [[1], [3]], ["x", "z"])
+    code, said = run("csv", "a.csv", "b.csv", *IN, "--ids", "id")
+    assert code == 1
+    assert "a.csv and b.csv must have the same labels on 'stimulus'" in said
+    assert "missing from b.csv: 'y'" in said
+    assert "--append --missing" in said
+    code, said = run("csv", "a.csv", "a.csv", *IN, "--ids", "id")
+    assert (code, "not all different" in said) == (1, True)
+    with pytest.raises(SystemExit):
+        run("rsatoolbox-rdms", "a.hdf5", "b.hdf5", "s.zarr")
+    assert not Path("s.zarr").exists()
+
+
+def test_the_modality_that_several_sources_say_must_be_one(run):
+    for name in ("vision", "language"):
+        xc.io.write_npz(f"{name}.npz", make_reps(1, 4, 3).assign_attrs(modality=name))
+    code, said = run("npz", "vision.npz", "language.npz", "s.zarr")
+    assert code == 1
+    assert "vision.npz is of 'vision'; language.npz is of 'language'" in said
+
+
+def test_ids_of_a_column(run):
+    np.save("m.npy", np.eye(4))
+    ids = ["007", "NA", " x", "1e5"]
+    pd.DataFrame({"n": range(4), "nsd_id": ids, "a:b": ids[::-1]}).to_csv("ids.csv", index=False)
+    Path("ids.tsv").write_text("\ufeffn\tnsd id\n" + "".join(f"1\t{i}\n" for i in ids), "utf-8")
+    Path("C:").mkdir()
+    for source, expected in {
+        "ids.csv:nsd_id": ids, "ids.csv:a:b": ids[::-1], "ids.tsv:nsd id": ids,
+        f"{Path.cwd()}/ids.csv:nsd_id": ids,
+    }.items():  # fmt: skip
+        code, said = run("npy", "m.npy", *IN, "--overwrite", "--ids", source)
+        assert code == 0, said
+        assert opened().stimulus.values.tolist() == expected
+    # a file that is there is one, whatever its name
+    Path("ids.csv:nsd_id").write_text("p\nq\nr\ns\n")
+    assert run("npy", "m.npy", *IN, "--overwrite", "--ids", "ids.csv:nsd_id")[0] == 0
+    assert opened().stimulus.values.tolist() == list("pqrs")
+    rows("t.csv", np.eye(4).tolist(), list("pqrs"))
+    assert (
+        run("csv", "t.csv", *IN, "--overwrite", "--ids", "ids.csv:a:b", "--features", "f0")[0] == 0
+    )
+    assert opened().stimulus.values.tolist() == ids[::-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "source", "match"),
+    [
+        ("a,b\n1,2\n", "ids.csv:c", "ids.csv must have one column 'c', and has none; its columns"),
+        ("a,a\n1,2\n", "ids.csv:a", "one column 'a', and has 2"),
+        ("a,b\n1,2\n3\n", "ids.csv:a", "ids.csv has 2 columns, and not in lines '3'"),
+        ("a,b\n1,2\n\n", "ids.csv:a", "ids.csv has 2 columns, and not in lines '3'"),
+        ("a,b\n1,2\n ,3\n", "ids.csv:a", "an id in every row of 'a'; it has none in lines '3'"),
+        ("a,b\n", "ids.csv:a", "an id in every row of 'a'; it has no rows"),
+        ("", "ids.csv:a", "its columns are none"),
+        ('a,b\n"1,2\n', "ids.csv:a", "ids.csv cannot be read as a table with ids"),
+        ("a,b\n1,2\n", "ids.csv:", "there is no file ids.csv:"),
+        ("a,b\n1,2\n", "none.csv:a", "there is no file none.csv:a"),
+        ("a,b\n1,2\n", r"C:\ids.csv", r"there is no file C:\ids.csv"),
+        ("a,b\n1,2\n", "m.npy:a", "m.npy is no .csv or .tsv"),
+    ],
+)
+def test_a_column_that_has_no_ids(run, text, source, match):
+    np.save("m.npy", np.eye(2))
+    Path("ids.csv").write_text(text)
+    code, said = run("npy", "m.npy", *IN, "--ids", source)
+    assert code == 1
+    assert match in said
+    assert said.count("\n") == 1
+
+
+def test_a_model_that_lacks_stimuli(run):
+    old = stored()
+    rows("few.csv", [[5, 6, 7]], ["b"])
+    command = ["csv", "few.csv", *IN, "--ids", "id", "--append"]
+    code, said = run(*command)
+    assert code == 1
+    assert "few.csv lacks 2 of 3 stimuli of 'vision': 'a', 'c'; --missing appends" in said
+    xr.testing.assert_identical(opened(), old.assign_attrs(modality="vision"))
+    code, said = run(*command, "--missing")
+    assert code == 0, said
+    assert "few.csv lacks 2 of 3 stimuli of 'vision', which are NaN: 'a', 'c'\n" in said
+    found = opened().sel(model="few")
+    assert found.sel(stimulus="b").values.tolist() == [5, 6, 7]
+    assert found.sel(stimulus=["a", "c"]).isnull().all()
+    np.testing.assert_array_equal(opened().sel(model="old")[:, :2], old[0])
+    assert main(["validate", "s.zarr"]) == 0
+
+
+def test_several_models_that_lack_other_stimuli(run):
+    stored()
+    rows("p.csv", [[5], [6]], ["c", "a"])
+    rows("q.csv", [[7]], ["b"])
+    rows("r.csv", [[1], [2], [3]], ["c", "b", "a"])
+    code, said = run("csv", "p.csv", "q.csv", "r.csv", *IN, "--ids", "id", "--append", "--missing")
+    assert code == 0, said
+    assert "p.csv lacks 1 of 3 stimuli of 'vision', which are NaN: 'b'\n" in said
+    assert "q.csv lacks 2 of 3" in said
+    assert "r.csv lacks" not in said
+    found = opened().isel(feature=0)
+    np.testing.assert_array_equal(
+        found.sel(model=["p", "q", "r"], stimulus=["a", "b", "c"]),
+        [[6, np.nan, 5], [np.nan, 7, np.nan], [3, 2, 1]],
+    )
+
+
+def test_what_is_known_of_the_missing_stimuli_is_what_the_store_says(run):
+    reps = make_reps(2, 5, [3, 4]).assign_attrs(modality="vision")
+    reps = reps.assign_coords(shown=("stimulus", [True, False, True, True, False]))
+    xc.write_representations("s.zarr", reps, modality="vision")
+    few = reps.isel(model=[0], stimulus=[3, 1]).assign_coords(model=["few"])
+    xc.io.write_npz("few.npz", few)
+    code, said = run("npz", "few.npz", "s.zarr", "--append", "--missing")
+    assert code == 0, said
+    found = opened()
+    for name, coord in reps.coords.items():
+        if coord.dims == ("stimulus",):
+            xr.testing.assert_identical(found[name].variable, coord.variable)
+    back = found.sel(model="few", stimulus=few.stimulus)[:, : few.n_features.item()]
+    np.testing.assert_array_equal(back, few[0, :, : few.n_features.item()])
+    other = few.assign_coords(model=["other"], shown=("stimulus", [True, True]))
+    xc.io.write_npz("other.npz", other)
+    code, said = run("npz", "other.npz", "s.zarr", "--append", "--missing")
+    assert (code, "'shown' contradicts that of the store" in said) == (1, True)
+    assert opened().sizes["model"] == 3
+
+
+@pytest.mark.parametrize("missing", [[], ["--missing"]])
+def test_stimuli_that_the_modality_does_not_have_stay_an_error(run, missing):
+    old = stored()
+    rows("more.csv", [[5], [6]], ["b", "B"])
+    code, said = run("csv", "more.csv", *IN, "--ids", "id", "--append", *missing)
+    assert code == 1
+    assert "missing from the modality 'vision': 'B'" in said
+    xr.testing.assert_identical(opened(), old.assign_attrs(modality="vision"))
+
+
+def test_missing_goes_with_append(run):
+    stored()
+    rows("few.csv", [[5]], ["b"])
+    code, said = run("csv", "few.csv", *IN, "--ids", "id", "--overwrite", "--missing")
+    assert (code, "--missing goes with --append" in said) == (1, True)
+    assert opened().model.values.tolist() == ["old"]
+
+
 def test_help_lists_every_kind_with_its_sentence(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     with pytest.raises(SystemExit):

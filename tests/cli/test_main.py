@@ -55,6 +55,7 @@ def test_help_lists_the_commands(capsys):
 
 @pytest.mark.slow
 def test_the_demo_runs_and_saves_everything(tmp_path):
+    out = tmp_path / "de\x1b[1mmo[red]"
     command = [
         sys.executable,
         "-W",
@@ -67,20 +68,20 @@ def test_the_demo_runs_and_saves_everything(tmp_path):
         "--permutations",
         "19",
     ]
-    run = subprocess.run(
-        [*command, "--out", str(tmp_path / "demo")], capture_output=True, text=True, check=False
-    )
+    run = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True, check=False)
+    assert "\x1b" not in run.stdout + run.stderr
+    assert r"de\x1b[1mmo[red]/demo.zarr" in run.stdout
     assert run.returncode == 0, run.stderr
     assert "0.1528" in run.stdout
     assert "trials of four independent repetitions" in " ".join(run.stdout.split())
     assert "the lowest bin holds 12 of 12 human faces" in " ".join(run.stdout.split())
-    figures = list((tmp_path / "demo").glob("*.png"))
+    figures = list(out.glob("*.png"))
     assert len(figures) >= 3
     assert all(figure.stat().st_size > 10_000 for figure in figures)
-    results = xc.open_store(tmp_path / "demo" / "results.zarr")
+    results = xc.open_store(out / "results.zarr")
     assert results["all_models/alignment/mutual_knn"].shape == (10, 6, 1380)
     assert results["brain/rsa_by_bin"].sizes["bin"] == 3
-    assert xc.open_representations(tmp_path / "demo" / "demo.zarr", "vision").sizes["model"] == 10
+    assert xc.open_representations(out / "demo.zarr", "vision").sizes["model"] == 10
 
 
 def test_the_demo_replaces_no_folder_but_its_own(tmp_path, capsys):

@@ -201,6 +201,9 @@ def test_on_the_command_line(home, capsys):
     np.save(home / "m.npy", X)
     flags = ["--modality", "v", "--ids", "~/ids.txt"]
     assert main(["import", "npy", "~/m.npy", "~/s.zarr", *flags]) == 0
+    (home / "ids.csv").write_text("n,id\n1,a\n2,b\n3,c\n4,d\n")
+    more = ["--modality", "v", "--ids", "~/ids.csv:id", "--append", "--model", "n"]
+    assert main(["import", "npy", "~/m.npy", "~/s.zarr", *more]) == 0
     assert main(["info", "~/s.zarr"]) == 0
     assert main(["validate", "~/s.zarr"]) == 0
-    assert sorted(os.listdir(home)) == ["ids.txt", "m.npy", "s.zarr"]
+    assert sorted(os.listdir(home)) == ["ids.csv", "ids.txt", "m.npy", "s.zarr"]

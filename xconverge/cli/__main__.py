@@ -1,5 +1,7 @@
 """``python -m xconverge.cli``."""
 
+import sys
+
 from xconverge.cli.main import main
 
-main()
+sys.exit(main())

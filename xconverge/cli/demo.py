@@ -25,6 +25,7 @@ from xconverge.io.store import (
     open_store,
     write_representations,
 )
+from xconverge.labels.messages import escaped
 from xconverge.measures.dispersion import dispersion
 from xconverge.measures.rdm import rsa
 from xconverge.study.analysis import analyze, rsa_by_dispersion
@@ -83,11 +84,11 @@ def run(out: Path, n_permutations: int = 1000) -> dict[str, Path]:
     """
     try:
         import matplotlib
-        from rich.console import Console
+
+        console = _console()
     except ImportError as error:
         raise ImportError("the demo needs pip install 'xconverge[plot,cli]'") from error
     matplotlib.use("agg")
-    console = Console(highlight=False)
     progress = _progress(console)
     _empty(out)
     with shipped() as data:
@@ -128,6 +129,13 @@ def run(out: Path, n_permutations: int = 1000) -> dict[str, Path]:
     return where
 
 
+def _console() -> Any:
+    """A plain console: what is printed is escaped, brackets and colons in a path are its own."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False, color_system=None)
+
+
 def _progress(console: Any) -> Callable[[str], None]:
     """Say each step as it starts, and how long the one before took."""
     began = [time.perf_counter()]
@@ -135,7 +143,7 @@ def _progress(console: Any) -> Callable[[str], None]:
     def step(name: str) -> None:
         now = time.perf_counter()
         if len(began) > 1:
-            console.print(f"  [dim]{now - began[-1]:5.1f} s[/dim]")
+            console.print(f"  {now - began[-1]:5.1f} s")
         began.append(now)
         if name:
             console.print(f"• {name} …", end="")
@@ -243,7 +251,6 @@ def _table(title: str, *columns: str) -> Any:
         title=title,
         box=SIMPLE_HEAD,
         title_justify="left",
-        title_style="bold",
         collapse_padding=True,
         pad_edge=False,
     )
@@ -326,7 +333,7 @@ def _print_conclusion(console: Any, study: xr.DataTree) -> None:
     console.print(
         f"{n:,} stimuli are worth {float(effect['n_effective_of_mean']):.0f} independent ones "
         f"(Moran's I {float(effect['moran_i_of_mean']):.2f}).\n"
-        f"[bold]What may be said:[/bold] {study.attrs['conclusion']}.\n"
+        f"What may be said: {study.attrs['conclusion']}.\n"
     )
 
 
@@ -436,11 +443,11 @@ def _print_facts(
 
 
 def _say_where(console: Any, where: dict[str, Path]) -> None:
-    console.print("[bold]Everything lies in[/bold]")
+    console.print("Everything lies in")
     for name, path in where.items():
-        console.print(f"  {name.replace('_', ' '):24s} {path}", soft_wrap=True)
+        console.print(f"  {name.replace('_', ' '):24s} {escaped(path)}", soft_wrap=True)
     console.print(
-        f"\nLook on with: xconverge info {where['store']}\n"
+        f"\nLook on with: xconverge info {escaped(where['store'])}\n"
         f"or in Python: xconverge.open_store({str(where['results'])!r})",
         soft_wrap=True,
     )

@@ -18,14 +18,15 @@ class Option:
     ----------
     text : str
         What it says, in one sentence.
-    takes : {"text", "texts", "numbers", "switch"}
-        One text; several; several whole numbers; or nothing, which makes it True.
+    takes : {"text", "texts", "numbers", "each", "switch"}
+        One text; several; several whole numbers; one for each source; or nothing, which makes it
+        True.
     choices : tuple of str, optional
         The only texts that it may be.
     """
 
     text: str
-    takes: Literal["text", "texts", "numbers", "switch"] = "text"
+    takes: Literal["text", "texts", "numbers", "each", "switch"] = "text"
     choices: tuple[str, ...] | None = None
 
 
@@ -56,10 +57,12 @@ class Kind:
         return getattr(import_module(module), function)
 
 
-MODEL = {"model": Option("name of the model; default that of the file or folder")}
-IDS = {"ids": Option("text file with one id a line, UTF-8")}
+EACH = "; of several sources once for each"
+MODEL = {"model": Option(f"name of the model; default that of the file or folder{EACH}", "each")}
+IDS_FILE = "text file with one id a line, UTF-8, or FILE:COLUMN of a .csv or .tsv"
+IDS = {"ids": Option(IDS_FILE)}
 COLUMN = {
-    "ids": Option("column with the ids, or text file with one id a line, UTF-8"),
+    "ids": Option(f"column with the ids, or {IDS_FILE}"),
     "features": Option("columns that are features; default all but the ids", "texts"),
 }
 
@@ -103,7 +106,7 @@ KINDS: dict[str, Kind] = {
         "xconverge.io.formats.thingsvision:read_thingsvision",
         "a folder of features that thingsvision wrote, or a folder of those",
         {
-            "ids": Option("text file with one id a line, UTF-8; default file_names.txt"),
+            "ids": Option(f"{IDS_FILE}; default file_names.txt"),
             "flatten": Option("make one vector of maps or tokens", "switch"),
             "strip_folder": Option("take folders away from the file names", "switch"),
             "strip_extension": Option("take the extension away from the file names", "switch"),
@@ -132,7 +135,9 @@ KINDS: dict[str, Kind] = {
             ),
             "by": Option("coordinates of the neuroids that make the models", "texts"),
             **GAPS,
-            "model": Option("name of the only model; default the region, or the identifier"),
+            "model": Option(
+                f"name of the only model; default the region, or the identifier{EACH}", "each"
+            ),
         },
     ),
     "rsatoolbox": Kind(
@@ -141,7 +146,9 @@ KINDS: dict[str, Kind] = {
         {
             "stimulus": Option("observation descriptor with the ids; default stimulus"),
             **SHOWN,
-            "model": Option("name of the model; default the descriptor model, then the file's"),
+            "model": Option(
+                f"name of the model; default the descriptor model, then the file's{EACH}", "each"
+            ),
         },
     ),
     "rsatoolbox-rdms": Kind(
@@ -164,7 +171,7 @@ KINDS: dict[str, Kind] = {
             **GAPS,
             "presentation": Option("dim of the presentations; default stimulus_presentation_id"),
             "unit": Option("dim of the units; default unit_id"),
-            "model": Option("name of the only model; default that of the variable"),
+            "model": Option(f"name of the only model; default that of the variable{EACH}", "each"),
         },
     ),
     "trials": Kind(
@@ -198,7 +205,7 @@ KINDS: dict[str, Kind] = {
             "stimulus": Option("dim of the stimuli, or coordinate with their ids"),
             "feature": Option("dims of the features; default feature", "texts"),
             **GAPS,
-            "model": Option("dim of the models, or name of the only one"),
+            "model": Option(f"dim of the models, or name of the only one{EACH}", "each"),
         },
     ),
 }

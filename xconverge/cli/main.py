@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,21 +12,28 @@ import xarray as xr
 
 from xconverge import __version__
 from xconverge.cli.import_ import add_import
+from xconverge.cli.terminal import escaping
 from xconverge.io.paths import local_path
 from xconverge.io.store import modalities, open_representations, open_store
 from xconverge.io.validate import damage, modality_faults
 from xconverge.io.zarr.root import existing_store, modality_names
-from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.messages import SchemaError, escaped, listing
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code is 0, or 1 where something is wrong with the data."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    try:
-        return int(options.run(options))
-    except (SchemaError, FileNotFoundError, FileExistsError, ImportError) as error:
-        print(f"xconverge {options.command}: {error}", file=sys.stderr)
+    with escaping():
+        options = _parser().parse_args(arguments)
+        try:
+            return int(options.run(options))
+        except (SchemaError, FileNotFoundError, FileExistsError, ImportError) as error:
+            print(f"xconverge {options.command}: {error}", file=sys.stderr)
+        except KeyboardInterrupt:
+            print(f"xconverge {options.command}: interrupted", file=sys.stderr)
+            return 130
+        except Exception:
+            # here, where it is escaped: Python itself would print it as it is
+            traceback.print_exc()
         return 1
 
 
@@ -73,22 +81,22 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _info(options: argparse.Namespace) -> int:
     names = modalities(options.store)
-    print(f"{options.store}: {len(names)} modalities")
+    print(f"{escaped(options.store)}: {len(names)} modalities")
     for name in names:
         print()
         print(_summary(name, open_representations(options.store, name)))
     tree = open_store(options.store)
     others = [node.path for node in tree.subtree if node.data_vars and node.name not in names]
     if others:
-        print(f"\nOther groups: {', '.join(others)}")
+        print(f"\nOther groups: {', '.join(map(escaped, others))}")
     return 0
 
 
 def _summary(name: str, reps: xr.DataArray) -> str:
-    sizes = ", ".join(f"{size} {dim}" for dim, size in reps.sizes.items())
-    lines = [f"{name}: {sizes}; {reps.dtype}, {reps.nbytes / 2**20:.1f} MiB unpacked"]
+    sizes = ", ".join(f"{size} {escaped(dim)}" for dim, size in reps.sizes.items())
+    lines = [f"{escaped(name)}: {sizes}; {reps.dtype}, {reps.nbytes / 2**20:.1f} MiB unpacked"]
     for dim in ("model", "stimulus"):
-        extra = [str(key) for key, coord in reps.coords.items() if coord.dims == (dim,)]
+        extra = [escaped(key) for key, coord in reps.coords.items() if coord.dims == (dim,)]
         extra.remove(dim)
         lines.append(f"  {dim}: {listing(reps.indexes[dim])}")
         if extra:
@@ -105,17 +113,17 @@ def _validate(options: argparse.Namespace) -> int:
         raise SchemaError(f"{options.store} holds no representations; nothing to validate")
     damaged = damage(root) if options.deep else []
     for fault in damaged:
-        print(f"DAMAGED: {fault}")
+        print(f"DAMAGED: {escaped(fault)}")
     faulty = bool(damaged)
     for name in names:
         faults = modality_faults(root, name)
         faulty |= bool(faults)
         if faults:
-            print(f"{name}: FAULTY")
-            print("\n".join(f"  {fault}" for fault in faults))
+            print(f"{escaped(name)}: FAULTY")
+            print("\n".join(f"  {escaped(fault)}" for fault in faults))
         else:
             sizes = open_representations(options.store, name).sizes
-            print(f"{name}: good, {sizes['model']} models, {sizes['stimulus']} stimuli")
+            print(f"{escaped(name)}: good, {sizes['model']} models, {sizes['stimulus']} stimuli")
     return int(faulty)
 
 

@@ -6,10 +6,12 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import xarray as xr
 
 from xconverge.engine.resources import workers
+from xconverge.labels.messages import escaped
 
 Progress = Callable[[int, int], None]
 PATIENCE = 5.0
@@ -49,14 +51,19 @@ def _shown() -> bool:
     """Whether somebody watches: a terminal, or a notebook."""
     if _options["progress"] is not None:
         return bool(_options["progress"])
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
+    return bool(_stderr().isatty()) or "ipykernel" in sys.modules
+
+
+def _stderr() -> Any:
+    """Where a carriage return goes back to the start of the line: the command line escapes it."""
+    return getattr(sys.stderr, "unescaped", sys.stderr)
 
 
 class Report:
     """Tell on the terminal how many are done, from the fifth second on."""
 
     def __init__(self, what: str) -> None:
-        self.what = what
+        self.what = escaped(what)
         self.begin = time.monotonic()
         self.shown = False
 
@@ -67,7 +74,7 @@ class Report:
             left = seconds / done * (total - done)
             end = "\n" if done >= total else ""
             line = f"\r{self.what}: {done:,} of {total:,}, {left:.0f} s left   "
-            print(line, end=end, file=sys.stderr, flush=True)
+            print(line, end=end, file=_stderr(), flush=True)
             self.shown = True
 
 

@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 import difflib
+import re
 import reprlib
 import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
+# controls; separators of lines and paragraphs; what turns the direction of writing; and what is no
+# text at all, as bytes of a path that are not UTF-8
+UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+LINES = "\n\t"
+"""What our own text may lay itself out with."""
+
+
+def escaped(text: object, keep: str = "") -> str:
+    r"""Text of others as a terminal may show it, ``\x1b`` for what would steer it.
+
+    ``keep`` are characters that stay. Escaping twice is escaping once.
+    """
+    return UNSEEN.sub(
+        lambda found: found[0] if found[0] in keep else repr(found[0])[1:-1], str(text)
+    )
+
 
 class SchemaError(ValueError):
     """Data that does not fit the data model; the message says what, where, and what to do."""
+
+    def __init__(self, message: object = "") -> None:
+        # paths, and what libraries say, are in it as they are
+        super().__init__(escaped(message, LINES))
 
 
 class DamagedStoreError(SchemaError):
@@ -29,8 +50,6 @@ def listing(labels: Iterable[object], limit: int = 5) -> str:
 
 
 LONGEST = 80
-
-
 """Characters of a label that an error shows whole."""
 
 

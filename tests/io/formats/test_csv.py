@@ -2,11 +2,14 @@
 
 import csv
 import stat
+import tempfile
 
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import xconverge as xc
 from tests.helpers import make_reps
@@ -79,13 +82,80 @@ def test_columns_of_criteria_and_of_sets(tmp_path):
     assert len(table) == 5
 
 
+BACK = {"to_replace": r"^'('*[=+\-@\t\r])", "value": r"\1", "regex": True}
+"""How a table whose formulas were escaped comes back, as the docstring says."""
+
+
+def chosen_of(captions, **more):
+    coords = {"stimulus": [f"s{i}" for i in range(len(captions))]}
+    return xr.Dataset(
+        {"value": ("stimulus", np.full(len(captions), -1.5)), **more},
+        {**coords, "caption": ("stimulus", np.array(captions, dtype=object))},
+    )
+
+
 def test_formulas_are_written_as_they_are_with_a_warning(tmp_path):
     by = awkward()
     by["caption"].values[0] = "=HYPERLINK(1)"
     chosen = xc.select_stimuli(by, 1)
-    with pytest.warns(RuntimeWarning, match=r"formulas: 'caption: =HYPERLINK\(1\)'"):
+    told = r"formulas: 'caption of s0: =HYPERLINK\(1\)'; they are .* formulas=\"escape\" writes"
+    with pytest.warns(RuntimeWarning, match=told):
         path = write_selection(tmp_path / "a.csv", chosen)
     assert pd.read_csv(path)["caption"].tolist() == ["=HYPERLINK(1)"]
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1+1", "-2+3", "@SUM(1)", "\t=1", "\r=1", "-", "=", "+a"]
+)
+def test_every_formula_is_named_and_escaped_on_request(tmp_path, text):
+    chosen = chosen_of(["fine", text])
+    with pytest.warns(RuntimeWarning, match="caption of s1: ") as caught:
+        write_selection(tmp_path / "a.csv", chosen)
+    assert "s0" not in str(caught[0].message)
+    path = write_selection(tmp_path / "b.csv", chosen, formulas="escape")
+    with path.open(encoding="utf-8", newline="") as file:
+        assert [row["caption"] for row in csv.DictReader(file)] == ["fine", f"'{text}"]
+
+
+@pytest.mark.parametrize("formulas", ["keep", "escape"])
+def test_numbers_and_other_texts_are_no_formulas(tmp_path, formulas):
+    texts = ["-1.5", "+2", "-1e-5", "-.5", "a=b", "'tis", "-1.", "", " =1", "1-1"]
+    chosen = chosen_of(texts, other=("stimulus", np.arange(10) - 5))
+    # no warning: it would be an error here
+    path = write_selection(tmp_path / "a.csv", chosen, formulas=formulas)
+    table = pd.read_csv(path, dtype={"caption": str}, keep_default_na=False)
+    assert table["caption"].tolist() == texts
+    assert (table["value"] == -1.5).all()
+    assert table["other"].tolist() == list(range(-5, 5))
+
+
+def test_names_of_columns_and_labels_are_cells_too(tmp_path):
+    chosen = chosen_of(["a", "b"]).assign_coords({"=cmd": ("stimulus", ["c", "d"])})
+    chosen = chosen.assign_coords(stimulus=["@x", "y"])
+    with pytest.warns(RuntimeWarning, match=r"'the column =cmd', 'stimulus of @x: @x'"):
+        write_selection(tmp_path / "a.csv", chosen)
+    table = pd.read_csv(write_selection(tmp_path / "b.csv", chosen, formulas="escape"))
+    assert "'=cmd" in table
+    assert table["stimulus"].tolist() == ["'@x", "y"]
+    with pytest.raises(ValueError, match="formulas='yes' is not known; choose one of keep, escape"):
+        write_selection(tmp_path / "c.csv", chosen, formulas="yes")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text(st.sampled_from("=+-@\t\r\n'\"1.,e a")), min_size=1, max_size=6))
+def test_every_text_comes_back_from_an_escaped_file(texts):
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_selection(f"{folder}/a.csv", chosen_of(texts), formulas="escape")
+        with path.open(encoding="utf-8", newline="") as file:
+            written = [row["caption"] for row in csv.DictReader(file)]
+        table = pd.read_csv(path, dtype={"caption": str}, keep_default_na=False).replace(**BACK)
+    assert table["caption"].tolist() == texts
+    risky = [t for t in written if t.startswith(tuple("=+-@\t\r"))]
+    assert all(float(text) is not None for text in risky)
+
+
+def test_what_is_no_table_of_stimuli(tmp_path):
+    chosen = xc.select_stimuli(awkward(), 1)
     with pytest.raises(xc.SchemaError, match="two columns 'order'"):
         write_selection(tmp_path / "b.csv", chosen.assign_coords(order=("stimulus", [3])))
     with pytest.raises(xc.SchemaError, match="selection has no labels on 'stimulus'"):

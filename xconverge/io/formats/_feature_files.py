@@ -21,7 +21,7 @@ from xconverge.io.formats._rows import lazy_rows
 from xconverge.io.formats._sets import check_memory
 from xconverge.io.formats._tensors import check_tensor, import_torch, load, numpy_of
 from xconverge.kernels.vectors import Array
-from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.messages import SchemaError, escaped, listing
 from xconverge.labels.numbers import WHOLE, check_digits, check_numbers, floats
 
 IMAGE = re.compile(r"\.(eps|jpe?g|png|tiff?)$", re.IGNORECASE)
@@ -98,7 +98,8 @@ def _hdf5(file: Path, names: Sequence[str]) -> da.Array:
 def _left_out(names: Sequence[str], path: Path) -> None:
     """Say what else a file holds, which nobody asked for."""
     if names:
-        warnings.warn(f"{path}: {listing(names)} left out", RuntimeWarning, stacklevel=3)
+        told = f"{escaped(path)}: {listing(names)} left out"
+        warnings.warn(told, RuntimeWarning, stacklevel=3)
 
 
 def _dataset(opened: Any, key: str, path: Path) -> da.Array:

@@ -18,7 +18,7 @@ from xconverge.io.formats._labels import missing_value
 from xconverge.io.formats._sets import gaps_error, place_name, places_of
 from xconverge.labels.checks import widths
 from xconverge.labels.coordinates import read
-from xconverge.labels.messages import SchemaError, choose
+from xconverge.labels.messages import SchemaError, choose, escaped
 
 Gaps = Literal["error", "drop"]
 CHOICES = ("error", "drop")
@@ -156,8 +156,8 @@ def _tell(array: xr.DataArray, some: xr.DataArray, there: xr.DataArray, what: st
         for at in zip(*np.nonzero(lost.values), strict=True)
     ]
     warnings.warn(
-        f"{what} has features that are NaN in some rows and not in others, which are left out "
-        f"(gaps='drop'): {'; '.join(where[:5])}"
+        f"{escaped(what)} has features that are NaN in some rows and not in others, which are left "
+        f"out (gaps='drop'): {'; '.join(where[:5])}"
         f"{f'; and of {len(where) - 5} more places' if len(where) > 5 else ''}",
         RuntimeWarning,
         stacklevel=4,

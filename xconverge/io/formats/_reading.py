@@ -11,7 +11,7 @@ from typing import Any, Concatenate, ParamSpec, cast
 import xarray as xr
 
 from xconverge.io.paths import FilePath, local_path
-from xconverge.labels.messages import SchemaError
+from xconverge.labels.messages import SchemaError, escaped
 
 Keywords = ParamSpec("Keywords")
 
@@ -52,7 +52,7 @@ def reading(path: FilePath, what: str) -> Iterator[Path]:
     """
     file = local_path(path)
     if not file.exists():
-        raise FileNotFoundError(f"there is no file {file}")
+        raise FileNotFoundError(f"there is no file {escaped(file)}")
     try:
         yield file
     except (SchemaError, FileNotFoundError, ImportError, MemoryError):

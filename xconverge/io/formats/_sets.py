@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import xarray as xr
 from xconverge.engine.chunks import recommend_chunks
 from xconverge.engine.resources import free_bytes
 from xconverge.io.formats._reading import reading
-from xconverge.io.paths import FilePath
+from xconverge.io.paths import FilePath, local_path
 from xconverge.io.zarr.encoding import NAME
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.labels.checks import check_text, validate, widths
@@ -24,12 +25,63 @@ from xconverge.labels.stack import stack_models
 from xconverge.labels.text import label_text
 
 Ids = Sequence[object] | FilePath
-"""Ids of stimuli: labels, or the path of a text file."""
+"""Ids of stimuli: labels, or the path of a text file, or of a table and its column."""
 OWN_FEATURES = ("network", "layer", "subject", "region")
 """Extra dims whose every label has features of its own, as every model has."""
 
 
+def file_and_column(path: FilePath) -> tuple[Path, str | None]:
+    """The table and the column of ``ids.csv:image``; a file that is there has no column."""
+    whole = local_path(path)
+    parts = os.path.expanduser(os.fspath(path)).split(":")
+    # a drive of Windows, and names of columns, have colons too
+    for end in range(len(parts) - 1, 0, -1):
+        file, column = Path(":".join(parts[:end])), ":".join(parts[end:])
+        if column and file.is_file() and not whole.exists():
+            return file, column
+    return whole, None
+
+
 def ids_of_file(path: FilePath) -> list[str]:
+    """Ids that are in a file: one a line, or a column of a table, as ``ids.csv:image``."""
+    file, column = file_and_column(path)
+    return _ids_of_lines(file) if column is None else _ids_of_column(file, column)
+
+
+def _ids_of_column(path: Path, column: str) -> list[str]:
+    """The cells of a column, as they stand."""
+    with reading(path, "a table with ids, .csv or .tsv in UTF-8") as file:
+        names, numbers, rows = _table(file)
+        if names.count(column) != 1:
+            raise SchemaError(
+                f"{file} must have one column {column!r}, and has {names.count(column) or 'none'}; "
+                f"its columns are {listing(names, 30) or 'none'}"
+            )
+        ids = [row[names.index(column)] for row in rows]
+        blank = [number for number, label in zip(numbers, ids, strict=True) if not label.strip()]
+        if blank or not ids:
+            what = f"none in lines {listing(blank)}" if blank else "no rows"
+            raise SchemaError(f"{file} must have an id in every row of {column!r}; it has {what}")
+    return ids
+
+
+def _table(file: Path) -> tuple[list[str], list[int], list[list[str]]]:
+    """Names of the columns, and the lines on which rows end, with a cell for every column."""
+    delimiter = {".csv": ",", ".tsv": "\t"}.get(file.suffix.lower())
+    if delimiter is None:
+        raise SchemaError(f"{file} is no .csv or .tsv, which alone have columns of ids")
+    # -sig: spreadsheets put a mark before the first name; newline="": as the csv module asks
+    with file.open(encoding="utf-8-sig", newline="") as opened:
+        lines = csv.reader(opened, delimiter=delimiter, strict=True)
+        names = next(lines, [])
+        rows = [(lines.line_num, row) for row in lines]
+    odd = [number for number, row in rows if len(row) != len(names)]
+    if odd:
+        raise SchemaError(f"{file} has {len(names)} columns, and not in lines {listing(odd)}")
+    return names, [number for number, _ in rows], [row for _, row in rows]
+
+
+def _ids_of_lines(path: Path) -> list[str]:
     """One id a line, UTF-8; only line feeds, with or without a carriage return, end a line."""
     with reading(path, "a list of ids, UTF-8 text with one id a line") as file:
         text = file.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
@@ -48,7 +100,8 @@ def ids_of(ids: Ids | None, source: Path, how: str = "") -> list[str]:
     if ids is None:
         raise SchemaError(
             f"{source} does not say which stimuli its rows are, and rows are never named by their "
-            f"position; give ids=[…], or the path of a text file with one id a line{how}"
+            f"position; give ids=[…], the path of a text file with one id a line, or of a table "
+            f"and its column, 'ids.csv:image'{how}"
         )
     if isinstance(ids, str | os.PathLike):
         return ids_of_file(ids)

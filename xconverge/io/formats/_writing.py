@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from xconverge.io.paths import FilePath, local_path
 from xconverge.labels.arguments import flags
+from xconverge.labels.messages import escaped
 
 
 @contextmanager
@@ -25,7 +26,7 @@ def writing(path: FilePath, *, overwrite: bool) -> Iterator[Path]:
     flags(overwrite=overwrite)
     target = local_path(path)
     if target.exists() and not overwrite:
-        raise FileExistsError(f"{target} is there already; overwrite=True replaces it")
+        raise FileExistsError(f"{escaped(target)} is there already; overwrite=True replaces it")
     part = target.with_name(f".{uuid4().hex}.part")
     try:
         yield part

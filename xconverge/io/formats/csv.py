@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,9 +14,11 @@ import xarray as xr
 from xconverge.io.formats._labels import decoded
 from xconverge.io.formats._writing import writing
 from xconverge.io.paths import FilePath, local_path
-from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.messages import SchemaError, choose, listing
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = re.compile(r"'*[=+\-@\t\r]")
+"""How a text begins that a spreadsheet runs, without the apostrophes that keep it from that."""
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def write_selection(
@@ -23,8 +26,9 @@ def write_selection(
     selection: xr.Dataset,
     *,
     overwrite: bool = False,
+    formulas: Literal["keep", "escape"] = "keep",
 ) -> Path:
-    """Write chosen stimuli as a CSV file, one row each, in their order.
+    r"""Write chosen stimuli as a CSV file, one row each, in their order.
 
     Parameters
     ----------
@@ -34,6 +38,12 @@ def write_selection(
         What ``select_stimuli`` or ``optimize_stimuli`` returned, or any with stimuli.
     overwrite : bool
         Replace a file that is there.
+    formulas : {"keep", "escape"}
+        What to do with texts (cells and names of columns) that begin with ``=``, ``+``, ``-``,
+        ``@``, a tab or a carriage return, which a spreadsheet runs as formulas: write them as they
+        are, with a warning, because a label that comes back changed names another stimulus; or
+        with an apostrophe before them, for files that others open in a spreadsheet. Numbers stay,
+        those that are text (``"-1.5"``) too.
 
     Returns
     -------
@@ -46,9 +56,7 @@ def write_selection(
     Warns
     -----
     RuntimeWarning
-        Texts begin with ``=``, ``+``, ``-`` or ``@``, which a spreadsheet runs as a formula. They
-        are written as they are, because a label that comes back changed names another stimulus:
-        import such columns as text.
+        Texts that a spreadsheet runs as formulas are written as they are: which, of which stimuli.
 
     Raises
     ------
@@ -61,7 +69,10 @@ def write_selection(
     -----
     Numbers have as many digits as bring back the same number; missing ones are empty. Commas,
     quotes and line breaks are quoted. ``pandas.read_csv(path, dtype={"stimulus": str},
-    keep_default_na=False)`` brings every text back as it was, ``NA`` and ``007`` too.
+    keep_default_na=False)`` brings every text back as it was, ``NA`` and ``007`` too; after
+    ``formulas="escape"`` with ``.replace(r"^'('*[=+\-@\t\r])", r"\1", regex=True)``, which takes
+    one apostrophe away (a text that begins with some and then with ``=`` has got one more). Without
+    that, such a label is that of another stimulus.
 
     Examples
     --------
@@ -76,20 +87,12 @@ def write_selection(
     1,cat,0.1,1,"1st lowest of 2 by dispersion, 0.1"
     <BLANKLINE>
     """
+    choose("formulas", formulas, ["keep", "escape"])
     columns = _columns(selection)
-    risky = [
-        f"{name}: {value}"
-        for name, values in columns.items()
-        for value in (values if values.dtype == object else ())
-        if isinstance(value, str) and value.startswith(FORMULA)
-    ]
-    if risky:
-        warnings.warn(
-            f"a spreadsheet would run these texts as formulas: {listing(risky)}; import their "
-            "columns as text",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+    if formulas == "escape":
+        columns = {_escaped(name): _all_escaped(values) for name, values in columns.items()}
+    else:
+        _warn_of_formulas(columns)
     with (
         writing(path, overwrite=overwrite) as part,
         part.open("x", encoding="utf-8", newline="") as file,
@@ -133,3 +136,43 @@ def _columns(selection: xr.Dataset) -> dict[str, Any]:
         if coord.dims == ("stimulus",) and name != "stimulus":
             add(str(name), coord)
     return columns
+
+
+def _escaped(value: Any) -> Any:
+    """The value; a text that a spreadsheet would run, or that looks escaped, with an apostrophe."""
+    text = isinstance(value, str) and FORMULA.match(value) and not NUMBER.fullmatch(value)
+    return f"'{value}" if text else value
+
+
+def _all_escaped(values: Any) -> Any:
+    if values.dtype != object:
+        return values
+    found = np.empty(len(values), object)
+    found[:] = [_escaped(value) for value in values]
+    return found
+
+
+def _warn_of_formulas(columns: dict[str, Any]) -> None:
+    """Name the texts that a spreadsheet runs; those that look escaped it does not."""
+    stimuli = columns["stimulus"]
+    names = [f"the column {name}" for name in columns if _runs(name)]
+    cells = [
+        f"{name} of {stimulus}: {value}"
+        for name, values in columns.items()
+        if values.dtype == object
+        for stimulus, value in zip(stimuli, values, strict=True)
+        if _runs(value)
+    ]
+    if names or cells:
+        warnings.warn(
+            f"a spreadsheet would run these texts as formulas: {listing([*names, *cells])}; they "
+            'are written as they are. formulas="escape" writes an apostrophe before each; or have '
+            "the spreadsheet import their columns as text",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def _runs(value: Any) -> bool:
+    """Whether a spreadsheet takes the value for a formula."""
+    return bool(_escaped(value) is not value and not value.startswith("'"))

@@ -19,13 +19,14 @@ from xconverge.io.formats._reading import reading
 from xconverge.io.formats._sets import (
     Ids,
     check_memory,
+    file_and_column,
     ids_of,
     representation_set,
 )
 from xconverge.io.formats._vectors import arrow_vectors, is_vector, plain_type
 from xconverge.io.paths import FilePath, local_path
 from xconverge.kernels.vectors import Array
-from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.messages import SchemaError, escaped, listing
 from xconverge.labels.numbers import WHOLE, check_digits, float_dtype, floats
 from xconverge.labels.text import label_text
 
@@ -201,7 +202,7 @@ def _id_column(ids: Ids | None, names: Sequence[str], path: Path) -> str | None:
                 f"as './{ids}', or rename one of the two"
             )
         return ids
-    if not local_path(ids).exists():
+    if not file_and_column(ids)[0].exists():
         raise SchemaError(
             f"ids={ids!r} is no column of {path}, which has {listing(names)}, and no file"
         )
@@ -423,8 +424,8 @@ def _default_features(schema: Any, names: Sequence[str], path: Path) -> list[str
     others = [name for name in names if name not in wide]
     if others:
         warnings.warn(
-            f"{path}: the vectors in {wide[0]!r} are the features, and {listing(others)} left out; "
-            "features=[…] says otherwise",
+            f"{escaped(path)}: the vectors in {wide[0]!r} are the features, and "
+            f"{listing(others)} left out; features=[…] says otherwise",
             RuntimeWarning,
             stacklevel=3,
         )

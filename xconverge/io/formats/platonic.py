@@ -17,7 +17,7 @@ from xconverge.io.formats._tensors import check_tensor, import_torch, load, nump
 from xconverge.io.paths import FilePath, local_path
 from xconverge.kernels.vectors import Array
 from xconverge.labels.joins import natural_rank
-from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.messages import SchemaError, escaped, listing
 from xconverge.labels.text import label_text
 
 WHAT = "a feature file of platonic-rep (.pt)"
@@ -121,7 +121,7 @@ def _files(source: Path, pattern: str) -> list[Path]:
         return [source]
     files = [file for file in source.glob(pattern) if file.is_file()]
     if not files:
-        raise FileNotFoundError(f"there is no file {pattern!r} in the folder {source}")
+        raise FileNotFoundError(f"there is no file {pattern!r} in the folder {escaped(source)}")
     rank = natural_rank([file.stem for file in files])
     return [files[i] for i in np.argsort(rank)]
 

@@ -15,7 +15,7 @@ from xconverge.io.formats._feature_files import open_features
 from xconverge.io.formats._sets import Ids, ids_of, ids_of_file, representation_set
 from xconverge.io.paths import FilePath, local_path
 from xconverge.labels.joins import natural_rank
-from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.messages import SchemaError, escaped, listing
 
 NAMES = "file_names.txt"
 FILE = re.compile(
@@ -103,7 +103,7 @@ def read_thingsvision(
     """
     root = local_path(source)
     if not root.exists():
-        raise FileNotFoundError(f"there is no folder {root}")
+        raise FileNotFoundError(f"there is no folder {escaped(root)}")
     if not root.is_dir():
         raise SchemaError(
             f"{root} is a file, and a folder of thingsvision is needed; "

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,6 +20,8 @@ PATIENCE = 600.0
 """Seconds to wait for somebody else's lock."""
 FILE = ".lock"
 """What is locked where folders cannot be: on NFS, and on Windows."""
+MINE = threading.local()
+"""Folders that a thread has locked."""
 BUSY = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 
 
@@ -33,7 +36,9 @@ def locked(place: Place, doing: str, patience: float = PATIENCE) -> Iterator[Non
         return
     if not place.folder.exists():
         place.folder.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + patience
+    mine = MINE.__dict__.setdefault("folders", set())
+    # what this very thread holds it would wait for in vain
+    deadline = time.monotonic() + (0 if place.folder in mine else patience)
     while (held := try_lock(place.folder)) is None:
         if time.monotonic() >= deadline:
             raise FileExistsError(
@@ -41,9 +46,11 @@ def locked(place: Place, doing: str, patience: float = PATIENCE) -> Iterator[Non
                 f"{place.folder}; wait for it to end"
             )
         time.sleep(0.01)
+    mine.add(place.folder)
     try:
         yield
     finally:
+        mine.discard(place.folder)
         unlock(held)
 
 

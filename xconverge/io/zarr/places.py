@@ -12,7 +12,7 @@ from typing import Any
 
 from xconverge.io.paths import local_path
 from xconverge.labels.kinds import came
-from xconverge.labels.messages import DamagedStoreError
+from xconverge.labels.messages import DamagedStoreError, escaped
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 AT_ONCE = 32
@@ -45,6 +45,10 @@ class Place:
 
     def __str__(self) -> str:
         return f"{self.root}/{self.path}" if self.path else self.root
+
+    def __format__(self, spec: str) -> str:
+        """What it is called in a message, which a terminal may show."""
+        return escaped(self)
 
     @property
     def group(self) -> str | None:

@@ -15,7 +15,7 @@ from zarr.storage import WrapperStore
 from xconverge.io.zarr.checksums import GROUP, NONE, UNKNOWN, Checksums, of_end
 from xconverge.io.zarr.places import Place
 from xconverge.kernels.vectors import Array
-from xconverge.labels.messages import DamagedStoreError, listing
+from xconverge.labels.messages import DamagedStoreError, escaped, listing
 
 FOUND_BY = (
     "Write it again, or bring the file back from a copy; "
@@ -77,8 +77,8 @@ class CheckedStore(WrapperStore[Any]):
         else:
             return
         raise GoneError(
-            f"{self.path or 'the store'!r} of {self._store} {what} since it was opened, so its "
-            "labels and its values no longer belong together. Open it again"
+            f"{escaped(self.path) or 'the store'!r} of {escaped(self._store)} {what} since it was "
+            "opened, so its labels and its values no longer belong together. Open it again"
         )
 
     def _check_chunk(self, key: str, found: Any) -> None:
