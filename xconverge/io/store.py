@@ -301,7 +301,7 @@ def open_store(path: StorePath, *, storage_options: Options | None = None) -> xr
     >>> import tempfile
     >>> path = create_store(tempfile.mkdtemp() + "/study.zarr")
     >>> open_store(path).attrs["xconverge_schema"]
-    1
+    2
     """
     tree = open_tree(existing_store(path, storage_options))
     # incomplete models are groups too, and no results

@@ -145,7 +145,8 @@ def _root_faults(root: Place, document: Mapping[str, Any]) -> Iterator[str]:
 def _faults_of_a_whole(place: Place, document: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with a group that was written as one."""
     told = (document.get("consolidated_metadata") or {}).get("metadata") or {}
-    if document and not told and place.consolidates:
+    begun = place.path.startswith(f"{INCOMPLETE}/")
+    if document and not told and not begun and place.consolidates:
         yield f"{place}/zarr.json has no metadata of all that is in the group; an append brings them"
     paths = list(told) or [path for path in _paths(place)]
     read = {path: _read(place / path) for path in paths}
@@ -168,9 +169,11 @@ def _faults_of_a_whole(place: Place, document: Mapping[str, Any]) -> Iterator[st
     for path, crc in (sums.attrs if sums else {}).items():
         if of_json(documents.get(path, {}).get("attributes", {})) != crc:
             yield f"{place / path}/zarr.json is damaged: its attributes are not those written"
-    yield from _array_faults(snapshot)
-    if place.path.startswith(f"{INCOMPLETE}/"):
+    if begun:
         yield from _row_faults(place)
+        batches = [path for path in documents if path.startswith(("vectors_", "rows_"))]
+        snapshot = Snapshot(place, {p: d for p, d in documents.items() if p not in batches})
+    yield from _array_faults(snapshot)
 
 
 def _paths(place: Place, path: str = "") -> Iterator[str]:

@@ -40,8 +40,8 @@ from xconverge.io.zarr.incomplete import (
     incomplete_model_at,
     incomplete_models,
 )
-from xconverge.io.zarr.locks import locked, try_lock, unlock
-from xconverge.io.zarr.places import Options, StorePath, place_of
+from xconverge.io.zarr.locks import Lock, locked, try_lock, unlock
+from xconverge.io.zarr.places import Options, Place, StorePath, place_of
 from xconverge.io.zarr.root import ensure_store, modality_names, open_array
 from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import flags
@@ -259,7 +259,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
 
     # Starting
 
-    def _lock(self, doing: str) -> int | None:
+    def _lock(self, doing: str) -> Lock | None:
         """Keep others from this model; the lock ends with the process."""
         folder = self._place.folder
         if folder is None:
@@ -279,10 +279,12 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
 
     def _unlock(self) -> None:
         """Let others write the model; nothing is left where nothing was written."""
-        for folder in (self._place.folder, (self._root / INCOMPLETE / self._modality).folder):
+        folder = self._place.folder
+        if folder is not None:
             with suppress(OSError):
-                if folder is not None:
-                    folder.rmdir()  # stays where something was written
+                # they stay where something was written
+                for empty in (folder, folder.parent, folder.parent.parent):
+                    empty.rmdir()
         if self._held is not None:
             unlock(self._held)
 
@@ -346,7 +348,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         for place in (self._root / INCOMPLETE, self._root / INCOMPLETE / self._modality):
             if not place.is_group():
                 groups.new_group(place)
-        groups.write_group(self._place, {"": encoded(self._common).assign_attrs(attrs)})
+        groups.write_begun(self._place, encoded(self._common).assign_attrs(attrs))
         self._incomplete = incomplete_model_at(self._place)
         self._dtype = np.dtype(dtype)
 
@@ -437,20 +439,25 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
 
     def _tidy(self) -> None:
         """Remove what only incomplete models need; the caller holds the lock of the root."""
-        if self._place.names():
+        if _content(self._place):
             # from here on, whatever is left of it may go
             joined = {"zarr_format": 3, "node_type": "group", "attributes": {JOINED: True}}
             self._place.put({"zarr.json": groups.to_json(joined)})
             self._clear()
-        for place in (self._place, self._root / INCOMPLETE / self._modality, self._root / INCOMPLETE):
-            if set(place.names()) <= {"zarr.json"}:
+        modality = self._root / INCOMPLETE / self._modality
+        for place in (self._place, modality, self._root / INCOMPLETE):
+            if set(_content(place)) <= {"zarr.json"}:
                 place.remove()
 
     def _clear(self) -> None:
         """Remove what is there of the model, its own document last."""
-        names = self._place.names()
-        for name in sorted(names, key="zarr.json".__eq__):
+        for name in sorted(_content(self._place), key="zarr.json".__eq__):
             self._place.remove(name)
+
+
+def _content(place: Place) -> list[str]:
+    """What is in a group, but a lock."""
+    return [name for name in place.names() if not name.startswith(".lock")]
 
 
 def _described_like(array: xr.DataArray, existing: xr.DataArray) -> xr.DataArray:

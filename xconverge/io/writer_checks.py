@@ -180,7 +180,7 @@ def check_others(
             f"models of {where} have the coordinates {listing(sorted(theirs)) or 'none'}, and "
             f"coords gives {listing(sorted(asked.coords)) or 'none'}; give one value for each"
         )
-    if asked.dtype not in (None, dtype):
+    if asked.dtype is not None and asked.dtype != dtype:
         raise SchemaError(
             f"{where} is stored as {dtype}, and dtype is {asked.dtype}; leave dtype out, or choose "
             "another modality"

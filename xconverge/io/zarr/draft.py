@@ -38,12 +38,13 @@ class Draft(WrapperStore[Any]):
         return key in self.held or await super().exists(key)
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        """What lies directly below, with what is held back."""
+        """What lies directly below, with what is held back, and no hidden files of others."""
         start = f"{prefix.rstrip('/')}/".lstrip("/")
         below = {key[len(start) :].split("/")[0] for key in self.held if key.startswith(start)}
         async for name in super().list_dir(prefix):
             below.discard(name)
-            yield name
+            if name == GROUP or not name.startswith("."):
+                yield name
         for name in below:
             yield name
 

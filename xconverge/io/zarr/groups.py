@@ -88,7 +88,17 @@ def write_group(place: Place, nodes: Mapping[str, xr.Dataset]) -> None:
     """Write datasets as a group and the groups in it; lazy ones are computed, block by block."""
     for name, dataset in nodes.items():
         _to_zarr(dataset, place / name if name else place, first=not name)
-    _finish(place)
+    draft = draft_of(place)
+    finish(draft)
+    commit(draft, place)
+
+
+def write_begun(place: Place, dataset: xr.Dataset) -> None:
+    """Write a dataset as a group to which arrays will be added: it has no document of them all."""
+    _to_zarr(dataset, place)
+    draft = draft_of(place)
+    _describe(draft)
+    commit(draft, place)
 
 
 def _to_zarr(dataset: xr.Dataset, place: Place, first: bool = True, **kwargs: Any) -> None:
@@ -103,7 +113,7 @@ def _to_zarr(dataset: xr.Dataset, place: Place, first: bool = True, **kwargs: An
         group=place.group,
         encoding=encoding,
         write_empty_chunks=True,
-        mode="w-",
+        mode="a",  # a lock may lie there
         **WRITE,
         **kwargs,
     )
@@ -124,10 +134,6 @@ def write_array(
     good = fill(target) if fill else store_blocks(array, target, widths(array))
     if not good:
         validate(plain_array(place))
-    _finish(place)
-
-
-def _finish(place: Place) -> None:
     draft = draft_of(place)
     finish(draft)
     commit(draft, place)
@@ -218,15 +224,20 @@ def finish(draft: Place, known: Checksums | None = None) -> None:
     """
     import zarr
 
+    _describe(draft, known)
+    if draft.consolidates:
+        with quiet():
+            zarr.consolidate_metadata(draft.store, path=draft.group)
+
+
+def _describe(draft: Place, known: Checksums | None = None) -> None:
+    """Say of a group that it is not unfinished, and what its chunks and labels must be."""
     documents = walk(draft)
     own = {key: value for key, value in documents[""].items() if key != "consolidated_metadata"}
     own.setdefault("attributes", {}).pop(UNFINISHED, None)
     sums = _checksums(draft, {**documents, "": own}, known)
     group = {"zarr_format": 3, "node_type": "group", "attributes": sums.to_attrs()}
     draft.put({f"{checksums.GROUP}/zarr.json": to_json(group), "zarr.json": to_json(own)})
-    if draft.consolidates:
-        with quiet():
-            zarr.consolidate_metadata(draft.store, path=draft.group)
 
 
 def to_json(document: Mapping[str, Any]) -> bytes:

@@ -83,7 +83,7 @@ class Batches:
             dtype=dtype,
             compressors=[Crc32cCodec()],
             fill_value=fill,
-            dimension_names=("slot", "feature" if name == "vectors" else "entry"),
+            dimension_names=(f"slot_{self.size}", "feature" if name == "vectors" else "entry"),
         )
 
     def write(self, rows: Array, vectors: Array) -> None:
@@ -145,7 +145,7 @@ class IncompleteModel:
     @cached_property
     def stimuli(self) -> xr.Dataset:
         """The stimuli with their coordinates."""
-        return Snapshot.of(self.place).dataset()
+        return Snapshot.of(self.place).dataset().coords.to_dataset()
 
     @cached_property
     def labels(self) -> pd.Index:

@@ -6,13 +6,17 @@ Zarr has none. In a bucket nothing can be locked: there a store has one writer, 
 from __future__ import annotations
 
 import errno
+import json
 import os
+import socket
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+
+import psutil
 
 from xconverge.io.zarr.places import Place
 
@@ -22,6 +26,8 @@ FILE = ".lock"
 """What is locked where folders cannot be: on NFS, and on Windows."""
 MINE = threading.local()
 """Folders that a thread has locked."""
+MADE = ".locked-by"
+NOT_FOR_LACK_OF_LOCKS = (errno.ENOSPC, errno.EROFS, errno.EMFILE, errno.ELOOP, errno.EINVAL)
 BUSY = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 
 
@@ -42,8 +48,8 @@ def locked(place: Place, doing: str, patience: float = PATIENCE) -> Iterator[Non
     while (held := try_lock(place.folder)) is None:
         if time.monotonic() >= deadline:
             raise FileExistsError(
-                f"{doing}: another process, or another thread of this one, is changing "
-                f"{place.folder}; wait for it to end"
+                f"{doing}: another process, or another call of this one, is changing {place}; "
+                f"wait for it to end{_cure(place.folder)}"
             )
         time.sleep(0.01)
     mine.add(place.folder)
@@ -63,23 +69,39 @@ def unchanged(place: Place) -> Iterator[None]:
         yield
 
 
-def try_lock(folder: Path) -> int | None:
+def _cure(folder: Path) -> str:
+    made = folder / MADE
+    return f", or delete {made} if nobody is" if made.exists() else ""
+
+
+Lock = int | Path
+"""An open file, or one that is there only while it is held."""
+
+
+def try_lock(folder: Path) -> Lock | None:
     """Lock a folder; what `unlock` takes, or None if it is locked."""
-    try:
-        held = _locked_folder(folder)
-    except FileNotFoundError:
-        return None  # it is just being exchanged
-    except (ImportError, OSError):
-        held = _locked_file(folder / FILE)
-    # whoever held it may have put another folder into its place meanwhile
-    if held is not None and not _is_at(held, folder):
-        unlock(held)
-        return None
-    return held
+    for kind in (_locked_folder, _locked_file):
+        try:
+            held = kind(folder)
+        except FileNotFoundError:
+            return None  # it is just being exchanged
+        except (ImportError, OSError) as error:
+            if getattr(error, "errno", None) in NOT_FOR_LACK_OF_LOCKS:
+                raise
+            continue
+        # whoever held it may have put another folder into its place meanwhile
+        if held is not None and not _is_at(held, folder):
+            unlock(held)
+            return None
+        return held
+    return _made_file(folder / MADE)
 
 
-def unlock(held: int) -> None:
+def unlock(held: Lock) -> None:
     """Let others lock what `try_lock` has locked."""
+    if isinstance(held, Path):
+        held.unlink(missing_ok=True)
+        return
     try:
         import fcntl
 
@@ -94,41 +116,62 @@ def _locked_folder(folder: Path) -> int | None:
     """A folder itself is locked, which leaves nothing behind."""
     import fcntl
 
-    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(held)
-        if error.errno in BUSY:
-            return None
-        raise
-    return held
+    return _locked(os.open(folder, os.O_RDONLY | os.O_DIRECTORY), fcntl.flock)
 
 
-def _locked_file(path: Path) -> int | None:
+def _locked_file(folder: Path) -> int | None:
     """A file in it is locked: never one that a link of a stranger leads to, nor a device."""
-    held = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
-    try:
-        if not stat.S_ISREG(os.fstat(held).st_mode):
-            raise OSError(f"{path} must be a regular file to be locked; remove it")
-        _lock(held)
-    except OSError as error:
-        os.close(held)
-        if error.errno in BUSY:
-            return None
-        raise
-    return held
-
-
-def _lock(file: int) -> None:
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    file = os.open(folder / FILE, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError(errno.EINVAL, f"{folder / FILE} must be a regular file; remove it")
     try:
         import fcntl
     except ImportError:
         import msvcrt
 
-        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        return
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return _locked(file, lambda file, _: msvcrt.locking(file, msvcrt.LK_NBLCK, 1))  # type: ignore[attr-defined]
+    return _locked(file, fcntl.flock)
+
+
+def _locked(file: int, lock: Callable[[int, int], None]) -> int | None:
+    """An open file, locked; None, and closed, where somebody else has locked it."""
+    exclusive, at_once = 2, 4  # LOCK_EX, LOCK_NB
+    try:
+        lock(file, exclusive | at_once)
+    except OSError as error:
+        os.close(file)
+        if error.errno in BUSY:
+            return None
+        raise
+    return file
+
+
+def _made_file(path: Path) -> Path | None:
+    """Without any locks (Lustre may have none): a file that only one can make.
+
+    It says who made it, because a process that is killed leaves it behind.
+    """
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    except FileExistsError:
+        if not _is_dead(path):
+            return None
+        path.unlink(missing_ok=True)
+        return _made_file(path)
+    with os.fdopen(file, "w") as text:
+        json.dump({"host": socket.gethostname(), "pid": os.getpid()}, text)
+    return path
+
+
+def _is_dead(path: Path) -> bool:
+    """Whether the process that made a file has ended, as far as this host can tell."""
+    try:
+        who = json.loads(path.read_text())
+        return bool(who["host"] == socket.gethostname() and not psutil.pid_exists(who["pid"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _is_at(held: int, folder: Path) -> bool:

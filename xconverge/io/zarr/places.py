@@ -95,7 +95,7 @@ class Place:
 
     def document(self, name: str = "") -> dict[str, Any] | None:
         """The metadata of a group or an array, or None where there are none."""
-        (data,) = self.read([f"{name}/zarr.json"])
+        (data,) = self.read([f"{name}/zarr.json".lstrip("/")])
         return None if data is None else parsed(data, f"{self}/{name}".rstrip("/"))
 
     def is_group(self) -> bool:

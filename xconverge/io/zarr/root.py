@@ -51,9 +51,8 @@ def ensure_store(root: Place) -> None:
 
 def check_root(root: Place) -> None:
     """A store is here, or one can be made: hidden files, such as a lock, are in nobody's way."""
-    if root.folder is not None and root.folder.is_file():
-        raise FileExistsError(f"{root} is a file, and a store needs a folder; choose another path")
-    if not all(name.startswith(".") for name in root.names()):
+    is_file = root.folder is not None and root.folder.is_file()
+    if is_file or not all(name.startswith(".") for name in root.names()):
         # overwrite: a group may be here, made by another process since it was asked for
         check_free(root, overwrite=True)
 

@@ -16,7 +16,7 @@ import xarray as xr
 from xconverge.io.zarr.checksums import GROUP, Checksums, of_values
 from xconverge.io.zarr.encoding import NAME
 from xconverge.io.zarr.exchange import UNFINISHED
-from xconverge.io.zarr.places import Place
+from xconverge.io.zarr.places import Place, parsed
 from xconverge.io.zarr.reader import CheckedStore, StoredArray
 from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import DamagedStoreError, SchemaError
@@ -31,16 +31,20 @@ Documents = dict[str, dict[str, Any]]
 def walk(place: Place) -> Documents:
     """The documents of a group and of all below it, each from its own place."""
     document = place.document()
-    if document is None:
-        return {}
-    documents = {"": document}
-    if document.get("node_type") == "group":
-        for name in place.names():
-            # what is hidden is no part of it, but the checksums
-            if name != "zarr.json" and (name == GROUP or not name.startswith(".")):
-                below = walk(place / name)
-                documents |= {f"{name}/{path}".rstrip("/"): doc for path, doc in below.items()}
-    return documents
+    return {} if document is None else {"": document, **_below(place)}
+
+
+def _below(place: Place) -> Documents:
+    # what is hidden is no part of a group, but the checksums
+    names = [name for name in place.names() if name == GROUP or not name.startswith(".")]
+    found: Documents = {}
+    for name, data in zip(names, place.read(f"{name}/zarr.json" for name in names), strict=True):
+        if data is not None:
+            found[name] = parsed(data, f"{place / name}")
+            if found[name].get("node_type") == "group" and name != GROUP:
+                below = _below(place / name)
+                found |= {f"{name}/{path}": document for path, document in below.items()}
+    return found
 
 
 def consolidated(place: Place) -> Documents:
@@ -208,7 +212,7 @@ def coordinate_paths(documents: Documents) -> set[str]:
     found: set[str] = set()
     for path, document in documents.items():
         folder, _, name = path.rpartition("/")
-        is_group = document["node_type"] == "group"
+        is_group = document.get("node_type") == "group"
         names = str(document.get("attributes", {}).get("coordinates", "")).split()
         if document.get("dimension_names") == [name]:
             names.append(name)
