@@ -210,6 +210,7 @@ def check_incomplete(incomplete: IncompleteModel, asked: Asked) -> None:
     for what, was, now in (
         ("n_features", incomplete.n_features, asked.n_features),
         ("coords", dict(incomplete.coords), dict(asked.coords)),
+        ("dtype", incomplete.dtype.name, (asked.dtype or incomplete.dtype).name),
     ):
         if was != now:
             raise SchemaError(

@@ -265,7 +265,10 @@ def incomplete_models(root: Place, modality: str) -> list[IncompleteModel]:
 
 def incomplete_model_at(place: Place) -> IncompleteModel | None:
     """The incomplete model in a group, if there is one; DamagedStoreError if it cannot be read."""
-    document = place.document()
+    try:
+        document = place.document()
+    except DamagedStoreError as error:
+        raise DamagedStoreError(f"{error}. {KEPT}") from None
     if document is None:
         if any(name.startswith(("vectors_", "rows_")) for name in place.names()):
             raise DamagedStoreError(f"{place}/zarr.json is missing. {KEPT}")
@@ -285,7 +288,7 @@ def incomplete_model_at(place: Place) -> IncompleteModel | None:
 
 
 KEPT = (
-    "Its rows are kept. Bring the file back from a copy, or drop the rows by "
+    "The rows of the model are kept. Bring the file back from a copy, or drop the rows by "
     "ModelWriter(…, restart=True)"
 )
 
