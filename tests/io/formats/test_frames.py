@@ -10,9 +10,6 @@ import xconverge as xc
 from tests.io.formats.sets import IDS, X, same
 from xconverge.labels.messages import SchemaError
 
-pytestmark = pytest.mark.usefixtures("unguarded")
-
-
 # CSV
 
 
@@ -85,12 +82,13 @@ def test_cells_that_are_no_number_say_what_they_may_be(tmp_path, cell, match):
         ("id,a\nx,inf\n", "id", "infinity: model 'm', stimulus 'x'"),
         ("id,a\nx,null\n", "id", "holds 'null'"),
         ("id,a,b\nx,1,nan\n", "id", "'x' lacks 'b'"),
-        ("id,a\nx,1,2\n", "id", "2 columns, and line 2 has 3 cells"),
-        ("id,a\nx,1\n\ny,2\n", "id", "line 3 has none, it is blank"),
-        ("id,a\nx\n", "id", "line 2 has 1 cells"),
+        ("id,a\nx,1,2\n", "id", "Expected 2 fields in line 2, saw 3"),
+        ("id,a\nx,1\n\ny,2\n", "id", "row 3 has none, it is blank"),
+        ("id,a\nx\n", "id", "row 2 has 1 cells"),
         ("id;a\nx;1\n", "id;a", "none that is a feature"),
         ("id,a\n", "id", "empty: 'stimulus' has no labels"),
-        ("", "id", "no columns"),
+        ("", "id", "is empty"),
+        ("\n", "id", "read as a CSV"),
         ('id,a\n"x,1\n', "id", "read as a CSV"),
         ("id,a\nx,1\n", ["y", "z"], "column 'a'|column 'id' holds 'x'"),
     ],
@@ -193,7 +191,7 @@ def test_parquet_is_refused(tmp_path, monkeypatch):
     with pytest.raises(SchemaError, match="several columns of one name: 'a'"):
         xc.io.read_parquet(path, "id")
     pq.write_table(pa.table({"id": ["x", "y"], "a": [1.0, 2.0]}), path)
-    monkeypatch.setattr("xconverge.io.formats._sets.free_bytes", lambda: 15)
+    monkeypatch.setattr("xconverge.io.formats._reading.free_bytes", lambda: 15)
     with pytest.raises(SchemaError, match="of memory are free"):
         xc.io.read_parquet(path, "id")
 

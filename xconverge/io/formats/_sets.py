@@ -12,9 +12,9 @@ import numpy as np
 import xarray as xr
 
 from xconverge.engine.chunks import recommend_chunks
-from xconverge.engine.resources import free_bytes
 from xconverge.io.formats._reading import reading
-from xconverge.io.paths import FilePath
+from xconverge.io.formats._tables import DELIMITERS, text_table
+from xconverge.io.paths import FilePath, local_path
 from xconverge.io.zarr.encoding import NAME
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.labels.checks import check_text, validate, widths
@@ -24,7 +24,7 @@ from xconverge.labels.stack import stack_models
 from xconverge.labels.text import label_text
 
 Ids = Sequence[object] | FilePath
-"""Ids of stimuli: labels, or the path of a text file."""
+"""Ids of stimuli: labels, the path of a text file, or table and column: ``ids.csv:nsd_id``."""
 OWN_FEATURES = ("network", "layer", "subject", "region")
 """Extra dims whose every label has features of its own, as every model has."""
 
@@ -37,10 +37,26 @@ def ids_of_file(path: FilePath) -> list[str]:
         blank = [number for number, line in enumerate(lines, 1) if not line.strip()]
         if blank:
             raise SchemaError(
-                f"{file} has {'no ids' if lines == [''] else f'blank lines: {listing(blank)}'}; "
-                "it must have one id a line"
+                f"{file} has blank lines: {listing(blank)}; it must have one id a line"
             )
     return lines
+
+
+def column_of(ids: FilePath) -> tuple[str, str] | None:
+    """Table and column of ``ids.csv:nsd_id``; None for what is a path."""
+    path, _, column = os.fspath(ids).rpartition(":")
+    named = path.lower().endswith(tuple(DELIMITERS)) and not local_path(ids).exists()
+    return (path, column) if named else None
+
+
+def _ids_of_column(path: str, column: str) -> list[str]:
+    with reading(path, "a table with a column of ids, UTF-8") as file:
+        table = text_table(file)
+        if column not in table:
+            raise SchemaError(
+                f"{file} has no column {column!r} of ids; it has {listing(table, 30)}"
+            )
+        return list(table[column])
 
 
 def ids_of(ids: Ids | None, source: Path, how: str = "") -> list[str]:
@@ -48,22 +64,13 @@ def ids_of(ids: Ids | None, source: Path, how: str = "") -> list[str]:
     if ids is None:
         raise SchemaError(
             f"{source} does not say which stimuli its rows are, and rows are never named by their "
-            f"position; give ids=[…], or the path of a text file with one id a line{how}"
+            "position; give ids=[…], the path of a text file with one id a line, 'ids.csv:column'"
+            f"{how}"
         )
     if isinstance(ids, str | os.PathLike):
-        return ids_of_file(ids)
+        column = column_of(ids)
+        return ids_of_file(ids) if column is None else _ids_of_column(*column)
     return list(label_text(ids, "ids"))
-
-
-def check_memory(n_bytes: int, what: str) -> None:
-    """Refuse to make room for more than there is."""
-    free = free_bytes()
-    if n_bytes > free:
-        raise SchemaError(
-            f"{what} claims {n_bytes / 2**30:.3g} GiB, and {free / 2**30:.3g} GiB of memory are "
-            "free; it may be damaged. If it is that large, convert it to .npy or to a store, "
-            "which are read in parts"
-        )
 
 
 def representation_set(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,13 +12,14 @@ import xarray as xr
 
 from xconverge.io.formats._flat import flat, free_name, free_our_names, joined_text
 from xconverge.io.formats._labels import carried, column_values, text_labels
-from xconverge.io.formats._npy import map_npy
+from xconverge.io.formats._numpy import map_npy
 from xconverge.io.formats._padding import Gaps, trimmed
 from xconverge.io.formats._places import Join, joined, place_keys
 from xconverge.io.formats._presentations import Repetitions, by_stimulus
 from xconverge.io.formats._reading import keywords_of, reading
 from xconverge.io.formats._sets import checked
 from xconverge.io.formats._stacked import models_of, side_by_side
+from xconverge.io.formats._tables import DELIMITERS, inferred, text_table
 from xconverge.io.paths import FilePath, local_path
 from xconverge.labels.arrays import as_array, of_frame
 from xconverge.labels.kinds import came
@@ -28,8 +28,6 @@ from xconverge.labels.plain import is_default
 
 TRIAL = "_trial"
 PLACES = ("subject", "region")
-MISSING = ["", "NA", "NaN", "nan", "n/a"]
-"""Cells that are missing, the last as BIDS writes them; ids stay text whatever they say."""
 
 
 def from_trials(
@@ -195,24 +193,14 @@ def read_trials(path: FilePath, design: FilePath | None = None, **options: Any) 
 
 
 def _read_table(path: FilePath, stimulus: str) -> pd.DataFrame:
-    """A table of text, the ids as they stand."""
+    """A table of numbers and text, the ids as they stand."""
     with reading(path, "a table of trials, .csv or .tsv in UTF-8") as file:
-        delimiter = {".csv": ",", ".tsv": "\t"}.get(file.suffix)
-        if delimiter is None:
+        if file.suffix not in DELIMITERS:
             raise SchemaError(f"{file} is no .csv, .tsv or .npy; read it, and use from_trials")
-        how: dict[str, Any] = {"sep": delimiter, "encoding": "utf-8-sig", "keep_default_na": False}
-        names = pd.read_csv(file, header=None, nrows=1, dtype=str, **how).iloc[0].tolist()
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise SchemaError(f"{file} has several columns of one name: {listing(twice)}")
-        missing = {name: MISSING for name in names if name != stimulus}
-        with warnings.catch_warnings():
-            # rows longer than the header: pandas would make the first column an index, or cut them
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            table: pd.DataFrame = pd.read_csv(
-                file, dtype={stimulus: str}, na_values=missing, index_col=False, **how
-            )
-        return table
+        table = text_table(file)
+        return pd.DataFrame(
+            {n: c if n == stimulus else inferred(c, file) for n, c in table.items()}
+        )
 
 
 def _sides(
