@@ -93,12 +93,8 @@ def from_allen(
 
     Notes
     -----
-    Presentation ids alone do not say what was shown. Tables are joined on ids, never by position.
-    Columns that have one value in all presentations of a stimulus become coordinates of it, those
-    of units coordinates of ``feature`` (of ``model``, where all units of each model agree). For
-    repetitions, ids as text and models by value, the rules are those of `from_brainio`.
-    Columns that no coordinate can hold (lists, values that would be one text) are left out with a
-    warning, unless they name stimuli or models.
+    Presentation ids alone do not say what was shown. Tables are joined on ids, never by position;
+    their columns become coordinates by the rules of `from_brainio`.
 
     Examples
     --------
@@ -139,10 +135,8 @@ def read_allen(path: FilePath, **options: Any) -> xr.DataArray:
     ----------
     path : path
         A netCDF file: netCDF4, or classic netCDF 3.
-    stimulus, presentations, units, repetitions, model, by, gaps, modality, variable
+    **options
         As in `from_allen`.
-    presentation, unit
-        Names of the dims.
 
     Returns
     -------
@@ -151,17 +145,8 @@ def read_allen(path: FilePath, **options: Any) -> xr.DataArray:
 
     Raises
     ------
-    FileNotFoundError
-        There is no such file.
-    ImportError
-        h5netcdf is not installed.
     SchemaError
-        The file is damaged or of another kind, or what `from_allen` refuses.
-
-    Notes
-    -----
-    Nothing in the file is run. A file of HDF5 is first read by a process of its own, which a
-    damaged file may crash or hang in place of yours. Links to other files are refused.
+        A damaged file, one of another kind, or what `from_allen` refuses.
 
     Examples
     --------

@@ -178,19 +178,14 @@ def to_rsatoolbox_dataset(reps: xr.DataArray) -> Any:
 
     Raises
     ------
-    ImportError
-        rsatoolbox is not installed.
     SchemaError
         Other dims than these, or no labels.
 
     Notes
     -----
-    Labels go out as the observation descriptor ``stimulus``, and coordinates of stimuli, features
-    and time as descriptors; name and coordinates of the model, and the attrs ``modality`` and
-    ``space``, as descriptors of the whole. Missing stimuli stay rows of NaN, so that all Datasets
+    Labels and coordinates go out as descriptors, those of the model and the attrs ``modality`` and
+    ``space`` as descriptors of the whole. Missing stimuli stay rows of NaN, so that all Datasets
     have the same rows. ``dataset.save(path)`` writes HDF5, which `read_rsatoolbox_dataset` reads.
-    Text that is not ASCII is an array of objects, which ``save`` can write where it refuses
-    numpy's text; rsatoolbox itself reads it back as bytes.
 
     Examples
     --------
@@ -253,10 +248,8 @@ def read_rsatoolbox_dataset(path: FilePath, **options: Any) -> xr.DataArray:
     ----------
     path : path
         What ``dataset.save(path)`` wrote. A pickle, its other kind of file, is refused.
-    stimulus, repetitions, modality
-        As in `from_rsatoolbox_dataset`.
-    model : str, optional
-        Name of the model; default the descriptor ``model``, then the name of the file.
+    **options
+        As in `from_rsatoolbox_dataset`; the last default of ``model`` is the name of the file.
 
     Returns
     -------
@@ -265,18 +258,9 @@ def read_rsatoolbox_dataset(path: FilePath, **options: Any) -> xr.DataArray:
 
     Raises
     ------
-    FileNotFoundError
-        There is no such file.
-    ImportError
-        h5py is not installed.
     SchemaError
-        A pickle, a damaged file or another kind of file, or what `from_rsatoolbox_dataset`
+        A pickle, a damaged file, one of another kind, or what `from_rsatoolbox_dataset`
         refuses.
-
-    Notes
-    -----
-    Nothing in the file is run. It is first read by a process of its own, which a damaged file may
-    crash or hang in place of yours. Links to other files are refused.
 
     Examples
     --------
