@@ -17,11 +17,10 @@ from xconverge.io.formats._flat import (
 )
 from xconverge.io.formats._labels import carried, column_values
 from xconverge.io.formats._netcdf import load_netcdf
-from xconverge.io.formats._padding import Gaps, trimmed
+from xconverge.io.formats._padding import Gaps
 from xconverge.io.formats._presentations import Repetitions, by_stimulus
 from xconverge.io.formats._reading import keywords_of, reading
-from xconverge.io.formats._sets import checked
-from xconverge.io.formats._stacked import models_of, side_by_side
+from xconverge.io.formats._stacked import models_of, representations
 from xconverge.io.paths import FilePath
 from xconverge.labels.messages import SchemaError, listing
 
@@ -123,8 +122,8 @@ def from_allen(
         model = str(plain.name)
     ids = joined_text(plain, _stimulus(plain, stimulus, presentation), presentation, "stimulus")
     plain = by_stimulus(plain, presentation, ids, repetitions, "array")
-    whole = side_by_side(models_of(plain, unit, model, by, "array"), modality)
-    return checked(trimmed(whole, gaps, "array"), "array")
+    models = models_of(plain, unit, model, by, "array")
+    return representations(models, "array", gaps=gaps, modality=modality)
 
 
 @keywords_of(from_allen)

@@ -19,11 +19,10 @@ from xconverge.io.formats._flat import (
 )
 from xconverge.io.formats._labels import as_text, decoded, text_labels
 from xconverge.io.formats._netcdf import load_netcdf
-from xconverge.io.formats._padding import Gaps, trimmed
+from xconverge.io.formats._padding import Gaps
 from xconverge.io.formats._presentations import Repetitions, by_stimulus
 from xconverge.io.formats._reading import keywords_of, reading
-from xconverge.io.formats._sets import checked
-from xconverge.io.formats._stacked import models_of, side_by_side
+from xconverge.io.formats._stacked import models_of, representations
 from xconverge.io.paths import FilePath
 from xconverge.labels.messages import SchemaError, listing
 
@@ -131,7 +130,7 @@ def from_brainio(
     labels = _stimulus_ids(array, stimulus_id)
     array = by_stimulus(array, PRESENTATION, labels, repetitions, "assembly")
     models = models_of(_with_time_bins(array), feature, model, by, "assembly")
-    return checked(trimmed(side_by_side(models, modality), gaps, "assembly"), "assembly")
+    return representations(models, "assembly", gaps=gaps, modality=modality)
 
 
 @keywords_of(from_brainio)

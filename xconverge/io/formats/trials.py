@@ -13,12 +13,11 @@ import xarray as xr
 from xconverge.io.formats._flat import flat, free_name, free_our_names, joined_text
 from xconverge.io.formats._labels import carried, column_values, text_labels
 from xconverge.io.formats._numpy import map_npy
-from xconverge.io.formats._padding import Gaps, trimmed
-from xconverge.io.formats._places import Join, joined, place_keys
+from xconverge.io.formats._padding import Gaps
+from xconverge.io.formats._places import Join, place_keys
 from xconverge.io.formats._presentations import Repetitions, by_stimulus
 from xconverge.io.formats._reading import keywords_of, reading
-from xconverge.io.formats._sets import checked
-from xconverge.io.formats._stacked import models_of, side_by_side
+from xconverge.io.formats._stacked import models_of, representations
 from xconverge.io.formats._tables import DELIMITERS, inferred, text_table
 from xconverge.io.paths import FilePath, local_path
 from xconverge.labels.arrays import as_array, of_frame
@@ -495,12 +494,12 @@ def together(
     what: str,
 ) -> xr.DataArray:
     """The representation set of what `of_trials` made of each place, or of the only one, ()."""
-    made = {
-        place: side_by_side(models_of(set_, "feature", model, None, what), modality)
+    models = {
+        (*name, *place): array
         for place, set_ in sets.items()
+        for name, array in models_of(set_, "feature", model, None, what).items()
     }
-    whole = made[()] if () in made else joined(made, PLACES, join, what)
-    return checked(trimmed(whole, gaps, what), what)
+    return representations(models, what, gaps=gaps, join=join, modality=modality)
 
 
 def _check_told(array: xr.DataArray, ids: Any, number: str, what: str) -> None:
