@@ -167,7 +167,7 @@ def _of_subject(
     if place:
         sides = {place: (without_places(table, place, ("subject",), what), values, what)}
     else:
-        sides = by_subject(table, values, "subject", what)
+        sides = by_subject(table, values, what, "subject")
     return {
         key: of_trials(rows, part, known, column, repetition, repetitions, who).assign_attrs(
             baseline=baseline
