@@ -239,7 +239,7 @@ def test_thingsvision_bad_text(tmp_path, content):
 
 def test_thingsvision_needs_a_folder(tmp_path):
     np.save(tmp_path / "features.npy", X)
-    with pytest.raises(SchemaError, match="is a file, and a folder"):
+    with pytest.raises(SchemaError, match="is no folder, and a folder"):
         xc.io.read_thingsvision(tmp_path / "features.npy")
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         xc.io.read_thingsvision(tmp_path / "none")
