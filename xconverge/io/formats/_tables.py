@@ -16,9 +16,8 @@ from xconverge.labels.messages import SchemaError, listing
 from xconverge.labels.numbers import WHOLE, check_digits
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
-MISSING = ("", "NA", "NaN", "nan")
+MISSING = ("", "NA", "n/a", "NaN", "nan")
 """Cells that are missing numbers; ids and names of columns stay text whatever they say."""
-BIDS = "n/a"
 TRUTH = {"True": True, "False": False, "TRUE": True, "FALSE": False, "true": True, "false": False}
 ROWS = 1024
 """Rows that are parsed at a time."""
@@ -107,7 +106,7 @@ def _hint(cell: str) -> str:
 
 def inferred(cells: pd.Series, path: Path) -> Any:
     """A column of text as numbers or booleans where it holds nothing else; else missing as None."""
-    gone = cells.str.strip().isin((*MISSING, BIDS)).to_numpy()
+    gone = cells.str.strip().isin(MISSING).to_numpy()
     there = cells[~gone]
     if there.isin(TRUTH).all() and not gone.any():
         return there.map(TRUTH).to_numpy(bool)
@@ -117,6 +116,6 @@ def inferred(cells: pd.Series, path: Path) -> Any:
             rows = there.index.astype(str).tolist()
             values = np.full(len(cells), np.nan)
             values[~gone] = numbers_of(there.to_frame(), rows, path)[:, 0]
-            whole = not gone.any() and there.str.fullmatch(r"\s*[+-]?\d+\s*").all()
+            whole = not gone.any() and there.str.fullmatch(r"\s*[+-]?\d{1,15}\s*").all()
             return values.astype(np.int64) if whole else values
     return cells.mask(gone, None).to_numpy(object)

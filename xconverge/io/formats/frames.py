@@ -53,8 +53,8 @@ def read_csv(
     -------
     DataArray
         ``representation`` (model, stimulus, feature), in memory, float64. A stimulus whose
-        features are all missing (empty, ``NA``, ``NaN`` or ``nan``) is one that the model never
-        saw.
+        features are all missing (empty, ``NA``, ``n/a``, ``NaN`` or ``nan``) is one that the
+        model never saw.
 
     Raises
     ------

@@ -12,13 +12,13 @@ import xarray as xr
 
 from xconverge.io.formats._flat import flat, free_name, free_our_names, joined_text
 from xconverge.io.formats._labels import carried, column_values, text_labels
-from xconverge.io.formats._numpy import map_npy
+from xconverge.io.formats._numpy import NPY, map_npy
 from xconverge.io.formats._padding import Gaps
 from xconverge.io.formats._places import Join, Place, place_keys
 from xconverge.io.formats._presentations import Repetitions, by_stimulus
 from xconverge.io.formats._reading import keywords_of, reading
 from xconverge.io.formats._stacked import models_of, representations
-from xconverge.io.formats._tables import DELIMITERS, inferred, text_table
+from xconverge.io.formats._tables import DELIMITERS, inferred, numbers_of, text_table
 from xconverge.io.paths import FilePath, local_path
 from xconverge.labels.arrays import as_array, of_frame
 from xconverge.labels.kinds import came
@@ -188,20 +188,25 @@ def read_trials(path: FilePath, design: FilePath | None = None, **options: Any) 
     options.setdefault("model", local_path(path).stem)
     table = None if design is None else _read_table(design, column)
     if local_path(path).suffix == ".npy":
-        with reading(path, "a NumPy .npy file") as file:
+        with reading(path, NPY) as file:
             return from_trials(map_npy(file), table, **options)
-    return from_trials(_read_table(path, column), table, **options)
+    return from_trials(_read_table(path, column, options.get("features") or ()), table, **options)
 
 
-def _read_table(path: FilePath, stimulus: str) -> pd.DataFrame:
+def _read_table(path: FilePath, stimulus: str, features: Sequence[Any] = ()) -> pd.DataFrame:
     """A table of numbers and text, the ids as they stand."""
     with reading(path, "a table of trials, .csv or .tsv in UTF-8") as file:
         if file.suffix not in DELIMITERS:
             raise SchemaError(f"{file} is no .csv, .tsv or .npy; read it, and use from_trials")
         table = text_table(file)
-        return pd.DataFrame(
-            {n: c if n == stimulus else inferred(c, file) for n, c in table.items()}
-        )
+        rows = [f"row {row}" for row in range(2, len(table) + 2)]
+        found: dict[str, Any] = {}
+        for name, cells in table.items():
+            if name in features:
+                found[str(name)] = numbers_of(cells.to_frame(), rows, file)[:, 0]
+            else:
+                found[str(name)] = cells if name == stimulus else inferred(cells, file)
+        return pd.DataFrame(found)
 
 
 def _places(
