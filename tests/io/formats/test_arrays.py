@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import xconverge as xc
 from tests.helpers import make_reps, no_compute
 from tests.io.formats.sets import IDS, X, folder_of, same, write_whole
+from xconverge.cli.main import main
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.labels.messages import SchemaError
 
@@ -73,6 +74,15 @@ def test_ids_of_a_column(tmp_path, monkeypatch, name, sep):
     monkeypatch.setenv("HOME", str(tmp_path))
     same(xc.io.read_npy("~/m.npy", f"~/{name}:nsd_id"), values, ODD)
     same(xc.io.read_npy("~/m.npy", f"~/{name}:row"), values, [str(i) for i in range(len(ODD))])
+
+
+def test_ids_of_a_column_on_the_command_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pd.DataFrame({"nsd_id": ODD}).to_csv("ids.csv", index=False)
+    np.save("m.npy", np.ones((len(ODD), 2)))
+    command = ["import", "npy", "m.npy", "s.zarr", "--modality", "v"]
+    assert main([*command, "--ids", "ids.csv:nsd_id"]) == 0
+    assert xc.open_representations("s.zarr", "v").stimulus.values.tolist() == ODD
 
 
 def test_bad_columns_of_ids(tmp_path):

@@ -40,8 +40,9 @@ def read_npy(
     source : path
         The file, an array (stimuli, features).
     ids : sequence of str, or path
-        Ids of the rows, in their order; or a text file (UTF-8) with one id a line. Whole numbers
-        become text in their plain decimal form.
+        Ids of the rows, in their order; or a text file (UTF-8) with one id a line; or a column of
+        a table, ``"ids.csv:nsd_id"``, whose cells stay as they are. Whole numbers become text in
+        their plain decimal form.
     model : str, optional
         Name of the model; default the name of the file without its extension.
     modality : str, optional
@@ -51,7 +52,8 @@ def read_npy(
     -------
     DataArray
         ``representation`` (model, stimulus, feature), lazy: the file is memory mapped when the
-        values are computed, and never read as a whole. Integers and booleans become float64.
+        values are computed, and never read as a whole. Integers and booleans become float64,
+        bfloat16 of ml_dtypes float32.
 
     Raises
     ------

@@ -38,8 +38,8 @@ def read_csv(
     source : path
         The file: UTF-8, a line with the names of the columns, then one a stimulus.
     ids : str, sequence of str, or path
-        Name of the column with the ids; or the ids of the rows, in their order; or a text file
-        (UTF-8) with one id a line. They are text and stay as they are: ``007``, ``NA``, ``1.0``.
+        Name of the column with the ids; or ids beside the table, as for `read_npy`. They are text
+        and stay as they are: ``007``, ``NA``, ``1.0``.
     features : sequence of str, optional
         Columns that are features, in this order; default all but the ids, in that of the file.
     delimiter : str
