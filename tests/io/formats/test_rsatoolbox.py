@@ -319,3 +319,23 @@ def test_descriptors_that_differ_between_datasets_are_over_model_too():
     np.testing.assert_array_equal(reps.depth, [3, np.nan])
     assert "area" not in reps.coords
     xc.validate(reps)
+
+
+def test_datasets_of_other_dims_are_refused():
+    stimuli = {"stimulus": ["cat", "dog"]}
+    still = Dataset(np.eye(2), {"model": "a"}, stimuli)
+    moving = TemporalDataset(np.ones((2, 2, 3)), {"model": "b"}, stimuli, {}, {"time": [1, 2, 3]})
+    for datasets in ([still, moving], [moving, still]):
+        with pytest.raises(xc.SchemaError, match="dataset has other dims for '[ab]' than for"):
+            xc.io.from_rsatoolbox_dataset(datasets)
+    later = TemporalDataset(np.ones((2, 2, 3)), {"model": "c"}, stimuli, {}, {"time": [1, 2, 4]})
+    with pytest.raises(xc.SchemaError, match="other labels on 'time' for 'c' than for 'b'"):
+        xc.io.from_rsatoolbox_dataset([moving, later])
+
+
+def test_counts_of_one_dataset_are_not_those_of_another():
+    stimuli = {"stimulus": ["cat", "dog"]}
+    a = Dataset(np.eye(2), {"model": "a"}, {**stimuli, "n_repetitions": [3, 2]})
+    b = Dataset(np.eye(2), {"model": "b"}, stimuli)
+    assert xc.io.from_rsatoolbox_dataset(a).n_repetitions.values.tolist() == [3, 2]
+    assert "n_repetitions" not in xc.io.from_rsatoolbox_dataset([a, b]).coords

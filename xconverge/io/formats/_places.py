@@ -48,7 +48,9 @@ def joined(
     not there, and repetitions that others have, are NaN; all are padded to the widest. Coordinates
     that differ between places get their dims.
     """
-    sets = {place: array.isel(feature=slice(int(widths(array)))) for place, array in sets.items()}
+    sets = {
+        place: array.isel(feature=slice(int(widths(array).max()))) for place, array in sets.items()
+    }
     indexes = _indexes(sets, join, what)
     dims = dims[: len(next(iter(sets)))]
     labels = [list(dict.fromkeys(place[i] for place in sets)) for i in range(len(dims))]
@@ -76,9 +78,9 @@ def joined(
         ]
     (whole,) = grid
     whole = whole.assign_coords(_coordinates(sets, dims, labels, indexes))
-    real = _widths(sets, labels, width)
-    if (real < width).any() or any("n_features" in array.coords for array in sets.values()):
-        whole = whole.assign_coords(n_features=(dims, real))
+    found = _widths(sets, labels, width)
+    if (found < width).any() or any("n_features" in array.coords for array in sets.values()):
+        whole = whole.assign_coords(n_features=(dims, found))
     return whole.transpose(*dims, "stimulus", "feature", ...).rename(NAME)
 
 
@@ -86,6 +88,12 @@ def _indexes(sets: Mapping[Place, xr.DataArray], join: Join, what: str) -> dict[
     """The labels of all dims: stimuli joined, repetitions of all, others equal; or positions."""
     named = {"/".join(place[1:] or place): array for place, array in sets.items()}
     first = next(iter(named.values()))
+    other = [name for name, array in named.items() if set(array.dims) != set(first.dims)]
+    if other:
+        raise SchemaError(
+            f"{what} has other dims for {listing(other)} than for {next(iter(named))!r}, "
+            f"{list(map(str, first.dims))}; bring them to the same ones first"
+        )
     indexes: dict[str, pd.Index] = {
         str(dim): pd.RangeIndex(size) for dim, size in first.sizes.items()
     }
@@ -140,8 +148,9 @@ def _coordinates(
         if name in indexes or name == "n_features":
             continue
         coords = {place: s.coords[name] for place, s in sets.items() if name in s.coords}
-        # what no one says of the features of a place is not that of another
-        if "feature" in next(iter(coords.values())).dims and len(coords) < len(sets):
+        # what no one says of the features and trials of a place is not that of another
+        own = "feature" in next(iter(coords.values())).dims or name == COUNTS
+        if own and len(coords) < len(sets):
             continue
         found[name] = _coordinate(coords, dims, labels, indexes)
     return found
