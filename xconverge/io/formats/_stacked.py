@@ -16,6 +16,16 @@ from xconverge.labels.messages import SchemaError
 from xconverge.labels.text import one_label
 
 
+def model_name(model: str | None, dim: str, what: str) -> str:
+    """The name of the only model, which has to be given."""
+    if model is None:
+        raise SchemaError(
+            f"{what} does not say what it is called; name it with model='…', or make a model "
+            f"of each value of a coordinate on {dim!r} with by='…'"
+        )
+    return one_label(model, "model")
+
+
 def models_of(
     array: xr.DataArray,
     dim: str,
@@ -28,12 +38,7 @@ def models_of(
     Models are in order of appearance, the features of each in the order of the array.
     """
     if by is None:
-        if model is None:
-            raise SchemaError(
-                f"{what} does not say what it is called; name it with model='…', or make a model "
-                f"of each value of a coordinate on {dim!r} with by='…'"
-            )
-        return {(one_label(model, "model"),): rename_dim(array, dim, "feature")}
+        return {(model_name(model, dim, what),): rename_dim(array, dim, "feature")}
     if model is not None:
         raise ValueError("model= names the only model and by= makes several; give one of them")
     numbers, names = pd.factorize(joined_text(array, by, dim, "by"))

@@ -17,7 +17,7 @@ from xconverge.io.formats._padding import Gaps
 from xconverge.io.formats._places import Join, Place, place_keys
 from xconverge.io.formats._presentations import Repetitions, by_stimulus
 from xconverge.io.formats._reading import keywords_of, reading
-from xconverge.io.formats._stacked import models_of, representations
+from xconverge.io.formats._stacked import model_name, representations
 from xconverge.io.formats._tables import DELIMITERS, inferred, numbers_of, text_table
 from xconverge.io.paths import FilePath, local_path
 from xconverge.labels.arrays import as_array, of_frame
@@ -135,10 +135,12 @@ def from_trials(
     """
     sets = {}
     places = _places(responses, design, stimulus, features, subject)
+    name = model_name(model, "feature", "responses")
     for place, (table, values, what) in places.items():
         known = _known(values, features, times, what)
-        sets[place] = of_trials(values, table, known, stimulus, repetition, repetitions, what)
-    return together(sets, model, gaps, join, modality, "responses")
+        made = of_trials(values, table, known, stimulus, repetition, repetitions, what)
+        sets[name, *place] = made
+    return representations(sets, "responses", gaps=gaps, join=join, modality=modality)
 
 
 @keywords_of(from_trials)
@@ -463,23 +465,6 @@ def of_trials(
     if repetition and repetitions == "keep":
         _check_told(array, ids, number, what)
     return made
-
-
-def together(
-    sets: Mapping[Place, xr.DataArray],
-    model: str | None,
-    gaps: Gaps | None,
-    join: Join,
-    modality: str | None,
-    what: str,
-) -> xr.DataArray:
-    """The representation set of what `of_trials` made of each place, or of the only one, ()."""
-    models = {
-        (*name, *place): array
-        for place, set_ in sets.items()
-        for name, array in models_of(set_, "feature", model, None, what).items()
-    }
-    return representations(models, what, gaps=gaps, join=join, modality=modality)
 
 
 def _check_told(array: xr.DataArray, ids: Any, number: str, what: str) -> None:
