@@ -99,6 +99,16 @@ def test_thingsvision_mat_of_other_kinds(tmp_path, value, match, packed):
         xc.io.read_thingsvision(folder)
 
 
+def test_thingsvision_mat_of_several_variables_of_one_name(tmp_path):
+    folder = folder_of(tmp_path)
+    path = folder / "features.mat"
+    savemat(path, {"features": X})
+    savemat(tmp_path / "other.mat", {"features": X + 1})
+    path.write_bytes(path.read_bytes() + (tmp_path / "other.mat").read_bytes()[128:])
+    with pytest.raises(SchemaError, match="several variables of one name: 'features'"):
+        xc.io.read_thingsvision(folder)
+
+
 def test_thingsvision_mat_that_fills_the_memory(tmp_path, monkeypatch):
     folder = folder_of(tmp_path)
     savemat(folder / "features.mat", {"features": np.zeros((4, 10_000))}, do_compression=True)

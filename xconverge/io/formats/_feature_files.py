@@ -144,7 +144,10 @@ def _mat(file: Path, names: Sequence[str]) -> Array:
 
 def _variables(path: Path, alone: bool) -> dict[str, Array]:
     """The arrays of a file by name; only that called ``features`` where it may stand ``alone``."""
-    there = {name: (shape, kind) for name, shape, kind in whosmat(path, appendmat=False)}
+    listed = whosmat(path, appendmat=False)
+    there = {name: (shape, kind) for name, shape, kind in listed}
+    if len(there) < len(listed):
+        raise SchemaError(f"{path} has several variables of one name: {listing(there)}")
     # one variable an image may be called so too
     if alone and "features" in there:
         _left_out([name for name in there if name != "features"], path)
@@ -153,7 +156,7 @@ def _variables(path: Path, alone: bool) -> dict[str, Array]:
         if not NUMBERS.fullmatch(kind):
             raise SchemaError(f"{path}: {name!r} is of MATLAB's class {kind!r}, not numbers")
     check_memory(8 * sum(math.prod(shape) for shape, _ in there.values()), str(path))
-    # one name of several variables, which scipy warns of
+    # of a variable that it cannot read, scipy warns alone
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = loadmat(path, variable_names=list(there), mat_dtype=True, appendmat=False)
