@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from tests.io.sets import make
-from xconverge.io.formats import _hdf5
 from xconverge.io.store import (
     write_representations,
 )
@@ -31,9 +30,3 @@ def no_warning_and_no_litter(tmp_path: Path) -> Any:
         warnings.simplefilter("error")
         yield
     assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
-
-
-@pytest.fixture
-def unguarded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """HDF5 files are good here, and are read at once; test_hdf5.py has the others."""
-    monkeypatch.setattr(_hdf5, "check_hdf5", lambda file: None)

@@ -50,10 +50,6 @@ class Budgets:
     """A chunk of our stores: 3 MiB reads slower, 12 and 24 alike, and 12 takes less memory."""
     text_block: int = 2**26
     """Rows of a table of numbers that are parsed at a time."""
-    archive_block: int = 2**24
-    """A piece of a compressed file, unpacked at a time."""
-    probe_block: int = 2**25
-    """Rows of an HDF5 dataset that are tried at a time, before it is trusted."""
 
     # --- written
     threaded_write: int = 2**22

@@ -14,8 +14,6 @@ from xconverge.io.formats._labels import carried, decoded
 from xconverge.io.formats.platonic import _chosen
 from xconverge.labels.messages import SchemaError
 
-pytestmark = pytest.mark.usefixtures("unguarded")
-
 MIXED = np.array(["null", "45", 90.0, 45.0], object)
 """Two values of these would be one as text."""
 
@@ -230,8 +228,8 @@ def test_variables_beside_the_features(tmp_path):
 def test_variables_that_are_all_needed_are_numbers(tmp_path):
     folder = folder_of(tmp_path, ["a.png", "b.png"])
     for value, match in [
-        (np.array([["x"], ["y"]], object), "'b' is cells, not numbers"),
-        (np.array(["ab", "cd "]), "'b' is text, not numbers"),
+        (np.array([["x"], ["y"]], object), "'b' is of MATLAB's class 'cell', not numbers"),
+        (np.array(["ab", "cd "]), "'b' is of MATLAB's class 'char', not numbers"),
     ]:
         savemat(folder / "features.mat", {"a": np.ones((1, 3)), "b": value})
         with pytest.raises(SchemaError, match=match):

@@ -1,17 +1,17 @@
 """Tables: CSV and Parquet; and packages that are missing."""
 
+import csv
 import sys
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import xconverge as xc
 from tests.io.formats.sets import IDS, X, same
 from xconverge.labels.messages import SchemaError
-
-pytestmark = pytest.mark.usefixtures("unguarded")
-
 
 # CSV
 
@@ -50,6 +50,39 @@ def test_ids_that_pandas_would_read_as_something_else(tmp_path):
     same(xc.io.read_csv(tmp_path / "m.csv", "id", delimiter=";"), values, ids)
 
 
+@given(
+    ids=st.lists(
+        st.text(st.characters(exclude_categories=["Cs"]), min_size=1), min_size=1, max_size=6
+    ),
+    values=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=6, max_size=6),
+    delimiter=st.sampled_from(",;\t|"),
+)
+def test_any_table_that_the_csv_module_writes(tmp_path, ids, values, delimiter):
+    """Text and digits come back as they were, in every column."""
+    ids = [f"{number}{text}" for number, text in enumerate(ids)]
+    path = tmp_path / "m.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = [[repr(value), text] for value, text in zip(values, ids, strict=False)]
+        csv.writer(file, delimiter=delimiter).writerows([["ä", "id"], *rows])
+    read = xc.io.read_csv(path, "id", delimiter=delimiter)
+    assert read.stimulus.values.tolist() == ids
+    np.testing.assert_array_equal(read.values[0, :, 0], values[: len(ids)])
+    path = path.rename(tmp_path / ("m.tsv" if delimiter == "\t" else "m.csv"))
+    if delimiter in ",\t":
+        np.save(tmp_path / "m.npy", np.ones((len(ids), 2)))
+        again = xc.io.read_npy(tmp_path / "m.npy", f"{path}:id")
+        assert again.stimulus.values.tolist() == ids
+
+
+@pytest.mark.parametrize("end", ["x,1,", "x,1,,", "x,1,2", "x", ""])
+@pytest.mark.parametrize("before", [0, 3000])
+def test_rows_of_another_length_are_refused_in_any_block(tmp_path, end, before):
+    rows = [f"s{number},1" for number in range(before)]
+    (tmp_path / "m.csv").write_text("\n".join(["id,a", *rows, end, "y,2\n"]))
+    with pytest.raises(SchemaError, match=rf"(line|row) {before + 2}\b"):
+        xc.io.read_csv(tmp_path / "m.csv", "id")
+
+
 @pytest.mark.parametrize(
     ("cell", "match"),
     [
@@ -85,12 +118,13 @@ def test_cells_that_are_no_number_say_what_they_may_be(tmp_path, cell, match):
         ("id,a\nx,inf\n", "id", "infinity: model 'm', stimulus 'x'"),
         ("id,a\nx,null\n", "id", "holds 'null'"),
         ("id,a,b\nx,1,nan\n", "id", "'x' lacks 'b'"),
-        ("id,a\nx,1,2\n", "id", "2 columns, and line 2 has 3 cells"),
-        ("id,a\nx,1\n\ny,2\n", "id", "line 3 has none, it is blank"),
-        ("id,a\nx\n", "id", "line 2 has 1 cells"),
+        ("id,a\nx,1,2\n", "id", "Expected 2 fields in line 2, saw 3"),
+        ("id,a\nx,1\n\ny,2\n", "id", "row 3 has none, it is blank"),
+        ("id,a\nx\n", "id", "row 2 has 1 cells"),
         ("id;a\nx;1\n", "id;a", "none that is a feature"),
         ("id,a\n", "id", "empty: 'stimulus' has no labels"),
-        ("", "id", "no columns"),
+        ("", "id", "is empty"),
+        ("\n", "id", "read as a CSV"),
         ('id,a\n"x,1\n', "id", "read as a CSV"),
         ("id,a\nx,1\n", ["y", "z"], "column 'a'|column 'id' holds 'x'"),
     ],
@@ -193,7 +227,7 @@ def test_parquet_is_refused(tmp_path, monkeypatch):
     with pytest.raises(SchemaError, match="several columns of one name: 'a'"):
         xc.io.read_parquet(path, "id")
     pq.write_table(pa.table({"id": ["x", "y"], "a": [1.0, 2.0]}), path)
-    monkeypatch.setattr("xconverge.io.formats._sets.free_bytes", lambda: 15)
+    monkeypatch.setattr("xconverge.io.formats._reading.free_bytes", lambda: 15)
     with pytest.raises(SchemaError, match="of memory are free"):
         xc.io.read_parquet(path, "id")
 

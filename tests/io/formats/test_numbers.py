@@ -1,17 +1,20 @@
 """Numbers that NumPy has no name for, and numbers that a float would round, in every reader."""
 
 import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from hypothesis import assume, given
+from hypothesis.extra import numpy as hnp
 
 import xconverge as xc
+from tests.helpers import no_compute
 from tests.io.formats.sets import X, folder_of, same, save_hdf5
 from xconverge.labels.messages import SchemaError
-
-pytestmark = pytest.mark.usefixtures("unguarded")
 
 ml_dtypes = pytest.importorskip("ml_dtypes")
 IDS = list("abcd")
@@ -90,10 +93,47 @@ def zarr(folder, array):
 )
 def test_raw_bytes_say_what_they_may_be(tmp_path, read, name, match):
     array, _ = small(name)
+    # NumPy's own files tell bfloat16 from other raw bytes
+    array = array.view("V2") if read in (npy, npz) and name == "bfloat16" else array
     with pytest.raises(SchemaError, match=match) as caught:
         read(tmp_path, array)
     assert "several fields" not in str(caught.value)
     assert read is zarr or "save array.astype('float32')" in str(caught.value)
+
+
+def things(folder, array):
+    features = folder_of(folder, IDS)
+    np.save(features / "features.npy", array)
+    return xc.io.read_thingsvision(features, model="m")
+
+
+def trials(folder, array):
+    np.save(folder / "m.npy", array)
+    (folder / "design.csv").write_text("stimulus_id\na\nb\nc\nd\n")
+    reps = xc.io.read_trials(folder / "m.npy", folder / "design.csv", repetitions="mean")
+    return reps.drop_vars("n_repetitions")
+
+
+@pytest.mark.parametrize("order", "CF")
+@pytest.mark.parametrize("read", [npy, npz, things, trials])
+@given(bits=hnp.arrays(np.uint16, (4, 3)))
+def test_bfloat16_in_files_of_numpy_is_read_bit_by_bit(tmp_path, read, order, bits):
+    array = np.asarray(bits.view(ml_dtypes.bfloat16), order=order)
+    expected = array.astype(np.float32)
+    assume(np.isfinite(expected).all())
+    with TemporaryDirectory(dir=tmp_path) as folder:
+        reps = read(Path(folder), array)
+        assert reps.dtype == np.float32
+        same(reps.compute(), expected, IDS)
+
+
+def test_bfloat16_stays_on_disk(tmp_path):
+    np.save(tmp_path / "m.npy", VALUES.astype(ml_dtypes.bfloat16))
+    with no_compute():
+        reps = xc.io.read_npy(tmp_path / "m.npy", IDS)
+    assert reps.chunks is not None
+    xc.write_representations(tmp_path / "s.zarr", reps, modality="v")
+    same(xc.open_representations(tmp_path / "s.zarr", "v").compute(), VALUES, IDS)
 
 
 def test_numpy_cannot_read_its_own_float8(tmp_path):

@@ -11,8 +11,6 @@ import xconverge as xc
 from tests.helpers import make_reps
 from xconverge.labels.messages import SchemaError
 
-pytestmark = pytest.mark.usefixtures("unguarded")
-
 N = 4
 
 

@@ -291,3 +291,51 @@ def test_datasets_of_unequal_repetitions_are_padded():
             mine = kept.sel(model=name, stimulus=stimulus).transpose("repetition", "feature")
             np.testing.assert_array_equal(mine[: len(rows)], rows)
             assert mine[len(rows) :].isnull().all()
+
+
+def test_descriptors_that_differ_between_datasets_are_over_model_too():
+    """A caption may be another for each model; what one of them lacks is not made up."""
+    stimuli = {"stimulus": ["cat", "dog"]}
+    a = Dataset(
+        np.eye(2),
+        {"model": "a", "depth": 3},
+        {**stimuli, "caption": ["x", "y"], "kind": ["m", "n"]},
+        {"unit": [1, 2], "side": ["l", "l"], "area": ["V1", "V4"]},
+    )
+    b = Dataset(
+        np.ones((2, 1)),
+        {"model": "b"},
+        {"stimulus": ["dog", "emu"], "caption": ["z", "w"], "kind": ["n", "o"]},
+        {"unit": [1], "side": ["r"]},
+    )
+    reps = xc.io.from_rsatoolbox_dataset([a, b])
+    assert reps.stimulus.values.tolist() == ["cat", "dog", "emu"]
+    assert reps.kind.dims == ("stimulus",)
+    assert reps.kind.values.tolist() == ["m", "n", "o"]
+    assert reps.caption.dims == ("model", "stimulus")
+    assert reps.caption.values.tolist() == [["x", "y", ""], ["", "z", "w"]]
+    assert reps.side.dims == ("model",)
+    np.testing.assert_array_equal(reps.unit, [[1, 2], [1, np.nan]])
+    np.testing.assert_array_equal(reps.depth, [3, np.nan])
+    assert "area" not in reps.coords
+    xc.validate(reps)
+
+
+def test_datasets_of_other_dims_are_refused():
+    stimuli = {"stimulus": ["cat", "dog"]}
+    still = Dataset(np.eye(2), {"model": "a"}, stimuli)
+    moving = TemporalDataset(np.ones((2, 2, 3)), {"model": "b"}, stimuli, {}, {"time": [1, 2, 3]})
+    for datasets in ([still, moving], [moving, still]):
+        with pytest.raises(xc.SchemaError, match="dataset has other dims for '[ab]' than for"):
+            xc.io.from_rsatoolbox_dataset(datasets)
+    later = TemporalDataset(np.ones((2, 2, 3)), {"model": "c"}, stimuli, {}, {"time": [1, 2, 4]})
+    with pytest.raises(xc.SchemaError, match="other labels on 'time' for 'c' than for 'b'"):
+        xc.io.from_rsatoolbox_dataset([moving, later])
+
+
+def test_counts_of_one_dataset_are_not_those_of_another():
+    stimuli = {"stimulus": ["cat", "dog"]}
+    a = Dataset(np.eye(2), {"model": "a"}, {**stimuli, "n_repetitions": [3, 2]})
+    b = Dataset(np.eye(2), {"model": "b"}, stimuli)
+    assert xc.io.from_rsatoolbox_dataset(a).n_repetitions.values.tolist() == [3, 2]
+    assert "n_repetitions" not in xc.io.from_rsatoolbox_dataset([a, b]).coords

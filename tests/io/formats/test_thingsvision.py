@@ -1,19 +1,19 @@
 """Folders of features that thingsvision wrote, and MATLAB files."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import numpy as np
 import pytest
 import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.io import loadmat, savemat
+from scipy.io import savemat
 
 import xconverge as xc
 from tests.helpers import no_compute
 from tests.io.formats.sets import IDS, X, folder_of, same, save_hdf5, write_whole
-from xconverge.io.formats._mat import read_mat
 from xconverge.labels.messages import SchemaError
-
-pytestmark = pytest.mark.usefixtures("unguarded")
 
 
 def write_parts(folder, kind, values):
@@ -66,25 +66,23 @@ def test_thingsvision_mat_is_joined_on_names(tmp_path, parts):
     packed=st.booleans(),
     width=st.integers(1, 40),
 )
-def test_mat_is_what_scipy_reads(tmp_path, dtype, packed, width):
+def test_mat_of_every_kind_of_number(tmp_path, dtype, packed, width):
     values = (np.arange(4 * width) % 100).reshape(4, width).astype(dtype)
-    path = tmp_path / "features.mat"
-    savemat(path, {"ü": values[0], "features": values, "c": values[:, :, None]},
-            do_compression=packed)  # fmt: skip
-    arrays = read_mat(path, "<")
-    expected = {k: v for k, v in loadmat(path).items() if not k.startswith("__")}
-    assert list(arrays) == list(expected)
-    for name, array in expected.items():
-        np.testing.assert_array_equal(arrays[name](), array)
-        assert arrays[name]().dtype == array.dtype or dtype == "?"
+    with TemporaryDirectory(dir=tmp_path) as name:
+        folder = folder_of(Path(name))
+        savemat(folder / "features.mat", {"ü": "text", "features": values}, do_compression=packed)
+        with pytest.warns(RuntimeWarning, match="'ü' left out"):
+            reps = xc.io.read_thingsvision(folder)
+        same(reps, values.astype(float), IDS, "alexnet")
+        assert reps.dtype == (dtype if dtype == "f4" else "f8")
 
 
 @pytest.mark.parametrize(
     ("value", "match"),
     [
-        ("text", "'features' is text, not numbers"),
-        ({"a": 1}, "'features' is a struct"),
-        (np.array(["a", 1], dtype=object), "'features' is cells"),
+        ("text", "'features' is of MATLAB's class 'char', not numbers"),
+        ({"a": 1}, "'features' is of MATLAB's class 'struct'"),
+        (np.array(["a", 1], dtype=object), "'features' is of MATLAB's class 'cell'"),
         (np.ones((2, 2), complex), "complex"),
         (np.array([[2**60]]), "beyond"),
         (scipy.sparse.eye_array(3), "sparse"),
@@ -101,12 +99,22 @@ def test_thingsvision_mat_of_other_kinds(tmp_path, value, match, packed):
         xc.io.read_thingsvision(folder)
 
 
+def test_thingsvision_mat_of_several_variables_of_one_name(tmp_path):
+    folder = folder_of(tmp_path)
+    path = folder / "features.mat"
+    savemat(path, {"features": X})
+    savemat(tmp_path / "other.mat", {"features": X + 1})
+    path.write_bytes(path.read_bytes() + (tmp_path / "other.mat").read_bytes()[128:])
+    with pytest.raises(SchemaError, match="several variables of one name: 'features'"):
+        xc.io.read_thingsvision(folder)
+
+
 def test_thingsvision_mat_that_fills_the_memory(tmp_path, monkeypatch):
     folder = folder_of(tmp_path)
     savemat(folder / "features.mat", {"features": np.zeros((4, 10_000))}, do_compression=True)
     assert (folder / "features.mat").stat().st_size < 1000
     assert xc.io.read_thingsvision(folder).shape == (1, 4, 10_000)
-    monkeypatch.setattr("xconverge.io.formats._sets.free_bytes", lambda: 300_000)
+    monkeypatch.setattr("xconverge.io.formats._reading.free_bytes", lambda: 300_000)
     with pytest.raises(SchemaError, match="GiB of memory are free"):
         xc.io.read_thingsvision(folder)
 
@@ -241,7 +249,7 @@ def test_thingsvision_bad_text(tmp_path, content):
 
 def test_thingsvision_needs_a_folder(tmp_path):
     np.save(tmp_path / "features.npy", X)
-    with pytest.raises(SchemaError, match="is a file, and a folder"):
+    with pytest.raises(SchemaError, match="is no folder, and a folder"):
         xc.io.read_thingsvision(tmp_path / "features.npy")
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         xc.io.read_thingsvision(tmp_path / "none")

@@ -233,6 +233,39 @@ def test_files_with_ids_as_they_stand(tmp_path):
         xc.io.read_trials(tmp_path / "other.csv")
 
 
+def test_columns_of_files_are_numbers_only_where_all_cells_are(tmp_path):
+    text = """stimulus_id,v,subject,run,ok,seen,code,mixed
+a,1.5,01,1,True,n/a,9007199254740993,1
+b,n/a,01,2,False,0.1,2,x
+"""
+    (tmp_path / "m.csv").write_text(text)
+    reps = xc.io.read_trials(tmp_path / "m.csv", features=["v"]).squeeze("model")
+    assert reps.subject.values.tolist() == ["01"]
+    assert reps.values.ravel().tolist()[0] == 1.5
+    assert np.isnan(reps.values.ravel()[1])
+    for name, kind, values in [
+        ("run", "i", [1, 2]),
+        ("ok", "b", [True, False]),
+        ("code", "O", ["9007199254740993", "2"]),
+        ("mixed", "O", ["1", "x"]),
+    ]:
+        assert reps[name].dtype.kind == kind
+        assert reps[name].values.ravel().tolist() == values
+    assert reps.seen.dtype == np.float64
+    np.testing.assert_array_equal(reps.seen.values.ravel(), [np.nan, 0.1])
+    for cell, match in [
+        ("9007199254740993", "whole numbers beyond"),
+        ('"1,5"', "decimal comma"),
+        ("x", "column 'v' holds 'x' for 'row 2', which is no number"),
+    ]:
+        (tmp_path / "m.csv").write_text(f"stimulus_id,v\na,{cell}\n")
+        with pytest.raises(xc.SchemaError, match=match):
+            xc.io.read_trials(tmp_path / "m.csv", features=["v"])
+    (tmp_path / "m.csv").write_text("stimulus_id,v,w\na,1\n")
+    with pytest.raises(xc.SchemaError, match="3 columns, and row 2 has 2 cells"):
+        xc.io.read_trials(tmp_path / "m.csv", features=["v"])
+
+
 def test_voxels_with_gaps_and_voxels_of_other_sessions():
     values = np.arange(12.0).reshape(4, 3)
     values[:, 1] = np.nan

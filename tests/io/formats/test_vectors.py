@@ -38,11 +38,8 @@ def table(path, **columns):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("options", [{}, {"features": ["emb"]}])
-def test_a_column_of_lists_is_the_vectors(tmp_path, kind, options, monkeypatch):
+def test_a_column_of_lists_is_the_vectors(tmp_path, kind, options):
     path = table(tmp_path / "m.parquet", id=IDS, emb=KINDS[kind]())
-    same(xc.io.read_parquet(path, "id", **options), X, IDS)
-    # blocks of rows end inside of row groups
-    monkeypatch.setattr("xconverge.io.formats.frames.ROWS", 2)
     same(xc.io.read_parquet(path, "id", **options), X, IDS)
 
 
@@ -108,12 +105,11 @@ def test_vectors_that_are_none(tmp_path, column, match):
             xc.io.read_parquet(path, "id", **options)
 
 
-def test_vectors_of_another_length_in_a_later_block(tmp_path, monkeypatch):
-    monkeypatch.setattr("xconverge.io.formats.frames.ROWS", 2)
+def test_vectors_of_another_length_in_a_later_row_group(tmp_path, monkeypatch):
     path = table(tmp_path / "m.parquet", id=IDS, emb=[*ROWS[:2], [1.0], [2.0]])
     with pytest.raises(SchemaError, match="3 numbers, and 1 for 'größe/ü.jpg', '日本'"):
         xc.io.read_parquet(path, "id")
-    monkeypatch.setattr("xconverge.io.formats._sets.free_bytes", lambda: 2000)
+    monkeypatch.setattr("xconverge.io.formats._reading.free_bytes", lambda: 2000)
     with pytest.raises(SchemaError, match="of memory are free"):
         xc.io.read_parquet(table(tmp_path / "l.parquet", id=IDS, emb=[[0.0] * 100] * 4), "id")
 

@@ -13,9 +13,6 @@ h5py = pytest.importorskip("h5py")
 pytest.importorskip("h5netcdf")
 
 
-pytestmark = pytest.mark.usefixtures("unguarded")
-
-
 def activations():
     return xr.DataArray(
         np.arange(24.0).reshape(2, 3, 4),

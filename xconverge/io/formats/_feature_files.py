@@ -11,22 +11,22 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+from scipy.io import loadmat, whosmat
+from scipy.io.matlab import matfile_version
 
 from xconverge.io.formats._hdf5 import open_hdf5
-from xconverge.io.formats._mat import read_mat
 from xconverge.io.formats._needs import needs
-from xconverge.io.formats._npy import NPY, map_npy
-from xconverge.io.formats._reading import reading
+from xconverge.io.formats._numpy import NPY, map_npy
+from xconverge.io.formats._reading import check_memory, reading
 from xconverge.io.formats._rows import lazy_rows
-from xconverge.io.formats._sets import check_memory
 from xconverge.io.formats._tensors import check_tensor, import_torch, load, numpy_of
 from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError, escaped, listing
 from xconverge.labels.numbers import WHOLE, check_digits, check_numbers, floats
 
 IMAGE = re.compile(r"\.(eps|jpe?g|png|tiff?)$", re.IGNORECASE)
-MAT5, MAT73 = b"\1\0", b"\2\0"
-"""Versions of MATLAB files: 5 to 7.2, and 7.3, which is HDF5."""
+NUMBERS = re.compile(r"double|single|logical|u?int\d+")
+"""Classes of MATLAB whose arrays are numbers."""
 
 
 def open_features(file: Path, names: Sequence[str]) -> Any:
@@ -129,26 +129,39 @@ def _hdf5_rows(path: Path, part: str, key: Any) -> Array:
 
 def _mat(file: Path, names: Sequence[str]) -> Array:
     with reading(file, "a MATLAB file of features") as path:
-        with path.open("rb") as opened:
-            head = opened.read(128)
-        order = {b"IM": "<", b"MI": ">"}.get(head[126:])
-        version = head[124:126] if order == ">" else head[125:123:-1]
-        if order is None or 0 in head[:4] or version not in (MAT5, MAT73):
-            raise SchemaError(f"{path} is no MATLAB file of version 5 or later")
-        if version == MAT73:
+        version, _ = matfile_version(path)
+        if version == 2:
             return _mat73(path)
-        found = read_mat(path, order)
-        # one variable an image may be called so too
-        if "features" in found and "features" not in {IMAGE.sub("", name) for name in names}:
-            _left_out([name for name in found if name != "features"], path)
-            found = {"features": found["features"]}
-        arrays = {name: floats(read(), f"{path}: {name!r}") for name, read in found.items()}
+        if version != 1:
+            raise SchemaError(f"{path} is no MATLAB file of version 5 or later")
+        arrays = _variables(path, "features" not in {IMAGE.sub("", name) for name in names})
         if list(arrays) == ["features"]:
             return arrays["features"]
         rows = [arrays[key] for key in _keys(list(arrays), names[: len(arrays)], path)]
         if all(row.ndim == 2 and len(row) == 1 for row in rows):
             rows = [row[0] for row in rows]
         return np.stack(rows)
+
+
+def _variables(path: Path, alone: bool) -> dict[str, Array]:
+    """The arrays of a file by name; only that called ``features`` where it may stand ``alone``."""
+    listed = whosmat(path, appendmat=False)
+    there = {name: (shape, kind) for name, shape, kind in listed}
+    if len(there) < len(listed):
+        raise SchemaError(f"{path} has several variables of one name: {listing(there)}")
+    # one variable an image may be called so too
+    if alone and "features" in there:
+        _left_out([name for name in there if name != "features"], path)
+        there = {"features": there["features"]}
+    for name, (_, kind) in there.items():
+        if not NUMBERS.fullmatch(kind):
+            raise SchemaError(f"{path}: {name!r} is of MATLAB's class {kind!r}, not numbers")
+    check_memory(8 * sum(math.prod(shape) for shape, _ in there.values()), str(path))
+    # of a variable that it cannot read, scipy warns alone
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = loadmat(path, variable_names=list(there), mat_dtype=True, appendmat=False)
+    return {name: floats(found[name], f"{path}: {name!r}") for name in there}
 
 
 def _keys(variables: list[str], names: Sequence[str], path: Path) -> list[str]:

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import xarray as xr
 
-from xconverge.engine.apply import one_chunk
-from xconverge.io.formats._labels import missing_value
+from xconverge.io.formats._places import joined
 from xconverge.io.formats._sets import gaps_error, place_name, places_of
 from xconverge.labels.checks import widths
-from xconverge.labels.coordinates import read
 from xconverge.labels.messages import SchemaError, choose, escaped
 
 Gaps = Literal["error", "drop"]
@@ -66,7 +64,7 @@ def trimmed(array: xr.DataArray, gaps: Gaps | None, what: str) -> xr.DataArray:
     lost = (n_rows == 0).transpose(*places)
     _check_some(array, keep | lost, what)
     same = bool(((keep == inside) | lost).all())
-    return array if same or bool(lost.all()) else _moved(array, keep, lost, width)
+    return array if same or bool(lost.all()) else _moved(array, keep, lost, width, what)
 
 
 def _bare(array: xr.DataArray) -> xr.DataArray:
@@ -74,78 +72,28 @@ def _bare(array: xr.DataArray) -> xr.DataArray:
 
 
 def _moved(
-    array: xr.DataArray, keep: xr.DataArray, lost: xr.DataArray, before: xr.DataArray
+    array: xr.DataArray, keep: xr.DataArray, lost: xr.DataArray, before: xr.DataArray, what: str
 ) -> xr.DataArray:
     """The features to keep at the front of every place, all that is known of them along."""
     places = [str(dim) for dim in keep.dims[:-1]]
-    n_features = keep.sum("feature").astype(np.int64)
-    width = int(n_features.max())
-    order = np.argsort(~keep.values, axis=-1, kind="stable")[..., :width]
-    order = np.where(np.arange(width) < n_features.values[..., None], order, -1)
-    seen = order[~lost.values]
+    about = {name: coord for name, coord in array.coords.items() if "feature" not in coord.dims}
+    alone = array.drop_vars([n for n in about if n not in array.indexes or n in places])
     # of what was never seen nobody knows which features are real
-    n_features = n_features.where(~lost, np.minimum(before, width)).transpose(*places)
-    order[lost.values] = seen[0] if (seen == seen[0]).all() else -1
-    index = xr.DataArray(order, dims=[*places, "_new"])
-    # along these dims all places have the same features
-    for dim in places:
-        if bool((index == index.isel({dim: [0]}).values).all()):
-            index = index.isel({dim: 0})
-    there = {str(n): c for n, c in array.coords.items() if "feature" in c.dims}
-    dims = array.dims
-    bare = array.drop_vars([*there, "n_features"], errors="ignore")
-    if index.ndim == 1 and (index >= 0).all():
-        moved = bare.isel(feature=index.values)
-    else:
-        moved = _taken(bare, index)
-    coords = {name: _taken(coord, index).variable for name, coord in there.items()}
-    moved = moved.transpose(*dims).assign_coords(coords)
-    if "n_features" in array.coords or bool((n_features < width).any()):
-        moved = moved.assign_coords(n_features=(tuple(places), n_features.values.astype(np.int64)))
-    moved.attrs = dict(array.attrs)
-    return moved
-
-
-def _taken(array: xr.DataArray, index: xr.DataArray) -> xr.DataArray:
-    """Features of these positions, missing where one is -1."""
-    bare = _bare(array)
-    if bare.chunks is None:
-        bare = bare.copy(data=read(bare))
-    dtype = bare.dtype
-    if dtype.kind in "biu" and bool((index < 0).any()):
-        dtype = np.dtype(np.float64)
-    taken: xr.DataArray = xr.apply_ufunc(
-        _take,
-        one_chunk(bare, ["feature"]),
-        index,
-        input_core_dims=[["feature"], ["_new"]],
-        output_core_dims=[["_new"]],
-        kwargs={"dtype": dtype},
-        dask="parallelized",
-        output_dtypes=[dtype],
-        keep_attrs=True,
-    )
-    taken = taken.rename(_new="feature")
-    lead = [d for d in index.dims if d not in (*array.dims, "_new")]
-    taken = taken.transpose(*lead, *array.dims)
-    return taken.assign_coords({n: c for n, c in array.coords.items() if "feature" not in c.dims})
-
-
-def _take(x: Any, index: Any, *, dtype: Any) -> Any:
-    """Values x (…, feature) at index (…, new)."""
-    shape = np.broadcast_shapes(x.shape[:-1], index.shape[:-1])
-    x = np.broadcast_to(x, (*shape, x.shape[-1]))
-    index = index.reshape((1,) * (len(shape) - index.ndim + 1) + index.shape)
-    found = np.empty((*shape, index.shape[-1]), dtype)
-    # place by place: one fancy index of all of them takes three times as long
-    for at in np.ndindex(index.shape[:-1]):
-        here = tuple(
-            slice(None) if size == 1 else i for i, size in zip(at, index.shape[:-1], strict=True)
+    first = np.flatnonzero(keep.values[~lost.values][0])
+    sets = {
+        tuple(map(str, at)): alone.isel(dict(zip(places, at, strict=True))).isel(
+            feature=first if lost.values[at] else np.flatnonzero(keep.values[at])
         )
-        width = int((index[at] >= 0).sum())
-        found[(*here, ..., slice(width))] = np.take(x[here], index[at][:width], axis=-1)
-        found[(*here, ..., slice(width, None))] = missing_value(dtype)
-    return found
+        for at in np.ndindex(lost.shape)
+    }
+    moved = joined(sets, places, "exact", what).drop_vars([*places, "n_features"], errors="ignore")
+    width = moved.sizes["feature"]
+    n_features = keep.sum("feature").where(~lost, np.minimum(before, width)).transpose(*places)
+    has_widths = about.pop("n_features", None) is not None
+    moved = moved.transpose(*array.dims).assign_coords(about)
+    if has_widths or bool((n_features < width).any()):
+        moved = moved.assign_coords(n_features=(places, n_features.values.astype(np.int64)))
+    return moved.assign_attrs(array.attrs).rename(array.name)
 
 
 def _tell(array: xr.DataArray, some: xr.DataArray, there: xr.DataArray, what: str) -> None:

@@ -42,22 +42,24 @@ def place_keys(keys: Sequence[Any], dims: Sequence[str], what: str) -> list[Plac
 def joined(
     sets: Mapping[Place, xr.DataArray], dims: Sequence[str], join: Join, what: str
 ) -> xr.DataArray:
-    """Sets of one model, one a place, as one set (model, *dims, stimulus, feature, …).
+    """Arrays (stimulus, feature, …), one a place, as one set (*dims, stimulus, feature, …).
 
-    A place that is not there, and repetitions that others have, are NaN; models are padded to the
-    widest. Coordinates that differ between places get their dims.
+    A place is a label of each of the first of ``dims``, of which ``model`` is one. A place that is
+    not there, and repetitions that others have, are NaN; all are padded to the widest. Coordinates
+    that differ between places get their dims.
     """
-    if len({len(set_.indexes["model"]) for set_ in sets.values()}) > 1:
-        raise SchemaError(f"{what} has different models in its {' and '.join(dims)}")
+    sets = {
+        place: array.isel(feature=slice(int(widths(array).max()))) for place, array in sets.items()
+    }
     indexes = _indexes(sets, join, what)
     dims = dims[: len(next(iter(sets)))]
     labels = [list(dict.fromkeys(place[i] for place in sets)) for i in range(len(dims))]
-    width = max(set_.sizes["feature"] for set_ in sets.values())
+    width = len(indexes["feature"])
     padded = {
-        place: set_.drop_vars([n for n in set_.coords if n not in indexes])
-        .reindex(indexes)
-        .pad(feature=(0, width - set_.sizes["feature"]), constant_values=np.nan)
-        for place, set_ in sets.items()
+        place: array.drop_vars([n for n in array.coords if n not in array.indexes])
+        .reindex({dim: indexes[str(dim)] for dim in array.indexes})
+        .pad(feature=(0, width - array.sizes["feature"]), constant_values=np.nan)
+        for place, array in sets.items()
     }
     nothing = xr.full_like(next(iter(padded.values())), np.nan)
     grid = [padded.get(place, nothing) for place in product(*labels)]
@@ -75,39 +77,48 @@ def joined(
             for i in range(0, len(grid), len(names))
         ]
     (whole,) = grid
-    coords = _coordinates(sets, dims, labels, {**indexes, "feature": pd.RangeIndex(width)})
-    whole = whole.assign_coords(coords).transpose("model", *dims, "stimulus", "feature", ...)
-    real = _widths(sets, labels, width, len(indexes["model"]))
-    if (real < width).any():
-        whole = whole.assign_coords(n_features=(("model", *dims), real))
-    return whole.rename(NAME)
+    whole = whole.assign_coords(_coordinates(sets, dims, labels, indexes))
+    found = _widths(sets, labels, width)
+    if (found < width).any() or any("n_features" in array.coords for array in sets.values()):
+        whole = whole.assign_coords(n_features=(dims, found))
+    return whole.transpose(*dims, "stimulus", "feature", ...).rename(NAME)
 
 
 def _indexes(sets: Mapping[Place, xr.DataArray], join: Join, what: str) -> dict[str, pd.Index]:
-    """The labels of all dims that have some: stimuli joined, repetitions of all, others equal."""
-    named = {"/".join(place): set_ for place, set_ in sets.items()}
-    indexes = {"stimulus": join_stimuli({repr(name): s for name, s in named.items()}, join)}
+    """The labels of all dims: stimuli joined, repetitions of all, others equal; or positions."""
+    named = {"/".join(place[1:] or place): array for place, array in sets.items()}
+    first = next(iter(named.values()))
+    other = [name for name, array in named.items() if set(array.dims) != set(first.dims)]
+    if other:
+        raise SchemaError(
+            f"{what} has other dims for {listing(other)} than for {next(iter(named))!r}, "
+            f"{list(map(str, first.dims))}; bring them to the same ones first"
+        )
+    indexes: dict[str, pd.Index] = {
+        str(dim): pd.RangeIndex(size) for dim, size in first.sizes.items()
+    }
+    indexes["feature"] = pd.RangeIndex(max(array.sizes["feature"] for array in sets.values()))
+    if not len(indexes["feature"]):
+        raise SchemaError(f"{what} has no features: 'feature' has size 0")
+    indexes["stimulus"] = join_stimuli({repr(name): s for name, s in named.items()}, join)
     if not len(indexes["stimulus"]):
         raise SchemaError(f"{what} shares no stimulus between {listing(named)}")
-    first = next(iter(named.values()))
     for dim in first.indexes:
-        if dim == "stimulus":
-            continue
-        found = [set_.indexes[dim] for set_ in named.values()]
+        found = [array.indexes[dim] for array in named.values()]
         if dim == "repetition":
-            indexes[dim] = all_labels(found)
-            continue
-        other = [name for name, i in zip(named, found, strict=True) if not i.equals(found[0])]
-        if other:
-            raise SchemaError(
-                f"{what} has other labels on {dim!r} for {listing(other)} than for "
-                f"{next(iter(named))!r}; bring them to the same ones first"
-            )
-        indexes[str(dim)] = found[0]
+            indexes[dim] = _all_labels(found)
+        elif dim != "stimulus":
+            other = [name for name, i in zip(named, found, strict=True) if not i.equals(found[0])]
+            if other:
+                raise SchemaError(
+                    f"{what} has other labels on {dim!r} for {listing(other)} than for "
+                    f"{next(iter(named))!r}; bring them to the same ones first"
+                )
+            indexes[str(dim)] = found[0]
     return indexes
 
 
-def all_labels(indexes: Sequence[pd.Index]) -> pd.Index:
+def _all_labels(indexes: Sequence[pd.Index]) -> pd.Index:
     """The repetitions of all, in their order."""
     whole: pd.Index = max(indexes, key=len)
     for index in indexes:
@@ -116,14 +127,11 @@ def all_labels(indexes: Sequence[pd.Index]) -> pd.Index:
     return whole.sort_values() if len(set(map(type, whole))) == 1 else whole
 
 
-def _widths(
-    sets: Mapping[Place, xr.DataArray], labels: Sequence[Sequence[str]], width: int, n_models: int
-) -> Any:
-    """Width of each model at each place, that of the array where there was nothing."""
-    real = np.full((n_models, *map(len, labels)), width, np.int64)
-    for place, set_ in sets.items():
-        at: Any = (slice(None), *_at(place, labels))
-        real[at] = np.broadcast_to(widths(set_), n_models)
+def _widths(sets: Mapping[Place, xr.DataArray], labels: Sequence[Sequence[str]], width: int) -> Any:
+    """Width of each place, that of the array where there was nothing."""
+    real = np.full([*map(len, labels)], width, np.int64)
+    for place, array in sets.items():
+        real[_at(place, labels)] = array.sizes["feature"]
     return real
 
 
@@ -140,11 +148,15 @@ def _coordinates(
         if name in indexes or name == "n_features":
             continue
         coords = {place: s.coords[name] for place, s in sets.items() if name in s.coords}
-        found[name] = coordinate(coords, dims, labels, indexes)
+        # what no one says of the features and trials of a place is not that of another
+        own = "feature" in next(iter(coords.values())).dims or name == COUNTS
+        if own and len(coords) < len(sets):
+            continue
+        found[name] = _coordinate(coords, dims, labels, indexes)
     return found
 
 
-def coordinate(
+def _coordinate(
     coords: Mapping[Place, xr.DataArray],
     dims: Sequence[str],
     labels: Sequence[Sequence[str]],
@@ -152,8 +164,11 @@ def coordinate(
 ) -> xr.Variable:
     """One coordinate of all places, over those of their dims along which it differs.
 
-    A place that lacks a value differs from one that has it only in what is said of trials.
+    A place that lacks a value differs from one that has it only in what is said of trials, and of
+    the features of models.
     """
+    if len(labels[0]) > 1 and all(coord.dims == ("feature",) for coord in coords.values()):
+        coords = _of_models(coords)
     # of one trial a stimulus here, of several there: the longer of both
     own = [str(dim) for dim in max((coord.dims for coord in coords.values()), key=len)]
     counts = all(coord.name == COUNTS for coord in coords.values())
@@ -177,7 +192,10 @@ def coordinate(
     for dim in reversed(dims):
         axis = dims.index(dim)
         most = codes.max(axis=axis, keepdims=True)
-        if ((codes == most) | (codes == -2) | ((codes == -1) & (not strict))).all():
+        lenient = not (strict or (dim == "model" and "feature" in own))
+        same = ((codes == most) | (codes == -2) | ((codes == -1) & lenient)).all()
+        # what is said of a model as a whole stays with it
+        if same and (own or dim != "model"):
             where, codes = where.max(axis=axis), codes.max(axis=axis)
         else:
             kept.insert(0, dim)
@@ -186,6 +204,14 @@ def coordinate(
     if counts:
         made = np.nan_to_num(made).astype(np.int64)
     return xr.Variable((*kept, *own), made, attrs)
+
+
+def _of_models(coords: Mapping[Place, xr.DataArray]) -> Mapping[Place, xr.DataArray]:
+    """A coordinate of features that has one value in each model, and models differ, as that."""
+    values = [pd.Series(read(coord)) for coord in coords.values()]
+    if all(one.equals(values[0]) for one in values) or any(len(one.unique()) > 1 for one in values):
+        return coords
+    return {place: coord[0] for place, coord in coords.items()}
 
 
 def _at(place: Place, labels: Sequence[Sequence[str]]) -> tuple[int, ...]:

@@ -11,8 +11,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 
-from xconverge.io.formats._reading import reading
-from xconverge.io.formats._sets import check_memory
+from xconverge.io.formats._reading import check_memory, reading
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError

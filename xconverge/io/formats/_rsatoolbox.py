@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xconverge.io.formats._hdf5 import is_hdf5, open_hdf5
+from xconverge.io.formats._hdf5 import open_hdf5
 from xconverge.io.formats._labels import as_text, carried, decoded, text_labels
 from xconverge.io.formats._needs import needs
 from xconverge.labels.messages import SchemaError, listing
@@ -86,16 +86,15 @@ def _descriptor(values: Any, what: str) -> Any:
 
 def load(file: Path) -> dict[str, Any]:
     """What a file of rsatoolbox holds, groups as dicts."""
-    if not is_hdf5(file):
-        with file.open("rb") as handle:
-            start = handle.read(2)
-        if start[:1] == b"\x80" or file.suffix in (".pkl", ".pickle"):
-            raise SchemaError(
-                f"{file} is a pickle, which can run any program when it is read, and is not read "
-                "here. If you trust it, load it with rsatoolbox and .save(…, file_type='hdf5')"
-            )
-    with open_hdf5(file) as handle:
-        return _group(handle)
+    with file.open("rb") as handle:
+        pickled = handle.read(1) == b"\x80" or file.suffix in (".pkl", ".pickle")
+    if pickled and not needs("h5py", "HDF5").is_hdf5(file):
+        raise SchemaError(
+            f"{file} is a pickle, which can run any program when it is read, and is not read "
+            "here. If you trust it, load it with rsatoolbox and .save(…, file_type='hdf5')"
+        )
+    with open_hdf5(file) as opened:
+        return _group(opened)
 
 
 def _group(group: Any) -> dict[str, Any]:

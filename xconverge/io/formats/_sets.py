@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,8 +12,8 @@ import numpy as np
 import xarray as xr
 
 from xconverge.engine.chunks import recommend_chunks
-from xconverge.engine.resources import free_bytes
 from xconverge.io.formats._reading import reading
+from xconverge.io.formats._tables import DELIMITERS, text_table
 from xconverge.io.paths import FilePath, local_path
 from xconverge.io.zarr.encoding import NAME
 from xconverge.kernels.budgets import BUDGETS
@@ -42,6 +41,18 @@ def file_and_column(path: FilePath) -> tuple[Path, str | None]:
     return whole, None
 
 
+def file_and_column(path: FilePath) -> tuple[Path, str | None]:
+    """The table and the column of ``ids.csv:image``; a file that is there has no column."""
+    whole = local_path(path)
+    parts = os.path.expanduser(os.fspath(path)).split(":")
+    # a drive of Windows, and names of columns, have colons too
+    for end in range(len(parts) - 1, 0, -1):
+        file, column = Path(":".join(parts[:end])), ":".join(parts[end:])
+        if column and file.is_file() and not whole.exists():
+            return file, column
+    return whole, None
+
+
 def ids_of_file(path: FilePath) -> list[str]:
     """Ids that are in a file: one a line, or a column of a table, as ``ids.csv:image``."""
     file, column = file_and_column(path)
@@ -51,34 +62,20 @@ def ids_of_file(path: FilePath) -> list[str]:
 def _ids_of_column(path: Path, column: str) -> list[str]:
     """The cells of a column, as they stand."""
     with reading(path, "a table with ids, .csv or .tsv in UTF-8") as file:
-        names, numbers, rows = _table(file)
-        if names.count(column) != 1:
+        if file.suffix.lower() not in DELIMITERS:
+            raise SchemaError(f"{file} is no .csv or .tsv, which alone have columns of ids")
+        table = text_table(file)
+        if column not in table:
             raise SchemaError(
-                f"{file} must have one column {column!r}, and has {names.count(column) or 'none'}; "
-                f"its columns are {listing(names, 30) or 'none'}"
+                f"{file} must have a column {column!r} of ids, and has none; its columns are "
+                f"{listing(table, 30) or 'none'}"
             )
-        ids = [row[names.index(column)] for row in rows]
-        blank = [number for number, label in zip(numbers, ids, strict=True) if not label.strip()]
+        ids = table[column].tolist()
+        blank = [number for number, label in enumerate(ids, 2) if not label.strip()]
         if blank or not ids:
-            what = f"none in lines {listing(blank)}" if blank else "no rows"
+            what = f"none in rows {listing(blank)}" if blank else "no rows"
             raise SchemaError(f"{file} must have an id in every row of {column!r}; it has {what}")
     return ids
-
-
-def _table(file: Path) -> tuple[list[str], list[int], list[list[str]]]:
-    """Names of the columns, and the lines on which rows end, with a cell for every column."""
-    delimiter = {".csv": ",", ".tsv": "\t"}.get(file.suffix.lower())
-    if delimiter is None:
-        raise SchemaError(f"{file} is no .csv or .tsv, which alone have columns of ids")
-    # -sig: spreadsheets put a mark before the first name; newline="": as the csv module asks
-    with file.open(encoding="utf-8-sig", newline="") as opened:
-        lines = csv.reader(opened, delimiter=delimiter, strict=True)
-        names = next(lines, [])
-        rows = [(lines.line_num, row) for row in lines]
-    odd = [number for number, row in rows if len(row) != len(names)]
-    if odd:
-        raise SchemaError(f"{file} has {len(names)} columns, and not in lines {listing(odd)}")
-    return names, [number for number, _ in rows], [row for _, row in rows]
 
 
 def _ids_of_lines(path: Path) -> list[str]:
@@ -106,17 +103,6 @@ def ids_of(ids: Ids | None, source: Path, how: str = "") -> list[str]:
     if isinstance(ids, str | os.PathLike):
         return ids_of_file(ids)
     return list(label_text(ids, "ids"))
-
-
-def check_memory(n_bytes: int, what: str) -> None:
-    """Refuse to make room for more than there is."""
-    free = free_bytes()
-    if n_bytes > free:
-        raise SchemaError(
-            f"{what} claims {n_bytes / 2**30:.3g} GiB, and {free / 2**30:.3g} GiB of memory are "
-            "free; it may be damaged. If it is that large, convert it to .npy or to a store, "
-            "which are read in parts"
-        )
 
 
 def representation_set(

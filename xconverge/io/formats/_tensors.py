@@ -1,15 +1,13 @@
-"""PyTorch files: tensors and nothing else, never unpickled objects."""
+"""PyTorch files, read by PyTorch: tensors and nothing else, never unpickled objects."""
 
 from __future__ import annotations
 
-import io
 import pickle
 import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
 
-from xconverge.io.formats._archives import archive
 from xconverge.io.formats._needs import needs
 from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError
@@ -24,15 +22,13 @@ def load(path: Path, torch: Any) -> Any:
     """What a ``.pt`` file holds, memory mapped where its format allows it."""
     mapped = zipfile.is_zipfile(path)
     if mapped:
-        with archive(path) as opened:
+        with zipfile.ZipFile(path) as opened:
             if any(info.compress_type != zipfile.ZIP_STORED for info in opened.infolist()):
                 raise SchemaError(f"{path} is a compressed archive, which PyTorch never writes")
-    # the old format is read from memory: in a file, a damaged length would be made room for
-    source = path if mapped else io.BytesIO(path.read_bytes())
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Detected pickle protocol")
-            return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         raise SchemaError(
             f"{path} holds Python objects other than tensors, or is damaged: only unpickling could "

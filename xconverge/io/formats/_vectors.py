@@ -29,37 +29,38 @@ def plain_type(kind: Any) -> Any:
     return kind
 
 
-def arrow_vectors(array: Any, labels: Sequence[str], what: str, width: int | None) -> Array:
+def arrow_numbers(array: Any, what: str) -> Array:
+    """Numbers of an Arrow array as floats, null as NaN; not by way of pandas, which rounds."""
+    import pyarrow as pa
+
+    if not array.null_count or pa.types.is_floating(array.type):
+        return floats(array.to_numpy(zero_copy_only=False), what)
+    zero = pa.scalar(False if pa.types.is_boolean(array.type) else 0, array.type)
+    values = floats(array.fill_null(zero).to_numpy(zero_copy_only=False), what)
+    values[array.is_null().to_numpy(zero_copy_only=False)] = np.nan
+    return values
+
+
+def arrow_vectors(array: Any, labels: Sequence[str], what: str) -> Array:
     """Rows (rows, features) of a column of lists, each as long as the others."""
     import pyarrow.compute as pc
 
     array = getattr(array, "storage", array)
     _refuse(array.is_null().to_numpy(zero_copy_only=False), labels, what, "no vector")
-    lengths = pc.list_value_length(array).to_numpy(zero_copy_only=False)
-    _check_lengths(lengths, labels, what, width)
     values = array.flatten()
-    gone = values.is_null().to_numpy(zero_copy_only=False)
-    if gone.any():
-        rows = np.repeat(np.arange(len(lengths)), lengths)
-        faulty = np.bincount(rows, gone, len(lengths)) > 0
-        _refuse(faulty, labels, what, "a null inside of its vector")
-    return floats(values.to_numpy(zero_copy_only=False), what).reshape(len(lengths), -1)
-
-
-def _check_lengths(lengths: Array, labels: Sequence[str], what: str, width: int | None) -> None:
-    """Every vector of a column has one length, and is not empty."""
-    if not len(lengths):
-        return
-    width = int(lengths[0]) if width is None else width
-    other = lengths != width
+    lengths = pc.list_value_length(array).to_numpy(zero_copy_only=False)
+    gone = np.repeat(np.arange(len(array)), lengths)[values.is_null().to_numpy(False)]
+    _refuse(np.isin(np.arange(len(array)), gone), labels, what, "a null inside of its vector")
+    other = lengths != lengths[:1]
     if other.any():
-        who = listing(np.asarray(labels)[other])
         raise SchemaError(
-            f"{what} holds vectors of several lengths: {width} numbers, and "
-            f"{int(lengths[other][0])} for {who}; the vectors of one model have one length"
+            f"{what} holds vectors of several lengths: {lengths[0]} numbers, and "
+            f"{lengths[other][0]} for {listing(np.asarray(labels)[other])}; the vectors of one "
+            "model have one length"
         )
-    if not width:
+    if not lengths.any():
         raise SchemaError(f"{what} holds empty vectors")
+    return arrow_numbers(values, what).reshape(len(array), -1)
 
 
 def _refuse(faulty: Array, labels: Sequence[str], what: str, fault: str) -> None:

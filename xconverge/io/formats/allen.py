@@ -17,11 +17,10 @@ from xconverge.io.formats._flat import (
 )
 from xconverge.io.formats._labels import carried, column_values
 from xconverge.io.formats._netcdf import load_netcdf
-from xconverge.io.formats._padding import Gaps, trimmed
+from xconverge.io.formats._padding import Gaps
 from xconverge.io.formats._presentations import Repetitions, by_stimulus
 from xconverge.io.formats._reading import keywords_of, reading
-from xconverge.io.formats._sets import checked
-from xconverge.io.formats._stacked import models_of, side_by_side
+from xconverge.io.formats._stacked import models_of, representations
 from xconverge.io.paths import FilePath
 from xconverge.labels.messages import SchemaError, listing
 
@@ -93,12 +92,8 @@ def from_allen(
 
     Notes
     -----
-    Presentation ids alone do not say what was shown. Tables are joined on ids, never by position.
-    Columns that have one value in all presentations of a stimulus become coordinates of it, those
-    of units coordinates of ``feature`` (of ``model``, where all units of each model agree). For
-    repetitions, ids as text and models by value, the rules are those of `from_brainio`.
-    Columns that no coordinate can hold (lists, values that would be one text) are left out with a
-    warning, unless they name stimuli or models.
+    Presentation ids alone do not say what was shown. Tables are joined on ids, never by position;
+    their columns become coordinates by the rules of `from_brainio`.
 
     Examples
     --------
@@ -127,8 +122,8 @@ def from_allen(
         model = str(plain.name)
     ids = joined_text(plain, _stimulus(plain, stimulus, presentation), presentation, "stimulus")
     plain = by_stimulus(plain, presentation, ids, repetitions, "array")
-    whole = side_by_side(models_of(plain, unit, model, by, "array"), modality)
-    return checked(trimmed(whole, gaps, "array"), "array")
+    models = models_of(plain, unit, model, by, "array")
+    return representations(models, "array", gaps=gaps, modality=modality)
 
 
 @keywords_of(from_allen)
@@ -139,10 +134,8 @@ def read_allen(path: FilePath, **options: Any) -> xr.DataArray:
     ----------
     path : path
         A netCDF file: netCDF4, or classic netCDF 3.
-    stimulus, presentations, units, repetitions, model, by, gaps, modality, variable
+    **options
         As in `from_allen`.
-    presentation, unit
-        Names of the dims.
 
     Returns
     -------
@@ -151,17 +144,8 @@ def read_allen(path: FilePath, **options: Any) -> xr.DataArray:
 
     Raises
     ------
-    FileNotFoundError
-        There is no such file.
-    ImportError
-        h5netcdf is not installed.
     SchemaError
-        The file is damaged or of another kind, or what `from_allen` refuses.
-
-    Notes
-    -----
-    Nothing in the file is run. A file of HDF5 is first read by a process of its own, which a
-    damaged file may crash or hang in place of yours. Links to other files are refused.
+        A damaged file, one of another kind, or what `from_allen` refuses.
 
     Examples
     --------

@@ -10,16 +10,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xconverge.io.formats._archives import archive, read_array
-from xconverge.io.formats._npy import NPY, map_npy
+from xconverge.io.formats._numpy import NPY, map_npy, read_archive
 from xconverge.io.formats._reading import reading
-from xconverge.io.formats._sets import (
-    Ids,
-    check_memory,
-    checked,
-    ids_of,
-    representation_set,
-)
+from xconverge.io.formats._sets import Ids, checked, ids_of, representation_set
 from xconverge.io.formats._writing import writing
 from xconverge.io.paths import FilePath, local_path
 from xconverge.io.zarr.encoding import NAME, TEXT, encoded_set
@@ -47,8 +40,9 @@ def read_npy(
     source : path
         The file, an array (stimuli, features).
     ids : sequence of str, or path
-        Ids of the rows, in their order; or a text file (UTF-8) with one id a line. Whole numbers
-        become text in their plain decimal form.
+        Ids of the rows, in their order; or a text file (UTF-8) with one id a line; or a column of
+        a table, ``"ids.csv:nsd_id"``, whose cells stay as they are. Whole numbers become text in
+        their plain decimal form.
     model : str, optional
         Name of the model; default the name of the file without its extension.
     modality : str, optional
@@ -58,7 +52,8 @@ def read_npy(
     -------
     DataArray
         ``representation`` (model, stimulus, feature), lazy: the file is memory mapped when the
-        values are computed, and never read as a whole. Integers and booleans become float64.
+        values are computed, and never read as a whole. Integers and booleans become float64,
+        bfloat16 of ml_dtypes float32.
 
     Raises
     ------
@@ -136,7 +131,7 @@ def read_npz(
     (['vit', 'cnn'], [3, 5])
     """
     with reading(source, "a NumPy .npz archive") as path:
-        arrays = _members(path)
+        arrays = read_archive(path)
         header = arrays.get(HEADER)
         if header is not None and header.dtype.kind == "U" and not header.ndim:
             if ids is not None or model is not None:
@@ -162,22 +157,6 @@ def read_npz(
         models = {name: floats(array, f"{path}: {name!r}") for name, array in arrays.items()}
         how = f", or save them as text under the key {STIMULUS!r}"
         return representation_set(models, ids_of(ids, path, how), path, modality)
-
-
-def _members(path: Path) -> dict[str, Array]:
-    with archive(path) as opened:
-        names = {info.filename: info for info in opened.infolist()}
-        other = [name for name in names if not name.endswith(".npy")]
-        if other:
-            raise SchemaError(
-                f"{path} holds what is no array: {listing(other)}; an .npz file is a zip of .npy "
-                "files"
-            )
-        check_memory(sum(info.file_size for info in names.values()), str(path))
-        return {
-            name.removesuffix(".npy"): read_array(opened, info, f"{path}: {name!r}")
-            for name, info in names.items()
-        }
 
 
 def _restored(arrays: dict[str, Array], path: Path, modality: str | None) -> xr.DataArray:

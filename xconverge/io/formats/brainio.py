@@ -19,11 +19,10 @@ from xconverge.io.formats._flat import (
 )
 from xconverge.io.formats._labels import as_text, decoded, text_labels
 from xconverge.io.formats._netcdf import load_netcdf
-from xconverge.io.formats._padding import Gaps, trimmed
+from xconverge.io.formats._padding import Gaps
 from xconverge.io.formats._presentations import Repetitions, by_stimulus
 from xconverge.io.formats._reading import keywords_of, reading
-from xconverge.io.formats._sets import checked
-from xconverge.io.formats._stacked import models_of, side_by_side
+from xconverge.io.formats._stacked import models_of, representations
 from xconverge.io.paths import FilePath
 from xconverge.labels.messages import SchemaError, listing
 
@@ -98,24 +97,12 @@ def from_brainio(
     -----
     The layout is BrainIO's (github.com/brain-score/brainio, docs/SPECIFICATION.md).
 
-    *Ids* become text: 12 and 12.0 are ``"12"``. *Stimuli*: a coordinate of presentations is kept
-    if all presentations of a stimulus agree on it, and left out otherwise. *Neuroids*: with one
-    model, or if all models have the same, their coordinates are on ``feature``; with several, a
-    coordinate with one value in each model goes to ``model`` and the others are over (model,
-    feature), padded with NaN or ``""``. *Time*: ``time_bin`` has the labels ``"70-170"`` and the
-    coordinates ``time_bin_start`` and ``time_bin_end``. A coordinate with a name of ours
-    (``model``, ``stimulus`` …) is called ``source_model`` and so on. Attributes that are not
-    plain data (the stimulus set, say) are left out, and so with a warning are coordinates that
-    hold lists, or values that would be one text, unless they are asked for.
-
-    *NaN*: a neuroid that was not recorded in a presentation does not count in its mean. What has
-    no value in any presentation of a stimulus is NaN; a model's row must then be NaN throughout,
-    and the stimulus is missing for the model. A row with gaps is an error that names neuroids and
-    stimuli; of a lazy assembly it comes when the values are read.
-
-    *Repetitions kept apart* are labelled by the coordinate ``repetition`` if it differs between
-    the presentations of every stimulus, else 0, 1, … in order of appearance. Means do not depend
-    on the order of presentations, to the last digit.
+    *Ids* become text: 12 and 12.0 are ``"12"``. *Coordinates* of presentations stay if all
+    presentations of a stimulus agree on them; those of neuroids are on ``feature``, ``model`` or
+    both, as far as models differ. *Time*: ``time_bin`` has the labels ``"70-170"``. *NaN*: a
+    neuroid that was not recorded in a presentation does not count in its mean; a row that is NaN
+    throughout is a missing stimulus, and one with gaps an error, which of a lazy assembly comes
+    when the values are read. All rules are in the documentation (docs/interop.md).
 
     Examples
     --------
@@ -143,7 +130,7 @@ def from_brainio(
     labels = _stimulus_ids(array, stimulus_id)
     array = by_stimulus(array, PRESENTATION, labels, repetitions, "assembly")
     models = models_of(_with_time_bins(array), feature, model, by, "assembly")
-    return checked(trimmed(side_by_side(models, modality), gaps, "assembly"), "assembly")
+    return representations(models, "assembly", gaps=gaps, modality=modality)
 
 
 @keywords_of(from_brainio)
@@ -154,11 +141,8 @@ def read_brainio(path: FilePath, **options: Any) -> xr.DataArray:
     ----------
     path : path
         A netCDF file: netCDF4, or classic netCDF 3.
-    region, repetitions, stimulus_id, by, gaps, modality, variable
-        As in `from_brainio`.
-    model : str, optional
-        Name of the only model; default the region if it is a single one, then the file's
-        ``identifier``, then the name of the file.
+    **options
+        As in `from_brainio`; the last default of ``model`` is the name of the file.
 
     Returns
     -------
@@ -168,17 +152,8 @@ def read_brainio(path: FilePath, **options: Any) -> xr.DataArray:
 
     Raises
     ------
-    FileNotFoundError
-        There is no such file.
-    ImportError
-        h5netcdf is not installed.
     SchemaError
-        The file is damaged or of another kind, or what `from_brainio` refuses.
-
-    Notes
-    -----
-    Nothing in the file is run. A file of HDF5 is first read by a process of its own, which a
-    damaged file may crash or hang in place of yours. Links to other files are refused.
+        A damaged file, one of another kind, or what `from_brainio` refuses.
 
     Examples
     --------

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import re
 import warnings
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +11,15 @@ import numpy as np
 import xarray as xr
 
 from xconverge.io.formats._needs import needs
-from xconverge.io.formats._reading import reading
-from xconverge.io.formats._sets import (
-    Ids,
-    check_memory,
-    file_and_column,
-    ids_of,
-    representation_set,
-)
-from xconverge.io.formats._vectors import arrow_vectors, is_vector, plain_type
+from xconverge.io.formats._reading import check_memory, reading
+from xconverge.io.formats._sets import Ids, file_and_column, ids_of, representation_set
+from xconverge.io.formats._tables import check_names, numbers_of, text_blocks
+from xconverge.io.formats._vectors import arrow_numbers, arrow_vectors, is_vector, plain_type
 from xconverge.io.paths import FilePath, local_path
 from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError, escaped, listing
-from xconverge.labels.numbers import WHOLE, check_digits, float_dtype, floats
+from xconverge.labels.numbers import float_dtype
 from xconverge.labels.text import label_text
-
-MISSING = ("", "NA", "NaN", "nan")
-"""Cells of features that are missing; ids and names of columns stay text whatever they say."""
-ROWS = 1024
-"""Rows that are parsed at a time."""
 
 
 def read_csv(
@@ -52,8 +38,8 @@ def read_csv(
     source : path
         The file: UTF-8, a line with the names of the columns, then one a stimulus.
     ids : str, sequence of str, or path
-        Name of the column with the ids; or the ids of the rows, in their order; or a text file
-        (UTF-8) with one id a line. They are text and stay as they are: ``007``, ``NA``, ``1.0``.
+        Name of the column with the ids; or ids beside the table, as for `read_npy`. They are text
+        and stay as they are: ``007``, ``NA``, ``1.0``.
     features : sequence of str, optional
         Columns that are features, in this order; default all but the ids, in that of the file.
     delimiter : str
@@ -67,8 +53,8 @@ def read_csv(
     -------
     DataArray
         ``representation`` (model, stimulus, feature), in memory, float64. A stimulus whose
-        features are all missing (empty, ``NA``, ``NaN`` or ``nan``) is one that the model never
-        saw.
+        features are all missing (empty, ``NA``, ``n/a``, ``NaN`` or ``nan``) is one that the
+        model never saw.
 
     Raises
     ------
@@ -89,28 +75,20 @@ def read_csv(
     """
     if len(delimiter) != 1:
         raise SchemaError(f"delimiter must be one character, got {delimiter!r}")
-    with (
-        reading(source, "a CSV table, UTF-8") as path,
-        # -sig: spreadsheets put a mark before the first name; newline="": as the csv module asks
-        path.open(encoding="utf-8-sig", newline="") as file,
-    ):
-        lines = csv.reader(file, delimiter=delimiter, strict=True)
-        names = next(lines, [])
-        column = _id_column(ids, names, path)
-        chosen = _features(features, names, column, path)
-        labels: list[str] = []
-        blocks = []
-        for numbers, rows in _whole_rows(lines, names, path):
-            here = numbers if column is None else [row[names.index(column)] for row in rows]
-            labels += [] if column is None else here
-            blocks.append(_parsed(rows, [names.index(name) for name in chosen], names, here, path))
-        values = np.concatenate([np.empty((0, len(chosen))), *blocks])
-        return representation_set(
-            {path.stem if model is None else model: values},
-            labels if column is not None else ids_of(ids, path),
-            path,
-            modality,
-        )
+    with reading(source, "a CSV table, UTF-8") as path:
+        labels, parts = [], []
+        for block in text_blocks(path, delimiter):
+            names = list(map(str, block))
+            column = _id_column(ids, names, path)
+            chosen = _features(features, names, column, path)
+            here = [f"row {row + 1}" for row in block.index]
+            if column is not None:
+                here = block[column].tolist()
+                labels += here
+            parts.append(numbers_of(block[chosen], here, path))
+            _check_missing(parts[-1], chosen, here, path)
+        labels = labels if column is not None else ids_of(ids, path)
+        return _set(np.concatenate(parts), labels, path, model, modality)
 
 
 def read_parquet(
@@ -166,29 +144,45 @@ def read_parquet(
     """
     pq = needs("pyarrow.parquet", "read_parquet")
     with reading(source, "a Parquet table") as path, pq.ParquetFile(path) as file:
-        names = list(file.schema_arrow.names)
-        index = _pandas_index(file.schema_arrow)
-        if ids is None and len(index) == 1 and _is_text(file.schema_arrow.field(index[0]).type):
+        schema = file.schema_arrow
+        index = _pandas_index(schema)
+        if ids is None and len(index) == 1 and _is_text(schema.field(index[0]).type):
             ids = index[0]
-        column = _id_column(ids, names, path)
-        rest = [name for name in names if name not in index]
-        chosen = _features(features, rest if features is None else names, column, path)
+        column = _id_column(ids, schema.names, path)
+        rest = [name for name in schema.names if name not in index]
+        chosen = _features(features, rest if features is None else schema.names, column, path)
         if features is None:
-            chosen = _default_features(file.schema_arrow, chosen, path)
-        values, labels = _columns(file, chosen, column, path)
-        return representation_set(
-            {path.stem if model is None else model: values},
-            labels if column is not None else ids_of(ids, path),
-            path,
-            modality,
-        )
+            chosen = _default_features(schema, chosen, path)
+        dtype = np.result_type(*(_dtype(schema.field(name), path) for name in chosen))
+        check_memory(_n_values(file.metadata, chosen) * dtype.itemsize, str(path))
+        table = file.read([*chosen, *([] if column is None else [column])])
+        here = [f"row {row}" for row in range(1, len(table) + 1)]
+        here = here if column is None else _ids(table[column], path, column)
+        values, features = _values(table, chosen, here, path)
+        _check_missing(values, features, here, path)
+        labels = here if column is not None else ids_of(ids, path)
+        return _set(values.astype(dtype, copy=False), labels, path, model, modality)
+
+
+def _n_values(metadata: Any, names: Sequence[str]) -> int:
+    """How many numbers a file claims to hold in these columns, the parts of vectors one by one."""
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    columns = [group.column(i) for group in groups for i in range(group.num_columns)]
+    inside = tuple(f"{name}." for name in names)
+    return sum(c.num_values for c in columns if f"{c.path_in_schema}.".startswith(inside))
+
+
+def _set(
+    values: Array, labels: list[str], path: Path, model: str | None, modality: str | None
+) -> xr.DataArray:
+    return representation_set(
+        {path.stem if model is None else model: values}, labels, path, modality
+    )
 
 
 def _id_column(ids: Ids | None, names: Sequence[str], path: Path) -> str | None:
     """The column of the ids, if they are in one."""
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise SchemaError(f"{path} has several columns of one name: {listing(twice)}; rename them")
+    check_names(names, path)
     if not names:
         raise SchemaError(f"{path} has no columns")
     if ids is None:
@@ -206,7 +200,12 @@ def _id_column(ids: Ids | None, names: Sequence[str], path: Path) -> str | None:
         raise SchemaError(
             f"ids={ids!r} is no column of {path}, which has {listing(names)}, and no file"
         )
-    return None
+    if local_path(ids).is_file():
+        raise SchemaError(
+            f"ids={ids!r} names a column of {path}, and a file is called so too; give the file "
+            f"as './{ids}', or rename one of the two"
+        )
+    return ids
 
 
 def _features(
@@ -239,74 +238,6 @@ def _features(
     return chosen
 
 
-def _whole_rows(
-    lines: Any, names: Sequence[str], path: Path
-) -> Iterator[tuple[list[str], list[list[str]]]]:
-    """Rows in blocks, with words for where they are; each has a cell for every column."""
-    while True:
-        numbers, rows = [], []
-        for row in islice(lines, ROWS):
-            if len(row) != len(names):
-                what = f"{len(row)} cells" if row else "none, it is blank"
-                raise SchemaError(
-                    f"{path} has {len(names)} columns, and line {lines.line_num} has {what}; give "
-                    "the delimiter if another was meant"
-                )
-            numbers.append(f"line {lines.line_num}")
-            rows.append(row)
-        if not rows:
-            return
-        yield numbers, rows
-
-
-def _parsed(
-    rows: list[list[str]], places: list[int], names: Sequence[str], labels: list[str], path: Path
-) -> Array:
-    """Numbers of the cells at these places of every row."""
-    values = np.empty((len(rows), len(places)))
-    for number, row in enumerate(rows):
-        cells = [row[place] for place in places]
-        try:
-            # NumPy parses a row at once; only a row that fails is looked at cell by cell
-            if "_" in "".join(cells):
-                raise ValueError("Python reads 1_0 as 10, a table does not")
-            values[number] = cells
-        except ValueError:
-            for i, cell in enumerate(cells):
-                values[number, i] = _number(cell, names[places[i]], labels[number], path)
-    chosen = [names[place] for place in places]
-    for number, i in zip(*np.nonzero(np.abs(values) >= WHOLE), strict=True):
-        what = f"{path}: column {chosen[i]!r}, {labels[number]!r},"
-        check_digits(rows[number][places[i]], values[number, i], what)
-    _check_missing(values, chosen, labels, path)
-    return values
-
-
-def _number(cell: str, name: str, label: str, path: Path) -> float:
-    if cell.strip() in MISSING:
-        return np.nan
-    try:
-        if "_" not in cell:
-            return float(cell)
-    except ValueError:
-        pass
-    raise SchemaError(
-        f"{path}: column {name!r} holds {cell[:40]!r} for {label!r}, which is no number"
-        f"{_hint(cell)}; say which columns are features=[…], or correct it"
-    )
-
-
-def _hint(cell: str) -> str:
-    """What a cell that is no number was probably meant as."""
-    if re.fullmatch(r"\s*[+-]?\d*,\d+\s*", cell):
-        return " (with a decimal comma, or a comma between thousands? Write 1.5 and 1000)"
-    if re.fullmatch(r"\s*[+-]?\d{1,3}([., '\u00a0\u202f]\d{3})+([.,]\d+)?\s*", cell):
-        return " (with marks between thousands? Write 1000)"
-    if cell.lstrip().startswith(("[", "(")):
-        return " (a vector as text? Write a column a number, or lists in Parquet)"
-    return " (is another delimiter meant?)" if re.search("[;\t|]", cell) else ""
-
-
 def _check_missing(values: Array, names: Sequence[str], labels: Sequence[str], path: Path) -> None:
     """A row lacks all of its features or none."""
     missing = np.isnan(values)
@@ -337,48 +268,11 @@ def _is_text(kind: Any) -> bool:
     )
 
 
-def _columns(
-    file: Any, chosen: Sequence[str], column: str | None, path: Path
-) -> tuple[Array, list[str]]:
-    """Features (rows, columns) and the labels of the rows."""
-    schema = file.schema_arrow
-    dtype = np.result_type(*(_dtype(schema.field(name), path) for name in chosen))
-    n_rows = file.metadata.num_rows
-    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
-    claimed = n_rows * len(chosen) * dtype.itemsize
-    check_memory(max(claimed, sum(g.total_byte_size for g in groups)), str(path))
-    values, labels, at = np.empty((n_rows, len(chosen)), dtype), list[str](), 0
-    widths: dict[str, int] = {}
-    wanted = [*chosen, *([] if column is None else [column])]
-    for batch in file.iter_batches(batch_size=ROWS, columns=wanted):
-        stop = at + batch.num_rows
-        here = [f"row {number}" for number in range(at + 1, stop + 1)]
-        if column is not None:
-            here = list(
-                label_text(_ids(batch.column(column), path, column), f"{path}: ids {column!r}")
-            )
-        parts = {}
-        for name in chosen:
-            what = f"{path}: column {name!r}"
-            parts[name] = _values(batch.column(name), here, what, widths.get(name))
-        if not at:
-            widths = {name: part.shape[1] for name, part in parts.items()}
-            check_memory(n_rows * sum(widths.values()) * dtype.itemsize, str(path))
-            values = np.empty((n_rows, sum(widths.values())), dtype)
-        block = np.concatenate(list(parts.values()), axis=1, out=values[at:stop])
-        _check_missing(block, _feature_names(widths, schema), here, path)
-        labels += here
-        at = stop
-    if at != n_rows:
-        raise SchemaError(f"{path} claims {n_rows} rows and has {at}; it is damaged")
-    return values, labels
-
-
-def _ids(array: Any, path: Path, column: str) -> list[object]:
-    values: list[object] = array.to_pylist()
+def _ids(array: Any, path: Path, column: str) -> list[str]:
+    values = array.to_pylist()
     if None in values:
         raise SchemaError(f"{path}: column {column!r} lacks an id; every stimulus needs one")
-    return values
+    return list(label_text(values, f"{path}: ids {column!r}"))
 
 
 def _dtype(field: Any, path: Path) -> np.dtype[Any]:
@@ -395,20 +289,22 @@ def _dtype(field: Any, path: Path) -> np.dtype[Any]:
     )
 
 
-def _values(array: Any, labels: Sequence[str], what: str, width: int | None) -> Array:
-    """Numbers (rows, 1) of a column as floats, null as NaN; or its vectors (rows, width)."""
-    if is_vector(plain_type(array.type)):
-        return arrow_vectors(array, labels, what, width)
-    return _numbers(array, what)[:, None]
-
-
-def _feature_names(widths: Mapping[str, int], schema: Any) -> list[str]:
-    """What each feature is called in an error: ``emb[0]`` in a column of vectors."""
-    return [
-        f"{name}[{i}]" if is_vector(plain_type(schema.field(name).type)) else name
-        for name, width in widths.items()
-        for i in range(width)
-    ]
+def _values(
+    table: Any, chosen: Sequence[str], labels: Sequence[str], path: Path
+) -> tuple[Array, list[str]]:
+    """Features (rows, columns), and what each is called in an error: ``emb[0]`` of vectors."""
+    parts, names = [], []
+    for name in chosen:
+        array = table[name].combine_chunks()
+        what = f"{path}: column {name!r}"
+        if is_vector(plain_type(array.type)):
+            part = arrow_vectors(array, labels, what)
+            names += [f"{name}[{i}]" for i in range(part.shape[1])]
+        else:
+            part = arrow_numbers(array, what)[:, None]
+            names.append(name)
+        parts.append(part)
+    return np.concatenate(parts, axis=1), names
 
 
 def _default_features(schema: Any, names: Sequence[str], path: Path) -> list[str]:
@@ -430,14 +326,3 @@ def _default_features(schema: Any, names: Sequence[str], path: Path) -> list[str
             stacklevel=3,
         )
     return wide
-
-
-def _numbers(array: Any, what: str) -> Array:
-    import pyarrow as pa
-
-    if not array.null_count or pa.types.is_floating(array.type):
-        return floats(array.to_numpy(zero_copy_only=False), what)
-    zero = pa.scalar(False if pa.types.is_boolean(array.type) else 0, array.type)
-    values = floats(array.fill_null(zero).to_numpy(zero_copy_only=False), what)
-    values[array.is_null().to_numpy(zero_copy_only=False)] = np.nan
-    return values

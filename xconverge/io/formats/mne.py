@@ -13,7 +13,8 @@ import xarray as xr
 from xconverge.io.formats._needs import needs
 from xconverge.io.formats._places import Join, place_keys
 from xconverge.io.formats._presentations import Repetitions
-from xconverge.io.formats.trials import by_subject, of_trials, together, without_places
+from xconverge.io.formats._stacked import model_name, representations
+from xconverge.io.formats.trials import by_subject, of_trials, without_places
 from xconverge.labels.kinds import came
 from xconverge.labels.messages import SchemaError, listing
 
@@ -117,7 +118,9 @@ def from_mne(
                 f"{came(one)}"
             )
         sets.update(_of_subject(one, place, stimulus, picks, repetition, repetitions, what))
-    reps = together(sets, model, None, join, modality, "epochs")
+    name = model_name(model, "feature", "epochs")
+    named = {(name, *place): set_ for place, set_ in sets.items()}
+    reps = representations(named, "epochs", join=join, modality=modality)
     units = {str(unit) for unit in np.unique(reps["unit"].values) if unit}
     if len(units) > 1:
         kinds = sorted({str(kind) for kind in np.unique(reps["channel_type"].values) if kind})
@@ -167,7 +170,7 @@ def _of_subject(
     if place:
         sides = {place: (without_places(table, place, ("subject",), what), values, what)}
     else:
-        sides = by_subject(table, values, "subject", what)
+        sides = by_subject(table, values, what, "subject")
     return {
         key: of_trials(rows, part, known, column, repetition, repetitions, who).assign_attrs(
             baseline=baseline

@@ -119,7 +119,7 @@ def read_platonic(
 def _files(source: Path, pattern: str) -> list[Path]:
     if not source.is_dir():
         return [source]
-    files = [file for file in source.glob(pattern) if file.is_file()]
+    files = [file for file in source.glob(pattern) if not file.is_dir()]
     if not files:
         raise FileNotFoundError(f"there is no file {pattern!r} in the folder {escaped(source)}")
     rank = natural_rank([file.stem for file in files])

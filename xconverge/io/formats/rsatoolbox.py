@@ -12,6 +12,7 @@ import xarray as xr
 from xconverge.io.formats._flat import free_our_names
 from xconverge.io.formats._labels import as_text, decoded, text_labels
 from xconverge.io.formats._needs import needs
+from xconverge.io.formats._places import Place
 from xconverge.io.formats._presentations import Repetitions, by_stimulus
 from xconverge.io.formats._reading import keywords_of, reading
 from xconverge.io.formats._rsatoolbox import (
@@ -22,7 +23,7 @@ from xconverge.io.formats._rsatoolbox import (
     scalar,
     table_of,
 )
-from xconverge.io.formats._stacked import stacked
+from xconverge.io.formats._stacked import representations
 from xconverge.io.paths import FilePath
 from xconverge.labels.checks import (
     as_features,
@@ -33,6 +34,7 @@ from xconverge.labels.checks import (
 )
 from xconverge.labels.messages import SchemaError, listing
 from xconverge.labels.numbers import check_numbers, numpy_dtype
+from xconverge.labels.text import one_label
 
 SETTINGS = ("modality", "space")
 """Attrs of a set that travel as descriptors."""
@@ -94,7 +96,7 @@ def from_rsatoolbox_dataset(
     """
     # a Dataset is no sequence, and a list of one Dataset names its model as longer ones do
     several = isinstance(dataset, Sequence)
-    models: dict[str, xr.DataArray] = {}
+    models: dict[Place, xr.DataArray] = {}
     for one in dataset if several else [dataset]:
         array = _dataset_array(one, stimulus)
         key = model if several and model is not None else "model"
@@ -104,15 +106,16 @@ def from_rsatoolbox_dataset(
                 f"dataset has no descriptor {key!r} that names its model; name it with "
                 f"model='…'; there is {listing(one.descriptors) or 'none'}"
             )
-        if str(name) in models:
+        place = (one_label(str(name), "dataset: the name of its model"),)
+        if place in models:
             raise SchemaError(f"two datasets have the name {name!r}; models need different names")
-        models[str(name)] = _one_model(array, stimulus, repetitions)
+        models[place] = _one_model(array, stimulus, repetitions)
     if not models:
         raise SchemaError("dataset is an empty list; give at least one rsatoolbox Dataset")
     modality = modality or next(
         (a.attrs["modality"] for a in models.values() if "modality" in a.attrs), None
     )
-    return stacked(models, modality, what="dataset", join="outer")
+    return representations(models, "dataset", join="outer", modality=modality)
 
 
 def _dataset_array(dataset: Any, stimulus: str) -> xr.DataArray:
@@ -178,19 +181,14 @@ def to_rsatoolbox_dataset(reps: xr.DataArray) -> Any:
 
     Raises
     ------
-    ImportError
-        rsatoolbox is not installed.
     SchemaError
         Other dims than these, or no labels.
 
     Notes
     -----
-    Labels go out as the observation descriptor ``stimulus``, and coordinates of stimuli, features
-    and time as descriptors; name and coordinates of the model, and the attrs ``modality`` and
-    ``space``, as descriptors of the whole. Missing stimuli stay rows of NaN, so that all Datasets
+    Labels and coordinates go out as descriptors, those of the model and the attrs ``modality`` and
+    ``space`` as descriptors of the whole. Missing stimuli stay rows of NaN, so that all Datasets
     have the same rows. ``dataset.save(path)`` writes HDF5, which `read_rsatoolbox_dataset` reads.
-    Text that is not ASCII is an array of objects, which ``save`` can write where it refuses
-    numpy's text; rsatoolbox itself reads it back as bytes.
 
     Examples
     --------
@@ -253,10 +251,8 @@ def read_rsatoolbox_dataset(path: FilePath, **options: Any) -> xr.DataArray:
     ----------
     path : path
         What ``dataset.save(path)`` wrote. A pickle, its other kind of file, is refused.
-    stimulus, repetitions, modality
-        As in `from_rsatoolbox_dataset`.
-    model : str, optional
-        Name of the model; default the descriptor ``model``, then the name of the file.
+    **options
+        As in `from_rsatoolbox_dataset`; the last default of ``model`` is the name of the file.
 
     Returns
     -------
@@ -265,18 +261,9 @@ def read_rsatoolbox_dataset(path: FilePath, **options: Any) -> xr.DataArray:
 
     Raises
     ------
-    FileNotFoundError
-        There is no such file.
-    ImportError
-        h5py is not installed.
     SchemaError
-        A pickle, a damaged file or another kind of file, or what `from_rsatoolbox_dataset`
+        A pickle, a damaged file, one of another kind, or what `from_rsatoolbox_dataset`
         refuses.
-
-    Notes
-    -----
-    Nothing in the file is run. It is first read by a process of its own, which a damaged file may
-    crash or hang in place of yours. Links to other files are refused.
 
     Examples
     --------

@@ -132,17 +132,13 @@ def to_rsatoolbox_rdms(rdm: xr.DataArray) -> Any:
 
     Raises
     ------
-    ImportError
-        rsatoolbox is not installed.
     SchemaError
         Other dims than these, no labels, or an RDM that is not symmetric.
 
     Notes
     -----
     Above the diagonal nothing changes; below, the last digit may, as only one half is kept.
-    ``rdms.save(path)`` writes HDF5, which `read_rsatoolbox_rdms` reads. Text that is not ASCII is
-    an array of objects, which ``save`` can write where it refuses numpy's text; rsatoolbox itself
-    reads it back as bytes.
+    ``rdms.save(path)`` writes HDF5, which `read_rsatoolbox_rdms` reads.
 
     Examples
     --------
@@ -182,8 +178,8 @@ def read_rsatoolbox_rdms(path: FilePath, **options: Any) -> xr.DataArray:
     ----------
     path : path
         What ``rdms.save(path)`` wrote. A pickle, its other kind of file, is refused.
-    stimulus, model : str
-        Descriptors that name the stimuli and the models, as in `from_rsatoolbox_rdms`.
+    **options
+        As in `from_rsatoolbox_rdms`.
 
     Returns
     -------
@@ -192,17 +188,9 @@ def read_rsatoolbox_rdms(path: FilePath, **options: Any) -> xr.DataArray:
 
     Raises
     ------
-    FileNotFoundError
-        There is no such file.
-    ImportError
-        h5py is not installed.
     SchemaError
-        A pickle, a damaged file or another kind of file, or what `from_rsatoolbox_rdms` refuses.
-
-    Notes
-    -----
-    Nothing in the file is run. It is first read by a process of its own, which a damaged file may
-    crash or hang in place of yours. Links to other files are refused.
+        A pickle, a damaged file, one of another kind, or what `from_rsatoolbox_rdms`
+        refuses.
 
     Examples
     --------

@@ -106,7 +106,7 @@ def read_thingsvision(
         raise FileNotFoundError(f"there is no folder {escaped(root)}")
     if not root.is_dir():
         raise SchemaError(
-            f"{root} is a file, and a folder of thingsvision is needed; "
+            f"{root} is no folder, and a folder of thingsvision is needed; "
             "xconverge.io.read_npy reads a single file"
         )
     folders = _folders(root)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,13 +12,13 @@ import xarray as xr
 
 from xconverge.io.formats._flat import flat, free_name, free_our_names, joined_text
 from xconverge.io.formats._labels import carried, column_values, text_labels
-from xconverge.io.formats._npy import map_npy
-from xconverge.io.formats._padding import Gaps, trimmed
-from xconverge.io.formats._places import Join, joined, place_keys
+from xconverge.io.formats._numpy import NPY, map_npy
+from xconverge.io.formats._padding import Gaps
+from xconverge.io.formats._places import Join, Place, place_keys
 from xconverge.io.formats._presentations import Repetitions, by_stimulus
 from xconverge.io.formats._reading import keywords_of, reading
-from xconverge.io.formats._sets import checked
-from xconverge.io.formats._stacked import models_of, side_by_side
+from xconverge.io.formats._stacked import model_name, representations
+from xconverge.io.formats._tables import DELIMITERS, inferred, numbers_of, text_table
 from xconverge.io.paths import FilePath, local_path
 from xconverge.labels.arrays import as_array, of_frame
 from xconverge.labels.kinds import came
@@ -28,8 +27,8 @@ from xconverge.labels.plain import is_default
 
 TRIAL = "_trial"
 PLACES = ("subject", "region")
-MISSING = ["", "NA", "NaN", "nan", "n/a"]
-"""Cells that are missing, the last as BIDS writes them; ids stay text whatever they say."""
+Side = tuple[pd.DataFrame, Any, str]
+"""Design and responses of the trials of a place, and what they are called."""
 
 
 def from_trials(
@@ -134,12 +133,14 @@ def from_trials(
     >>> from_trials(table, features=["v1"], model="brain").squeeze(drop=True).values.tolist()
     [[1.0, 2.0], [4.0, 3.0]]
     """
-    sides = _sides(responses, design, stimulus)
     sets = {}
-    for place, (table, values, what) in _split(sides, features, subject).items():
+    places = _places(responses, design, stimulus, features, subject)
+    name = model_name(model, "feature", "responses")
+    for place, (table, values, what) in places.items():
         known = _known(values, features, times, what)
-        sets[place] = of_trials(values, table, known, stimulus, repetition, repetitions, what)
-    return together(sets, model, gaps, join, modality, "responses")
+        made = of_trials(values, table, known, stimulus, repetition, repetitions, what)
+        sets[name, *place] = made
+    return representations(sets, "responses", gaps=gaps, join=join, modality=modality)
 
 
 @keywords_of(from_trials)
@@ -189,65 +190,93 @@ def read_trials(path: FilePath, design: FilePath | None = None, **options: Any) 
     options.setdefault("model", local_path(path).stem)
     table = None if design is None else _read_table(design, column)
     if local_path(path).suffix == ".npy":
-        with reading(path, "a NumPy .npy file") as file:
+        with reading(path, NPY) as file:
             return from_trials(map_npy(file), table, **options)
-    return from_trials(_read_table(path, column), table, **options)
+    return from_trials(_read_table(path, column, options.get("features") or ()), table, **options)
 
 
-def _read_table(path: FilePath, stimulus: str) -> pd.DataFrame:
-    """A table of text, the ids as they stand."""
+def _read_table(path: FilePath, stimulus: str, features: Sequence[Any] = ()) -> pd.DataFrame:
+    """A table of numbers and text, the ids as they stand."""
     with reading(path, "a table of trials, .csv or .tsv in UTF-8") as file:
-        delimiter = {".csv": ",", ".tsv": "\t"}.get(file.suffix)
-        if delimiter is None:
+        if file.suffix not in DELIMITERS:
             raise SchemaError(f"{file} is no .csv, .tsv or .npy; read it, and use from_trials")
-        how: dict[str, Any] = {"sep": delimiter, "encoding": "utf-8-sig", "keep_default_na": False}
-        names = pd.read_csv(file, header=None, nrows=1, dtype=str, **how).iloc[0].tolist()
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise SchemaError(f"{file} has several columns of one name: {listing(twice)}")
-        missing = {name: MISSING for name in names if name != stimulus}
-        with warnings.catch_warnings():
-            # rows longer than the header: pandas would make the first column an index, or cut them
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            table: pd.DataFrame = pd.read_csv(
-                file, dtype={stimulus: str}, na_values=missing, index_col=False, **how
-            )
-        return table
+        table = text_table(file)
+        rows = [f"row {row}" for row in range(2, len(table) + 2)]
+        found: dict[str, Any] = {}
+        for name, cells in table.items():
+            if name in features:
+                found[str(name)] = numbers_of(cells.to_frame(), rows, file)[:, 0]
+            else:
+                found[str(name)] = cells if name == stimulus else inferred(cells, file)
+        return pd.DataFrame(found)
 
 
-def _sides(
-    responses: Any, design: Any, stimulus: str
-) -> dict[tuple[str, ...], tuple[pd.DataFrame | None, Any, str]]:
-    """Design and responses of every key of a dict, or of the only one, ()."""
+def _places(
+    responses: Any, design: Any, stimulus: str, features: Sequence[Any] | None, subject: str
+) -> dict[Place, Side]:
+    """The trials of every key of a dict, of every subject in a column, or of the only place, ()."""
     if not isinstance(responses, Mapping):
         if isinstance(design, Mapping):
             raise SchemaError(
                 "design is a dict of subjects, and responses is none; give a dict of both, or one "
                 "table with a column of the subjects"
             )
-        _check_sessions(design, responses, "responses")
-        return {(): (_table(design, stimulus, "design"), responses, "responses")}
+        return by_subject(*_trials(design, responses, stimulus, features, "responses"), subject)
     places = place_keys(list(responses), PLACES, "responses")
-    designs: dict[tuple[str, ...], Any] = {}
-    if isinstance(design, Mapping):
-        keys = place_keys(list(design), PLACES, "design")
-        designs = dict(zip(keys, design.values(), strict=True))
-        lacking = [p for p in places if p not in designs and p[:1] not in designs]
-        more = [k for k in designs if not any(p[: len(k)] == k for p in places)]
-        if lacking or more:
-            raise SchemaError(
-                "design and responses must have the same keys: design lacks "
-                f"{listing(map('/'.join, lacking)) or 'none'}, responses "
-                f"{listing(map('/'.join, more)) or 'none'}"
-            )
-    sides: dict[tuple[str, ...], tuple[pd.DataFrame | None, Any, str]] = {}
-    for place, values in zip(places, responses.values(), strict=True):
-        who = f" of {'/'.join(place)!r}"
-        mine = designs.get(place, designs.get(place[:1])) if designs else design
-        _check_sessions(mine, values, f"responses{who}")
-        table = _table(mine, stimulus, f"design{who}")
-        sides[place] = (table, values, f"responses{who}")
-    return sides
+    designs = _designs(design, places)
+    found: dict[Place, Side] = {}
+    for place, given in zip(places, responses.values(), strict=True):
+        who = f"responses of {'/'.join(place)!r}"
+        table, values, _ = _trials(designs[place], given, stimulus, features, who)
+        found[place] = (without_places(table, place, (subject, *PLACES[1:]), who), values, who)
+    return found
+
+
+def _designs(design: Any, places: Sequence[Place]) -> dict[Place, Any]:
+    """The design of each place: its own, that of its subject, or the only one."""
+    if not isinstance(design, Mapping):
+        return dict.fromkeys(places, design)
+    keys = place_keys(list(design), PLACES, "design")
+    given = dict(zip(keys, design.values(), strict=True))
+    lacking = [p for p in places if p not in given and p[:1] not in given]
+    more = [k for k in given if not any(p[: len(k)] == k for p in places)]
+    if lacking or more:
+        raise SchemaError(
+            "design and responses must have the same keys: design lacks "
+            f"{listing(map('/'.join, lacking)) or 'none'}, responses "
+            f"{listing(map('/'.join, more)) or 'none'}"
+        )
+    return {place: given.get(place, given.get(place[:1])) for place in places}
+
+
+def _trials(
+    design: Any, given: Any, stimulus: str, features: Sequence[Any] | None, what: str
+) -> Side:
+    """The design and responses of all trials of a place."""
+    if isinstance(given, xr.DataArray | xr.Dataset):
+        raise TypeError(
+            f"{what} must be arrays (trial, feature) or tables; of a labelled array, give "
+            "xconverge.io.from_allen(array, presentation='…', unit='…', presentations=design), "
+            "which knows its dims"
+        )
+    listed = given if isinstance(given, list | tuple) else ()
+    sessions = [len(one) for one in listed if hasattr(one, "__len__")]
+    table = None if design is None else _table(design, sessions, stimulus, what)
+    if isinstance(given, pd.DataFrame):
+        table, values = _of_table(table, given, features, what)
+    elif table is None:
+        raise SchemaError(
+            f"{what} does not say which stimulus each trial showed; give design=, one id a trial "
+            "or a table with a column of them"
+        )
+    else:
+        values = _one_array(given, what)
+    if len(table) != values.shape[0]:
+        raise SchemaError(
+            f"{what} has {values.shape[0]} trials, and its design {len(table)}; each trial "
+            "needs one row of the design"
+        )
+    return table, values, what
 
 
 def without_places(
@@ -265,47 +294,36 @@ def without_places(
     return table
 
 
-def by_subject(
-    table: pd.DataFrame, values: Any, subject: str, what: str
-) -> dict[tuple[str, ...], tuple[pd.DataFrame, Any, str]]:
+def by_subject(table: pd.DataFrame, values: Any, what: str, subject: str) -> dict[Place, Side]:
     """Trials of each subject, where a column says whose they are; else those of the only one."""
     if subject not in table.columns:
         return {(): (table, values, what)}
     whose = text_labels(column_values(table[subject]), repr(subject))
     table = table.drop(columns=subject)
-    found: dict[tuple[str, ...], tuple[pd.DataFrame, Any, str]] = {}
+    found: dict[Place, Side] = {}
     for name in dict.fromkeys(whose):
         mine = np.flatnonzero(whose == name)
         found[(str(name),)] = (table.iloc[mine], values[mine], f"{what} of {name!r}")
     return found
 
 
-def _check_sessions(design: Any, given: Any, what: str) -> None:
-    """Lists of sessions on both sides are of one length, and so is each session."""
-    if not isinstance(given, list | tuple) or not _is_list_of_sessions(design):
-        return
-    trials = [[len(one) for one in side] for side in (given, design)]
-    if trials[0] != trials[1]:
+def _table(design: Any, sessions: list[int], stimulus: str, what: str) -> pd.DataFrame:
+    """One table of all trials; of lists of sessions, on either side, with the number of each."""
+    listed = _is_list_of_sessions(design)
+    parts = list(design) if listed else [design]
+    if listed and sessions and sessions != [len(one) for one in parts]:
         raise SchemaError(
-            f"{what} has sessions of {listing(trials[0], 10)} trials, and its design of "
-            f"{listing(trials[1], 10)}; they must be the same"
+            f"{what} has sessions of {listing(sessions, 10)} trials, and its design of "
+            f"{listing([len(one) for one in parts], 10)}; they must be the same"
         )
-
-
-def _table(design: Any, stimulus: str, what: str) -> pd.DataFrame | None:
-    """One table of all trials, of a list with the session of each."""
-    if design is None:
-        return None
-    if not _is_list_of_sessions(design):
-        return _one_table(design, stimulus, what)
-    tables = [_one_table(one, stimulus, f"session {i} of {what}") for i, one in enumerate(design)]
-    numbered = [
-        table if "session" in table.columns else table.assign(session=number)
-        for number, table in enumerate(tables)
-    ]
+    tables = [_one_table(one, stimulus, f"the design of {what}") for one in parts]
     if len({"session" in table.columns for table in tables}) > 1:
         raise SchemaError(f"{what}: some sessions have a column 'session' and others do not")
-    return pd.concat(numbered, ignore_index=True)
+    table = pd.concat(tables, ignore_index=True) if listed else tables[0]
+    numbers = [len(one) for one in tables] if listed else sessions if len(sessions) > 1 else []
+    if "session" not in table.columns and numbers and sum(numbers) == len(table):
+        table = table.assign(session=np.repeat(np.arange(len(numbers)), numbers))
+    return table
 
 
 def _is_list_of_sessions(given: Any) -> bool:
@@ -335,52 +353,6 @@ def _one_table(design: Any, stimulus: str, what: str) -> pd.DataFrame:
             f"{what} must have one id a trial, got the shape {ids.shape}; take .ravel() of a column"
         )
     return pd.DataFrame({stimulus: ids.to_numpy() if isinstance(ids, pd.Series) else ids})
-
-
-def _split(
-    sides: Mapping[tuple[str, ...], tuple[pd.DataFrame | None, Any, str]],
-    features: Sequence[Any] | None,
-    subject: str,
-) -> dict[tuple[str, ...], tuple[pd.DataFrame, Any, str]]:
-    """Trials of each place: those of a column of subjects each by itself."""
-    found: dict[tuple[str, ...], tuple[pd.DataFrame, Any, str]] = {}
-    for place, (design, given, what) in sides.items():
-        table, values = _table_and_values(design, given, features, what)
-        if len(table) != values.shape[0]:
-            raise SchemaError(
-                f"{what} has {values.shape[0]} trials, and its design {len(table)}; each trial "
-                "needs one row of the design"
-            )
-        if place:
-            rest = without_places(table, place, (subject, *PLACES[1:]), what)
-            found[place] = (rest, values, what)
-        else:
-            found.update(by_subject(table, values, subject, what))
-    return found
-
-
-def _table_and_values(
-    design: pd.DataFrame | None, given: Any, features: Sequence[Any] | None, what: str
-) -> tuple[pd.DataFrame, Any]:
-    if isinstance(given, xr.DataArray | xr.Dataset):
-        raise TypeError(
-            f"{what} must be arrays (trial, feature) or tables; of a labelled array, give "
-            "xconverge.io.from_allen(array, presentation='…', unit='…', presentations=design), "
-            "which knows its dims"
-        )
-    if isinstance(given, pd.DataFrame):
-        return _of_table(design, given, features, what)
-    if design is None:
-        raise SchemaError(
-            f"{what} does not say which stimulus each trial showed; give design=, one id a trial "
-            "or a table with a column of them"
-        )
-    values = _one_array(given, what)
-    several = isinstance(given, list | tuple) and len(given) > 1
-    if several and "session" not in design.columns and len(design) == len(values):
-        lengths = [len(one) for one in given]
-        design = design.assign(session=np.repeat(np.arange(len(lengths)), lengths))
-    return design, values
 
 
 def _of_table(
@@ -451,13 +423,10 @@ def _known(
         known["feature_label"] = ("feature", np.asarray(list(features)))
     if times is not None:
         known["time"] = ("time", np.asarray(times, np.float64), {"units": "s"})
-    for (name, (_, labels, *_)), size in zip(
-        known.items(), values.shape[1 if features is not None else 2 :], strict=False
-    ):
-        if len(labels) != size:
-            word = {"time": "times", "feature_label": "features"}[name]
+    for axis, name, word in ((1, "feature_label", "features"), (2, "time", "times")):
+        if name in known and len(known[name][1]) != values.shape[axis]:
             raise SchemaError(
-                f"{word}= has {len(labels)} labels, and {what} the shape {values.shape}"
+                f"{word}= has {len(known[name][1])} labels, and {what} the shape {values.shape}"
             )
     return known
 
@@ -496,23 +465,6 @@ def of_trials(
     if repetition and repetitions == "keep":
         _check_told(array, ids, number, what)
     return made
-
-
-def together(
-    sets: Mapping[tuple[str, ...], xr.DataArray],
-    model: str | None,
-    gaps: Gaps | None,
-    join: Join,
-    modality: str | None,
-    what: str,
-) -> xr.DataArray:
-    """The representation set of what `of_trials` made of each place, or of the only one, ()."""
-    made = {
-        place: side_by_side(models_of(set_, "feature", model, None, what), modality)
-        for place, set_ in sets.items()
-    }
-    whole = made[()] if () in made else joined(made, PLACES, join, what)
-    return checked(trimmed(whole, gaps, what), what)
 
 
 def _check_told(array: xr.DataArray, ids: Any, number: str, what: str) -> None:

@@ -87,11 +87,10 @@ def from_xarray(
 
     Notes
     -----
-    Labels of models and stimuli become text as everywhere: whole numbers their digits, dates ISO
-    8601; floats, bytes and mixtures are refused. Labels of features stay, as coordinates. A
-    MultiIndex becomes flat coordinates, of which ``stimulus=`` can name one. A coordinate with a
-    name of ours that means something else is called ``source_model`` and so on. Attributes that
-    are not plain data are left out.
+    Labels of models and stimuli become text as everywhere; floats, bytes and mixtures are refused.
+    Labels of features stay, as coordinates. A MultiIndex becomes flat coordinates, of which
+    ``stimulus=`` can name one. A coordinate with a name of ours that means something else is
+    called ``source_model`` and so on. Attributes that are not plain data are left out.
 
     *Places*: each model has features of its own, and so has each combination of labels on the
     extra dims ``subject``, ``region``, ``layer`` and ``network``; along all other dims
@@ -252,7 +251,7 @@ def read_netcdf(path: FilePath, **options: Any) -> xr.DataArray:
     ----------
     path : path
         netCDF4, as `write_netcdf` or any other program writes it, or classic netCDF 3.
-    model, stimulus, feature, variable, modality
+    **options
         As in `from_xarray`; an array with no dim of models and no name of its own is the model
         of the file's name.
 
@@ -265,17 +264,8 @@ def read_netcdf(path: FilePath, **options: Any) -> xr.DataArray:
 
     Raises
     ------
-    FileNotFoundError
-        There is no such file.
-    ImportError
-        h5netcdf is not installed.
     SchemaError
-        The file is damaged or of another kind, or what `from_xarray` refuses.
-
-    Notes
-    -----
-    Nothing in the file is run. A file of HDF5 is first read by a process of its own, which a
-    damaged file may crash or hang in place of yours. Links to other files are refused.
+        A damaged file, one of another kind, or what `from_xarray` refuses.
 
     Examples
     --------
@@ -324,16 +314,13 @@ def write_netcdf(
     ------
     FileExistsError
         The file is there.
-    ImportError
-        h5netcdf is not installed.
     SchemaError
         Missing text, complex numbers, or names and attributes that netCDF cannot hold.
 
     Notes
     -----
-    Text is written as netCDF strings in UTF-8; half precision, which netCDF lacks, as float32.
-    Attributes that are text or numbers are netCDF attributes; booleans, None, lists and dicts,
-    for which netCDF has no place, are JSON in the attribute ``xconverge_json``, and
+    Half precision, which netCDF lacks, is written as float32. Booleans, None, lists and dicts, for
+    which its attributes have no place, are JSON in the attribute ``xconverge_json``, and
     `read_netcdf` puts them back.
 
     Examples
