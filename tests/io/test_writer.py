@@ -31,7 +31,7 @@ from xconverge.io.store import (
     open_store,
     write_representations,
 )
-from xconverge.io.zarr.incomplete import INCOMPLETE
+from xconverge.io.zarr.root import INCOMPLETE
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.labels.messages import SchemaError
 from xconverge.labels.stack import stack_models

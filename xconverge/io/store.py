@@ -17,7 +17,6 @@ from xconverge.io.zarr.append import append
 from xconverge.io.zarr.encoding import encoded_set, modality_of
 from xconverge.io.zarr.exchange import staged
 from xconverge.io.zarr.incomplete import (
-    INCOMPLETE,
     IncompleteModel,
     incomplete_models,
     with_incomplete,
@@ -303,9 +302,7 @@ def open_store(path: StorePath, *, storage_options: Options | None = None) -> xr
     >>> open_store(path).attrs["xconverge_schema"]
     2
     """
-    tree = open_tree(existing_store(path, storage_options))
-    # incomplete models are groups too, and no results
-    return tree.filter(lambda node: node.path.split("/")[1] != INCOMPLETE)
+    return open_tree(existing_store(path, storage_options))
 
 
 def modalities(path: StorePath, *, storage_options: Options | None = None) -> list[str]:

@@ -9,11 +9,11 @@ import numpy as np
 
 from xconverge.io.zarr.checksums import GROUP, chunk_grid, of_json
 from xconverge.io.zarr.exchange import REPLACED, found
-from xconverge.io.zarr.incomplete import INCOMPLETE, incomplete_model_at
+from xconverge.io.zarr.incomplete import incomplete_model_at
 from xconverge.io.zarr.locks import unchanged
 from xconverge.io.zarr.places import Options, Place, StorePath, place_of
 from xconverge.io.zarr.reader import damaged
-from xconverge.io.zarr.root import CHECKSUM, existing_store, modality_names, open_array
+from xconverge.io.zarr.root import CHECKSUM, INCOMPLETE, existing_store, modality_names, open_array
 from xconverge.io.zarr.snapshot import (
     Documents,
     Snapshot,
@@ -146,8 +146,6 @@ def _faults_of_a_whole(place: Place, document: Mapping[str, Any]) -> Iterator[st
     """What is wrong with a group that was written as one."""
     told = (document.get("consolidated_metadata") or {}).get("metadata") or {}
     begun = place.path.startswith(f"{INCOMPLETE}/")
-    if document and not told and not begun and place.consolidates:
-        yield f"{place}/zarr.json has no metadata of all that is in the group; an append brings them"
     paths = list(told) or [path for path in _paths(place)]
     read = {path: _read(place / path) for path in paths}
     own = {path: doc for path, doc in read.items() if not isinstance(doc, str)}
@@ -166,7 +164,8 @@ def _faults_of_a_whole(place: Place, document: Mapping[str, Any]) -> Iterator[st
         yield str(error)
         documents.pop(GROUP)
         snapshot, sums = Snapshot(place, documents), None
-    for path, crc in (sums.attrs if sums else {}).items():
+    # other programs that add models leave neither the one document nor the attrs as they were
+    for path, crc in (sums.attrs if sums and (told or begun) else {}).items():
         if of_json(documents.get(path, {}).get("attributes", {})) != crc:
             yield f"{place / path}/zarr.json is damaged: its attributes are not those written"
     if begun:

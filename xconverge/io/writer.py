@@ -31,7 +31,6 @@ from xconverge.io.zarr.append import append, restore
 from xconverge.io.zarr.encoding import encoded, encoded_set, modality_of
 from xconverge.io.zarr.exchange import staged
 from xconverge.io.zarr.incomplete import (
-    INCOMPLETE,
     JOINED,
     MODEL,
     Batches,
@@ -42,7 +41,7 @@ from xconverge.io.zarr.incomplete import (
 )
 from xconverge.io.zarr.locks import Lock, locked, try_lock, unlock
 from xconverge.io.zarr.places import Options, Place, StorePath, place_of
-from xconverge.io.zarr.root import ensure_store, modality_names, open_array
+from xconverge.io.zarr.root import INCOMPLETE, ensure_store, modality_names, open_array
 from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import flags
 from xconverge.labels.messages import SchemaError, listing

@@ -18,9 +18,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+from xconverge.io.zarr.checksums import GROUP
 from xconverge.io.zarr.locks import locked, try_lock, unlock
 from xconverge.io.zarr.places import Place, local
 from xconverge.labels.arguments import flags
+from xconverge.labels.messages import DamagedStoreError
 
 STAGE = ".staging-"
 REPLACED = ".replaced-"
@@ -33,7 +35,7 @@ def check_free(place: Place, overwrite: bool) -> None:
     flags(overwrite=overwrite)
     if not (place.names() or (place.folder and place.folder.is_file())):
         return
-    if not place.is_group():
+    if not _is_group(place):
         raise FileExistsError(
             f"{place} exists and is not a Zarr format 3 group, so it is left alone; "
             "choose another path"
@@ -45,12 +47,24 @@ def check_free(place: Place, overwrite: bool) -> None:
         )
 
 
+def _is_group(place: Place) -> bool:
+    """A Zarr group is here, or one whose document is damaged, which may be replaced."""
+    try:
+        return place.is_group() or GROUP in place.names()
+    except DamagedStoreError:
+        return True
+
+
 @contextmanager
 def staged(target: Place, root: Place, overwrite: bool) -> Iterator[Place]:
     """A place to fill, which becomes ``target`` if nothing went wrong.
 
     Filling it takes no lock. Taking the place does, and fails if the target has changed meanwhile.
     """
+    if not root.store.supports_deletes:
+        raise TypeError(
+            f"{root} cannot be changed once it is written; write a folder, and pack that"
+        )
     check_free(target, overwrite)
     before = target.read(["zarr.json"]) if overwrite else [None]
     if not target.consolidates:
@@ -134,38 +148,46 @@ def _remove(path: Path) -> None:
 def _take_place(new: Path, target: Path) -> None:
     """Put a folder into the place of another, which takes its own."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    if os.path.ismount(target):
-        _fill_mount_point(new, target)
-        return
     restore_replaced(target)
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
-        with suppress(FileNotFoundError):
+    try:
+        if not target.exists():
+            new.rename(target)
+        elif not any(target.iterdir()):
             target.rmdir()
-        new.rename(target)
-        return
+            new.rename(target)
+        else:
+            _exchange(new, target)
+    except OSError as error:
+        if error.errno not in (errno.EBUSY, errno.EXDEV) or not target.is_dir():
+            raise
+        _fill_mount_point(new, target)
+
+
+def _exchange(new: Path, target: Path) -> None:
+    """Exchange two folders in one step, or by two renames, of which the first leaves a trace."""
     try:
         exchange(new, target)
+        return
     except OSError:
         replaced = target.with_name(REPLACED + target.name)
         target.rename(replaced)
-        try:
-            new.rename(target)
-        except BaseException:
-            replaced.rename(target)
-            raise
-        _remove(replaced)
+    try:
+        new.rename(target)
+    except BaseException:
+        replaced.rename(target)
+        raise
+    _remove(replaced)
 
 
 def _fill_mount_point(new: Path, target: Path) -> None:
     """A mount point cannot be exchanged: it is filled, the document that makes it a store last."""
-    there = [path for path in target.iterdir() if not path.name.startswith(STAGE)]
-    if there:
+    if any(not path.name.startswith(STAGE) for path in target.iterdir()):
         raise FileExistsError(
             f"{target} is a mount point, and a store there cannot be replaced in one step; "
             "delete what it holds, or write to a folder in it"
         )
     for path in sorted(new.iterdir(), key=lambda path: path.name == "zarr.json"):
-        path.rename(target / path.name)
+        shutil.move(path, target / path.name)
 
 
 def restore_replaced(target: Path) -> None:

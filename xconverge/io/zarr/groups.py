@@ -94,9 +94,9 @@ def write_group(place: Place, nodes: Mapping[str, xr.Dataset]) -> None:
 
 
 def write_begun(place: Place, dataset: xr.Dataset) -> None:
-    """Write a dataset as a group to which arrays will be added: it has no document of them all."""
-    _to_zarr(dataset, place)
+    """Write labels as a group to which arrays will be added: it has no document of them all."""
     draft = draft_of(place)
+    _to_zarr(dataset, draft)
     _describe(draft)
     commit(draft, place)
 

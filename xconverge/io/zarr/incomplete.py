@@ -25,13 +25,13 @@ from xconverge.io.zarr.checksums import of_json, of_row
 from xconverge.io.zarr.encoding import NAME
 from xconverge.io.zarr.exchange import UNFINISHED
 from xconverge.io.zarr.places import Place
+from xconverge.io.zarr.root import INCOMPLETE
 from xconverge.io.zarr.snapshot import Snapshot, damage_of
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import widths
 from xconverge.labels.messages import DamagedStoreError, listing
 
-INCOMPLETE = "incomplete_models"
 MODEL = "xconverge_model"
 JOINED = "joined"
 """Attr of a model that is in its modality: what is left of it here may go."""

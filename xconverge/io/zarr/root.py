@@ -17,6 +17,7 @@ from xconverge.io.zarr.snapshot import TRIES, Snapshot
 
 SCHEMA = 2
 CHECKSUM = "xconverge_checksum"
+INCOMPLETE = "incomplete_models"
 
 
 def store_attrs() -> dict[str, Any]:
@@ -101,7 +102,8 @@ def wholes(root: Place, path: str = "") -> Iterator[tuple[str, Snapshot]]:
     documents = {"": place.document() or {}}
     names = [name.removeprefix(REPLACED) for name in place.names()]
     for name in dict.fromkeys(names):
-        if name != "zarr.json" and not name.startswith("."):
+        # incomplete models are groups too, and no results
+        if name not in ("zarr.json", INCOMPLETE) and not name.startswith("."):
             document = found(place / name).document()
             if document and document.get("node_type") == "group":
                 yield from wholes(root, f"{path}/{name}".lstrip("/"))
