@@ -122,17 +122,26 @@ def _locked_folder(folder: Path) -> int | None:
 def _locked_file(folder: Path) -> int | None:
     """A file in it is locked: never one that a link of a stranger leads to, nor a device."""
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-    file = os.open(folder / FILE, flags, 0o666)
+    path = folder / FILE
+    file = os.open(path, flags, 0o666)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
-        raise OSError(errno.EINVAL, f"{folder / FILE} must be a regular file; remove it")
+        raise OSError(errno.EINVAL, f"{path} must be a regular file; remove it")
+    try:
+        return _locked(file, _lock_of_a_file())
+    except OSError:
+        path.unlink(missing_ok=True)  # nobody can lock it
+        raise
+
+
+def _lock_of_a_file() -> Callable[[int, int], None]:
     try:
         import fcntl
     except ImportError:
         import msvcrt
 
-        return _locked(file, lambda file, _: msvcrt.locking(file, msvcrt.LK_NBLCK, 1))  # type: ignore[attr-defined]
-    return _locked(file, fcntl.flock)
+        return lambda file, _: msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    return fcntl.flock
 
 
 def _locked(file: int, lock: Callable[[int, int], None]) -> int | None:
