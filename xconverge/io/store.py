@@ -267,9 +267,7 @@ def _unknown(root: Place, modality: str) -> SchemaError:
     )
 
 
-def _unfinished(
-    root: Place, modality: str, complete: xr.DataArray | None
-) -> list[IncompleteModel]:
+def _unfinished(root: Place, modality: str, complete: xr.DataArray | None) -> list[IncompleteModel]:
     """Incomplete models; one may have been completed and not tidied up."""
     known = () if complete is None else complete.indexes["model"]
     return [one for one in incomplete_models(root, modality) if one.model not in known]

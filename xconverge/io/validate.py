@@ -15,6 +15,7 @@ from xconverge.io.zarr.places import Options, Place, StorePath, place_of
 from xconverge.io.zarr.reader import damaged
 from xconverge.io.zarr.root import CHECKSUM, INCOMPLETE, existing_store, modality_names, open_array
 from xconverge.io.zarr.snapshot import (
+    MISSING,
     Documents,
     Snapshot,
     coordinate_paths,
@@ -125,7 +126,7 @@ def _read(place: Place) -> dict[str, Any] | str:
     try:
         document = place.document()
         if document is None:
-            return f"{place}/zarr.json is missing. Bring the file back from a copy"
+            return MISSING.format(place)
         zarr.open(place.reading, path=place.path, mode="r", zarr_format=3)
         document["node_type"], document.setdefault("attributes", {})
     except DamagedStoreError as error:
@@ -154,8 +155,8 @@ def _faults_of_a_whole(place: Place, document: Mapping[str, Any]) -> Iterator[st
     for path, one in documents.items():
         if path in own and not same(one, own[path]):
             yield (
-                f"{place / path}/zarr.json is not what {place}/zarr.json says of it: one of them is "
-                "damaged, or an append was interrupted, which the next one puts right"
+                f"{place / path}/zarr.json is not what {place}/zarr.json says of it: one of them "
+                "is damaged, or an append was interrupted, which the next one puts right"
             )
     snapshot = Snapshot(place, documents)
     try:

@@ -28,8 +28,9 @@ from xconverge.io.writer_checks import (
 )
 from xconverge.io.zarr import groups
 from xconverge.io.zarr.append import append, restore
-from xconverge.io.zarr.encoding import encoded, encoded_set, modality_of
+from xconverge.io.zarr.encoding import NAME, encoded, encoded_set, modality_of
 from xconverge.io.zarr.exchange import staged
+from xconverge.io.zarr.groups import stored_array
 from xconverge.io.zarr.incomplete import (
     JOINED,
     MODEL,
@@ -329,9 +330,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
     def _common_dtype(self) -> np.dtype[Any] | None:
         """The dtype of the modality, or of a model of it that others have begun."""
         if self._modality in modality_names(self._root):
-            found: np.dtype[Any] = groups.stored_array(
-                self._root / self._modality, groups.NAME
-            ).dtype
+            found: np.dtype[Any] = stored_array(self._root / self._modality, NAME).dtype
             return found
         return next((one.dtype for one in self._others()), None)
 

@@ -7,7 +7,6 @@ between leaves documents that disagree: the next that changes the modality puts 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -112,12 +111,12 @@ def _append_coordinates(draft: Place, coords: xr.Dataset, n_old: int) -> None:
     """Coordinates grow by those of the new models; ``n_features`` is made where it was not."""
     before = draft.document() or {}
     wanted = coords.drop_vars([n for n, c in coords.variables.items() if "model" not in c.dims])
-    there = plain_array(draft).coords
+    there: dict[Any, Any] = dict(plain_array(draft).coords)
     made = wanted.drop_vars([name for name in wanted.variables if name in there])
     options: dict[str, Any] = {"group": draft.group, "mode": "a", "consolidated": False}
     if made.variables:
         made.isel(model=slice(n_old)).to_zarr(draft.store, **options)
-        there = {**there, **_as_written(draft, made)}
+        there |= _as_written(draft, made)
     new = wanted.isel(model=slice(n_old, None))
     new = new.assign_coords({name: _as_stored(c, there[name]) for name, c in new.coords.items()})
     new.to_zarr(draft.store, append_dim="model", **options)
@@ -132,7 +131,8 @@ def _as_written(draft: Place, wanted: xr.Dataset) -> dict[Any, xr.Variable]:
     dataset = xr.open_zarr(
         draft.store, group=draft.group, consolidated=False, drop_variables=NAME, **DECODE
     )
-    return {name: dataset.variables[name].transpose(*c.dims) for name, c in wanted.variables.items()}
+    there = dataset.variables
+    return {name: there[name].transpose(*c.dims) for name, c in wanted.variables.items()}
 
 
 def _as_stored(new: xr.DataArray, there: xr.DataArray) -> xr.DataArray:
@@ -249,9 +249,7 @@ def _check_append(place: Place, old: xr.DataArray, width: int) -> None:
     if steps[old.get_axis_num("model")] != 1:
         raise SchemaError(f"{place} was not written by xconverge: its chunks mix models; {anew}")
     if wider and not np.isnan(array.fill_value):
-        raise SchemaError(
-            f"{place} would pad with {array.fill_value}, where NaN is meant; {anew}"
-        )
+        raise SchemaError(f"{place} would pad with {array.fill_value}, where NaN is meant; {anew}")
     growing = {"model", "feature"} if wider else {"model"}
     documents: Documents = Snapshot.of(place).arrays()
     others = set(documents) - set(map(str, old.coords)) - {NAME}

@@ -66,7 +66,7 @@ def staged(target: Place, root: Place, overwrite: bool) -> Iterator[Place]:
             f"{root} cannot be changed once it is written; write a folder, and pack that"
         )
     check_free(target, overwrite)
-    before = target.read(["zarr.json"]) if overwrite else [None]
+    before: list[bytes | None] = target.read(["zarr.json"]) if overwrite else [None]
     if not target.consolidates:
         # a transaction: what it holds counts when its owner commits it
         target.remove()

@@ -61,9 +61,7 @@ def _encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
 
 def _whole(variable: xr.Variable) -> tuple[int, ...]:
     """A coordinate is one chunk, with room for models."""
-    return tuple(
-        MODELS if dim == "model" else max(size, 1) for dim, size in variable.sizes.items()
-    )
+    return tuple(MODELS if dim == "model" else max(size, 1) for dim, size in variable.sizes.items())
 
 
 @contextmanager
@@ -148,7 +146,9 @@ def stored_array(place: Place, name: str, mode: Any = "r") -> Any:
 
 def plain_array(place: Place) -> xr.DataArray:
     """Representations as xarray opens them."""
-    return xr.open_zarr(place.store, group=place.group, consolidated=False, **DECODE)[NAME]
+    dataset = xr.open_zarr(place.store, group=place.group, consolidated=False, **DECODE)
+    array: xr.DataArray = dataset[NAME]
+    return array
 
 
 def store_blocks(
@@ -159,7 +159,7 @@ def store_blocks(
     ``target`` may be larger along ``model``, where ``array`` starts at ``first_model``.
     """
     steps = target.shards or target.chunks
-    blocks = _in_blocks(array, steps)
+    blocks: Any = _in_blocks(array, steps)
     by_model = set(real.dims) <= {"model"}
     written = blocks.map_blocks(
         _write_block,

@@ -102,9 +102,10 @@ class Batches:
 
     def entries(self) -> list[Array | None]:
         """Row numbers and checksums of each chunk, None of one that is damaged."""
+        if not self.n_chunks:
+            return []
         try:
-            every = np.asarray(self.rows[: self.n_chunks * self.size])
-            return np.split(every, self.n_chunks) if self.n_chunks else []
+            return [*np.split(np.asarray(self.rows[: self.n_chunks * self.size]), self.n_chunks)]
         except OSError:
             raise
         except Exception:

@@ -40,10 +40,12 @@ class Place:
     """The folder of this machine, where it is one."""
 
     def __truediv__(self, name: str) -> Place:
+        """What lies below by this name."""
         folder = self.folder / name if self.folder else None
         return Place(self.store, self._key(name), self.root, folder)
 
     def __str__(self) -> str:
+        """What it is called, without credentials."""
         return f"{self.root}/{self.path}" if self.path else self.root
 
     def __format__(self, spec: str) -> str:
@@ -90,7 +92,7 @@ class Place:
             turn = asyncio.Semaphore(AT_ONCE)
             return list(await asyncio.gather(*(one(store, name, turn) for name in names)))
 
-        found: list[bytes | None] | None = ask(self.reading, all_of_them)
+        found: list[bytes | None] | None = _ask(self.reading, all_of_them)
         return [None] * len(names) if found is None else found
 
     def document(self, name: str = "") -> dict[str, Any] | None:
@@ -110,7 +112,7 @@ class Place:
             for key, data in documents.items():
                 await store.set(self._key(key), Buffer.from_bytes(data))
 
-        ask(self.store, set_them)
+        _ask(self.store, set_them)
 
     def remove(self, *names: str) -> None:
         """Remove all that is here, or what is below by these names: documents first."""
@@ -124,7 +126,7 @@ class Place:
                     await store.delete(f"{key}/zarr.json".lstrip("/"))
                     await store.delete_dir(key)
 
-        ask(self.store, removed)
+        _ask(self.store, removed)
 
     def names(self) -> list[str]:
         """What lies directly below, sorted, whether it can be read or not."""
@@ -132,7 +134,7 @@ class Place:
         async def listed(store: Any) -> list[str]:
             return [name async for name in store.list_dir(self.path)]
 
-        found = ask(self.reading, listed) or []
+        found = _ask(self.reading, listed) or []
         return sorted({name.rstrip("/").rpartition("/")[2] for name in found} - {""})
 
     def keys(self) -> list[str]:
@@ -141,7 +143,7 @@ class Place:
         async def listed(store: Any) -> list[str]:
             return [key async for key in store.list_prefix(f"{self.path}/".lstrip("/"))]
 
-        found = ask(self.reading, listed) or []
+        found = _ask(self.reading, listed) or []
         return sorted(key.removeprefix(self.path).lstrip("/") for key in found)
 
 
@@ -158,40 +160,10 @@ def parsed(data: bytes, where: str) -> dict[str, Any]:
     return found
 
 
-class _Answered(Exception):  # noqa: N818
-    """Carries the answer of a store through Zarr."""
+def _ask(store: Any, question: Callable[[Any], Awaitable[Any]]) -> Any:
+    from xconverge.io.zarr.wrappers import ask
 
-    def __init__(self, answer: Any, error: Exception | None = None) -> None:
-        super().__init__()
-        self.answer, self.error = answer, error
-
-
-def ask(store: Any, question: Callable[[Any], Awaitable[Any]]) -> Any:
-    """Put a question to the asynchronous methods of a store; None where its folder is not there.
-
-    Stores of fsspec only work in the event loop that Zarr keeps for itself. There it runs what a
-    store does to open a group: here, the question.
-    """
-    import zarr
-    from zarr.storage import WrapperStore
-
-    class Asked(WrapperStore[Any]):
-        async def get(self, *_: Any, **__: Any) -> Any:
-            try:
-                answer = await question(store)
-            except Exception as error:
-                raise _Answered(None, error) from None
-            raise _Answered(answer)
-
-    try:
-        zarr.open_group(Asked(store), mode="r" if store.read_only else "r+", zarr_format=3)
-    except _Answered as answered:
-        if answered.error is not None:
-            raise answered.error from None
-        return answered.answer
-    except FileNotFoundError:
-        return None
-    raise AssertionError("Zarr opened a group without a look at its metadata")
+    return ask(store, question)
 
 
 def place_of(path: StorePath, storage_options: Options | None = None) -> Place:

@@ -17,13 +17,14 @@ from xconverge.io.zarr.checksums import GROUP, Checksums, of_values
 from xconverge.io.zarr.encoding import NAME
 from xconverge.io.zarr.exchange import UNFINISHED
 from xconverge.io.zarr.places import Place, parsed
-from xconverge.io.zarr.reader import CheckedStore, StoredArray
+from xconverge.io.zarr.reader import StoredArray
 from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import DamagedStoreError, SchemaError
 
 # else xarray makes durations of numbers whose attrs say units="s"
 DECODE: dict[str, Any] = {"decode_timedelta": xr.coders.CFTimedeltaCoder(decode_via_units=False)}
 TRIES = 100
+MISSING = "{}/zarr.json is missing. Bring the file back from a copy"
 Documents = dict[str, dict[str, Any]]
 """Metadata of the arrays and groups below a group, by path; its own under ``""``."""
 
@@ -72,7 +73,7 @@ class Snapshot:
             if not documents or has_grown(own, documents):
                 documents = own
         if not documents and place.names():
-            raise DamagedStoreError(f"{place}/zarr.json is missing. Bring the file back from a copy")
+            raise DamagedStoreError(MISSING.format(place))
         if not documents:
             raise FileNotFoundError(f"there is no group at {place}")
         if documents[""].get("attributes", {}).get(UNFINISHED):
@@ -139,10 +140,11 @@ class Snapshot:
         coords = {name: with_objects(c) for name, c in dataset.coords.variables.items()}
         return xr.Dataset(data, coords, dataset.attrs).drop_encoding()
 
-    def store(self, group: str = "") -> CheckedStore:
+    def store(self, group: str = "") -> Any:
         """A store that shows a group of it as it was."""
-        own = {k: v for k, v in self.documents[group].items() if k != "consolidated_metadata"}
-        shown = {**self.arrays(group), "": own}
+        from xconverge.io.zarr.wrappers import CheckedStore
+
+        shown = {**self.arrays(group), "": _own(self.documents[group])}
         place = self.place / group if group else self.place
         documents = {
             "/".join(filter(None, (place.path, name, "zarr.json"))): json.dumps(document).encode()
@@ -203,8 +205,11 @@ def sizes(documents: Documents) -> dict[str, set[int]]:
 
 def same(one: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
     """Whether two documents say the same, but for the copies that one has of those below it."""
-    own = [{k: v for k, v in (d or {}).items() if k != "consolidated_metadata"} for d in (one, other)]
-    return own[0] == own[1]
+    return _own(one) == _own(other or {})
+
+
+def _own(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if key != "consolidated_metadata"}
 
 
 def coordinate_paths(documents: Documents) -> set[str]:
