@@ -291,7 +291,8 @@ def test_several_recordings_keep_what_is_known_of_their_neuroids(run):
     assert (code, "p.nc and q.nc both have the model 'V4'; give --model" in said) == (1, True)
     names = ["--model", "p", "--model", "q"]
     code, said = run(*command, *names)
-    assert (code, "p.nc, q.nc: coordinate 'trial' of model 'q' contradicts" in said) == (1, True)
+    assert code == 1
+    assert "p.nc, q.nc: coordinate 'trial' of some models contradicts that of others at" in said
     wide = wide.drop_vars("trial")
     wide.to_netcdf("q.nc", engine="scipy")
     code, said = run(*command, *names)
@@ -391,13 +392,17 @@ def test_ids_of_a_column(run):
 @pytest.mark.parametrize(
     ("text", "source", "match"),
     [
-        ("a,b\n1,2\n", "ids.csv:c", "ids.csv must have one column 'c', and has none; its columns"),
-        ("a,a\n1,2\n", "ids.csv:a", "one column 'a', and has 2"),
-        ("a,b\n1,2\n3\n", "ids.csv:a", "ids.csv has 2 columns, and not in lines '3'"),
-        ("a,b\n1,2\n\n", "ids.csv:a", "ids.csv has 2 columns, and not in lines '3'"),
-        ("a,b\n1,2\n ,3\n", "ids.csv:a", "an id in every row of 'a'; it has none in lines '3'"),
+        ("a,b\n1,2\n", "ids.csv:c", "ids.csv has no column 'c' of ids; its columns are 'a', 'b'"),
+        ("a,a\n1,2\n", "ids.csv:a", "ids.csv has several columns of one name: 'a'"),
+        ("a,b\n1,2\n3\n", "ids.csv:a", "ids.csv has 2 columns, and row 3 has 1 cells"),
+        ("a,b\n1,2\n\n", "ids.csv:a", "ids.csv has 2 columns, and row 3 has none, it is blank"),
+        ("a,b\n1,2\n ,3\n", "ids.csv:a", "an id in every row of 'a'; it has none in rows '3'"),
         ("a,b\n", "ids.csv:a", "an id in every row of 'a'; it has no rows"),
-        ("", "ids.csv:a", "its columns are none"),
+        (
+            "",
+            "ids.csv:a",
+            "ids.csv cannot be read as a table with ids, .csv or .tsv in UTF-8: it is empty",
+        ),
         ('a,b\n"1,2\n', "ids.csv:a", "ids.csv cannot be read as a table with ids"),
         ("a,b\n1,2\n", "ids.csv:", "there is no file ids.csv:"),
         ("a,b\n1,2\n", "none.csv:a", "there is no file none.csv:a"),

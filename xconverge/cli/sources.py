@@ -11,8 +11,8 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.engine.chunks import recommend_chunks
-from xconverge.io.formats._places import COUNTS
-from xconverge.io.formats._stacked import side_by_side
+from xconverge.io.formats._places import COUNTS, Place
+from xconverge.io.formats._stacked import representations
 from xconverge.labels.checks import validate, widths
 from xconverge.labels.joins import join_labels
 from xconverge.labels.messages import SchemaError, escaped, listing
@@ -121,7 +121,24 @@ def together(sets: Sets, modality: str) -> xr.DataArray:
                 )
             models[name] = source
     with naming(", ".join(map(str, sets)), always=True):
-        return side_by_side({name: _one(sets[models[name]], name) for name in models}, modality)
+        found: dict[Place, xr.DataArray] = {
+            (name,): _one(sets[models[name]], name) for name in models
+        }
+        whole = representations(found, "the import", modality=modality)
+        _check_told_alike(whole, sets)
+    return whole
+
+
+def _check_told_alike(whole: xr.DataArray, sets: Sets) -> None:
+    """What is said of stimuli, and not of models, is the same in all sources."""
+    for name, coord in whole.coords.items():
+        said = [reps.coords[name].dims for reps in sets.values() if name in reps.coords]
+        if "model" in coord.dims and set(said) == {("stimulus",)} and name != COUNTS:
+            differ = coord.to_pandas().nunique() > 1
+            raise SchemaError(
+                f"coordinate {name!r} of some models contradicts that of others at "
+                f"{listing(differ.index[differ])}; leave it out of all sources but one"
+            )
 
 
 def _one(reps: xr.DataArray, name: str) -> xr.DataArray:

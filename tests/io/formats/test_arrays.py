@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 import xconverge as xc
 from tests.helpers import make_reps, no_compute
 from tests.io.formats.sets import IDS, X, folder_of, same, write_whole
-from xconverge.cli.main import main
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.labels.messages import SchemaError
 
@@ -76,25 +75,16 @@ def test_ids_of_a_column(tmp_path, monkeypatch, name, sep):
     same(xc.io.read_npy("~/m.npy", f"~/{name}:row"), values, [str(i) for i in range(len(ODD))])
 
 
-def test_ids_of_a_column_on_the_command_line(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    pd.DataFrame({"nsd_id": ODD}).to_csv("ids.csv", index=False)
-    np.save("m.npy", np.ones((len(ODD), 2)))
-    command = ["import", "npy", "m.npy", "s.zarr", "--modality", "v"]
-    assert main([*command, "--ids", "ids.csv:nsd_id"]) == 0
-    assert xc.open_representations("s.zarr", "v").stimulus.values.tolist() == ODD
-
-
 def test_bad_columns_of_ids(tmp_path):
     np.save(tmp_path / "m.npy", X)
     for text, column, match in [
-        ("id,b\nx,1\n", "name", "no column 'name' of ids; it has 'id', 'b'"),
+        ("id,b\nx,1\n", "name", "no column 'name' of ids; its columns are 'id', 'b'"),
         ("id,b\nx,1\n", "id", "has 4 rows, and there are 1 ids"),
         ("id,id\nx,1\n", "id", "several columns of one name"),
         ("id,b\nx\n", "id", "2 columns, and row 2 has 1 cells"),
-        ("id,b\nx,1\n,1\ny,1\nz,1\n", "id", "empty label"),
+        ("id,b\nx,1\n,1\ny,1\nz,1\n", "id", "an id in every row of 'id'; it has none in rows '3'"),
         ("id,b\nx,1\nx,1\ny,1\nz,1\n", "id", "duplicate labels on 'stimulus': 'x'"),
-        ("id\n" + "ü\n" * 4, "id", "cannot be read as a table with a column of ids"),
+        ("id\n" + "ü\n" * 4, "id", "cannot be read as a table with ids"),
     ]:
         (tmp_path / "ids.csv").write_bytes(text.encode("latin-1"))
         with pytest.raises(SchemaError, match=match):

@@ -30,25 +30,15 @@ OWN_FEATURES = ("network", "layer", "subject", "region")
 
 
 def file_and_column(path: FilePath) -> tuple[Path, str | None]:
-    """The table and the column of ``ids.csv:image``; a file that is there has no column."""
+    """The table and the column of ``ids.csv:image``; what is there as a whole has no column."""
     whole = local_path(path)
     parts = os.path.expanduser(os.fspath(path)).split(":")
     # a drive of Windows, and names of columns, have colons too
     for end in range(len(parts) - 1, 0, -1):
         file, column = Path(":".join(parts[:end])), ":".join(parts[end:])
-        if column and file.is_file() and not whole.exists():
-            return file, column
-    return whole, None
-
-
-def file_and_column(path: FilePath) -> tuple[Path, str | None]:
-    """The table and the column of ``ids.csv:image``; a file that is there has no column."""
-    whole = local_path(path)
-    parts = os.path.expanduser(os.fspath(path)).split(":")
-    # a drive of Windows, and names of columns, have colons too
-    for end in range(len(parts) - 1, 0, -1):
-        file, column = Path(":".join(parts[:end])), ":".join(parts[end:])
-        if column and file.is_file() and not whole.exists():
+        # `C:` may be a folder; one that is called ids.csv is a mistake to be told
+        table = file.exists() and (not file.is_dir() or file.suffix.lower() in DELIMITERS)
+        if column and table and not whole.exists():
             return file, column
     return whole, None
 
@@ -67,11 +57,10 @@ def _ids_of_column(path: Path, column: str) -> list[str]:
         table = text_table(file)
         if column not in table:
             raise SchemaError(
-                f"{file} must have a column {column!r} of ids, and has none; its columns are "
-                f"{listing(table, 30) or 'none'}"
+                f"{file} has no column {column!r} of ids; its columns are {listing(table, 30)}"
             )
         ids = table[column].tolist()
-        blank = [number for number, label in enumerate(ids, 2) if not label.strip()]
+        blank = [row for row, label in enumerate(ids, 2) if not label.strip()]
         if blank or not ids:
             what = f"none in rows {listing(blank)}" if blank else "no rows"
             raise SchemaError(f"{file} must have an id in every row of {column!r}; it has {what}")
@@ -86,8 +75,7 @@ def _ids_of_lines(path: Path) -> list[str]:
         blank = [number for number, line in enumerate(lines, 1) if not line.strip()]
         if blank:
             raise SchemaError(
-                f"{file} has {'no ids' if lines == [''] else f'blank lines: {listing(blank)}'}; "
-                "it must have one id a line"
+                f"{file} has blank lines: {listing(blank)}; it must have one id a line"
             )
     return lines
 

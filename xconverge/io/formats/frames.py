@@ -200,12 +200,7 @@ def _id_column(ids: Ids | None, names: Sequence[str], path: Path) -> str | None:
         raise SchemaError(
             f"ids={ids!r} is no column of {path}, which has {listing(names)}, and no file"
         )
-    if local_path(ids).is_file():
-        raise SchemaError(
-            f"ids={ids!r} names a column of {path}, and a file is called so too; give the file "
-            f"as './{ids}', or rename one of the two"
-        )
-    return ids
+    return None
 
 
 def _features(
