@@ -89,25 +89,19 @@ def of_values(values: Array) -> str:
     """The checksum of numbers, or of text."""
     if values.dtype.kind in "OTU":
         return of_json(values.tolist())
-    return _crc32c(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes())
+    return f"{checksum(values.astype(values.dtype.newbyteorder('<'))):08x}"
 
 
 def of_json(value: Any) -> str:
     """The checksum of what JSON can hold."""
-    return _crc32c(json.dumps(value, sort_keys=True).encode())
+    return f"{checksum(np.frombuffer(json.dumps(value, sort_keys=True).encode(), np.uint8)):08x}"
 
 
-def of_row(values: Array) -> int:
-    """The checksum of a vector."""
+def checksum(values: Array) -> int:
+    """The crc32c of an array."""
     import google_crc32c
 
-    return int(google_crc32c.value(values.tobytes()))
-
-
-def _crc32c(data: bytes) -> str:
-    import google_crc32c
-
-    return f"{int(google_crc32c.value(data)):08x}"
+    return int(google_crc32c.value(np.ascontiguousarray(values).reshape(-1).view(np.uint8)))
 
 
 def chunk_key(index: Index) -> str:

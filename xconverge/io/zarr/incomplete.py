@@ -2,8 +2,8 @@
 
 ``incomplete_models/<modality>/<model>`` is a group with the stimuli and, for batches of about one
 size, two plain arrays: ``vectors_<size>`` has rows in order of arrival, in chunks of the first
-batch, and ``rows_<size>`` says for each which stimulus it is (-1: none yet), with a checksum. It is
-written after the vectors, so that a batch is there once its row numbers are.
+batch, and ``rows_<size>`` says for each which stimulus it is (-1: none yet), beside a checksum of
+the vectors in its chunk. It is written after the vectors: a batch is there once its rows are.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.engine.chunks import recommend_chunks
-from xconverge.io.zarr.checksums import of_json, of_row
+from xconverge.io.zarr.checksums import checksum, of_json
 from xconverge.io.zarr.encoding import NAME
 from xconverge.io.zarr.exchange import UNFINISHED
 from xconverge.io.zarr.places import Place
@@ -96,8 +96,9 @@ class Batches:
             for array in (self.vectors, self.rows):
                 array.resize((2 * n_chunks * self.size, array.shape[1]))
         self.vectors[slots] = vectors
-        entries = np.array([rows, [of_row(vector) for vector in vectors]], np.int64).T
-        self.rows[slots] = entries
+        pieces = range(0, len(rows), self.size)
+        crcs = [checksum(vectors[start : start + self.size]) for start in pieces]
+        self.rows[slots] = np.stack([rows, np.repeat(crcs, self.size)[: len(rows)]], axis=1)
         self.n_chunks = n_chunks
 
     def entries(self) -> list[Array | None]:
@@ -120,7 +121,7 @@ class Batches:
             return None
 
     def chunk(self, i: int, entries: Array) -> tuple[Array, Array]:
-        """Rows of a chunk that are as they were written, and their vectors."""
+        """Rows of a chunk and their vectors, if they are as they were written; else none."""
         there = np.flatnonzero(entries[:, 0] >= 0)
         nothing = np.empty(0, np.int64), np.empty((0, self.vectors.shape[1]), self.vectors.dtype)
         try:
@@ -129,8 +130,9 @@ class Batches:
             raise
         except Exception:
             return nothing
-        good = [slot for slot in there if of_row(vectors[slot]) == entries[slot, 1]]
-        return entries[good, 0], vectors[good]
+        if (entries[there, 1] != checksum(vectors[there])).any():
+            return nothing
+        return entries[there, 0], vectors[there]
 
 
 @dataclass(frozen=True)

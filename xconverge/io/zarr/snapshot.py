@@ -12,6 +12,7 @@ from typing import Any
 import dask
 import numpy as np
 import xarray as xr
+from xarray.conventions import decode_cf_variables
 
 from xconverge.io.zarr.checksums import GROUP, Checksums, of_values
 from xconverge.io.zarr.encoding import NAME
@@ -125,20 +126,26 @@ class Snapshot:
                 consolidated=False,
                 chunks=None,
                 decode_cf=False,
+                create_default_indexes=False,
             )
-            for name in xr.decode_cf(raw, **DECODE).coords:
-                raw[name] = self._coordinate(group, str(name), raw[name].variable)
-            dataset = xr.decode_cf(raw, **DECODE)
+            labels = coordinate_paths(self.documents)
+            variables = {
+                name: self._coordinate(path, variable) if path in labels else variable
+                for name, variable in raw.variables.items()
+                for path in [f"{group}/{name}".lstrip("/")]
+            }
+            decoded, attrs, names = decode_cf_variables(variables, raw.attrs, **DECODE)
         data = {
             name: xr.Variable(
                 variable.dims,
                 StoredArray(variable, place.as_reader(), str(name)).lazy(),
                 variable.attrs,
             )
-            for name, variable in dataset.data_vars.variables.items()
+            for name, variable in decoded.items()
+            if name not in names and name not in variable.dims
         }
-        coords = {name: with_objects(c) for name, c in dataset.coords.variables.items()}
-        return xr.Dataset(data, coords, dataset.attrs).drop_encoding()
+        coords = {name: with_objects(c) for name, c in decoded.items() if name not in data}
+        return xr.Dataset(data, coords, attrs).drop_encoding()
 
     def store(self, group: str = "") -> Any:
         """A store that shows a group of it as it was."""
@@ -152,11 +159,11 @@ class Snapshot:
         }
         return CheckedStore(place.reading, self.place.path, documents, self.checksums)
 
-    def _coordinate(self, group: str, name: str, variable: xr.Variable) -> xr.Variable:
+    def _coordinate(self, path: str, variable: xr.Variable) -> xr.Variable:
         """A coordinate in memory, which has the values that were written."""
         with dask.config.set(scheduler="synchronous"):
             loaded: xr.Variable = variable.compute()
-        self.check_labels(f"{group}/{name}".lstrip("/"), np.asarray(loaded.values))
+        self.check_labels(path, np.asarray(loaded.values))
         return loaded
 
     def check_labels(self, path: str, values: Array) -> None:
