@@ -17,6 +17,7 @@ from xconverge.io.zarr.draft import commit, draft_of
 from xconverge.io.zarr.encoding import NAME, encoded, labels_where
 from xconverge.io.zarr.exchange import UNFINISHED, restore_replaced
 from xconverge.io.zarr.groups import (
+    check_written,
     finish,
     plain_array,
     store_blocks,
@@ -63,13 +64,16 @@ def append(root: Place, modality: str, new: xr.DataArray) -> None:
     target.attrs["coordinates"] = " ".join(dict.fromkeys([*named, "n_features"]))
     blocks = new.drop_vars(new.coords).pad(feature=(0, width - new.sizes["feature"]))
     try:
-        if not store_blocks(blocks, target, widths(new), n_old):
+        good, full = store_blocks(blocks, target, widths(new), n_old)
+        if not good:
             validate(plain_array(draft).isel(model=slice(n_old, None)))
+        ends = finish(draft, known).chunks[NAME]
+        added = tuple(slice(n_old if dim == "model" else 0, None) for dim in old.dims)
+        check_written(place / NAME, ends[added], full)
     except BaseException:
         # Zarr deletes the chunks outside
         target.resize(old.shape)
         raise
-    finish(draft, known)
     commit(draft, place)
 
 

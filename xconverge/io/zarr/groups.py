@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
@@ -27,9 +27,12 @@ from xconverge.io.zarr.places import Place
 from xconverge.io.zarr.snapshot import DECODE, Documents, coordinate_paths, walk
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import validate, widths
+from xconverge.labels.messages import listing
 
 MODELS = 1024
 """Models of a chunk of their coordinates, which grow when models are added."""
+GOOD, FULL = 1, 2
+"""Of a block: its values are surely good; it holds anything but NaN."""
 WRITE: dict[str, Any] = {"zarr_format": 3, "consolidated": False}
 
 
@@ -87,7 +90,8 @@ def write_group(place: Place, nodes: Mapping[str, xr.Dataset]) -> None:
     for name, dataset in nodes.items():
         _to_zarr(dataset, place / name if name else place, first=not name)
     draft = draft_of(place)
-    finish(draft)
+    for path, ends in finish(draft).chunks.items():
+        check_written(place / path, ends, np.ones(ends.shape, bool))
     commit(draft, place)
 
 
@@ -117,24 +121,29 @@ def _to_zarr(dataset: xr.Dataset, place: Place, first: bool = True, **kwargs: An
     )
 
 
-def write_array(
-    place: Place,
-    array: xr.DataArray,
-    chunks: tuple[int, ...],
-    fill: Callable[[Any], bool] | None = None,
-) -> None:
+def write_array(place: Place, array: xr.DataArray, chunks: tuple[int, ...]) -> None:
     """Write representations as a group, and check their values."""
     blank = array.copy(data=da.zeros(array.shape, dtype=array.dtype, chunks=array.shape))
     encoding = {NAME: {**vectors(), "chunks": chunks}}
     # compute=False: metadata and what is in memory are written, and dask arrays are left alone
     _to_zarr(blank.to_dataset(name=NAME), place, encoding=encoding, compute=False)
-    target = stored_array(place, NAME, "r+")
-    good = fill(target) if fill else store_blocks(array, target, widths(array))
+    good, full = store_blocks(array, stored_array(place, NAME, "r+"), widths(array))
     if not good:
         validate(plain_array(place))
     draft = draft_of(place)
-    finish(draft)
+    check_written(place / NAME, finish(draft).chunks[NAME], full)
     commit(draft, place)
+
+
+def check_written(place: Place, ends: Array, full: Array) -> None:
+    """Chunks are there where blocks held anything: workers may write to another disk than ours."""
+    lost = np.argwhere(full & (ends == checksums.NONE))
+    if len(lost):
+        keys = [checksums.chunk_key(tuple(index)) for index in lost.tolist()]
+        raise OSError(
+            f"{place}: chunks {listing(keys, 3)} were written and are not there; the workers of a "
+            "cluster must share the folder of the store with whoever opens it"
+        )
 
 
 def stored_array(place: Place, name: str, mode: Any = "r") -> Any:
@@ -153,10 +162,11 @@ def plain_array(place: Place) -> xr.DataArray:
 
 def store_blocks(
     array: xr.DataArray, target: Any, real: xr.DataArray, first_model: int = 0
-) -> bool:
-    """Write the blocks of an array, computed once; whether its values are surely good.
+) -> tuple[bool, Array]:
+    """Write the blocks of an array, computed once.
 
-    ``target`` may be larger along ``model``, where ``array`` starts at ``first_model``.
+    ``target`` may be larger along ``model``, where ``array`` starts at ``first_model``. Returns
+    whether all values are surely good, and for each block whether it holds anything but NaN.
     """
     steps = target.shards or target.chunks
     blocks: Any = _in_blocks(array, steps)
@@ -168,11 +178,11 @@ def store_blocks(
         start=tuple(first_model if dim == "model" else 0 for dim in array.dims),
         real=np.broadcast_to(real.values, array.sizes["model"]) if by_model else None,
         axes=(array.get_axis_num("model"), array.get_axis_num("feature")),
-        dtype=bool,
+        dtype=np.uint8,
         chunks=tuple((1,) * len(sizes) for sizes in blocks.chunks),
-        meta=np.empty((0,) * array.ndim, bool),
-    )
-    return bool(written.all().compute())
+        meta=np.empty((0,) * array.ndim, np.uint8),
+    ).compute()
+    return bool((written & GOOD).all()), written & FULL > 0
 
 
 def _in_blocks(array: xr.DataArray, steps: tuple[int, ...]) -> da.Array:
@@ -198,16 +208,16 @@ def _write_block(
     axes: tuple[int, int],
     block_id: tuple[int, ...],
 ) -> Array:
-    """Write a block; one bool, whether real features are finite and padding is NaN."""
+    """Write a block; `GOOD` if real features are finite and padding is NaN, `FULL` if it is not."""
     at = [first + i * step for first, i, step in zip(start, block_id, steps, strict=True)]
     target[tuple(slice(i, i + n) for i, n in zip(at, block.shape, strict=True))] = block
-    good = False
+    good, full = False, not (np.isnan(block[..., :1]).all() and np.isnan(block).all())
     if real is not None:
         model, feature = axes
         rows = np.moveaxis(block, feature, -1)
         width = max(int(real[block_id[model]]) - at[feature], 0)
         good = is_finite(rows[..., :width]) and bool(np.isnan(rows[..., width:]).all())
-    return np.full((1,) * block.ndim, good)
+    return np.full((1,) * block.ndim, good * GOOD + full * FULL, np.uint8)
 
 
 def is_finite(values: Array) -> bool:
@@ -217,20 +227,21 @@ def is_finite(values: Array) -> bool:
         return bool(np.isfinite(np.add.reduce(values, axis=None, dtype=dtype)))
 
 
-def finish(draft: Place, known: Checksums | None = None) -> None:
+def finish(draft: Place, known: Checksums | None = None) -> Checksums:
     """Make a group whole: checksums of what is there, and one document for all of it.
 
     ``known`` has the checksums of chunks that are not new.
     """
     import zarr
 
-    _describe(draft, known)
+    sums = _describe(draft, known)
     if draft.consolidates:
         with quiet():
             zarr.consolidate_metadata(draft.store, path=draft.group)
+    return sums
 
 
-def _describe(draft: Place, known: Checksums | None = None) -> None:
+def _describe(draft: Place, known: Checksums | None = None) -> Checksums:
     """Say of a group that it is not unfinished, and what its chunks and labels must be."""
     documents = walk(draft)
     own = {key: value for key, value in documents[""].items() if key != "consolidated_metadata"}
@@ -238,6 +249,7 @@ def _describe(draft: Place, known: Checksums | None = None) -> None:
     sums = _checksums(draft, {**documents, "": own}, known)
     group = {"zarr_format": 3, "node_type": "group", "attributes": sums.to_attrs()}
     draft.put({f"{checksums.GROUP}/zarr.json": to_json(group), "zarr.json": to_json(own)})
+    return sums
 
 
 def to_json(document: Mapping[str, Any]) -> bytes:

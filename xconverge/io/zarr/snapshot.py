@@ -190,16 +190,16 @@ def has_grown(own: Documents, documents: Documents) -> bool:
 
     That all have is the last thing that is done before the group is told.
     """
-    now, before = sizes(own), sizes(documents)
+    now, before = _sizes(own), _sizes(documents)
     return (
         set(documents) <= set(own)
-        and all(len(sizes) == 1 for sizes in now.values())
+        and all(len(found) == 1 for found in now.values())
         and all(min(now[dim]) >= max(before[dim]) for dim in before)
         and min(now.get("model", {0})) > max(before.get("model", {0}))
     )
 
 
-def sizes(documents: Documents) -> dict[str, set[int]]:
+def _sizes(documents: Documents) -> dict[str, set[int]]:
     """The sizes that the arrays of a group have along each dim."""
     found: dict[str, set[int]] = {}
     for path, document in documents.items():
