@@ -75,7 +75,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
     coords : mapping, optional
         One value for each model coordinate of the modality (network, layer, family …).
     restart : bool
-        Drop what an earlier start has left of this model.
+        Drop what an earlier start has left of this model; nothing else does.
     storage_options : dict, optional
         Credentials and settings for a URL, as fsspec takes them; never written anywhere.
 
@@ -95,20 +95,22 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
     Warns
     -----
     RuntimeWarning
-        Rows that an earlier start left were damaged: their stimuli are pending again. On leaving
-        the ``with`` block without an error while stimuli are pending.
+        Batches that an earlier start left are damaged: their stimuli are pending again, and what
+        cannot be read stays until the model is complete. On leaving the ``with`` block without an
+        error while stimuli are pending.
 
     Notes
     -----
     What `write` has returned from outlives the process. The model joins its modality in one step,
     when the ``with`` block ends and nothing is pending; before that, `open_representations` leaves
     it out. A second start with the same arguments goes on where the first one ended; for a model
-    that is complete it has nothing pending. Memory: one batch, and at most four chunk rows (12 MiB
-    each, more for models wider than the first of their modality). Several processes may write
-    different models. Models join a modality in the order in which their writers are closed; an
-    ``ExitStack`` closes the last first. A chunk is as wide as the first model that is begun, and
-    narrower models are padded to it: features of very different widths belong into modalities of
-    their own.
+    that is complete it has nothing pending. Several processes may write different models. Models
+    join a modality in the order in which their writers are closed; an ``ExitStack`` closes the
+    last first. A chunk is as wide as the first model of its modality, and narrower models are
+    padded to it: features of very different widths belong into modalities of their own.
+
+    Memory: one batch. When the model joins, a chunk (12 MiB) for each thread, or 256 MiB where
+    batches came in no order. Joining reads and writes the model once more.
 
     A power cut can take what the operating system had not written yet; checksums tell.
 
@@ -416,6 +418,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         incomplete = incomplete_model_at(self._place)
         if incomplete is None:
             return  # it was there already
+        incomplete.check_complete()
         array, target = incomplete.lazy(), self._root / self._modality
         if self._modality not in modality_names(self._root):
             new = encoded_set(array.assign_attrs(modality=self._modality))

@@ -234,12 +234,32 @@ class IncompleteModel:
         """Vectors of a stretch of stimuli, NaN where they are pending."""
         shape = (min(stop, len(self.labels)) - start, self.n_features)
         block = np.full(shape, np.nan, self.dtype)
+        written, read = np.zeros((2, shape[0]), bool)
         for batches, i, entries in self.table:
             if entries is not None and _meets(entries[:, 0], start, stop):
                 rows, vectors = batches.chunk(i, entries)
                 inside = (rows >= start) & (rows < stop)
                 block[rows[inside] - start] = vectors[inside]
+                read[rows[inside] - start] = True
+                told = entries[:, 0]
+                written[told[(told >= start) & (told < stop)] - start] = True
+        if (written & ~read).any():
+            lost = listing(self.labels[start + np.flatnonzero(written & ~read)])
+            raise DamagedStoreError(
+                f"{self.place}: what was written of model {self.model!r} is damaged: stimulus "
+                f"{lost}. Start ModelWriter again, which has them pending"
+            )
         return block
+
+    def check_complete(self) -> None:
+        """Every stimulus has been written, as far as row numbers tell."""
+        rows = [entries[:, 0] for _, _, entries in self.table if entries is not None]
+        lost = np.setdiff1d(np.arange(len(self.labels)), np.concatenate([*rows, [-1]]))
+        if len(lost):
+            raise DamagedStoreError(
+                f"{self.place}: row numbers of model {self.model!r} are damaged: stimulus "
+                f"{listing(self.labels[lost])}. Start ModelWriter again, which has them pending"
+            )
 
 
 def _meets(rows: Array, start: int, stop: int) -> bool:
