@@ -10,7 +10,7 @@ from xconverge.io.zarr.encoding import encoded, modality_of
 from xconverge.io.zarr.exchange import found, staged
 from xconverge.io.zarr.places import Options, Place, StorePath, place_of
 from xconverge.io.zarr.root import check_root, ensure_store, existing_store
-from xconverge.io.zarr.snapshot import Snapshot
+from xconverge.io.zarr.snapshot import Snapshot, steadily
 from xconverge.labels.checks import check_dims, check_labels, is_graph
 from xconverge.labels.kinds import came
 from xconverge.labels.messages import SchemaError
@@ -244,10 +244,9 @@ def _write_beside(root: Place, kind: str, array: xr.DataArray, overwrite: bool) 
 
 
 def _open_beside(root: Place, kind: str, modality: str, what: str, by: str) -> xr.DataArray:
-    place = found(root / kind / modality)
-    if not place.is_group():
+    if not found(root / kind / modality).is_group():
         raise FileNotFoundError(f"{root} has no {what} of {modality!r}; {by} saves them")
-    dataset = Snapshot.of(place).dataset()
+    dataset = steadily(lambda: Snapshot.of(found(root / kind / modality)).dataset())
     (name,) = dataset.data_vars
     return dataset[name]
 

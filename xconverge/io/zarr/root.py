@@ -12,8 +12,7 @@ from xconverge.io.zarr.checksums import GROUP, of_json
 from xconverge.io.zarr.encoding import NAME
 from xconverge.io.zarr.exchange import REPLACED, check_free, found
 from xconverge.io.zarr.places import Options, Place, StorePath, local, place_of
-from xconverge.io.zarr.reader import GoneError
-from xconverge.io.zarr.snapshot import TRIES, Snapshot
+from xconverge.io.zarr.snapshot import Snapshot, steadily
 
 SCHEMA = 2
 CHECKSUM = "xconverge_checksum"
@@ -73,24 +72,20 @@ def existing_store(path: StorePath, storage_options: Options | None) -> Place:
 
 def open_array(root: Place, modality: str) -> xr.DataArray:
     """Representations: lazy in the chunks of the store, coordinates in memory, no encoding."""
-    for left in reversed(range(TRIES)):
-        try:
-            return Snapshot.of(found(root / modality)).dataset()[NAME]
-        except GoneError:
-            # overwritten while its labels were read
-            if not left:
-                raise
-    raise AssertionError
+    return steadily(lambda: Snapshot.of(found(root / modality)).dataset()[NAME])
 
 
 def open_tree(root: Place) -> xr.DataTree:
     """A store with all its groups, or a study: each group as it is at one moment."""
-    nodes = {
-        "/".join(["", *filter(None, (path, group))]) or "/": snapshot.dataset(group)
-        for path, snapshot in wholes(root)
-        for group in snapshot.groups()
-    }
-    return xr.DataTree.from_dict(nodes)
+
+    def nodes() -> dict[str, xr.Dataset]:
+        return {
+            "/".join(["", *filter(None, (path, group))]) or "/": snapshot.dataset(group)
+            for path, snapshot in wholes(root)
+            for group in snapshot.groups()
+        }
+
+    return xr.DataTree.from_dict(steadily(nodes))
 
 
 def wholes(root: Place, path: str = "") -> Iterator[tuple[str, Snapshot]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import dask
 import numpy as np
@@ -18,13 +18,14 @@ from xconverge.io.zarr.checksums import GROUP, Checksums, of_values
 from xconverge.io.zarr.encoding import NAME
 from xconverge.io.zarr.exchange import UNFINISHED
 from xconverge.io.zarr.places import Place, parsed
-from xconverge.io.zarr.reader import StoredArray
+from xconverge.io.zarr.reader import GoneError, StoredArray
 from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import DamagedStoreError, SchemaError
 
 # else xarray makes durations of numbers whose attrs say units="s"
 DECODE: dict[str, Any] = {"decode_timedelta": xr.coders.CFTimedeltaCoder(decode_via_units=False)}
 TRIES = 100
+Read = TypeVar("Read")
 MISSING = "{}/zarr.json is missing. Bring the file back from a copy"
 Documents = dict[str, dict[str, Any]]
 """Metadata of the arrays and groups below a group, by path; its own under ``""``."""
@@ -175,6 +176,16 @@ class Snapshot:
                 f"{self.place}: the labels {path!r} are not those that were written: a file is "
                 "damaged, missing, or comes from another copy. Bring it back"
             )
+
+
+def steadily(read: Callable[[], Read]) -> Read:
+    """What a reading gives, done again where somebody overwrote what it had begun to read."""
+    for _ in range(TRIES):
+        try:
+            return read()
+        except GoneError:
+            continue
+    return read()
 
 
 def _is_behind(place: Place, documents: Documents) -> bool:
