@@ -14,6 +14,7 @@ from xconverge.io.zarr.exchange import REPLACED, check_free, found
 from xconverge.io.zarr.places import Options, Place, StorePath, local, place_of
 from xconverge.io.zarr.reader import GoneError
 from xconverge.io.zarr.snapshot import TRIES, Snapshot
+from xconverge.labels.messages import DamagedStoreError
 
 SCHEMA = 2
 CHECKSUM = "xconverge_checksum"
@@ -75,7 +76,13 @@ def open_array(root: Place, modality: str) -> xr.DataArray:
     """Representations: lazy in the chunks of the store, coordinates in memory, no encoding."""
     for left in reversed(range(TRIES)):
         try:
-            return Snapshot.of(found(root / modality)).dataset()[NAME]
+            snapshot = Snapshot.of(found(root / modality))
+            if NAME not in snapshot.arrays():
+                raise DamagedStoreError(
+                    f"{snapshot.place}/zarr.json is damaged: it tells nothing of {NAME!r}. Bring "
+                    "the file back from a copy"
+                )
+            return snapshot.dataset()[NAME]
         except GoneError:
             # overwritten while its labels were read
             if not left:

@@ -13,17 +13,20 @@ import dask
 import numpy as np
 import xarray as xr
 
-from xconverge.io.zarr.checksums import GROUP, Checksums, of_values
+from xconverge.io.zarr.checksums import GROUP, Checksums, of_values, says
 from xconverge.io.zarr.encoding import NAME
 from xconverge.io.zarr.exchange import UNFINISHED
 from xconverge.io.zarr.places import Place, parsed
 from xconverge.io.zarr.reader import CheckedStore, StoredArray
 from xconverge.kernels.vectors import Array
-from xconverge.labels.messages import DamagedStoreError, SchemaError
+from xconverge.labels.messages import DamagedStoreError, SchemaError, listing
 
 # else xarray makes durations of numbers whose attrs say units="s"
 DECODE: dict[str, Any] = {"decode_timedelta": xr.coders.CFTimedeltaCoder(decode_via_units=False)}
 TRIES = 100
+LAYOUT = "xconverge_layout"
+OF_0_1 = (LAYOUT, "xconverge_writing")
+"""Attrs of groups with which version 0.1 said how they are laid out."""
 Documents = dict[str, dict[str, Any]]
 """Metadata of the arrays and groups below a group, by path; its own under ``""``."""
 
@@ -72,14 +75,19 @@ class Snapshot:
             if not documents or has_grown(own, documents):
                 documents = own
         if not documents and place.names():
-            raise DamagedStoreError(f"{place}/zarr.json is missing. Bring the file back from a copy")
+            raise DamagedStoreError(
+                f"{place}/zarr.json is missing. Bring the file back from a copy"
+            )
         if not documents:
             raise FileNotFoundError(f"there is no group at {place}")
         if documents[""].get("attributes", {}).get(UNFINISHED):
             raise SchemaError(
                 f"{place} was not written to its end; write it again with overwrite=True"
             )
-        return cls(place, documents)
+        own_sums = None if GROUP in documents else (place / GROUP).document()
+        snapshot = cls(place, {**documents, **({GROUP: own_sums} if own_sums else {})})
+        snapshot.check_documents()
+        return snapshot
 
     @cached_property
     def checksums(self) -> Checksums | None:
@@ -93,6 +101,20 @@ class Snapshot:
             raise DamagedStoreError(
                 f"{self.place / GROUP}/zarr.json is damaged. Bring the file back from a copy"
             ) from None
+
+    def check_documents(self) -> None:
+        """The documents say what was written: else labels, or arrays, would be left out."""
+        sums = self.checksums
+        if sums is None:
+            return
+        wrong = [p for p, crc in sums.documents.items() if not says(self.documents.get(p), crc)]
+        wrong += set(sums.values) - coordinate_paths(self.documents)
+        wrong += set(sums.attrs) - {"", *self.groups()}
+        if wrong:
+            raise DamagedStoreError(
+                f"{self.place}/zarr.json is damaged: what it says of {listing(sorted(set(wrong)))} "
+                "is not what was written. Bring the file back from a copy"
+            )
 
     def groups(self) -> list[str]:
         """Paths of the groups in it, itself first."""
@@ -137,7 +159,8 @@ class Snapshot:
             for name, variable in dataset.data_vars.variables.items()
         }
         coords = {name: with_objects(c) for name, c in dataset.coords.variables.items()}
-        return xr.Dataset(data, coords, dataset.attrs).drop_encoding()
+        attrs = {key: value for key, value in dataset.attrs.items() if key not in OF_0_1}
+        return xr.Dataset(data, coords, attrs).drop_encoding()
 
     def store(self, group: str = "") -> CheckedStore:
         """A store that shows a group of it as it was."""
@@ -185,7 +208,7 @@ def has_grown(own: Documents, documents: Documents) -> bool:
     return (
         set(documents) <= set(own)
         and all(len(sizes) == 1 for sizes in now.values())
-        and all(min(now[dim]) >= max(before[dim]) for dim in before)
+        and all(dim in now and min(now[dim]) >= max(before[dim]) for dim in before)
         and min(now.get("model", {0})) > max(before.get("model", {0}))
     )
 
@@ -203,7 +226,9 @@ def sizes(documents: Documents) -> dict[str, set[int]]:
 
 def same(one: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
     """Whether two documents say the same, but for the copies that one has of those below it."""
-    own = [{k: v for k, v in (d or {}).items() if k != "consolidated_metadata"} for d in (one, other)]
+    own = [
+        {k: v for k, v in (d or {}).items() if k != "consolidated_metadata"} for d in (one, other)
+    ]
     return own[0] == own[1]
 
 
