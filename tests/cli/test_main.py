@@ -37,7 +37,7 @@ def test_validate_names_what_is_wrong(store, capsys):
     text = capsys.readouterr().out
     assert "vision: FAULTY" in text
     assert "'vision 1'" in text
-    assert "'stimulus 3'" in text
+    assert "'stimulus 0', 'stimulus 1', 'stimulus 2', … (12 in all)" in text
     assert "language: good" in text
 
 

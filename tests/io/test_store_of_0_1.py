@@ -31,6 +31,7 @@ import pytest
 import xarray as xr
 
 import xconverge as xc
+from tests.io.sets import digest
 
 DATA = Path(__file__).parent / "data"
 STORE, STUDY = DATA / "store_0.1.zarr", DATA / "study_0.1.zarr"
@@ -189,31 +190,53 @@ def test_a_study():
     assert table.attrs["seed"] == 0
 
 
-def test_a_model_that_was_begun_is_left_out_or_shown():
+def test_a_model_that_was_begun_is_left_out_or_named():
     assert "resnet" not in xc.open_representations(STORE, "vision")["model"].values
-    with pytest.raises(xc.SchemaError, match="resnet"):
-        xc.open_representations(STORE, "vision", incomplete="error")
-    begun = xc.open_representations(STORE, "vision", incomplete="include")
-    assert begun["complete"].sel(model="resnet").item() is False
-    rows = begun.sel(model="resnet").values[:, :3]
-    expected = np.full((12, 3), np.nan, np.float32)
-    for i in (1, 4, 5, 6, 7):
-        expected[i] = values(20, 12, 3)[i]
-    np.testing.assert_array_equal(rows, expected)
+    for incomplete in ("error", "include"):
+        with pytest.raises(
+            xc.SchemaError, match=r"'resnet'.*begun by xconverge 0\.1.*restart=True"
+        ):
+            xc.open_representations(STORE, "vision", incomplete=incomplete)
 
 
-def test_a_model_that_was_begun_is_finished(store):
+def test_a_model_that_was_begun_is_kept_until_its_rows_are_dropped(store):
     rows = values(20, 12, 3).astype(np.float32)
     given = {"coords": {"family": "conv", "depth": 50}}
-    with xc.ModelWriter(store, "vision", "resnet", IDS, 3, **given) as writer:
-        left = writer.pending
-        assert left == [IDS[i] for i in (0, 2, 3, 8, 9, 10, 11)]
-        writer.write(left, rows[[IDS.index(one) for one in left]])
-    vision = xc.open_representations(store, "vision")
-    assert vision["model"].values.tolist() == [*WIDTHS, "resnet"]
+    batches = store / "incomplete_models" / "vision" / "resnet-d7ab393d3a3e"
+    before = digest(batches)
+    assert len(before) == 4
+    with pytest.raises(xc.SchemaError, match=r"'resnet'.*begun by xconverge 0\.1.*restart=True"):
+        xc.ModelWriter(store, "vision", "resnet", IDS, 3, **given)
+    # others are written beside it
+    with xc.ModelWriter(store, "vision", "other", IDS, 3, **given) as writer:
+        writer.write(IDS, rows)
+    assert digest(batches) == before
+    with xc.ModelWriter(store, "vision", "resnet", IDS, 3, restart=True, **given) as writer:
+        assert writer.pending == IDS
+        writer.write(IDS[:5], rows[:5])
+        begun = xc.open_representations(store, "vision", incomplete="include")
+        np.testing.assert_array_equal(begun.sel(model="resnet").values[:5, :3], rows[:5])
+        writer.write(IDS[5:], rows[5:])
+    vision = xc.open_representations(store, "vision", incomplete="error")
+    assert vision["model"].values.tolist() == [*WIDTHS, "other", "resnet"]
     np.testing.assert_array_equal(vision.sel(model="resnet").values[:, :3], rows)
-    assert vision["depth"].sel(model="resnet").item() == 50
     np.testing.assert_array_equal(vision.values[:3], vision_rows())
+    xc.validate_store(store, deep=True)
+
+
+def test_attrs_of_that_layout_do_not_show():
+    for tree in (xc.open_store(STORE), xc.open_store(STUDY)):
+        for node in tree.subtree:
+            assert not {"xconverge_layout", "xconverge_writing"} & set(node.attrs)
+
+
+def test_damage_is_still_found(store):
+    chunk = store / "vision" / "representation" / "c" / "1" / "0" / "0"
+    data = bytearray(chunk.read_bytes())
+    data[20] ^= 1
+    chunk.write_bytes(data)
+    with pytest.raises(xc.DamagedStoreError, match="model 'cnn', stimulus 'img 0'"):
+        xc.validate_store(store, deep=True)
 
 
 def test_models_are_appended_today(store):

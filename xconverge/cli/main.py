@@ -15,8 +15,9 @@ from xconverge.cli.import_ import add_import
 from xconverge.cli.terminal import escaping
 from xconverge.io.paths import local_path
 from xconverge.io.store import modalities, open_representations, open_store
-from xconverge.io.validate import damage, modality_faults
-from xconverge.io.zarr.root import existing_store, modality_names
+from xconverge.io.validate import examine
+from xconverge.io.zarr.places import place_of
+from xconverge.io.zarr.root import open_array
 from xconverge.labels.messages import SchemaError, escaped, listing
 
 
@@ -107,24 +108,23 @@ def _summary(name: str, reps: xr.DataArray) -> str:
 
 
 def _validate(options: argparse.Namespace) -> int:
-    root = existing_store(options.store, None)
-    names = modality_names(root)
-    if not names:
-        raise SchemaError(f"{options.store} holds no representations; nothing to validate")
-    damaged = damage(root) if options.deep else []
+    damaged, by_modality = examine(options.store, options.deep)
+    if not by_modality and not options.deep:
+        raise SchemaError(
+            f"{options.store} holds no representations; --deep checks every file of it"
+        )
     for fault in damaged:
         print(f"DAMAGED: {escaped(fault)}")
-    faulty = bool(damaged)
-    for name in names:
-        faults = modality_faults(root, name)
-        faulty |= bool(faults)
+    if options.deep and not damaged:
+        print("no file is damaged")
+    for name, faults in by_modality.items():
         if faults:
             print(f"{escaped(name)}: FAULTY")
             print("\n".join(f"  {escaped(fault)}" for fault in faults))
         else:
-            sizes = open_representations(options.store, name).sizes
+            sizes = open_array(place_of(options.store), name).sizes
             print(f"{escaped(name)}: good, {sizes['model']} models, {sizes['stimulus']} stimuli")
-    return int(faulty)
+    return int(bool(damaged) or any(by_modality.values()))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xconverge.io.zarr.checksums import GROUP, chunk_grid, of_json
+from xconverge.io.zarr.checksums import GROUP, chunk_grid, of_json, says
 from xconverge.io.zarr.exchange import REPLACED, found
 from xconverge.io.zarr.incomplete import incomplete_model_at
 from xconverge.io.zarr.locks import unchanged
@@ -70,31 +70,40 @@ def validate_store(
     >>> validate_store(path, deep=True)
     """
     flags(deep=deep)
-    root = place_of(path, storage_options)
-    if not deep or not root.names():
-        root = existing_store(path, storage_options)
-    with unchanged(root):
-        # first damage: values of a damaged chunk cannot be judged
-        faults = list(damage(root)) if deep else []
-        if faults:
-            raise DamagedStoreError("\n".join(dict.fromkeys(faults)))
-        names = modality_names(root)
-        faults = [f"{name}: {fault}" for name in names for fault in modality_faults(root, name)]
+    damaged, by_modality = examine(path, deep, storage_options)
+    # first damage: values of a damaged chunk cannot be judged
+    if damaged:
+        raise DamagedStoreError("\n".join(damaged))
+    faults = [f"{name}: {fault}" for name, found in by_modality.items() for fault in found]
     if faults:
         raise SchemaError("\n".join(faults))
 
 
-def modality_faults(root: Place, name: str) -> list[str]:
+def examine(
+    path: StorePath, deep: bool, storage_options: Options | None = None
+) -> tuple[list[str], dict[str, list[str]]]:
+    """What is damaged, in words, and what is wrong with each modality."""
+    root = place_of(path, storage_options)
+    if not deep or not root.names():
+        root = existing_store(path, storage_options)
+    with unchanged(root):
+        damaged = list(dict.fromkeys(_damage(root))) if deep else []
+        return damaged, {name: _modality_faults(root, name) for name in modality_names(root)}
+
+
+def _modality_faults(root: Place, name: str) -> list[str]:
     """What is wrong with the labels and values of a modality."""
     try:
         validate(open_array(root, name))
-    except SchemaError as error:
+    except (SchemaError, FileNotFoundError) as error:
         return str(error).splitlines()
     return []
 
 
-def damage(place: Place) -> Iterator[str]:
+def _damage(place: Place) -> Iterator[str]:
     """Every file of a group and of the groups in it that is missing or not what was written."""
+    if _is_left_over(place):
+        return
     document = _read(place)
     if isinstance(document, str):
         yield document
@@ -111,12 +120,34 @@ def damage(place: Place) -> Iterator[str]:
             continue
         inside = _read(below)
         if "c" not in below.names() and (isinstance(inside, str) or inside["node_type"] == "group"):
-            yield from damage(below)
+            yield from _damage(below)
         elif isinstance(inside, str):
             yield inside
+        elif _holds_others(below):
+            yield f"{below}/zarr.json is damaged: it is that of an array. Bring the file back from a copy"
+            yield from _damage(below)
         else:
             arrays[name] = inside
     yield from _array_faults(Snapshot(place, {"": {}, **arrays}))
+
+
+def _holds_others(array: Place) -> bool:
+    """Whether there are documents below what says that it is an array."""
+    names = [name for name in array.names() if name not in ("c", "zarr.json")]
+    return any(data is not None for data in array.read(f"{name}/zarr.json" for name in names))
+
+
+def _is_left_over(place: Place) -> bool:
+    """Whether a model was locked, killed before its first row, joined, or is not for us to read."""
+    if place.path.count("/") != 2 or not place.path.startswith(f"{INCOMPLETE}/"):
+        # folders in which there is nothing but locks
+        return place.path != "" and not [k for k in place.keys() if "/.lock" not in f"/{k}"]  # noqa: SIM118
+    try:
+        return incomplete_model_at(place.as_reader()) is None
+    except DamagedStoreError:
+        return False
+    except SchemaError:
+        return True  # of version 0.1, whose batches nobody here can read
 
 
 def _read(place: Place) -> dict[str, Any] | str:
@@ -138,6 +169,8 @@ def _read(place: Place) -> dict[str, Any] | str:
 
 def _root_faults(root: Place, document: Mapping[str, Any]) -> Iterator[str]:
     attrs = dict(document["attributes"])
+    if attrs.get("xconverge_schema") == 1 and CHECKSUM not in attrs:
+        return  # version 0.1 had none
     said = attrs.pop(CHECKSUM, None)
     if any(name.startswith("xconverge_") for name in attrs) and said != of_json(attrs):
         yield f"{root}/zarr.json is damaged: its attributes are not those that were written"
@@ -147,7 +180,7 @@ def _faults_of_a_whole(place: Place, document: Mapping[str, Any]) -> Iterator[st
     """What is wrong with a group that was written as one."""
     told = (document.get("consolidated_metadata") or {}).get("metadata") or {}
     begun = place.path.startswith(f"{INCOMPLETE}/")
-    paths = list(told) or [path for path in _paths(place)]
+    paths = list(told) or list(_paths(place))
     read = {path: _read(place / path) for path in paths}
     own = {path: doc for path, doc in read.items() if not isinstance(doc, str)}
     yield from (doc for doc in read.values() if isinstance(doc, str))
@@ -165,6 +198,9 @@ def _faults_of_a_whole(place: Place, document: Mapping[str, Any]) -> Iterator[st
         yield str(error)
         documents.pop(GROUP)
         snapshot, sums = Snapshot(place, documents), None
+    for path, crc in (sums.documents if sums else {}).items():
+        if path in own and not says(own[path], crc):
+            yield f"{place / path}/zarr.json is damaged: it does not say what was written"
     # other programs that add models leave neither the one document nor the attrs as they were
     for path, crc in (sums.attrs if sums and (told or begun) else {}).items():
         if of_json(documents.get(path, {}).get("attributes", {})) != crc:
@@ -234,7 +270,7 @@ def zarr_array(snapshot: Snapshot, group: str, name: str) -> Any:
     import zarr
 
     place = snapshot.place / group if group else snapshot.place
-    return zarr.open_array(snapshot.store(group), path=(place / name).path, mode="r")
+    return zarr.open_array(snapshot.store(group), path=(place / name).path, mode="r", zarr_format=3)
 
 
 def _why_not(array: Any, region: tuple[slice, ...]) -> str:

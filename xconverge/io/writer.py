@@ -327,7 +327,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         self._go_on(incomplete)
 
     def _others(self) -> list[IncompleteModel]:
-        return incomplete_models(self._root, self._modality)
+        return incomplete_models(self._root, self._modality, damaged=True)
 
     def _common_dtype(self) -> np.dtype[Any] | None:
         """The dtype of the modality, or of a model of it that others have begun."""
@@ -418,8 +418,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         incomplete = incomplete_model_at(self._place)
         if incomplete is None:
             return  # it was there already
-        incomplete.check_complete()
-        array, target = incomplete.lazy(), self._root / self._modality
+        array, target = incomplete.lazy(whole=True), self._root / self._modality
         if self._modality not in modality_names(self._root):
             new = encoded_set(array.assign_attrs(modality=self._modality))
             with suppress(FileExistsError), staged(target, self._root, overwrite=False) as stage:

@@ -21,6 +21,8 @@ from xconverge.io.zarr.places import Place
 from xconverge.kernels.vectors import Array
 
 GROUP = ".checksums"
+OWN = "crc32c"
+"""Attr of it with the checksum of its other attrs."""
 SIZE = 8
 """Hexadecimal digits of a checksum."""
 NONE = "-" * SIZE
@@ -42,10 +44,12 @@ class Checksums:
     """By coordinate: its shape and the checksum of its values."""
     attrs: dict[str, str] = field(default_factory=dict)
     """By group: the checksum of its attrs."""
+    documents: dict[str, str] = field(default_factory=dict)
+    """By array: the checksum of what readers go by, but for the number of models."""
 
     def to_attrs(self) -> dict[str, Any]:
         """As JSON has them."""
-        return {
+        attrs = {
             "writing": self.writing,
             "chunks": {
                 name: {"grid": list(grid.shape), "crc32c": "".join(grid.ravel().tolist())}
@@ -56,16 +60,22 @@ class Checksums:
                 for name, (shape, crc) in self.values.items()
             },
             "attrs": self.attrs,
+            "documents": self.documents,
         }
+        return {**attrs, OWN: of_json(attrs)}
 
     @classmethod
     def of_attrs(cls, attrs: Mapping[str, Any]) -> Checksums:
         """The same from JSON; ValueError, KeyError or TypeError where it is damaged."""
+        attrs = dict(attrs)
+        if attrs.pop(OWN) != of_json(attrs):
+            raise ValueError("the checksums are not those that were written")
         return cls(
             attrs["writing"],
             {name: _grid(of["grid"], of["crc32c"]) for name, of in attrs["chunks"].items()},
             {name: (tuple(of["shape"]), of["crc32c"]) for name, of in attrs["values"].items()},
             dict(attrs["attrs"]),
+            dict(attrs["documents"]),
         )
 
     def of_chunk(self, name: str, index: Index) -> str:
@@ -95,6 +105,36 @@ def of_values(values: Array) -> str:
 def of_json(value: Any) -> str:
     """The checksum of what JSON can hold."""
     return f"{checksum(np.frombuffer(json.dumps(value, sort_keys=True).encode(), np.uint8)):08x}"
+
+
+def of_document(document: Mapping[str, Any]) -> str:
+    """The checksum of what the document of an array says; other programs may add models."""
+    told = (
+        "zarr_format",
+        "node_type",
+        "data_type",
+        "chunk_grid",
+        "fill_value",
+        "dimension_names",
+        "attributes",
+    )
+    names = document.get("dimension_names") or [None] * len(document["shape"])
+    shape = [n for n, name in zip(document["shape"], names, strict=False) if name != "model"]
+    return of_json({**{key: document.get(key) for key in told}, "shape": shape})
+
+
+def of_whole(document: Mapping[str, Any]) -> str:
+    """The checksum of a document that nobody writes again."""
+    return f"={of_json(document)}"
+
+
+def says(document: Mapping[str, Any] | None, crc: str) -> bool:
+    """Whether a document has a checksum."""
+    try:
+        found = of_whole(document or {}) if crc.startswith("=") else of_document(document or {})
+    except (KeyError, TypeError):
+        return False
+    return found == crc
 
 
 def checksum(values: Array) -> int:

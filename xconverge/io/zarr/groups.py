@@ -99,7 +99,7 @@ def write_begun(place: Place, dataset: xr.Dataset) -> None:
     """Write labels as a group to which arrays will be added: it has no document of them all."""
     draft = draft_of(place)
     _to_zarr(dataset, draft)
-    _describe(draft)
+    _describe(draft, begun=True)
     commit(draft, place)
 
 
@@ -241,12 +241,14 @@ def finish(draft: Place, known: Checksums | None = None) -> Checksums:
     return sums
 
 
-def _describe(draft: Place, known: Checksums | None = None) -> Checksums:
+def _describe(draft: Place, known: Checksums | None = None, begun: bool = False) -> Checksums:
     """Say of a group that it is not unfinished, and what its chunks and labels must be."""
     documents = walk(draft)
     own = {key: value for key, value in documents[""].items() if key != "consolidated_metadata"}
     own.setdefault("attributes", {}).pop(UNFINISHED, None)
     sums = _checksums(draft, {**documents, "": own}, known)
+    if begun:
+        sums.documents = {path: checksums.of_whole(documents[path]) for path in sums.documents}
     group = {"zarr_format": 3, "node_type": "group", "attributes": sums.to_attrs()}
     draft.put({f"{checksums.GROUP}/zarr.json": to_json(group), "zarr.json": to_json(own)})
     return sums
@@ -265,7 +267,9 @@ def _checksums(place: Place, documents: Documents, known: Checksums | None) -> C
             continue
         if document["node_type"] == "group":
             sums.attrs[path] = checksums.of_json(document.get("attributes", {}))
-        elif path in coordinates:
+            continue
+        sums.documents[path] = checksums.of_document(document)
+        if path in coordinates:
             values = np.asarray(stored_array(place, path)[...])
             sums.values[path] = values.shape, checksums.of_values(values)
         else:

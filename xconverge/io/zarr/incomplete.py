@@ -9,8 +9,11 @@ the vectors in its chunk. It is written after the vectors: a batch is there once
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -24,15 +27,16 @@ from xconverge.engine.chunks import recommend_chunks
 from xconverge.io.zarr.checksums import checksum, of_json
 from xconverge.io.zarr.encoding import NAME
 from xconverge.io.zarr.exchange import UNFINISHED
-from xconverge.io.zarr.places import Place
+from xconverge.io.zarr.places import Place, place_of
 from xconverge.io.zarr.root import INCOMPLETE
-from xconverge.io.zarr.snapshot import Snapshot, damage_of
+from xconverge.io.zarr.snapshot import LAYOUT, Snapshot, damage_of
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import widths
-from xconverge.labels.messages import DamagedStoreError, listing
+from xconverge.labels.messages import DamagedStoreError, SchemaError, listing
 
 MODEL = "xconverge_model"
+SIGNATURE = "xconverge_checksum"
 JOINED = "joined"
 """Attr of a model that is in its modality: what is left of it here may go."""
 
@@ -52,39 +56,25 @@ class Batches:
         The group of the model.
     size : int
         Rows of the first of them, and of a chunk.
-    shape : (int, int)
-        Stimuli and features of the model.
-    dtype : dtype
-        Of the vectors.
     """
 
-    def __init__(self, place: Place, size: int, shape: tuple[int, int], dtype: Any) -> None:
+    def __init__(self, place: Place, size: int) -> None:
         self.place, self.size = place, size
-        self.vectors = self._array("vectors", shape, dtype, np.nan)
-        self.rows = self._array("rows", (shape[0], 2), np.int64, -1)
-        self.n_chunks = 1 + max(map(int, (place / f"rows_{size}" / "c").names()), default=-1)
+        self.vectors, self.rows = self._array("vectors"), self._array("rows")
+        # a process that was killed may have left the folder of a chunk
+        chunks = [key for key in (place / f"rows_{size}" / "c").keys() if key.endswith("/0")]  # noqa: SIM118
+        self.n_chunks = 1 + max((int(key.partition("/")[0]) for key in chunks), default=-1)
         """Chunks of row numbers that are there; others may follow."""
 
-    def _array(self, name: str, shape: tuple[int, int], dtype: Any, fill: Any) -> Any:
-        """One of the two arrays, which is made where it is not there."""
+    def _array(self, name: str) -> Any:
         import zarr
-        from zarr.codecs import Crc32cCodec
 
         place = self.place / f"{name}_{self.size}"
-        if place.document() is not None:
-            mode = "r" if self.place.store.read_only else "r+"
-            return zarr.open_array(place.store, path=place.path, mode=mode)
-        return zarr.create_array(
-            place.store,
-            name=place.path,
-            # a batch of this class fills at least half of its chunks
-            shape=(2 * self.size + 2 * shape[0], shape[1]),
-            chunks=(self.size, shape[1]),
-            dtype=dtype,
-            compressors=[Crc32cCodec()],
-            fill_value=fill,
-            dimension_names=(f"slot_{self.size}", "feature" if name == "vectors" else "entry"),
-        )
+        document = place.document() or {}
+        if document.get("attributes") != {SIGNATURE: _signature(document)}:
+            raise DamagedStoreError(f"{place}/zarr.json is missing or damaged. {KEPT}")
+        mode = "r" if place.store.read_only else "r+"
+        return zarr.open_array(place.store, path=place.path, mode=mode, zarr_format=3)
 
     def write(self, rows: Array, vectors: Array) -> None:
         """Add rows; when it returns, they outlive the process."""
@@ -96,29 +86,33 @@ class Batches:
             for array in (self.vectors, self.rows):
                 array.resize((2 * n_chunks * self.size, array.shape[1]))
         self.vectors[slots] = vectors
-        pieces = range(0, len(rows), self.size)
-        crcs = [checksum(vectors[start : start + self.size]) for start in pieces]
-        self.rows[slots] = np.stack([rows, np.repeat(crcs, self.size)[: len(rows)]], axis=1)
+        # one chunk after another, so that a kill leaves no gap: what is not there then was lost
+        for start in range(0, len(rows), self.size):
+            part = rows[start : start + self.size]
+            crc = np.full(len(part), checksum(vectors[start : start + self.size]))
+            at = first + start
+            self.rows[at : at + len(part)] = np.stack([part, crc], axis=1)
         self.n_chunks = n_chunks
 
     def entries(self) -> list[Array | None]:
-        """Row numbers and checksums of each chunk, None of one that is damaged."""
-        if not self.n_chunks:
-            return []
+        """Row numbers and checksums of each chunk, None of one that is damaged or missing."""
         try:
-            return [*np.split(np.asarray(self.rows[: self.n_chunks * self.size]), self.n_chunks)]
+            every = np.asarray(self.rows[: self.n_chunks * self.size])
         except OSError:
             raise
         except Exception:
             return [self._entries_of(i) for i in range(self.n_chunks)]
+        chunks = np.split(every, self.n_chunks) if self.n_chunks else []
+        return [chunk if (chunk[:, 0] >= 0).any() else None for chunk in chunks]
 
     def _entries_of(self, i: int) -> Array | None:
         try:
-            return np.asarray(self.rows[i * self.size : (i + 1) * self.size])
+            chunk = np.asarray(self.rows[i * self.size : (i + 1) * self.size])
         except OSError:
             raise
         except Exception:
             return None
+        return chunk if (chunk[:, 0] >= 0).any() else None
 
     def chunk(self, i: int, entries: Array) -> tuple[Array, Array]:
         """Rows of a chunk and their vectors, if they are as they were written; else none."""
@@ -133,6 +127,44 @@ class Batches:
         if (entries[there, 1] != checksum(vectors[there])).any():
             return nothing
         return entries[there, 0], vectors[there]
+
+
+def _begin_batches(place: Place, size: int, shape: tuple[int, int], dtype: Any) -> None:
+    """Make the two arrays where they are not there."""
+    # a batch of this class fills at least half of its chunks
+    n_slots, slot = 2 * size + 2 * shape[0], f"slot_{size}"
+    for name, width, of_type, fill, entry in (
+        ("vectors", shape[1], dtype, np.nan, "feature"),
+        ("rows", 2, np.int64, -1, "entry"),
+    ):
+        array = place / f"{name}_{size}"
+        if not array.names():
+            document = _new_document(
+                shape=(n_slots, width),
+                chunks=(size, width),
+                dtype=of_type,
+                fill_value=fill,
+                dimension_names=(slot, entry),
+            )
+            array.put({"zarr.json": json.dumps(document, indent=2).encode()})
+
+
+def _new_document(**kwargs: Any) -> dict[str, Any]:
+    """The document of a new array, with what shows that it is as it was written."""
+    import zarr
+    from zarr.codecs import Crc32cCodec
+    from zarr.storage import MemoryStore
+
+    store = MemoryStore()
+    zarr.create_array(store, compressors=[Crc32cCodec()], zarr_format=3, **kwargs)
+    document = place_of(store).document() or {}
+    return {**document, "attributes": {SIGNATURE: _signature(document)}}
+
+
+def _signature(document: Mapping[str, Any]) -> str:
+    """The checksum of a document, but for the size, which may grow."""
+    own = {key: value for key, value in document.items() if key not in ("attributes", "shape")}
+    return of_json({**own, "shape": document.get("shape", ())[1:]})
 
 
 @dataclass(frozen=True)
@@ -157,8 +189,17 @@ class IncompleteModel:
 
     def batches(self) -> list[Batches]:
         """All that was written, the classes of sizes in order."""
-        sizes = {int(name.partition("_")[2]) for name in self.place.names() if "s_" in name}
-        return [self.batches_of(size) for size in sorted(sizes)]
+        names = [name for name in self.place.names() if name.startswith(("vectors_", "rows_"))]
+        # where there are no chunks, the first batch was killed
+        begun = [name for name in names if set(self._names(name)) - {"zarr.json"}]
+        return [self._batches(size) for size in sorted({int(n.partition("_")[2]) for n in begun})]
+
+    def _names(self, name: str) -> list[str]:
+        return (self.place / name).names()
+
+    def _batches(self, size: int) -> Batches:
+        with damage_of(self.place, f"what was written in batches of {size}"):
+            return Batches(self.place, size)
 
     @cached_property
     def table(self) -> list[tuple[Batches, int, Array | None]]:
@@ -171,15 +212,14 @@ class IncompleteModel:
 
     def batches_of(self, size: int) -> Batches:
         """Those of one size, made where there are none."""
-        with damage_of(self.place, f"what was written in batches of {size}"):
-            return Batches(self.place, size, (len(self.labels), self.n_features), self.dtype)
+        _begin_batches(self.place, size, (len(self.labels), self.n_features), self.dtype)
+        return self._batches(size)
 
     def written(self) -> tuple[Array, list[str]]:
         """Which stimuli are there (stimulus), and what was damaged, in words."""
-        done, damaged = np.zeros(len(self.labels), bool), []
+        done, damaged = np.zeros(len(self.labels), bool), self.unknown()
         for batches, i, entries in self.table:
             if entries is None:
-                damaged.append(f"the row numbers of batch {i} of {batches.rows.path}")
                 continue
             rows = batches.chunk(i, entries)[0]
             done[rows] = True
@@ -189,13 +229,21 @@ class IncompleteModel:
                 damaged.append(f"batch {i} of {batches.vectors.path}: stimulus {names}")
         return done, damaged
 
+    def unknown(self) -> list[str]:
+        """Batches of which nobody can tell what stimuli they hold, in words."""
+        lost = [(batches.rows.path, i) for batches, i, entries in self.table if entries is None]
+        return [f"the row numbers of batch {i} of {path}" for path, i in lost]
+
     def progress(self) -> str:
         """How far it is, in words."""
         done, _ = self.written()
         return f"{self.model} ({np.count_nonzero(~done)} of {len(done)} stimuli pending)"
 
-    def lazy(self) -> xr.DataArray:
-        """The model as it is: (model, stimulus, feature), pending stimuli NaN."""
+    def lazy(self, whole: bool = False) -> xr.DataArray:
+        """The model as it is: (model, stimulus, feature), pending stimuli NaN.
+
+        With ``whole`` none may be pending.
+        """
         dtype, shape = self.dtype, (len(self.labels), self.n_features)
         blank = xr.DataArray(
             np.broadcast_to(np.empty((), dtype), shape), dims=("stimulus", "feature")
@@ -206,6 +254,7 @@ class IncompleteModel:
             _rows_from,
             self,
             step,
+            whole,
             new_axis=1,
             chunks=(da.core.normalize_chunks(step, shape[:1])[0], shape[1]),
             dtype=dtype,
@@ -230,24 +279,25 @@ class IncompleteModel:
         jumps = np.count_nonzero(np.diff(order) != 1)
         return BUDGETS.store_chunk if jumps <= len(seen) else BUDGETS.small_task
 
-    def rows(self, start: int, stop: int) -> Array:
-        """Vectors of a stretch of stimuli, NaN where they are pending."""
-        shape = (min(stop, len(self.labels)) - start, self.n_features)
-        block = np.full(shape, np.nan, self.dtype)
-        written, read = np.zeros((2, shape[0]), bool)
+    def rows(self, start: int, stop: int, whole: bool = False) -> Array:
+        """Vectors of a stretch of stimuli, NaN where they are pending: with ``whole``, none is."""
+        n = min(stop, len(self.labels)) - start
+        block = np.full((n, self.n_features), np.nan, self.dtype)
+        there, told = np.zeros(n, bool), np.full(n, whole)
         for batches, i, entries in self.table:
             if entries is not None and _meets(entries[:, 0], start, stop):
                 rows, vectors = batches.chunk(i, entries)
                 inside = (rows >= start) & (rows < stop)
                 block[rows[inside] - start] = vectors[inside]
-                read[rows[inside] - start] = True
-                told = entries[:, 0]
-                written[told[(told >= start) & (told < stop)] - start] = True
-        if (written & ~read).any():
-            lost = listing(self.labels[start + np.flatnonzero(written & ~read)])
+                there[rows[inside] - start] = True
+                named = entries[:, 0]
+                told[named[(named >= start) & (named < stop)] - start] = True
+        lost = told & ~there
+        if lost.any():
             raise DamagedStoreError(
-                f"{self.place}: what was written of model {self.model!r} is damaged: stimulus "
-                f"{lost}. Start ModelWriter again, which has them pending"
+                f"model {self.model!r} of {self.place}: the rows of stimulus "
+                f"{listing(self.labels[start + np.flatnonzero(lost)])} are damaged, or no longer "
+                "there. Open it again; ModelWriter makes pending what is damaged"
             )
         return block
 
@@ -266,24 +316,27 @@ def _meets(rows: Array, start: int, stop: int) -> bool:
     return bool(((rows >= start) & (rows < stop)).any())
 
 
-def _rows_from(start: Array, model: IncompleteModel, step: int) -> Array:
+def _rows_from(start: Array, model: IncompleteModel, step: int, whole: bool) -> Array:
     """A block of a lazy array."""
-    return model.rows(int(start[0]), int(start[0]) + step)
+    return model.rows(int(start[0]), int(start[0]) + step, whole)
 
 
-def incomplete_models(root: Place, modality: str) -> list[IncompleteModel]:
-    """All incomplete models of a modality that can be read."""
+def incomplete_models(root: Place, modality: str, damaged: bool = False) -> list[IncompleteModel]:
+    """All incomplete models of a modality; with ``damaged``, without those that cannot be read."""
     folder = root / INCOMPLETE / modality
     found = []
     for name in folder.names():
-        if name != "zarr.json":
-            try:
-                one = incomplete_model_at(folder / name)
-            except DamagedStoreError:
-                continue
-            if one is not None:
-                found.append(one)
-    return sorted(found, key=lambda one: one.model)
+        if name != "zarr.json" and not _are_labels_of_0_1(folder, name):
+            with suppress(*([SchemaError] if damaged else [])):
+                found.append(incomplete_model_at(folder / name))
+    return sorted((one for one in found if one is not None), key=lambda one: one.model)
+
+
+def _are_labels_of_0_1(folder: Place, name: str) -> bool:
+    """Version 0.1 kept the labels of all models of a modality beside them."""
+    if LAYOUT not in ((folder.document() or {}).get("attributes") or {}):
+        return False
+    return ((folder / name).document() or {}).get("node_type") == "array"
 
 
 def incomplete_model_at(place: Place) -> IncompleteModel | None:
@@ -303,6 +356,12 @@ def incomplete_model_at(place: Place) -> IncompleteModel | None:
     if folder_name(str(attrs.get(MODEL))) != place.path.rpartition("/")[2]:
         raise DamagedStoreError(f"{place}/zarr.json is that of another group. {KEPT}")
     sums = Snapshot.of(place).checksums
+    if sums is None and NAME in place.names():
+        raise SchemaError(
+            f"model {attrs[MODEL]!r} ({place}) was begun by xconverge 0.1. Its rows are kept, and "
+            "only that version can go on with them; finish it there, or drop its rows by "
+            "ModelWriter(…, restart=True)"
+        )
     if sums is None or sums.attrs.get("") != of_json(attrs):
         raise DamagedStoreError(f"{place}/zarr.json is damaged. {KEPT}")
     return IncompleteModel(
@@ -320,6 +379,13 @@ def with_incomplete(
     complete: xr.DataArray | None, incomplete: list[IncompleteModel]
 ) -> xr.DataArray:
     """Complete and incomplete models, told apart by the coordinate ``complete``."""
+    for one in incomplete:
+        if one.unknown():
+            warnings.warn(
+                f"model {one.model!r} is damaged: {listing(one.unknown())}; their stimuli are NaN",
+                RuntimeWarning,
+                stacklevel=3,
+            )
     sides = [one.lazy().assign_coords(complete=("model", [False])) for one in incomplete]
     if complete is not None:
         real = widths(complete).broadcast_like(complete["model"])

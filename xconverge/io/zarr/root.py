@@ -13,6 +13,7 @@ from xconverge.io.zarr.encoding import NAME
 from xconverge.io.zarr.exchange import REPLACED, check_free, found
 from xconverge.io.zarr.places import Options, Place, StorePath, local, place_of
 from xconverge.io.zarr.snapshot import Snapshot, steadily
+from xconverge.labels.messages import DamagedStoreError
 
 SCHEMA = 2
 CHECKSUM = "xconverge_checksum"
@@ -72,7 +73,17 @@ def existing_store(path: StorePath, storage_options: Options | None) -> Place:
 
 def open_array(root: Place, modality: str) -> xr.DataArray:
     """Representations: lazy in the chunks of the store, coordinates in memory, no encoding."""
-    return steadily(lambda: Snapshot.of(found(root / modality)).dataset()[NAME])
+
+    def read() -> xr.DataArray:
+        snapshot = Snapshot.of(found(root / modality))
+        if NAME not in snapshot.arrays():
+            raise DamagedStoreError(
+                f"{snapshot.place}/zarr.json is damaged: it tells nothing of {NAME!r}. Bring "
+                "the file back from a copy"
+            )
+        return snapshot.dataset()[NAME]
+
+    return steadily(read)
 
 
 def open_tree(root: Place) -> xr.DataTree:

@@ -14,19 +14,22 @@ import numpy as np
 import xarray as xr
 from xarray.conventions import decode_cf_variables
 
-from xconverge.io.zarr.checksums import GROUP, Checksums, of_values
+from xconverge.io.zarr.checksums import GROUP, Checksums, of_values, says
 from xconverge.io.zarr.encoding import NAME
 from xconverge.io.zarr.exchange import UNFINISHED
 from xconverge.io.zarr.places import Place, parsed
 from xconverge.io.zarr.reader import GoneError, StoredArray
 from xconverge.kernels.vectors import Array
-from xconverge.labels.messages import DamagedStoreError, SchemaError
+from xconverge.labels.messages import DamagedStoreError, SchemaError, listing
 
 # else xarray makes durations of numbers whose attrs say units="s"
 DECODE: dict[str, Any] = {"decode_timedelta": xr.coders.CFTimedeltaCoder(decode_via_units=False)}
 TRIES = 100
 Read = TypeVar("Read")
 MISSING = "{}/zarr.json is missing. Bring the file back from a copy"
+LAYOUT = "xconverge_layout"
+OF_0_1 = (LAYOUT, "xconverge_writing")
+"""Attrs of groups with which version 0.1 said how they are laid out."""
 Documents = dict[str, dict[str, Any]]
 """Metadata of the arrays and groups below a group, by path; its own under ``""``."""
 
@@ -82,7 +85,10 @@ class Snapshot:
             raise SchemaError(
                 f"{place} was not written to its end; write it again with overwrite=True"
             )
-        return cls(place, documents)
+        own_sums = None if GROUP in documents else (place / GROUP).document()
+        snapshot = cls(place, {**documents, **({GROUP: own_sums} if own_sums else {})})
+        snapshot.check_documents()
+        return snapshot
 
     @cached_property
     def checksums(self) -> Checksums | None:
@@ -96,6 +102,20 @@ class Snapshot:
             raise DamagedStoreError(
                 f"{self.place / GROUP}/zarr.json is damaged. Bring the file back from a copy"
             ) from None
+
+    def check_documents(self) -> None:
+        """The documents say what was written: else labels, or arrays, would be left out."""
+        sums = self.checksums
+        if sums is None:
+            return
+        wrong = [p for p, crc in sums.documents.items() if not says(self.documents.get(p), crc)]
+        wrong += set(sums.values) - coordinate_paths(self.documents)
+        wrong += set(sums.attrs) - {"", *self.groups()}
+        if wrong:
+            raise DamagedStoreError(
+                f"{self.place}/zarr.json is damaged: what it says of {listing(sorted(set(wrong)))} "
+                "is not what was written. Bring the file back from a copy"
+            )
 
     def groups(self) -> list[str]:
         """Paths of the groups in it, itself first."""
@@ -146,6 +166,7 @@ class Snapshot:
             if name not in names and name not in variable.dims
         }
         coords = {name: with_objects(c) for name, c in decoded.items() if name not in data}
+        attrs = {key: value for key, value in attrs.items() if key not in OF_0_1}
         return xr.Dataset(data, coords, attrs).drop_encoding()
 
     def store(self, group: str = "") -> Any:
@@ -205,7 +226,7 @@ def has_grown(own: Documents, documents: Documents) -> bool:
     return (
         set(documents) <= set(own)
         and all(len(found) == 1 for found in now.values())
-        and all(min(now[dim]) >= max(before[dim]) for dim in before)
+        and all(dim in now and min(now[dim]) >= max(before[dim]) for dim in before)
         and min(now.get("model", {0})) > max(before.get("model", {0}))
     )
 

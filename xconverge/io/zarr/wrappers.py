@@ -57,7 +57,7 @@ class CheckedStore(WrapperStore[Any]):
     async def _check_same(self, key: str, prototype: Any) -> None:
         """The group is there, and nobody has written it anew."""
         ours = self.checksums is not None
-        of = self._below(GROUP) if ours else key.rpartition("/c/")[0] or key.removesuffix("/c")
+        of = self._below(GROUP) if ours else self._array_of(key)
         witness = await super().get(f"{of}/zarr.json", prototype)
         if witness is None:
             what = "is no longer there: it was moved, renamed or deleted"
@@ -71,6 +71,12 @@ class CheckedStore(WrapperStore[Any]):
             f"{escaped(self.path) or 'the store'!r} of {escaped(self._store)} {what} since it was "
             "opened, so its labels and its values no longer belong together. Open it again"
         )
+
+    def _array_of(self, key: str) -> str:
+        """The array of a chunk, whatever its chunks are called."""
+        while key and f"{key}/zarr.json" not in self.documents:
+            key = key.rpartition("/")[0]
+        return key
 
     def _check_chunk(self, key: str, found: Any) -> None:
         """The chunk is the one that was written here."""
