@@ -30,11 +30,7 @@ NUMBERS = re.compile(r"double|single|logical|u?int\d+")
 
 
 def open_features(file: Path, names: Sequence[str]) -> Any:
-    """The array (stimuli, …) of a file: lazy, or in memory where a format has no parts.
-
-    ``names`` are those of the images, from the first row of this file on; a MATLAB file may have
-    one variable an image.
-    """
+    """The array (stimuli, …) of a file, whose rows are the first of these images."""
     array = OPEN[file.suffix](file, names)
     if array.ndim < 2:
         raise SchemaError(f"{file} has the shape {array.shape}; (stimuli, features) is needed")

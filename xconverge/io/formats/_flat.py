@@ -22,10 +22,7 @@ OURS = ("model", "stimulus", "feature", "representation", "n_features", "n_repet
 def one_variable(
     data: object, variable: str | None, known: Sequence[str], what: str
 ) -> xr.DataArray:
-    """The array of a Dataset that holds the data, with the attrs of both.
-
-    One-dimensional variables beside it are coordinates.
-    """
+    """The array of a Dataset that holds the data, with the attrs of both and 1D ones beside it."""
     if isinstance(data, xr.DataArray):
         if variable is not None and data.name != variable:
             raise SchemaError(
@@ -62,11 +59,7 @@ def _the_variable(data: xr.Dataset, known: Sequence[str], what: str) -> Hashable
 
 
 def flat(array: xr.DataArray, needed: Collection[str] | None = None) -> xr.DataArray:
-    """A plain DataArray: no MultiIndex, no subclass, no encoding, coordinates in memory.
-
-    Coordinates that cannot be made plain are left out with a warning, but for those that are
-    ``needed``: by default all labels of dims.
-    """
+    """A plain DataArray: no MultiIndex, subclass or encoding; ``needed`` are coordinates to keep."""
     coords = {}
     for name, coord in array.coords.items():
         if isinstance(array.indexes.get(name), pd.MultiIndex) and name in array.dims:

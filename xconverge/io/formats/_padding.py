@@ -29,20 +29,10 @@ CURE = (
 
 
 def trimmed(array: xr.DataArray, gaps: Gaps | None, what: str) -> xr.DataArray:
-    """The set with the features that a place lacks at its end, and not counted in ``n_features``.
-
-    Parameters
-    ----------
-    array : DataArray
-        (model, stimulus, feature, …), perhaps with ``n_features``.
-    gaps : {"error", "drop"}, optional
-        What to do with features that are NaN in some rows of a place and not in others. By
-        default an error; then a lazy array is not read, and comes back as it is.
-    what : str
-        What the array is called in an error.
-    """
+    """The set with the features that a place lacks at its end, and not in ``n_features``."""
     if gaps is not None:
         choose("gaps", gaps, CHOICES)
+    # unless asked for, nothing lazy is read
     if (gaps is None and array.chunks is not None) or array.dtype.kind != "f":
         return array
     width = widths(array, what)

@@ -27,23 +27,7 @@ def by_stimulus(
     what: str,
     number: str = "repetition",
 ) -> xr.DataArray:
-    """The array with ``stimulus`` in place of ``presentation``, in order of appearance.
-
-    Parameters
-    ----------
-    array : DataArray
-        (presentation, …), in memory or lazy, with flat coordinates.
-    presentation : str
-        Name of the dim.
-    labels : array of str
-        The stimulus of each presentation.
-    repetitions : {"error", "mean", "keep"}
-        What to do with several presentations of one stimulus.
-    what : str
-        What the array is called in an error.
-    number : str
-        Coordinate that numbers the presentations of a stimulus.
-    """
+    """The array with ``stimulus`` in place of ``presentation``; ``number`` tells repetitions."""
     choose("repetitions", repetitions, CHOICES)
     taken = {"stimulus", *(["repetition"] if repetitions == "keep" else [])} & set(array.dims)
     if taken:
@@ -87,11 +71,7 @@ def by_stimulus(
 def _of_stimuli(
     array: xr.DataArray, dim: str, codes: Any, trials: Any = None
 ) -> dict[str, xr.Variable]:
-    """Coordinates that have one value in all presentations of a stimulus.
-
-    Where repetitions are kept apart, ``trials`` (stimulus, repetition) says which presentation
-    each is, and all others are coordinates of the repetitions.
-    """
+    """Coordinates with one value a stimulus; others are of the ``trials`` that are kept apart."""
     _, first = np.unique(codes, return_index=True)
     kept = {}
     for name, coord in array.coords.items():
@@ -162,14 +142,12 @@ def _averaged(array: xr.DataArray, dim: str, codes: Any, n_stimuli: int) -> xr.D
 
 
 def trial_means(x: Any, *, codes: Any, n_stimuli: int, dtype: Any) -> Any:
-    """Means (…, stimulus) of trials (…, presentation), NaN left out.
-
-    Values are sorted before they are added, so that no order of the trials changes a digit.
-    """
+    """Means (…, stimulus) of trials (…, presentation), NaN left out."""
     means = np.empty((*x.shape[:-1], n_stimuli), dtype)
     order = np.argsort(codes, kind="stable")
     ends = np.cumsum(np.bincount(codes, minlength=n_stimuli))
     for i, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+        # sorted, so that no order of the trials changes a digit
         trials = np.sort(x[..., order[start:end]].astype(np.float64), axis=-1)
         there = ~np.isnan(trials)
         with np.errstate(invalid="ignore"):

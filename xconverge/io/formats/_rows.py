@@ -20,10 +20,7 @@ from xconverge.labels.numbers import float_dtype, floats
 
 @dataclass(frozen=True)
 class Rows:
-    """An array in a file, as floats; every task opens the file anew, wherever it runs.
-
-    ``read(path, part, key)`` gives the rows of ``key`` of the array that ``part`` names.
-    """
+    """An array in a file, as floats; every task opens the file anew, wherever it runs."""
 
     read: Callable[[Path, Any, Any], Array]
     path: Path

@@ -157,11 +157,7 @@ def _check_whole(set_: xr.DataArray, what: object) -> None:
 
 
 def gaps_error(set_: xr.DataArray, some: xr.DataArray, what: str, cure: str) -> SchemaError:
-    """That features are NaN in ``some`` rows and not in others, by the names of all of them.
-
-    ``some`` has the dims of ``set_``, in any order; each label of a further dim that has features
-    of its own is told apart.
-    """
+    """That features are NaN in ``some`` rows and not in others, by the names of all of them."""
     n_features = widths(set_).broadcast_like(set_["model"])
     places = places_of(set_)
     again = [d for d in some.dims if d not in ("stimulus", "feature", *places)]
@@ -187,11 +183,7 @@ def gaps_error(set_: xr.DataArray, some: xr.DataArray, what: str, cure: str) -> 
 
 
 def places_of(set_: xr.DataArray) -> list[str]:
-    """``model``, and the other dims that have features of their own.
-
-    Along all else (`repetition`, `session`, `time`, a dim of any other name) the same features are
-    measured again, unless ``n_features`` says that it is not so.
-    """
+    """``model``, and the other dims that have features of their own, or say so of ``n_features``."""
     known = {
         *OWN_FEATURES,
         *(set_.coords["n_features"].dims if "n_features" in set_.coords else ()),

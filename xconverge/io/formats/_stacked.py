@@ -33,10 +33,7 @@ def models_of(
     by: str | Sequence[str] | None,
     what: str,
 ) -> dict[Place, xr.DataArray]:
-    """One array (stimulus, feature, …) for the model, or for each value of coordinates on ``dim``.
-
-    Models are in order of appearance, the features of each in the order of the array.
-    """
+    """One array (stimulus, feature, …) for the model, or for each value of coordinates on ``dim``."""
     if by is None:
         return {(model_name(model, dim, what),): rename_dim(array, dim, "feature")}
     if model is not None:

@@ -440,10 +440,7 @@ def of_trials(
     repetitions: Repetitions,
     what: str,
 ) -> xr.DataArray:
-    """(stimulus, feature, …) of trials (trial, feature, …) and the table of them.
-
-    ``known`` are coordinates of features and times.
-    """
+    """(stimulus, feature, …) of trials, their table, and what is known of features and times."""
     columns = list(map(str, table.columns))
     needed = [stimulus, *([repetition] if repetition else [])]
     lacking = [name for name in needed if columns.count(name) != 1]
