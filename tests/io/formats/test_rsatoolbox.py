@@ -135,7 +135,9 @@ def test_faulty_datasets():
     dataset = Dataset(np.ones((2, 2)), {}, {"stimulus": ["a", "b"]})
     with pytest.raises(xc.SchemaError, match="no descriptor 'model'"):
         xc.io.from_rsatoolbox_dataset(dataset)
-    with pytest.raises(xc.SchemaError, match="no observation descriptor 'conds'.*'stimulus'"):
+    with pytest.raises(
+        xc.SchemaError, match="on 'observation', and 'conds' is not one; there is 'stimulus'"
+    ):
         xc.io.from_rsatoolbox_dataset(dataset, stimulus="conds", model="m")
     dataset.descriptors["model"] = "m"
     with pytest.raises(xc.SchemaError, match="two datasets have the name 'm'"):

@@ -41,7 +41,7 @@ def trimmed(array: xr.DataArray, gaps: Gaps | None, what: str) -> xr.DataArray:
     inside = (xr.DataArray(np.arange(array.sizes["feature"]), dims="feature") < width).drop_vars(
         list(width.coords)
     )
-    known = _bare(array).notnull() & inside
+    known = array.drop_vars(list(array.coords)).notnull() & inside
     seen = known.any("feature")
     counts = xr.Dataset({"there": known.sum(rows), "rows": seen.sum(rows)}).compute()
     n_there, n_rows = counts["there"], counts["rows"]
@@ -55,10 +55,6 @@ def trimmed(array: xr.DataArray, gaps: Gaps | None, what: str) -> xr.DataArray:
     _check_some(array, keep | lost, what)
     same = bool(((keep == inside) | lost).all())
     return array if same or bool(lost.all()) else _moved(array, keep, lost, width, what)
-
-
-def _bare(array: xr.DataArray) -> xr.DataArray:
-    return array.drop_vars(list(array.coords))
 
 
 def _moved(

@@ -23,8 +23,11 @@ Place = tuple[str, ...]
 COUNTS = "n_repetitions"
 
 
-def place_keys(keys: Sequence[Any], dims: Sequence[str], what: str) -> list[Place]:
-    """Keys of a dict as one label for each dim: ``"s1"``, or ``("s1", "V1")``."""
+def by_place(given: Any, dims: Sequence[str], what: str) -> dict[Place, Any]:
+    """A dict by one label for each dim, ``"s1"`` or ``("s1", "V1")``; all else is of no place."""
+    if not isinstance(given, Mapping):
+        return {(): given}
+    keys = list(given)
     parts = [key if isinstance(key, tuple) else (key,) for key in keys]
     lengths = {len(part) for part in parts}
     if not parts or len(lengths) > 1 or not lengths <= set(range(1, len(dims) + 1)):
@@ -36,13 +39,13 @@ def place_keys(keys: Sequence[Any], dims: Sequence[str], what: str) -> list[Plac
     places = list(zip(*columns, strict=True))
     if len(set(places)) < len(places):
         raise SchemaError(f"the keys of {what} are not unique as text: {listing(keys)}")
-    return places
+    return dict(zip(places, given.values(), strict=True))
 
 
 def joined(
     sets: Mapping[Place, xr.DataArray], dims: Sequence[str], join: Join, what: str
 ) -> xr.DataArray:
-    """Arrays (stimulus, feature, …), one a place, as one set (*dims, …); NaN where one is lacking."""
+    """Arrays (stimulus, feature, …), one a place, as one set (*dims, …), NaN where one lacks."""
     sets = {
         place: array.isel(feature=slice(int(widths(array).max()))) for place, array in sets.items()
     }

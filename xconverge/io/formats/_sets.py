@@ -127,9 +127,25 @@ def representation_set(
     return checked(reps if lazy else reps.compute(scheduler="synchronous"), source)
 
 
-def checked(reps: xr.DataArray, what: object) -> xr.DataArray:
+def only_named(
+    models: Mapping[str, Any], model: str | None, source: FilePath, names: str
+) -> dict[str, Any]:
+    """The models; the only one under the name that was given for it."""
+    if model is None:
+        return dict(models)
+    if len(models) > 1:
+        raise SchemaError(
+            f"{source} holds {len(models)} models, named by their {names}: {listing(models)}; "
+            f"model={model!r} can only name a single one"
+        )
+    return dict(zip([model], models.values(), strict=True))
+
+
+def checked(reps: xr.DataArray, what: object, modality: str | None = None) -> xr.DataArray:
     """The set as floats; one in memory is validated, block by block."""
     reps = float_array(reps, str(what)).rename(NAME)
+    if modality is not None:
+        reps = reps.assign_attrs(modality=modality)
     if reps.chunks is None:
         try:
             small = reps.nbytes <= BUDGETS.whole_model
@@ -183,7 +199,7 @@ def gaps_error(set_: xr.DataArray, some: xr.DataArray, what: str, cure: str) -> 
 
 
 def places_of(set_: xr.DataArray) -> list[str]:
-    """``model``, and the other dims that have features of their own, or say so of ``n_features``."""
+    """``model``, and the other dims that have features of their own, as ``n_features`` may say."""
     known = {
         *OWN_FEATURES,
         *(set_.coords["n_features"].dims if "n_features" in set_.coords else ()),

@@ -11,10 +11,10 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.io.formats._needs import needs
-from xconverge.io.formats._places import Join, place_keys
+from xconverge.io.formats._places import Join, by_place
 from xconverge.io.formats._presentations import Repetitions
 from xconverge.io.formats._stacked import model_name, representations
-from xconverge.io.formats.trials import by_subject, of_trials, without_places
+from xconverge.io.formats.trials import by_subject, of_trials
 from xconverge.labels.kinds import came
 from xconverge.labels.messages import SchemaError, listing
 
@@ -104,13 +104,8 @@ def from_mne(
     [[1.0, 9.0], [3.0, 11.0]]
     """
     mne = needs("mne", "from_mne", "mne")
-    if isinstance(epochs, Mapping):
-        places = place_keys(list(epochs), ("subject",), "epochs")
-        given = dict(zip(places, epochs.values(), strict=True))
-    else:
-        given = {(): epochs}
     sets: dict[tuple[str, ...], xr.DataArray] = {}
-    for place, one in given.items():
+    for place, one in by_place(epochs, ("subject",), "epochs").items():
         what = f"epochs of {place[0]!r}" if place else "epochs"
         if not isinstance(one, mne.BaseEpochs):
             raise TypeError(
@@ -167,15 +162,11 @@ def _of_subject(
     }
     baseline = None if epochs.baseline is None else [float(t) for t in epochs.baseline]
     values = epochs.get_data(copy=False)
-    if place:
-        sides = {place: (without_places(table, place, ("subject",), what), values, what)}
-    else:
-        sides = by_subject(table, values, what, "subject")
     return {
         key: of_trials(rows, part, known, column, repetition, repetitions, who).assign_attrs(
             baseline=baseline
         )
-        for key, (part, rows, who) in sides.items()
+        for key, (part, rows, who) in by_subject(place, table, values, what).items()
     }
 
 

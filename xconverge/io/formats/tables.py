@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge.io.formats._flat import plain_attrs
+from xconverge.io.formats._flat import listed, plain_attrs
 from xconverge.io.formats._labels import carried, column_values, decoded, filled, text_labels
 from xconverge.io.formats._sets import checked
+from xconverge.io.formats._tables import check_names
 from xconverge.io.formats._vectors import are_vectors, object_vectors
 from xconverge.io.zarr.encoding import NAME
 from xconverge.labels.checks import check_representations, widths
@@ -185,14 +186,11 @@ def from_long(
     order = note.get("dims", [])
     if extra is None:
         extra = [d for d in order if d in frame.columns and d not in (model, stimulus, feature)]
-    extra = [extra] if isinstance(extra, str) else list(extra)
+    extra = listed(extra)
     if feature not in frame.columns and value in frame.columns and are_vectors(frame[value]):
         frame = _one_row_a_number(frame, (model, stimulus, *extra), feature, value)
     names = [model, stimulus, feature, *extra]
-    repeated = frame.columns.astype(str)
-    repeated = repeated[repeated.duplicated()].unique()
-    if len(repeated):
-        raise SchemaError(f"frame has several columns of one name: {listing(repeated)}")
+    check_names(frame.columns, "frame")
     lacking = [name for name in (*names, value) if name not in frame.columns]
     if lacking or len({*names, value}) < len(names) + 1:
         raise SchemaError(
@@ -201,6 +199,9 @@ def from_long(
         )
     if not len(frame):
         raise SchemaError("frame has no rows")
+    gone = [name for name in names if frame[name].isna().any()]
+    if gone:
+        raise SchemaError(f"column {listing(gone)} has missing labels; every row needs one")
     numbers = _numbers(frame[value])
     codes, labels = {}, {}
     for name in names:
@@ -242,9 +243,7 @@ def from_long(
     if set(order) == set(names):
         array = array.transpose(*(ours.get(name, name) for name in order))
     array.attrs = dict(note.get("attrs", {}))
-    if modality is not None:
-        array.attrs["modality"] = modality
-    return checked(array, "frame")
+    return checked(array, "frame", modality)
 
 
 def _numbers(column: pd.Series) -> Any:
@@ -284,8 +283,6 @@ def _one_row_a_number(
 
 def _labels(column: pd.Series, text: bool) -> tuple[Any, Any]:
     """Codes of the rows and the labels of a dim, in the order of categories or of appearance."""
-    if column.isna().any():
-        raise SchemaError(f"column {column.name!r} has missing labels; every row needs one")
     values: Any
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.cat.remove_unused_categories()
@@ -307,8 +304,6 @@ def _factorized(column: pd.Series, ordered: bool) -> tuple[Any, Any]:
 
 def _features(column: pd.Series, models: Any) -> tuple[Any, Any, Any]:
     """Position of each row's feature in its model, width of each model, labels if they are any."""
-    if column.isna().any():
-        raise SchemaError(f"column {column.name!r} has missing labels; every row needs one")
     n_models = int(models.max()) + 1
     if column.dtype.kind in "iu":
         positions = column.to_numpy(np.int64)
