@@ -48,6 +48,14 @@ def test_a_dataset_of_one_model_there_and_back():
     xr.testing.assert_equal(back, reps.drop_vars(["family", "depth"]))
 
 
+def test_ids_are_those_of_the_descriptor_that_is_asked_for():
+    reps = one_model().assign_coords(source_stimulus=("stimulus", list("fedcba")))
+    dataset = xc.io.to_rsatoolbox_dataset(reps)
+    xr.testing.assert_identical(xc.io.from_rsatoolbox_dataset(dataset), reps)
+    with pytest.raises(xc.SchemaError, match="'stimulus' and others of these names with 'source_'"):
+        xc.io.from_rsatoolbox_dataset(dataset, stimulus="caption")
+
+
 def test_several_models_are_a_list():
     reps = make_reps(3, 6, [4, 2, 3], missing=[(1, 0), (2, 5)])
     reps = reps.assign_coords(

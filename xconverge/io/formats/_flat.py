@@ -132,6 +132,12 @@ def on_dim(array: xr.DataArray, dim: str) -> list[str]:
 def free_our_names(array: xr.DataArray, keep: Iterable[str] = ()) -> xr.DataArray:
     """Coordinates that have one of our names are called ``source_model`` and so on."""
     taken = [n for n in OURS if n in array.coords and n not in {*keep, *array.dims}]
+    both = [name for name in taken if f"source_{name}" in array.coords]
+    if both:
+        raise SchemaError(
+            f"there are coordinates {listing(both)} and others of these names with 'source_' "
+            "before them, which they would be called; .rename one of each"
+        )
     return array.rename({name: f"source_{name}" for name in taken})
 
 

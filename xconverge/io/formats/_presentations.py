@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.engine.apply import one_chunk
+from xconverge.io.formats._flat import on_dim
 from xconverge.io.formats._labels import filled
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.numbers import float_array
@@ -49,7 +50,8 @@ def by_stimulus(
     )
     trials = None
     if repetitions == "keep":
-        numbers = _numbers(array, number, presentation)
+        told = number in on_dim(array, presentation)
+        numbers = array.coords[number].values if told else None
         trials, labels = _trials(codes, counts, numbers)
         result = _kept(bare, presentation, trials, labels)
     elif repetitions == "mean":
@@ -74,25 +76,17 @@ def _of_stimuli(
     """Coordinates with one value a stimulus; others are of the ``trials`` that are kept apart."""
     _, first = np.unique(codes, return_index=True)
     kept = {}
-    for name, coord in array.coords.items():
-        if coord.dims != (dim,):
-            continue
+    for name in on_dim(array, dim):
+        coord = array.coords[name]
         values = coord.values
         kinds = pd.factorize(values)[0]
         same = (kinds == kinds[first][codes]).all()
         if trials is not None and (name in UNITS or not same):
             each = filled(values, trials)
-            kept[str(name)] = xr.Variable(("stimulus", "repetition"), each, coord.attrs)
+            kept[name] = xr.Variable(("stimulus", "repetition"), each, coord.attrs)
         elif same:
-            kept[str(name)] = xr.Variable("stimulus", values[first], coord.attrs)
+            kept[name] = xr.Variable("stimulus", values[first], coord.attrs)
     return kept
-
-
-def _numbers(array: xr.DataArray, name: str, dim: str) -> Any:
-    """Which repetition each presentation is, as the coordinate says; None if it does not."""
-    if name not in array.coords or array.coords[name].dims != (dim,):
-        return None
-    return array.coords[name].values
 
 
 def _trials(codes: Any, counts: Any, numbers: Any) -> tuple[Any, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -154,10 +154,11 @@ def _of_subject(
         raise SchemaError(f"{what} are empty: all were dropped, or there were none")
     table, column = _table(epochs, stimulus, what)
     kinds = epochs.get_channel_types()
+    units = [UNITS.get(int(c["unit"]), str(c["unit"])) for c in epochs.info["chs"]]
     known = {
         "channel": ("feature", np.asarray(epochs.ch_names, dtype=object)),
         "channel_type": ("feature", np.asarray(kinds, dtype=object)),
-        "unit": ("feature", np.asarray([_unit(c) for c in epochs.info["chs"]], dtype=object)),
+        "unit": ("feature", np.asarray(units, dtype=object)),
         "time": ("time", np.asarray(epochs.times, np.float64), {"units": "s"}),
     }
     baseline = None if epochs.baseline is None else [float(t) for t in epochs.baseline]
@@ -188,8 +189,3 @@ def _table(epochs: Any, stimulus: str | None, what: str) -> tuple[pd.DataFrame, 
             "the column of the ids with stimulus='…', or set epochs.metadata"
         )
     return table, stimulus
-
-
-def _unit(channel: Mapping[str, Any]) -> str:
-    """Unit of a channel, from its number in FIFF."""
-    return UNITS.get(int(channel["unit"]), str(channel["unit"]))

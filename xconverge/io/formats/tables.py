@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -77,30 +78,15 @@ def to_long(data: xr.DataArray | xr.Dataset) -> pd.DataFrame:
     if multi:
         raise SchemaError(f"data has a MultiIndex: {listing(multi)}; use .reset_index first")
     dims = [str(dim) for dim in (dataset[name].dims if name else dataset.sizes)]
-    shape = tuple(dataset.sizes[dim] for dim in dims)
-    rows = np.arange(int(np.prod(shape)))
+    sizes = {dim: dataset.sizes[dim] for dim in dims}
+    rows = np.arange(math.prod(sizes.values()))
     if name and {"model", "stimulus", "feature"} <= set(dims):
         real = widths(check_representations(dataset[name], "data"), "data")
         there = xr.DataArray(np.arange(dataset.sizes["feature"]), dims="feature") < real
         whole = there.broadcast_like(dataset[name].reset_coords(drop=True)).transpose(*dims)
         rows = np.flatnonzero(whole.values.ravel())
-    at = dict(zip(dims, np.unravel_index(rows, shape), strict=True)) if dims else {}
-    frame: dict[str, Any] = {}
-    for dim in dims:
-        labels = dataset[dim].values
-        frame[dim] = _repeated(labels, at[dim], dim)
-    for key, variable in {**dataset.coords, **dataset.data_vars}.items():
-        if str(key) in dims:
-            continue
-        values = variable.values
-        if variable.dims == tuple(dims) and variable.dims:
-            frame[str(key)] = values.ravel()[rows]
-        elif variable.ndim:
-            place = np.ravel_multi_index([at[str(d)] for d in variable.dims], values.shape)
-            frame[str(key)] = _repeated(values.ravel(), place, key)
-        else:
-            frame[str(key)] = _repeated(values.ravel(), np.zeros(len(rows), int), key)
-    table = pd.DataFrame(frame)
+    columns = map(str, [*dims, *dataset.coords, *dataset.data_vars])
+    table = pd.DataFrame({n: _column(dataset[n], sizes, rows) for n in dict.fromkeys(columns)})
     table.attrs[ATTRS] = {
         "dims": dims,
         "columns": {str(n): list(map(str, c.dims)) for n, c in dataset.coords.items()},
@@ -110,13 +96,19 @@ def to_long(data: xr.DataArray | xr.Dataset) -> pd.DataFrame:
     return table
 
 
-def _repeated(values: Any, place: Any, name: object) -> Any:
-    """Values at these positions; of text the codes only."""
-    values = decoded(values, f"the coordinate {name!r}")
-    if values.dtype.kind != "O":
-        return values[place]
-    codes, texts = pd.factorize(values)
-    return pd.Categorical.from_codes(codes[place], categories=pd.Index(texts, dtype=object))
+def _column(array: xr.DataArray, sizes: Mapping[str, int], rows: Any) -> Any:
+    """Values of these rows of all combinations of labels; of text that is repeated, the codes."""
+    if array.dims == tuple(sizes) and array.ndim and array.name not in sizes:
+        return array.values.ravel()[rows]
+    values = decoded(array.values, f"the coordinate {array.name!r}")
+    texts = None
+    if values.dtype.kind == "O":
+        codes, texts = pd.factorize(values.ravel())
+        values = codes.reshape(values.shape)
+    column = xr.Variable(array.dims, values).set_dims(sizes).values.ravel()[rows]
+    if texts is None:
+        return column
+    return pd.Categorical.from_codes(column, categories=pd.Index(texts, dtype=object))
 
 
 def from_long(
