@@ -105,7 +105,9 @@ def _column(array: xr.DataArray, sizes: Mapping[str, int], rows: Any) -> Any:
     if values.dtype.kind == "O":
         codes, texts = pd.factorize(values.ravel())
         values = codes.reshape(values.shape)
-    column = xr.Variable(array.dims, values).set_dims(sizes).values.ravel()[rows]
+    others = {dim: size for dim, size in sizes.items() if dim not in array.dims}
+    whole = xr.DataArray(values, dims=array.dims).expand_dims(others).transpose(*sizes)
+    column = whole.values.ravel()[rows]
     if texts is None:
         return column
     return pd.Categorical.from_codes(column, categories=pd.Index(texts, dtype=object))
