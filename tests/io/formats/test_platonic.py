@@ -163,8 +163,11 @@ def test_arguments(tmp_path):
     for layers in ([2], [-3], [], [0, 0], [1, -1]):
         with pytest.raises(SchemaError, match="which has 2 .0 to 1., each once"):
             xc.io.read_platonic(tmp_path / "a.pt", IDS, layers=layers)
-    with pytest.raises(SchemaError, match="holds 2 networks"):
+    with pytest.raises(SchemaError, match="holds 2 models, named by their files"):
         xc.io.read_platonic(tmp_path, IDS, model="net")
+    torch.save(vision(), tmp_path / "a.pth")
+    with pytest.raises(SchemaError, match="networks of one name: 'a.pt', 'a.pth'"):
+        xc.io.read_platonic(tmp_path, IDS, pattern="a*")
     with pytest.raises(SchemaError, match="never named by their position"):
         xc.io.read_platonic(tmp_path / "a.pt")
     with pytest.raises(FileNotFoundError, match="no file 'x"):

@@ -48,6 +48,14 @@ def test_a_dataset_of_one_model_there_and_back():
     xr.testing.assert_equal(back, reps.drop_vars(["family", "depth"]))
 
 
+def test_ids_are_those_of_the_descriptor_that_is_asked_for():
+    reps = one_model().assign_coords(source_stimulus=("stimulus", list("fedcba")))
+    dataset = xc.io.to_rsatoolbox_dataset(reps)
+    xr.testing.assert_identical(xc.io.from_rsatoolbox_dataset(dataset), reps)
+    with pytest.raises(xc.SchemaError, match="'stimulus' and others of these names with 'source_'"):
+        xc.io.from_rsatoolbox_dataset(dataset, stimulus="caption")
+
+
 def test_several_models_are_a_list():
     reps = make_reps(3, 6, [4, 2, 3], missing=[(1, 0), (2, 5)])
     reps = reps.assign_coords(
@@ -135,7 +143,9 @@ def test_faulty_datasets():
     dataset = Dataset(np.ones((2, 2)), {}, {"stimulus": ["a", "b"]})
     with pytest.raises(xc.SchemaError, match="no descriptor 'model'"):
         xc.io.from_rsatoolbox_dataset(dataset)
-    with pytest.raises(xc.SchemaError, match="no observation descriptor 'conds'.*'stimulus'"):
+    with pytest.raises(
+        xc.SchemaError, match="on 'observation', and 'conds' is not one; there is 'stimulus'"
+    ):
         xc.io.from_rsatoolbox_dataset(dataset, stimulus="conds", model="m")
     dataset.descriptors["model"] = "m"
     with pytest.raises(xc.SchemaError, match="two datasets have the name 'm'"):

@@ -277,7 +277,9 @@ def test_voxels_with_gaps_and_voxels_of_other_sessions():
         from_trials(values, ids, model="brain")
     with pytest.warns(RuntimeWarning, match="1 of 2 of model 'brain'"):
         assert from_trials(values, ids, model="brain", gaps="drop").sizes["feature"] == 1
-    with pytest.raises(xc.SchemaError, match=r"sessions of different features: '\(2,\)', '\(3,\)'"):
+    with pytest.raises(
+        xc.SchemaError, match=r"sessions of responses differ in shape: '\(2,\)', '\(3,\)'"
+    ):
         from_trials([np.ones((2, 3)), np.ones((2, 2))], [["a", "b"], ["a", "b"]], model="brain")
 
 

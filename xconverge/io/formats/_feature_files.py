@@ -18,7 +18,7 @@ from xconverge.io.formats._hdf5 import open_hdf5
 from xconverge.io.formats._needs import needs
 from xconverge.io.formats._numpy import NPY, map_npy
 from xconverge.io.formats._reading import check_memory, reading
-from xconverge.io.formats._rows import lazy_rows
+from xconverge.io.formats._rows import all_rows, lazy_rows
 from xconverge.io.formats._tensors import check_tensor, import_torch, load, numpy_of
 from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError, escaped, listing
@@ -30,11 +30,7 @@ NUMBERS = re.compile(r"double|single|logical|u?int\d+")
 
 
 def open_features(file: Path, names: Sequence[str]) -> Any:
-    """The array (stimuli, …) of a file: lazy, or in memory where a format has no parts.
-
-    ``names`` are those of the images, from the first row of this file on; a MATLAB file may have
-    one variable an image.
-    """
+    """The array (stimuli, …) of a file, whose rows are the first of these images."""
     array = OPEN[file.suffix](file, names)
     if array.ndim < 2:
         raise SchemaError(f"{file} has the shape {array.shape}; (stimuli, features) is needed")
@@ -90,9 +86,8 @@ def _hdf5(file: Path, names: Sequence[str]) -> da.Array:
                 f"parts of the features in {path} are missing: it has {listing(keys)}"
             )
         arrays = [_dataset(opened, key, path) for key in keys]
-        if len({array.shape[1:] for array in arrays}) > 1:
-            raise SchemaError(f"parts of the features in {path} differ in shape")
-        return arrays[0] if len(arrays) == 1 else da.concatenate(arrays)
+        whole: da.Array = all_rows(arrays, f"parts of the features in {path}")
+        return whole
 
 
 def _left_out(names: Sequence[str], path: Path) -> None:

@@ -22,10 +22,7 @@ OURS = ("model", "stimulus", "feature", "representation", "n_features", "n_repet
 def one_variable(
     data: object, variable: str | None, known: Sequence[str], what: str
 ) -> xr.DataArray:
-    """The array of a Dataset that holds the data, with the attrs of both.
-
-    One-dimensional variables beside it are coordinates.
-    """
+    """The array of a Dataset that holds the data, with the attrs of both and 1D ones beside it."""
     if isinstance(data, xr.DataArray):
         if variable is not None and data.name != variable:
             raise SchemaError(
@@ -62,11 +59,7 @@ def _the_variable(data: xr.Dataset, known: Sequence[str], what: str) -> Hashable
 
 
 def flat(array: xr.DataArray, needed: Collection[str] | None = None) -> xr.DataArray:
-    """A plain DataArray: no MultiIndex, no subclass, no encoding, coordinates in memory.
-
-    Coordinates that cannot be made plain are left out with a warning, but for those that are
-    ``needed``: by default all labels of dims.
-    """
+    """A plain DataArray: no MultiIndex, subclass or encoding; ``needed`` coordinates are there."""
     coords = {}
     for name, coord in array.coords.items():
         if isinstance(array.indexes.get(name), pd.MultiIndex) and name in array.dims:
@@ -90,9 +83,32 @@ def flat(array: xr.DataArray, needed: Collection[str] | None = None) -> xr.DataA
     return plain
 
 
+def listed(names: str | Sequence[str] | None) -> list[str]:
+    """The names, of which one may be given alone, or none."""
+    return [names] if isinstance(names, str) else list(names or ())
+
+
+def known_name(
+    array: xr.DataArray, dim: str, given: Any, known: Sequence[str], argument: str, how: str = ""
+) -> Any:
+    """What says which stimulus was shown: as ``given``, or those known that are there and agree."""
+    if given is not None:
+        return given
+    there = on_dim(array, dim)
+    found = [name for name in known if name in there]
+    labels = [joined_text(array, name, dim, argument).tolist() for name in found]
+    if not found or labels != labels[:1] * len(labels):
+        told = f"{listing(found)} on {dim!r} differ, and each" if found else "no coordinate"
+        raise SchemaError(
+            f"{told} may say which stimulus was shown; name the one on {dim!r} that does with "
+            f"{argument}='…'{how}: there is {listing([n for n in there if n != dim], 30) or 'none'}"
+        )
+    return found[0]
+
+
 def joined_text(array: xr.DataArray, names: str | Sequence[str], dim: str, what: str) -> Any:
     """Text of one coordinate on ``dim``, or of several with ``/`` between: ``monkey1/IT``."""
-    names = [free_name(array, name) for name in ([names] if isinstance(names, str) else names)]
+    names = [free_name(array, name) for name in listed(names)]
     there = on_dim(array, dim)
     lacking = [name for name in names if name not in there]
     if lacking or not names:
@@ -116,12 +132,19 @@ def on_dim(array: xr.DataArray, dim: str) -> list[str]:
 def free_our_names(array: xr.DataArray, keep: Iterable[str] = ()) -> xr.DataArray:
     """Coordinates that have one of our names are called ``source_model`` and so on."""
     taken = [n for n in OURS if n in array.coords and n not in {*keep, *array.dims}]
+    both = [name for name in taken if f"source_{name}" in array.coords]
+    if both:
+        raise SchemaError(
+            f"there are coordinates {listing(both)} and others of these names with 'source_' "
+            "before them, which they would be called; .rename one of each"
+        )
     return array.rename({name: f"source_{name}" for name in taken})
 
 
 def free_name(array: xr.DataArray, name: str) -> str:
     """What `free_our_names` calls this coordinate."""
-    return f"source_{name}" if name in OURS and f"source_{name}" in array.coords else name
+    freed = name in OURS and name not in array.coords and f"source_{name}" in array.coords
+    return f"source_{name}" if freed else name
 
 
 def rename_dim(array: xr.DataArray, old: str, new: str) -> xr.DataArray:

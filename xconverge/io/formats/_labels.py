@@ -23,11 +23,7 @@ HELD = (str, bytes, bool, int, float, complex, date, timedelta, np.generic)
 
 
 def decoded(values: Any, what: str) -> Any:
-    """Numbers and times as arrays of their own kind, all else as text, which may be missing.
-
-    Bytes are UTF-8; numbers among text are text; times with a zone are text, which keeps it. What
-    is none of these (lists, say) is refused by name, and so are labels that would become one.
-    """
+    """Numbers and times as arrays of their own kind, all else as text, which may be missing."""
     values = np.asarray(values)
     if numpy_dtype(values.dtype).kind in "biufcMm":
         return values.astype(numpy_dtype(values.dtype).newbyteorder("="), copy=False)
@@ -96,10 +92,7 @@ def column_values(column: pd.Series | pd.Index) -> Any:
 
 
 def carried(columns: Mapping[str, Any], needed: Collection[str] = (), what: str = "") -> Any:
-    """Columns that ride along, by name, as `decoded` gives them.
-
-    One that no coordinate can hold is left out with a warning, unless it is ``needed``.
-    """
+    """Columns, `decoded`; what no coordinate can hold goes with a warning, or is ``needed``."""
     found, odd = {}, {}
     for name, values in columns.items():
         try:

@@ -29,20 +29,10 @@ CURE = (
 
 
 def trimmed(array: xr.DataArray, gaps: Gaps | None, what: str) -> xr.DataArray:
-    """The set with the features that a place lacks at its end, and not counted in ``n_features``.
-
-    Parameters
-    ----------
-    array : DataArray
-        (model, stimulus, feature, …), perhaps with ``n_features``.
-    gaps : {"error", "drop"}, optional
-        What to do with features that are NaN in some rows of a place and not in others. By
-        default an error; then a lazy array is not read, and comes back as it is.
-    what : str
-        What the array is called in an error.
-    """
+    """The set with the features that a place lacks at its end, and not in ``n_features``."""
     if gaps is not None:
         choose("gaps", gaps, CHOICES)
+    # unless asked for, nothing lazy is read
     if (gaps is None and array.chunks is not None) or array.dtype.kind != "f":
         return array
     width = widths(array, what)
@@ -51,7 +41,7 @@ def trimmed(array: xr.DataArray, gaps: Gaps | None, what: str) -> xr.DataArray:
     inside = (xr.DataArray(np.arange(array.sizes["feature"]), dims="feature") < width).drop_vars(
         list(width.coords)
     )
-    known = _bare(array).notnull() & inside
+    known = array.drop_vars(list(array.coords)).notnull() & inside
     seen = known.any("feature")
     counts = xr.Dataset({"there": known.sum(rows), "rows": seen.sum(rows)}).compute()
     n_there, n_rows = counts["there"], counts["rows"]
@@ -65,10 +55,6 @@ def trimmed(array: xr.DataArray, gaps: Gaps | None, what: str) -> xr.DataArray:
     _check_some(array, keep | lost, what)
     same = bool(((keep == inside) | lost).all())
     return array if same or bool(lost.all()) else _moved(array, keep, lost, width, what)
-
-
-def _bare(array: xr.DataArray) -> xr.DataArray:
-    return array.drop_vars(list(array.coords))
 
 
 def _moved(

@@ -23,8 +23,11 @@ Place = tuple[str, ...]
 COUNTS = "n_repetitions"
 
 
-def place_keys(keys: Sequence[Any], dims: Sequence[str], what: str) -> list[Place]:
-    """Keys of a dict as one label for each dim: ``"s1"``, or ``("s1", "V1")``."""
+def by_place(given: Any, dims: Sequence[str], what: str) -> dict[Place, Any]:
+    """A dict by one label for each dim, ``"s1"`` or ``("s1", "V1")``; all else is of no place."""
+    if not isinstance(given, Mapping):
+        return {(): given}
+    keys = list(given)
     parts = [key if isinstance(key, tuple) else (key,) for key in keys]
     lengths = {len(part) for part in parts}
     if not parts or len(lengths) > 1 or not lengths <= set(range(1, len(dims) + 1)):
@@ -36,18 +39,13 @@ def place_keys(keys: Sequence[Any], dims: Sequence[str], what: str) -> list[Plac
     places = list(zip(*columns, strict=True))
     if len(set(places)) < len(places):
         raise SchemaError(f"the keys of {what} are not unique as text: {listing(keys)}")
-    return places
+    return dict(zip(places, given.values(), strict=True))
 
 
 def joined(
     sets: Mapping[Place, xr.DataArray], dims: Sequence[str], join: Join, what: str
 ) -> xr.DataArray:
-    """Arrays (stimulus, feature, …), one a place, as one set (*dims, stimulus, feature, …).
-
-    A place is a label of each of the first of ``dims``, of which ``model`` is one. A place that is
-    not there, and repetitions that others have, are NaN; all are padded to the widest. Coordinates
-    that differ between places get their dims.
-    """
+    """Arrays (stimulus, feature, …), one a place, as one set (*dims, …), NaN where one lacks."""
     sets = {
         place: array.isel(feature=slice(int(widths(array).max()))) for place, array in sets.items()
     }
@@ -162,16 +160,13 @@ def _coordinate(
     labels: Sequence[Sequence[str]],
     indexes: Mapping[str, pd.Index],
 ) -> xr.Variable:
-    """One coordinate of all places, over those of their dims along which it differs.
-
-    A place that lacks a value differs from one that has it only in what is said of trials, and of
-    the features of models.
-    """
+    """One coordinate of all places, over those of their dims along which it differs."""
     if len(labels[0]) > 1 and all(coord.dims == ("feature",) for coord in coords.values()):
         coords = _of_models(coords)
     # of one trial a stimulus here, of several there: the longer of both
     own = [str(dim) for dim in max((coord.dims for coord in coords.values()), key=len)]
     counts = all(coord.name == COUNTS for coord in coords.values())
+    # elsewhere, a place that lacks a value does not differ from one that has it
     strict = counts or "repetition" in own
     # where there was nothing, nothing was counted
     there = product(*labels) if counts else coords

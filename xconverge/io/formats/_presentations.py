@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.engine.apply import one_chunk
+from xconverge.io.formats._flat import on_dim
 from xconverge.io.formats._labels import filled
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.numbers import float_array
@@ -27,23 +28,7 @@ def by_stimulus(
     what: str,
     number: str = "repetition",
 ) -> xr.DataArray:
-    """The array with ``stimulus`` in place of ``presentation``, in order of appearance.
-
-    Parameters
-    ----------
-    array : DataArray
-        (presentation, …), in memory or lazy, with flat coordinates.
-    presentation : str
-        Name of the dim.
-    labels : array of str
-        The stimulus of each presentation.
-    repetitions : {"error", "mean", "keep"}
-        What to do with several presentations of one stimulus.
-    what : str
-        What the array is called in an error.
-    number : str
-        Coordinate that numbers the presentations of a stimulus.
-    """
+    """The array with ``stimulus`` in place of ``presentation``; ``number`` tells repetitions."""
     choose("repetitions", repetitions, CHOICES)
     taken = {"stimulus", *(["repetition"] if repetitions == "keep" else [])} & set(array.dims)
     if taken:
@@ -65,7 +50,8 @@ def by_stimulus(
     )
     trials = None
     if repetitions == "keep":
-        numbers = _numbers(array, number, presentation)
+        told = number in on_dim(array, presentation)
+        numbers = array.coords[number].values if told else None
         trials, labels = _trials(codes, counts, numbers)
         result = _kept(bare, presentation, trials, labels)
     elif repetitions == "mean":
@@ -87,32 +73,20 @@ def by_stimulus(
 def _of_stimuli(
     array: xr.DataArray, dim: str, codes: Any, trials: Any = None
 ) -> dict[str, xr.Variable]:
-    """Coordinates that have one value in all presentations of a stimulus.
-
-    Where repetitions are kept apart, ``trials`` (stimulus, repetition) says which presentation
-    each is, and all others are coordinates of the repetitions.
-    """
+    """Coordinates with one value a stimulus; others are of the ``trials`` that are kept apart."""
     _, first = np.unique(codes, return_index=True)
     kept = {}
-    for name, coord in array.coords.items():
-        if coord.dims != (dim,):
-            continue
+    for name in on_dim(array, dim):
+        coord = array.coords[name]
         values = coord.values
         kinds = pd.factorize(values)[0]
         same = (kinds == kinds[first][codes]).all()
         if trials is not None and (name in UNITS or not same):
             each = filled(values, trials)
-            kept[str(name)] = xr.Variable(("stimulus", "repetition"), each, coord.attrs)
+            kept[name] = xr.Variable(("stimulus", "repetition"), each, coord.attrs)
         elif same:
-            kept[str(name)] = xr.Variable("stimulus", values[first], coord.attrs)
+            kept[name] = xr.Variable("stimulus", values[first], coord.attrs)
     return kept
-
-
-def _numbers(array: xr.DataArray, name: str, dim: str) -> Any:
-    """Which repetition each presentation is, as the coordinate says; None if it does not."""
-    if name not in array.coords or array.coords[name].dims != (dim,):
-        return None
-    return array.coords[name].values
 
 
 def _trials(codes: Any, counts: Any, numbers: Any) -> tuple[Any, Any]:
@@ -162,14 +136,12 @@ def _averaged(array: xr.DataArray, dim: str, codes: Any, n_stimuli: int) -> xr.D
 
 
 def trial_means(x: Any, *, codes: Any, n_stimuli: int, dtype: Any) -> Any:
-    """Means (…, stimulus) of trials (…, presentation), NaN left out.
-
-    Values are sorted before they are added, so that no order of the trials changes a digit.
-    """
+    """Means (…, stimulus) of trials (…, presentation), NaN left out."""
     means = np.empty((*x.shape[:-1], n_stimuli), dtype)
     order = np.argsort(codes, kind="stable")
     ends = np.cumsum(np.bincount(codes, minlength=n_stimuli))
     for i, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+        # sorted, so that no order of the trials changes a digit
         trials = np.sort(x[..., order[start:end]].astype(np.float64), axis=-1)
         there = ~np.isnan(trials)
         with np.errstate(invalid="ignore"):

@@ -30,10 +30,7 @@ def keywords_of(
 ) -> Callable[
     [Callable[..., xr.DataArray]], Callable[Concatenate[FilePath, Keywords], xr.DataArray]
 ]:
-    """Say that a reader ``(path, **options)`` takes the keywords of the converter of objects.
-
-    They are written once, there; help, type checkers and the command line see them here too.
-    """
+    """Say that a reader ``(path, **options)`` takes the keywords of the converter of objects."""
 
     def named(
         read: Callable[..., xr.DataArray],
@@ -50,10 +47,7 @@ def keywords_of(
 
 @contextmanager
 def reading(path: FilePath, what: str) -> Iterator[Path]:
-    """Read a regular file that may be damaged: all that its library raises is a SchemaError.
-
-    ``what`` is what the file should be: ``"a NumPy .npy file"``.
-    """
+    """Read a regular file, ``what`` it should be: all that its library raises is a SchemaError."""
     file = local_path(path)
     if not file.exists():
         raise FileNotFoundError(f"there is no file {escaped(file)}")

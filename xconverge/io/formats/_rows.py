@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,13 @@ import numpy as np
 from xconverge.io.formats._reading import check_memory, reading
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array
-from xconverge.labels.messages import SchemaError
+from xconverge.labels.messages import SchemaError, listing
 from xconverge.labels.numbers import float_dtype, floats
 
 
 @dataclass(frozen=True)
 class Rows:
-    """An array in a file, as floats; every task opens the file anew, wherever it runs.
-
-    ``read(path, part, key)`` gives the rows of ``key`` of the array that ``part`` names.
-    """
+    """An array in a file, as floats; every task opens the file anew, wherever it runs."""
 
     read: Callable[[Path, Any, Any], Array]
     path: Path
@@ -65,6 +62,17 @@ def lazy_rows(
     meta = np.empty((0,) * len(shape), dtype)
     array: da.Array = da.from_array(rows, chunks, meta=meta, inline_array=True)
     return array
+
+
+def all_rows(arrays: Sequence[Any], what: str, cure: str = "") -> Any:
+    """Arrays one after the other, lazy if one of them is."""
+    shapes = {tuple(array.shape[1:]) for array in arrays}
+    if len(shapes) > 1:
+        raise SchemaError(f"{what} differ in shape: {listing(sorted(shapes))}{cure}")
+    if len(arrays) == 1:
+        return arrays[0]
+    lazy = any(isinstance(array, da.Array) for array in arrays)
+    return da.concatenate(arrays) if lazy else np.concatenate(arrays)
 
 
 def _stamp(path: Path) -> tuple[int, int]:

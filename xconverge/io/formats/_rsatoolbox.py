@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -65,8 +66,9 @@ def check_no_other(array: xr.DataArray, known: set[str], what: str, cure: str) -
         )
 
 
-def descriptors_of(coords: Mapping[Any, Any]) -> dict[str, Any]:
-    """Coordinates as rsatoolbox has them: numbers, ASCII text, or text as objects."""
+def descriptors_of(array: xr.DataArray, dim: str) -> dict[str, Any]:
+    """Coordinates of a dim as rsatoolbox has them: numbers, ASCII text, or text as objects."""
+    coords = {name: coord for name, coord in array.coords.items() if coord.dims == (dim,)}
     slashed = [name for name in coords if "/" in str(name)]
     if slashed:
         raise SchemaError(f"names of descriptors cannot hold '/': {listing(slashed)}; .rename them")
@@ -84,8 +86,8 @@ def _descriptor(values: Any, what: str) -> Any:
     return np.array(texts.tolist(), dtype=VLEN_TEXT)
 
 
-def load(file: Path) -> dict[str, Any]:
-    """What a file of rsatoolbox holds, groups as dicts."""
+def load(file: Path, tables: Collection[str]) -> SimpleNamespace:
+    """The object of rsatoolbox that a file holds, with these tables of descriptors."""
     with file.open("rb") as handle:
         pickled = handle.read(1) == b"\x80" or file.suffix in (".pkl", ".pickle")
     if pickled and not needs("h5py", "HDF5").is_hdf5(file):
@@ -94,7 +96,8 @@ def load(file: Path) -> dict[str, Any]:
             "here. If you trust it, load it with rsatoolbox and .save(…, file_type='hdf5')"
         )
     with open_hdf5(file) as opened:
-        return _group(opened)
+        found = _group(opened)
+    return SimpleNamespace(**found | {name: _table_of(found, name) for name in tables})
 
 
 def _group(group: Any) -> dict[str, Any]:
@@ -111,7 +114,7 @@ def _group(group: Any) -> dict[str, Any]:
     return found
 
 
-def table_of(data: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _table_of(data: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Descriptors; a list that rsatoolbox wrote as a group, item by item, is a list again."""
     table = data.get(name) or {}
     if not isinstance(table, Mapping):

@@ -127,9 +127,25 @@ def representation_set(
     return checked(reps if lazy else reps.compute(scheduler="synchronous"), source)
 
 
-def checked(reps: xr.DataArray, what: object) -> xr.DataArray:
+def only_named(
+    models: Mapping[str, Any], model: str | None, source: FilePath, names: str
+) -> dict[str, Any]:
+    """The models; the only one under the name that was given for it."""
+    if model is None:
+        return dict(models)
+    if len(models) > 1:
+        raise SchemaError(
+            f"{source} holds {len(models)} models, named by their {names}: {listing(models)}; "
+            f"model={model!r} can only name a single one"
+        )
+    return dict(zip([model], models.values(), strict=True))
+
+
+def checked(reps: xr.DataArray, what: object, modality: str | None = None) -> xr.DataArray:
     """The set as floats; one in memory is validated, block by block."""
     reps = float_array(reps, str(what)).rename(NAME)
+    if modality is not None:
+        reps = reps.assign_attrs(modality=modality)
     if reps.chunks is None:
         try:
             small = reps.nbytes <= BUDGETS.whole_model
@@ -157,11 +173,7 @@ def _check_whole(set_: xr.DataArray, what: object) -> None:
 
 
 def gaps_error(set_: xr.DataArray, some: xr.DataArray, what: str, cure: str) -> SchemaError:
-    """That features are NaN in ``some`` rows and not in others, by the names of all of them.
-
-    ``some`` has the dims of ``set_``, in any order; each label of a further dim that has features
-    of its own is told apart.
-    """
+    """That features are NaN in ``some`` rows and not in others, by the names of all of them."""
     n_features = widths(set_).broadcast_like(set_["model"])
     places = places_of(set_)
     again = [d for d in some.dims if d not in ("stimulus", "feature", *places)]
@@ -187,11 +199,7 @@ def gaps_error(set_: xr.DataArray, some: xr.DataArray, what: str, cure: str) -> 
 
 
 def places_of(set_: xr.DataArray) -> list[str]:
-    """``model``, and the other dims that have features of their own.
-
-    Along all else (`repetition`, `session`, `time`, a dim of any other name) the same features are
-    measured again, unless ``n_features`` says that it is not so.
-    """
+    """``model``, and the other dims that have features of their own, as ``n_features`` may say."""
     known = {
         *OWN_FEATURES,
         *(set_.coords["n_features"].dims if "n_features" in set_.coords else ()),

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge.io.formats._flat import free_name, joined_text, rename_dim
+from xconverge.io.formats._flat import free_name, joined_text, listed, rename_dim
 from xconverge.io.formats._padding import Gaps, trimmed
 from xconverge.io.formats._places import Join, Place, joined
 from xconverge.io.formats._sets import checked
@@ -33,16 +33,13 @@ def models_of(
     by: str | Sequence[str] | None,
     what: str,
 ) -> dict[Place, xr.DataArray]:
-    """One array (stimulus, feature, …) for the model, or for each value of coordinates on ``dim``.
-
-    Models are in order of appearance, the features of each in the order of the array.
-    """
+    """One array (stimulus, feature, …) for the model, or each value of coordinates on ``dim``."""
     if by is None:
         return {(model_name(model, dim, what),): rename_dim(array, dim, "feature")}
     if model is not None:
         raise ValueError("model= names the only model and by= makes several; give one of them")
     numbers, names = pd.factorize(joined_text(array, by, dim, "by"))
-    by = [free_name(array, key) for key in ([by] if isinstance(by, str) else by)]
+    by = [free_name(array, key) for key in listed(by)]
     models: dict[Place, xr.DataArray] = {}
     for i, name in enumerate(names):
         part = array.isel({dim: np.flatnonzero(numbers == i)})
@@ -61,6 +58,4 @@ def representations(
 ) -> xr.DataArray:
     """The representation set of arrays (stimulus, feature, …), one a (model, subject, region)."""
     whole = joined(sets, ("model", "subject", "region"), join, what)
-    if modality is not None:
-        whole.attrs["modality"] = modality
-    return checked(trimmed(whole, gaps, what), what)
+    return checked(trimmed(whole, gaps, what), what, modality)

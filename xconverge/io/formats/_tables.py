@@ -49,11 +49,12 @@ def text_blocks(path: Path, delimiter: str) -> Iterator[pd.DataFrame]:
             yield block.set_axis(names, axis=1)
 
 
-def check_names(names: Sequence[str], path: Path) -> None:
-    """Each column has a name of its own."""
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise SchemaError(f"{path} has several columns of one name: {listing(twice)}; rename them")
+def check_names(columns: Any, what: object) -> None:
+    """Each column has a name of its own, also as text."""
+    names = pd.Index([str(name) for name in columns], dtype=object)
+    twice = names[names.duplicated()].unique()
+    if len(twice):
+        raise SchemaError(f"{what} has several columns of one name: {listing(twice)}; rename them")
 
 
 def text_table(path: Path, delimiter: str | None = None) -> pd.DataFrame:

@@ -14,15 +14,7 @@ from xconverge.labels.messages import escaped
 
 @contextmanager
 def writing(path: FilePath, *, overwrite: bool) -> Iterator[Path]:
-    """A file to fill, which takes the place of ``path`` if nothing went wrong.
-
-    Parameters
-    ----------
-    path : path
-        The file; its folder must be there.
-    overwrite : bool
-        Replace a file that is there.
-    """
+    """A file to fill, which takes the place of ``path`` if nothing went wrong."""
     flags(overwrite=overwrite)
     target = local_path(path)
     if target.exists() and not overwrite:

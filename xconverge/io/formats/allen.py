@@ -12,7 +12,8 @@ from xconverge.io.formats._flat import (
     flat,
     free_our_names,
     joined_text,
-    on_dim,
+    known_name,
+    listed,
     one_variable,
 )
 from xconverge.io.formats._labels import carried, column_values
@@ -21,6 +22,7 @@ from xconverge.io.formats._padding import Gaps
 from xconverge.io.formats._presentations import Repetitions, by_stimulus
 from xconverge.io.formats._reading import keywords_of, reading
 from xconverge.io.formats._stacked import models_of, representations
+from xconverge.io.formats._tables import check_names
 from xconverge.io.paths import FilePath
 from xconverge.labels.messages import SchemaError, listing
 
@@ -106,7 +108,7 @@ def from_allen(
     >>> reps.sel(model="spike_counts", stimulus="4").values.tolist()
     [[2.0], [0.0]]
     """
-    needed = [*_listed(stimulus or ("stimulus", *STIMULI)), *_listed(by or ())]
+    needed = [*listed(stimulus or ("stimulus", *STIMULI)), *listed(by)]
     chosen = one_variable(array, variable, VARIABLES, "array")
     dims = [str(dim) for dim in chosen.dims if dim not in (presentation, unit)]
     plain = flat(chosen, [*needed, *dims])
@@ -120,7 +122,9 @@ def from_allen(
     plain = free_our_names(_with_table(plain, unit, units, needed, "units"), keep=())
     if model is None and by is None and plain.name is not None:
         model = str(plain.name)
-    ids = joined_text(plain, _stimulus(plain, stimulus, presentation), presentation, "stimulus")
+    known, how = ("source_stimulus", *STIMULI), ", or a column of presentations="
+    names = known_name(plain, presentation, stimulus, known, "stimulus", how)
+    ids = joined_text(plain, names, presentation, "stimulus")
     plain = by_stimulus(plain, presentation, ids, repetitions, "array")
     models = models_of(plain, unit, model, by, "array")
     return representations(models, "array", gaps=gaps, modality=modality)
@@ -161,13 +165,8 @@ def read_allen(path: FilePath, **options: Any) -> xr.DataArray:
     """
     with reading(path, "spike counts in netCDF") as file:
         variable = options.pop("variable", None)
-        return from_allen(
-            one_variable(load_netcdf(file), variable, VARIABLES, str(file)), **options
-        )
-
-
-def _listed(names: str | Sequence[str]) -> list[str]:
-    return [names] if isinstance(names, str) else list(names)
+        array = one_variable(load_netcdf(file), variable, VARIABLES, str(file))
+        return from_allen(array, **options)
 
 
 def _with_table(
@@ -191,10 +190,7 @@ def _with_table(
             "the table of this session, with the ids as its index?"
         )
     rows = table.loc[ids]
-    names = list(map(str, rows.columns))
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise SchemaError(f"{what} has several columns of one name: {listing(repeated)}")
+    check_names(rows.columns, what)
     twice = [str(name) for name in rows.columns if str(name) in array.coords or name == dim]
     if twice:
         raise SchemaError(
@@ -203,20 +199,3 @@ def _with_table(
     columns = {str(k): column_values(rows[k]) for k in rows.columns}
     found = carried(columns, needed, f"{what}: ")
     return array.assign_coords({name: (dim, values) for name, values in found.items()})
-
-
-def _stimulus(
-    array: xr.DataArray, stimulus: str | Sequence[str] | None, dim: str
-) -> str | Sequence[str]:
-    """What names the stimulus: as given, or the only known name that is there."""
-    if stimulus is not None:
-        return stimulus
-    there = on_dim(array, dim)
-    found = [name for name in ("source_stimulus", *STIMULI) if name in there]
-    if len(found) != 1:
-        raise SchemaError(
-            f"{'several' if found else 'no'} coordinates say which stimulus was shown; name it "
-            f"with stimulus='…', a coordinate on {dim!r} or a column of presentations=: there is "
-            f"{listing([name for name in there if name != dim], 30) or 'none'}"
-        )
-    return found[0]

@@ -12,13 +12,13 @@ import xarray as xr
 
 from xconverge.io.formats._numpy import NPY, map_npy, read_archive
 from xconverge.io.formats._reading import reading
-from xconverge.io.formats._sets import Ids, checked, ids_of, representation_set
+from xconverge.io.formats._sets import Ids, checked, ids_of, only_named, representation_set
 from xconverge.io.formats._writing import writing
 from xconverge.io.paths import FilePath, local_path
 from xconverge.io.zarr.encoding import NAME, TEXT, encoded_set
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import validate
-from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.messages import SchemaError
 from xconverge.labels.numbers import floats
 
 HEADER = "xconverge"
@@ -147,13 +147,7 @@ def read_npz(
             ids = arrays.pop(STIMULUS).tolist()
         if not arrays:
             raise SchemaError(f"{path} holds no features")
-        if model is not None:
-            if len(arrays) > 1:
-                raise SchemaError(
-                    f"{path} holds {len(arrays)} models, named by their keys: {listing(arrays)}; "
-                    f"model={model!r} can only name a single one"
-                )
-            arrays = dict(zip([model], arrays.values(), strict=True))
+        arrays = only_named(arrays, model, path, "keys")
         models = {name: floats(array, f"{path}: {name!r}") for name, array in arrays.items()}
         how = f", or save them as text under the key {STIMULUS!r}"
         return representation_set(models, ids_of(ids, path, how), path, modality)
@@ -178,9 +172,7 @@ def _restored(arrays: dict[str, Array], path: Path, modality: str | None) -> xr.
     values = variables.pop(NAME)
     values.values = floats(values.values, f"{path}: {NAME!r}")
     array = xr.DataArray(values, coords=variables, name=NAME).transpose(*header["dims"])
-    if modality is not None:
-        array.attrs["modality"] = modality
-    return checked(array, path)
+    return checked(array, path, modality)
 
 
 def write_npz(

@@ -11,13 +11,15 @@ import xarray as xr
 
 from xconverge.io.formats._flat import (
     flat,
-    free_name,
     free_our_names,
+    joined_text,
+    known_name,
+    listed,
     on_dim,
     one_variable,
     plain_attrs,
 )
-from xconverge.io.formats._labels import as_text, decoded, text_labels
+from xconverge.io.formats._labels import as_text, decoded
 from xconverge.io.formats._netcdf import load_netcdf
 from xconverge.io.formats._padding import Gaps
 from xconverge.io.formats._presentations import Repetitions, by_stimulus
@@ -119,15 +121,13 @@ def from_brainio(
     chosen = one_variable(assembly, variable, VARIABLES, "assembly")
     feature = _feature_dim(chosen)
     dims = [str(dim) for dim in chosen.dims if dim not in (PRESENTATION, feature)]
-    groups = [by] if isinstance(by, str) else by or ()
-    ids = IDS if stimulus_id is None else (stimulus_id,)
-    array = free_our_names(
-        flat(chosen, [*dims, *groups, *ids, *(["region"] * (region is not None))])
-    )
+    needed = [*dims, *listed(by), *listed(stimulus_id or IDS), *["region"] * (region is not None)]
+    array = free_our_names(flat(chosen, needed))
     array = _in_region(array, region, feature)
     if model is None and by is None:
         model = _only(region) or array.attrs.get("identifier") or None
-    labels = _stimulus_ids(array, stimulus_id)
+    name = known_name(array, PRESENTATION, stimulus_id, IDS, "stimulus_id")
+    labels = joined_text(array, name, PRESENTATION, "stimulus_id")
     array = by_stimulus(array, PRESENTATION, labels, repetitions, "assembly")
     models = models_of(_with_time_bins(array), feature, model, by, "assembly")
     return representations(models, "assembly", gaps=gaps, modality=modality)
@@ -223,29 +223,6 @@ def _in_region(array: xr.DataArray, region: Regions | None, feature: str) -> xr.
             f"{listing(sorted(known), 30) or 'none'}"
         )
     return array.isel({feature: np.flatnonzero(there.isin(wanted))})
-
-
-def _stimulus_ids(array: xr.DataArray, name: str | None) -> Any:
-    """The stimulus of each presentation, as text."""
-    there = on_dim(array, PRESENTATION)
-    found = (
-        [free_name(array, name)] if name is not None else [known for known in IDS if known in there]
-    )
-    if not found or found[0] not in there:
-        raise SchemaError(
-            f"assembly has no {listing(found) or ' and no '.join(map(repr, IDS))} on "
-            f"{PRESENTATION!r}; name the coordinate that says which stimulus was shown with "
-            f"stimulus_id='…': there is {listing(there, 30) or 'none'}"
-        )
-    labels = [text_labels(array.coords[key].values, repr(key)) for key in found]
-    if len(labels) > 1 and (labels[0] != labels[1]).any():
-        at = int(np.flatnonzero(labels[0] != labels[1])[0])
-        raise SchemaError(
-            f"assembly has both {found[0]!r} and {found[1]!r}, and they differ: "
-            f"{labels[0][at]!r} and {labels[1][at]!r} at one presentation; choose with "
-            f"stimulus_id={found[0]!r} or {found[1]!r}"
-        )
-    return labels[0]
 
 
 def _with_time_bins(array: xr.DataArray) -> xr.DataArray:

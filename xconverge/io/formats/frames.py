@@ -145,6 +145,7 @@ def read_parquet(
     pq = needs("pyarrow.parquet", "read_parquet")
     with reading(source, "a Parquet table") as path, pq.ParquetFile(path) as file:
         schema = file.schema_arrow
+        check_names(schema.names, path)
         index = _pandas_index(schema)
         if ids is None and len(index) == 1 and _is_text(schema.field(index[0]).type):
             ids = index[0]
@@ -182,9 +183,6 @@ def _set(
 
 def _id_column(ids: Ids | None, names: Sequence[str], path: Path) -> str | None:
     """The column of the ids, if they are in one."""
-    check_names(names, path)
-    if not names:
-        raise SchemaError(f"{path} has no columns")
     if ids is None:
         ids_of(None, path, f", or the name of a column: {listing(names)}")
     if not isinstance(ids, str):

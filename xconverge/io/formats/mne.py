@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,10 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.io.formats._needs import needs
-from xconverge.io.formats._places import Join, place_keys
+from xconverge.io.formats._places import Join, by_place
 from xconverge.io.formats._presentations import Repetitions
 from xconverge.io.formats._stacked import model_name, representations
-from xconverge.io.formats.trials import by_subject, of_trials, without_places
+from xconverge.io.formats.trials import by_subject, of_trials
 from xconverge.labels.kinds import came
 from xconverge.labels.messages import SchemaError, listing
 
@@ -104,13 +104,8 @@ def from_mne(
     [[1.0, 9.0], [3.0, 11.0]]
     """
     mne = needs("mne", "from_mne", "mne")
-    if isinstance(epochs, Mapping):
-        places = place_keys(list(epochs), ("subject",), "epochs")
-        given = dict(zip(places, epochs.values(), strict=True))
-    else:
-        given = {(): epochs}
     sets: dict[tuple[str, ...], xr.DataArray] = {}
-    for place, one in given.items():
+    for place, one in by_place(epochs, ("subject",), "epochs").items():
         what = f"epochs of {place[0]!r}" if place else "epochs"
         if not isinstance(one, mne.BaseEpochs):
             raise TypeError(
@@ -159,23 +154,20 @@ def _of_subject(
         raise SchemaError(f"{what} are empty: all were dropped, or there were none")
     table, column = _table(epochs, stimulus, what)
     kinds = epochs.get_channel_types()
+    units = [UNITS.get(int(c["unit"]), str(c["unit"])) for c in epochs.info["chs"]]
     known = {
         "channel": ("feature", np.asarray(epochs.ch_names, dtype=object)),
         "channel_type": ("feature", np.asarray(kinds, dtype=object)),
-        "unit": ("feature", np.asarray([_unit(c) for c in epochs.info["chs"]], dtype=object)),
+        "unit": ("feature", np.asarray(units, dtype=object)),
         "time": ("time", np.asarray(epochs.times, np.float64), {"units": "s"}),
     }
     baseline = None if epochs.baseline is None else [float(t) for t in epochs.baseline]
     values = epochs.get_data(copy=False)
-    if place:
-        sides = {place: (without_places(table, place, ("subject",), what), values, what)}
-    else:
-        sides = by_subject(table, values, what, "subject")
     return {
         key: of_trials(rows, part, known, column, repetition, repetitions, who).assign_attrs(
             baseline=baseline
         )
-        for key, (part, rows, who) in sides.items()
+        for key, (part, rows, who) in by_subject(place, table, values, what).items()
     }
 
 
@@ -197,8 +189,3 @@ def _table(epochs: Any, stimulus: str | None, what: str) -> tuple[pd.DataFrame, 
             "the column of the ids with stimulus='…', or set epochs.metadata"
         )
     return table, stimulus
-
-
-def _unit(channel: Mapping[str, Any]) -> str:
-    """Unit of a channel, from its number in FIFF."""
-    return UNITS.get(int(channel["unit"]), str(channel["unit"]))

@@ -12,7 +12,7 @@ import xarray as xr
 
 from xconverge.io.formats._reading import reading
 from xconverge.io.formats._rows import lazy_rows
-from xconverge.io.formats._sets import Ids, ids_of, representation_set
+from xconverge.io.formats._sets import Ids, ids_of, only_named, representation_set
 from xconverge.io.formats._tensors import check_tensor, import_torch, load, numpy_of
 from xconverge.io.paths import FilePath, local_path
 from xconverge.kernels.vectors import Array
@@ -94,15 +94,14 @@ def read_platonic(
     torch = import_torch("read_platonic")
     root = local_path(source)
     files = _files(root, pattern)
-    if model is not None and len(files) > 1:
+    named = only_named({file.stem: file for file in files}, model, source, "files")
+    if len(named) < len(files):
         raise SchemaError(
-            f"{source} holds {len(files)} networks, named by their files; model={model!r} can only "
-            "name a single one"
+            f"{source} has networks of one name: {listing(file.name for file in files)}; choose "
+            "among them with pattern='…'"
         )
     labels = ids_of(ids, root)
-    networks: dict[str, dict[str, Any]] = {}
-    for file in files:
-        networks[file.stem if model is None else model] = _network(file, layers, torch)
+    networks = {name: _network(file, layers, torch) for name, file in named.items()}
     models = {
         f"{name} {layer}": array
         for name, network in networks.items()

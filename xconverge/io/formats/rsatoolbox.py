@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from xconverge.io.formats._flat import free_our_names
+from xconverge.io.formats._flat import free_our_names, joined_text
 from xconverge.io.formats._labels import as_text, decoded, text_labels
 from xconverge.io.formats._needs import needs
 from xconverge.io.formats._places import Place
@@ -21,7 +20,6 @@ from xconverge.io.formats._rsatoolbox import (
     descriptors_of,
     load,
     scalar,
-    table_of,
 )
 from xconverge.io.formats._stacked import representations
 from xconverge.io.paths import FilePath
@@ -38,6 +36,7 @@ from xconverge.labels.text import one_label
 
 SETTINGS = ("modality", "space")
 """Attrs of a set that travel as descriptors."""
+TABLES = ("descriptors", "obs_descriptors", "channel_descriptors", "time_descriptors")
 
 
 def from_rsatoolbox_dataset(
@@ -148,13 +147,7 @@ def _dataset_array(dataset: Any, stimulus: str) -> xr.DataArray:
 def _one_model(array: xr.DataArray, stimulus: str, repetitions: Repetitions) -> xr.DataArray:
     """(stimulus, feature[, time]); attrs that are no settings are scalar coordinates."""
     settings = {key: array.attrs[key] for key in SETTINGS if key in array.attrs}
-    if stimulus not in array.coords or array.coords[stimulus].dims != ("observation",):
-        there = [n for n, c in array.coords.items() if c.dims == ("observation",)]
-        raise SchemaError(
-            f"dataset has no observation descriptor {stimulus!r}; name the one that says which "
-            f"stimulus was shown with stimulus='…': there is {listing(there, 30) or 'none'}"
-        )
-    ids = text_labels(array.coords[stimulus].values, repr(stimulus))
+    ids = joined_text(array, stimulus, "observation", "stimulus")
     array = array.drop_vars(stimulus if stimulus == "stimulus" else ())
     whole = {k: v for k, v in array.attrs.items() if k not in SETTINGS and k not in array.coords}
     kept = ("n_features", "n_repetitions") if repetitions == "error" else ("n_features",)
@@ -218,10 +211,7 @@ def to_rsatoolbox_dataset(reps: xr.DataArray) -> Any:
         real = one.isel(feature=slice(int(widths(one)))).transpose(*dims)
         whole = {n: c.values for n, c in real.coords.items() if not c.dims}
         whole.update({key: reps.attrs[key] for key in SETTINGS if key in reps.attrs})
-        tables = [
-            descriptors_of({n: c for n, c in real.coords.items() if c.dims == (dim,)})
-            for dim in ("stimulus", "feature", "time")
-        ]
+        tables = [descriptors_of(real, dim) for dim in ("stimulus", "feature", "time")]
         parts = (
             real.values,
             {key: _plain(value, repr(key)) for key, value in whole.items()},
@@ -276,17 +266,10 @@ def read_rsatoolbox_dataset(path: FilePath, **options: Any) -> xr.DataArray:
     ['cat', 'dög']
     """
     with reading(path, "a Dataset of rsatoolbox") as file:
-        data = load(file)
-        kind = data.get("type")
+        dataset = load(file, TABLES)
+        kind = getattr(dataset, "type", None)
         if kind not in ("Dataset", "DatasetBase", "TemporalDataset"):
             raise SchemaError(f"{file} holds no Dataset of rsatoolbox: its type is {kind!r}")
-        dataset = SimpleNamespace(
-            measurements=data["measurements"],
-            **{f"{key}descriptors": table_of(data, f"{key}descriptors") for key in _TABLES},
-        )
         if options.get("model") is None and "model" not in dataset.descriptors:
             options["model"] = file.stem
         return from_rsatoolbox_dataset(dataset, **options)
-
-
-_TABLES = ("", "obs_", "channel_", "time_")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy.spatial.distance import squareform
 
 from xconverge.engine.rdms import checked_rdms
 from xconverge.io.formats._flat import free_our_names
@@ -19,7 +19,6 @@ from xconverge.io.formats._rsatoolbox import (
     descriptors_of,
     load,
     scalar,
-    table_of,
 )
 from xconverge.io.paths import FilePath
 from xconverge.kernels.rdm import triangle
@@ -28,6 +27,10 @@ from xconverge.labels.joins import on_side
 from xconverge.labels.messages import SchemaError, listing
 from xconverge.labels.numbers import floats
 from xconverge.labels.variables import describe
+
+TOLD = ("noise", "over", "n_repetitions", "modality")
+"""Attributes of RDMs that are descriptors of all of them there."""
+TABLES = ("descriptors", "rdm_descriptors", "pattern_descriptors")
 
 
 def from_rsatoolbox_rdms(
@@ -74,15 +77,12 @@ def from_rsatoolbox_rdms(
     vectors = np.atleast_2d(np.asarray(getattr(rdms, "dissimilarities", None)))
     if vectors.dtype == object or not hasattr(rdms, "pattern_descriptors"):
         raise TypeError(f"rdms must be rsatoolbox RDMs, got {type(rdms).__name__}")
-    n_rdm, n_pairs = vectors.shape
-    n = round((1 + np.sqrt(1 + 8 * n_pairs)) / 2)
-    if vectors.ndim != 2 or n * (n - 1) // 2 != n_pairs:
-        raise SchemaError(f"rdms has {n_pairs} distances, which is no whole number of patterns")
     vectors = floats(vectors, "rdms.dissimilarities")
-    matrices = np.zeros((n_rdm, n, n), vectors.dtype)
-    upper = np.triu_indices(n, 1)
-    matrices[:, *upper] = vectors
-    matrices[:, *upper[::-1]] = vectors
+    try:
+        matrices = np.stack([squareform(vector) for vector in vectors]).astype(vectors.dtype)
+    except ValueError as error:
+        raise SchemaError(f"rdms.dissimilarities must be (RDM, pair), {error}") from error
+    n_rdm, n, _ = matrices.shape
     # rsatoolbox keeps no diagonal: it is 0, but for a pattern that was never seen
     diagonal = np.arange(n)
     missing = np.isnan(matrices).sum(-1) == max(n - 1, 1)
@@ -105,13 +105,9 @@ def from_rsatoolbox_rdms(
     array = free_our_names(array, keep=("n_features", "n_repetitions")).assign_coords(labels)
     array = array.assign_coords(on_side(array["stimulus"], "stimulus", "_2").coords)
     check_labels(array, "model", "stimulus", what="rdms")
-    measure = rdms.dissimilarity_measure
-    told = {key: scalar(rdms.descriptors.get(key)) for key in _TOLD}
+    measure = scalar(getattr(rdms, "dissimilarity_measure", None))
+    told = {key: scalar(rdms.descriptors.get(key)) for key in TOLD}
     return describe(array, "rdm", metric=None if measure is None else str(measure), **told)
-
-
-_TOLD = ("noise", "over", "n_repetitions", "modality")
-"""Attributes of RDMs that are descriptors of all of them there."""
 
 
 def to_rsatoolbox_rdms(rdm: xr.DataArray) -> Any:
@@ -161,11 +157,8 @@ def to_rsatoolbox_rdms(rdm: xr.DataArray) -> Any:
     check_labels(array, "model", what="rdm")
     array = array.transpose(*dims)
     vectors = np.stack([triangle(matrix, ranked=False) for matrix in array.values])
-    tables = [
-        descriptors_of({n: c for n, c in array.coords.items() if c.dims == (dim,)})
-        for dim in ("model", "stimulus")
-    ]
-    whole = {key: array.attrs[key] for key in _TOLD if key in array.attrs}
+    tables = [descriptors_of(array, dim) for dim in ("model", "stimulus")]
+    whole = {key: array.attrs[key] for key in TOLD if key in array.attrs}
     vectors = vectors.astype(array.dtype if array.dtype.kind == "f" else np.float64)
     return rsatoolbox.RDMs(vectors, array.attrs.get("metric"), whole, *tables)
 
@@ -203,15 +196,7 @@ def read_rsatoolbox_rdms(path: FilePath, **options: Any) -> xr.DataArray:
     True
     """
     with reading(path, "RDMs of rsatoolbox") as file:
-        data = load(file)
-        if "dissimilarities" not in data:
-            raise SchemaError(f"{file} holds no RDMs of rsatoolbox; it has {listing(data)}")
-        rdms = SimpleNamespace(
-            dissimilarities=data["dissimilarities"],
-            dissimilarity_measure=scalar(data.get("dissimilarity_measure")),
-            **{f"{key}descriptors": table_of(data, f"{key}descriptors") for key in _RDM_TABLES},
-        )
+        rdms = load(file, TABLES)
+        if not hasattr(rdms, "dissimilarities"):
+            raise SchemaError(f"{file} holds no RDMs of rsatoolbox; it has {listing(vars(rdms))}")
         return from_rsatoolbox_rdms(rdms, **options)
-
-
-_RDM_TABLES = ("", "rdm_", "pattern_")

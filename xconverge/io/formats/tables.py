@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,9 +10,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge.io.formats._flat import plain_attrs
+from xconverge.io.formats._flat import listed, plain_attrs
 from xconverge.io.formats._labels import carried, column_values, decoded, filled, text_labels
 from xconverge.io.formats._sets import checked
+from xconverge.io.formats._tables import check_names
 from xconverge.io.formats._vectors import are_vectors, object_vectors
 from xconverge.io.zarr.encoding import NAME
 from xconverge.labels.checks import check_representations, widths
@@ -76,30 +78,15 @@ def to_long(data: xr.DataArray | xr.Dataset) -> pd.DataFrame:
     if multi:
         raise SchemaError(f"data has a MultiIndex: {listing(multi)}; use .reset_index first")
     dims = [str(dim) for dim in (dataset[name].dims if name else dataset.sizes)]
-    shape = tuple(dataset.sizes[dim] for dim in dims)
-    rows = np.arange(int(np.prod(shape)))
+    sizes = {dim: dataset.sizes[dim] for dim in dims}
+    rows = np.arange(math.prod(sizes.values()))
     if name and {"model", "stimulus", "feature"} <= set(dims):
         real = widths(check_representations(dataset[name], "data"), "data")
         there = xr.DataArray(np.arange(dataset.sizes["feature"]), dims="feature") < real
         whole = there.broadcast_like(dataset[name].reset_coords(drop=True)).transpose(*dims)
         rows = np.flatnonzero(whole.values.ravel())
-    at = dict(zip(dims, np.unravel_index(rows, shape), strict=True)) if dims else {}
-    frame: dict[str, Any] = {}
-    for dim in dims:
-        labels = dataset[dim].values
-        frame[dim] = _repeated(labels, at[dim], dim)
-    for key, variable in {**dataset.coords, **dataset.data_vars}.items():
-        if str(key) in dims:
-            continue
-        values = variable.values
-        if variable.dims == tuple(dims) and variable.dims:
-            frame[str(key)] = values.ravel()[rows]
-        elif variable.ndim:
-            place = np.ravel_multi_index([at[str(d)] for d in variable.dims], values.shape)
-            frame[str(key)] = _repeated(values.ravel(), place, key)
-        else:
-            frame[str(key)] = _repeated(values.ravel(), np.zeros(len(rows), int), key)
-    table = pd.DataFrame(frame)
+    columns = map(str, [*dims, *dataset.coords, *dataset.data_vars])
+    table = pd.DataFrame({n: _column(dataset[n], sizes, rows) for n in dict.fromkeys(columns)})
     table.attrs[ATTRS] = {
         "dims": dims,
         "columns": {str(n): list(map(str, c.dims)) for n, c in dataset.coords.items()},
@@ -109,13 +96,21 @@ def to_long(data: xr.DataArray | xr.Dataset) -> pd.DataFrame:
     return table
 
 
-def _repeated(values: Any, place: Any, name: object) -> Any:
-    """Values at these positions; of text the codes only."""
-    values = decoded(values, f"the coordinate {name!r}")
-    if values.dtype.kind != "O":
-        return values[place]
-    codes, texts = pd.factorize(values)
-    return pd.Categorical.from_codes(codes[place], categories=pd.Index(texts, dtype=object))
+def _column(array: xr.DataArray, sizes: Mapping[str, int], rows: Any) -> Any:
+    """Values of these rows of all combinations of labels; of text that is repeated, the codes."""
+    if array.dims == tuple(sizes) and array.ndim and array.name not in sizes:
+        return array.values.ravel()[rows]
+    values = decoded(array.values, f"the coordinate {array.name!r}")
+    texts = None
+    if values.dtype.kind == "O":
+        codes, texts = pd.factorize(values.ravel())
+        values = codes.reshape(values.shape)
+    others = {dim: size for dim, size in sizes.items() if dim not in array.dims}
+    whole = xr.DataArray(values, dims=array.dims).expand_dims(others).transpose(*sizes)
+    column = whole.values.ravel()[rows]
+    if texts is None:
+        return column
+    return pd.Categorical.from_codes(column, categories=pd.Index(texts, dtype=object))
 
 
 def from_long(
@@ -185,14 +180,11 @@ def from_long(
     order = note.get("dims", [])
     if extra is None:
         extra = [d for d in order if d in frame.columns and d not in (model, stimulus, feature)]
-    extra = [extra] if isinstance(extra, str) else list(extra)
+    extra = listed(extra)
     if feature not in frame.columns and value in frame.columns and are_vectors(frame[value]):
         frame = _one_row_a_number(frame, (model, stimulus, *extra), feature, value)
     names = [model, stimulus, feature, *extra]
-    repeated = frame.columns.astype(str)
-    repeated = repeated[repeated.duplicated()].unique()
-    if len(repeated):
-        raise SchemaError(f"frame has several columns of one name: {listing(repeated)}")
+    check_names(frame.columns, "frame")
     lacking = [name for name in (*names, value) if name not in frame.columns]
     if lacking or len({*names, value}) < len(names) + 1:
         raise SchemaError(
@@ -201,6 +193,9 @@ def from_long(
         )
     if not len(frame):
         raise SchemaError("frame has no rows")
+    gone = [name for name in names if frame[name].isna().any()]
+    if gone:
+        raise SchemaError(f"column {listing(gone)} has missing labels; every row needs one")
     numbers = _numbers(frame[value])
     codes, labels = {}, {}
     for name in names:
@@ -242,9 +237,7 @@ def from_long(
     if set(order) == set(names):
         array = array.transpose(*(ours.get(name, name) for name in order))
     array.attrs = dict(note.get("attrs", {}))
-    if modality is not None:
-        array.attrs["modality"] = modality
-    return checked(array, "frame")
+    return checked(array, "frame", modality)
 
 
 def _numbers(column: pd.Series) -> Any:
@@ -284,8 +277,6 @@ def _one_row_a_number(
 
 def _labels(column: pd.Series, text: bool) -> tuple[Any, Any]:
     """Codes of the rows and the labels of a dim, in the order of categories or of appearance."""
-    if column.isna().any():
-        raise SchemaError(f"column {column.name!r} has missing labels; every row needs one")
     values: Any
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.cat.remove_unused_categories()
@@ -307,8 +298,6 @@ def _factorized(column: pd.Series, ordered: bool) -> tuple[Any, Any]:
 
 def _features(column: pd.Series, models: Any) -> tuple[Any, Any, Any]:
     """Position of each row's feature in its model, width of each model, labels if they are any."""
-    if column.isna().any():
-        raise SchemaError(f"column {column.name!r} has missing labels; every row needs one")
     n_models = int(models.max()) + 1
     if column.dtype.kind in "iu":
         positions = column.to_numpy(np.int64)

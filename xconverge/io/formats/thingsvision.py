@@ -7,12 +7,18 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import dask.array as da
 import numpy as np
 import xarray as xr
 
 from xconverge.io.formats._feature_files import open_features
-from xconverge.io.formats._sets import Ids, ids_of, ids_of_file, representation_set
+from xconverge.io.formats._rows import all_rows
+from xconverge.io.formats._sets import (
+    Ids,
+    ids_of,
+    ids_of_file,
+    only_named,
+    representation_set,
+)
 from xconverge.io.paths import FilePath, local_path
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import SchemaError, escaped, listing
@@ -109,26 +115,21 @@ def read_thingsvision(
             f"{root} is no folder, and a folder of thingsvision is needed; "
             "xconverge.io.read_npy reads a single file"
         )
-    folders = _folders(root)
-    names = {folder: folder.relative_to(root).as_posix() for folder in folders}
+    folders = {folder.relative_to(root).as_posix(): folder for folder in _folders(root)}
     if len(folders) == 1:
-        names = {folders[0]: model or folders[0].resolve().name}
-    elif model is not None:
-        raise SchemaError(
-            f"{root} holds {len(folders)} models, named by their folders: "
-            f"{listing(names.values())}; model={model!r} can only name a single one"
-        )
+        folders = {folder.resolve().name: folder for folder in folders.values()}
+    folders = only_named(folders, model, root, "folders")
     given = None if ids is None else ids_of(ids, root)
     models, labels = {}, {}
-    for folder, name in names.items():
+    for name, folder in folders.items():
         listed = _file_names(folder, root)
         if given is None and listed is None:
             ids_of(None, folder, f". thingsvision writes them to {NAMES}; put it into {folder}")
         files = listed or given or []
         labels[name] = given or _stripped(files, strip_folder, strip_extension)
         models[name] = _features(folder, _parts(folder), files, flatten)
-    first = next(iter(names.values()))
-    other = [name for name in names.values() if labels[name] != labels[first]]
+    first = next(iter(folders))
+    other = [name for name in folders if labels[name] != labels[first]]
     if other:
         raise SchemaError(
             f"the file names of {listing(other)} in {root} are not those of {first!r}, in the same "
@@ -223,19 +224,11 @@ def _features(folder: Path, parts: list[Part], names: list[str], flatten: bool) 
             )
         at += len(array)
         arrays.append(array)
-    shapes = {array.shape[1:] for array in arrays}
-    if len(shapes) > 1:
-        raise SchemaError(f"parts of the features in {folder} differ in shape: {sorted(shapes)}")
-    (shape,) = shapes
-    if len(shape) > 1:
-        if not flatten:
-            raise SchemaError(
-                f"the features in {folder} are maps or tokens, each of shape {shape}; "
-                "flatten=True makes one vector of them, or average them before saving"
-            )
-        arrays = [array.reshape(len(array), int(np.prod(shape))) for array in arrays]
-    if len(arrays) == 1:
-        return arrays[0]
-    if any(isinstance(array, da.Array) for array in arrays):
-        return da.concatenate(arrays)
-    return np.concatenate(arrays)
+    whole = all_rows(arrays, f"parts of the features in {folder}")
+    shape = whole.shape[1:]
+    if len(shape) > 1 and not flatten:
+        raise SchemaError(
+            f"the features in {folder} are maps or tokens, each of shape {shape}; "
+            "flatten=True makes one vector of them, or average them before saving"
+        )
+    return whole.reshape(len(whole), int(np.prod(shape)))

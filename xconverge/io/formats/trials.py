@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -14,9 +13,10 @@ from xconverge.io.formats._flat import flat, free_name, free_our_names, joined_t
 from xconverge.io.formats._labels import carried, column_values, text_labels
 from xconverge.io.formats._numpy import NPY, map_npy
 from xconverge.io.formats._padding import Gaps
-from xconverge.io.formats._places import Join, Place, place_keys
+from xconverge.io.formats._places import Join, Place, by_place
 from xconverge.io.formats._presentations import Repetitions, by_stimulus
 from xconverge.io.formats._reading import keywords_of, reading
+from xconverge.io.formats._rows import all_rows
 from xconverge.io.formats._stacked import model_name, representations
 from xconverge.io.formats._tables import DELIMITERS, inferred, numbers_of, text_table
 from xconverge.io.paths import FilePath, local_path
@@ -215,20 +215,18 @@ def _places(
     responses: Any, design: Any, stimulus: str, features: Sequence[Any] | None, subject: str
 ) -> dict[Place, Side]:
     """The trials of every key of a dict, of every subject in a column, or of the only place, ()."""
-    if not isinstance(responses, Mapping):
-        if isinstance(design, Mapping):
-            raise SchemaError(
-                "design is a dict of subjects, and responses is none; give a dict of both, or one "
-                "table with a column of the subjects"
-            )
-        return by_subject(*_trials(design, responses, stimulus, features, "responses"), subject)
-    places = place_keys(list(responses), PLACES, "responses")
-    designs = _designs(design, places)
+    if isinstance(design, Mapping) and not isinstance(responses, Mapping):
+        raise SchemaError(
+            "design is a dict of subjects, and responses is none; give a dict of both, or one "
+            "table with a column of the subjects"
+        )
+    places = by_place(responses, PLACES, "responses")
+    designs = _designs(design, list(places))
     found: dict[Place, Side] = {}
-    for place, given in zip(places, responses.values(), strict=True):
-        who = f"responses of {'/'.join(place)!r}"
-        table, values, _ = _trials(designs[place], given, stimulus, features, who)
-        found[place] = (without_places(table, place, (subject, *PLACES[1:]), who), values, who)
+    for place, given in places.items():
+        who = f"responses of {'/'.join(place)!r}" if place else "responses"
+        table, values = _trials(designs[place], given, stimulus, features, who)
+        found.update(by_subject(place, table, values, who, subject))
     return found
 
 
@@ -236,8 +234,7 @@ def _designs(design: Any, places: Sequence[Place]) -> dict[Place, Any]:
     """The design of each place: its own, that of its subject, or the only one."""
     if not isinstance(design, Mapping):
         return dict.fromkeys(places, design)
-    keys = place_keys(list(design), PLACES, "design")
-    given = dict(zip(keys, design.values(), strict=True))
+    given = by_place(design, PLACES, "design")
     lacking = [p for p in places if p not in given and p[:1] not in given]
     more = [k for k in given if not any(p[: len(k)] == k for p in places)]
     if lacking or more:
@@ -251,7 +248,7 @@ def _designs(design: Any, places: Sequence[Place]) -> dict[Place, Any]:
 
 def _trials(
     design: Any, given: Any, stimulus: str, features: Sequence[Any] | None, what: str
-) -> Side:
+) -> tuple[pd.DataFrame, Any]:
     """The design and responses of all trials of a place."""
     if isinstance(given, xr.DataArray | xr.Dataset):
         raise TypeError(
@@ -276,14 +273,14 @@ def _trials(
             f"{what} has {values.shape[0]} trials, and its design {len(table)}; each trial "
             "needs one row of the design"
         )
-    return table, values, what
+    return table, values
 
 
-def without_places(
-    table: pd.DataFrame, place: Sequence[str], names: Sequence[str], what: str
-) -> pd.DataFrame:
-    """The table without the columns that say the subject and region, which must be these."""
-    for name, label in zip(names, place, strict=False):
+def by_subject(
+    place: Place, table: pd.DataFrame, values: Any, what: str, subject: str = "subject"
+) -> dict[Place, Side]:
+    """Trials of a place, or of no place by subject; columns that say so are not in the tables."""
+    for name, label in zip((subject, *PLACES[1:]), place, strict=False):
         if name in table.columns:
             if set(text_labels(column_values(table[name]), repr(name))) != {label}:
                 raise SchemaError(
@@ -291,13 +288,8 @@ def without_places(
                     f"{listing(table[name].unique())}; give the trials of {label!r} alone"
                 )
             table = table.drop(columns=name)
-    return table
-
-
-def by_subject(table: pd.DataFrame, values: Any, what: str, subject: str) -> dict[Place, Side]:
-    """Trials of each subject, where a column says whose they are; else those of the only one."""
-    if subject not in table.columns:
-        return {(): (table, values, what)}
+    if place or subject not in table.columns:
+        return {place: (table, values, what)}
     whose = text_labels(column_values(table[subject]), repr(subject))
     table = table.drop(columns=subject)
     found: dict[Place, Side] = {}
@@ -396,17 +388,10 @@ def _one_array(given: Any, what: str) -> Any:
                 f"{came(given) if shape is None else shape}"
             )
         return array
-    arrays = [_one_array(one, f"session {number} of {what}") for number, one in enumerate(given)]
-    if not arrays:
+    if not given:
         raise SchemaError(f"{what} has no sessions: it is an empty list")
-    widths = {array.shape[1:] for array in arrays}
-    if len(widths) > 1:
-        raise SchemaError(
-            f"{what} has sessions of different features: {listing(sorted(widths))}; bring them to "
-            "the same ones, NaN where a session lacks one"
-        )
-    lazy = any(isinstance(array, da.Array) for array in arrays)
-    return da.concatenate(arrays) if lazy else np.concatenate(arrays)
+    arrays = [_one_array(one, f"session {number} of {what}") for number, one in enumerate(given)]
+    return all_rows(arrays, f"sessions of {what}", "; NaN is where a session lacks a feature")
 
 
 def _known(
@@ -440,10 +425,7 @@ def of_trials(
     repetitions: Repetitions,
     what: str,
 ) -> xr.DataArray:
-    """(stimulus, feature, …) of trials (trial, feature, …) and the table of them.
-
-    ``known`` are coordinates of features and times.
-    """
+    """(stimulus, feature, …) of trials, their table, and what is known of features and times."""
     columns = list(map(str, table.columns))
     needed = [stimulus, *([repetition] if repetition else [])]
     lacking = [name for name in needed if columns.count(name) != 1]

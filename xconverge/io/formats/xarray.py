@@ -10,12 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xconverge.io.formats._flat import (
-    flat,
-    free_our_names,
-    one_variable,
-    rename_dim,
-)
+from xconverge.io.formats._flat import flat, free_our_names, listed, one_variable, rename_dim
 from xconverge.io.formats._needs import needs
 from xconverge.io.formats._netcdf import load_netcdf
 from xconverge.io.formats._padding import Gaps, trimmed
@@ -130,7 +125,7 @@ def from_xarray(
     ({'model': 1, 'region': 2, 'stimulus': 3, 'feature': 3}, [[2, 3]])
     """
     chosen = one_variable(array, variable, (NAME,), "array")
-    features = [feature] if isinstance(feature, str) else list(feature)
+    features = listed(feature)
     # not a table that carries whatever was measured: what rides along here was put there
     plain = flat(chosen, list(map(str, chosen.coords)))
     dim = stimulus
@@ -174,12 +169,10 @@ def from_xarray(
     for old, new in ((models, "model"), (dim, "stimulus")):
         plain = rename_dim(plain, old, new) if old != new else plain
     plain = plain.assign_coords(model=names, stimulus=stimuli).rename(NAME)
-    if modality is not None:
-        plain.attrs["modality"] = modality
     check_representations(plain, "array")
     check_text(plain, "model", "array")
     check_text(plain, "stimulus", "array")
-    return checked(trimmed(plain, gaps, "array"), "array")
+    return checked(trimmed(plain, gaps, "array"), "array", modality)
 
 
 def _of_one_model(array: xr.DataArray, name: str) -> xr.DataArray:
