@@ -90,7 +90,7 @@ def from_allen(
     ------
     SchemaError
         Presentations or units that the tables do not have, or have twice; no stimulus, or several
-        that could be meant; repeated stimuli under ``"error"``.
+        that differ; repeated stimuli under ``"error"``.
 
     Notes
     -----
