@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xconverge.io.zarr.checksums import GROUP, chunk_grid, of_json, says
+from xconverge.io.zarr.checksums import GROUP, Checksums, chunk_grid, of_json, says
 from xconverge.io.zarr.exchange import REPLACED, found
 from xconverge.io.zarr.incomplete import incomplete_model_at
 from xconverge.io.zarr.locks import unchanged
@@ -124,7 +124,7 @@ def _damage(place: Place) -> Iterator[str]:
         elif isinstance(inside, str):
             yield inside
         elif _holds_others(below):
-            yield f"{below}/zarr.json is damaged: it is that of an array. Bring the file back from a copy"
+            yield f"{below}/zarr.json is damaged: it is that of an array. Bring it back from a copy"
             yield from _damage(below)
         else:
             arrays[name] = inside
@@ -159,7 +159,7 @@ def _read(place: Place) -> dict[str, Any] | str:
         if document is None:
             return MISSING.format(place)
         zarr.open(place.reading, path=place.path, mode="r", zarr_format=3)
-        document["node_type"], document.setdefault("attributes", {})
+        document["node_type"], document["zarr_format"], document.setdefault("attributes", {})
     except DamagedStoreError as error:
         return str(error)
     except Exception as error:
@@ -202,7 +202,7 @@ def _faults_of_a_whole(place: Place, document: Mapping[str, Any]) -> Iterator[st
         if path in own and not says(own[path], crc):
             yield f"{place / path}/zarr.json is damaged: it does not say what was written"
     # other programs that add models leave neither the one document nor the attrs as they were
-    for path, crc in (sums.attrs if sums and (told or begun) else {}).items():
+    for path, crc in (sums.attrs if sums and not _has_more_models(documents, sums) else {}).items():
         if of_json(documents.get(path, {}).get("attributes", {})) != crc:
             yield f"{place / path}/zarr.json is damaged: its attributes are not those written"
     if begun:
@@ -210,6 +210,11 @@ def _faults_of_a_whole(place: Place, document: Mapping[str, Any]) -> Iterator[st
         batches = [path for path in documents if path.startswith(("vectors_", "rows_"))]
         snapshot = Snapshot(place, {p: d for p, d in documents.items() if p not in batches})
     yield from _array_faults(snapshot)
+
+
+def _has_more_models(documents: Documents, sums: Checksums) -> bool:
+    shape, _ = sums.values.get("model", ((), ""))
+    return bool(shape) and documents.get("model", {}).get("shape", shape)[0] > shape[0]
 
 
 def _paths(place: Place, path: str = "") -> Iterator[str]:
@@ -225,7 +230,7 @@ def _row_faults(place: Place) -> Iterator[str]:
     """What is wrong with the rows of a model that is not complete."""
     try:
         model = incomplete_model_at(place.as_reader())
-        lost = model.written()[1] if model else []
+        lost = model.damage() if model else []
     except SchemaError as error:
         yield str(error)
         return

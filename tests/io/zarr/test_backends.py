@@ -13,6 +13,7 @@ import fsspec
 import numpy as np
 import pytest
 import xarray as xr
+from xconverge.io.zarr.backends import ObjectStoreBackend, backend_of
 
 from xconverge import (
     DamagedStoreError,
@@ -37,7 +38,6 @@ from xconverge.io import (
     write_neighbors,
     write_rdms,
 )
-from xconverge.io.zarr.backends import ObjectStoreBackend, backend_of
 
 KEY, SECRET = "AKIAXCONVERGETEST", "never-to-be-written-anywhere"
 STIMULI = ["cat", "é", "猫"]

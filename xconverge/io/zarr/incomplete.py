@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -218,16 +218,27 @@ class IncompleteModel:
     def written(self) -> tuple[Array, list[str]]:
         """Which stimuli are there (stimulus), and what was damaged, in words."""
         done, damaged = np.zeros(len(self.labels), bool), self.unknown()
-        for batches, i, entries in self.table:
-            if entries is None:
-                continue
-            rows = batches.chunk(i, entries)[0]
+        for batches, i, rows, lost in self._checked():
             done[rows] = True
-            lost = np.setdiff1d(entries[entries[:, 0] >= 0, 0], rows)
-            if len(lost):
-                names = listing(self.labels[lost])
-                damaged.append(f"batch {i} of {batches.vectors.path}: stimulus {names}")
+            damaged += _lost(batches, i, self.labels[lost])
         return done, damaged
+
+    def damage(self) -> list[str]:
+        """What was damaged, in words, whether or not the labels can be read."""
+        labels: Any = None
+        with suppress(SchemaError):
+            labels = self.labels
+        found = self.unknown()
+        for batches, i, _, lost in self._checked():
+            found += _lost(batches, i, lost if labels is None else labels[lost])
+        return found
+
+    def _checked(self) -> Iterator[tuple[Batches, int, Array, Array]]:
+        """Rows of each batch that are as they were written, and those that are not."""
+        for batches, i, entries in self.table:
+            if entries is not None:
+                rows = batches.chunk(i, entries)[0]
+                yield batches, i, rows, np.setdiff1d(entries[entries[:, 0] >= 0, 0], rows)
 
     def unknown(self) -> list[str]:
         """Batches of which nobody can tell what stimuli they hold, in words."""
@@ -312,6 +323,11 @@ class IncompleteModel:
             )
 
 
+def _lost(batches: Batches, i: int, names: Any) -> list[str]:
+    what = f"batch {i} of {batches.vectors.path}: stimulus {listing(names)}"
+    return [what] if len(names) else []
+
+
 def _meets(rows: Array, start: int, stop: int) -> bool:
     return bool(((rows >= start) & (rows < stop)).any())
 
@@ -355,7 +371,10 @@ def incomplete_model_at(place: Place) -> IncompleteModel | None:
         return None
     if folder_name(str(attrs.get(MODEL))) != place.path.rpartition("/")[2]:
         raise DamagedStoreError(f"{place}/zarr.json is that of another group. {KEPT}")
-    sums = Snapshot.of(place).checksums
+    try:
+        sums = Snapshot.of(place).checksums
+    except DamagedStoreError as error:
+        raise DamagedStoreError(f"{error}. {KEPT}") from None
     if sums is None and NAME in place.names():
         raise SchemaError(
             f"model {attrs[MODEL]!r} ({place}) was begun by xconverge 0.1. Its rows are kept, and "

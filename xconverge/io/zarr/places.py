@@ -120,7 +120,8 @@ class Place:
 
         async def removed(store: Any) -> None:
             for key in keys:
-                if key.endswith("zarr.json"):
+                # the second: what Zarr had not written to its end when it was killed
+                if key.endswith(("zarr.json", ".partial")):
                     await store.delete(key)
                 else:
                     await store.delete(f"{key}/zarr.json".lstrip("/"))

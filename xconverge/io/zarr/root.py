@@ -51,9 +51,13 @@ def ensure_store(root: Place) -> None:
 
 
 def check_root(root: Place) -> None:
-    """A store is here, or one can be made: hidden files, such as a lock, are in nobody's way."""
+    """A store is here, or one can be made: hidden files, such as a lock, are in nobody's way.
+
+    Nor is what Zarr had not written to its end when it was killed.
+    """
     is_file = root.folder is not None and root.folder.is_file()
-    if is_file or not all(name.startswith(".") for name in root.names()):
+    names = [name for name in root.names() if not name.endswith(".partial")]
+    if is_file or not all(name.startswith(".") for name in names):
         # overwrite: a group may be here, made by another process since it was asked for
         check_free(root, overwrite=True)
 
