@@ -134,7 +134,7 @@ def text_of(printed):
 
 COMMANDS = {
     "info": (["info", "{store}"], 0, [r"m\x1b[31mRED", r"fam\x1b", r"cap\x1b", r"g\x1b", r"v\x1b"]),
-    "validate": (["validate", "{store}"], 1, [r"w\x1b[31mRED", "FAULTY", "not the one that was written"]),
+    "validate": (["validate", "{store}"], 1, [r"w\x1b[31mRED", "FAULTY", "damaged, or is not"]),
     "validate --deep": (["validate", "--deep", "{store}"], 1, ["DAMAGED", r"m\x1b[31mRED"]),
     "no store": (["info", "none{hostile}"], 1, ["there is no store at", r"none\x1b"]),
     "no store to validate": (["validate", "none{hostile}"], 1, [r"none\x1b"]),

@@ -391,8 +391,8 @@ def test_row_numbers_that_are_gone_are_damage(path: Path, begun: Path) -> None:
     (begun / "rows_3" / "c" / "1" / "0").unlink()
     assert any("row numbers of batch 1" in line for line in faults(path))
     with pytest.warns(RuntimeWarning, match=r"'u' is damaged.*batch 1 .*NaN"):
-        shown = open_representations(path, "language", incomplete="include").sel(model="u")
-        shown = shown.compute()
+        shown = open_representations(path, "language", incomplete="include")
+    shown = shown.sel(model="u").compute()
     assert np.isnan(shown.values[3:6]).all()
     assert np.isfinite(shown.values[:3, :4]).all()
     with pytest.warns(RuntimeWarning, match="pending again"):
