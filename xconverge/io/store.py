@@ -131,7 +131,8 @@ def write_representations(
     with staged(root / modality, root, overwrite) as stage:
         groups.write_array(stage, array, _chunks(array))
         # not before: bad input leaves no empty store; not later: the stage moves into the root
-        ensure_store(root)
+        with locked(root, f"making {root}"):
+            ensure_store(root)
 
 
 def append_models(
@@ -267,9 +268,7 @@ def _unknown(root: Place, modality: str) -> SchemaError:
     )
 
 
-def _unfinished(
-    root: Place, modality: str, complete: xr.DataArray | None
-) -> list[IncompleteModel]:
+def _unfinished(root: Place, modality: str, complete: xr.DataArray | None) -> list[IncompleteModel]:
     """Incomplete models; one may have been completed and not tidied up."""
     known = () if complete is None else complete.indexes["model"]
     return [one for one in incomplete_models(root, modality) if one.model not in known]

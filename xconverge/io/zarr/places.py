@@ -120,9 +120,13 @@ class Place:
             for key in keys:
                 if key.endswith("zarr.json"):
                     await store.delete(key)
-                else:
+                    continue
+                try:
                     await store.delete(f"{key}/zarr.json".lstrip("/"))
                     await store.delete_dir(key)
+                except (NotADirectoryError, ValueError):
+                    # a file, such as Zarr leaves where it is killed
+                    await store.delete(key)
 
         ask(self.store, removed)
 
