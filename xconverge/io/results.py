@@ -8,6 +8,7 @@ from xconverge.engine.rdms import checked_rdms
 from xconverge.io.zarr import groups
 from xconverge.io.zarr.encoding import encoded, modality_of
 from xconverge.io.zarr.exchange import found, staged
+from xconverge.io.zarr.locks import locked
 from xconverge.io.zarr.places import Options, Place, StorePath, place_of
 from xconverge.io.zarr.root import check_root, ensure_store, existing_store
 from xconverge.io.zarr.snapshot import Snapshot, steadily
@@ -197,7 +198,8 @@ def write_rdms(
     array = checked_rdms(array, "rdms").assign_attrs(modality=modality_of(array, modality))
     root = place_of(path, storage_options)
     check_root(root)
-    ensure_store(root)
+    with locked(root, f"making {root}"):
+        ensure_store(root)
     _write_beside(root, RDMS, array.rename("rdm"), overwrite)
 
 
@@ -239,8 +241,9 @@ def _write_beside(root: Place, kind: str, array: xr.DataArray, overwrite: bool) 
     dataset = _even(encoded(array.to_dataset(name=array.name)))
     with staged(target, root, overwrite) as stage:
         groups.write_group(stage, {"": dataset})
-        if not (root / kind).is_group():
-            groups.new_group(root / kind)
+        with locked(root, f"writing {kind} of {root}"):
+            if not (root / kind).is_group():
+                groups.new_group(root / kind)
 
 
 def _open_beside(root: Place, kind: str, modality: str, what: str, by: str) -> xr.DataArray:

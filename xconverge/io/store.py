@@ -131,7 +131,8 @@ def write_representations(
     with staged(root / modality, root, overwrite) as stage:
         groups.write_array(stage, array, _chunks(array))
         # not before: bad input leaves no empty store; not later: the stage moves into the root
-        ensure_store(root)
+        with locked(root, f"making {root}"):
+            ensure_store(root)
 
 
 def append_models(

@@ -29,7 +29,7 @@ from xconverge.io.writer_checks import (
 from xconverge.io.zarr import groups
 from xconverge.io.zarr.append import append, restore
 from xconverge.io.zarr.encoding import NAME, encoded, encoded_set, modality_of
-from xconverge.io.zarr.exchange import staged
+from xconverge.io.zarr.exchange import PARTIAL, PARTIAL_OF_ROOT, remove_partial, staged
 from xconverge.io.zarr.groups import stored_array
 from xconverge.io.zarr.incomplete import (
     JOINED,
@@ -42,7 +42,7 @@ from xconverge.io.zarr.incomplete import (
 )
 from xconverge.io.zarr.locks import Lock, locked, try_lock, unlock
 from xconverge.io.zarr.places import Options, Place, StorePath, place_of
-from xconverge.io.zarr.root import INCOMPLETE, ensure_store, modality_names, open_array
+from xconverge.io.zarr.root import INCOMPLETE, check_root, ensure_store, modality_names, open_array
 from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import flags
 from xconverge.labels.messages import SchemaError, listing
@@ -156,9 +156,10 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         self._place = root / INCOMPLETE / self._modality / folder_name(asked.model)
         self._incomplete: IncompleteModel | None = None
         self._batches: dict[int, Batches] = {}
-        ensure_store(root)
+        check_root(root)
         doing = f"model {asked.model!r} of {modality!r} in {root}"
         with locked(root, f"starting {doing}"):
+            ensure_store(root)
             self._held = self._lock(doing)
             try:
                 self._start(restart)
@@ -295,6 +296,9 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         asked = self._asked
         existing = None
         self._dtype = asked.dtype
+        for place, patterns in ((self._root, PARTIAL_OF_ROOT), (self._place, PARTIAL)):
+            if place.folder is not None:
+                remove_partial(place.folder, *patterns)
         restore(self._root / self._modality)
         if self._modality in modality_names(self._root):
             existing = open_array(self._root, self._modality)

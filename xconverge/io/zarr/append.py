@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from xconverge.io.zarr.checksums import chunk_grid
 from xconverge.io.zarr.draft import commit, draft_of
 from xconverge.io.zarr.encoding import NAME, encoded, labels_where
-from xconverge.io.zarr.exchange import UNFINISHED, restore_replaced
+from xconverge.io.zarr.exchange import UNFINISHED, remove_partial, restore_replaced
 from xconverge.io.zarr.groups import (
     check_written,
     finish,
@@ -78,14 +79,20 @@ def append(root: Place, modality: str, new: xr.DataArray) -> None:
 
 
 def restore(place: Place) -> None:
-    """Make the documents of a group agree, where somebody else has added to it or was killed.
+    """Put a group right, where somebody else has added to it or was killed.
 
     The caller holds the lock of the root.
     """
     if place.folder is not None:
         restore_replaced(place.folder)
-    if not place.consolidates:
-        return
+        remove_partial(place.folder)
+    if place.consolidates:
+        _restore_documents(place)
+        _remove_unseen(place)
+
+
+def _restore_documents(place: Place) -> None:
+    """Make the documents of a group agree."""
     documents = consolidated(place)
     own = walk(place)
     if not documents:
@@ -103,6 +110,24 @@ def restore(place: Place) -> None:
     if "n_features" not in documents:
         # made by an append that was killed
         place.remove("n_features")
+
+
+def _remove_unseen(place: Place) -> None:
+    """Remove chunks of models beyond the array: one that grows later would show them."""
+    document = (place / NAME).document() or {}
+    dims = document.get("dimension_names") or ()
+    if "model" in dims:
+        axis = dims.index("model")
+        _remove_from(place / NAME / "c", axis, chunk_grid(document)[axis])
+
+
+def _remove_from(chunks: Place, axis: int, first: int) -> None:
+    """Remove chunks from one on along an axis."""
+    for name in chunks.names():
+        if axis:
+            _remove_from(chunks / name, axis - 1, first)
+        elif name.isdecimal() and int(name) >= first:
+            chunks.remove(name)
 
 
 def _finish(place: Place, own: Documents) -> None:

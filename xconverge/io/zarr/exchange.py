@@ -26,6 +26,9 @@ from xconverge.labels.messages import DamagedStoreError
 
 STAGE = ".staging-"
 REPLACED = ".replaced-"
+PARTIAL = ("*.partial", "*/*.partial", "*/c/*.partial", "*/c/*/*.partial")
+"""What Zarr writes before it takes the name of a document or a chunk of a group."""
+PARTIAL_OF_ROOT = (*PARTIAL[:2], "incomplete_models/*/*.partial")
 UNFINISHED = "xconverge_unfinished"
 """Attr of a group in a bucket from its first key to its last: readers refuse it."""
 
@@ -81,6 +84,7 @@ def staged(target: Place, root: Place, overwrite: bool) -> Iterator[Place]:
         with locked(root, f"writing {target}"):
             _check_same(target, before)
             _check_no_writers(target)
+            remove_partial(_folder(root), *PARTIAL_OF_ROOT)
             _take_place(folder / "new", _folder(target))
 
 
@@ -198,6 +202,13 @@ def restore_replaced(target: Path) -> None:
             _remove(replaced)
         else:
             replaced.rename(target)
+
+
+def remove_partial(folder: Path, *patterns: str) -> None:
+    """Remove what Zarr was killed in writing; the caller holds the lock of those who write here."""
+    for pattern in patterns or PARTIAL:
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def found(place: Place) -> Place:

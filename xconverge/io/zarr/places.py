@@ -123,9 +123,13 @@ class Place:
                 # the second: what Zarr had not written to its end when it was killed
                 if key.endswith(("zarr.json", ".partial")):
                     await store.delete(key)
-                else:
+                    continue
+                try:
                     await store.delete(f"{key}/zarr.json".lstrip("/"))
                     await store.delete_dir(key)
+                except (NotADirectoryError, ValueError):
+                    # a file, such as Zarr leaves where it is killed
+                    await store.delete(key)
 
         _ask(self.store, removed)
 
