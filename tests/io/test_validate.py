@@ -94,10 +94,12 @@ def files(path: Path, documents: bool) -> list[Path]:
 
 
 def faults(path: Path) -> list[str]:
-    """What deep validation lists; any other error but this one is a failure."""
-    with pytest.raises(DamagedStoreError) as caught:
+    """What deep validation lists; any other error is a failure."""
+    try:
         validate_store(path, deep=True)
-    return str(caught.value).splitlines()
+    except DamagedStoreError as error:
+        return str(error).splitlines()
+    return []
 
 
 def flip(file: Path, at: float = 0.4) -> None:
@@ -250,7 +252,7 @@ def check_swap(path: Path, one: Path, other: Path, whole: dict[str, Any]) -> Non
     assert contents[0] != contents[1]
     one.write_bytes(contents[1])
     other.write_bytes(contents[0])
-    assert faults(path)
+    assert faults(path), (one, other)
     for name, found in read_all(path).items():
         assert found is None or found.identical(whole[name]), (one, other, name)
     one.write_bytes(contents[0])

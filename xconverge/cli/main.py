@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
         try:
             return int(options.run(options))
-        except (SchemaError, FileNotFoundError, FileExistsError, ImportError) as error:
+        except (SchemaError, OSError, ImportError) as error:
             print(f"xconverge {options.command}: {error}", file=sys.stderr)
         except KeyboardInterrupt:
             print(f"xconverge {options.command}: interrupted", file=sys.stderr)

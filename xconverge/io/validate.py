@@ -24,7 +24,7 @@ from xconverge.io.zarr.snapshot import (
 )
 from xconverge.labels.arguments import flags
 from xconverge.labels.checks import validate
-from xconverge.labels.messages import DamagedStoreError, SchemaError
+from xconverge.labels.messages import DamagedStoreError, SchemaError, listing
 
 
 def validate_store(
@@ -107,8 +107,10 @@ def _damage(place: Place) -> Iterator[str]:
     document = _read(place)
     if isinstance(document, str):
         yield document
-    elif place.path == "":
-        yield from _root_faults(place, document)
+    else:
+        yield from _untrue(place, document)
+        if place.path == "":
+            yield from _root_faults(place, document)
     names = [name.removeprefix(REPLACED) for name in place.names()]
     if GROUP in names:
         yield from _faults_of_a_whole(place, {} if isinstance(document, str) else document)
@@ -185,6 +187,8 @@ def _faults_of_a_whole(place: Place, document: Mapping[str, Any]) -> Iterator[st
     own = {path: doc for path, doc in read.items() if not isinstance(doc, str)}
     yield from (doc for doc in read.values() if isinstance(doc, str))
     documents = {"": dict(document), **(told if told and not has_grown(own, told) else own)}
+    for path, one in own.items():
+        yield from _untrue(place / path, one)
     for path, one in documents.items():
         if path in own and not same(one, own[path]):
             yield (
@@ -210,6 +214,15 @@ def _faults_of_a_whole(place: Place, document: Mapping[str, Any]) -> Iterator[st
         batches = [path for path in documents if path.startswith(("vectors_", "rows_"))]
         snapshot = Snapshot(place, {p: d for p, d in documents.items() if p not in batches})
     yield from _array_faults(snapshot)
+
+
+def _untrue(place: Place, document: Mapping[str, Any]) -> Iterator[str]:
+    """What the document of a group tells of, and is not there: it is that of another group."""
+    told = list((document.get("consolidated_metadata") or {}).get("metadata") or {})
+    there = place.read(f"{path}/zarr.json" for path in told)
+    if None in there:
+        missing = listing(path for path, data in zip(told, there, strict=True) if data is None)
+        yield f"{place}/zarr.json tells of {missing}, which is not there: one of them was damaged"
 
 
 def _has_more_models(documents: Documents, sums: Checksums) -> bool:

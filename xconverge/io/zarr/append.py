@@ -47,6 +47,7 @@ KINDS = {"O": "text", "T": "text", "U": "text", "b": "bool", "M": "time", "m": "
 
 def append(root: Place, modality: str, new: xr.DataArray) -> None:
     """Add models to a modality; the caller holds the lock of the root."""
+    root.check_changes()
     place = root / modality
     restore(place)
     ensure_store(root)

@@ -64,14 +64,11 @@ def staged(target: Place, root: Place, overwrite: bool) -> Iterator[Place]:
 
     Filling it takes no lock. Taking the place does, and fails if the target has changed meanwhile.
     """
-    if not root.store.supports_deletes:
-        raise TypeError(
-            f"{root} cannot be changed once it is written; write a folder, and pack that"
-        )
+    root.check_changes()
     check_free(target, overwrite)
     before: list[bytes | None] = target.read(["zarr.json"]) if overwrite else [None]
-    if not target.consolidates:
-        # a transaction: what it holds counts when its owner commits it
+    if target.path == "" and not target.consolidates:
+        # a transaction, where all goes with the root; it counts when its owner commits it
         target.remove()
         yield target
         return
@@ -260,8 +257,8 @@ def _staged_keys(target: Place, root: Place, before: list[bytes | None]) -> Iter
 
 
 def _copy(source: Place, target: Place) -> None:
-    """Copy keys one by one, the document of the group last."""
-    for key in sorted(source.keys(), key=lambda key: key == "zarr.json"):
+    """Copy keys one by one, documents of arrays first and that of the group last."""
+    for key in sorted(source.keys(), key=lambda k: (k == "zarr.json", not k.endswith("zarr.json"))):
         (data,) = source.read([key])
         if data is not None:
             target.put({key: data})

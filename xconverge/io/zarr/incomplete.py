@@ -37,6 +37,7 @@ from xconverge.labels.messages import DamagedStoreError, SchemaError, listing
 
 MODEL = "xconverge_model"
 SIGNATURE = "xconverge_checksum"
+CHUNK = re.compile(r"(vectors|rows)_(\d+)/c/")
 JOINED = "joined"
 """Attr of a model that is in its modality: what is left of it here may go."""
 
@@ -189,13 +190,9 @@ class IncompleteModel:
 
     def batches(self) -> list[Batches]:
         """All that was written, the classes of sizes in order."""
-        names = [name for name in self.place.names() if name.startswith(("vectors_", "rows_"))]
         # where there are no chunks, the first batch was killed
-        begun = [name for name in names if set(self._names(name)) - {"zarr.json"}]
-        return [self._batches(size) for size in sorted({int(n.partition("_")[2]) for n in begun})]
-
-    def _names(self, name: str) -> list[str]:
-        return (self.place / name).names()
+        chunks = [CHUNK.match(key) for key in self.place.keys()]  # noqa: SIM118
+        return [self._batches(size) for size in sorted({int(c[2]) for c in chunks if c})]
 
     def _batches(self, size: int) -> Batches:
         with damage_of(self.place, f"what was written in batches of {size}"):
@@ -362,7 +359,7 @@ def incomplete_model_at(place: Place) -> IncompleteModel | None:
     except DamagedStoreError as error:
         raise DamagedStoreError(f"{error}. {KEPT}") from None
     if document is None:
-        if any(name.startswith(("vectors_", "rows_")) for name in place.names()):
+        if any(CHUNK.match(key) for key in place.keys()):  # noqa: SIM118
             raise DamagedStoreError(f"{place}/zarr.json is missing. {KEPT}")
         return None
     attrs = document.get("attributes", {})

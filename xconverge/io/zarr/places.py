@@ -12,7 +12,7 @@ from typing import Any
 
 from xconverge.io.paths import local_path
 from xconverge.labels.kinds import came
-from xconverge.labels.messages import DamagedStoreError, escaped
+from xconverge.labels.messages import DamagedStoreError, SchemaError, escaped
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 AT_ONCE = 32
@@ -92,8 +92,32 @@ class Place:
             turn = asyncio.Semaphore(AT_ONCE)
             return list(await asyncio.gather(*(one(store, name, turn) for name in names)))
 
-        found: list[bytes | None] | None = _ask(self.reading, all_of_them)
+        found: list[bytes | None] | None = self._ask(self.reading, all_of_them)
         return [None] * len(names) if found is None else found
+
+    def _ask(self, store: Any, question: Callable[[Any], Awaitable[Any]]) -> Any:
+        """Ask the store; what a service says is an OSError that says where."""
+        from xconverge.io.zarr.wrappers import ask
+
+        try:
+            return ask(store, question)
+        except (FileNotFoundError, SchemaError):
+            raise
+        except Exception as error:
+            if self.folder is not None:
+                raise
+            raise OSError(
+                f"{self.root} cannot be reached, or refuses: {type(error).__name__}: {error}"
+            ) from error
+
+    def check_changes(self) -> None:
+        """What is here may be changed, step by step."""
+        if not self.store.supports_deletes:
+            raise TypeError(
+                f"{self.root} cannot be changed once it is written; write a folder, and pack that"
+            )
+        if self.store.read_only:
+            raise PermissionError(f"{self.root} is open for reading only; open it for writing")
 
     def document(self, name: str = "") -> dict[str, Any] | None:
         """The metadata of a group or an array, or None where there are none."""
@@ -112,7 +136,7 @@ class Place:
             for key, data in documents.items():
                 await store.set(self._key(key), Buffer.from_bytes(data))
 
-        _ask(self.store, set_them)
+        self._ask(self.store, set_them)
 
     def remove(self, *names: str) -> None:
         """Remove all that is here, or what is below by these names: documents first."""
@@ -123,15 +147,11 @@ class Place:
                 # the second: what Zarr had not written to its end when it was killed
                 if key.endswith(("zarr.json", ".partial")):
                     await store.delete(key)
-                    continue
-                try:
+                else:
                     await store.delete(f"{key}/zarr.json".lstrip("/"))
                     await store.delete_dir(key)
-                except (NotADirectoryError, ValueError):
-                    # a file, such as Zarr leaves where it is killed
-                    await store.delete(key)
 
-        _ask(self.store, removed)
+        self._ask(self.store, removed)
 
     def names(self) -> list[str]:
         """What lies directly below, sorted, whether it can be read or not."""
@@ -139,7 +159,7 @@ class Place:
         async def listed(store: Any) -> list[str]:
             return [name async for name in store.list_dir(self.path)]
 
-        found = _ask(self.reading, listed) or []
+        found = self._ask(self.reading, listed) or []
         return sorted({name.rstrip("/").rpartition("/")[2] for name in found} - {""})
 
     def keys(self) -> list[str]:
@@ -148,7 +168,7 @@ class Place:
         async def listed(store: Any) -> list[str]:
             return [key async for key in store.list_prefix(f"{self.path}/".lstrip("/"))]
 
-        found = _ask(self.reading, listed) or []
+        found = self._ask(self.reading, listed) or []
         return sorted(key.removeprefix(self.path).lstrip("/") for key in found)
 
 
@@ -163,12 +183,6 @@ def parsed(data: bytes, where: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise DamagedStoreError(f"{where}/zarr.json is damaged. Bring the file back from a copy")
     return found
-
-
-def _ask(store: Any, question: Callable[[Any], Awaitable[Any]]) -> Any:
-    from xconverge.io.zarr.wrappers import ask
-
-    return ask(store, question)
 
 
 def place_of(path: StorePath, storage_options: Options | None = None) -> Place:

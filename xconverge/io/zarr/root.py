@@ -42,6 +42,7 @@ def modality_names(root: Place) -> list[str]:
 def ensure_store(root: Place) -> None:
     """Make the store where there is none, whoever is first; not among files of others."""
     check_root(root)
+    root.check_changes()
     if not root.is_group():
         groups.new_group(root, store_attrs())
     elif (root.document() or {}).get("consolidated_metadata"):

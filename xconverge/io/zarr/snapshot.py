@@ -43,6 +43,7 @@ def walk(place: Place) -> Documents:
 def _below(place: Place) -> Documents:
     # what is hidden is no part of a group, but the checksums
     names = [name for name in place.names() if name == GROUP or not name.startswith(".")]
+    names = [name for name in names if name != "zarr.json"]
     found: Documents = {}
     for name, data in zip(names, place.read(f"{name}/zarr.json" for name in names), strict=True):
         if data is not None:
@@ -193,9 +194,11 @@ class Snapshot:
         shape, crc = (self.checksums.values if self.checksums else {}).get(path, ((), None))
         there = values[tuple(map(slice, shape)) or ...]
         if crc is not None and (there.shape != shape or of_values(there) != crc):
+            group, _, name = path.rpartition("/")
             raise DamagedStoreError(
-                f"{self.place}: the labels {path!r} are not those that were written: a file is "
-                "damaged, missing, or comes from another copy. Bring it back"
+                f"{self.place / group if group else self.place}: the labels {name!r} are not those "
+                "that were written: a file is damaged, missing, or comes from another copy. Bring "
+                "it back"
             )
 
 
