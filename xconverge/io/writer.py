@@ -426,7 +426,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         incomplete = incomplete_model_at(self._place)
         if incomplete is None:
             return  # it was there already
-        array, target = incomplete.lazy(), self._root / self._modality
+        array, target = incomplete.lazy(whole=True), self._root / self._modality
         if self._modality not in modality_names(self._root):
             new = encoded_set(array.assign_attrs(modality=self._modality))
             with suppress(FileExistsError), staged(target, self._root, overwrite=False) as stage:

@@ -38,7 +38,11 @@ UNFINISHED = "xconverge_unfinished"
 def check_free(place: Place, overwrite: bool) -> None:
     """Nothing is there, or a group that may be replaced."""
     flags(overwrite=overwrite)
-    if not (place.names() or (place.folder and place.folder.is_file())):
+    # what a process that was killed has left is in nobody's way
+    if not (
+        any(not is_left(name) for name in place.names())
+        or (place.folder and place.folder.is_file())
+    ):
         return
     if not _is_group(place):
         raise FileExistsError(
@@ -50,6 +54,11 @@ def check_free(place: Place, overwrite: bool) -> None:
             f"{place} exists already; choose another name, or replace it with all it holds by "
             "overwrite=True (append_models adds models to a modality)"
         )
+
+
+def is_left(name: str) -> bool:
+    """Whether this is a stage, or a file that Zarr was killed in writing."""
+    return name.startswith(STAGE) or BY_ZARR.search(name) is not None
 
 
 def _is_group(place: Place) -> bool:

@@ -25,6 +25,7 @@ from xconverge.io.zarr.checksums import of_json, of_row
 from xconverge.io.zarr.encoding import NAME
 from xconverge.io.zarr.exchange import UNFINISHED
 from xconverge.io.zarr.places import Place
+from xconverge.io.zarr.reader import GoneError
 from xconverge.io.zarr.root import INCOMPLETE
 from xconverge.io.zarr.snapshot import Snapshot, damage_of
 from xconverge.kernels.budgets import BUDGETS
@@ -74,6 +75,8 @@ class Batches:
         if place.document() is not None:
             mode = "r" if self.place.store.read_only else "r+"
             return zarr.open_array(place.store, path=place.path, mode=mode)
+        if self.place.store.read_only:
+            raise DamagedStoreError(f"{place}/zarr.json is missing. {KEPT}")
         return zarr.create_array(
             place.store,
             name=place.path,
@@ -141,6 +144,8 @@ class IncompleteModel:
     n_features: int
     coords: Mapping[str, Any]
     dtype: np.dtype[Any]
+    writing: str
+    """Which of its beginnings this is."""
 
     @cached_property
     def stimuli(self) -> xr.Dataset:
@@ -154,8 +159,22 @@ class IncompleteModel:
 
     def batches(self) -> list[Batches]:
         """All that was written, the classes of sizes in order."""
-        sizes = {int(name.partition("_")[2]) for name in self.place.names() if "s_" in name}
+        names = [name for name in self.place.names() if name.startswith("rows_")]
+        sizes = [int(name.removeprefix("rows_")) for name in names if self._holds_any(name)]
         return [self.batches_of(size) for size in sorted(sizes)]
+
+    def _holds_any(self, name: str) -> bool:
+        # it may just be made, or be left by a process that was killed in that
+        return (self.place / name).document() is not None or bool((self.place / name / "c").names())
+
+    def read(self) -> None:
+        """Read what is there of it; GoneError if it is there no more."""
+        try:
+            _ = self.labels, self.table
+        except Exception:
+            self._check_there()
+            raise
+        self._check_there()
 
     @cached_property
     def table(self) -> list[tuple[Batches, int, Array | None]]:
@@ -191,8 +210,11 @@ class IncompleteModel:
         done, _ = self.written()
         return f"{self.model} ({np.count_nonzero(~done)} of {len(done)} stimuli pending)"
 
-    def lazy(self) -> xr.DataArray:
-        """The model as it is: (model, stimulus, feature), pending stimuli NaN."""
+    def lazy(self, whole: bool = False) -> xr.DataArray:
+        """The model as it is: (model, stimulus, feature), pending stimuli NaN.
+
+        Of one that is ``whole``, rows that are damaged are an error.
+        """
         dtype, shape = self.dtype, (len(self.labels), self.n_features)
         blank = xr.DataArray(
             np.broadcast_to(np.empty((), dtype), shape), dims=("stimulus", "feature")
@@ -203,6 +225,7 @@ class IncompleteModel:
             _rows_from,
             self,
             step,
+            whole,
             new_axis=1,
             chunks=(da.core.normalize_chunks(step, shape[:1])[0], shape[1]),
             dtype=dtype,
@@ -227,25 +250,50 @@ class IncompleteModel:
         jumps = np.count_nonzero(np.diff(order) != 1)
         return BUDGETS.store_chunk if jumps <= len(seen) else BUDGETS.small_task
 
-    def rows(self, start: int, stop: int) -> Array:
+    def rows(self, start: int, stop: int, whole: bool = False) -> Array:
         """Vectors of a stretch of stimuli, NaN where they are pending."""
         shape = (min(stop, len(self.labels)) - start, self.n_features)
         block = np.full(shape, np.nan, self.dtype)
+        lost = np.zeros(shape[0], bool)
+        for _, _, entries in self.table:
+            if entries is not None:
+                told = entries[:, 0]
+                lost[told[(told >= start) & (told < stop)] - start] = True
         for batches, i, entries in self.table:
             if entries is not None and _meets(entries[:, 0], start, stop):
                 rows, vectors = batches.chunk(i, entries)
                 inside = (rows >= start) & (rows < stop)
                 block[rows[inside] - start] = vectors[inside]
+                lost[rows[inside] - start] = False
+        if lost.any():
+            self._check_there()
+            if whole:
+                raise DamagedStoreError(
+                    f"{self.place}: {listing(self.labels[start:stop][lost])} of {self.model!r} "
+                    "are damaged; start ModelWriter again, which lists them as pending"
+                )
         return block
+
+    def _check_there(self) -> None:
+        """It was not joined, begun anew or removed since it was opened."""
+        try:
+            now = incomplete_model_at(self.place)
+        except DamagedStoreError:
+            return
+        if now is None or now.writing != self.writing:
+            raise GoneError(
+                f"the incomplete model {self.model!r} was completed, begun anew or removed since "
+                f"{self.place} was opened. Open it again"
+            )
 
 
 def _meets(rows: Array, start: int, stop: int) -> bool:
     return bool(((rows >= start) & (rows < stop)).any())
 
 
-def _rows_from(start: Array, model: IncompleteModel, step: int) -> Array:
+def _rows_from(start: Array, model: IncompleteModel, step: int, whole: bool) -> Array:
     """A block of a lazy array."""
-    return model.rows(int(start[0]), int(start[0]) + step)
+    return model.rows(int(start[0]), int(start[0]) + step, whole)
 
 
 def incomplete_models(root: Place, modality: str) -> list[IncompleteModel]:
@@ -283,7 +331,12 @@ def incomplete_model_at(place: Place) -> IncompleteModel | None:
     if sums is None or sums.attrs.get("") != of_json(attrs):
         raise DamagedStoreError(f"{place}/zarr.json is damaged. {KEPT}")
     return IncompleteModel(
-        place, attrs[MODEL], attrs["n_features"], attrs["coords"], np.dtype(attrs["dtype"])
+        place,
+        attrs[MODEL],
+        attrs["n_features"],
+        attrs["coords"],
+        np.dtype(attrs["dtype"]),
+        sums.writing,
     )
 
 

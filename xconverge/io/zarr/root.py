@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import xarray as xr
@@ -10,7 +11,7 @@ import xarray as xr
 from xconverge.io.zarr import groups
 from xconverge.io.zarr.checksums import GROUP, of_json
 from xconverge.io.zarr.encoding import NAME
-from xconverge.io.zarr.exchange import REPLACED, check_free, found
+from xconverge.io.zarr.exchange import REPLACED, check_free, found, is_left
 from xconverge.io.zarr.places import Options, Place, StorePath, local, place_of
 from xconverge.io.zarr.reader import GoneError
 from xconverge.io.zarr.snapshot import TRIES, Snapshot
@@ -53,7 +54,7 @@ def ensure_store(root: Place) -> None:
 def check_root(root: Place) -> None:
     """A store is here, or one can be made: hidden files, such as a lock, are in nobody's way."""
     is_file = root.folder is not None and root.folder.is_file()
-    if is_file or not all(name.startswith(".") for name in root.names()):
+    if is_file or not all(n.startswith(".") or is_left(n) for n in root.names()):
         # overwrite: a group may be here, made by another process since it was asked for
         check_free(root, overwrite=True)
 
@@ -73,14 +74,15 @@ def existing_store(path: StorePath, storage_options: Options | None) -> Place:
 
 def open_array(root: Place, modality: str) -> xr.DataArray:
     """Representations: lazy in the chunks of the store, coordinates in memory, no encoding."""
-    for left in reversed(range(TRIES)):
-        try:
-            return Snapshot.of(found(root / modality)).dataset()[NAME]
-        except GoneError:
-            # overwritten while its labels were read
-            if not left:
-                raise
-    raise AssertionError
+    return until_there(lambda: Snapshot.of(found(root / modality)).dataset()[NAME])
+
+
+def until_there(opened: Callable[[], xr.DataArray]) -> xr.DataArray:
+    """Open again what others have overwritten or completed while it was being opened."""
+    for _ in range(TRIES):
+        with suppress(GoneError):
+            return opened()
+    return opened()
 
 
 def open_tree(root: Place) -> xr.DataTree:
