@@ -16,11 +16,7 @@ from xconverge.io.zarr import groups
 from xconverge.io.zarr.append import append
 from xconverge.io.zarr.encoding import encoded_set, modality_of
 from xconverge.io.zarr.exchange import staged
-from xconverge.io.zarr.incomplete import (
-    IncompleteModel,
-    incomplete_models,
-    with_incomplete,
-)
+from xconverge.io.zarr.incomplete import incomplete_models, with_incomplete
 from xconverge.io.zarr.locks import locked
 from xconverge.io.zarr.places import Options, Place, StorePath, place_of
 from xconverge.io.zarr.root import (
@@ -32,6 +28,7 @@ from xconverge.io.zarr.root import (
     open_tree,
     store_attrs,
 )
+from xconverge.io.zarr.snapshot import steadily
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.labels.messages import SchemaError, choose, listing
 
@@ -243,21 +240,33 @@ def open_representations(
     """
     choose("incomplete", incomplete, ["skip", "include", "error"])
     root = existing_store(path, storage_options)
+    array = steadily(lambda: _open(root, modality, incomplete))
+    array.attrs["modality"] = modality
+    return array
+
+
+def _open(root: Place, modality: str, incomplete: Incomplete) -> xr.DataArray:
+    # first: a model that is completed meanwhile is then among the complete ones
+    begun = incomplete_models(root.as_reader(), modality) if incomplete != "skip" else []
     there = modality in modality_names(root)
     array = open_array(root, modality) if there else None
-    if incomplete != "skip" or array is None:
-        unfinished = _unfinished(root, modality, array)
-        if unfinished and incomplete == "include":
-            array = with_incomplete(array, unfinished)
-        elif unfinished:
-            raise SchemaError(
-                f"{root} has models of {modality!r} that are not complete: "
-                f"{listing(one.progress() for one in unfinished)}; finish them with ModelWriter, "
-                'open them with incomplete="include", or leave them out with incomplete="skip"'
-            )
+    if array is None and incomplete == "skip":
+        begun = incomplete_models(root.as_reader(), modality)
+    known = () if array is None else array.indexes["model"]
+    # one may have been completed and not tidied up
+    unfinished = [one for one in begun if one.model not in known]
+    for one in unfinished:
+        one.read()
+    if unfinished and incomplete == "include":
+        return with_incomplete(array, unfinished)
+    if unfinished:
+        raise SchemaError(
+            f"{root} has models of {modality!r} that are not complete: "
+            f"{listing(one.progress() for one in unfinished)}; finish them with ModelWriter, "
+            'open them with incomplete="include", or leave them out with incomplete="skip"'
+        )
     if array is None:
         raise _unknown(root, modality)
-    array.attrs["modality"] = modality
     return array
 
 
@@ -266,12 +275,6 @@ def _unknown(root: Place, modality: str) -> SchemaError:
         f"{root} has no modality {modality!r}; it has {listing(modality_names(root)) or 'none'}. "
         "write_representations adds one"
     )
-
-
-def _unfinished(root: Place, modality: str, complete: xr.DataArray | None) -> list[IncompleteModel]:
-    """Incomplete models; one may have been completed and not tidied up."""
-    known = () if complete is None else complete.indexes["model"]
-    return [one for one in incomplete_models(root, modality) if one.model not in known]
 
 
 def open_store(path: StorePath, *, storage_options: Options | None = None) -> xr.DataTree:

@@ -29,7 +29,7 @@ from xconverge.io.writer_checks import (
 from xconverge.io.zarr import groups
 from xconverge.io.zarr.append import append, restore
 from xconverge.io.zarr.encoding import NAME, encoded, encoded_set, modality_of
-from xconverge.io.zarr.exchange import PARTIAL, PARTIAL_OF_ROOT, remove_partial, staged
+from xconverge.io.zarr.exchange import remove_left, remove_partial, staged
 from xconverge.io.zarr.groups import stored_array
 from xconverge.io.zarr.incomplete import (
     JOINED,
@@ -267,6 +267,11 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         folder = self._place.folder
         if folder is None:
             return None
+        if folder.resolve() != folder:
+            raise FileExistsError(
+                f"{folder} is a link, or lies behind one, and a model that is begun anew would "
+                "delete what it leads to; remove the link"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         held = try_lock(folder)
         if held is None:
@@ -296,9 +301,9 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         asked = self._asked
         existing = None
         self._dtype = asked.dtype
-        for place, patterns in ((self._root, PARTIAL_OF_ROOT), (self._place, PARTIAL)):
-            if place.folder is not None:
-                remove_partial(place.folder, *patterns)
+        remove_left(self._root)
+        if self._place.folder is not None:
+            remove_partial(self._place.folder)
         restore(self._root / self._modality)
         if self._modality in modality_names(self._root):
             existing = open_array(self._root, self._modality)

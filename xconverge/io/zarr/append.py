@@ -16,7 +16,7 @@ import xarray as xr
 from xconverge.io.zarr.checksums import chunk_grid
 from xconverge.io.zarr.draft import commit, draft_of
 from xconverge.io.zarr.encoding import NAME, encoded, labels_where
-from xconverge.io.zarr.exchange import UNFINISHED, remove_partial, restore_replaced
+from xconverge.io.zarr.exchange import UNFINISHED, remove_left, remove_partial, restore_replaced
 from xconverge.io.zarr.groups import (
     check_written,
     finish,
@@ -49,6 +49,7 @@ def append(root: Place, modality: str, new: xr.DataArray) -> None:
     """Add models to a modality; the caller holds the lock of the root."""
     root.check_changes()
     place = root / modality
+    remove_left(root)
     restore(place)
     ensure_store(root)
     old = open_array(root, modality)

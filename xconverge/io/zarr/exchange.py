@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from xconverge.io.zarr.checksums import GROUP
-from xconverge.io.zarr.locks import locked, try_lock, unlock
+from xconverge.io.zarr.locks import Lock, locked, try_lock, unlock
 from xconverge.io.zarr.places import Place, local
 from xconverge.labels.arguments import flags
 from xconverge.labels.messages import DamagedStoreError
@@ -28,6 +29,7 @@ STAGE = ".staging-"
 REPLACED = ".replaced-"
 PARTIAL = ("*.partial", "*/*.partial", "*/c/*.partial", "*/c/*/*.partial")
 """What Zarr writes before it takes the name of a document or a chunk of a group."""
+BY_ZARR = re.compile(r"\.[0-9a-f]{32}\.partial$")
 PARTIAL_OF_ROOT = (*PARTIAL[:2], "incomplete_models/*/*.partial")
 UNFINISHED = "xconverge_unfinished"
 """Attr of a group in a bucket from its first key to its last: readers refuse it."""
@@ -36,7 +38,11 @@ UNFINISHED = "xconverge_unfinished"
 def check_free(place: Place, overwrite: bool) -> None:
     """Nothing is there, or a group that may be replaced."""
     flags(overwrite=overwrite)
-    if not (place.names() or (place.folder and place.folder.is_file())):
+    # what a process that was killed has left is in nobody's way
+    if not (
+        any(not is_left(name) for name in place.names())
+        or (place.folder and place.folder.is_file())
+    ):
         return
     if not _is_group(place):
         raise FileExistsError(
@@ -48,6 +54,11 @@ def check_free(place: Place, overwrite: bool) -> None:
             f"{place} exists already; choose another name, or replace it with all it holds by "
             "overwrite=True (append_models adds models to a modality)"
         )
+
+
+def is_left(name: str) -> bool:
+    """Whether this is a stage, or a file that Zarr was killed in writing."""
+    return name.startswith(STAGE) or BY_ZARR.search(name) is not None
 
 
 def _is_group(place: Place) -> bool:
@@ -81,7 +92,7 @@ def staged(target: Place, root: Place, overwrite: bool) -> Iterator[Place]:
         with locked(root, f"writing {target}"):
             _check_same(target, before)
             _check_no_writers(target)
-            remove_partial(_folder(root), *PARTIAL_OF_ROOT)
+            remove_left(root)
             _take_place(folder / "new", _folder(target))
 
 
@@ -116,18 +127,32 @@ def _stage_folder(target: Place, root: Place) -> Iterator[Path]:
     is_new = not parent.exists()
     parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(parent)
-    folder = parent / f"{STAGE}{uuid4().hex}"
-    folder.mkdir()
-    held = try_lock(folder)
+    folder, held = _locked_stage(parent)
     try:
         yield folder
     finally:
         _remove(folder)
-        if held is not None:
-            unlock(held)
+        unlock(held)
         if is_new:
             with suppress(OSError):
                 parent.rmdir()  # stays where something was written
+
+
+def _locked_stage(parent: Path) -> tuple[Path, Lock]:
+    """A new folder, which others may take for abandoned until it is locked."""
+    while True:
+        folder = parent / f"{STAGE}{uuid4().hex}"
+        folder.mkdir()
+        held = try_lock(folder)
+        if held is not None:
+            return folder, held
+
+
+def remove_left(root: Place) -> None:
+    """Remove what processes that were killed have left beside groups; the caller holds the lock."""
+    if root.folder is not None:
+        _remove_abandoned(root.folder)
+        remove_partial(root.folder, *PARTIAL_OF_ROOT)
 
 
 def _remove_abandoned(parent: Path) -> None:
@@ -205,7 +230,9 @@ def remove_partial(folder: Path, *patterns: str) -> None:
     """Remove what Zarr was killed in writing; the caller holds the lock of those who write here."""
     for pattern in patterns or PARTIAL:
         for path in folder.glob(pattern):
-            path.unlink(missing_ok=True)
+            # never behind a link, which may lead to files of others
+            if BY_ZARR.search(path.name) and path.parent.resolve() == path.parent:
+                path.unlink(missing_ok=True)
 
 
 def found(place: Place) -> Place:

@@ -28,6 +28,7 @@ from xconverge.io.zarr.checksums import checksum, of_json
 from xconverge.io.zarr.encoding import NAME
 from xconverge.io.zarr.exchange import UNFINISHED
 from xconverge.io.zarr.places import Place, place_of
+from xconverge.io.zarr.reader import GoneError
 from xconverge.io.zarr.root import INCOMPLETE
 from xconverge.io.zarr.snapshot import LAYOUT, Snapshot, damage_of
 from xconverge.kernels.budgets import BUDGETS
@@ -177,6 +178,8 @@ class IncompleteModel:
     n_features: int
     coords: Mapping[str, Any]
     dtype: np.dtype[Any]
+    writing: str
+    """Which of its beginnings this is."""
 
     @cached_property
     def stimuli(self) -> xr.Dataset:
@@ -197,6 +200,15 @@ class IncompleteModel:
     def _batches(self, size: int) -> Batches:
         with damage_of(self.place, f"what was written in batches of {size}"):
             return Batches(self.place, size)
+
+    def read(self) -> None:
+        """Read what is there of it; GoneError if it is there no more."""
+        try:
+            _ = self.labels, self.table
+        except Exception:
+            self._check_there()
+            raise
+        self._check_there()
 
     @cached_property
     def table(self) -> list[tuple[Batches, int, Array | None]]:
@@ -302,10 +314,11 @@ class IncompleteModel:
                 told[named[(named >= start) & (named < stop)] - start] = True
         lost = told & ~there
         if lost.any():
+            self._check_there()
             raise DamagedStoreError(
                 f"model {self.model!r} of {self.place}: the rows of stimulus "
-                f"{listing(self.labels[start + np.flatnonzero(lost)])} are damaged, or no longer "
-                "there. Open it again; ModelWriter makes pending what is damaged"
+                f"{listing(self.labels[start + np.flatnonzero(lost)])} are damaged. "
+                "ModelWriter has them pending when it starts again"
             )
         return block
 
@@ -317,6 +330,18 @@ class IncompleteModel:
             raise DamagedStoreError(
                 f"{self.place}: row numbers of model {self.model!r} are damaged: stimulus "
                 f"{listing(self.labels[lost])}. Start ModelWriter again, which has them pending"
+            )
+
+    def _check_there(self) -> None:
+        """It was not joined, begun anew or removed since it was opened."""
+        try:
+            now = incomplete_model_at(self.place)
+        except DamagedStoreError:
+            return
+        if now is None or now.writing != self.writing:
+            raise GoneError(
+                f"the incomplete model {self.model!r} was completed, begun anew or removed since "
+                f"{self.place} was opened. Open it again"
             )
 
 
@@ -381,7 +406,12 @@ def incomplete_model_at(place: Place) -> IncompleteModel | None:
     if sums is None or sums.attrs.get("") != of_json(attrs):
         raise DamagedStoreError(f"{place}/zarr.json is damaged. {KEPT}")
     return IncompleteModel(
-        place, attrs[MODEL], attrs["n_features"], attrs["coords"], np.dtype(attrs["dtype"])
+        place,
+        attrs[MODEL],
+        attrs["n_features"],
+        attrs["coords"],
+        np.dtype(attrs["dtype"]),
+        sums.writing,
     )
 
 

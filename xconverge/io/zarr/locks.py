@@ -124,14 +124,21 @@ def _locked_file(folder: Path) -> int | None:
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     path = folder / FILE
     file = os.open(path, flags, 0o666)
-    if not stat.S_ISREG(os.fstat(file).st_mode):
+    try:
+        _check_regular(path, os.fstat(file))
+    except OSError:
         os.close(file)
-        raise OSError(errno.EINVAL, f"{path} must be a regular file; remove it")
+        raise
     try:
         return _locked(file, _lock_of_a_file())
     except OSError:
         path.unlink(missing_ok=True)  # nobody can lock it
         raise
+
+
+def _check_regular(path: Path, what: os.stat_result) -> None:
+    if not stat.S_ISREG(what.st_mode):
+        raise OSError(errno.EINVAL, f"{path} must be a regular file; remove it")
 
 
 def _lock_of_a_file() -> Callable[[int, int], None]:
@@ -165,6 +172,8 @@ def _made_file(path: Path) -> Path | None:
     try:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError:
+        with suppress(FileNotFoundError):
+            _check_regular(path, path.lstat())
         if not _is_dead(path):
             return None
         path.unlink(missing_ok=True)

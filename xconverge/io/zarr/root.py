@@ -10,7 +10,7 @@ import xarray as xr
 from xconverge.io.zarr import groups
 from xconverge.io.zarr.checksums import GROUP, of_json
 from xconverge.io.zarr.encoding import NAME
-from xconverge.io.zarr.exchange import REPLACED, check_free, found
+from xconverge.io.zarr.exchange import REPLACED, check_free, found, is_left
 from xconverge.io.zarr.places import Options, Place, StorePath, local, place_of
 from xconverge.io.zarr.snapshot import Snapshot, steadily
 from xconverge.labels.messages import DamagedStoreError
@@ -57,8 +57,7 @@ def check_root(root: Place) -> None:
     Nor is what Zarr had not written to its end when it was killed.
     """
     is_file = root.folder is not None and root.folder.is_file()
-    names = [name for name in root.names() if not name.endswith(".partial")]
-    if is_file or not all(name.startswith(".") for name in names):
+    if is_file or not all(n.startswith(".") or is_left(n) for n in root.names()):
         # overwrite: a group may be here, made by another process since it was asked for
         check_free(root, overwrite=True)
 
