@@ -191,8 +191,8 @@ def _faults_of_a_whole(place: Place, document: Mapping[str, Any]) -> Iterator[st
     for path, one in documents.items():
         if path in own and not same(one, own[path]):
             yield (
-                f"{place / path}/zarr.json is not what {place}/zarr.json says of it: one of them is "
-                "damaged, or an append was interrupted, which the next one puts right"
+                f"{place / path}/zarr.json is not what {place}/zarr.json says of it: one of them "
+                "is damaged, or an append was interrupted, which the next one puts right"
             )
     snapshot = Snapshot(place, documents)
     try:

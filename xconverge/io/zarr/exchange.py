@@ -63,7 +63,7 @@ def staged(target: Place, root: Place, overwrite: bool) -> Iterator[Place]:
     """
     root.check_changes()
     check_free(target, overwrite)
-    before = target.read(["zarr.json"]) if overwrite else [None]
+    before: list[bytes | None] = target.read(["zarr.json"]) if overwrite else [None]
     if target.path == "" and not target.consolidates:
         # a transaction, where all goes with the root; it counts when its owner commits it
         target.remove()

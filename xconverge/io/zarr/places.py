@@ -40,10 +40,12 @@ class Place:
     """The folder of this machine, where it is one."""
 
     def __truediv__(self, name: str) -> Place:
+        """What lies below by a name."""
         folder = self.folder / name if self.folder else None
         return Place(self.store, self._key(name), self.root, folder)
 
     def __str__(self) -> str:
+        """What it is called, without credentials."""
         return f"{self.root}/{self.path}" if self.path else self.root
 
     def __format__(self, spec: str) -> str:
@@ -181,7 +183,7 @@ def parsed(data: bytes, where: str) -> dict[str, Any]:
     return found
 
 
-class _Answered(Exception):  # noqa: N818
+class _Answered(Exception):
     """Carries the answer of a store through Zarr."""
 
     def __init__(self, answer: Any, error: Exception | None = None) -> None:
