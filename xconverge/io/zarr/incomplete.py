@@ -140,7 +140,7 @@ def _begin_batches(place: Place, size: int, shape: tuple[int, int], dtype: Any) 
         ("rows", 2, np.int64, -1, "entry"),
     ):
         array = place / f"{name}_{size}"
-        if not array.names():
+        if not {"zarr.json", "c"} & set(array.names()):
             document = _new_document(
                 shape=(n_slots, width),
                 chunks=(size, width),

@@ -125,12 +125,12 @@ class Draft(WrapperStore[Any]):
         return key in self.held or await super().exists(key)
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        """What lies directly below, with what is held back, and no hidden files of others."""
+        """What lies directly below, with what is held back, and nothing hidden or half written."""
         start = f"{prefix.rstrip('/')}/".lstrip("/")
         below = {key[len(start) :].split("/")[0] for key in self.held if key.startswith(start)}
         async for name in super().list_dir(prefix):
             below.discard(name)
-            if name == GROUP or not name.startswith("."):
+            if name == GROUP or not (name.startswith(".") or name.endswith(".partial")):
                 yield name
         for name in below:
             yield name
