@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -93,11 +94,11 @@ real_open = open
 
 
 def state(folder: Path) -> str:
-    """All names and bytes in a folder, but what lies in a stage, where nobody looks."""
+    """All names and bytes in a folder, but what lies where nobody looks."""
     found = hashlib.sha256()
     for where, folders, files in os.walk(folder):
         folders.sort()
-        if exchange.STAGE in where:
+        if _is_unseen(where):
             folders.clear()
             continue
         for name in sorted(files):
@@ -108,6 +109,12 @@ def state(folder: Path) -> str:
                     found.update(file.read())
         found.update(HEX.sub("", " ".join([where, *folders])).encode())
     return found.hexdigest()
+
+
+def _is_unseen(folder: str) -> bool:
+    """A stage, or what was replaced by what is there."""
+    head, aside, name = folder.rpartition(exchange.REPLACED)
+    return exchange.STAGE in folder or bool(aside and os.path.exists(head + name))
 
 
 def forked(call: Callable[[], object], said: Path, seconds: float | None = None) -> int:
@@ -201,7 +208,7 @@ class Sweep:
         assert not forked(call, self.said), f"{when}: {self.said.read_text()}"
 
     def _do(self, moments: Moments | None) -> None:
-        file = os.open(self.told, os.O_WRONLY | os.O_APPEND)
+        file = os.open(str(self.told), os.O_WRONLY | os.O_APPEND)
         if not self.renameat2:
             exchange.exchange = _no_exchange
         if moments is not None:
@@ -211,11 +218,27 @@ class Sweep:
         self.operation.do(self.work, lambda rows: os.write(file, bytes(rows)))
 
     def _count(self) -> None:
-        moments = Moments(self.work)
+        moments, told = Moments(self.work), []
+
+        def hear(event: str, args: Any) -> None:
+            if _changes(event, args) and args[0] != str(self.told):
+                told.append(event)
+
+        sys.addaudithook(hear)
         self._do(moments)
+        # Python itself tells of as many changes: none goes by uncounted
+        ours = [name for name in moments.names if re.match("before (?!exchange)", name)]
+        assert len(told) == len(ours), f"{told}, and counted: {ours}"
         with real_open(self.names, "w") as text:
             for told, name in zip(moments.states, moments.names, strict=True):
                 text.write(f"{told} {name}\n")
+
+
+def _changes(event: str, args: Any) -> bool:
+    """Whether what Python tells of changes files."""
+    if event == "open":
+        return bool(args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)) and args[0] != os.devnull
+    return event in ("os.rename", "os.link", "os.symlink", "os.remove", "os.rmdir", "os.mkdir")
 
 
 def _no_exchange(one: Path, other: Path) -> None:

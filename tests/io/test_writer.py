@@ -468,7 +468,7 @@ def extract(path: Path, seed: int, names: list[str], told: Connection) -> None:
 
 
 def start(path: Path, seed: int, names: list[str]) -> tuple[Any, Connection]:
-    FORKS.set_forkserver_preload(["tests.test_model_writer"])
+    FORKS.set_forkserver_preload(["tests.io.test_writer"])
     reading, writing = FORKS.Pipe(duplex=False)
     process = FORKS.Process(target=extract, args=(path, seed, names, writing))
     process.start()
