@@ -140,8 +140,12 @@ def _during_appends(folder: Path, readers: list[Any]) -> list[str]:
 
 @pytest.mark.parametrize(
     "readers",
-    [[read_xc, read_tree], [read_plain, read_zarr], [read_parts, read_begun], [read_deep]],
-    ids=["ours", "plain", "parts", "deep"],
+    [
+        pytest.param([read_xc, read_tree], id="ours"),
+        pytest.param([read_plain, read_zarr], id="plain", marks=pytest.mark.slow),
+        pytest.param([read_parts, read_begun], id="parts", marks=pytest.mark.slow),
+        pytest.param([read_deep], id="deep", marks=pytest.mark.slow),
+    ],
 )
 def test_readers_during_appends_see_one_state(tmp_path: Path, readers: list[Any]) -> None:
     """Also ``open_store``, whose groups are read one after another."""
@@ -352,7 +356,7 @@ def test_rows_that_are_damaged_before_they_join_are_no_missing_ones(store: Path)
     writer.write(STIMULI, VALUES["d"])
     (chunk,) = (store / "incomplete_models").glob("v/d-*/vectors_6/c/0/0")
     chunk.write_bytes(b"\x00" + chunk.read_bytes()[1:])
-    with pytest.raises(xc.DamagedStoreError, match=r"'s0', .* of 'd' are damaged; start"):
+    with pytest.raises(xc.DamagedStoreError, match=r"model 'd' .*'s0', .* are damaged"):
         writer.close()
     check_modality(store, "v", {"ab"})
     with pytest.warns(RuntimeWarning, match="pending again"):

@@ -622,7 +622,7 @@ class FullDisk:
             self.count += 1
             if self.count - 1 == self.fails_at:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write(path.with_suffix(".0.partial"), value.to_bytes()[:3])
+                write(path.with_suffix(f".{0:032x}.partial"), value.to_bytes()[:3])
                 raise OSError(errno.ENOSPC, "No space left on device")
             return real(path, value, *args, **kwargs)
 

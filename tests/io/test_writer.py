@@ -535,6 +535,7 @@ def test_writers_killed_many_times_lose_no_batch(path: Path) -> None:
     assert kill_often(path, 12) == 12
 
 
+@pytest.mark.slow
 def test_two_processes_write_sixteen_models_at_once(path: Path) -> None:
     names = [f"model {i}" for i in range(16)]
     running = [start(path, 1, names[:8]), start(path, 2, names[8:])]

@@ -24,7 +24,7 @@ SHAPES = st.lists(st.integers(1, 3), max_size=3).map(tuple)
 
 
 def test_the_checksum_is_the_one_of_the_standard() -> None:
-    assert checksums.of_row(np.frombuffer(b"123456789", np.uint8)) == 0xE3069283
+    assert checksums.checksum(np.frombuffer(b"123456789", np.uint8)) == 0xE3069283
 
 
 @given(
