@@ -20,7 +20,15 @@ from xconverge.io.zarr.reader import GoneError
 from xconverge.labels.messages import DamagedStoreError, escaped
 
 
-class CheckedStore(WrapperStore[Any]):
+class _Wrapper(WrapperStore[Any]):
+    """A store around another, as subclasses make it by ``_with_store``."""
+
+    def with_read_only(self, read_only: bool = False) -> Any:
+        """The same for reading; zarr 3.1.3 has this for no wrapper."""
+        return self._with_store(self._store.with_read_only(read_only))
+
+
+class CheckedStore(_Wrapper):
     """A Zarr store that shows a group as it was when it was opened.
 
     Its documents are those that were read then. Each chunk must end with the checksum that they
@@ -99,7 +107,7 @@ class CheckedStore(WrapperStore[Any]):
         return f"{self.path}/{name}" if self.path else name
 
 
-class Draft(WrapperStore[Any]):
+class Draft(_Wrapper):
     """A Zarr store whose new documents and labels only the writer sees, until they are committed.
 
     Chunks of representations, which are large, go to the store at once: beyond the shape that the
@@ -160,7 +168,7 @@ class Answered(Exception):
         self.answer, self.error = answer, error
 
 
-class Asked(WrapperStore[Any]):
+class Asked(_Wrapper):
     """A Zarr store that puts a question to another when it is opened, and is never open."""
 
     def __init__(self, store: Any, question: Callable[[Any], Awaitable[Any]]) -> None:
