@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import xarray as xr
 
 from xconverge.labels.stack import stack_models
@@ -36,3 +40,17 @@ def digest(folder: Path) -> dict[str, str]:
         for file in sorted(folder.rglob("*"))
         if file.is_file()
     }
+
+
+@contextmanager
+def mounted(mount: Path, *options: str) -> Iterator[Path]:
+    """A folder at which something is mounted for a while, by these options and what they name."""
+    mount.mkdir()
+    try:
+        subprocess.run(["mount", *options, str(mount)], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no right to mount a file system here: {error}")
+    try:
+        yield mount
+    finally:
+        subprocess.run(["umount", "-l", str(mount)], check=True)

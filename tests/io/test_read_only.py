@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,16 +20,7 @@ from tests.io.operations import (
     see_rdms,
     see_study,
 )
-from tests.io.sets import digest
-
-
-def _mounted(real: Path, mount: Path) -> bool:
-    mount.mkdir()
-    command = ["mount", "-o", "bind,ro", str(real), str(mount)]
-    try:
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except OSError:
-        return False
+from tests.io.sets import digest, mounted
 
 
 @pytest.fixture(scope="module", params=["mount", "chmod"])
@@ -41,15 +31,11 @@ def read_only(
     if request.param == "chmod" and os.access("/", os.W_OK):
         pytest.skip("root may write what nobody may")
     folder = tmp_path_factory.mktemp("read-only")
-    real, mount = folder / "real", folder / "mount"
+    real = folder / "real"
     prepare(real)
     if request.param == "mount":
-        if not _mounted(real, mount):
-            pytest.skip("only root may mount")
-        try:
+        with mounted(folder / "mount", "-o", "bind,ro", str(real)) as mount:
             yield mount
-        finally:
-            subprocess.run(["umount", "-l", str(mount)], check=True)
         return
     folders = [real, *(path for path in real.rglob("*") if path.is_dir())]
     for path in folders:

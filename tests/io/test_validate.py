@@ -18,6 +18,7 @@ import pytest
 import xarray as xr
 import zarr
 
+from tests.io.sets import mounted
 from xconverge import (
     DamagedStoreError,
     ModelWriter,
@@ -551,17 +552,8 @@ def test_stores_of_others_tell_what_fails_to_decode(tmp_path: Path) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of two megabytes."""
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(mount)]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no right to mount a file system here: {error}")
-    try:
+    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=2m", "tmpfs") as mount:
         yield mount
-    finally:
-        subprocess.run(["umount", "-l", str(mount)], check=True)
 
 
 def test_a_full_disk_leaves_what_was_complete(small_disk: Path) -> None:

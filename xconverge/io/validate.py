@@ -232,7 +232,7 @@ def _has_more_models(documents: Documents, sums: Checksums) -> bool:
 
 def _paths(place: Place, path: str = "") -> Iterator[str]:
     """Paths of the arrays and groups below a group, whether they can be read or not."""
-    for name in (place / path if path else place).names():
+    for name in (place / path).names():
         if name not in ("c", "zarr.json") and (name == GROUP or not name.startswith(".")):
             below = f"{path}/{name}".lstrip("/")
             yield below
@@ -259,9 +259,9 @@ def _array_faults(snapshot: Snapshot) -> Iterator[str]:
         if document.get("node_type") != "array":
             continue
         group, _, name = path.rpartition("/")
-        place = snapshot.place / group if group else snapshot.place
+        place = snapshot.place / group
         try:
-            array = zarr_array(snapshot, group, name)
+            array = _zarr_array(snapshot, group, name)
             grid = chunk_grid(document)
         except Exception as error:
             yield f"{place / name}/zarr.json is damaged: {type(error).__name__}: {error}"
@@ -283,12 +283,12 @@ def _array_faults(snapshot: Snapshot) -> Iterator[str]:
                 yield str(damaged(place.as_reader(), name, dims, array.shape, region, why))
 
 
-def zarr_array(snapshot: Snapshot, group: str, name: str) -> Any:
+def _zarr_array(snapshot: Snapshot, group: str, name: str) -> Any:
     """An array of a snapshot as Zarr has it."""
     import zarr
 
-    place = snapshot.place / group if group else snapshot.place
-    return zarr.open_array(snapshot.store(group), path=(place / name).path, mode="r", zarr_format=3)
+    path = (snapshot.place / group / name).path
+    return zarr.open_array(snapshot.store(group), path=path, mode="r", zarr_format=3)
 
 
 def _why_not(array: Any, region: tuple[slice, ...]) -> str:

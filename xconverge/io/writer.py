@@ -41,7 +41,7 @@ from xconverge.io.zarr.incomplete import (
     incomplete_models,
 )
 from xconverge.io.zarr.locks import Lock, locked, try_lock, unlock
-from xconverge.io.zarr.places import Options, Place, StorePath, place_of
+from xconverge.io.zarr.places import Options, Place, StorePath, place_of, to_json
 from xconverge.io.zarr.root import INCOMPLETE, check_root, ensure_store, modality_names, open_array
 from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import flags
@@ -366,7 +366,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         self._incomplete, self._dtype = incomplete, incomplete.dtype
         self._stimuli = incomplete.labels
         self._done, damaged = incomplete.written()
-        for batches in incomplete.batches():
+        for batches in incomplete.batches:
             self._batches[(batches.size - 1).bit_length()] = batches
         if damaged:
             warnings.warn(
@@ -451,7 +451,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         if _content(self._place):
             # from here on, whatever is left of it may go
             joined = {"zarr_format": 3, "node_type": "group", "attributes": {JOINED: True}}
-            self._place.put({"zarr.json": groups.to_json(joined)})
+            self._place.put({"zarr.json": to_json(joined)})
             self._clear()
         modality = self._root / INCOMPLETE / self._modality
         for place in (self._place, modality, self._root / INCOMPLETE):

@@ -51,12 +51,6 @@ class Budgets:
     text_block: int = 2**26
     """Rows of a table of numbers that are parsed at a time."""
 
-    # --- written
-    threaded_write: int = 2**22
-    """From here on a chunk row is written faster beside others than after them."""
-    reserved_file: int = 2**20
-    """From here on it pays to ask for the space of a file at once."""
-
     # --- kept for later
     search_cache: int = 2**29
     """Distances that a local search over stimuli keeps."""

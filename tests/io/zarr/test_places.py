@@ -6,7 +6,6 @@ import logging
 import multiprocessing
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pytest
 import xarray as xr
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, ZipStore
 
+from tests.io.sets import mounted
 from xconverge import (
     DamagedStoreError,
     ModelWriter,
@@ -177,17 +177,10 @@ def test_relative_paths_homes_and_links(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.fixture
 def mount_point(tmp_path: Path) -> Iterator[Path]:
     """A folder that is bound to a place of its own."""
-    real, mount = tmp_path / "real", tmp_path / "mount"
+    real = tmp_path / "real"
     real.mkdir()
-    mount.mkdir()
-    try:
-        subprocess.run(["mount", "--bind", str(real), str(mount)], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no right to mount a file system here: {error}")
-    try:
+    with mounted(tmp_path / "mount", "--bind", str(real)) as mount:
         yield mount
-    finally:
-        subprocess.run(["umount", "-l", str(mount)], check=True)
 
 
 def test_a_mount_point_can_be_a_store(mount_point: Path) -> None:

@@ -23,9 +23,8 @@ from xconverge.io.zarr.groups import (
     plain_array,
     store_blocks,
     stored_array,
-    to_json,
 )
-from xconverge.io.zarr.places import Place
+from xconverge.io.zarr.places import Place, to_json
 from xconverge.io.zarr.root import ensure_store, open_array
 from xconverge.io.zarr.snapshot import (
     DECODE,
@@ -56,8 +55,8 @@ def append(root: Place, modality: str, new: xr.DataArray) -> None:
     new = _aligned(old, new)
     coords = _appended_coords(old, new)
     n_old, width = old.sizes["model"], max(old.sizes["feature"], new.sizes["feature"])
-    _check_append(place, old, width)
-    known = Snapshot.of(place).checksums
+    snapshot = Snapshot.of(place)
+    _check_append(snapshot, old, width)
     draft = draft_of(place)
     _append_coordinates(draft, coords, n_old)
     grown = {**old.sizes, "model": coords.sizes["model"], "feature": width}
@@ -70,7 +69,7 @@ def append(root: Place, modality: str, new: xr.DataArray) -> None:
         good, full = store_blocks(blocks, target, widths(new), n_old)
         if not good:
             validate(plain_array(draft).isel(model=slice(n_old, None)))
-        ends = finish(draft, known).chunks[NAME]
+        ends = finish(draft, snapshot.checksums).chunks[NAME]
         added = tuple(slice(n_old if dim == "model" else 0, None) for dim in old.dims)
         check_written(place / NAME, ends[added], full)
     except BaseException:
@@ -273,8 +272,9 @@ def _check_coordinate(name: str, old: xr.Dataset, new: xr.Dataset) -> None:
         )
 
 
-def _check_append(place: Place, old: xr.DataArray, width: int) -> None:
+def _check_append(snapshot: Snapshot, old: xr.DataArray, width: int) -> None:
     """The array on disk can grow by whole chunks."""
+    place, documents = snapshot.place, snapshot.arrays()
     array = stored_array(place, NAME)
     steps = array.shards or array.chunks
     anew = "open it and write it anew with write_representations(overwrite=True)"
@@ -284,7 +284,6 @@ def _check_append(place: Place, old: xr.DataArray, width: int) -> None:
     if wider and not np.isnan(array.fill_value):
         raise SchemaError(f"{place} would pad with {array.fill_value}, where NaN is meant; {anew}")
     growing = {"model", "feature"} if wider else {"model"}
-    documents: Documents = Snapshot.of(place).arrays()
     others = set(documents) - set(map(str, old.coords)) - {NAME}
     stuck = [n for n in sorted(others) if growing & set(documents[n]["dimension_names"] or ())]
     if stuck:

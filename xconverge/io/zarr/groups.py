@@ -7,7 +7,6 @@ asks for the group sees it as it was before a change, or after.
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,8 +22,8 @@ from xconverge.io.zarr.checksums import Checksums
 from xconverge.io.zarr.draft import commit, draft_of
 from xconverge.io.zarr.encoding import NAME
 from xconverge.io.zarr.exchange import UNFINISHED
-from xconverge.io.zarr.places import Place
-from xconverge.io.zarr.snapshot import DECODE, Documents, coordinate_paths, walk
+from xconverge.io.zarr.places import Place, to_json
+from xconverge.io.zarr.snapshot import DECODE, Documents, coordinate_paths, own_part, walk
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import validate, widths
 from xconverge.labels.messages import listing
@@ -88,7 +87,7 @@ def new_group(place: Place, attrs: Mapping[str, Any] | None = None) -> None:
 def write_group(place: Place, nodes: Mapping[str, xr.Dataset]) -> None:
     """Write datasets as a group and the groups in it; lazy ones are computed, block by block."""
     for name, dataset in nodes.items():
-        _to_zarr(dataset, place / name if name else place, first=not name)
+        _to_zarr(dataset, place / name, first=not name)
     draft = draft_of(place)
     for path, ends in finish(draft).chunks.items():
         check_written(place / path, ends, np.ones(ends.shape, bool))
@@ -244,7 +243,7 @@ def finish(draft: Place, known: Checksums | None = None) -> Checksums:
 def _describe(draft: Place, known: Checksums | None = None, begun: bool = False) -> Checksums:
     """Say of a group that it is not unfinished, and what its chunks and labels must be."""
     documents = walk(draft)
-    own = {key: value for key, value in documents[""].items() if key != "consolidated_metadata"}
+    own = own_part(documents[""])
     own.setdefault("attributes", {}).pop(UNFINISHED, None)
     sums = _checksums(draft, {**documents, "": own}, known)
     if begun:
@@ -252,11 +251,6 @@ def _describe(draft: Place, known: Checksums | None = None, begun: bool = False)
     group = {"zarr_format": 3, "node_type": "group", "attributes": sums.to_attrs()}
     draft.put({f"{checksums.GROUP}/zarr.json": to_json(group), "zarr.json": to_json(own)})
     return sums
-
-
-def to_json(document: Mapping[str, Any]) -> bytes:
-    """A document as Zarr writes it."""
-    return json.dumps(document, indent=2).encode()
 
 
 def _checksums(place: Place, documents: Documents, known: Checksums | None) -> Checksums:

@@ -9,7 +9,6 @@ the vectors in its chunk. It is written after the vectors: a batch is there once
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -27,7 +26,7 @@ from xconverge.engine.chunks import recommend_chunks
 from xconverge.io.zarr.checksums import checksum, of_json
 from xconverge.io.zarr.encoding import NAME
 from xconverge.io.zarr.exchange import UNFINISHED
-from xconverge.io.zarr.places import Place, place_of
+from xconverge.io.zarr.places import Place, place_of, to_json
 from xconverge.io.zarr.reader import GoneError
 from xconverge.io.zarr.root import INCOMPLETE
 from xconverge.io.zarr.snapshot import LAYOUT, Snapshot, damage_of
@@ -98,37 +97,33 @@ class Batches:
 
     def entries(self) -> list[Array | None]:
         """Row numbers and checksums of each chunk, None of one that is damaged or missing."""
-        try:
-            every = np.asarray(self.rows[: self.n_chunks * self.size])
-        except OSError:
-            raise
-        except Exception:
-            return [self._entries_of(i) for i in range(self.n_chunks)]
-        chunks = np.split(every, self.n_chunks) if self.n_chunks else []
-        return [chunk if (chunk[:, 0] >= 0).any() else None for chunk in chunks]
+        every = _read(self.rows, slice(0, self.n_chunks * self.size))
+        if every is None:
+            chunks = [_read(self.rows, self._slots(i)) for i in range(self.n_chunks)]
+        else:
+            chunks = [*np.split(every, self.n_chunks)] if self.n_chunks else []
+        return [None if c is None or (c[:, 0] < 0).all() else c for c in chunks]
 
-    def _entries_of(self, i: int) -> Array | None:
-        try:
-            chunk = np.asarray(self.rows[i * self.size : (i + 1) * self.size])
-        except OSError:
-            raise
-        except Exception:
-            return None
-        return chunk if (chunk[:, 0] >= 0).any() else None
+    def _slots(self, i: int) -> slice:
+        return slice(i * self.size, (i + 1) * self.size)
 
     def chunk(self, i: int, entries: Array) -> tuple[Array, Array]:
         """Rows of a chunk and their vectors, if they are as they were written; else none."""
         there = np.flatnonzero(entries[:, 0] >= 0)
-        nothing = np.empty(0, np.int64), np.empty((0, self.vectors.shape[1]), self.vectors.dtype)
-        try:
-            vectors = np.asarray(self.vectors[i * self.size : (i + 1) * self.size])
-        except OSError:
-            raise
-        except Exception:
-            return nothing
-        if (entries[there, 1] != checksum(vectors[there])).any():
-            return nothing
+        vectors = _read(self.vectors, self._slots(i))
+        if vectors is None or (entries[there, 1] != checksum(vectors[there])).any():
+            return np.empty(0, np.int64), np.empty((0, self.vectors.shape[1]), self.vectors.dtype)
         return entries[there, 0], vectors[there]
+
+
+def _read(array: Any, slots: slice) -> Array | None:
+    """Rows of an array, or None where they are damaged."""
+    try:
+        return np.asarray(array[slots])
+    except OSError:
+        raise
+    except Exception:
+        return None
 
 
 def _begin_batches(place: Place, size: int, shape: tuple[int, int], dtype: Any) -> None:
@@ -148,7 +143,7 @@ def _begin_batches(place: Place, size: int, shape: tuple[int, int], dtype: Any) 
                 fill_value=fill,
                 dimension_names=(slot, entry),
             )
-            array.put({"zarr.json": json.dumps(document, indent=2).encode()})
+            array.put({"zarr.json": to_json(document)})
 
 
 def _new_document(**kwargs: Any) -> dict[str, Any]:
@@ -191,6 +186,7 @@ class IncompleteModel:
         """The labels of the stimuli."""
         return self.stimuli.indexes["stimulus"]
 
+    @cached_property
     def batches(self) -> list[Batches]:
         """All that was written, the classes of sizes in order."""
         # where there are no chunks, the first batch was killed
@@ -215,7 +211,7 @@ class IncompleteModel:
         """Each chunk that was there when this was first asked: its number and its entries."""
         return [
             (batches, i, entries)
-            for batches in self.batches()
+            for batches in self.batches
             for i, entries in enumerate(batches.entries())
         ]
 

@@ -40,7 +40,7 @@ class Place:
     """The folder of this machine, where it is one."""
 
     def __truediv__(self, name: str) -> Place:
-        """What lies below by this name."""
+        """What lies below by this name; the same place by an empty one."""
         folder = self.folder / name if self.folder else None
         return Place(self.store, self._key(name), self.root, folder)
 
@@ -183,6 +183,11 @@ def parsed(data: bytes, where: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise DamagedStoreError(f"{where}/zarr.json is damaged. Bring the file back from a copy")
     return found
+
+
+def to_json(document: Mapping[str, Any]) -> bytes:
+    """A document as Zarr writes it."""
+    return json.dumps(document, indent=2).encode()
 
 
 def place_of(path: StorePath, storage_options: Options | None = None) -> Place:

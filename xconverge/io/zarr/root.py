@@ -11,8 +11,8 @@ from xconverge.io.zarr import groups
 from xconverge.io.zarr.checksums import GROUP, of_json
 from xconverge.io.zarr.encoding import NAME
 from xconverge.io.zarr.exchange import REPLACED, check_free, found, is_left
-from xconverge.io.zarr.places import Options, Place, StorePath, local, place_of
-from xconverge.io.zarr.snapshot import Snapshot, steadily
+from xconverge.io.zarr.places import Options, Place, StorePath, local, place_of, to_json
+from xconverge.io.zarr.snapshot import Snapshot, own_part, steadily
 from xconverge.labels.messages import DamagedStoreError
 
 SCHEMA = 2
@@ -45,10 +45,11 @@ def ensure_store(root: Place) -> None:
     root.check_changes()
     if not root.is_group():
         groups.new_group(root, store_attrs())
-    elif (root.document() or {}).get("consolidated_metadata"):
+        return
+    document = root.document() or {}
+    if document.get("consolidated_metadata"):
         # a document of the whole store, as other programs make, would hide what is written now
-        own = {k: v for k, v in (root.document() or {}).items() if k != "consolidated_metadata"}
-        root.put({"zarr.json": groups.to_json(own)})
+        root.put({"zarr.json": to_json(own_part(document))})
 
 
 def check_root(root: Place) -> None:
@@ -105,7 +106,7 @@ def open_tree(root: Place) -> xr.DataTree:
 
 def wholes(root: Place, path: str = "") -> Iterator[tuple[str, Snapshot]]:
     """Groups that were written as one, each with its path; others with their own arrays alone."""
-    place = found(root / path) if path else root
+    place = found(root / path)
     if (place / GROUP).document() is not None:
         yield path, Snapshot.of(place)
         return

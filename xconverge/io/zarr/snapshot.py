@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from xarray.conventions import decode_cf_variables
 from xconverge.io.zarr.checksums import GROUP, Checksums, of_values, says
 from xconverge.io.zarr.encoding import NAME
 from xconverge.io.zarr.exchange import UNFINISHED
-from xconverge.io.zarr.places import Place, parsed
+from xconverge.io.zarr.places import Place, parsed, to_json
 from xconverge.io.zarr.reader import GoneError, StoredArray
 from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import DamagedStoreError, SchemaError, listing
@@ -138,7 +137,7 @@ class Snapshot:
 
     def dataset(self, group: str = "") -> xr.Dataset:
         """A group of it as it was given to us: data lazy, coordinates in memory, no encoding."""
-        place = self.place / group if group else self.place
+        place = self.place / group
         store = self.store(group)
         with damage_of(place, "its labels or metadata"):
             raw = xr.open_zarr(
@@ -174,10 +173,10 @@ class Snapshot:
         """A store that shows a group of it as it was."""
         from xconverge.io.zarr.wrappers import CheckedStore
 
-        shown = {**self.arrays(group), "": _own(self.documents[group])}
-        place = self.place / group if group else self.place
+        shown = {**self.arrays(group), "": own_part(self.documents[group])}
+        place = self.place / group
         documents = {
-            "/".join(filter(None, (place.path, name, "zarr.json"))): json.dumps(document).encode()
+            "/".join(filter(None, (place.path, name, "zarr.json"))): to_json(document)
             for name, document in shown.items()
         }
         return CheckedStore(place.reading, self.place.path, documents, self.checksums)
@@ -196,9 +195,8 @@ class Snapshot:
         if crc is not None and (there.shape != shape or of_values(there) != crc):
             group, _, name = path.rpartition("/")
             raise DamagedStoreError(
-                f"{self.place / group if group else self.place}: the labels {name!r} are not those "
-                "that were written: a file is damaged, missing, or comes from another copy. Bring "
-                "it back"
+                f"{self.place / group}: the labels {name!r} are not those that were written: a "
+                "file is damaged, missing, or comes from another copy. Bring it back"
             )
 
 
@@ -247,10 +245,11 @@ def _sizes(documents: Documents) -> dict[str, set[int]]:
 
 def same(one: Mapping[str, Any], other: Mapping[str, Any] | None) -> bool:
     """Whether two documents say the same, but for the copies that one has of those below it."""
-    return _own(one) == _own(other or {})
+    return own_part(one) == own_part(other or {})
 
 
-def _own(document: Mapping[str, Any]) -> dict[str, Any]:
+def own_part(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A document without the copies that it has of those below it."""
     return {key: value for key, value in document.items() if key != "consolidated_metadata"}
 
 
