@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 # one process a core already: threads of BLAS would fight for them
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import dask
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -24,6 +26,19 @@ settings.register_profile(
 settings.load_profile("here")
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest drops what is marked slow in its own hook
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test marked `slow_after(n)` all but the first n sets of parameters are long."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        mark = item.get_closest_marker("slow_after")
+        if mark is not None:
+            name = item.nodeid.split("[")[0]
+            seen[name] += 1
+            if seen[name] > mark.args[0]:
+                item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def one_cluster() -> Iterator[Any]:
     """Two workers of one thread, each a process; started once for all tests that want them.
@@ -31,9 +46,13 @@ def one_cluster() -> Iterator[Any]:
     Once a process of xdist, that is: groups of xdist 3.8 do nothing under pytest 9.2.
     """
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit="2GiB"
-    ) as cluster:
+    # workers that wait for the next test would sample themselves a hundred times a second
+    with (
+        dask.config.set({"distributed.worker.profile.enabled": False}),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit="2GiB"
+        ) as cluster,
+    ):
         yield cluster
 
 

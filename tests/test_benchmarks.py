@@ -130,6 +130,7 @@ def test_a_row_of_the_calibration_runs(title):
     assert "nan" not in row
 
 
+@pytest.mark.slow
 def test_a_row_of_equal_noise_runs(monkeypatch):
     monkeypatch.setattr(bench_equal_noise, "DRAWS", 3)
     row = bench_equal_noise.row("clusters", "log-normal, sd 0.8", 1, 0)

@@ -275,6 +275,7 @@ def test_every_public_function_is_tried():
     assert called | ELSEWHERE | errors == set(xc.__all__)
 
 
+@pytest.mark.slow_after(7)
 @pytest.mark.parametrize("name", CALLS)
 def test_numbers_choices_seeds_and_names_are_refused_by_name(data, name):
     tried = [
@@ -376,6 +377,7 @@ def may(name, argument, value):
     )
 
 
+@pytest.mark.slow_after(7)
 @pytest.mark.parametrize("name", [name for name in CALLS if " " not in name])
 def test_other_data_are_refused_by_name(data, name):
     given = of(data, name)
@@ -406,6 +408,7 @@ def tables(array):
     yield 3, "3"
 
 
+@pytest.mark.slow
 def test_what_goes_with_a_call_is_refused_by_name(data):
     spread, other = data["spread"], data["spread"].isel(stimulus=slice(5))
     wide = xr.concat([spread, spread], "time")
@@ -672,6 +675,7 @@ def unknown_names(text):
             yield f".{name}()"
 
 
+@pytest.mark.slow
 def test_errors_and_advice_name_only_what_there_is():
     texts = list(messages())
     found = {
@@ -689,6 +693,7 @@ def test_errors_and_advice_name_only_what_there_is():
     assert "xconverge.io.open_graphs" in unknown_names("xconverge.io.open_graphs(path)")
 
 
+@pytest.mark.slow
 def test_keywords_that_errors_advise_are_arguments():
     """``missing='keep'``: in the text of what is raised or warned, a keyword with a value."""
     found = set()

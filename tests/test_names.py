@@ -69,6 +69,7 @@ def test_what_takes_our_arrays_takes_no_names_of_dims(module, name):
     assert name in FOREIGN or not named
 
 
+@pytest.mark.slow
 def test_io_loads_a_format_at_its_first_use():
     code = (
         "import sys, xconverge as xc; dir(xc); dir(xc.io); "

@@ -193,6 +193,7 @@ RANDOM = {
 }
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of so few stimuli and models
 @pytest.mark.parametrize("name", RANDOM)
 def test_a_random_result_says_the_seed_that_gives_it_again(sides, name):
@@ -254,18 +255,19 @@ def test_what_the_map_of_the_code_names_is_there():
         assert name in {n for p in files for n in defined(p)}, (path, name)
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize(
     ("name", "count"),
     [
-        ("statistics.md", 10),
+        ("methods.md", 1),
         ("scaling.md", 2),
+        ("statistics.md", 10),
         ("searchlight.md", 3),
         ("selection.md", 9),
         ("time.md", 5),
-        pytest.param("model-selection.md", 2, marks=pytest.mark.slow),
+        ("model-selection.md", 2),
         ("interop.md", 3),
-        ("methods.md", 1),
         ("recordings.md", 8),
         ("extraction.md", 1),
         ("architecture.md", 1),
@@ -360,6 +362,7 @@ def test_without_torch_an_error_says_what_to_install():
     assert "pip install 'xconverge[torch]'" in run.stderr
 
 
+@pytest.mark.slow
 def test_a_cluster_gives_the_same_numbers(client):
     a, b = make_reps(3, 20, [5, 6, 4]), make_reps(2, 20, [4, 6], seed=1)
     shared = make_reps(5, 20, 6)

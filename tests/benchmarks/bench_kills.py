@@ -136,9 +136,7 @@ def kill_others(name: str, runs: int, folder: Path, seed: int = 0) -> Kills:
     moments, errors = random.Random(seed), []
     sweep = Sweep(name, folder, True)
     sweep.start()
-    start = time.monotonic()
-    sweep.kill_after(0.0)
-    longest, kills, lost = min(1.0, time.monotonic() - start), 0, 0
+    longest, kills, lost = sweep.seconds(), 0, 0
     while kills < runs:
         try:
             kills += sweep.kill_after(moments.random() * longest)

@@ -107,6 +107,7 @@ def same_features(found, expected):
     xr.testing.assert_identical(found, expected.drop_vars("n_features"))
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize(("kind", "make", "source", "options"), list(sources()))
 def test_every_kind_becomes_a_modality(run, kind, make, source, options):
     make()

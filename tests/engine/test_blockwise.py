@@ -190,6 +190,7 @@ CALLS = {
 }
 
 
+@pytest.mark.slow_after(6)
 @pytest.mark.parametrize("name", CALLS)
 def test_nothing_computes_a_graph_inside_a_task(name, monkeypatch):
     """While a graph runs, no task asks dask to compute another one."""
@@ -287,15 +288,9 @@ def most_alive(found, sources):
     return max(source.most for source in sources)
 
 
-@pytest.mark.parametrize("models", [pytest.param(2, marks=pytest.mark.slow), 4])
-@pytest.mark.parametrize(
-    "name",
-    [
-        "cka",
-        "mutual_knn",
-        *(pytest.param(n, marks=pytest.mark.slow) for n in ("procrustes", "rdm", "zscore")),
-    ],
-)
+@pytest.mark.slow_after(1)
+@pytest.mark.parametrize("models", [4, 2])
+@pytest.mark.parametrize("name", ["mutual_knn", "cka", "procrustes", "rdm", "zscore"])
 def test_few_blocks_are_alive_however_many_there_are(name, models):
     """Those that the tasks of two workers hold, and a few; not more with stimuli or models."""
     n = 160 if name in ("mutual_knn", "rdm") else 960

@@ -73,13 +73,8 @@ CALLS = {
 }
 
 
-SHORT = ("mutual_knn", "consensus dispersion")
-"""One of each way to read the set; the others are long."""
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n in SHORT else pytest.mark.slow) for n in CALLS]
-)
+@pytest.mark.slow_after(1)
+@pytest.mark.parametrize("name", CALLS)
 def test_a_cluster_gives_the_numbers_of_threads(client, stored, name):
     """Whatever the chunks: these mix models, and split stimuli and features."""
     reps = stored.isel(stimulus=slice(600)).chunk(model=2, stimulus=170, feature=20)
@@ -87,14 +82,14 @@ def test_a_cluster_gives_the_numbers_of_threads(client, stored, name):
     with dask.config.set(scheduler="threads"):
         expected = CALLS[name](reps).compute()
     found = CALLS[name](reps).compute(scheduler=client)
-    if name == "procrustes":  # the arc of a cosine of 1 - 1e-16 is 1e-8
-        xr.testing.assert_allclose(found, expected, atol=1e-7)
-        return
-    xr.testing.assert_identical(found, expected)
+    # sums of a matrix product depend on where its operands lie; arcs of a cosine of 1 - 1e-16: 1e-8
+    tolerance = {"atol": 1e-7} if name == "procrustes" else {"rtol": 1e-12}
+    xr.testing.assert_allclose(found, expected, **tolerance)
+    assert found.attrs == expected.attrs
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_changes_no_digit(client, stored):
+def test_a_worker_that_is_killed_changes_no_number(client, stored):
     lazy = xc.alignment(stored, stored, k=5)
     expected = lazy.compute(scheduler="threads")
     pids = client.run(os.getpid)
@@ -104,7 +99,7 @@ def test_a_worker_that_is_killed_changes_no_digit(client, stored):
     found = future.result(timeout=120)
     killed.join()
     time.sleep(0.1)
-    xr.testing.assert_identical(found, expected)
+    xr.testing.assert_allclose(found, expected, rtol=1e-12)
     client.wait_for_workers(2, timeout=60)
     assert set(client.run(os.getpid).values()) != set(pids.values())
 

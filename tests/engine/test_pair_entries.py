@@ -40,6 +40,7 @@ CASES = [
 SLOW = pytest.mark.slow
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     ("size", "missing"),
     [
@@ -118,6 +119,7 @@ def test_memory_changes_no_score(exponent, monkeypatch):
         xr.testing.assert_allclose(found.compute(), expected, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_extra_dims_are_mapped_over(monkeypatch):
     monkeypatch.setattr(pair_blocks, "MOST_MODELS", 2)
     a = make_reps(3, 30, [5, 4, 5], extra={"layer": 2}, shared=False, missing=0.1)

@@ -110,6 +110,7 @@ def test_values_per_stimulus_are_averaged_one_by_one(reps, data):
     xr.testing.assert_identical(pair(lazy, values, on="image_id")[0].compute(), found)
 
 
+@pytest.mark.slow
 @settings(max_examples=6)
 @given(captions(), st.booleans(), st.integers(0, 9))
 def test_distances_are_means_over_all_pairs_of_captions(reps, lazy, seed):
@@ -183,6 +184,7 @@ def test_no_task_holds_more_than_a_chunk_or_an_image():
 # --- keep --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=6)
 @given(captions(), st.data())
 def test_kept_rows_are_the_rth_of_every_image(reps, data):

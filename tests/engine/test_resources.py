@@ -172,6 +172,7 @@ def by_label(reps):
     return xr.DataArray(np.arange(reps.sizes["stimulus"]), coords=reps["stimulus"].coords)
 
 
+@pytest.mark.slow_after(3)
 @pytest.mark.parametrize("name", LAZY)
 def test_every_call_asks_the_workers_before_it_starts(monkeypatch, name):
     """Of models that no worker can hold a piece of, nothing is read."""

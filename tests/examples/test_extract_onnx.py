@@ -57,6 +57,7 @@ def means(maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: x.mean((2, 3)) if x.ndim == 4 else x for name, x in maps.items()}
 
 
+@pytest.mark.slow
 def test_values_are_those_of_a_plain_forward_pass(
     found: dict[str, Any], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -71,6 +72,7 @@ def test_values_are_those_of_a_plain_forward_pass(
     assert said.splitlines()[-1].startswith("small cnn head")
 
 
+@pytest.mark.slow
 def test_a_file_of_ones_own_and_every_position(
     found: dict[str, Any], folder: Path, tmp_path: Path
 ) -> None:
@@ -82,6 +84,7 @@ def test_a_file_of_ones_own_and_every_position(
     check(store, {name: x.reshape(len(x), -1) for name, x in maps.items()}, "mine")
 
 
+@pytest.mark.slow
 def test_killed_and_started_again(
     found: dict[str, Any], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +105,7 @@ def test_killed_and_started_again(
     assert len(read) == 1
 
 
+@pytest.mark.slow
 def test_two_networks_share_a_modality(found: dict[str, Any], folder: Path, tmp_path: Path) -> None:
     arguments = [*SHORT, "--images", str(folder), "--store", str(tmp_path / "both.zarr")]
     found["main"]([*arguments, "--outputs", "head"])

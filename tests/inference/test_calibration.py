@@ -70,6 +70,7 @@ def scored(metric, a, b, options):
         return float(xc.alignment(a, b, metric, rng=0, **options).mean())
 
 
+@pytest.mark.slow_after(4)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("missing", [0.0, 0.12])
 @pytest.mark.parametrize(("metric", "options"), CASES, ids=str)
@@ -162,6 +163,7 @@ def all_orders(a, b, n):
     return one, many
 
 
+@pytest.mark.slow_after(5)
 @pytest.mark.parametrize(
     ("metric", "options"),
     [
@@ -182,6 +184,7 @@ def test_closed_chance_levels_are_means_over_all_permutations(metric, options):
     assert float(everything.mean()) == pytest.approx(float(table["chance"].item()), abs=1e-10)
 
 
+@pytest.mark.slow
 def test_p_values_converge_to_those_of_all_permutations():
     a, b = two_sides("cka", n=6)
     one, many = all_orders(a, b.isel(model=[0]), 6)
@@ -213,6 +216,7 @@ def test_the_result_carries_labels_and_corrections():
     np.testing.assert_allclose(table["alignment"], xc.alignment(a, b, "cka"), atol=1e-12)
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("metric", ["mutual_knn", "cka", "rsa", "svcca"])
 def test_order_and_chunks_change_nothing(metric):
     a, b = two_sides(metric, missing=0.1)
@@ -229,6 +233,7 @@ def test_order_and_chunks_change_nothing(metric):
         np.testing.assert_allclose(found["threshold"], expected["threshold"], atol=1e-12)
 
 
+@pytest.mark.slow
 @settings(max_examples=6)
 @given(data=st.data())
 def test_any_chunks_give_the_same_p_values(data):
@@ -249,6 +254,7 @@ def test_any_number_of_workers_gives_the_same_numbers():
     xr.testing.assert_identical(*found)
 
 
+@pytest.mark.slow
 def test_processes_of_a_cluster_give_the_same_numbers(client):
     a, b = two_sides("mutual_knn", missing=0.1)
     call = {"k": 3, "n_permutations": 300, "rng": 1}
@@ -429,6 +435,7 @@ def test_rsa_without_models_has_none_in_the_result():
         xc.calibrate_rsa(u, v, "spaerman")
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("metric", ["mutual_knn", "cka", "rsa"])
 def test_a_true_null_is_seldom_rejected(metric):
     rng = np.random.default_rng(0)
@@ -470,6 +477,7 @@ def pairs_of(a, each=2):
     )  # fmt: skip
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("missing", [0.0, 0.15])
 def test_blocks_move_whole(missing):
     a, b = two_sides("cka", missing, n=24)

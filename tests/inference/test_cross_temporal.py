@@ -42,6 +42,7 @@ def spearman(one, other):
     return scipy.stats.spearmanr(one[upper], other[upper])[0]
 
 
+@pytest.mark.slow
 def test_scores_and_p_values_are_those_of_a_plain_loop(sides):
     a, b = sides
     table = xc.cross_temporal_rsa(a, b, **QUICK, alpha=0.1)

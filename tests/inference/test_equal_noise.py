@@ -122,6 +122,7 @@ def told(a, b, **options):
     return np.concatenate([np.ravel(found[name].values) for name in NAMES])
 
 
+@pytest.mark.slow
 def test_leaving_out_tells_what_equal_noise_makes(few):
     a, b = study(1, np.exp(0.8 * RNG(5).standard_normal(60)))
     found = xc.leave_out_modulation(a, b, nuisance=(), **CALL, null="labels")
@@ -164,6 +165,7 @@ def one_draw(reps, statistic, quick, by_norm):
     return statistic(reps.copy(data=np.stack(rows))), quick and quick(taken)(orders)
 
 
+@pytest.mark.slow_after(3)
 @pytest.mark.parametrize("by_norm", [False, True])
 @pytest.mark.parametrize("case", ["whole", "layers", "missing in b", "values as nuisance"])
 def test_quick_draws_are_those_of_the_public_functions(case, by_norm, monkeypatch):

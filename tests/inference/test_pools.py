@@ -60,6 +60,7 @@ def score_of(metric, labels, **options):
     return lambda x, y: oracles.list_measure(metric, x, y, labels, K)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @settings(max_examples=6)
 @given(

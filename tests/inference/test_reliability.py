@@ -45,6 +45,7 @@ def values(table):
     return [float(table[name]) for name in NAMES]
 
 
+@pytest.mark.slow_after(8)
 @pytest.mark.parametrize("n_models", [4, 5, 6])
 @pytest.mark.parametrize("metric", ["cosine", "euclidean", "consensus", "neighborhood", "rdm"])
 def test_it_is_the_correlation_of_the_dispersions_of_two_halves(metric, n_models):
@@ -58,9 +59,10 @@ def test_it_is_the_correlation_of_the_dispersions_of_two_halves(metric, n_models
     assert found["reliability"].attrs["n_splits"] == len(r)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     "metric",
-    [pytest.param("sqeuclidean", marks=pytest.mark.slow), "consensus", "neighborhood"],
+    ["neighborhood", "sqeuclidean", "consensus"],
 )
 def test_a_stimulus_drops_out_of_splits_that_lack_two_models_for_it(metric):
     reps = graded(5, missing=[(0, 3), (1, 3), (2, 7), (0, 9), (1, 9), (2, 9), (3, 9), (4, 11)])
@@ -290,6 +292,7 @@ def labels_of_halves(a, n_splits, rng):
         yield np.array(labels)[row], np.array(labels)[~row]
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("metric", ["mutual_knn", "rdm", "cka", "cycle_knn", "procrustes", "rsa"])
 def test_alignment_of_two_halves_of_the_stimuli(sides, metric):
     a, b = sides

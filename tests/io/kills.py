@@ -189,6 +189,13 @@ class Sweep:
         self._look()
         return code != 0
 
+    def seconds(self) -> float:
+        """How long it takes when nobody kills it."""
+        self._afresh()
+        start = time.monotonic()
+        self._forked("undisturbed", partial(self._do, None))
+        return time.monotonic() - start
+
     def _look(self) -> None:
         """Old or new is there; and new, once it is done again."""
         written = list(self.told.read_bytes())

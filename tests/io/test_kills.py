@@ -29,6 +29,7 @@ BY_EXCHANGE = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_killed_at_some_moments(tmp_path: Path, name: str) -> None:
     kills, faults = swept(name, tmp_path, few=2)
@@ -53,6 +54,7 @@ def test_killed_at_every_state_without_renameat2(tmp_path: Path, name: str) -> N
     assert not faults, "\n".join(faults)
 
 
+@pytest.mark.slow
 def test_what_a_killed_append_has_left_is_never_shown(tmp_path: Path) -> None:
     """Its wide chunks lie beyond the array, which a narrow model and a wide one then reach."""
     store = tmp_path / "s.zarr"
@@ -89,6 +91,7 @@ def _rows(store: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("content", [b"", b"{}", None])
 def test_rows_whose_metadata_are_damaged_are_kept(tmp_path: Path, content: bytes | None) -> None:
     """Until they are brought back, or the user gives them up."""
@@ -109,6 +112,7 @@ def test_rows_whose_metadata_are_damaged_are_kept(tmp_path: Path, content: bytes
     check_modality(store, "v", {"abg"})
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("wrong", [{"n_features": 9}, {"coords": {"fam": "x"}}, {"dtype": "f8"}])
 def test_a_start_that_asks_for_something_else_keeps_the_rows(
     tmp_path: Path, wrong: dict[str, Any]

@@ -173,6 +173,7 @@ def _opened_again(read: Callable[..., None], store: Path, states: list[str]) -> 
     assert not told or re.search(TOLD, told), told
 
 
+@pytest.mark.slow
 def test_readers_during_overwrites_see_one_state_or_are_told(tmp_path: Path) -> None:
     wrong = without_threads(_during_overwrites, tmp_path, 12)
     assert not wrong, "\n".join(wrong)
@@ -185,6 +186,7 @@ def _during_studies(folder: Path, times: int) -> list[str]:
     return look_while(folder, reads, partial(overwrite_studies, path, times))
 
 
+@pytest.mark.slow
 def test_a_study_that_is_overwritten_while_it_is_opened_is_no_mixture(tmp_path: Path) -> None:
     wrong = without_threads(_during_studies, tmp_path, 25)
     assert not wrong, "\n".join(wrong)

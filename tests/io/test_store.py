@@ -364,6 +364,7 @@ def test_lazy_input_is_computed_once_block_by_block(path: Path) -> None:
     xr.testing.assert_equal(open_representations(path, "v"), reps)
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(data=st.data())
 def test_any_chunking_round_trips(
@@ -440,6 +441,7 @@ def faulty(kind: str) -> xr.DataArray:
     return reps
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("kind", ["NaN", "infinity", "padding", "width", "duplicate"])
 @pytest.mark.parametrize("lazy", [False, True])
 def test_bad_input_loses_nothing(filled: Path, kind: str, lazy: bool) -> None:
@@ -496,6 +498,7 @@ def test_an_append_inside_an_append_is_refused_at_once(filled: Path) -> None:
     assert open_representations(filled, "vision").sizes["model"] == 2
 
 
+@pytest.mark.slow
 def test_two_appends_at_once_wait_for_each_other(filled: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         adding = [

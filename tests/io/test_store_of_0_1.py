@@ -199,6 +199,7 @@ def test_a_model_that_was_begun_is_left_out_or_named():
             xc.open_representations(STORE, "vision", incomplete=incomplete)
 
 
+@pytest.mark.slow
 def test_a_model_that_was_begun_is_kept_until_its_rows_are_dropped(store):
     rows = values(20, 12, 3).astype(np.float32)
     given = {"coords": {"family": "conv", "depth": 50}}
@@ -239,6 +240,7 @@ def test_damage_is_still_found(store):
         xc.validate_store(store, deep=True)
 
 
+@pytest.mark.slow
 def test_models_are_appended_today(store):
     rows = values(30, 12, 7).astype(np.float32)
     more = xc.stack_models({"new": rows[::-1]}, stimuli=IDS[::-1], modality="vision")

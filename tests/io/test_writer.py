@@ -87,6 +87,7 @@ def check(path: Any, models: list[str], **options: Any) -> xr.DataArray:
 # writing
 
 
+@pytest.mark.slow_after(3)
 @pytest.mark.parametrize("size", [1, 7, 8, 21, 50])
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_any_batches_in_any_order(anywhere: str, size: int, shuffled: bool) -> None:
@@ -102,6 +103,7 @@ def test_any_batches_in_any_order(anywhere: str, size: int, shuffled: bool) -> N
     assert [node.path for node in open_store(anywhere).subtree] == ["/", "/vision"]
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(
     order=st.permutations(range(12)),
@@ -190,6 +192,7 @@ def test_plain_xarray_and_zarr_read_what_is_written(path: Path) -> None:
     assert [codec.to_dict()["name"] for codec in array.metadata.codecs] == ["bytes", "crc32c"]
 
 
+@pytest.mark.slow
 def test_coordinates_and_labels(path: Path) -> None:
     stimuli = xr.DataArray(
         np.zeros(50),
@@ -212,6 +215,7 @@ def test_coordinates_and_labels(path: Path) -> None:
     assert shuffled.pending == STIMULI
 
 
+@pytest.mark.slow
 def test_append_and_writer_take_turns(path: Path) -> None:
     with writer(path, "a") as w:
         fill(w, range(50))
@@ -238,6 +242,7 @@ def test_a_modality_of_others_is_filled_too(path: Path) -> None:
 # batches
 
 
+@pytest.mark.slow
 def test_dtypes(path: Path) -> None:
     with ModelWriter(path, "half", "a", STIMULI[:2], 2, dtype="float16") as w:
         w.write(STIMULI[:1], np.ones((1, 2), np.float16))
@@ -266,6 +271,7 @@ def test_dtypes(path: Path) -> None:
         ModelWriter(path, "other", "b", STIMULI[:2], 2, dtype="int8")
 
 
+@pytest.mark.slow_after(3)
 @pytest.mark.parametrize(
     ("ids", "batch", "said"),
     [
@@ -526,6 +532,7 @@ def check_after_kill(path: Path, told: dict[str, set[int]]) -> None:
         assert there.all() if complete else True
 
 
+@pytest.mark.slow
 def test_killed_writers_lose_no_batch(path: Path) -> None:
     assert kill_often(path, 3) == 3
 

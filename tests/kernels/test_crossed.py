@@ -96,6 +96,7 @@ def test_influence_at_chance_is_that_of_a_mean_of_products():
     assert np.corrcoef(found, u * v)[0, 1] > 0.995
 
 
+@pytest.mark.slow
 def test_covariates_take_degrees_of_freedom():
     rng = np.random.default_rng(3)
     errors, values = [], []

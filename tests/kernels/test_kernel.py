@@ -145,6 +145,7 @@ def test_options_are_fields_and_states_say_what_was_seen(case):
     np.testing.assert_array_equal(state.seen, ~np.isnan(models[0][:, 0]))
 
 
+@pytest.mark.slow_after(16)
 @ALL
 @settings(max_examples=3)
 @drawn(seed=st.integers(0, 2**16))

@@ -167,6 +167,7 @@ def test_the_ceiling_of_unequal_repetitions_is_of_the_stimuli_of_each_split():
     assert found.ceiling == pytest.approx(np.sqrt(np.mean(shared) / np.mean(spread)), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_missing_trials_leave_the_ceiling_where_a_true_model_is():
     ratios = []
     for run in range(150):

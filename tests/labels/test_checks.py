@@ -286,6 +286,7 @@ def test_pairing_reads_the_coordinate_that_pairs():
     assert b["caption"].chunks
 
 
+@pytest.mark.slow
 def test_a_coordinate_on_a_cluster_is_read_there(client):
     reps = make_reps(3, 12, [4, 6, 5])
     held = lazy_coordinates(reps).persist(scheduler=client)

@@ -182,6 +182,7 @@ def test_extra_dims_keep_their_kind():
 # --- values by label, as a Series ----------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of so few stimuli
 def test_a_series_is_joined_by_its_index():
     reps, other = make_reps(3, 12, 5), make_reps(2, 12, 4, seed=1)

@@ -76,6 +76,7 @@ def test_different_widths_are_read_up_to_n_features(metric, pairwise):
     np.testing.assert_allclose(result, expected, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @settings(max_examples=6)
 @given(gone=arrays.arrays(bool, (4, 9), elements=st.booleans()))

@@ -130,12 +130,14 @@ def test_faults_are_named_when_computed():
         result.compute()
 
 
+@pytest.mark.slow
 def test_processes_of_a_cluster_give_the_same(client):
     lazy = make_reps(missing=GAPS).chunk(model=1, stimulus=5)
     for metric in EVERY:
         result = dispersion(lazy, metric, **options(metric)).compute()
         local = dispersion(lazy, metric, **options(metric)).compute(scheduler="synchronous")
-        np.testing.assert_array_equal(result, local)
+        # the sums of a matrix product depend on where its operands happen to lie in memory
+        np.testing.assert_allclose(result, local, rtol=1e-13)
     with pytest.raises(SchemaError, match="net0"):
         dispersion(with_rows(make_reps(), {(0, 2): np.inf}).chunk(model=1)).compute()
 

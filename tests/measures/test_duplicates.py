@@ -94,6 +94,7 @@ def test_wrong_arguments():
         xc.find_duplicates(reps.chunk(), k=3)
 
 
+@pytest.mark.slow
 def test_clock_faces_and_photographs():
     with shipped() as folder:
         emoji = xc.open_representations(folder / "demo.zarr", "vision").load()

@@ -105,6 +105,7 @@ def same(measure, scale, dtype, power, change=lambda reps: reps):
     )
 
 
+@pytest.mark.slow_after(17)
 @pytest.mark.parametrize(("dtype", "scale"), SCALES)
 @pytest.mark.parametrize("name", [*FREE, *GROWING])
 def test_the_scale_changes_nothing_else(name, dtype, scale):

@@ -49,7 +49,8 @@ CASES = [
 CASES = [(metric, {**options, "rng": 0}) for metric, options in CASES]
 
 
-@pytest.mark.parametrize("missing", [pytest.param(0.0, marks=pytest.mark.slow), 0.1])
+@pytest.mark.slow_after(3)
+@pytest.mark.parametrize("missing", [0.1, 0.0])
 @pytest.mark.parametrize(("metric", "options"), CASES, ids=str)
 def test_maps_in_blocks_are_maps_in_memory(metric, options, missing, request):
     a, b = pair(missing)
@@ -64,6 +65,7 @@ def test_maps_in_blocks_are_maps_in_memory(metric, options, missing, request):
         assert set(found.coords) == set(expected.coords)
 
 
+@pytest.mark.slow
 @settings(max_examples=5)
 @given(data=st.data(), dtype=st.sampled_from([np.float32, np.float64]))
 def test_chunks_change_no_score(data, dtype):
@@ -75,7 +77,8 @@ def test_chunks_change_no_score(data, dtype):
         xr.testing.assert_allclose(found.compute(), expected, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("offset", [pytest.param(1e3, marks=pytest.mark.slow), 1e6])
+@pytest.mark.slow
+@pytest.mark.parametrize("offset", [1e3, 1e6])
 def test_offsets_do_not_cancel(offset):
     a, b = pair(offset=0.0)
     moved = [(side + offset).chunk(stimulus=7) for side in (a, b)]
@@ -85,6 +88,7 @@ def test_offsets_do_not_cancel(offset):
         xr.testing.assert_allclose(found.compute(), expected, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.usefixtures("_never_in_memory")
 @pytest.mark.parametrize("metric", ["svcca", "linear_predictivity"])
 @pytest.mark.parametrize("both", [False, True])
@@ -153,6 +157,7 @@ def test_too_few_common_stimuli_are_nan_with_a_warning(metric):
     assert found[1:].notnull().all()
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("lazy", [False, True])
 def test_what_does_not_vary_is_left_out(lazy):
     a, b = pair(missing=0.0)
@@ -173,6 +178,7 @@ def test_what_does_not_vary_is_left_out(lazy):
     np.testing.assert_allclose(found[1:, 1], expected[:, 1], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_wide_models_are_held_whole():
     a, _ = pair()
     wide = make_reps(2, 60, 14, seed=3, shared=False)

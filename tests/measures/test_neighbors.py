@@ -94,6 +94,7 @@ def test_the_length_that_an_error_names_is_enough():
     np.testing.assert_array_equal(xc.alignment(longer, b, k=4), xc.alignment(a, b, k=4))
 
 
+@pytest.mark.slow
 def test_a_graph_is_saved_into_the_store(tmp_path):
     a, b = sides()
     path = tmp_path / "study.zarr"

@@ -75,6 +75,7 @@ def test_labels_stay_and_the_steps_are_noted(name):
     assert xc.alignment(result, array, k=3).notnull().any()
 
 
+@pytest.mark.slow_after(3)
 @pytest.mark.parametrize("name", CALLS)
 @given(data=st.data())
 def test_chunks_change_nothing_and_stay_lazy(name, data):
@@ -172,7 +173,8 @@ def test_arguments_out_of_range():
     xr.testing.assert_equal(xc.clamp(zero, 1), zero)
 
 
-@pytest.mark.parametrize("dtype", [np.float64, pytest.param(np.float32, marks=pytest.mark.slow)])
+@pytest.mark.slow_after(2)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("name", CALLS)
 @given(data=st.data())
 def test_long_models_are_read_block_by_block(name, dtype, data):

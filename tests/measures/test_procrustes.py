@@ -42,7 +42,8 @@ def assert_same_space(found, expected):
     assert found.attrs == expected.attrs
 
 
-@pytest.mark.parametrize("dtype", [pytest.param(np.float32, marks=pytest.mark.slow), np.float64])
+@pytest.mark.slow_after(2)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize(
     "options",
     [{}, {"n_components": 3}, {"start": "net1"}, {"n_restarts": 2}, {"folds": 3},
@@ -57,6 +58,7 @@ def test_cross_products_give_the_space_of_the_models_in_memory(options, dtype):
     assert_same_space(found, expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=5)
 @given(data=st.data())
 def test_chunks_change_no_space(data):

@@ -425,7 +425,8 @@ def test_results_say_how_their_inputs_were_paired():
     assert ceiling.attrs["n_subjects"] == 4
 
 
-@pytest.mark.parametrize("small", [pytest.param(True, marks=pytest.mark.slow), False])
+@pytest.mark.slow
+@pytest.mark.parametrize("small", [True, False])
 @given(data=st.data())
 def test_rsa_of_any_chunks_is_that_in_memory(data, small):
     extra = make_reps(3, 12, 5, seed=1, missing=0.1, extra={"layer": 2})

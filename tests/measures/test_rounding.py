@@ -45,6 +45,7 @@ def collapsed(metric, dtype):
 METRICS = ["correlation", "cosine", "euclidean", "sqeuclidean"]
 
 
+@pytest.mark.slow_after(6)
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("metric", METRICS)
 def test_rdms_of_a_collapsed_model_are_zero_and_have_no_rsa(metric, dtype):

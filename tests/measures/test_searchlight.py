@@ -130,6 +130,7 @@ def many_blocks(monkeypatch):
     monkeypatch.setattr(hoods_module, "FEWEST", 2)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("many_blocks")
 @settings(max_examples=4)
 @given(st.data())
@@ -439,6 +440,7 @@ def test_numbers_are_those_of_rsatoolbox(rdm_metric, theirs, method, compare):
     np.testing.assert_allclose(found.transpose("center", "model_b"), right, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_cluster_gives_the_same_numbers(client, many_blocks):
     reps, target = brain()
     right = xc.searchlight(reps, target, neighborhoods=LISTS)

@@ -191,6 +191,7 @@ def independent(n, width, models=4):
     )
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.filterwarnings("ignore:.*rotations over-fit")
 @pytest.mark.parametrize(("width", "in_sample"), [(15, 0.62), (60, 0.48), (240, 0.2), (720, 0.06)])
 def test_independent_models_are_unexplained_on_held_out_stimuli(width, in_sample):

@@ -286,6 +286,7 @@ def test_sessions_may_differ_between_stimuli_and_subjects():
     np.testing.assert_allclose(found.sel(subject="q")[0], crossnobis(x, other), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_noise_of_a_run_needs_its_name():
     """What the trials of a stimulus in a run share lifts its distances, unless runs are units."""
     rng = np.random.default_rng(0)

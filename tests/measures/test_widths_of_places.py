@@ -86,7 +86,7 @@ SIMPLE = {
 }
 
 
-QUICK = ("rdm", "dispersion", "rows", "cka", "zscore", "pca")
+QUICK = ("rdm", "dispersion", "cka", "zscore")
 
 
 @pytest.mark.parametrize(
@@ -141,6 +141,7 @@ def test_one_rdm_array_has_the_subjects_and_regions(reps, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_the_store_keeps_widths_of_places(reps, tmp_path):
     order = reps.dims
     xc.write_representations(tmp_path / "a.zarr", reps)

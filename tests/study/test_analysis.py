@@ -32,6 +32,7 @@ def study_of_few(few):
     return xc.analyze(few, k=4, n_bins=2, n_permutations=99, rng=0, n_equal_noise=0)
 
 
+@pytest.mark.slow
 def test_the_planted_effect_is_found_by_every_measure(study):
     effect = study["modulation"].to_dataset()
     correlation = effect["correlation_of_mean"].sel(control="none")
@@ -64,6 +65,7 @@ def norms_and_noise(n=120, n_latent=6, n_models=4):
     }
 
 
+@pytest.mark.slow
 def test_norms_do_not_turn_the_sign_of_the_headline():
     sets = norms_and_noise()
     study = xc.analyze(sets, n_permutations=0, rng=0, n_equal_noise=0)
@@ -131,6 +133,7 @@ def test_a_study_is_the_measures_put_together(study, sets):
     np.testing.assert_array_equal(found, spread)
 
 
+@pytest.mark.slow
 def test_a_study_is_saved_and_opened(study, tmp_path):
     xc.write_study(tmp_path / "study.zarr", study)
     again = xc.open_store(tmp_path / "study.zarr").load()
@@ -139,6 +142,7 @@ def test_a_study_is_saved_and_opened(study, tmp_path):
         xr.testing.assert_equal(again[node.path].to_dataset(), node.to_dataset())
 
 
+@pytest.mark.slow
 def test_a_plain_to_zarr_saves_a_study_without_a_warning(study, tmp_path):
     study.to_zarr(tmp_path / "study.zarr", zarr_format=3, consolidated=False)
     again = xr.open_datatree(tmp_path / "study.zarr", engine="zarr", consolidated=False)
@@ -147,6 +151,7 @@ def test_a_plain_to_zarr_saves_a_study_without_a_warning(study, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_store_gives_what_arrays_give(few, study_of_few, tmp_path):
     for modality, reps in few.items():
         xc.write_representations(tmp_path / "sets.zarr", reps, modality=modality)
@@ -158,6 +163,7 @@ def test_a_store_gives_what_arrays_give(few, study_of_few, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_order_of_the_other_modality_changes_nothing(few, study_of_few):
     order = np.random.default_rng(1).permutation(few["language"].sizes["stimulus"])
     shuffled = {**few, "language": few["language"].isel(stimulus=order)}
@@ -167,6 +173,7 @@ def test_order_of_the_other_modality_changes_nothing(few, study_of_few):
     )
 
 
+@pytest.mark.slow
 def test_modalities_are_named_or_refused(few):
     call = {"k": 4, "n_bins": 2, "n_permutations": 0, "n_equal_noise": 0}
     other = {"sight": few["vision"], "text": few["language"]}
@@ -179,6 +186,7 @@ def test_modalities_are_named_or_refused(few):
         xc.analyze(few, modality="sound")
 
 
+@pytest.mark.slow
 def test_the_sentence_to_quote_is_that_of_leave_out_modulation(few):
     study = xc.analyze(few, k=4, n_bins=2, n_permutations=99, rng=0, n_equal_noise=19)
     alone = xc.leave_out_modulation(
@@ -191,6 +199,7 @@ def test_the_sentence_to_quote_is_that_of_leave_out_modulation(few):
         assert float(told[name]) == pytest.approx(float(alone[name]))
 
 
+@pytest.mark.slow
 def test_stimuli_that_differ_are_refused_or_dropped(few):
     fewer = {**few, "language": few["language"].isel(stimulus=slice(25))}
     with pytest.raises(xc.SchemaError, match="vision has 30, language has 25"):
@@ -223,6 +232,7 @@ def test_every_step_has_the_seed_of_the_study(sets, study):
     np.testing.assert_allclose(effect["p_value"], alone["p_value"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_progress_names_each_step(few):
     steps = []
     call = {"k": 4, "n_bins": 2, "n_permutations": 0, "n_equal_noise": 0}

@@ -79,6 +79,7 @@ def p_values(table):
     return values(table, "_p_value")
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(("method", "correlate"), [("spearman", spearmanr), ("pearson", pearsonr)])
 @pytest.mark.parametrize("n_bins", [2, 3])
 def test_contrasts_and_their_null_are_those_of_a_plain_loop(n_bins, method, correlate):
@@ -139,6 +140,7 @@ def test_it_is_the_contrast_of_binned_rsa(average, method):
     assert found["trend"].dims == (() if average else ("model_a",))
 
 
+@pytest.mark.slow
 def test_models_and_subjects_of_both_sides():
     reps, brain, by = sides(24, n_models=3)
     subjects = xr.concat(
@@ -225,6 +227,7 @@ def test_chunks_change_nothing_and_nothing_is_computed_early():
     xr.testing.assert_allclose(lazy.compute(), expected)
 
 
+@pytest.mark.slow
 def test_strata_keep_members_and_take_away_what_they_explain():
     """One category fits the brain and has low dispersion: inside it, dispersion says nothing."""
     apart, inside = [], []
@@ -270,6 +273,7 @@ def test_strata_that_hold_one_stimulus_each_leave_nothing_to_permute():
     assert np.isnan(p_values(found)).all()
 
 
+@pytest.mark.slow
 def test_missing_stimuli_are_in_no_bin_and_do_not_move():
     reps, brain, by = sides(24)
     labels = reps["stimulus"].values
@@ -421,6 +425,7 @@ def test_bins_pairs_and_time_are_one_family():
         xc.binned_rsa(a, b, by, 2, over="subject", average=None)
 
 
+@pytest.mark.slow
 def test_contrasts_are_corrected_over_pairs_and_extra_dims():
     reps, brain, by = sides(30, n_models=3)
     other = xr.concat(

@@ -26,6 +26,7 @@ def by_label(reps, seed=5):
     return xr.DataArray(values, dims="stimulus", coords={"stimulus": reps["stimulus"]})
 
 
+@pytest.mark.slow
 def test_scores_in_the_full_pool_and_inside():
     a, b = two_sides(missing=0.1)
     spread = by_label(a)
@@ -48,6 +49,7 @@ def test_scores_in_the_full_pool_and_inside():
     np.testing.assert_allclose(table["low_minus_high"], low - high)
 
 
+@pytest.mark.slow
 def test_tails_from_plain_loops():
     a, b = two_sides()
     spread = by_label(a)
@@ -78,6 +80,7 @@ def test_tails_from_plain_loops():
     assert float(table["low_minus_high_p_value"].sel(pool="full", control="random")) == expected
 
 
+@pytest.mark.slow
 def test_what_the_match_explains_is_no_effect():
     study = planted_study(n_models=2, n_stimuli=120, rng=0)
     vision, language = study["vision"], study["language"]
@@ -93,6 +96,7 @@ def test_what_the_match_explains_is_no_effect():
     )
 
 
+@pytest.mark.slow
 def test_groups_are_matched_exactly_and_order_changes_nothing():
     a, b = two_sides()
     spread = by_label(a)
@@ -122,6 +126,7 @@ def test_too_few_stimuli_for_subsets():
         xc.subset_contrast(spread, a, b, size=0, null="labels")
 
 
+@pytest.mark.slow
 def test_pools_of_growing_size():
     a, b = two_sides()
     curve = xc.pool_curve(a, b, [10, 20, 40], k=4, n_repeats=3, rng=0)

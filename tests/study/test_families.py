@@ -55,6 +55,7 @@ def plain_dispersion(reps, metric, kept):
     return np.array(values), np.array(counts)
 
 
+@pytest.mark.slow_after(3)
 @pytest.mark.parametrize("metric", METRICS)
 def test_dispersion_is_over_pairs_of_networks(metric):
     reps = layered(HOLES)
@@ -68,6 +69,7 @@ def test_dispersion_is_over_pairs_of_networks(metric):
     np.testing.assert_allclose(lazy.compute(scheduler="sync"), value, rtol=1e-9)
 
 
+@pytest.mark.slow_after(3)
 @pytest.mark.parametrize("metric", ["cosine", "consensus", "rdm"])
 @pytest.mark.parametrize("leave_out", ["model", "network", "family", "layer"])
 def test_another_layer_of_the_network_is_left_out_too(metric, leave_out):

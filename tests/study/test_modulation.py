@@ -265,6 +265,7 @@ def test_many_covariates_hold_the_level(n_covariates):
     assert rejected_without_a_second_fit(n_covariates, 2000) > 0.062
 
 
+@pytest.mark.slow
 def test_many_covariates_do_not_reject_often():
     assert rejected(20, 150) < 0.08
 
@@ -340,6 +341,7 @@ def test_norms():
     assert xc.stimulus_norm(reps.chunk(model=1)).chunks
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("measure", ["neighborhood", "rdm", "consensus", "cosine"])
 @pytest.mark.parametrize("leave_out", ["model", "family"])
 def test_what_is_scored_is_left_out(measure, leave_out):
@@ -467,6 +469,7 @@ def test_p_values_are_the_share_of_permutations():
         assert float(table["p_value"]) == pytest.approx(exact, abs=0.01)
 
 
+@pytest.mark.slow
 def test_the_null_is_rejected_as_often_as_said():
     rng = np.random.default_rng(0)
     labels = [f"s{i}" for i in range(25)]
@@ -479,6 +482,7 @@ def test_the_null_is_rejected_as_often_as_said():
     assert np.mean(p <= 0.5) == pytest.approx(0.5, abs=0.05)
 
 
+@pytest.mark.slow
 @given(data=st.data())
 def test_modulation_is_lazy_and_chunks_change_no_p_value(data):
     a, b = two_sides()
@@ -549,6 +553,7 @@ def clustered(seed, shared=False, n=60):
     return sides, maps
 
 
+@pytest.mark.slow
 def test_maps_over_clusters_are_not_related_by_being_smooth():
     runs = 12
     found = np.array([
@@ -594,6 +599,7 @@ def test_a_mixed_model_of_lazy_maps_is_lazy():
     assert lazy["p_value"].chunks is not None
 
 
+@pytest.mark.slow
 def test_a_mixed_model_of_lazy_maps_is_that_of_maps_in_memory():
     sides, maps = clustered(0)
     lazy = xc.modulation(*(one.chunk() for one in maps), geometry=[s.chunk() for s in sides])

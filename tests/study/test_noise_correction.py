@@ -69,6 +69,7 @@ def test_each_subject_is_as_alone_and_any_order_gives_the_same():
         np.testing.assert_allclose(one[name].values, expected.values, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_lazy_trials_stay_lazy():
     reps, trials, by = sides()
     expected = xc.binned_rsa(reps, trials, by, n_permutations=9, **OPTIONS)
@@ -131,6 +132,7 @@ def test_ranks_have_no_correction():
     assert not {"rsa_corrected", "trial_ceiling"} & set(table)
 
 
+@pytest.mark.slow
 def test_the_contrast_of_corrected_bins_has_no_effect_where_noise_alone_grows():
     reps, trials, by = sides(6, noise=(0.4, 1.0, 1.8))
     plain = xc.binned_rsa(reps, trials, by, average=None, n_permutations=0, **OPTIONS)
@@ -192,6 +194,7 @@ def test_models_are_selected_by_what_noise_does_not_hide():
         xc.select_models(reps, rdms, by, noise="diagonal")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_study_of_trials_tells_what_noise_hides():
     reps, trials, _ = sides()
@@ -211,6 +214,7 @@ def test_a_study_of_trials_tells_what_noise_hides():
     assert table.attrs["target_rdm_metric"] == "crossnobis"
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("noise", ["diagonal", "shrinkage"])
 def test_an_estimated_covariance_of_the_noise_lifts_no_ceiling(noise):
     """Halves with a covariance of their own have larger distances than the whole."""
@@ -264,6 +268,7 @@ def test_no_session_is_no_session_more():
         xc.binned_rsa(reps, trials, by, n_permutations=0, unit="session", **OPTIONS)
 
 
+@pytest.mark.slow
 def test_what_is_told_of_a_stimulus_is_told_once_of_lazy_trials_too():
     reps, trials, by = sides(6, subjects=("S1",))
     trials = trials.copy()
@@ -353,6 +358,7 @@ def test_a_study_finds_the_model_that_is_the_brain():
     assert table.attrs["rdm_metric"] == "sqeuclidean"
 
 
+@pytest.mark.slow
 def test_rdms_of_halves_are_held_inside_bins_alone():
     """Those of 40 halves over all stimuli would be 13 MB, and as many again to bind them."""
     n, rng = 200, np.random.default_rng(0)
@@ -385,6 +391,7 @@ def test_bins_that_equal_values_merged_cost_no_degree_of_freedom():
         np.testing.assert_allclose(merged[name], expected[name], rtol=1e-9)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("noise", ["diagonal", "shrinkage"])
 def test_ceilings_of_a_ranking_have_one_covariance_of_the_noise_too(noise):
     reps, trials, by = sides(noise=(1.2, 1.2, 1.2))

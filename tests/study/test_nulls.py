@@ -57,6 +57,7 @@ def rejected(null, runs=60, **options):
     return float(np.mean(np.array(p) <= 0.05))
 
 
+@pytest.mark.slow
 def test_maps_of_clusters_are_related_by_labels_and_not_by_nulls_that_know_them():
     assert rejected("labels") > 0.4
     _, cluster = centres()
@@ -75,6 +76,7 @@ def test_surrogates_find_what_is_there():
     assert float(found["moran_i"]) > 0.5
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("null", ["mixed", "surrogates", "blocks"])
 def test_order_of_stimuli_and_chunks_change_nothing(null):
     x, y, (a, b) = of_clusters(0), of_clusters(1), sides()
@@ -91,6 +93,7 @@ def test_order_of_stimuli_and_chunks_change_nothing(null):
         xr.testing.assert_allclose(one, other, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_every_side_at_hand_is_known_without_being_asked():
     study = planted_study(n_models=3, n_stimuli=60, rng=0)
     a, b = study["vision"], study["language"]

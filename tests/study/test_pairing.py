@@ -98,6 +98,7 @@ def test_pairing_and_names_of_dims_are_left_to_the_doors(name):
     assert "rng" not in parameters or parameters["rng"].default is None
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", CALLS)
 def test_a_result_says_how_its_inputs_were_paired(name):
@@ -130,6 +131,7 @@ def test_repeats_are_mapped_over_or_refused(name):
             CALLS[name](a, b)
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", CALLS)
 def test_sets_of_other_stimuli_are_refused_with_the_cure(name):
@@ -237,6 +239,7 @@ def test_calls_on_paired_inputs_stay_lazy():
         assert xc.modulation(spread, score, null="labels")["correlation"].chunks is not None
 
 
+@pytest.mark.slow
 def test_a_study_of_paired_sets_of_a_store(tmp_path):
     images, texts = images_and_captions()
     for modality, reps in (("vision", images), ("language", texts)):

@@ -40,6 +40,7 @@ def inside(x, y, members, k):
     return (mean(shares), k / (size - 1)) if size > k else (np.nan, np.nan)
 
 
+@pytest.mark.slow
 def test_pools_of_growing_size():
     a, b = side("ab", 1, 0.2), side("cd", 2, 0.2)
     sizes = [8, N]

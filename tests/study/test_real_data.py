@@ -50,6 +50,7 @@ def brains():
         return xc.open_store(folder / "demo.zarr").load()
 
 
+@pytest.mark.slow
 def test_mean_mutual_knn(agreement):
     assert agreement.sizes == {"model_a": 6, "model_b": 6, "stimulus": 1380}
     assert float(agreement.mean()) == pytest.approx(0.1528, abs=5e-5)
@@ -66,6 +67,7 @@ def test_the_caption_without_a_word_is_missing_for_one_model_alone(agreement):
     assert int(missing.sum()) == 6
 
 
+@pytest.mark.slow
 def test_shuffling_one_side_changes_no_number(vision, language, agreement):
     order = np.random.default_rng(0).permutation(1380)
     for a, b in ((vision, language[:, order]), (vision[:, order], language)):
@@ -131,6 +133,7 @@ def test_the_shared_space_finds_a_lower_objective(plain, space):
     assert float(space["objective"][-1]) < plain[1]
 
 
+@pytest.mark.slow
 def test_the_shared_space_tells_the_same_story(space, agreement, density):
     spread = xc.dispersion(space["aligned"], "consensus")
     correlation, rest, fifths = modulated(spread, agreement, density)

@@ -151,6 +151,7 @@ def test_rsa_by_bin(name, study):
     assert 0 < float(table["trend_p_value"]) <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", some("binary"))
 def test_selections_and_contrasts_are_delivered(name, study, agreement):
@@ -181,6 +182,7 @@ def test_selections_and_contrasts_are_delivered(name, study, agreement):
         assert near.sizes["stimulus"] == n
 
 
+@pytest.mark.slow
 def test_what_was_matched_by_fewer_bins_is_said(study):
     noise = study["vision"]["noise"].reset_coords(drop=True)
     with pytest.warns(RuntimeWarning, match="match spread.*merged"):
@@ -222,6 +224,7 @@ def test_four_models_that_are_left_out_by_turns():
         assert float(found["correlation"][i, j]) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_study_of_two_models_on_each_side_is_delivered():
     rng = np.random.default_rng(0)

@@ -150,7 +150,8 @@ def analyze(
     Examples
     --------
     >>> from xconverge.testing import planted_study
-    >>> study = analyze(planted_study(rng=0), n_permutations=99, n_equal_noise=19, rng=0)
+    >>> sets = planted_study(3, 60, rng=0)
+    >>> study = analyze(sets, n_permutations=19, n_equal_noise=9, rng=0)
     >>> list(study.children)
     ['shared_space', 'dispersion', 'alignment', 'modulation', 'leave_out', 'equal_noise']
     >>> bool(study["modulation/correlation_of_mean"].sel(measure="consensus", control="none") < 0)

@@ -137,7 +137,7 @@ def subset_contrast(
     >>> from xconverge.testing import planted_study
     >>> study = planted_study(n_models=3, rng=0)
     >>> spread = dispersion(study["vision"], "neighborhood")
-    >>> table = subset_contrast(spread, study["vision"], study["language"], size=30, n_random=99,
+    >>> table = subset_contrast(spread, study["vision"], study["language"], size=30, n_random=19,
     ...     rng=0)
     >>> bool(table["score"].sel(subset="low", pool="full") > table["score"].sel(subset="high",
     ...     pool="full"))

@@ -455,6 +455,7 @@ def test_npz_of_other_dims_and_a_newer_format(tmp_path):
         xc.io.read_npz(tmp_path / "n.npz")
 
 
+@pytest.mark.slow
 def test_the_work_grows_as_the_members_do(tmp_path):
     def calls(n_members):
         np.savez(tmp_path / "m.npz", **{f"m{i}": X for i in range(n_members)})

@@ -114,6 +114,7 @@ def trials(folder, array):
     return reps.drop_vars("n_repetitions")
 
 
+@pytest.mark.slow_after(4)
 @pytest.mark.parametrize("order", "CF")
 @pytest.mark.parametrize("read", [npy, npz, things, trials])
 @given(bits=hnp.arrays(np.uint16, (4, 3)))

@@ -62,6 +62,7 @@ def check(reps, array):
             np.testing.assert_array_equal(real[name].values, here[name].values)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(st.data())
 def test_each_place_has_its_own_voxels_in_their_order(data):

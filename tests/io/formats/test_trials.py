@@ -40,6 +40,7 @@ def check(reps, rows, **place):
         assert np.isnan(here[:, width:]).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 999), st.sampled_from(["numpy", "dask", "list", "lazy list"]))
 def test_trials_become_repetitions_in_their_order(seed, kind):

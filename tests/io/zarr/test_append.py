@@ -25,6 +25,7 @@ from xconverge.labels.messages import SchemaError
 pytestmark = pytest.mark.usefixtures("no_warning_and_no_litter")
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("widths", [(4,), (2,), (7,)], ids=["equal", "narrower", "wider"])
 @pytest.mark.parametrize(
     ("order", "lazy"), [([0, 1, 2, 3, 4], False), ([3, 1, 4, 0, 2], True)], ids=["same", "shuffled"]
@@ -46,6 +47,7 @@ def test_append(
     assert opened.attrs["modality"] == "vision"
 
 
+@pytest.mark.slow_after(3)
 @pytest.mark.parametrize("old", [True, False])
 @pytest.mark.parametrize("new", [True, False])
 @pytest.mark.parametrize("width", [3, 5])
@@ -94,6 +96,7 @@ def new_model(**coords: Any) -> xr.DataArray:
     return make("c", (3,)).assign_coords(coords)
 
 
+@pytest.mark.slow_after(7)
 @pytest.mark.parametrize(
     ("reps", "said"),
     [

@@ -27,6 +27,7 @@ def test_the_checksum_is_the_one_of_the_standard() -> None:
     assert checksums.checksum(np.frombuffer(b"123456789", np.uint8)) == 0xE3069283
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(NAMES, SHAPES, max_size=3),
     st.dictionaries(NAMES, st.tuples(SHAPES, CRCS), max_size=3),

@@ -82,6 +82,7 @@ def make_special(path: Path, kind: str, victim: Path) -> None:
 SPECIAL = ["link", "link to nothing", "FIFO", "device"]
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("kind", SPECIAL)
 def test_a_special_file_in_place_of_the_lock_is_no_lock(
     store: Path, victim: Path, files_alone: None, kind: str
@@ -129,6 +130,7 @@ def test_folders_are_locked_without_a_look_at_such_files(
     check_victim(victim)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("name", [".staging-x", ".replaced-v", ".replaced-s.zarr"])
 @pytest.mark.parametrize("beside", [False, True])
 def test_links_of_strangers_lead_to_no_deletion(
@@ -188,6 +190,7 @@ def test_who_holds_a_lock_keeps_others_out(
     assert not (store / locks.MADE).exists()
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("kinds", [(), ("_locked_folder",), ("_locked_folder", "_locked_file")])
 def test_a_lock_ends_with_its_process(
     store: Path, monkeypatch: pytest.MonkeyPatch, kinds: tuple[str, ...]

@@ -128,6 +128,7 @@ KINDS: dict[str, Callable[[Path], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", [k if k == "memory" else pytest.param(k, marks=SLOW) for k in KINDS]
 )
@@ -137,6 +138,7 @@ def test_stores_of_zarr_can_all_that_a_folder_can(kind: str, tmp_path: Path) -> 
     write_results(KINDS[kind](tmp_path / "results"))
 
 
+@pytest.mark.slow_after(3)
 @pytest.mark.parametrize(
     "name", ["a b", "größe 猫", "a?b=c", "a#b", "a%20b", "a/", "x/../y", "a&b;c'd\"e"]
 )
@@ -183,6 +185,7 @@ def mount_point(tmp_path: Path) -> Iterator[Path]:
         yield mount
 
 
+@pytest.mark.slow
 def test_a_mount_point_can_be_a_store(mount_point: Path) -> None:
     do_everything(mount_point)
     with pytest.raises(FileExistsError, match="mount point, and a store there cannot be replaced"):
@@ -270,6 +273,7 @@ def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Options
     return new_bucket(name, options), options
 
 
+@pytest.mark.slow
 def test_everything_that_a_folder_can(bucket: tuple[str, Options]) -> None:
     url, options = bucket
     do_everything(url, options)
@@ -297,6 +301,7 @@ def test_bad_input_leaves_nothing(bucket: tuple[str, Options]) -> None:
     assert contents(place_of(url, options)) == before
 
 
+@pytest.mark.slow
 def test_damage_is_told(bucket: tuple[str, Options]) -> None:
     url, options = bucket
     write_representations(url, make(), storage_options=options)
@@ -403,6 +408,7 @@ def test_what_is_not_known_is_an_error_that_says_so() -> None:
         create_store(3)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_reached_is_an_error_that_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -486,6 +492,7 @@ def repository(tmp_path: Path) -> Any:
     return icechunk.Repository.create(storage)
 
 
+@pytest.mark.slow
 def test_icechunk_transactions(repository: Any) -> None:
     session = repository.writable_session("main")
     write_representations(session.store, make())
@@ -525,6 +532,7 @@ def test_icechunk_transactions(repository: Any) -> None:
         ModelWriter(back, "vision", "m", STIMULI, 2)
 
 
+@pytest.mark.slow
 def test_icechunk_can_all_that_a_folder_can(repository: Any) -> None:
     session = repository.writable_session("main")
     do_everything(session.store, models=False)

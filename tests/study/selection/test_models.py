@@ -45,6 +45,7 @@ def plain_similarity(u, v, method):
     return 12 * (ranks[0] @ ranks[1]) / (len(u) ** 3 - len(u))
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("method", ["spearman", "pearson", "cosine", "rho-a"])
 def test_scores_are_means_over_subjects_inside_bins_of_the_others(method):
     reps, brain = make_reps(4, 60, [5, 6, 4, 6]), brain_of()
@@ -70,6 +71,7 @@ def test_scores_are_means_over_subjects_inside_bins_of_the_others(method):
             assert int(one["n_stimuli"]) == inside.sum()
 
 
+@pytest.mark.slow
 def test_errors_are_of_the_jackknife_and_of_the_subjects():
     reps, brain = make_reps(3, 60, 6), brain_of()
     table = select(reps, brain, n_bins=1)
@@ -127,6 +129,7 @@ def regions(count, n=40, seed=0):
     return xr.concat(parts, "region").assign_coords(region=[f"V{i}" for i in range(count)])
 
 
+@pytest.mark.slow
 def test_p_values_are_corrected_for_subsets_and_regions_too():
     reps, brain = make_reps(3, 40, 6), regions(3)
     call = {"n_permutations": 99, "n_draws": 499, "rng": 0}
@@ -156,6 +159,7 @@ def test_p_values_are_corrected_for_subsets_and_regions_too():
         select(reps, brain, corrected_over="time")
 
 
+@pytest.mark.slow
 def test_layers_are_corrected_split_by_split():
     reps = make_reps(6, 60, 6).assign_coords(network=("model", list("xxyyzz")))
     call = {"n_permutations": 99, "n_splits": 4, "n_bins": 2, "rng": 0}
@@ -186,6 +190,7 @@ def test_order_of_rows_models_and_subjects_changes_nothing():
             assert (one.values == other.transpose(*one.dims).values).all(), name
 
 
+@pytest.mark.slow
 def test_the_dispersion_of_a_model_does_not_come_from_it():
     reps, brain = make_reps(4, 60, 6, missing=0.0), brain_of()
     changed = reps.copy()
@@ -232,6 +237,7 @@ def layered(seed=0, good=1, n=60):
     return reps, brain
 
 
+@pytest.mark.slow
 def test_layers_are_chosen_on_other_stimuli():
     reps, brain = layered()
     by = xr.DataArray(np.arange(60.0), dims="stimulus", coords={"stimulus": reps["stimulus"]})
@@ -303,6 +309,7 @@ def test_too_few_networks_for_bins_are_counted_as_networks():
     assert table["rsa"].sel(subset="all").notnull().all()
 
 
+@pytest.mark.slow
 def test_the_score_of_a_chosen_layer_is_not_optimistic():
     """Layers that have nothing to do with the brain score 0 on average, not their maximum."""
     found, largest = [], []
@@ -434,7 +441,8 @@ def world(rng, noises, n=60):
     return reps, brain
 
 
-@pytest.mark.parametrize("runs", [6, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("runs", [20])
 def test_the_planted_best_model_is_found_and_equal_ones_are_not_told_apart(runs):
     """The rates of docs/calibration.md, in short and with a larger difference."""
     found, among, apart = [], [], []
@@ -451,6 +459,7 @@ def test_the_planted_best_model_is_found_and_equal_ones_are_not_told_apart(runs)
     assert np.mean(apart) <= 0.15
 
 
+@pytest.mark.slow
 def test_the_92_images_against_human_it():
     with shipped() as folder:
         reps = xc.open_representations(folder / "demo.zarr", "images92").load()
@@ -474,6 +483,7 @@ def bad(rdms, kind):
     return wrong
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("kind", ["nothing", "all equal"])
 @pytest.mark.parametrize("over", ["stimulus", "both"])
 def test_one_bad_subject_is_named_and_leaves_the_others(kind, over):
@@ -510,6 +520,7 @@ def test_subjects_of_whom_none_is_of_use_give_nan_by_name():
     assert found["rsa"].isnull().all()
 
 
+@pytest.mark.slow
 def test_a_layer_or_a_model_that_saw_nothing_leaves_the_others():
     reps = make_reps(7, 60)
     reps = reps.assign_coords(network=("model", list("xxxyyzz")))

@@ -63,7 +63,8 @@ def test_a_local_search_is_that_of_plain_loops(agreement):
         )
 
 
-@pytest.mark.parametrize("agreement", ["high", pytest.param("low", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("agreement", ["high", "low"])
 def test_more_searches_are_never_worse_than_one_from_the_same_start(agreement):
     sign = 1 if agreement == "high" else -1
     gains = []
@@ -78,7 +79,8 @@ def test_more_searches_are_never_worse_than_one_from_the_same_start(agreement):
     assert np.mean(np.array(gains) > 1e-9) > 0.4
 
 
-@pytest.mark.parametrize("agreement", ["high", pytest.param("low", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("agreement", ["high", "low"])
 def test_the_best_of_all_sets_is_found(agreement):
     sign = 1 if agreement == "high" else -1
     hits = 0
@@ -107,6 +109,7 @@ def planted(seed, n_models=4, n_stimuli=80, n_alike=15):
     return xc.stack_models(models, stimuli=names), {names[i] for i in alike}
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("seed", range(5))
 def test_a_planted_set_is_found(seed):
     reps, alike = planted(seed)
@@ -120,6 +123,7 @@ def test_a_planted_set_is_found(seed):
     assert float(less["agreement"]) < float(less["agreement_of_random"])
 
 
+@pytest.mark.slow
 @given(data=st.data(), seed=st.integers(0, 100))
 def test_order_and_chunks_change_nothing(data, seed):
     reps = make_reps(3, 24, [5, 6, 4], 3, noise=1.0, missing=[(0, 2), (1, 9)])
@@ -182,6 +186,7 @@ def test_constraints_hold_at_the_start_and_after_the_search():
         xc.optimize_stimuli(reps, 9, distances=away, min_distance=100.0)
 
 
+@pytest.mark.slow
 def test_models_left_out():
     reps = make_reps(5, 40, 6, noise=1.0)
     found = xc.optimize_stimuli(reps, 8, leave_out="model", rng=3)

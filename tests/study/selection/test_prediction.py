@@ -48,6 +48,7 @@ def test_prediction_is_that_of_plain_loops():
         np.testing.assert_allclose(found[name], moved[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_exact_p_value_of_few_models():
     """With 4 models a perfect order has a two-sided p-value of 2 / 24, drawn or counted."""
     agreement = xr.DataArray(

@@ -222,6 +222,7 @@ def test_order_and_chunks_change_nothing(data):
     xr.testing.assert_allclose(xc.select_stimuli(other, 10, which, **call), expected)
 
 
+@pytest.mark.slow
 def test_draws_are_uniform():
     by = values(12)
     counts = Counter()
