@@ -13,7 +13,7 @@ import xconverge.io
 import xconverge.plot
 
 PACKAGE = Path(xc.__file__).parent
-SUBMODULES = {"io", "plot", "testing", "torch"}
+SUBMODULES = {"io", "plot", "report", "testing", "torch"}
 
 
 def test_dir_shows_public_names_only():

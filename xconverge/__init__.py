@@ -14,6 +14,7 @@ except _PackageNotFoundError:
         "(the folder of pyproject.toml)"
     ) from None
 
+from xconverge import accessor as _accessor  # noqa: F401  registers `.xc`
 from xconverge.engine.chunks import recommend_chunks
 from xconverge.engine.pair import pair
 from xconverge.engine.progress import set_options
@@ -24,6 +25,7 @@ from xconverge.inference.intervals import confidence_interval
 from xconverge.inference.latency import latency
 from xconverge.inference.reliability import alignment_reliability, reliability
 from xconverge.inference.trial_reliability import trial_ceiling, trial_reliability
+from xconverge.io.demo import open_demo
 from xconverge.io.formats.xarray import from_xarray
 from xconverge.io.results import write_study
 from xconverge.io.store import (
@@ -98,6 +100,7 @@ __all__ = [
     "modulation",
     "neighbor_graph",
     "noise_ceiling",
+    "open_demo",
     "open_representations",
     "open_store",
     "optimize_stimuli",
@@ -129,7 +132,7 @@ __all__ = [
     "zscore",
 ]
 
-_LAZY = ("io", "plot", "testing", "torch")
+_LAZY = ("io", "plot", "report", "testing", "torch")
 """Submodules that are imported at their first use: not everybody has what they need."""
 
 

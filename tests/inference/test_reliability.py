@@ -325,6 +325,7 @@ def test_scores_inside_each_half(sides, metric):
     np.testing.assert_allclose(values(found), summary(r), rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["mutual_knn", pytest.param("cka", marks=pytest.mark.slow)])
 def test_alignment_order_and_chunks_change_nothing(sides, metric):
     a, b = sides
@@ -369,6 +370,7 @@ def test_unrelated_sides_have_no_reliable_order_inside_halves(pool, expected):
     assert np.mean(half) == pytest.approx(expected, abs=0.08)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", ["half", "all"])
 def test_unrelated_sides_have_some_correlation_of_halves(pool):
     a, b = (make_reps(6, 100, noise=5.0, seed=side) for side in (0, 1))

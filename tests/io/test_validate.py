@@ -115,6 +115,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "emptied": lambda file: os.truncate(file, 0),
     "lengthened": lambda file: file.write_bytes(file.read_bytes() + b"x"),
     "missing": Path.unlink,
+    "a pipe": lambda file: (file.unlink(), os.mkfifo(file)),
 }
 SLOW = pytest.mark.slow
 
@@ -221,6 +222,7 @@ def check_document(file: Path, damage: str, root: Path) -> None:
     DOCUMENTS[damage](file)
     lines = faults(root)
     assert any(str(file.parent) in line for line in lines), (file, damage, lines)
+    file.unlink(missing_ok=True)
     file.write_bytes(before)
 
 

@@ -282,6 +282,7 @@ def studies(rng, size, spread, n=60):
     return values.reshape(size, size), influence.reshape(size, size, n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "spread"),
     [(3, 0.3), pytest.param(2, 0.1, marks=pytest.mark.slow),

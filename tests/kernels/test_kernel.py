@@ -261,6 +261,7 @@ def test_rows_in_blocks_are_rows_in_memory(case, seed, missing):
     np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.slow_after(4)
 @ENTRIES
 @settings(max_examples=4)
 @drawn(seed=st.integers(0, 2**16), missing=st.sampled_from([0.0, 0.15]))

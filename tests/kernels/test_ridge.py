@@ -127,6 +127,7 @@ def test_a_source_is_decomposed_once_for_all_targets(score, monkeypatch):
     assert len(calls) == 2 * (4 + 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", SCORES)
 def test_every_pair_has_its_own_pool(score):
     kernel, a, b = Predictivity(score), models(2, 5), models(2, 4, seed=1)

@@ -49,7 +49,7 @@ CASES = [
 CASES = [(metric, {**options, "rng": 0}) for metric, options in CASES]
 
 
-@pytest.mark.slow_after(3)
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("missing", [0.1, 0.0])
 @pytest.mark.parametrize(("metric", "options"), CASES, ids=str)
 def test_maps_in_blocks_are_maps_in_memory(metric, options, missing, request):

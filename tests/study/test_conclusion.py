@@ -40,7 +40,7 @@ def test_the_four_sentences(p_structure, p_noise, start):
 
 def test_every_verdict_is_one_of_four():
     assert len(set(VERDICTS.values())) == 4
-    assert "p = below 0.001" in conclusion(table(1e-9, 0.01))
+    assert "p < 0.001" in conclusion(table(1e-9, 0.01))
 
 
 @pytest.mark.parametrize(

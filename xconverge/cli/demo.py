@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-import io
+import argparse
 import shutil
-import time
-import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from importlib.resources import as_file, files
 from pathlib import Path
-from textwrap import wrap
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from xconverge import plot
+from xconverge.cli.output import console, say, show
+from xconverge.cli.study import print_study, steps, study_of
+from xconverge.io.demo import open_demo, shipped
 from xconverge.io.results import write_study
 from xconverge.io.store import (
     create_store,
     modalities,
     open_representations,
-    open_store,
     write_representations,
 )
 from xconverge.labels.messages import escaped
 from xconverge.measures.dispersion import dispersion
 from xconverge.measures.rdm import rsa
-from xconverge.study.analysis import analyze, rsa_by_dispersion
+from xconverge.report import findings, write
+from xconverge.report.tables import Table, needed, of_rsa
+from xconverge.study.analysis import rsa_by_dispersion
 from xconverge.study.binned_rsa import binned_rsa_contrast
-from xconverge.study.bins import bin_labels, dispersion_bins
+from xconverge.study.bins import dispersion_bins
 
+EMOJI = {
+    "modality": "vision", "other": "language", "target": None, "where": ["family=neural"],
+    "on": None, "join": "exact", "repeats": "mean", "groups": ["group", "subgroup"],
+    "neighbors": 10, "bins": 5, "rsa_bins": 3, "seed": 0,
+}  # fmt: skip
+"""What 'xconverge run' is asked of the emoji."""
 FACTS = {
     "mean mutual-kNN": "0.1528",
     "ViT-S/14 × MiniLM-L6": "0.1467",
@@ -53,27 +56,14 @@ FACTS = {
 """What an independent plain-loop program found on the same data."""
 
 
-@contextmanager
-def shipped() -> Iterator[Path]:
-    """The folder with the data that is shipped with the package."""
-    with as_file(files("xconverge.cli") / "demo_data") as folder:
-        yield folder
-
-
-def run(out: Path, n_permutations: int = 1000) -> dict[str, Path]:
+def run(options: argparse.Namespace) -> None:
     """Run the demo, print what was found, and save everything into a folder.
 
     Parameters
     ----------
-    out : Path
-        The folder; a demo that lies there is replaced, anything else is refused.
-    n_permutations : int
-        Permutations behind every p-value.
-
-    Returns
-    -------
-    dict of str to Path
-        Where the store, the results and the figures lie.
+    options : Namespace
+        ``out``, the folder: a demo that lies there is replaced, anything else is refused;
+        ``permutations`` behind every p-value; ``json``.
 
     Raises
     ------
@@ -84,73 +74,48 @@ def run(out: Path, n_permutations: int = 1000) -> dict[str, Path]:
     """
     try:
         import matplotlib
-
-        console = _console()
     except ImportError as error:
         raise ImportError("the demo needs pip install 'xconverge[plot,cli]'") from error
     matplotlib.use("agg")
-    progress = _progress(console)
+    where = None if options.json else console()
+    progress = steps(where)
+    out, n_permutations = options.out, options.permutations
     _empty(out)
     with shipped() as data:
         progress("writing the store")
         store = _write_store(data, out / "demo.zarr")
-        brains = open_store(data / "demo.zarr").load()
-        images = _thumbnails(data)
-    human = _table_of(brains, "images92_it")["rdm"].mean(["subject", "session"])
-    kinds: dict[str, Any] = {
-        "groups": ("group", "subgroup"), "n_permutations": n_permutations, "rng": 0,
-        "progress": progress,
-    }  # fmt: skip
-    every = analyze(store, n_equal_noise=0, **kinds)
-    vision = open_representations(store, "vision")
-    sets = {
-        "vision": vision.isel(model=np.flatnonzero(vision["family"].values == "neural")),
-        "language": open_representations(store, "language"),
-    }
-    # draws of equal noise are recomputed whole, and take a minute
-    neural = analyze(sets, n_equal_noise=min(199, n_permutations), **kinds)
-    progress("RSA against human IT")
+        asked = argparse.Namespace(
+            **EMOJI, store=store, permutations=n_permutations,
+            equal_noise=min(199, n_permutations),
+        )  # fmt: skip
+        study = study_of(asked, progress)
+        write_study(out / "results.zarr", study)
+        progress("the page")
+        page = write(study, out / "report.html", images=data / "thumbnails.zip")
+    progress("RSA of 92 images against human IT")
+    brains = open_demo("images92")
+    human = brains["human_it"].mean(["subject", "session"])
     pictures = open_representations(store, "images92")
     brain = rsa_by_dispersion(pictures, human, n_permutations=n_permutations, rng=0)
     contrast = binned_rsa_contrast(
         pictures, human, dispersion(pictures, "neighborhood"), groups="category",
         n_permutations=n_permutations, rng=0,
     ).compute()  # fmt: skip
-    study = xr.DataTree.from_dict(
-        {"all_models": every, "neural_models": neural, "brain": brain, "brain_contrast": contrast}
+    write_study(
+        out / "brain.zarr", xr.DataTree.from_dict({"rsa": brain, "binned_rsa_contrast": contrast})
     )
-    write_study(out / "results.zarr", study)
-    progress("drawing")
-    figures = _figures(out, every, neural, brain, images)
     progress("")
-    report(console, every, neural, brain, brains, human, contrast, pictures)
-    where = {"store": store, "results": out / "results.zarr", **figures}
-    _say_where(console, where)
-    return where
-
-
-def _console() -> Any:
-    """A plain console: what is printed is escaped, brackets and colons in a path are its own."""
-    from rich.console import Console
-
-    return Console(highlight=False, markup=False, emoji=False, color_system=None)
-
-
-def _progress(console: Any) -> Callable[[str], None]:
-    """Say each step as it starts, and how long the one before took."""
-    began = [time.perf_counter()]
-
-    def step(name: str) -> None:
-        now = time.perf_counter()
-        if len(began) > 1:
-            console.print(f"  {now - began[-1]:5.1f} s")
-        began.append(now)
-        if name:
-            console.print(f"• {name} …", end="")
-        else:
-            console.print(f"Done in {now - began[0]:.0f} s.\n")
-
-    return step
+    facts = _facts(study, brain, brains, human)
+    if where is not None:
+        print_study(where, study)
+        _print_brain(where, brain, brains, contrast, pictures)
+        show(where, facts)
+    paths = {
+        "store": store, "results": out / "results.zarr", "brain": out / "brain.zarr",
+        "report": page,
+    }  # fmt: skip
+    told = {"findings": findings(study), "facts": facts._asdict(), **paths}
+    say(options, told, _where(paths))
 
 
 def _empty(out: Path) -> None:
@@ -175,213 +140,41 @@ def _write_store(data: Path, store: Path) -> Path:
     return store
 
 
-def _thumbnails(data: Path) -> dict[str, Any]:
-    from PIL import Image
-
-    with zipfile.ZipFile(data / "thumbnails.zip") as archive:
-        return {
-            Path(name).stem: np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("RGBA"))
-            for name in archive.namelist()
-            if name.endswith(".webp")
-        }
-
-
-def _table_of(tree: xr.DataTree, group: str) -> xr.Dataset:
-    return tree[group].to_dataset()
-
-
-def _figures(
-    out: Path, every: xr.DataTree, neural: xr.DataTree, brain: xr.Dataset, images: dict[str, Any]
-) -> dict[str, Path]:
-    effect = _table_of(neural, "modulation").sel(control="none")
-    scores = _table_of(neural, "alignment")["mutual_knn"]
-    # no stimulus is missing: chance is the same for all pairs
-    by_bin = plot.alignment_by_bin(
-        {str(m): effect.sel(measure=m) for m in effect["measure"].values},
-        float(scores["chance"].mean()),
-    )
-    # what is drawn is the raw effect: the title says what it amounts to
-    verdict = str(neural.attrs["conclusion"]).partition(":")[0]
-    by_bin.set_title(
-        "\n".join(["Dispersion of vision models, alignment with language:", *wrap(verdict, 52)])
-    )
-    matrix = plot.alignment_matrix(_table_of(every, "alignment")["mutual_knn"])
-    matrix.set_title("Alignment of vision with language models")
-    in_brain = plot.rsa_by_bin(brain)
-    in_brain.set_title("Vision models and human IT, by dispersion")
-    spread = _table_of(neural, "dispersion")["dispersion"].sel(measure="consensus")
-    order = spread["stimulus"].values[np.argsort(spread.values)].tolist()
-    rows = {"lowest\ndispersion": order[:12], "highest\ndispersion": order[-12:]}
-    figures = {
-        "alignment_by_dispersion": by_bin.figure,
-        "alignment_of_pairs": matrix.figure,
-        "rsa_by_dispersion": in_brain.figure,
-        "stimuli": plot.stimuli(images, rows, "Dispersion of six neural vision models"),
-    }
-    paths = {name: out / f"{name}.png" for name in figures}
-    for name, figure in figures.items():
-        figure.get_figure(root=True).savefig(paths[name], dpi=150)
-    return paths
-
-
-def report(
-    console: Any,
-    every: xr.DataTree,
-    neural: xr.DataTree,
-    brain: xr.Dataset,
-    brains: xr.DataTree,
-    human: xr.DataArray,
-    contrast: xr.Dataset,
-    pictures: xr.DataArray,
-) -> None:
-    """Print what was found, as tables."""
-    _print_pairs(console, every)
-    _print_modulation(console, neural, "six neural vision models")
-    _print_modulation(console, every, "all ten vision models")
-    _print_conclusion(console, neural)
-    _print_brain(console, brain, brains, contrast, pictures)
-    _print_facts(console, neural, brain, brains, human)
-
-
-def _table(title: str, *columns: str) -> Any:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(
-        title=title,
-        box=SIMPLE_HEAD,
-        title_justify="left",
-        collapse_padding=True,
-        pad_edge=False,
-    )
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
-    return table
-
-
-def _print_pairs(console: Any, study: xr.DataTree) -> None:
-    scores = _table_of(study, "alignment")["mutual_knn"]
-    means = scores.mean("stimulus")
-    names = [f"{i + 1} {name}" for i, name in enumerate(means["model_b"].values)]
-    table = _table(
-        f"Alignment: mean mutual-kNN (k = {scores.attrs['k']}, chance "
-        f"{float(scores['chance'].mean()):.4f})",
-        "vision model",
-        *(name.split()[0] for name in names),
-    )
-    for name, row in zip(means["model_a"].values, means.values, strict=True):
-        table.add_row(name, *(f"{value:.3f}" for value in row))
-    console.print(table)
-    console.print(f"Language models: {', '.join(names)}.\n")
-
-
-def _print_modulation(console: Any, study: xr.DataTree, who: str) -> None:
-    effect = _table_of(study, "modulation")
-    table = _table(
-        f"Modulation: dispersion of {who} and alignment",
-        "dispersion", "as it is, p", "given norm", "density", "both",
-    )  # fmt: skip
-    fifths = _table(
-        "Mean alignment by bin of dispersion, low to high",
-        "dispersion", *bin_labels(effect.sizes["bin"]),
-    )  # fmt: skip
-    for measure in effect["measure"].values:
-        one = effect.sel(measure=measure)
-        cells = []
-        for control in effect["control"].values:
-            result = one.sel(control=control)
-            cells.append(
-                f"{float(result['correlation_of_mean']):+.3f} "
-                f"{float(result['p_value_of_mean']):.4f}"
-            )
-        means = one.sel(control="none")["alignment_by_bin_of_mean"].values
-        table.add_row(str(measure), *cells)
-        fifths.add_row(str(measure), *(f"{value:.3f}" for value in means))
-    console.print(table)
-    console.print(
-        "Rank correlation over stimuli and its p-value, of mixed models that know where stimuli "
-        "lie and their categories; then with the norm of the stimulus, local density, or both "
-        "partialled out. consensus is divided by the norm, consensus_raw is not.\n"
-    )
-    console.print(fifths)
-
-
-def _print_conclusion(console: Any, study: xr.DataTree) -> None:
-    """What the study allows to say, and the figures behind it."""
-    told = _table_of(study, "equal_noise")
-    effect = _table_of(study, "modulation").sel(measure="neighborhood", control="local_density")
-    table = _table(
-        "Is the effect real? Dispersion of the other five models, given local density",
-        "mean rank correlation", "value", "interval", "p",
-    )  # fmt: skip
-
-    def ends(name: str) -> str:
-        lower, upper = (float(told[f"{name}_{end}"]) for end in ("lower", "upper"))
-        return f"{lower:+.3f} to {upper:+.3f}"
-
-    table.add_row(
-        "observed (p: mixed models)", f"{float(told['mean_correlation']):+.3f}",
-        ends("mean_correlation"), f"{float(told['mean_p_value']):.2g}",
-    )  # fmt: skip
-    table.add_row("expected of equal noise", f"{float(told['expected_correlation']):+.3f}", "", "")
-    table.add_row(
-        "excess (p: equal noise)", f"{float(told['excess']):+.3f}", ends("excess"),
-        f"{float(told['equal_noise_p_value']):.3f}",
-    )  # fmt: skip
-    console.print(table)
-    n = int(effect["n_stimuli_of_mean"])
-    console.print(
-        f"{n:,} stimuli are worth {float(effect['n_effective_of_mean']):.0f} independent ones "
-        f"(Moran's I {float(effect['moran_i_of_mean']):.2f}).\n"
-        f"What may be said: {study.attrs['conclusion']}.\n"
-    )
-
-
 def _print_brain(
-    console: Any,
+    where: Any,
     brain: xr.Dataset,
-    brains: xr.DataTree,
+    brains: dict[str, xr.DataArray],
     contrast: xr.Dataset,
     pictures: xr.DataArray,
 ) -> None:
-    counts = brain["n_stimuli"].values
-    bins = [f"{name}: {n}" for name, n in zip(bin_labels(len(counts)), counts, strict=True)]
-    table = _table(
-        "RSA with mean human IT: 92 images, and by bin of dispersion",
-        "vision model", "all", *bins,
-    )  # fmt: skip
-    for name in brain["model_a"].values:
-        one = brain.sel(model_a=name)
-        values = [float(one["rsa"]), *one["rsa_by_bin"].values]
-        table.add_row(str(name), *(f"{value:+.3f}" for value in values))
-    mean, p_values = brain["rsa_of_mean_by_bin"].values, brain["p_value_of_mean_by_bin"].values
-    table.add_row("mean RDM", "", *(f"{value:+.3f}" for value in mean))
-    table.add_row("  its p-value", "", *(f"{p:.3f}" for p in p_values))
-    console.print(table)
-    console.print(
+    table = of_rsa(xr.DataTree.from_dict({"rsa": brain}))
+    show(where, table._replace(title="RSA with mean human IT: 92 images, by bin of dispersion"))
+    where.print(
         f"Lowest less highest bin: {float(contrast['low_minus_high']):+.3f}, "
         f"p = {float(contrast['low_minus_high_p_value']):.2g} against maps as smooth as dispersion "
         "and as alike inside categories. Noise that grows with dispersion would do the same.\n"
     )
-    human = _table_of(brains, "images92_it")["rdm"].mean("session")
+    human = brains["human_it"].mean("session")
     ceiling = [
         float(rsa(human.sel(subject=s), human.drop_sel(subject=s).mean("subject")))
         for s in human["subject"].values
     ]
-    console.print(
+    where.print(
         "Each subject against the mean of the others: "
         + ", ".join(f"{value:.2f}" for value in ceiling)
         + " (the noise ceiling's lower bound).\n"
     )
-    _print_what_cannot_be_said(console, brains, pictures)
+    _print_what_cannot_be_said(where, brains, pictures)
 
 
-def _print_what_cannot_be_said(console: Any, brains: xr.DataTree, pictures: xr.DataArray) -> None:
-    sizes = _table_of(brains, "images92_it")["rdm"].sizes
+def _print_what_cannot_be_said(
+    where: Any, brains: dict[str, xr.DataArray], pictures: xr.DataArray
+) -> None:
+    sizes = brains["human_it"].sizes
     bins = dispersion_bins(dispersion(pictures, "neighborhood"), 3).values
     faces = pictures["category"].values == "human face"
     inside = int((faces & (bins == 0)).sum())
-    console.print(
+    where.print(
         "What cannot be said: how much of the fall of RSA with dispersion is measurement noise. "
         f"That takes trials of four independent repetitions, and there are RDMs of "
         f"{sizes['session']} sessions of {sizes['subject']} subjects; a ceiling over subjects does "
@@ -390,19 +183,16 @@ def _print_what_cannot_be_said(console: Any, brains: xr.DataTree, pictures: xr.D
     )
 
 
-def _print_facts(
-    console: Any,
-    neural: xr.DataTree,
-    brain: xr.Dataset,
-    brains: xr.DataTree,
-    human: xr.DataArray,
-) -> None:
-    scores = _table_of(neural, "alignment")["mutual_knn"]
+def _facts(
+    study: xr.DataTree, brain: xr.Dataset, brains: dict[str, xr.DataArray], human: xr.DataArray
+) -> Table:
+    """What a plain program found on the same data, beside what was found here."""
+    scores = needed(study, "alignment")["mutual_knn"]
     # the plain program has the raw distance
-    effect = _table_of(neural, "modulation").sel(measure="consensus_raw")
-    spread = _table_of(neural, "dispersion")["dispersion"]
-    monkey = _table_of(brains, "monkey_it")["rdm"]
-    behaviour = _table_of(brains, "behaviour")["rdm"].mean("subject")
+    effect = needed(study, "modulation").sel(measure="consensus_raw")
+    spread = needed(study, "dispersion")["dispersion"]
+    monkey = brains["monkey_it"]
+    behaviour = brains["behaviour"].mean("subject")
     found = {
         "mean mutual-kNN": f"{float(scores.mean()):.4f}",
         "ViT-S/14 × MiniLM-L6": (
@@ -428,26 +218,22 @@ def _print_facts(
     fifths = effect["alignment_by_bin_of_mean"].sel(control="none").values
     names = [name for name in FACTS if name.endswith("fifth")]
     found |= {name: f"{value:.3f}" for name, value in zip(names, fifths, strict=True)}
-    table = _table(
+    return Table(
         "Beside an independent plain-loop program on the same data",
-        "fact", "here", "there",
-    )  # fmt: skip
-    for name, there in FACTS.items():
-        table.add_row(name, found[name], there)
-    console.print(table)
-    console.print(
+        ["fact", "here", "there"],
+        [[name, found[name], there] for name, there in FACTS.items()],
         "Where the third digit differs: the Procrustes objective has several optima close to each "
         "other. The plain program alternates from the first model; the fit here starts from what "
-        "all models share and reaches a lower objective.\n"
+        "all models share and reaches a lower objective.",
     )
 
 
-def _say_where(console: Any, where: dict[str, Path]) -> None:
-    console.print("Everything lies in")
-    for name, path in where.items():
-        console.print(f"  {name.replace('_', ' '):24s} {escaped(path)}", soft_wrap=True)
-    console.print(
-        f"\nLook on with: xconverge info {escaped(where['store'])}\n"
-        f"or in Python: xconverge.open_store({str(where['results'])!r})",
-        soft_wrap=True,
-    )
+def _where(paths: dict[str, Path]) -> list[str]:
+    return [
+        "Everything lies in",
+        *(f"  {name:8s} {escaped(path)}" for name, path in paths.items()),
+        "",
+        f"Open the page {escaped(paths['report'])} in a browser.",
+        f"Look on with: xconverge info {escaped(paths['store'])}",
+        f"or in Python: xconverge.open_store({str(paths['results'])!r})",
+    ]

@@ -9,6 +9,7 @@ from typing import Any
 import xarray as xr
 
 from xconverge.cli.formats import KINDS, Kind, Option
+from xconverge.cli.output import add_json, say
 from xconverge.cli.sources import Sets, in_modality, naming, read_all, together
 from xconverge.io.paths import local_path
 from xconverge.io.results import write_rdms
@@ -37,6 +38,8 @@ def add_import(commands: Any) -> None:
         help="read files of other tools into a store",
         description="Read files of other tools into a store. "
         "'xconverge import KIND --help' lists the options of a kind.",
+        epilog="example: xconverge import npy vit.npy study.zarr --modality vision --model vit "
+        "--ids ids.csv:image",
     )
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND", title="kinds")
     for name, kind in KINDS.items():
@@ -72,6 +75,7 @@ def _add_kind(parser: argparse.ArgumentParser, kind: Kind) -> None:
             "--append", action="store_true", help="add the models to a modality that is there"
         )
     exists.add_argument("--overwrite", action="store_true", help="replace a modality that is there")
+    add_json(parser)
 
 
 def _add_option(parser: argparse.ArgumentParser, name: str, option: Option) -> None:
@@ -93,8 +97,12 @@ def run(options: argparse.Namespace) -> int:
     with naming(_named(options.sources)):
         result, lines = WRITE[kind.gives](options, modality, sets)
     sizes = ", ".join(f"{size} {dim}" for dim, size in result.sizes.items())
-    for line in (*lines, f"{options.store}: {modality} has {sizes} from {_named(options.sources)}"):
-        print(escaped(line))
+    lines.append(f"{options.store}: {modality} has {sizes} from {_named(options.sources)}")
+    data = {
+        "store": str(options.store), "modality": modality,
+        "sizes": {str(dim): size for dim, size in result.sizes.items()}, "said": lines,
+    }  # fmt: skip
+    say(options, data, map(escaped, lines))
     return 0
 
 

@@ -117,6 +117,27 @@ def from_graph(graph: Array, position: Array) -> Array:
     return result
 
 
+def most_shared(lists: Array, size: int) -> tuple[Array, Array]:
+    """The neighbours that most models give a stimulus, and by which share of its models.
+
+    Of lists (model, n, k), -1 where there is none: positions and shares, both (n, size), those
+    that share most first, equal ones in order of position; -1 and NaN beyond.
+    """
+    _, n, _ = lists.shape
+    _, stimuli, _ = np.nonzero(lists >= 0)
+    # one number for each (stimulus, neighbour): counting them is counting models
+    pairs, counts = np.unique(stimuli * n + lists[lists >= 0], return_counts=True)
+    of, neighbor = np.divmod(pairs, n)
+    order = np.lexsort((neighbor, -counts, of))
+    of, neighbor, counts = of[order], neighbor[order], counts[order]
+    place = np.arange(len(of)) - np.searchsorted(of, of)
+    shown = place < size
+    found = np.full((n, size), -1), np.full((n, size), np.nan)
+    found[0][of[shown], place[shown]] = neighbor[shown]
+    found[1][of[shown], place[shown]] = counts[shown]
+    return found[0], found[1] / np.maximum((lists >= 0).any(2).sum(0), 1)[:, None]
+
+
 def filtered(order: Array, cosines: Array | None, where: Array) -> tuple[Array, Array | None]:
     """Lists (m, K) of the stimuli ``where`` (m) among themselves, -1 at the end where they end.
 

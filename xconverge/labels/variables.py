@@ -51,6 +51,12 @@ VARIABLES: dict[str, Variable] = {
     "neighbor_graph": Variable(
         "model stimulus neighbor", "", "1", "positions of the nearest neighbours"
     ),
+    "shared_neighbor": Variable(
+        "stimulus rank", "label", "label", "neighbours that most models agree on, these first"
+    ),
+    "share": Variable(
+        "stimulus rank", "similarity", "1", "models among whose nearest neighbours it is"
+    ),
     "recall": Variable("model", "similarity", "1", "exact neighbours that an index found"),
     "stimulus_norm": Variable(
         "model stimulus", "value", "as given", "Euclidean norm of the stimulus's vector"

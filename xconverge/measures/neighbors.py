@@ -15,7 +15,7 @@ from xconverge.engine.scores import prepared_models
 from xconverge.kernels import approximate
 from xconverge.kernels.kernel import Model
 from xconverge.kernels.knn import MutualKnn
-from xconverge.kernels.neighbors import warn_if_few
+from xconverge.kernels.neighbors import most_shared, warn_if_few
 from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import check_neighbors, check_seed, whole
 from xconverge.labels.checks import (
@@ -27,7 +27,7 @@ from xconverge.labels.checks import (
 from xconverge.labels.coordinates import carried, with_own
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import SchemaError, choose
-from xconverge.labels.variables import describe
+from xconverge.labels.variables import describe, named
 
 
 def check_lists(reps: xr.DataArray, k: int, what: str = "reps") -> None:
@@ -154,6 +154,24 @@ def nearest_lists(reps: xr.DataArray, k: int) -> tuple[xr.DataArray, xr.DataArra
         k=k,
     )
     return lists, cosines
+
+
+def shared_neighbors(reps: xr.DataArray, k: int, n: int = 8) -> xr.Dataset:
+    """The neighbours of each stimulus that most models agree on, by their labels.
+
+    ``shared_neighbor`` (stimulus, rank), text, empty where there is none, and ``share`` of the
+    models that saw the stimulus whose k nearest it is among. Computes; extra dims are models too.
+    """
+    lists = nearest_lists(reps, k)[0].transpose(..., "stimulus", "neighbor").values
+    labels = np.asarray(reps["stimulus"].values, object)
+    place, share = most_shared(lists.reshape(-1, *lists.shape[-2:]), min(n, len(labels) - 1))
+    dims = ("stimulus", "rank")
+    return named(
+        {
+            "shared_neighbor": xr.DataArray(np.where(place < 0, "", labels[place]), dims=dims),
+            "share": xr.DataArray(share, dims=dims),
+        }
+    ).assign_coords(dict(reps["stimulus"].coords) | {"rank": np.arange(1, place.shape[1] + 1)})
 
 
 def _of_model(model: Model, k: int) -> tuple[Array, Array]:

@@ -27,7 +27,7 @@ from xconverge.labels.variables import named, stated
 from xconverge.measures.alignment import alignment
 from xconverge.measures.dispersion import dispersion
 from xconverge.measures.layers import networks
-from xconverge.measures.neighbors import local_density
+from xconverge.measures.neighbors import local_density, shared_neighbors
 from xconverge.measures.preprocess import stimulus_norm
 from xconverge.measures.rdm import rdm, rsa
 from xconverge.measures.shared_space import shared_space
@@ -106,7 +106,9 @@ def analyze(
         ``dispersion`` (measure, stimulus), of ``consensus`` divided by the norm of the stimulus
         (``normalize=True``), ``consensus_raw`` as it is, ``neighborhood`` and ``rdm``, and beside
         it ``stimulus_norm``, in the shared space, and ``local_density`` (stimulus), means over
-        models; ``alignment``, ``mutual_knn`` (model_a, model_b, stimulus); ``modulation``, what
+        models; ``alignment``, ``mutual_knn`` (model_a, model_b, stimulus); ``neighbors`` (side,
+        stimulus, rank), of each modality the stimuli that most models have among the k nearest, and
+        by which ``share`` of the models; ``modulation``, what
         ``modulation`` returns for each dispersion ``measure`` and ``control``: ``none``, with the
         ``norm`` of the stimulus, with ``local_density``, or with ``both`` partialled out;
         ``leave_out``, with at least four models, what ``leave_out_modulation`` returns for
@@ -153,7 +155,7 @@ def analyze(
     >>> sets = planted_study(3, 60, rng=0)
     >>> study = analyze(sets, n_permutations=19, n_equal_noise=9, rng=0)
     >>> list(study.children)
-    ['shared_space', 'dispersion', 'alignment', 'modulation', 'leave_out', 'equal_noise']
+    ['shared_space', 'dispersion', 'alignment', 'neighbors', 'modulation']
     >>> bool(study["modulation/correlation_of_mean"].sel(measure="consensus", control="none") < 0)
     True
     """
@@ -221,6 +223,10 @@ def analyze(
         "shared_space": space,
         "dispersion": named({"dispersion": spread, **nuisances}),
         "alignment": named({"mutual_knn": agreement}),
+        "neighbors": _stacked(
+            "side",
+            {name: shared_neighbors(side, k) for side, name in zip((a, b), names, strict=True)},
+        ),
         "modulation": effect,
     }
     if len(families(a).names) > 3:

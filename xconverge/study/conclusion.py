@@ -52,11 +52,11 @@ def conclusion(table: xr.Dataset) -> str:
         return UNKNOWN + "a p-value could not be computed, see the warnings"
     verdict = VERDICTS[p_structure <= LEVEL, p_noise <= LEVEL]
     return (
-        f"{verdict}: mean correlation {observed:+.2f} (mixed models p = {_told(p_structure)}), "
+        f"{verdict}: mean correlation {observed:+.2f} (mixed models p {_told(p_structure)}), "
         f"expected of equal noise {expected:+.2f}, excess {excess:+.2f} "
-        f"[{lower:+.2f}, {upper:+.2f}] (p = {_told(p_noise)})"
+        f"[{lower:+.2f}, {upper:+.2f}] (p {_told(p_noise)})"
     )
 
 
 def _told(p: float) -> str:
-    return f"{p:.3f}" if p >= 0.001 else "below 0.001"
+    return f"= {p:.3f}" if p >= 0.001 else "< 0.001"

@@ -207,10 +207,10 @@ def place_of(path: StorePath, storage_options: Options | None = None) -> Place:
 
 def local(folder: Path) -> Place:
     """The place of a folder."""
-    # newer Zarr reads a text as a URL, of which "?" ends the path
-    from zarr.storage import LocalStore
+    from xconverge.io.zarr.wrappers import FolderStore
 
-    return Place(LocalStore(folder), "", str(folder), folder)
+    # a Path: newer Zarr reads a text as a URL, of which "?" ends the path
+    return Place(FolderStore(folder), "", str(folder), folder)
 
 
 def _archive(file: Path) -> Place:

@@ -1,4 +1,6 @@
-"""Zarr stores that wrap another: they show a group as it was, hold back what is not complete, ask.
+"""Zarr stores of our own: a folder, and some that wrap another store.
+
+They show a group as it was, hold back what is not complete, or ask.
 
 Only here does the package touch Zarr's own protocol of stores, and by its public classes. Imported
 late, as Zarr takes a third of the time of importing everything.
@@ -6,18 +8,39 @@ late, as Zarr takes a third of the time of importing everything.
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import zarr
 from zarr.abc.store import SuffixByteRequest
 from zarr.buffer.cpu import Buffer
-from zarr.storage import WrapperStore
+from zarr.storage import LocalStore, WrapperStore
 
 from xconverge.io.zarr.checksums import GROUP, NONE, SIZE, UNKNOWN, Checksums, of_end
 from xconverge.io.zarr.encoding import NAME
 from xconverge.io.zarr.reader import GoneError
 from xconverge.labels.messages import DamagedStoreError, escaped
+
+
+class FolderStore(LocalStore):
+    """A folder of which only regular files are read: opening a named pipe would wait for ever.
+
+    Anything else reads as an empty file does: as damage.
+    """
+
+    async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
+        """The bytes at a key."""
+        path = self.root / key
+        try:
+            kind = os.stat(path).st_mode
+        except (OSError, ValueError):
+            pass  # not there: the store itself says so
+        else:
+            if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+                return Buffer.from_bytes(b"")
+        return await super().get(key, prototype, byte_range)
 
 
 class _Wrapper(WrapperStore[Any]):

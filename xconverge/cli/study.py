@@ -1,0 +1,267 @@
+"""The commands ``xconverge run`` and ``report``: a study of anybody's data, and its page."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xconverge.cli.output import add_json, console, say, show
+from xconverge.engine.pair import pair
+from xconverge.io.paths import local_path
+from xconverge.io.results import RDMS, write_study
+from xconverge.io.store import modalities, open_representations, open_store
+from xconverge.labels.messages import SchemaError, escaped, listing
+from xconverge.study.analysis import analyze
+
+PLACES = ("stimulus", "stimulus_2")
+
+
+def add_study(commands: Any) -> None:
+    """Add ``run`` and ``report`` to the commands."""
+    parser = commands.add_parser(
+        "run",
+        help="run a whole study on the modalities of a store",
+        description="Dispersion of the models of one modality, alignment with another, whether the "
+        "first predicts the second, and RSA with a brain by dispersion.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n"
+        "  xconverge run study.zarr --modality vision --other language\n"
+        "  xconverge run study.zarr --modality vision --other captions --on image_id \\\n"
+        "      --join inner --target brain -o results.zarr",
+    )
+    parser.add_argument("store", metavar="STORE")
+    parser.add_argument("--modality", help="the modality whose dispersion is measured")
+    parser.add_argument("--other", help="the modality it is aligned with")
+    parser.add_argument(
+        "--target",
+        help="a brain: a modality of the store, or a group of RDMs, for RSA by dispersion",
+    )
+    add_pairing(parser)
+    parser.add_argument(
+        "--where",
+        metavar="COORD=VALUE",
+        action="append",
+        default=[],
+        help="take only models of the modality with this value of a model coordinate",
+    )
+    parser.add_argument(
+        "--groups",
+        action="append",
+        default=[],
+        metavar="COORD",
+        help="a stimulus coordinate of categories, whose stimuli are alike; may be given again",
+    )
+    for flag, default, text in (
+        ("--neighbors", 10, "nearest neighbours of a stimulus"),
+        ("--bins", 5, "bins of dispersion for alignment"),
+        ("--rsa-bins", 3, "bins of dispersion for RSA"),
+        ("--permutations", 1000, "permutations behind p-values of RSA and corrections"),
+        ("--equal-noise", 199, "draws of models with equal noise; 0 for none"),
+        ("--seed", 0, "seed of everything random"),
+    ):
+        parser.add_argument(
+            flag, type=int, metavar="N", default=default, help=f"{text} (default: {default})"
+        )
+    parser.add_argument(
+        "-o", "--out", type=local_path, default=Path("results.zarr"),
+        help="where the study is written (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    parser.set_defaults(run=_run)
+    page = commands.add_parser(
+        "report",
+        help="make one HTML page of a study",
+        description="Make one self-contained HTML page of a study that 'xconverge run' or "
+        "write_study wrote: findings, explorer, figures, tables, methods.",
+        epilog="example: xconverge report results.zarr --images pictures.zip -o report.html",
+    )
+    page.add_argument("results", metavar="RESULTS")
+    page.add_argument("-o", "--out", type=local_path, default=Path("report.html"),
+                      help="the page (default: %(default)s)")  # fmt: skip
+    page.add_argument(
+        "--images", type=local_path,
+        help="a folder or ZIP file of pictures that are named as their stimulus",
+    )  # fmt: skip
+    page.add_argument("--caption", help="the stimulus coordinate that describes a stimulus")
+    page.add_argument("--title", help="what the page is called")
+    page.add_argument("--overwrite", action="store_true", help="replace a page that is there")
+    page.set_defaults(run=_report)
+    for one in (parser, page):
+        add_json(one)
+
+
+def add_pairing(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``pair``."""
+    parser.add_argument("--on", metavar="COORD", help="pair stimuli by this coordinate")
+    parser.add_argument(
+        "--join",
+        choices=("exact", "inner"),
+        default="exact",
+        help="inner: keep the stimuli that all have (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--repeats",
+        choices=("mean",),
+        default="mean",
+        help="several captions of one image are averaged (default: %(default)s)",
+    )
+
+
+def study_of(options: argparse.Namespace, progress: Callable[[str], None]) -> xr.DataTree:
+    """Read the sides from the store, pair them, and run the study."""
+    known = modalities(options.store)
+    names = _two(known, options)
+    a, b = (open_representations(options.store, name) for name in names)
+    a = _models_where(a, options.where)
+    more = [] if options.target is None else [target_of(options.store, options.target)]
+    try:
+        a, b, *more = pair(a, b, *more, on=options.on, join=options.join, repeats=options.repeats)
+    except SchemaError as error:
+        raise SchemaError(
+            f"{error} (on the command line: --on COORD names the coordinate, --join inner keeps "
+            "the stimuli that all have)"
+        ) from error
+    return analyze(
+        dict(zip(names, (a, b), strict=True)),
+        modality=names[0],
+        other=names[1],
+        target=more[0] if more else None,
+        k=options.neighbors,
+        n_bins=options.bins,
+        rsa_bins=options.rsa_bins,
+        groups=tuple(options.groups),
+        n_equal_noise=options.equal_noise,
+        n_permutations=options.permutations,
+        rng=options.seed,
+        progress=progress,
+    )
+
+
+def _two(known: list[str], options: argparse.Namespace) -> tuple[str, str]:
+    """The names of the modality and the other; of more than two there is no guess."""
+    asked = [options.modality, options.other]
+    rest = [name for name in known if name not in (*asked, options.target)]
+    if asked == [None, None] and {"vision", "language"} <= set(known):
+        asked = ["vision", "language"]
+    elif asked.count(None) == len(rest):
+        asked = [name or rest.pop(0) for name in asked]
+    first, second = asked
+    if first not in known or second not in known or first == second:
+        raise SchemaError(
+            f"a study needs two modalities, and {options.store} has {listing(known) or 'none'}; "
+            f"name two of them by --modality and --other (given: {first}, {second})"
+        )
+    return first, second
+
+
+def _models_where(reps: xr.DataArray, where: list[str]) -> xr.DataArray:
+    """The models with these values of their coordinates."""
+    for condition in where:
+        name, sign, value = condition.partition("=")
+        if not sign or name not in reps.coords or reps[name].dims != ("model",):
+            has = [str(key) for key, coord in reps.coords.items() if coord.dims == ("model",)]
+            raise SchemaError(
+                f"--where {condition!r} must be COORD=VALUE with a model coordinate, one of {has}"
+            )
+        values = [str(one) for one in reps[name].values]
+        if value not in values:
+            raise SchemaError(f"--where: no model has {name}={value!r}, but {listing(set(values))}")
+        reps = reps.isel(model=np.flatnonzero(np.array(values, object) == value))
+    return reps
+
+
+def target_of(store: Any, name: str) -> xr.DataArray:
+    """A modality by this name, or RDMs; these are averaged over subjects and what else there is."""
+    if name in modalities(store):
+        return open_representations(store, name)
+    tree = open_store(store)
+    for node in tree.subtree:
+        if node.path in (f"/{name}", f"/{RDMS}/{name}") and "rdm" in node.data_vars:
+            rdms = node.to_dataset()["rdm"]
+            return rdms.mean([d for d in rdms.dims if d not in PLACES], keep_attrs=True)
+    raise SchemaError(
+        f"{store} has no modality and no group of RDMs {name!r}; it has "
+        f"{listing(sorted(node.path.strip('/') for node in tree.subtree if node.data_vars))}"
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
+    from xconverge import report
+
+    if options.out.exists() and not options.overwrite:
+        raise FileExistsError(f"{options.out} exists already; name another by -o, or --overwrite")
+    where = None if options.json else console()
+    progress = steps(where)
+    study = study_of(options, progress)
+    progress("")
+    write_study(options.out, study, overwrite=options.overwrite)
+    data = {
+        "results": str(options.out),
+        "findings": report.findings(study),
+        "tables": [table._asdict() for table in report.tables(study)],
+        "methods": report.methods(study),
+    }
+    if where is None:
+        say(options, data, [])
+        return 0
+    print_study(where, study)
+    out = escaped(options.out)
+    where.print(f"The study is in {out}; make a page of it: xconverge report {out}", soft_wrap=True)
+    return 0
+
+
+def print_study(where: Any, study: xr.DataTree) -> None:
+    """Print tables, then findings: what is read last stays on the screen."""
+    from xconverge import report
+
+    for table in report.tables(study):
+        show(where, table)
+    where.print("Findings")
+    for text in report.findings(study):
+        where.print(f"• {text}")
+    where.print()
+
+
+def steps(where: Any) -> Callable[[str], None]:
+    """Say each step as it starts, and how long the one before took; nothing without a console."""
+    began = [time.perf_counter()]
+
+    def step(name: str) -> None:
+        if where is None:
+            return
+        now = time.perf_counter()
+        if len(began) > 1:
+            where.print(f"  {now - began[-1]:5.1f} s")
+        began.append(now)
+        if name:
+            where.print(f"• {name} …", end="")
+        else:
+            where.print(f"Done in {now - began[0]:.0f} s.\n")
+
+    return step
+
+
+def _report(options: argparse.Namespace) -> int:
+    from xconverge import report
+
+    path = report.write(
+        options.results,
+        options.out,
+        images=options.images,
+        caption=options.caption,
+        title=options.title,
+        overwrite=options.overwrite,
+    )
+    size = path.stat().st_size
+    say(
+        options,
+        {"report": str(path), "bytes": size},
+        [f"{escaped(path)}: {size / 2**20:.1f} MiB, opens in any browser"],
+    )
+    return 0
