@@ -213,14 +213,14 @@ def _figures(
     order = spread["stimulus"].values[np.argsort(spread.values)].tolist()
     rows = {"lowest\ndispersion": order[:12], "highest\ndispersion": order[-12:]}
     figures = {
-        "alignment_by_dispersion": by_bin.figure,
-        "alignment_of_pairs": matrix.figure,
-        "rsa_by_dispersion": in_brain.figure,
+        "alignment_by_dispersion": by_bin,
+        "alignment_of_pairs": matrix,
+        "rsa_by_dispersion": in_brain,
         "stimuli": plot.stimuli(images, rows, "Dispersion of six neural vision models"),
     }
     paths = {name: out / f"{name}.png" for name in figures}
-    for name, figure in figures.items():
-        figure.get_figure(root=True).savefig(paths[name], dpi=150)
+    for name, ax in figures.items():
+        ax.figure.get_figure(root=True).savefig(paths[name], dpi=150)
     return paths
 
 
