@@ -556,7 +556,7 @@ def test_figures_say_what_they_were_given(data):
     table = xr.Dataset({"rsa": 0.5})
     _, axes = plt.subplots(1, 2)
     for function, given, error, came in (
-        (plot.alignment_by_bin, effect, TypeError, "effects.*Dataset of 'correlation'"),
+        (plot.alignment_by_bin, data["a"], TypeError, "effects.*modulation.*DataArray"),
         (plot.alignment_by_bin, {}, ValueError, "effects is empty"),
         (plot.alignment_by_bin, {"x": several}, xc.SchemaError, r"effects\['x'\].*'measure'"),
         (plot.alignment_by_bin, {"x": table}, xc.SchemaError, r"modulation.*Dataset of 'rsa'"),

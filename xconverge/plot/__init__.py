@@ -1,24 +1,29 @@
-"""Figures of results. Every function takes what a measure returned, and draws on ``ax``."""
+"""Figures of results: what measures and studies return goes in, and is drawn on ``ax``."""
 
-from xconverge.plot.figures import (
-    alignment_by_bin,
-    alignment_matrix,
-    binned_rsa,
-    cross_temporal,
-    models_by_subset,
-    rsa_by_bin,
-    stimuli,
-    time_course,
-)
+from xconverge.plot.alignment import alignment_matrix, pool_curve, subset_contrast
+from xconverge.plot.modulation import alignment_by_bin, dispersion_alignment, dispersion_histogram
+from xconverge.plot.rsa import binned_rsa, models_by_subset, rdm, rsa_by_bin
+from xconverge.plot.selection import selection
+from xconverge.plot.spaces import consensus_map, convergence
+from xconverge.plot.stimuli import stimuli
+from xconverge.plot.time import cross_temporal, time_course
 
 __all__ = [
     "alignment_by_bin",
     "alignment_matrix",
     "binned_rsa",
+    "consensus_map",
+    "convergence",
     "cross_temporal",
+    "dispersion_alignment",
+    "dispersion_histogram",
     "models_by_subset",
+    "pool_curve",
+    "rdm",
     "rsa_by_bin",
+    "selection",
     "stimuli",
+    "subset_contrast",
     "time_course",
 ]
 

@@ -31,7 +31,7 @@ from xconverge.measures.neighbors import local_density, shared_neighbors
 from xconverge.measures.preprocess import stimulus_norm
 from xconverge.measures.rdm import rdm, rsa
 from xconverge.measures.shared_space import shared_space
-from xconverge.study.binned_rsa import binned_rsa
+from xconverge.study.binned_rsa import NULL, binned_rsa
 from xconverge.study.leave_out import dispersion_of_others, leave_out_modulation
 from xconverge.study.modulation import modulation
 from xconverge.study.noise_correction import CORRECTED, are_trials, trials_or_rdms
@@ -379,6 +379,7 @@ def rsa_by_dispersion(
             "p_value_by_bin": each["p_value"],
             "rsa_of_mean_by_bin": mean["rsa"],
             "p_value_of_mean_by_bin": mean["p_value"],
+            **{f"{name}_of_mean_by_bin": mean[name] for name in NULL},
             "n_stimuli": mean["n_stimuli"],
             "dispersion_by_bin": mean["dispersion_by_bin"],
             "rsa": rsa(rdm(reps, metric), whole, method).compute(),

@@ -41,6 +41,11 @@ from xconverge.study.noise_correction import (
 Average = Literal["rdm", "representation"]
 
 
+NULL = ("chance", "threshold")
+"""What permutations reach: their mean, and what a share ALPHA of them exceeds."""
+ALPHA = 0.05
+
+
 def binned_rsa(
     reps: xr.DataArray,
     target: xr.DataArray,
@@ -102,7 +107,8 @@ def binned_rsa(
     -------
     Dataset
         Over ``bin``, 0 the lowest dispersion: ``rsa`` (bin[, model_a][, model_b], …) in [-1, 1];
-        ``p_value``, (1 + #{null ≥ observed}) / (1 + n_permutations), and corrected for the number
+        ``p_value``, (1 + #{null ≥ observed}) / (1 + n_permutations), ``chance``, the mean of the
+        permutations, and ``threshold``, which 5 % of them exceed; corrected for the number
         of tests ``p_value_bh``, ``p_value_by``, ``p_value_max_t`` and, with ``clusters``,
         ``p_value_cluster`` (``calibrate``); ``n_stimuli`` (bin), and ``dispersion_by_bin`` (bin).
         ``attrs["edges"]`` holds the edges. NaN with a warning in a bin of fewer than 3 stimuli;
@@ -190,10 +196,10 @@ def binned_rsa(
             seed=int(streams[number]),
         )
         each.append(set_aside(draws, ["bin"]))
-    parameters = {**sides.attrs, "n_permutations": n_permutations, "seed": seed}
+    parameters = {**sides.attrs, "n_permutations": n_permutations, "alpha": ALPHA, "seed": seed}
     draws = xr.concat(each, "bin", coords="minimal", compat="override", join="exact")
-    told = summarized(draws, 0.05, 1.0)
-    parts = {"rsa": told["score"], "p_value": told["p_value"]}
+    told = summarized(draws, ALPHA, 1.0)
+    parts = {"rsa": told["score"]} | {name: told[name] for name in ("p_value", *NULL)}
     parts |= adjusted(draws, told["p_value"], family)
     if sides.trials is not None:
         parts |= _corrected_bins(sides, method, n_bins, n_splits, stream, level)[0]
