@@ -25,10 +25,12 @@ from xconverge.report.explorer import explorer
 from xconverge.report.findings import HEADLINE, findings
 from xconverge.report.methods import methods
 from xconverge.report.pictures import Images, thumbnails
-from xconverge.report.tables import Table, group_of, needed, sides, tables
+from xconverge.report.tables import Table, needed, sides, tables
 
 ROOM = 3 * 2**20
 """Bytes of pictures, so that a report can be sent by mail."""
+LARGE = 2**19
+"""Bytes of a figure, above which its pixels are kept and not its lines."""
 SECTIONS = {
     "findings": "Findings",
     "explorer": "Explore the stimuli",
@@ -206,29 +208,50 @@ def _html(table: Table) -> str:
 def _figures(study: xr.DataTree) -> Iterator[str]:
     """Figures with what they show in words, for those who cannot see them."""
     one, other = sides(study)
-    effect = needed(study, "modulation").sel(control="none")
-    scores = needed(study, "alignment")["mutual_knn"]
-    chance = float(scores["chance"].mean()) if "chance" in scores.coords else None
-    ax = plot.alignment_by_bin(
-        {str(m): effect.sel(measure=m) for m in effect["measure"].values}, chance
+    coords = needed(study, "dispersion").coords
+    names = next((name for name in ("label", "name") if name in coords), None)
+    yield _figure(
+        plot.dispersion_alignment(study, measure=HEADLINE, names=names),
+        f"Dispersion of {one} models and alignment with {other} models; a point is a stimulus.",
     )
-    yield _figure(ax, f"Mean alignment with {other} models in each bin of {one} dispersion.")
-    ax = plot.alignment_matrix(scores)
-    yield _figure(ax, f"Mean alignment of each {one} model with each {other} model.")
-    in_brain = group_of(study, "rsa")
-    if in_brain is not None:
-        yield _figure(plot.rsa_by_bin(in_brain), "RSA with the target in each bin of dispersion.")
+    yield _figure(
+        plot.alignment_by_bin(needed(study, "modulation")),
+        f"Mean alignment with {other} models in each bin of {one} dispersion.",
+    )
+    yield _figure(
+        plot.alignment_matrix(study, order="cluster"),
+        f"Mean alignment of each {one} model with each {other} model; models that are alike stand "
+        "beside each other.",
+    )
+    yield _figure(
+        plot.consensus_map(study, measure=HEADLINE, names=names),
+        f"What the {one} models agree on: the consensus of their shared space on its first two "
+        "principal components, coloured by dispersion.",
+    )
+    yield _figure(
+        plot.dispersion_histogram(study, measure=HEADLINE),
+        "How dispersion is distributed over the stimuli.",
+    )
+    if "rsa" in study.children:
+        yield _figure(plot.rsa_by_bin(study), "RSA with the target in each bin of dispersion.")
 
 
 def _figure(ax: Any, text: str) -> str:
     import matplotlib.pyplot as plt
 
     figure = ax.get_figure(root=True)
-    file = io.BytesIO()
-    figure.savefig(file, format="svg", bbox_inches="tight", metadata={"Date": None})
+    drawn, kind = _drawn(figure, "svg"), "svg+xml"
+    if len(drawn) > LARGE:  # each of many points is a line of it
+        drawn, kind = _drawn(figure, "png"), "png"
     plt.close(figure)
-    data = base64.b64encode(file.getvalue()).decode("ascii")
+    data = base64.b64encode(drawn).decode("ascii")
     return (
-        f'<figure><img src="data:image/svg+xml;base64,{data}" alt="{escape(text)}">'
+        f'<figure><img src="data:image/{kind};base64,{data}" alt="{escape(text)}">'
         f"<figcaption>{escape(text)}</figcaption></figure>"
     )
+
+
+def _drawn(figure: Any, kind: str) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format=kind, bbox_inches="tight", dpi=160)
+    return file.getvalue()
