@@ -125,9 +125,9 @@ def test_a_start_that_asks_for_something_else_keeps_the_rows(
     assert digest(store) == before
 
 
-@pytest.mark.skip(reason="takes minutes: python -m tests.benchmarks.bench_kills does the same")
+@pytest.mark.slow
 def test_killed_at_any_time(tmp_path: Path) -> None:
-    for name, (kills, losses, errors) in measure(3, 1, tmp_path).items():
+    for name, (kills, losses, errors) in measure(6, 1, tmp_path).items():
         assert kills >= 1, name
         assert not losses, name
         assert not errors, "\n".join(errors)

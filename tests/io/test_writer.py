@@ -558,3 +558,34 @@ def test_two_processes_write_sixteen_models_at_once(path: Path) -> None:
         np.testing.assert_array_equal(reps.sel(model=name).values, VALUES)
     validate_store(path, deep=True)
     assert not (path / INCOMPLETE).exists()
+
+
+def test_a_start_removes_what_was_killed_and_nothing_that_others_write(path: Path) -> None:
+    """Zarr writes a file beside its place first: one that another writer is at must stay."""
+    half = f".{'0' * 32}.partial"
+    with ModelWriter(path, "vision", "left", STIMULI, WIDTH) as writer:
+        writer.write(STIMULI[:25], VALUES[:25])
+        (left,) = (path / INCOMPLETE / "vision").glob("left*")
+        with (
+            contextlib.suppress(KeyError),
+            ModelWriter(path, "vision", "now", STIMULI, WIDTH) as now,
+        ):
+            now.write(STIMULI[:5], VALUES[:5])
+            (folder,) = (path / INCOMPLETE / "vision").glob("now*")
+            begun = [
+                folder / name / f"{file}{half}"
+                for name, file in (("", "zarr.json"), ("rows_5", "zarr.json"), ("rows_5/c/0", "0"))
+            ]
+            killed = [path / f"zarr.json{half}", left / f"zarr.json{half}"]
+            for file in begun + killed:
+                file.write_bytes(b"half")
+            with pytest.warns(RuntimeWarning, match="pending"):
+                ModelWriter(path, "vision", "other", STIMULI, WIDTH).__exit__(None, None, None)
+            assert [file for file in begun if not file.exists()] == []
+            assert not killed[0].exists()
+            raise KeyError
+        writer.write(STIMULI[25:], VALUES[25:])
+    # its own next start tidies up after it
+    ModelWriter(path, "vision", "now", STIMULI, WIDTH).close()
+    assert [file for file in begun if file.exists()] == []
+    validate_store(path, deep=True)
