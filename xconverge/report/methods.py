@@ -62,7 +62,7 @@ def methods(study: xr.DataTree) -> str:
     ]
     if "equal_noise" in study.children:
         told = needed(study, "equal_noise")
-        draws = told.attrs.get("n_equal_noise", "several")
+        draws = told["equal_noise_p_value"].attrs["n_equal_noise"]
         parts.append(
             "To tell the effect from what geometry alone gives, each model was left out of its own "
             "dispersion, local density was partialled out, and the correlation was compared with "
