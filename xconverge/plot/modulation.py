@@ -19,6 +19,7 @@ from xconverge.plot.axes import (
     SMALL,
     axes_of,
     bare,
+    count,
     counted,
     legend,
     p_text,
@@ -162,8 +163,7 @@ def _name_extremes(ax: Axes, x: Any, y: Any, texts: Any, n_named: int) -> None:
 
 def _told(given: object, spread: xr.DataArray, x: Any, y: Any) -> list[str]:
     """What numbers say of a cloud, and what a study says beside."""
-    n = f"{len(x):,} {'stimulus' if len(x) == 1 else 'stimuli'}"
-    first = f"Spearman’s ρ = {_signed(_rank_correlation(x, y))}, {n}"
+    first = f"Spearman’s ρ = {_signed(_rank_correlation(x, y))}, {count(len(x))}"
     if not isinstance(given, xr.DataTree):
         return [first]
     measure = str(spread["measure"].item()) if "measure" in spread.coords else ""
@@ -280,7 +280,7 @@ def _histogram(ax: Axes, spread: xr.DataArray) -> Axes:
         )  # fmt: skip
     ax.set_xlabel(measure_name(spread), fontsize=9)
     counted(ax)
-    titled(ax, f"{len(known):,} stimuli" + (f", {lacking:,} without a value" if lacking else ""))
+    titled(ax, count(len(known)) + (f", {lacking:,} without a value" if lacking else ""))
     return bare(ax)
 
 
