@@ -193,19 +193,13 @@ def _table_of(tree: xr.DataTree, group: str) -> xr.Dataset:
 def _figures(
     out: Path, every: xr.DataTree, neural: xr.DataTree, brain: xr.Dataset, images: dict[str, Any]
 ) -> dict[str, Path]:
-    effect = _table_of(neural, "modulation").sel(control="none")
-    scores = _table_of(neural, "alignment")["mutual_knn"]
-    # no stimulus is missing: chance is the same for all pairs
-    by_bin = plot.alignment_by_bin(
-        {str(m): effect.sel(measure=m) for m in effect["measure"].values},
-        float(scores["chance"].mean()),
-    )
+    by_bin = plot.alignment_by_bin(neural)
     # what is drawn is the raw effect: the title says what it amounts to
     verdict = str(neural.attrs["conclusion"]).partition(":")[0]
     by_bin.set_title(
         "\n".join(["Dispersion of vision models, alignment with language:", *wrap(verdict, 52)])
     )
-    matrix = plot.alignment_matrix(_table_of(every, "alignment")["mutual_knn"])
+    matrix = plot.alignment_matrix(every)
     matrix.set_title("Alignment of vision with language models")
     in_brain = plot.rsa_by_bin(brain)
     in_brain.set_title("Vision models and human IT, by dispersion")

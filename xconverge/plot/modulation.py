@@ -316,10 +316,11 @@ def alignment_by_bin(
     Returns
     -------
     Axes
-        Bars are intervals of the mean over stimuli, by Student's t, the bin's stimuli worth as many
-        independent ones as the result says all are (``n_effective_of_mean``); none where that is
-        fewer than 2, or where dispersion and alignment are not given: a table of ``modulation``
-        alone holds no interval of its bins.
+        Bars are intervals of the mean for other stimuli (not other models), by Student's t. A
+        bin's stimuli are worth as many independent ones as its share of ``n_effective_of_mean``,
+        which the result says of all; all of them where it says nothing. No bar where that is fewer
+        than 2, or where dispersion and alignment are not given: a table of ``modulation`` alone
+        holds no interval of its bins.
 
     Examples
     --------
@@ -376,12 +377,13 @@ def alignment_by_bin(
         ends = zip(names, np.min(counts, 0), np.max(counts, 0), strict=True)
         names = [f"{name}\nn {'≥' if high > low else '='} {low:,}" for name, low, high in ends]
     ax.set_xticks(range(n_bins), names)
-    ax.set(xlabel=f"dispersion bin (low to high){_n_told(tables)}", ylabel="mean alignment")
+    ax.set(
+        xlabel=f"dispersion bin (low to high){_n_told(tables)}",
+        ylabel="mean alignment" + (f", {level:.0%} intervals" if dispersion is not None else ""),
+    )
     ax.margins(x=0.08, y=0.1)
     ax.set_ylim(bottom=None if lowest < 0 else 0)
     legend(ax)
-    if dispersion is not None:
-        titled(ax, f"bars: {level:.0%} intervals over stimuli, counted by n_effective")
     return bare(ax)
 
 
