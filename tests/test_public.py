@@ -266,6 +266,7 @@ def test_what_the_map_of_the_code_names_is_there():
         ("searchlight.md", 3),
         ("selection.md", 9),
         ("time.md", 5),
+        ("figures.md", 3),
         ("model-selection.md", 2),
         ("interop.md", 3),
         ("recordings.md", 8),

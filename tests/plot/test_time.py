@@ -12,12 +12,6 @@ plt = pytest.importorskip("matplotlib.pyplot")
 plt.switch_backend("agg")
 
 
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
-
-
 def bars(ax):
     """Ends of the bars below the axes, by colour."""
     found: dict[str, list[list[float]]] = {}

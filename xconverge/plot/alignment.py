@@ -77,7 +77,9 @@ def alignment_matrix(
     if order == "cluster":
         scores = _clustered(scores)
     rows, columns = scores.shape
-    ax = axes_of(ax, (min(2.6 + 0.48 * columns, 16.0), min(1.7 + 0.32 * rows, 14.0)))
+    ax = axes_of(
+        ax, (min(2.6 + 0.48 * columns, 16.0), float(np.clip(1.7 + 0.32 * rows, 2.8, 14.0)))
+    )
     values = scores.values.astype(float)
     known = values[np.isfinite(values)]
     low = min(0.0, float(known.min(initial=0.0)))
@@ -127,17 +129,20 @@ def _clustered(scores: xr.DataArray) -> xr.DataArray:
     if same:
         scores = scores.sel(model_b=scores["model_a"].values)
     values = scores.values.astype(float)
-    values = np.where(np.isfinite(values), values, np.nanmean(values) if len(values) else 0.0)
+    known = np.isfinite(values)
+    # what is missing moves nothing
+    values = np.where(known, values, values[known].mean() if known.any() else 0.0)
     rows = _leaves(values)
     return scores.isel(model_a=rows, model_b=rows if same else _leaves(values.T))
 
 
 def _leaves(rows: Any) -> Any:
     from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import pdist
 
     if len(rows) < 3 or not np.isfinite(rows).all():
         return np.arange(len(rows))
-    return leaves_list(linkage(rows, "average", optimal_ordering=len(rows) <= 500))
+    return leaves_list(linkage(pdist(rows), "average", optimal_ordering=len(rows) <= 500))
 
 
 def pool_curve(curve: xr.Dataset | xr.DataTree, *, ax: Axes | None = None) -> Axes:
@@ -249,10 +254,10 @@ def subset_contrast(
     )  # fmt: skip
     pools = [str(name) for name in table["pool"].values]
     one = table.sel(pool=choose("pool", pool, pools)).compute()
-    ax = axes_of(ax, (5.6, 4.0))
+    ax = axes_of(ax, (6.2, 4.0))
     subsets = [str(name) for name in one["subset"].values]
     controls = [str(name) for name in one["control"].values]
-    step = 0.62 / max(len(controls), 1)
+    step = min(0.27, 0.54 / max(len(controls) - 1, 1))
     looks: list[dict[str, Any]] = [
         {"color": color, "marker": marker, "ls": ls}
         for color, marker, ls in zip(
@@ -266,21 +271,21 @@ def subset_contrast(
         score, chance = (float(one[name].sel(subset=subset)) for name in ("score", "chance"))
         first = place == 0
         ax.hlines(
-            chance, place - 0.42, place + 0.42, color=INK, lw=1, ls="--",
+            chance, place - 0.42, place + 0.44, color=INK, lw=1, ls="--",
             label="chance" if first else "",
         )  # fmt: skip
         ax.plot(
-            place - 0.3, score, "D", color=COLORS[0], ms=9, zorder=5,
+            place - 0.36, score, "D", color=COLORS[0], ms=9, zorder=5,
             label=f"subset of {table.attrs.get('size', '')}" if first else None,
         )  # fmt: skip
-        ax.hlines(score, place - 0.3, place + 0.42, color=COLORS[0], lw=0.8, alpha=0.6)
+        ax.hlines(score, place - 0.36, place + 0.44, color=COLORS[0], lw=0.8, alpha=0.6)
         for number, control in enumerate(controls):
             mean, lower, upper, p = (
                 float(one[name].sel(subset=subset, control=control))
                 for name in ("random_mean", "random_lower", "random_upper", "p_value")
             )
             look = looks[number % len(looks)]
-            x = place - 0.1 + step * (number + 0.2)
+            x = place - 0.16 + step * number
             _, _, (bar,) = ax.errorbar(
                 x, mean, [[mean - lower], [upper - mean]], capsize=5, elinewidth=1.8, ms=6,
                 label=CONTROLS.get(control, readable(control)) if first else None, **look,
@@ -295,7 +300,7 @@ def subset_contrast(
                 bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.5},
             )  # fmt: skip
     ax.set_xticks(range(len(subsets)), [f"{name} dispersion" for name in subsets])
-    ax.set_xlim(-0.55, len(subsets) - 0.4)
+    ax.set_xlim(-0.5, len(subsets) - 0.45)
     where = {"full": "among all stimuli", "inside": "inside the subset"}.get(pool, pool)
     ax.set_ylabel(f"mean {metric_name(table)}, {where}")
     ax.margins(y=0.14)

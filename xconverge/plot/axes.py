@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
 """Okabe & Ito's, which the colour blind tell apart; its yellow is too light for lines."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+JOINER = "\u200d"
+"""What makes one character of several, which are named one by one."""
 LINES = ("-", "--", "-.", ":")
 INK = "#333333"
 FAINT = "#b8b8b8"
@@ -83,7 +85,8 @@ def drawable(text: str) -> str:
     glyphs = _glyphs(tuple(FontProperties().get_family()))
     if all(ord(character) in glyphs for character in text):
         return text
-    return "".join(c if ord(c) in glyphs else _named(c) for c in text).replace("][", "] [")
+    shown = (c if ord(c) in glyphs and c != JOINER else _named(c) for c in text)
+    return "".join(shown).replace("][", "] [")
 
 
 def _named(character: str) -> str:
@@ -159,9 +162,30 @@ def counted(ax: Axes) -> None:
 
 
 def legend(ax: Axes, **options: Any) -> None:
-    """A legend without a frame, where there is something to tell."""
+    """A legend, where there is something to tell."""
     if ax.get_legend_handles_labels()[1]:
-        ax.legend(**{"frameon": False, "fontsize": SMALL + 0.5, **options})
+        look = {"framealpha": 0.8, "edgecolor": "none", "fontsize": SMALL + 0.5}
+        ax.legend(**{**look, **options})
+
+
+def makes_room(ax: Axes) -> bool:
+    """Whether the figure lays itself out, and makes room for what is beside its axes."""
+    figure = ax.get_figure(root=True)
+    return figure is not None and figure.get_layout_engine() is not None
+
+
+def limits(values: Any) -> tuple[float, float]:
+    """The least and the largest finite value; of equal values, half a unit around them."""
+    known = np.asarray(values)[np.isfinite(values)]
+    if not known.size:
+        return 0.0, 1.0
+    low, high = float(known.min()), float(known.max())
+    return (low, high) if high - low > 1e-12 * max(abs(low), abs(high)) else (low - 0.5, low + 0.5)
+
+
+def count(n: int, what: str = "stimuli") -> str:
+    """``1 stimulus``, ``1,380 stimuli``."""
+    return "1 stimulus" if n == 1 and what == "stimuli" else f"{n:,} {what}"
 
 
 def name_lines(ax: Axes, names: Sequence[str], ends: Iterable[tuple[Any, float, str]]) -> None:
@@ -170,11 +194,10 @@ def name_lines(ax: Axes, names: Sequence[str], ends: Iterable[tuple[Any, float, 
     Where the figure makes no room beside its axes, or the lines are many, in a legend.
     """
     known = [(name, *end) for name, end in zip(names, ends, strict=True) if np.isfinite(end[1])]
-    engine = ax.get_figure(root=True).get_layout_engine()  # type: ignore[union-attr]
-    if len(known) > FEW_LINES or engine is None:
-        legend(ax, loc="best" if len(known) <= FEW_LINES else "center left",
-               **({} if len(known) <= FEW_LINES else {"bbox_to_anchor": (1.0, 0.5)}))  # fmt: skip
-        return
+    if len(known) > FEW_LINES and makes_room(ax):
+        return legend(ax, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    if len(known) > FEW_LINES or not makes_room(ax):
+        return legend(ax)
     from xconverge.plot.placing import LineNames
 
     LineNames(ax, known)

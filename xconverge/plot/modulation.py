@@ -19,6 +19,7 @@ from xconverge.plot.axes import (
     SMALL,
     axes_of,
     bare,
+    count,
     counted,
     legend,
     p_text,
@@ -162,8 +163,7 @@ def _name_extremes(ax: Axes, x: Any, y: Any, texts: Any, n_named: int) -> None:
 
 def _told(given: object, spread: xr.DataArray, x: Any, y: Any) -> list[str]:
     """What numbers say of a cloud, and what a study says beside."""
-    n = f"{len(x):,} {'stimulus' if len(x) == 1 else 'stimuli'}"
-    first = f"Spearman’s ρ = {_signed(_rank_correlation(x, y))}, {n}"
+    first = f"Spearman’s ρ = {_signed(_rank_correlation(x, y))}, {count(len(x))}"
     if not isinstance(given, xr.DataTree):
         return [first]
     measure = str(spread["measure"].item()) if "measure" in spread.coords else ""
@@ -280,7 +280,7 @@ def _histogram(ax: Axes, spread: xr.DataArray) -> Axes:
         )  # fmt: skip
     ax.set_xlabel(measure_name(spread), fontsize=9)
     counted(ax)
-    titled(ax, f"{len(known):,} stimuli" + (f", {lacking:,} without a value" if lacking else ""))
+    titled(ax, count(len(known)) + (f", {lacking:,} without a value" if lacking else ""))
     return bare(ax)
 
 
@@ -316,10 +316,11 @@ def alignment_by_bin(
     Returns
     -------
     Axes
-        Bars are intervals of the mean over stimuli, by Student's t, the bin's stimuli worth as many
-        independent ones as the result says all are (``n_effective_of_mean``); none where that is
-        fewer than 2, or where dispersion and alignment are not given: a table of ``modulation``
-        alone holds no interval of its bins.
+        Bars are intervals of the mean for other stimuli (not other models), by Student's t. A
+        bin's stimuli are worth as many independent ones as its share of ``n_effective_of_mean``,
+        which the result says of all; all of them where it says nothing. No bar where that is fewer
+        than 2, or where dispersion and alignment are not given: a table of ``modulation`` alone
+        holds no interval of its bins.
 
     Examples
     --------
@@ -376,12 +377,13 @@ def alignment_by_bin(
         ends = zip(names, np.min(counts, 0), np.max(counts, 0), strict=True)
         names = [f"{name}\nn {'≥' if high > low else '='} {low:,}" for name, low, high in ends]
     ax.set_xticks(range(n_bins), names)
-    ax.set(xlabel=f"dispersion bin (low to high){_n_told(tables)}", ylabel="mean alignment")
+    ax.set(
+        xlabel=f"dispersion bin (low to high){_n_told(tables)}",
+        ylabel="mean alignment" + (f", {level:.0%} intervals" if dispersion is not None else ""),
+    )
     ax.margins(x=0.08, y=0.1)
     ax.set_ylim(bottom=None if lowest < 0 else 0)
     legend(ax)
-    if dispersion is not None:
-        titled(ax, f"bars: {level:.0%} intervals over stimuli, counted by n_effective")
     return bare(ax)
 
 

@@ -18,8 +18,8 @@ from matplotlib.transforms import Bbox, IdentityTransform
 
 from xconverge.plot.axes import INK, SMALL
 
-ANGLES = np.deg2rad([45, 135, -45, -135, 0, 180, 90, -90, 20, 160, -20, -160, 70, 110, -70, -110])
-REACHES = (6.0, 14.0, 26.0, 42.0, 62.0)
+ANGLES = np.deg2rad(np.arange(45, 405, 15))
+REACHES = (6.0, 14.0, 26.0, 42.0, 62.0, 86.0)
 """Points between a stimulus and its name, the nearest that is free is taken."""
 HALO = [withStroke(linewidth=2.2, foreground="white")]
 
@@ -49,6 +49,10 @@ class Names(Artist):
         self.place(renderer)
         for child in (*self.lines, *self.texts):
             child.draw(renderer)
+
+    def get_children(self) -> list[Artist]:
+        """Texts and lines, as for any artist that is made of others."""
+        return [*self.lines, *self.texts]
 
     def get_tightbbox(self, renderer: Any = None) -> Any:
         """What the layout makes room for: the texts."""
@@ -111,6 +115,8 @@ def _free(point: Any, half: Any, cloud: Any, taken: Any, inside: Any, per_point:
     """The middle of the best free box of this half size near a point, or None."""
     best, least = None, np.inf
     for reach in REACHES:
+        if reach / 20 >= least:
+            break
         for angle in ANGLES:
             towards = np.array([np.cos(angle), np.sin(angle)])
             middle = point + towards * (reach * per_point + half)

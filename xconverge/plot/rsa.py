@@ -20,7 +20,9 @@ from xconverge.plot.axes import (
     SMALL,
     axes_of,
     bare,
+    count,
     legend,
+    limits,
     name_lines,
     p_text,
     readable,
@@ -34,6 +36,8 @@ from xconverge.study.bins import bin_labels
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+NAMED = 24
+"""Groups of an RDM that have a name beside it."""
 MOST = 1000
 """Rows of an RDM that a figure has pixels for."""
 
@@ -129,12 +133,15 @@ def _null_band(
 
 def _annotate_p(ax: Axes, place: Any, values: Any, p_values: Any, result: xr.Dataset) -> None:
     """P-values above the points that they are of."""
+    from matplotlib.patheffects import withStroke
+
+    halo = [withStroke(linewidth=2.2, foreground="white")]
     for x, y, p in zip(place, values, p_values, strict=True):
         if np.isfinite(p) and np.isfinite(y):
             ax.annotate(
                 p_text(float(p), result.attrs.get("n_permutations")), (x, y), xytext=(0, 8),
                 textcoords="offset points", color=INK, fontsize=SMALL, ha="center", zorder=6,
-                bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1},
+                path_effects=halo,
             )  # fmt: skip
 
 
@@ -283,7 +290,7 @@ def models_by_subset(table: xr.Dataset | xr.DataTree, ax: Axes | None = None) ->
     order = np.argsort(np.nan_to_num(score[:, 0], nan=-np.inf), kind="stable")
     place = np.arange(len(order))
     names = [str(name) for name in table["subset"].values]
-    ax = axes_of(ax, (1.8 + 1.45 * len(names), 1.7 + 0.3 * len(order)))
+    ax = axes_of(ax, (2.4 + 1.45 * len(names), 1.7 + 0.3 * len(order)))
     drawn = np.array([score, *ends, highest, np.zeros_like(score)])
     left, right = np.nanmin(drawn) - 0.04, np.nanmax(drawn) + 0.04
     for number, name in enumerate(names):
@@ -397,11 +404,10 @@ def rdm(
     n = len(labels)
     # distances of a stimulus from itself are 0, and would take half of the colours
     off = shown[~np.eye(len(shown), dtype=bool)] if len(shown) == n else shown
-    known = off[np.isfinite(off)]
-    limits = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    low, high = limits(off)
     image = ax.imshow(
-        shown, cmap=colormaps[SEQUENTIAL].with_extremes(bad="#c9c9c9"), vmin=limits[0],
-        vmax=limits[1] if limits[1] > limits[0] else limits[0] + 1e-12,
+        shown, cmap=colormaps[SEQUENTIAL].with_extremes(bad="#c9c9c9"), vmin=low,
+        vmax=high,
         extent=(-0.5, n - 0.5, n - 0.5, -0.5), interpolation="nearest",
     )  # fmt: skip
     bar = ax.get_figure().colorbar(image, ax=ax, shrink=0.85)  # type: ignore[union-attr]
@@ -409,8 +415,8 @@ def rdm(
     bar.ax.tick_params(labelsize=SMALL)
     ax.tick_params(labelsize=SMALL, colors=INK)
     name = "" if order_by is None else _name_of(order_by)
-    ax.set_xlabel(f"{n:,} stimuli" + (f", ordered by {readable(name)}" if name else ""), fontsize=9)
-    _mark_groups(ax, None if values is None else values[order], labels[order], name)
+    ax.set_xlabel(count(n) + (f", ordered by {readable(name)}" if name else ""), fontsize=9)
+    _mark_groups(ax, None if values is None else values[order], labels[order])
     return ax
 
 
@@ -440,37 +446,39 @@ def _fewer(square: Any) -> Any:
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
-def _mark_groups(ax: Axes, values: Any, labels: Any, name: str) -> None:
-    """Lines between groups and their names on the axis; of few stimuli their labels."""
+def _order_told(values: Any, labels: Any) -> tuple[Any, list[str]]:
+    """Ticks: labels where they have room, some of the numbers that made the order."""
+    n = len(labels)
+    numbers = values is not None and values.dtype.kind in "fiu"
+    if n <= 40 and not numbers:
+        return range(n), [readable(label, 24) for label in labels]
+    if values is None:
+        return [], []
+    ticks = np.unique(np.linspace(0, n - 1, 5).astype(int))
+    return ticks, [f"{values[i]:.3g}" if numbers else readable(values[i], 16) for i in ticks]
+
+
+def _mark_groups(ax: Axes, values: Any, labels: Any) -> None:
+    """Lines between groups and their names on the axis; or else the order, or the labels."""
     n = len(labels)
     groups = [] if values is None else runs([str(value) for value in values])
     if values is None or len(groups) > max(2, n // 2) or len(groups) > 60:
         ax.set_xticks([])
-        if n <= 40:
-            ax.set_yticks(range(n), [readable(label, 24) for label in labels])
-        else:
-            ticks = np.linspace(0, n - 1, 5).astype(int)
-            ends = labels if values is None else values
-            ax.set_yticks(
-                ticks if values is not None else [],
-                [
-                    f"{ends[i]:.3g}" if ends.dtype.kind == "f" else readable(ends[i], 16)
-                    for i in ticks
-                ]
-                if values is not None
-                else [],
-            )
+        ax.set_yticks(*_order_told(values, labels))
         return
     edges = [start - 0.5 for _, start, _ in groups[1:]]
     for edge in edges:
         for line in (ax.axhline, ax.axvline):
-            line(edge, color="white", lw=1.0)
+            line(edge, color="white", lw=1.0 if len(groups) <= NAMED else 0.4)
     ax.set_xticks(edges, [""] * len(edges))
     ax.set_yticks([])
     from xconverge.plot.placing import GroupNames
 
+    # of many groups the largest have room for a name
+    largest = sorted(groups, key=lambda group: group[1] - group[2])[:NAMED]
     told = [
         (f"{readable(value, 24)} ({last - start + 1:,})", start - 0.5, last + 0.5)
         for value, start, last in groups
+        if (value, start, last) in largest
     ]
     GroupNames(ax, told)

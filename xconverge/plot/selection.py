@@ -18,6 +18,7 @@ from xconverge.plot.axes import (
     bare,
     counted,
     legend,
+    makes_room,
     readable,
     titled,
 )
@@ -135,5 +136,6 @@ def _strips(ax: Axes | None, values: Any, inside: Any, kinds: list[str]) -> Axes
         names.append(f"{name}\n{int(of['inside'].sum()):,} of {len(of):,}")
     ax.set_yticks(range(len(rows)), names, fontsize=SMALL)
     ax.set_ylim(len(rows) - 0.4, -0.6)
-    legend(ax, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if makes_room(ax) else {}
+    legend(ax, **beside)
     return ax

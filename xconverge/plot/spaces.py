@@ -16,6 +16,7 @@ from xconverge.plot.axes import (
     axes_of,
     bare,
     legend,
+    limits,
     readable,
     style,
     titled,
@@ -94,12 +95,12 @@ def consensus_map(
     ax.plot(*points[~known].T, "x", color="#999999", ms=4, label="without dispersion")
     n = max(int(known.sum()), 1)
     size = float(np.clip(6000 / n, 5, 36))
-    low, high = (values[known].min(), values[known].max()) if known.any() else (0.0, 1.0)
-    relative = (values[known] - low) / (high - low if high > low else 1.0)
+    low, high = limits(values)
+    relative = (values[known] - low) / (high - low)
     image = ax.scatter(
         points[known, 0], points[known, 1], c=values[known], s=size * (0.4 + 1.2 * relative),
         cmap=SEQUENTIAL, lw=0.3, edgecolor="#555555", vmin=low,
-        vmax=high if high > low else low + 1e-12, rasterized=n > 2000,
+        vmax=high, rasterized=n > 2000,
     )  # fmt: skip
     bar = ax.get_figure().colorbar(image, ax=ax)  # type: ignore[union-attr]
     bar.set_label(measure_name(spread), fontsize=9)
@@ -191,6 +192,8 @@ def convergence(space: xr.Dataset | xr.DataTree, *, ax: Axes | None = None) -> A
         )  # fmt: skip
     ax.set(xlabel="iteration", ylabel="sum of squared distances\nfrom the consensus")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if lines.shape[1] < 3:
+        ax.set_xlim(0.5, 2.5)
     ax.ticklabel_format(axis="y", useOffset=False)
     titled(ax, *_left(table))
     legend(ax)
