@@ -59,31 +59,33 @@ def test_captions_are_below_their_pictures(monkeypatch):
 
 
 def test_files_are_read_from_a_folder_and_from_a_zip(tmp_path):
-    names = {}
+    labels = ["a b", "c.d 猫"]
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
-        for label, array in pictures(["a b", "c/d"]).items():
-            names[label] = f"{len(names)}.png"
-            image.fromarray(array).resize((400, 300)).save(tmp_path / names[label])
-            archive.write(tmp_path / names[label], names[label])
-    rows = {"x": list(names)}
-    for options in ({"source": tmp_path}, {"source": str(tmp_path / "all.zip")}):
-        assert [c for *_, c in cells(plot.stimuli(names, rows, **options))] == [0, 9]
-    paths = {label: tmp_path / name for label, name in names.items()}
-    ax = plot.stimuli(paths, rows)
-    assert [color for *_, color in cells(ax)] == [0, 9]
-    assert ax.images[0].get_array().shape == (120, 160, 4)
-    (tmp_path / "secret").mkdir()
+        for label, array in pictures(labels).items():
+            image.fromarray(array).resize((400, 300)).save(tmp_path / f"{label}.png")
+            archive.write(tmp_path / f"{label}.png", f"inside/{label}.png")
+    paths = {label: tmp_path / f"{label}.png" for label in labels}
+    for images in (tmp_path, str(tmp_path / "all.zip"), paths):
+        ax = plot.stimuli(images, {"x": labels})
+        assert [color for *_, color in cells(ax)] == [0, 9]
+        assert ax.images[0].get_array().shape == (120, 160, 4)
+
+
+def test_what_is_no_picture_is_refused_by_name(tmp_path):
     (tmp_path / "bad.png").write_bytes(b"no picture")
-    for name, source, text in (
-        ("../0.png", tmp_path / "secret", "'x'.*outside of the folder"),
-        ("9.png", tmp_path, "'x', '9.png'.*No such file"),
-        ("9.png", tmp_path / "all.zip", "'x', '9.png'.*no item named"),
-        ("bad.png", tmp_path, "'x', 'bad.png'.*cannot identify"),
+    with zipfile.ZipFile(tmp_path / "twice.zip", "w") as archive:
+        for folder in "ab":
+            archive.write(tmp_path / "bad.png", f"{folder}/bad.png")
+    for images, text in (
+        (tmp_path, "'bad', 'bad.png'.*cannot identify"),
+        ({"bad": tmp_path / "none.png"}, "'bad'.*No such file"),
     ):
         with pytest.raises(xc.SchemaError, match=text):
-            plot.stimuli({"x": name}, {"r": ["x"]}, source=source)
-    with pytest.raises(ValueError, match="folder or a zip file"):
-        plot.stimuli(names, rows, source=tmp_path / "0.png")
+            plot.stimuli(images, {"r": ["bad"]})
+    with pytest.raises(ValueError, match="two pictures of 'bad'"):
+        plot.stimuli(tmp_path / "twice.zip", {"r": ["bad"]})
+    with pytest.raises(ValueError, match="folder or a ZIP file"):
+        plot.stimuli(tmp_path / "bad.png", {"r": ["bad"]})
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,8 @@ def test_arrays_of_any_kind(array):
 def test_what_can_not_be_shown_is_refused():
     images = pictures("ab")
     for arguments, options, error, text in (
-        (({}, {"x": "a"}), {}, TypeError, "images must be a dict that is not empty"),
+        ((3, {"x": "a"}), {}, TypeError, "images must be a folder, a ZIP file, or a dict"),
+        (({}, {"x": "a"}), {}, ValueError, "no picture of 'a'"),
         ((images, ["a"]), {}, TypeError, "rows must be a dict"),
         ((images, {"x": "ac"}), {}, ValueError, "no picture of 'c'"),
         ((images, {"x": "a" * 2001}), {}, ValueError, "2,001 stimuli.*2,000 at most"),

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import os
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +10,13 @@ import numpy as np
 
 from xconverge.labels.arguments import whole
 from xconverge.labels.kinds import came
-from xconverge.labels.messages import SchemaError, listing, shown
+from xconverge.labels.messages import listing
 from xconverge.plot.axes import INK, SMALL, axes_of, readable
+from xconverge.plot.pictures import Images, pictures_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PIXELS = 160
-"""The longer side of a thumbnail; more would not be seen."""
 MOST = 2000
 """Pictures of one figure."""
 CELL = 0.72
@@ -34,11 +28,10 @@ GAP = 0.18
 
 
 def stimuli(
-    images: Mapping[str, Any],
+    images: Images,
     rows: Mapping[str, Sequence[str]],
     title: str = "",
     *,
-    source: str | os.PathLike[str] | None = None,
     columns: int = 12,
     captions: bool | Mapping[str, str] = False,
     ax: Axes | None = None,
@@ -47,15 +40,13 @@ def stimuli(
 
     Parameters
     ----------
-    images : mapping of label to array or path
-        The picture of each stimulus: an array (height, width[, channel]), of 0 to 255 or of 0 to 1;
-        the path of a file; or, with ``source``, the name of a file in it.
+    images : folder, ZIP file, or mapping of label to array or path
+        Pictures: files that are named as their stimulus (``s1.png``); or of each stimulus an array
+        (height, width[, channel]), of 0 to 255 or of 0 to 1, or the path of a file.
     rows : mapping of text to labels
         What to show beside each row, and its stimuli.
     title : str
         Over the figure.
-    source : path, optional
-        A folder or a zip file that holds the files that ``images`` names.
     columns : int
         Pictures in a line; more are wrapped.
     captions : bool or mapping of label to text
@@ -72,7 +63,7 @@ def stimuli(
     ValueError
         Labels without a picture; more than 2,000 pictures.
     SchemaError
-        A file that is not in ``source`` or is no picture, arrays that are none, by label.
+        Files and arrays that are no pictures, by label.
 
     Examples
     --------
@@ -82,15 +73,15 @@ def stimuli(
     >>> [text.get_text() for text in ax.texts]
     ['low', 'cat']
     """
-    for name, given in (("images", images), ("rows", rows)):
-        if not isinstance(given, Mapping) or not given:
-            raise TypeError(f"{name} must be a dict that is not empty, got {came(given)}")
+    if not isinstance(rows, Mapping) or not rows:
+        raise TypeError(f"rows must be a dict that is not empty, got {came(rows)}")
+    pictures = pictures_of(images)
     if not isinstance(title, str):
         raise TypeError(f"title must be text, got title={came(title)}")
     whole("columns", columns, 1)
     sets = {str(words): [str(label) for label in labels] for words, labels in rows.items()}
     texts = _captions(captions, sets)
-    lacking = [label for labels in sets.values() for label in labels if label not in images]
+    lacking = [label for labels in sets.values() for label in labels if label not in pictures]
     if lacking:
         raise ValueError(f"images has no picture of {listing(lacking)}, which rows names")
     n = sum(map(len, sets.values()))
@@ -104,24 +95,22 @@ def stimuli(
     ax = axes_of(ax, (columns * cell, total * cell))
     top = 0.0
     beside = []
-    with ExitStack() as stack:
-        read = _reader(source, stack)
-        for (words, labels), n_lines in zip(sets.items(), lines, strict=True):
-            beside.append(
+    for (words, labels), n_lines in zip(sets.items(), lines, strict=True):
+        beside.append(
+            ax.text(
+                -0.15, top + 0.5, _wrapped(words, 18, 4), ha="right", va="center", color=INK,
+                fontsize=9,
+            )
+        )  # fmt: skip
+        for number, label in enumerate(labels):
+            line, column = divmod(number, columns)
+            _picture(ax, pictures[label](), column, top + line * tall)
+            if texts is not None:
                 ax.text(
-                    -0.15, top + 0.5, _wrapped(words, 18, 4), ha="right", va="center", color=INK,
-                    fontsize=9,
-                )
-            )  # fmt: skip
-            for number, label in enumerate(labels):
-                line, column = divmod(number, columns)
-                _picture(ax, read(label, images[label]), column, top + line * tall)
-                if texts is not None:
-                    ax.text(
-                        column + 0.5, top + line * tall + 0.98, texts[label], ha="center",
-                        va="top", color=INK, fontsize=SMALL, linespacing=1.0,
-                    )  # fmt: skip
-            top += n_lines * tall + GAP
+                    column + 0.5, top + line * tall + 0.98, texts[label], ha="center",
+                    va="top", color=INK, fontsize=SMALL, linespacing=1.0,
+                )  # fmt: skip
+        top += n_lines * tall + GAP
     ax.set(xlim=(0, columns), ylim=(total, 0), aspect="equal")
     ax.set_axis_off()
     heading = "\n".join(wrap(readable(title, 200), max(20, int(columns * cell * 10))))
@@ -178,69 +167,6 @@ def _wrapped(text: str, width: int, most: int) -> str:
     if len(lines) > most:
         lines = [*lines[: most - 1], lines[most - 1][: width - 1] + "…"]
     return "\n".join(lines)
-
-
-def _reader(source: Any, stack: ExitStack) -> Callable[[str, Any], Any]:
-    """A function of label and what ``images`` has for it, that gives the picture."""
-    if source is None:
-        return lambda label, given: _array(label, given, _open)
-    try:
-        place = Path(source)
-    except TypeError:
-        raise TypeError(f"source must be a folder or a zip file, got {came(source)}") from None
-    if place.is_dir():
-        return lambda label, given: _array(label, given, lambda name: _open(_within(place, name)))
-    if not zipfile.is_zipfile(place):
-        raise ValueError(f"source must be a folder or a zip file, and {shown(place)} is neither")
-    archive = stack.enter_context(zipfile.ZipFile(place))
-
-    def of_zip(name: Any) -> Any:
-        return _open(io.BytesIO(archive.read(os.fspath(name))))
-
-    return lambda label, given: _array(label, given, of_zip)
-
-
-def _within(folder: Path, name: Any) -> Path:
-    """A file of a folder, and of no other."""
-    path: Path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise FileNotFoundError(f"{shown(name)} is outside of the folder")
-    return path
-
-
-def _open(file: Any) -> Any:
-    from PIL import Image
-
-    with Image.open(file) as image:
-        image.thumbnail((PIXELS, PIXELS))
-        return np.asarray(image.convert("RGBA"))
-
-
-def _array(label: str, given: Any, opened: Callable[[Any], Any]) -> Any:
-    """The picture of a label as an array (height, width[, 3 or 4]), not larger than it is seen."""
-    if isinstance(given, str | os.PathLike):
-        try:
-            return opened(given)
-        except (OSError, KeyError, SyntaxError, ValueError) as error:
-            raise SchemaError(f"the picture of {shown(label)}, {shown(given)}: {error}") from error
-    values = np.asarray(given)
-    if values.ndim == 3 and values.shape[2] == 1:
-        values = values[..., 0]
-    if (
-        values.dtype.kind not in "fiub"
-        or values.ndim not in (2, 3)
-        or (values.ndim == 3 and values.shape[2] not in (3, 4))
-        or not values.size
-    ):
-        raise SchemaError(
-            f"the picture of {shown(label)} must be an array (height, width[, 3 or 4]) of numbers, "
-            f"or a path; got {came(given)}"
-        )
-    step = -(-max(values.shape[:2]) // PIXELS)
-    values = values[::step, ::step]
-    if values.dtype.kind == "f" and np.nanmax(values, initial=0.0) > 1.0:
-        values = values / 255.0
-    return np.clip(values, 0, 255 if values.dtype.kind in "iu" else 1)
 
 
 def _picture(ax: Axes, image: Any, column: int, top: float) -> None:

@@ -21,10 +21,11 @@ from xconverge.io.paths import local_path
 from xconverge.io.store import open_store
 from xconverge.labels.kinds import came
 from xconverge.labels.messages import SchemaError
+from xconverge.plot.pictures import Images
 from xconverge.report.explorer import explorer
 from xconverge.report.findings import HEADLINE, findings
 from xconverge.report.methods import methods
-from xconverge.report.pictures import Images, thumbnails
+from xconverge.report.pictures import thumbnails
 from xconverge.report.tables import Table, needed, sides, tables
 
 ROOM = 3 * 2**20
