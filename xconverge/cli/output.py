@@ -34,7 +34,12 @@ def console() -> Any:
 
 
 def show(where: Any, table: Table) -> None:
-    """Print a table, and below it what it says."""
+    """Print a table, and below it what it says; names of columns that have no room are numbered."""
+    key = ""
+    if _width(table) > where.width:
+        first, *names = table.columns
+        key = ", ".join(f"{i} {name}" for i, name in enumerate(names, 1))
+        table = table._replace(columns=[first, *map(str, range(1, len(names) + 1))])
     from rich.box import SIMPLE_HEAD
     from rich.table import Table as Printed
 
@@ -50,5 +55,13 @@ def show(where: Any, table: Table) -> None:
     for row in table.rows:
         printed.add_row(*row)
     where.print(printed)
+    if key:
+        where.print(f"Columns: {key}.")
     if table.note:
         where.print(table.note + "\n")
+
+
+def _width(table: Table) -> int:
+    """Characters of a line."""
+    columns = zip(table.columns, *table.rows, strict=True)
+    return sum(max(map(len, column)) + 2 for column in columns)
