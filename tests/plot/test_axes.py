@@ -97,7 +97,10 @@ def test_a_title_of_the_user_takes_the_place_of_ours():
     first, *rest = ax.get_title().split("\n")
     assert first == "one sentence"
     assert len(rest) > 1
-    assert max(map(len, rest)) <= 68
+    assert max(map(len, rest)) <= 72
+    narrow = plt.subplots(figsize=(2.5, 2))[1]
+    axes.titled(narrow, "many more words " * 12)
+    assert max(map(len, narrow.get_title().split("\n"))) <= 28
     ax.set_title("mine")
     assert {ax.get_title(loc) for loc in ("left", "center", "right")} == {"", "mine"}
 

@@ -14,7 +14,9 @@ from xconverge.plot.axes import (
     SMALL,
     axes_of,
     bare,
+    inches_of,
     legend,
+    makes_room,
     p_text,
     readable,
     style,
@@ -302,7 +304,7 @@ def subset_contrast(
     ax.set_xticks(range(len(subsets)), [f"{name} dispersion" for name in subsets])
     ax.set_xlim(-0.5, len(subsets) - 0.45)
     where = {"full": "among all stimuli", "inside": "inside the subset"}.get(pool, pool)
-    ax.set_ylabel(f"mean {metric_name(table)}, {where}")
+    ax.set_ylabel(f"mean {metric_name(table)},\n{where}")
     ax.margins(y=0.14)
     ax.set_ylim(bottom=min(0.0, float(one["score"].min())))
     gap = float(one["low_minus_high"])
@@ -312,5 +314,10 @@ def subset_contrast(
         low, high = (f"{float(end):.3f}".replace("-", "−") for end in ends)  # type: ignore[arg-type]
         told += f" ({float(table.attrs.get('level', 0.95)):.0%} interval {low} to {high})"
     titled(ax, told)
-    legend(ax)
+    # texts stand all over the axes
+    if makes_room(ax):
+        columns = 3 if inches_of(ax) > 4 else 2
+        legend(ax, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=columns)
+    else:
+        legend(ax)
     return bare(ax)

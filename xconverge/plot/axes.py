@@ -144,11 +144,20 @@ def there(place: Any, values: Any) -> tuple[Any, Any]:
     return np.asarray(place)[known], np.asarray(values)[known]
 
 
-def titled(ax: Axes, *sentences: str, width: int = 68) -> None:
+def inches_of(ax: Axes) -> float:
+    """How wide axes are, before the layout makes room beside them."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    return float(ax.get_window_extent().width / figure.dpi)
+
+
+def titled(ax: Axes, *sentences: str) -> None:
     """Sentences as the title of axes, each on its own lines; a title of the user's takes its place.
 
-    ``width`` are characters of a line.
+    Lines are as long as the axes are wide.
     """
+    # characters of 9 points are 5 points wide on average
+    width = max(24, int(inches_of(ax) * 72 / 5))
     lines = [line for sentence in sentences if sentence for line in wrap(sentence, width)]
     ax.set_title("\n".join(lines), fontsize=9, color=INK)
 

@@ -383,7 +383,10 @@ def alignment_by_bin(
     )
     ax.margins(x=0.08, y=0.1)
     ax.set_ylim(bottom=None if lowest < 0 else 0)
-    legend(ax)
+    if len(tables) > 1:
+        legend(ax)
+    else:
+        titled(ax, *ax.get_legend_handles_labels()[1])
     return bare(ax)
 
 

@@ -410,7 +410,9 @@ def rdm(
         vmax=high,
         extent=(-0.5, n - 0.5, n - 0.5, -0.5), interpolation="nearest",
     )  # fmt: skip
-    bar = ax.get_figure().colorbar(image, ax=ax, shrink=0.85)  # type: ignore[union-attr]
+    # as high as the matrix, whatever room there is
+    beside = ax.inset_axes((1.04, 0.0, 0.045, 1.0))
+    bar = ax.get_figure().colorbar(image, cax=beside)  # type: ignore[union-attr]
     bar.set_label(_distance(square), fontsize=9)
     bar.ax.tick_params(labelsize=SMALL)
     ax.tick_params(labelsize=SMALL, colors=INK)
