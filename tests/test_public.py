@@ -289,6 +289,17 @@ def test_the_page_of_measures_is_that_of_the_tables():
         assert f"### {metric}" in page
 
 
+def test_the_reference_lists_every_public_name():
+    page = (PACKAGE.parent / "docs" / "api.md").read_text("utf-8")
+    listed = {}
+    for part in page.split(".. currentmodule:: ")[1:]:
+        names = re.findall(r"^   (\w+)$", part, re.M)
+        listed.setdefault(part.split("\n")[0], []).extend(names)
+    assert sorted(listed["xconverge"]) == sorted(xc.__all__)
+    assert listed["xconverge.io"] == xc.io.__all__
+    assert listed["xconverge.plot"] == xc.plot.__all__
+
+
 def test_inputs_keep_their_attrs():
     reps = make_reps(3, 12, 5)
     before = dict(reps.attrs)
