@@ -59,9 +59,11 @@ html_title = "xconverge"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
+# pages without pages below them have nothing to show at the left
+html_sidebars = {page: [] for page in ("index", "tutorial", "which-call", "glossary")}
 html_theme_options = {
     "github_url": "https://github.com/xconverge/xconverge",
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 8,
     "navigation_with_keys": False,
     "show_nav_level": 1,
     "show_toc_level": 2,
