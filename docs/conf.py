@@ -64,6 +64,7 @@ html_sidebars = {page: [] for page in ("index", "tutorial", "which-call", "gloss
 html_theme_options = {
     "github_url": "https://github.com/xconverge/xconverge",
     "header_links_before_dropdown": 8,
+    "navbar_persistent": ["search-button"],
     "navigation_with_keys": False,
     "show_nav_level": 1,
     "show_toc_level": 2,
