@@ -227,7 +227,8 @@ def test_the_readme_says_how_to_cite_this_version():
 
 def test_links_between_pages_lead_somewhere():
     root = PACKAGE.parent
-    for page in [root / "README.md", *(root / "docs").glob("*.md")]:
+    pages = [*(root / "docs").glob("*.md"), *(root / "examples").glob("*.md")]
+    for page in [root / "README.md", *pages]:
         for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8")):
             if "://" not in link:
                 assert (page.parent / link).exists(), (page.name, link)
