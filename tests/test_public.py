@@ -262,6 +262,7 @@ def test_what_the_map_of_the_code_names_is_there():
     ("name", "count"),
     [
         ("methods.md", 1),
+        ("own-files.md", 6),
         ("scaling.md", 2),
         ("statistics.md", 10),
         ("searchlight.md", 3),
