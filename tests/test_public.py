@@ -227,7 +227,8 @@ def test_the_readme_says_how_to_cite_this_version():
 
 def test_links_between_pages_lead_somewhere():
     root = PACKAGE.parent
-    for page in [root / "README.md", *(root / "docs").glob("*.md")]:
+    pages = [*(root / "docs").glob("*.md"), *(root / "examples").glob("*.md")]
+    for page in [root / "README.md", *pages]:
         for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8")):
             if "://" not in link:
                 assert (page.parent / link).exists(), (page.name, link)
@@ -261,6 +262,7 @@ def test_what_the_map_of_the_code_names_is_there():
     ("name", "count"),
     [
         ("methods.md", 1),
+        ("own-files.md", 6),
         ("scaling.md", 2),
         ("statistics.md", 10),
         ("searchlight.md", 3),
@@ -288,6 +290,17 @@ def test_the_page_of_measures_is_that_of_the_tables():
     assert page == generated, "run: python docs/generate/measures.py"
     for metric in ("consensus", "cknna", "sqeuclidean", "rho-a"):
         assert f"### {metric}" in page
+
+
+def test_the_reference_lists_every_public_name():
+    page = (PACKAGE.parent / "docs" / "api.md").read_text("utf-8")
+    listed = {}
+    for part in page.split(".. currentmodule:: ")[1:]:
+        names = re.findall(r"^   (\w+)$", part, re.M)
+        listed.setdefault(part.split("\n")[0], []).extend(names)
+    assert sorted(listed["xconverge"]) == sorted(xc.__all__)
+    assert listed["xconverge.io"] == xc.io.__all__
+    assert listed["xconverge.plot"] == xc.plot.__all__
 
 
 def test_inputs_keep_their_attrs():

@@ -65,7 +65,7 @@ def dispersion(
     metric : str
         Coordinate metrics: ``cosine``, ``correlation``, ``euclidean``, ``sqeuclidean``, the mean
         of scipy's distance over unordered pairs of models; ``consensus``,
-        sqrt(Σ_m |a_m - z|² / (M - 1)) with z the mean over the M models that saw the stimulus.
+        ``sqrt(Σ_m |a_m - z|² / (M - 1))`` with z the mean over the M models that saw the stimulus.
         Basis-free, for raw features of any width:
         ``neighborhood``, 1 - mean overlap of the k nearest neighbours over pairs of models;
         ``rdm``, 1 - mean correlation of the stimulus's row in two models' RDMs; each pair among
@@ -130,7 +130,7 @@ def dispersion(
     whole, all of them. A neighbour graph may stand for ``reps`` in ``neighborhood``.
 
     ``consensus`` is the measure of Hosseini, Cheung, Fedorenko & Williams (arXiv 2604.21836),
-    sqrt(Σ_m |a_m - z|²), divided by sqrt(M - 1): theirs is smaller where fewer models saw the
+    ``sqrt(Σ_m |a_m - z|²)``, divided by sqrt(M - 1): theirs is smaller where fewer models saw the
     stimulus. Where all saw all stimuli it is the same but for that factor.
 
     Examples

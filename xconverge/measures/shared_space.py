@@ -57,7 +57,7 @@ def shared_space(
 
     Every model is centred, reduced to its first principal components if ``n_components`` is
     given, zero-padded to the widest and divided by its Frobenius norm; then the sum of
-    |X_m Q_m - Z|² is minimised over orthogonal Q_m, with Z the mean of the X_m Q_m.
+    ``|X_m Q_m - Z|²`` is minimised over orthogonal Q_m, with Z the mean of the X_m Q_m.
 
     Parameters
     ----------

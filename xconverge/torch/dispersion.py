@@ -38,8 +38,8 @@ def dispersion(
         ``consensus`` and ``neighborhood`` take any widths; the others compare feature by feature.
     metric : str
         ``cosine``, ``correlation``, ``sqeuclidean``: mean distance over pairs of encoders.
-        ``consensus``: sqrt(Σ_m |a_m - z|² / (M - 1)), z the mean over M encoders, after generalised
-        Procrustes on the batch. ``neighborhood``: 1 - mean soft overlap of the k
+        ``consensus``: ``sqrt(Σ_m |a_m - z|² / (M - 1))``, z the mean over M encoders, after
+        generalised Procrustes on the batch. ``neighborhood``: 1 - mean soft overlap of the k
         nearest neighbours in the batch.
     normalize : bool
         Divide by the mean squared norm of the stimulus's vectors (by its root for ``consensus``).
