@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.plot.drawn import ODD
+import xconverge as xc
+from tests.plot.drawn import ODD, assert_legible, scores, values
 from xconverge.plot import axes
 
 plt = pytest.importorskip("matplotlib.pyplot")
@@ -126,3 +127,17 @@ def test_lines_are_named_beside_them_where_there_is_room(layout, n):
         assert legend is None
     else:
         assert [text.get_text() for text in legend.get_texts()] == names
+
+
+def test_what_attributes_say_is_text_too(monkeypatch):
+    # half a formula, a colour of a terminal, a line of its own
+    odd = "$\\frac{1$ \x1b[31m\n"
+    spread = values(9).assign_attrs(metric=odd)
+    agreement = scores(9).assign_attrs(metric=odd)
+    for ax in (
+        xc.plot.dispersion_alignment(spread, agreement),
+        xc.plot.dispersion_histogram(spread.assign_coords(measure=odd)),
+        xc.plot.alignment_matrix(agreement),
+    ):
+        drawn = [text for text, *_ in assert_legible(ax.get_figure(), monkeypatch)]
+        assert any(r"\x1b[31m" in text for text in drawn)

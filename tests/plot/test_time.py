@@ -6,6 +6,7 @@ import xarray as xr
 
 import xconverge as xc
 from tests.inference.test_latency import RSA, P, table
+from tests.plot.drawn import assert_legible
 
 plot = pytest.importorskip("xconverge.plot")
 plt = pytest.importorskip("matplotlib.pyplot")
@@ -99,3 +100,17 @@ def test_without_p_values_nothing_is_outlined_and_pairs_are_chosen():
         plot.cross_temporal(plane(None)["rsa"])
     with pytest.raises(xc.SchemaError, match="lacks the dims"):
         plot.cross_temporal(plane(None).isel(time_2=0, drop=True))
+
+
+def test_lines_are_legible_and_a_node_is_taken_as_it_is(monkeypatch):
+    given = table(RSA, P)
+    given["chance"] = xr.zeros_like(given["rsa"])
+    given["threshold"] = given["chance"] + 0.3
+    for result in (given, xr.DataTree.from_dict({"rsa": given})["rsa"]):
+        ax = plot.time_course(result)
+        assert_legible(ax.get_figure(), monkeypatch)
+        dashes = [line.get_linestyle() for line in ax.lines if len(line.get_xdata()) == 5]
+        assert len(set(dashes)) == len(dashes) == 2
+    pairs = plane([[0.01, 0.01], [np.nan, 1], [1, 0.05]])
+    for result in (pairs, xr.DataTree.from_dict({"x": pairs})["x"]):
+        assert_legible(plot.cross_temporal(result).get_figure(), monkeypatch)

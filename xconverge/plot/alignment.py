@@ -301,7 +301,7 @@ def subset_contrast(
                 va="top" if below else "bottom", fontsize=SMALL, color=INK,
                 bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.5},
             )  # fmt: skip
-    ax.set_xticks(range(len(subsets)), [f"{name} dispersion" for name in subsets])
+    ax.set_xticks(range(len(subsets)), [f"{readable(name, 24)} dispersion" for name in subsets])
     ax.set_xlim(-0.5, len(subsets) - 0.45)
     where = {"full": "among all stimuli", "inside": "inside the subset"}.get(pool, pool)
     ax.set_ylabel(f"mean {metric_name(table)},\n{where}")

@@ -97,7 +97,7 @@ def measure_name(spread: xr.DataArray) -> str:
         name = str(spread["measure"].item())
     else:
         name = str(spread.attrs.get("metric", ""))
-    return MEASURES.get(name, f"{name} dispersion".strip())
+    return MEASURES.get(name) or f"{readable(name, 24)} dispersion".strip()
 
 
 def scores_of(given: object, what: str, *dims: str) -> xr.DataArray:

@@ -175,7 +175,7 @@ def _told(given: object, spread: xr.DataArray, x: Any, y: Any) -> list[str]:
         if p is not None and not p.dims and np.isfinite(p):
             null = str(table.attrs.get("null", "labels"))
             said = p_text(float(p), table.attrs.get("n_permutations"))
-            first += f", {said} ({'mixed models' if null == 'mixed' else null})"
+            first += f", {said} ({'mixed models' if null == 'mixed' else readable(null)})"
     found = [first]
     if "equal_noise" in given.children and measure == "neighborhood":
         told = given["equal_noise"].to_dataset()
@@ -184,8 +184,8 @@ def _told(given: object, spread: xr.DataArray, x: Any, y: Any) -> list[str]:
         found.append(
             "Each model left out, density partialled out: mean ρ = "
             f"{_signed(float(told['mean_correlation']))}; equal noise makes "
-            f"{_signed(float(told['expected_correlation']))} ({p_text(float(p), draws)}"
-            f"{f', {draws} draws' if draws else ''})"
+            f"{_signed(float(told['expected_correlation']))} "
+            f"({p_text(float(p), draws) or 'no p'}{f', {draws} draws' if draws else ''})"
         )
     return found
 

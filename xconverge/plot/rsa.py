@@ -289,7 +289,7 @@ def models_by_subset(table: xr.Dataset | xr.DataTree, ax: Axes | None = None) ->
     among = among.astype(bool)
     order = np.argsort(np.nan_to_num(score[:, 0], nan=-np.inf), kind="stable")
     place = np.arange(len(order))
-    names = [str(name) for name in table["subset"].values]
+    names = [readable(name, 14) for name in table["subset"].values]
     ax = axes_of(ax, (2.4 + 1.45 * len(names), 1.7 + 0.3 * len(order)))
     drawn = np.array([score, *ends, highest, np.zeros_like(score)])
     left, right = np.nanmin(drawn) - 0.04, np.nanmax(drawn) + 0.04

@@ -210,6 +210,10 @@ def _left(table: xr.Dataset) -> list[str]:
         chance = value.attrs.get("chance")
         beside = f" (unrelated models: {float(chance):.3f})" if chance is not None else ""
         found.append(f"{words}: {float(value):.3f}{beside}")
-    tolerance = table.attrs.get("tolerance")
-    last = f"stopped at a relative fall below {float(tolerance):.0e}" if tolerance else ""
+    last = ""
+    objective = table["objective"]
+    if objective.ndim == 1 and objective.size > 1:
+        before, after = objective.values[-2:]
+        fall = f"{(before - after) / before:.1e}".replace("-", "−") if before > 0 else "0"
+        last = f"the last iteration lowered it by {fall} of itself"
     return ["; ".join(found), last]

@@ -29,7 +29,7 @@ SHADED = ("of permutations", "interval")
 
 
 def time_course(
-    result: xr.Dataset,
+    result: xr.Dataset | xr.DataTree,
     score: str | None = None,
     *,
     correction: str = "cluster",
@@ -40,7 +40,7 @@ def time_course(
 
     Parameters
     ----------
-    result : Dataset
+    result : Dataset or DataTree
         Over ``time`` and one more dim at most: what ``calibrate_rsa``, ``calibrate`` or
         ``modulation`` returned.
     score : str, optional
@@ -71,6 +71,7 @@ def time_course(
     ('RSA', ['early 0', 'early 1'])
     """
     real("alpha", alpha, above=0, below=1)
+    result = table_of(result, "", "result", "calibrate_rsa(…) or modulation(…)")
     score, values, p_value = scored_over_time(result, score, correction, "result")
     seconds = times_of(values)
     values = values.squeeze(drop=True) if values.sizes["time"] > 1 else values
@@ -126,13 +127,17 @@ def time_course(
 
 
 def cross_temporal(
-    result: xr.Dataset, *, correction: str = "cluster", alpha: float = 0.05, ax: Axes | None = None
+    result: xr.Dataset | xr.DataTree,
+    *,
+    correction: str = "cluster",
+    alpha: float = 0.05,
+    ax: Axes | None = None,
 ) -> Axes:
     """RSA of every time with every other, outlined where it is significant.
 
     Parameters
     ----------
-    result : Dataset
+    result : Dataset or DataTree
         What ``cross_temporal_rsa`` returned, for one pair of models.
     correction : {"cluster", "max_t", "bh", "by"}
         Which corrected p-values are outlined; nothing is where there are none.

@@ -116,7 +116,8 @@ def analyze(
         ``equal_noise``, what it returns given density and ``n_equal_noise``, without extra dims:
         ``attrs["conclusion"]``, of the study too, is the sentence to quote. With a target
         ``rsa``, of each model and of the mean RDM, over all stimuli and by bin of neighbourhood
-        dispersion, beside what permutations reach (``chance``, ``threshold``) with the mean RDM. Save it with ``write_study``, open it with ``open_store``.
+        dispersion, beside what permutations reach with the mean RDM (``chance``, ``threshold``).
+        Save it with ``write_study``, open it with ``open_store``.
 
     Warns
     -----
