@@ -270,6 +270,7 @@ def test_what_the_map_of_the_code_names_is_there():
         ("selection.md", 9),
         ("time.md", 5),
         ("figures.md", 3),
+        ("report.md", 1),
         ("model-selection.md", 2),
         ("interop.md", 3),
         ("recordings.md", 8),

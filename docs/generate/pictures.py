@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 
 import xconverge as xc
-from xconverge.cli.demo import shipped
+from xconverge.io.demo import shipped
 
 IMAGES = Path(__file__).parents[1] / "images"
 BLUE, RED, INK = "#1b6ca8", "#d1495b", "#333333"
@@ -25,9 +25,8 @@ BLUE, RED, INK = "#1b6ca8", "#d1495b", "#333333"
 
 def opened() -> tuple[xr.DataArray, xr.DataArray]:
     """Six neural vision models, and six language models."""
-    with shipped() as folder:
-        vision = xc.open_representations(folder / "demo.zarr", "vision").load()
-        language = xc.open_representations(folder / "demo.zarr", "language").load()
+    emoji = xc.open_demo("emoji")
+    vision, language = emoji["vision"], emoji["language"]
     return vision.isel(model=np.flatnonzero(vision["family"] == "neural")), language
 
 
