@@ -128,8 +128,9 @@ CALLS = {
 }  # fmt: skip
 ELSEWHERE = {
     # of files and stores: tests/io; of what is stacked and brought in: tests/labels, tests/io
-    "ModelWriter", "append_models", "create_store", "from_xarray", "open_representations",
-    "open_store", "stack_models", "validate_store", "write_representations", "write_study",
+    "ModelWriter", "append_models", "create_store", "from_xarray", "open_demo",
+    "open_representations", "open_store", "stack_models", "validate_store", "write_representations",
+    "write_study",
 }  # fmt: skip
 CONSTRAINTS = ("groups", "quotas", "match", "match_bins", "distances", "min_distance")
 

@@ -16,12 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import xconverge as xc
-from xconverge.cli import main as command_line
+from xconverge.cli import store as command_line
 from xconverge.cli.main import main
 from xconverge.cli.terminal import Escaped, escaping
 from xconverge.engine import progress
 from xconverge.engine.progress import Report
 from xconverge.labels.messages import DamagedStoreError, SchemaError, escaped, listing, shown
+from xconverge.report.tables import Table
 
 CONTROLS = {chr(c) for c in (*range(0x20), *range(0x7F, 0xA0))}
 UNSEEN = CONTROLS | set("\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -288,13 +289,13 @@ def test_text_that_the_stream_cannot_hold_is_escaped(encoding):
     assert out.encoding == encoding
 
 
-def test_a_path_with_brackets_and_colons_is_shown_by_the_demo_as_it_is(capsys):
+def test_text_with_brackets_and_colons_is_shown_in_tables_as_it_is(capsys):
     pytest.importorskip("rich")
-    from xconverge.cli.demo import _console, _say_where
+    from xconverge.cli.output import console, show
 
-    where = {"store": Path(f"/a[red]b:smile:/{HOSTILE}"), "results": Path("/r[/]")}
+    name = f"/a[red]b:smile:/{HOSTILE}"
     with escaping():
-        _say_where(_console(), where)
+        show(console(), Table(name, ["a", "b[/]"], [[name, "1"]], name))
     said = capsys.readouterr().out
     assert r"/a[red]b:smile:/\x1b[31mRED" in said
     assert not steering(said)
