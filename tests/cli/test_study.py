@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import xconverge as xc
 from xconverge.cli.main import main
@@ -53,7 +54,7 @@ def test_a_study_is_that_of_analyze(store, capsys):
         for name in other.data_vars:
             np.testing.assert_allclose(one[name], other[name], rtol=1e-9, err_msg=name)
     assert "Mean mutual-kNN of vision with language models" in said
-    assert "RSA of the models' mean RDM with the target" in " ".join(said.split())
+    assert "RSA of the models' mean RDM with it, Spearman's" in " ".join(said.split())
     page = ["report", str(store.parent / "results.zarr"), "-o", str(store.parent / "r.html")]
     assert main(page) == 0
     assert (store.parent / "r.html").stat().st_size < 5 * 2**20
@@ -146,3 +147,38 @@ def test_help_has_an_example(command, capsys):
     with pytest.raises(SystemExit):
         main([command, "--help"])
     assert f"xconverge {command} " in capsys.readouterr().out.partition("example")[2]
+
+
+@pytest.mark.slow
+def test_trials_of_several_subjects_are_a_target(store, capsys):
+    """Their RSA is told as a mean over subjects, which has no p-value, or of one of them."""
+    rng = np.random.default_rng(0)
+    seen = xc.open_representations(store, "vision")["stimulus"].values[:24]
+    reps = xc.open_representations(store, "vision").load().sel(stimulus=seen)[0, :, :12]
+    trials = reps.values + 0.5 * rng.standard_normal((2, 4, *reps.shape))
+    brain = xr.DataArray(
+        trials, dims=("subject", "repetition", "stimulus", "voxel"),
+        coords={"subject": ["s1", "s2"], "repetition": list("abcd"), "stimulus": seen},
+    )  # fmt: skip
+    brain = xc.from_xarray(brain, model="fmri", feature="voxel", modality="brain")
+    xc.write_representations(store, brain, modality="brain")
+    given = ("--modality", "vision", "--other", "language", "--target", "brain", "--rsa-bins", "2")
+    with pytest.warns(RuntimeWarning):
+        assert run(store, *given, "--join", "inner") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "30 of vision, 30 of language, 24 of brain: the 24 stimuli that all have" in said
+    assert "RSA with brain (mean over 2 subject)" in said
+    assert "Distances of the halves of its repetitions correlate by +0." in said
+    study = xc.open_store(store.parent / "results.zarr")
+    mean = study["rsa/rsa_of_mean_by_bin"].mean(["subject", "model_b"])
+    assert f"{float(mean[0]):+.3f} (" in said
+    page = ["report", str(store.parent / "results.zarr"), "-o", str(store.parent / "r.html")]
+    assert main(page) == 0
+    given = (*given, "--join", "inner")
+    with pytest.warns(RuntimeWarning):
+        assert run(store, *given, "--target-where", "subject=s2", out="one.zarr") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    one = study["rsa/rsa_of_mean_by_bin"].sel(subject="s2").squeeze()
+    assert f"{float(one[0]):+.3f} (p = " in said
+    assert run(store, *given, "--target-where", "subject=s9", out="none.zarr") == 1
+    assert "no subject='s9', but 's1', 's2'" in capsys.readouterr().err

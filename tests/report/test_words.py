@@ -47,7 +47,7 @@ def test_findings_lead_with_what_may_be_said(study):
     for control in ("none", "local_density", "both"):
         assert f"{float(effect.sel(control=control)):+.3f}" in correlation
     assert f"{float(study['equal_noise/excess']):+.3f}" in excess
-    assert len(re.findall(r"\d+ stimuli\)", brain)) == 2
+    assert len(re.findall(r"\(p = [\d.]+, \d+ stimuli\)", brain)) == 2
     assert "cannot be told without trials" in brain
 
 

@@ -26,9 +26,17 @@ def table(p_structure, p_noise, null="mixed", draws=199):
     ("p_structure", "p_noise", "start"),
     [
         (0.01, 0.05, "dispersion and alignment go together, beyond smoothness and beyond"),
-        (0.05, 0.06, "associated beyond smoothness, but no more than equal noise"),
-        (0.2, 0.01, "more than equal noise makes, but not separable from maps"),
-        (0.2, 0.9, "not shown"),
+        (
+            0.05,
+            0.06,
+            "dispersion and alignment go together beyond smoothness, but no more than equal",
+        ),
+        (
+            0.2,
+            0.01,
+            "dispersion and alignment go together more than equal noise makes, but no more",
+        ),
+        (0.2, 0.9, "that dispersion and alignment go together is not shown"),
     ],
 )
 def test_the_four_sentences(p_structure, p_noise, start):

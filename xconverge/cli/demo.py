@@ -30,8 +30,9 @@ from xconverge.study.binned_rsa import binned_rsa_contrast
 from xconverge.study.bins import dispersion_bins
 
 EMOJI = {
-    "modality": "vision", "other": "language", "target": None, "where": ["family=neural"],
-    "on": None, "join": "exact", "repeats": "mean", "groups": ["group", "subgroup"],
+    "modality": "vision", "other": "language", "where": ["family=neural"],
+    "target": None, "target_where": [], "on": None, "join": "exact", "repeats": "mean",
+    "groups": ["group", "subgroup"],
     "neighbors": 10, "bins": 5, "rsa_bins": 3, "seed": 0,
 }  # fmt: skip
 """What 'xconverge run' is asked of the emoji."""

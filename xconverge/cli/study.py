@@ -42,6 +42,13 @@ def add_study(commands: Any) -> None:
         "--target",
         help="a brain: a modality of the store, or a group of RDMs, for RSA by dispersion",
     )
+    parser.add_argument(
+        "--target-where",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="take one region, subject … of the target, by a dim or coordinate",
+    )
     add_pairing(parser)
     parser.add_argument(
         "--where",
@@ -119,7 +126,13 @@ def study_of(options: argparse.Namespace, progress: Callable[[str], None]) -> xr
     names = _two(known, options)
     a, b = (open_representations(options.store, name) for name in names)
     a = _models_where(a, options.where)
-    more = [] if options.target is None else [target_of(options.store, options.target)]
+    more = []
+    if options.target is not None:
+        target = _target_where(target_of(options.store, options.target), options.target_where)
+        if "stimulus_2" in target.dims:
+            target = target.mean([d for d in target.dims if d not in PLACES], keep_attrs=True)
+        more = [target.assign_attrs(modality=options.target)]
+    before = [one.sizes["stimulus"] for one in (a, b, *more)]
     try:
         a, b, *more = pair(a, b, *more, on=options.on, join=options.join, repeats=options.repeats)
     except SchemaError as error:
@@ -127,6 +140,11 @@ def study_of(options: argparse.Namespace, progress: Callable[[str], None]) -> xr
             f"{error} (on the command line: --on COORD names the coordinate, --join inner keeps "
             "the stimuli that all have)"
         ) from error
+    if {a.sizes["stimulus"]} != set(before):
+        told = ", ".join(
+            f"{n} of {name}" for n, name in zip(before, (*names, options.target), strict=False)
+        )
+        progress(f"{told}: the {a.sizes['stimulus']} stimuli that all have")
     return analyze(
         dict(zip(names, (a, b), strict=True)),
         modality=names[0],
@@ -177,18 +195,36 @@ def _models_where(reps: xr.DataArray, where: list[str]) -> xr.DataArray:
 
 
 def target_of(store: Any, name: str) -> xr.DataArray:
-    """A modality by this name, or RDMs; these are averaged over subjects and what else there is."""
+    """A modality by this name, or RDMs."""
     if name in modalities(store):
         return open_representations(store, name)
     tree = open_store(store)
     for node in tree.subtree:
         if node.path in (f"/{name}", f"/{RDMS}/{name}") and "rdm" in node.data_vars:
             rdms = node.to_dataset()["rdm"]
-            return rdms.mean([d for d in rdms.dims if d not in PLACES], keep_attrs=True)
+            return rdms
     raise SchemaError(
         f"{store} has no modality and no group of RDMs {name!r}; it has "
         f"{listing(sorted(node.path.strip('/') for node in tree.subtree if node.data_vars))}"
     )
+
+
+def _target_where(target: xr.DataArray, where: list[str]) -> xr.DataArray:
+    """The part of the target with these values of a dim, or of a coordinate of one."""
+    for condition in where:
+        name, sign, value = condition.partition("=")
+        coord = target.coords.get(name)
+        if not sign or coord is None or coord.ndim != 1 or coord.dims[0] in PLACES:
+            has = [str(key) for key, one in target.coords.items() if one.ndim == 1]
+            raise SchemaError(f"--target-where {condition!r} must be NAME=VALUE, of one of {has}")
+        values = [str(one) for one in coord.values]
+        if value not in values:
+            raise SchemaError(
+                f"--target-where: the target has no {name}={value!r}, but {listing(set(values))}"
+            )
+        chosen = np.flatnonzero(np.array(values, object) == value)
+        target = target.isel({coord.dims[0]: chosen})
+    return target
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -199,7 +235,7 @@ def _run(options: argparse.Namespace) -> int:
     where = None if options.json else console()
     progress = steps(where)
     study = study_of(options, progress)
-    progress("")
+    progress(f"writing {escaped(options.out)}")
     write_study(options.out, study, overwrite=options.overwrite)
     data = {
         "results": str(options.out),
@@ -207,9 +243,11 @@ def _run(options: argparse.Namespace) -> int:
         "tables": [table._asdict() for table in report.tables(study)],
         "methods": report.methods(study),
     }
+    progress("")
     if where is None:
         say(options, data, [])
         return 0
+    where.print()
     print_study(where, study)
     out = escaped(options.out)
     where.print(f"The study is in {out}; make a page of it: xconverge report {out}", soft_wrap=True)
@@ -229,20 +267,14 @@ def print_study(where: Any, study: xr.DataTree) -> None:
 
 
 def steps(where: Any) -> Callable[[str], None]:
-    """Say each step as it starts, and how long the one before took; nothing without a console."""
-    began = [time.perf_counter()]
+    """Say each step as it starts, and when that is; nothing without a console."""
+    began = time.perf_counter()
 
     def step(name: str) -> None:
         if where is None:
             return
-        now = time.perf_counter()
-        if len(began) > 1:
-            where.print(f"  {now - began[-1]:5.1f} s")
-        began.append(now)
-        if name:
-            where.print(f"• {name} …", end="")
-        else:
-            where.print(f"Done in {now - began[0]:.0f} s.\n")
+        seconds = time.perf_counter() - began
+        where.print(f"{seconds:5.0f} s  {name or 'done'}")
 
     return step
 
@@ -250,6 +282,8 @@ def steps(where: Any) -> Callable[[str], None]:
 def _report(options: argparse.Namespace) -> int:
     from xconverge import report
 
+    if options.out.exists() and not options.overwrite:
+        raise FileExistsError(f"{options.out} exists already; name another by -o, or --overwrite")
     path = report.write(
         options.results,
         options.out,

@@ -12,6 +12,8 @@ from xconverge.report.tables import MEASURES, group_of, needed, sides
 MOST = 5000
 """Stimuli that a page holds; of more, those of every step of the ranks of dispersion."""
 DIGITS = 4
+CAPTIONS = ("caption", "text", "sentence", "label", "name", "description")
+"""Coordinates that describe a stimulus."""
 
 
 def explorer(study: xr.DataTree, caption: str | None = None) -> dict[str, Any]:
@@ -23,7 +25,7 @@ def explorer(study: xr.DataTree, caption: str | None = None) -> dict[str, Any]:
     kept = _kept(spread)
     spread, mean = spread.isel(stimulus=kept), mean.isel(stimulus=kept)
     labels = [str(label) for label in spread["stimulus"].values]
-    told = _texts(spread)
+    told = _texts(scores.sel(stimulus=spread["stimulus"]))
     known: dict[str, Any] = {
         "sides": list(sides(study)),
         "measures": {
@@ -33,7 +35,7 @@ def explorer(study: xr.DataTree, caption: str | None = None) -> dict[str, Any]:
         "alignment": _list(mean),
         "labels": labels,
         "texts": told,
-        "caption": caption if caption in told else next(iter(told), None),
+        "caption": caption or next((name for name in CAPTIONS if name in told), None),
         "total": needed(study, "dispersion").sizes["stimulus"],
     }
     known["residuals"] = _residuals(study, labels)
@@ -62,8 +64,7 @@ def _texts(spread: xr.DataArray) -> dict[str, list[str]]:
 
 def _worth(name: object) -> tuple[int, str]:
     """Captions first, then labels, then the rest."""
-    known = ("caption", "text", "sentence", "label", "name", "description")
-    return (known.index(str(name)) if name in known else len(known), str(name))
+    return (CAPTIONS.index(str(name)) if name in CAPTIONS else len(CAPTIONS), str(name))
 
 
 def _residuals(study: xr.DataTree, labels: list[str]) -> dict[str, Any]:

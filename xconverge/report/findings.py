@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from xconverge.report.tables import group_of, needed, number, p_text, sides
+from xconverge.report.tables import needed, number, p_text, rsa_of, sides, target_of
 
 HEADLINE = "neighborhood"
 """The dispersion that sentences are about: it needs no common axes and no norm."""
@@ -114,21 +114,24 @@ def _excess(study: xr.DataTree) -> str:
 
 
 def _rsa(study: xr.DataTree) -> str:
-    told = group_of(study, "rsa")
-    assert told is not None
+    told = rsa_of(study)
     values = told["rsa_of_mean_by_bin"].values
     p_values = told["p_value_of_mean_by_bin"].values
     parts = [
-        f"{number(float(value), True)} (p = {p_text(float(p))}, {int(n)} stimuli)"
+        f"{number(float(value), True)} ({f'p = {p_text(p)}, ' if p == p else ''}{int(n)} stimuli)"
         for value, p, n in zip(values, p_values, told["n_stimuli"].values, strict=True)
     ]
+    method = str(told.attrs.get("metric", "spearman")).capitalize()
     text = (
-        f"RSA of the models' mean RDM with the target, from low to high dispersion: "
-        f"{', '.join(parts)}."
+        f"RSA of the models' mean RDM with {target_of(study)}, {method}'s correlation, from low to "
+        f"high dispersion: {', '.join(parts)}."
     )
+    if "split_half" in told and told["split_half"].dims == ("bin",):
+        halves = ", ".join(number(float(r), True) for r in told["split_half"].values)
+        text += f" Distances of the halves of its repetitions correlate by {halves}."
     if "rsa_corrected_of_mean" in told and told["rsa_corrected_of_mean"].dims == ("bin",):
         clean = ", ".join(number(float(v), True) for v in told["rsa_corrected_of_mean"].values)
-        return f"{text} Without measurement noise: {clean} (— where noise hides it)."
+        return f"{text} Without measurement noise: {clean} (— where it cannot be told)."
     return (
         f"{text} How much of a difference between bins is measurement noise cannot be told without "
         "trials of four independent repetitions."

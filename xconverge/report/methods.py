@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from xconverge.report.tables import needed, sides
+from xconverge.report.tables import models, needed, rsa_of, sides, target_of
 
 PAPER = "Hosseini, Cheung, Fedorenko & Williams (arXiv 2604.21836)"
 
@@ -42,12 +44,12 @@ def methods(study: xr.DataTree) -> str:
     scores = needed(study, "alignment")["mutual_knn"]
     space = needed(study, "shared_space")
     effect = needed(study, "modulation")
-    one, other = sides(study)
+    one, _ = sides(study)
     attrs = study.attrs
     components = space.sizes.get("component", space.sizes.get("feature", 0))
     parts = [
-        f"We compared {scores.sizes['model_a']} {one} models with {scores.sizes['model_b']} "
-        f"{other} models on {scores.sizes['stimulus']} stimuli.",
+        f"We compared {models(study, 'a')} with {models(study, 'b')} on "
+        f"{scores.sizes['stimulus']} stimuli{_left_out(attrs)}.",
         f"For each stimulus, dispersion of the {one} models is one minus the mean overlap of its "
         f"{attrs.get('k')} nearest neighbours between pairs of models (neighbourhood dispersion), "
         "beside one minus the mean correlation of its rows of the models' dissimilarity matrices, "
@@ -70,13 +72,13 @@ def methods(study: xr.DataTree) -> str:
             "from the consensus permuted over stimuli)."
         )
     if "rsa" in study.children:
-        told = needed(study, "rsa")
+        told = rsa_of(study)
         counts = [str(int(n)) for n in np.atleast_1d(told["n_stimuli"].values)]
         parts.append(
-            f"Representational similarity to the target was computed in {len(counts)} bins of "
-            f"neighbourhood dispersion ({', '.join(counts)} stimuli), by "
-            f"{str(told.attrs.get('method', 'spearman')).capitalize()}'s correlation of "
-            "dissimilarities; p-values permute stimuli."
+            f"Representational similarity to {target_of(study)} was computed in {len(counts)} bins "
+            f"of neighbourhood dispersion ({', '.join(counts)} stimuli), by "
+            f"{str(told.attrs.get('metric', 'spearman')).capitalize()}'s correlation of "
+            f"dissimilarities (models: {told.attrs.get('rdm_metric')}); p-values permute stimuli."
         )
     used = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "xarray"))
     parts.append(
@@ -84,3 +86,14 @@ def methods(study: xr.DataTree) -> str:
         f"(seed {attrs.get('seed')}), {used} and Python {platform.python_version()}."
     )
     return " ".join(parts)
+
+
+def _left_out(attrs: Mapping[Any, Any]) -> str:
+    """How stimuli were paired."""
+    on = attrs.get("pair_on")
+    parts = [] if on is None else [f"paired by {on}"]
+    if on is not None and attrs.get("repeats"):
+        parts.append(f"the {attrs['repeats']} of several rows of one stimulus")
+    if attrs.get("n_dropped"):
+        parts.append(f"{attrs['n_dropped']} others, which one of the sets lacks, are left out")
+    return f" ({'; '.join(parts)})" if parts else ""

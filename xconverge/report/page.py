@@ -26,7 +26,7 @@ from xconverge.report.explorer import explorer
 from xconverge.report.findings import HEADLINE, findings
 from xconverge.report.methods import methods
 from xconverge.report.pictures import thumbnails
-from xconverge.report.tables import Table, needed, sides, tables
+from xconverge.report.tables import Table, models, needed, rsa_of, sides, tables, target_of
 
 ROOM = 3 * 2**20
 """Bytes of pictures, so that a report can be sent by mail."""
@@ -172,11 +172,13 @@ def _asset(name: str) -> str:
 
 
 def _lead(study: xr.DataTree) -> str:
-    sizes = needed(study, "alignment").sizes
-    one, other = sides(study)
+    stimuli = needed(study, "alignment").sizes["stimulus"]
+    one, _ = sides(study)
+    dropped = study.attrs.get("n_dropped")
+    others = f" ({dropped:,} more are not in all sets)" if dropped else ""
     return (
-        f"{sizes['model_a']} {one} models, {sizes['model_b']} {other} models, "
-        f"{sizes['stimulus']:,} stimuli. Dispersion is how differently the {one} models represent "
+        f"{models(study, 'a')}, {models(study, 'b')}, {stimuli:,} stimuli{others}. "
+        f"Dispersion is how differently the {one} models represent "
         f"a stimulus; alignment is how many nearest neighbours it has in common across modalities."
     )
 
@@ -216,7 +218,7 @@ def _figures(study: xr.DataTree) -> Iterator[str]:
         f"Dispersion of {one} models and alignment with {other} models; a point is a stimulus.",
     )
     yield _figure(
-        plot.alignment_by_bin(needed(study, "modulation")),
+        plot.alignment_by_bin(study),
         f"Mean alignment with {other} models in each bin of {one} dispersion.",
     )
     yield _figure(
@@ -234,7 +236,10 @@ def _figures(study: xr.DataTree) -> Iterator[str]:
         "How dispersion is distributed over the stimuli.",
     )
     if "rsa" in study.children:
-        yield _figure(plot.rsa_by_bin(study), "RSA with the target in each bin of dispersion.")
+        yield _figure(
+            plot.rsa_by_bin(rsa_of(study)),
+            f"RSA with {target_of(study)} in each bin of dispersion.",
+        )
 
 
 def _figure(ax: Any, text: str) -> str:

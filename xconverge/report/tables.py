@@ -50,6 +50,47 @@ def needed(study: xr.DataTree, name: str) -> xr.Dataset:
     return found
 
 
+def models(study: xr.DataTree, side: str) -> str:
+    """How many models a side has, ``a`` or ``b``, and of how many networks they are layers."""
+    coords = needed(study, "alignment").coords
+    name = sides(study)["ab".index(side)]
+    count = coords[f"model_{side}"].size
+    text = f"{count} {name} models"
+    if f"network_{side}" in coords:
+        networks = len(set(coords[f"network_{side}"].values.tolist()))
+        if networks < count:
+            text += f" (layers of {networks} networks, each of which counts once)"
+    return text
+
+
+def rsa_of(study: xr.DataTree) -> xr.Dataset:
+    """RSA with the target over bins and models: the mean over subjects and what else there is.
+
+    A mean has no p-value of its own: those are NaN. ``attrs["mean_over"]`` says what it is of.
+    """
+    told = needed(study, "rsa")
+    extra = [str(dim) for dim in told.dims if dim not in ("bin", "model_a")]
+    over = [dim for dim in extra if told.sizes[dim] > 1]
+    told = told.squeeze([dim for dim in extra if dim not in over], drop=True)
+    if not over:
+        return told
+    mean = told.mean(over, keep_attrs=True)
+    for name, one in told.data_vars.items():
+        if str(name).startswith("p_value") and set(over) & set(one.dims):
+            mean[name] = xr.full_like(mean[name], np.nan)
+    # what permutations of one subject reach, those of a mean do not
+    mean = mean.drop_vars([n for n in mean.data_vars if str(n).startswith(("chance", "threshold"))])
+    return mean.assign_attrs(mean_over=", ".join(f"{told.sizes[dim]} {dim}" for dim in over))
+
+
+def target_of(study: xr.DataTree) -> str:
+    """What the target is called, and what the mean is over."""
+    told = rsa_of(study)
+    name = str(study.attrs.get("target", "the target"))
+    over = told.attrs.get("mean_over")
+    return f"{name} (mean over {over})" if over else name
+
+
 def p_text(p: float) -> str:
     """A p-value as papers write it."""
     if not np.isfinite(p):
@@ -212,7 +253,7 @@ def of_left_out(study: xr.DataTree) -> Table:
 
 def of_rsa(study: xr.DataTree) -> Table:
     """RSA with the target, over all stimuli and by bin of dispersion."""
-    told = needed(study, "rsa")
+    told = rsa_of(study)
     counts = told["n_stimuli"].values
     bins = [f"{name} ({n})" for name, n in zip(bin_labels(len(counts)), counts, strict=True)]
     each, whole = (
@@ -234,7 +275,7 @@ def of_rsa(study: xr.DataTree) -> Table:
     line("ceiling", "ceiling of the noise", lambda v: number(v, True))
     line("rsa_corrected_of_mean", "mean RDM, without noise", lambda v: number(v, True))
     return Table(
-        "RSA with the target, by bin of dispersion (stimuli)",
+        f"RSA with {target_of(study)}, by bin of dispersion (stimuli)",
         ["model", "all stimuli", *bins],
         rows,
     )

@@ -200,6 +200,14 @@ def analyze(
     }
     progress(f"alignment with {b.sizes['model']} {names[1]} models")
     agreement = alignment(a, b, "mutual_knn", k=k).compute()
+    # captions are often on the other side alone; both sides are in one order here
+    agreement = agreement.assign_coords(
+        {
+            name: ("stimulus", coord.values)
+            for name, coord in b.coords.items()
+            if coord.dims == ("stimulus",) and name not in agreement.coords
+        }
+    )
     progress("modulation")
     # tables are many: lazy ones are computed side by side, where that takes longer than graphs do
     scores = agreement.chunk() if a.sizes["stimulus"] > FEW else agreement
@@ -241,7 +249,9 @@ def analyze(
                 a, b, groups=groups, k=k, n_bins=n_bins, n_permutations=n_permutations,
                 n_equal_noise=n_equal_noise, rng=seed,
             )  # fmt: skip
-            parts["equal_noise"] = told[[name for name, one in told.items() if not one.dims]]
+            parts["equal_noise"] = told[
+                [name for name, one in told.items() if not one.dims]
+            ].compute()
     if target is not None:
         progress("RSA by dispersion bin")
         parts["rsa"] = rsa_by_dispersion(
@@ -251,6 +261,7 @@ def analyze(
     study.attrs = stated(
         modality=names[0],
         other=names[1],
+        target=None if target is None else target.attrs.get("modality"),
         k=k,
         n_bins=n_bins,
         n_permutations=n_permutations,

@@ -17,12 +17,14 @@ VERDICTS = {
         "this geometry makes"
     ),
     (True, False): (
-        "associated beyond smoothness, but no more than equal noise over this geometry makes"
+        "dispersion and alignment go together beyond smoothness, but no more than equal noise over "
+        "this geometry makes"
     ),
     (False, True): (
-        "more than equal noise makes, but not separable from maps that are merely smooth"
+        "dispersion and alignment go together more than equal noise makes, but no more than maps "
+        "that are merely smooth"
     ),
-    (False, False): "not shown",
+    (False, False): "that dispersion and alignment go together is not shown",
 }
 """By whether the p of the mixed models, and that of equal noise, is at most LEVEL."""
 
