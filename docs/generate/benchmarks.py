@@ -29,9 +29,10 @@ TOPICS = {
     "inference": "Permutations, in evaluations of the statistic that they test.",
     "store": "Reading, dispersion from a store, `import`. `skipna=False` leaves out xarray's look "
     "for NaN. The sum of a store that is read in pieces may beat `numpy.fromfile`, which takes "
-    "fresh memory from the system for the whole file.",
+    "fresh memory from the system for the whole file. Other jobs ran on the machine.",
     "writing": "One model of float32 into a store on disk, labels, checks and checksums included; "
-    "narrow models spend much of it on their labels.",
+    "a batch is two chunks of Zarr, some milliseconds however narrow it is. Other jobs ran on the "
+    "machine.",
     "scaling": "Calls on a store against bare products in memory; peak memory is that of the whole "
     "process, with the interpreter.",
     "workers": "Clusters of one and of two processes of one thread each; their numbers are equal.",
