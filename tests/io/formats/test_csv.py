@@ -68,6 +68,26 @@ def test_a_file_that_fails_leaves_nothing(tmp_path, monkeypatch):
     assert path.read_bytes() == before
 
 
+def test_several_sets_are_one_file(tmp_path):
+    by = awkward()
+    sets = {"low": xc.select_stimuli(by, 3), "high": xc.select_stimuli(by, 2, "high")}
+    path = write_selection(tmp_path / "both.csv", sets)
+    table = pd.read_csv(path, dtype={"stimulus": str}, keep_default_na=False)
+    assert table["set"].tolist() == ["low"] * 3 + ["high"] * 2
+    assert table["order"].tolist() == [1, 2, 3, 1, 2]
+    for name, one in sets.items():
+        rows = table[table["set"] == name]
+        assert rows["stimulus"].tolist() == one["stimulus"].values.tolist()
+        assert rows["reason"].tolist() == one["reason"].values.tolist()
+    sets["high"] = sets["high"].assign(extra=("stimulus", [1, 2]))
+    with pytest.raises(xc.SchemaError, match="'low' and 'high' have not the same columns: 'extra'"):
+        write_selection(tmp_path / "odd.csv", sets)
+    for wrong in ({}, ["low"]):
+        with pytest.raises(TypeError, match="a dict of name to Dataset"):
+            write_selection(tmp_path / "odd.csv", wrong)
+    assert [p.name for p in tmp_path.iterdir()] == ["both.csv"]
+
+
 def test_columns_of_criteria_and_of_sets(tmp_path):
     reps = make_reps(3, 20, 5, noise=1.0)
     both = {"rdm": xc.dispersion(reps, "rdm"), "knn": xc.dispersion(reps, "neighborhood", k=3)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ import xarray as xr
 from xconverge.io.formats._labels import decoded
 from xconverge.io.formats._writing import writing
 from xconverge.io.paths import FilePath, local_path
+from xconverge.labels.kinds import came
 from xconverge.labels.messages import SchemaError, choose, listing
 
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
@@ -23,7 +25,7 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 def write_selection(
     path: FilePath,
-    selection: xr.Dataset,
+    selection: xr.Dataset | Mapping[str, xr.Dataset],
     *,
     overwrite: bool = False,
     formulas: Literal["keep", "escape"] = "keep",
@@ -34,8 +36,9 @@ def write_selection(
     ----------
     path : path
         The file; it appears when it is whole.
-    selection : Dataset
-        What ``select_stimuli`` or ``optimize_stimuli`` returned, or any with stimuli.
+    selection : Dataset, or mapping of name to Dataset
+        What ``select_stimuli`` or ``optimize_stimuli`` returned, or any with stimuli. Several
+        sets, ``{"low": low, "high": high}`` say, become one file with a column ``set``.
     overwrite : bool
         Replace a file that is there.
     formulas : {"keep", "escape"}
@@ -88,7 +91,7 @@ def write_selection(
     <BLANKLINE>
     """
     choose("formulas", formulas, ["keep", "escape"])
-    columns = _columns(selection)
+    columns = _columns(selection) if isinstance(selection, xr.Dataset) else _of_sets(selection)
     if formulas == "escape":
         columns = {_escaped(name): _all_escaped(values) for name, values in columns.items()}
     else:
@@ -100,6 +103,31 @@ def write_selection(
         # RFC 4180; with newline="" above, Python leaves line breaks inside of texts alone
         pd.DataFrame(columns).to_csv(file, index=False, lineterminator="\r\n")
     return local_path(path)
+
+
+def _of_sets(selections: Mapping[str, xr.Dataset]) -> dict[str, Any]:
+    """Columns of several sets below each other, and which set each row is of."""
+    if not isinstance(selections, Mapping) or not selections:
+        raise TypeError(
+            "selection must be a Dataset of stimuli, or a dict of name to Dataset, got "
+            f"{came(selections)}"
+        )
+    parts = {str(name): _columns(one) for name, one in selections.items()}
+    first, *others = parts
+    for name in others:
+        odd = sorted({*parts[name]} ^ {*parts[first]})
+        if odd:
+            raise SchemaError(
+                f"the sets {first!r} and {name!r} have not the same columns: {listing(odd)}; write "
+                "them into two files, or drop what one lacks"
+            )
+    if "set" in parts[first]:
+        raise SchemaError("selection has two columns 'set'; rename one of them")
+    names = [name for name, part in parts.items() for _ in part["order"]]
+    return {
+        "set": np.array(names, object),
+        **{key: np.concatenate([part[key] for part in parts.values()]) for key in parts[first]},
+    }
 
 
 def _columns(selection: xr.Dataset) -> dict[str, Any]:
