@@ -44,6 +44,7 @@ LONG = ("scaling", "store", "workers", "graphs", "selection")
 """Parts that take seconds in short, too; the next tests have a part of each."""
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=pytest.mark.slow if n in LONG else ()) for n in PARTS]
@@ -80,6 +81,7 @@ def test_a_store_is_read_in_every_way(tmp_path):
     assert all(figure.value > 0 for figure in table.values())
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("name", probe.CALLS)
 def test_what_is_timed_in_a_process_of_its_own_runs(name, tmp_path):
     path = stores.stored(tmp_path, 3, 120, 8)
@@ -121,6 +123,7 @@ def test_graphs_grow_with_chunks_and_pairs_only(tmp_path):
     assert tasks["cka, all pairs"] < 3 * pairs * chunks / models
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("title", bench_calibration.TABLES)
 def test_a_row_of_the_calibration_runs(title):
@@ -211,6 +214,7 @@ def test_what_a_mixed_model_costs_is_told_in_short(title):
     assert not table.isin(["nan"]).any(axis=None)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     "name", ["the brain itself, growing noise", "the brain itself, much noise"]
 )

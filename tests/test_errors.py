@@ -276,7 +276,7 @@ def test_every_public_function_is_tried():
     assert called | ELSEWHERE | errors == set(xc.__all__)
 
 
-@pytest.mark.slow_after(7)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("name", CALLS)
 def test_numbers_choices_seeds_and_names_are_refused_by_name(data, name):
     tried = [
@@ -378,7 +378,7 @@ def may(name, argument, value):
     )
 
 
-@pytest.mark.slow_after(7)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("name", [name for name in CALLS if " " not in name])
 def test_other_data_are_refused_by_name(data, name):
     given = of(data, name)
@@ -441,6 +441,7 @@ def test_what_goes_with_a_call_is_refused_by_name(data):
             assert not fault(name, of(data, name, **call), "distances", *came)
 
 
+@pytest.mark.slow
 def test_further_dims_that_both_sides_have_are_matched_by_label(data):
     """Not by position, and not refused in words of xarray."""
     a, b = data["a"], data["b"]
@@ -581,6 +582,7 @@ def test_figures_say_what_they_were_given(data):
     plt.close("all")
 
 
+@pytest.mark.slow
 def test_models_that_saw_nothing_give_no_number(data):
     """An error, or NaN with a warning; never a number, nor words of numpy."""
     nothing = xr.full_like(data["shared"], np.nan)

@@ -226,6 +226,7 @@ def test_rdms_of_rsatoolbox(run):
     assert xc.io.open_rdms("s.zarr", "brain").model.values.tolist() == ["0", "1"]
 
 
+@pytest.mark.slow
 def test_a_set_with_everything_through_every_format(run):
     """What is written here, imported by the command, is what was written."""
     reps = make_reps(2, 5, [3, 4]).assign_attrs(modality="vision", note={"ü": [1]})
@@ -264,6 +265,7 @@ def rows(name, values, ids):
 IN = ["s.zarr", "--modality", "vision"]
 
 
+@pytest.mark.slow
 def test_several_files_become_as_many_models(run):
     """As if they were imported one by one; stimuli are joined by label."""
     rows("a.csv", [[1, 2], [3, 4]], ["x", "y"])

@@ -190,7 +190,7 @@ CALLS = {
 }
 
 
-@pytest.mark.slow_after(6)
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("name", CALLS)
 def test_nothing_computes_a_graph_inside_a_task(name, monkeypatch):
     """While a graph runs, no task asks dask to compute another one."""
@@ -219,6 +219,7 @@ def test_nothing_computes_a_graph_inside_a_task(name, monkeypatch):
     assert not faults
 
 
+@pytest.mark.slow
 def test_tasks_have_no_word_for_computing():
     """Kernels never compute; the engine does where it says so, and in no function of a task."""
     root = Path(xc.__file__).parent
@@ -288,7 +289,7 @@ def most_alive(found, sources):
     return max(source.most for source in sources)
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("models", [4, 2])
 @pytest.mark.parametrize("name", ["mutual_knn", "cka", "procrustes", "rdm", "zscore"])
 def test_few_blocks_are_alive_however_many_there_are(name, models):

@@ -73,7 +73,7 @@ CALLS = {
 }
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
 def test_a_cluster_gives_the_numbers_of_threads(client, stored, name):
     """Whatever the chunks: these mix models, and split stimuli and features."""

@@ -83,6 +83,7 @@ def check_in_blocks(metric, options, sides, rtol=1e-6, mixed=False):
         assert set(found.coords) == set(expected.coords)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("metric", "options"),
     [pytest.param(*c, marks=() if c in PATHS else pytest.mark.slow) for c in CASES],
@@ -92,6 +93,7 @@ def test_alignment_in_blocks_is_alignment_in_memory(metric, options):
     check_in_blocks(metric, options, sides_of(metric), mixed=True)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     ("metric", "options"),
     [pytest.param(*c, marks=() if c in WHOLE else pytest.mark.slow) for c in CASES],
@@ -101,6 +103,7 @@ def test_alignment_in_blocks_where_nothing_is_missing(metric, options):
     check_in_blocks(metric, options, sides_of(metric, missing=0.0))
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     ("metric", "options"),
     [pytest.param(*c, marks=() if c in SINGLE_PRECISION else pytest.mark.slow) for c in CASES],
@@ -111,7 +114,7 @@ def test_alignment_in_blocks_of_single_precision(metric, options):
     check_in_blocks(metric, options, sides_of(metric, dtype=np.float32), rtol=tolerance)
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(("metric", "options"), PATHS, ids=str)
 def test_extra_dims_are_mapped_over(metric, options):
     a, b = sides_of(metric, extra={"layer": 2}, n=30)
@@ -119,6 +122,7 @@ def test_extra_dims_are_mapped_over(metric, options):
         check_in_blocks(metric, options, (a, other))
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.filterwarnings("ignore:no dispersion without 'net0'")
 @pytest.mark.parametrize("metric", ["neighborhood", "rdm"])
 @pytest.mark.parametrize("how", [{}, {"pairwise": True}, {"leave_out": "family"}], ids=str)
@@ -154,7 +158,7 @@ def test_rdms_and_rsa_of_long_models():
     xr.testing.assert_allclose(found.compute(), expected, rtol=1e-9)
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_equal_stimuli_in_different_blocks_tie_by_label(dtype):
     a, _ = two_sides(missing=0.0, dtype=dtype)
@@ -186,6 +190,7 @@ def test_many_chunks_change_no_list(data):
     check_chunks(data)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(("metric", "fault"), [("mutual_knn", 0.0), ("cka", np.inf), ("rdm", 1.0)])
 def test_faults_far_into_a_model_are_named(metric, fault):
     a, b = two_sides(missing=0.0)

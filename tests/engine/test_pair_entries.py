@@ -95,6 +95,7 @@ def check_chunks(data, metric):
     xr.testing.assert_allclose(found, xc.alignment(*BOTH, metric, **options), rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("metric", ["rdm", "cka"])
 @settings(max_examples=2)
 @given(data=st.data())

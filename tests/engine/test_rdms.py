@@ -138,6 +138,7 @@ CHUNKS = (
 )
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("chunks", CHUNKS)
 def test_lazy_rdms_are_looked_at_by_their_tasks_in_any_chunks(chunks):
     rdms = xc.rdm(make_reps(2, 9, missing=[(0, 3)], extra={"region": 2}))

@@ -435,7 +435,7 @@ def test_rsa_without_models_has_none_in_the_result():
         xc.calibrate_rsa(u, v, "spaerman")
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["mutual_knn", "cka", "rsa"])
 def test_a_true_null_is_seldom_rejected(metric):
     rng = np.random.default_rng(0)
@@ -477,7 +477,7 @@ def pairs_of(a, each=2):
     )  # fmt: skip
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", [0.0, 0.15])
 def test_blocks_move_whole(missing):
     a, b = two_sides("cka", missing, n=24)

@@ -184,6 +184,7 @@ def test_quick_draws_are_those_of_the_public_functions(case, by_norm, monkeypatc
     assert plain == pytest.approx(quick, abs=1e-9)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     "case", ["other metric", "missing in a", "many missing in b", "missing values"]
 )
@@ -203,6 +204,7 @@ def test_what_has_no_quick_way_is_drawn_by_the_public_functions(case, monkeypatc
     assert np.isfinite(one_draw(reps, statistic, quick, True)[0])
 
 
+@pytest.mark.slow
 def test_the_order_of_stimuli_changes_no_digit(few):
     a, b = study(3, np.ones(60))
     order = RNG(0).permutation(60)

@@ -46,7 +46,7 @@ def scored(a, b, metric, options):
     return found.transpose("model_a", "model_b")
 
 
-@pytest.mark.slow_after(13)
+@pytest.mark.slow_after(5)
 @pytest.mark.parametrize("missing", [0.0, 0.15])
 @pytest.mark.parametrize(
     ("metric", "options"),

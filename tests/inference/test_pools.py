@@ -226,6 +226,7 @@ def test_reliability_of_alignment_by_plain_loops(pool):
     assert float(found["half_correlation"]) == pytest.approx(np.mean(correlations))
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("metric", ["mutual_knn", "cycle_knn"])
 def test_unrelated_models_that_miss_different_numbers_are_not_reliable(metric):
     rng = np.random.default_rng(1)

@@ -59,7 +59,7 @@ def test_it_is_the_correlation_of_the_dispersions_of_two_halves(metric, n_models
     assert found["reliability"].attrs["n_splits"] == len(r)
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "metric",
     ["neighborhood", "sqeuclidean", "consensus"],
@@ -139,6 +139,7 @@ def test_models_that_share_nothing_have_almost_no_reliability(metric):
     assert -0.1 < mean < 0.03
 
 
+@pytest.mark.slow
 def test_models_that_share_nothing_are_not_less_reliable_than_nothing():
     mean, error = unrelated(12, "rdm")
     assert mean > -0.17 + error
@@ -193,6 +194,7 @@ def test_names_of_dims_at_the_door_padding_and_components():
     xr.testing.assert_equal(xc.reliability(component, "cosine"), expected)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(("n_models", "slack"), [(6, 0.15), (20, 0.07)])
 def test_it_foresees_the_correlation_with_as_many_new_models(n_models, slack):
     truth, estimate = [], []
@@ -292,7 +294,7 @@ def labels_of_halves(a, n_splits, rng):
         yield np.array(labels)[row], np.array(labels)[~row]
 
 
-@pytest.mark.slow_after(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["mutual_knn", "rdm", "cka", "cycle_knn", "procrustes", "rsa"])
 def test_alignment_of_two_halves_of_the_stimuli(sides, metric):
     a, b = sides
@@ -311,6 +313,7 @@ def test_alignment_of_two_halves_of_the_stimuli(sides, metric):
     assert float(found["half_correlation"]) > 0.4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["mutual_knn", "rdm"])
 def test_scores_inside_each_half(sides, metric):
     a, b = sides
@@ -339,6 +342,7 @@ def test_alignment_order_and_chunks_change_nothing(sides, metric):
     xr.testing.assert_allclose(one, lazy.compute(), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_alignment_with_missing_stimuli_and_other_sets(sides):
     a, b = (side.copy() for side in sides)
     a[1, 5:30] = np.nan
@@ -379,6 +383,7 @@ def test_unrelated_sides_have_some_correlation_of_halves(pool):
     assert abs(float(found["half_correlation"])) < 1
 
 
+@pytest.mark.slow
 def test_too_few_model_pairs_are_nan_with_a_warning(sides):
     a, b = sides
     for metric in ("mutual_knn", "cka"):
@@ -387,6 +392,7 @@ def test_too_few_model_pairs_are_nan_with_a_warning(sides):
         assert np.isnan(values(found)).all()
 
 
+@pytest.mark.slow
 def test_options_reach_the_metric(sides):
     a, b = sides
     found = xc.alignment_reliability(a, b, "cka", debiased=False, n_splits=3, rng=0)

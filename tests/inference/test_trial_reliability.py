@@ -47,6 +47,7 @@ DIMS = {
 }
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(("of", "binned"), DIMS)
 def test_each_subject_is_as_alone_and_any_order_and_chunks_give_the_same(of, binned):
     trials = trials_of(7)

@@ -138,6 +138,7 @@ def _during_appends(folder: Path, readers: list[Any]) -> list[str]:
     return look_while(folder, reads, partial(append_ever_wider, store, "fcegd"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "readers",
     [
@@ -253,6 +254,7 @@ def test_an_append_during_an_overwrite_stays(store: Path) -> None:
     xc.validate_store(store, deep=True)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_joined_during_an_overwrite_stays(store: Path) -> None:
     overwrite = partial(xc.write_representations, store, overwrite=True)
     with held_up(overwrite, models("fe")) as overwriting:

@@ -47,6 +47,7 @@ def read_only(
             path.chmod(0o755)
 
 
+@pytest.mark.slow_after(1)
 def test_everything_is_read(read_only: Path) -> None:
     before = digest(read_only)
     store, seen = read_only / "s.zarr", Seen(read_only, False, [])

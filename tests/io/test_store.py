@@ -441,7 +441,7 @@ def faulty(kind: str) -> xr.DataArray:
     return reps
 
 
-@pytest.mark.slow_after(2)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("kind", ["NaN", "infinity", "padding", "width", "duplicate"])
 @pytest.mark.parametrize("lazy", [False, True])
 def test_bad_input_loses_nothing(filled: Path, kind: str, lazy: bool) -> None:

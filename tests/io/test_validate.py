@@ -168,6 +168,7 @@ def test_damage_to_every_chunk_is_listed(
         assert said.err == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", EACH)
 def test_damaged_vectors_name_model_and_stimuli(path: Path, damage: str) -> None:
     vectors = list((path / "incomplete_models").rglob("vectors_3/c/*/0"))
@@ -300,6 +301,7 @@ def test_any_two_files_that_were_exchanged_are_found(path: Path, documents: bool
         check_swap(path, *pairs[at], whole)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     "what",
     first("stimulus", "representation", "model", ".checksums", "every array", "zarr.json", quick=2),
@@ -494,6 +496,7 @@ def test_stores_of_others_are_whole(tmp_path: Path, consolidated: bool | None) -
     np.testing.assert_array_equal(found.values[4:], 2 * reps.values)
 
 
+@pytest.mark.slow
 @NOT_SPECIFIED
 @pytest.mark.parametrize("consolidated", first(None, False))
 def test_models_that_others_added_to_ours_are_no_damage(

@@ -160,6 +160,7 @@ def test_a_damaged_batch_takes_no_other_row(path: Path, of: str) -> None:
     validate_store(path, deep=True)
 
 
+@pytest.mark.slow_after(1)
 def test_models_join_a_modality_in_the_order_in_which_they_are_complete(anywhere: str) -> None:
     a, b = writer(anywhere, "a"), writer(anywhere, "b")
     fill(a, range(25))
@@ -382,6 +383,7 @@ def test_a_second_start_goes_on_where_the_first_ended(anywhere: str) -> None:
     check(anywhere, ["vit"])
 
 
+@pytest.mark.slow_after(1)
 def test_incomplete_models_are_skipped_included_or_an_error(anywhere: str) -> None:
     with writer(anywhere, "done") as w:
         fill(w, range(50))

@@ -68,6 +68,7 @@ def test_influence_is_the_jackknife_of_plain_loops():
         np.testing.assert_allclose(found[row, there], expected, atol=1e-10)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("slope", [0.0, 0.75, 2.0])
 @pytest.mark.parametrize("steps", [0, 2])
 def test_influence_is_about_the_jackknife_of_ranks_made_again(slope, steps):
@@ -233,6 +234,7 @@ def test_the_interval_is_the_estimate_less_and_plus_t_errors():
     assert 1 < found.freedom < 29
 
 
+@pytest.mark.slow
 def test_models_that_differ_for_the_stimuli_alone_add_nothing():
     rng = np.random.default_rng(4)
     plain, found = [], []

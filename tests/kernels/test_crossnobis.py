@@ -52,6 +52,7 @@ def test_trials_of_one_unit_are_never_multiplied(missing):
     np.testing.assert_allclose(found.rdm, 5 * crossnobis(x, units), rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_many_units_of_few_stimuli_each():
     x = data(3, 40, 5)
     units = np.random.default_rng(0).permuted(np.tile(np.arange(12), (40, 1)), axis=1)[:, :3]
@@ -175,6 +176,7 @@ def test_the_order_of_repetitions_and_stimuli_changes_nothing():
         np.testing.assert_allclose(other, one[np.ix_(order, order)], rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_noise_does_not_lift_distances():
     rng = np.random.default_rng(0)
     truth = rng.standard_normal((8, 20))

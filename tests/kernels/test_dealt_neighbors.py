@@ -47,6 +47,7 @@ def check(part, order, depth=K):
     np.testing.assert_allclose(found.norm, norms, rtol=1e-6)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("budget", [BUDGETS.products, 0])
 @pytest.mark.parametrize("by_norm", [False, True])
 def test_neighbours_are_those_of_the_rows(by_norm, budget, monkeypatch):
@@ -57,6 +58,7 @@ def test_neighbours_are_those_of_the_rows(by_norm, budget, monkeypatch):
         check(part, RNG(seed).permutation(N))
 
 
+@pytest.mark.slow
 def test_longer_lists_are_in_order_from_the_kth_on():
     check(model(), RNG(1).permutation(N), depth=K + 3)
 

@@ -85,6 +85,7 @@ def test_a_symmetric_parabola_is_uncorrelated_but_dependent():
     assert one(x, x**2) > 0.15
 
 
+@pytest.mark.slow
 def test_of_normal_variables_is_the_closed_form():
     """Székely, Rizzo & Bakirov (2007), theorem 7: dCor² as a function of the correlation."""
     rho, n = 0.6, 3000

@@ -105,6 +105,7 @@ def choice(made, fold):
     return chosen_rank(made, tests, [errors_of(made, test) for test in tests])
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("noise", [0.3, 1.0])
 @pytest.mark.parametrize("rank", [3, 4])
 def test_the_rank_is_not_below_the_true_one(rank, noise):

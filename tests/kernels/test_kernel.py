@@ -145,7 +145,7 @@ def test_options_are_fields_and_states_say_what_was_seen(case):
     np.testing.assert_array_equal(state.seen, ~np.isnan(models[0][:, 0]))
 
 
-@pytest.mark.slow_after(16)
+@pytest.mark.slow_after(1)
 @ALL
 @settings(max_examples=3)
 @drawn(seed=st.integers(0, 2**16))
@@ -173,12 +173,14 @@ def test_the_law_of_take(case, seed):
     np.testing.assert_allclose(*values, rtol=1e-8, atol=1e-11)
 
 
+@pytest.mark.slow_after(8)
 @ALL
 def test_many_orders_at_once_are_one_after_the_other(case):
     a, b = (case.states(side) for side in case.sides())
     check_orders(case.kernel, a, b, case.orders(), case.given)
 
 
+@pytest.mark.slow_after(4)
 @RESAMPLED
 def test_many_draws_at_once_are_one_after_the_other(case):
     kernel = case.kernel.for_draws(N)
@@ -190,6 +192,7 @@ def test_many_draws_at_once_are_one_after_the_other(case):
     check_counts(kernel, a, b, resamples(np.arange(N), 0, 1, count=3, fraction=0.7))
 
 
+@pytest.mark.slow_after(10)
 @ALL
 def test_one_of_each_draw_is_the_score(case):
     a, b = (case.states(side) for side in case.sides())
@@ -202,6 +205,7 @@ def test_one_of_each_draw_is_the_score(case):
         np.testing.assert_allclose(found[0], expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow_after(3)
 @ALL
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_every_pair_is_permuted_and_drawn_in_its_pool(case):
@@ -236,6 +240,7 @@ def test_every_pair_is_permuted_and_drawn_in_its_pool(case):
             )
 
 
+@pytest.mark.slow_after(6)
 @pytest.mark.parametrize(
     "case", [c for c in CASES if type(c.kernel).chance is not Kernel.chance], ids=str
 )
@@ -249,6 +254,7 @@ def test_closed_chance_is_the_mean_over_permutations(case):
     assert draws.mean() == pytest.approx(chance, abs=5 * draws.std() / 20)
 
 
+@pytest.mark.slow_after(2)
 @ROWS
 @settings(max_examples=4)
 @drawn(seed=st.integers(0, 2**16), missing=st.sampled_from([0.0, 0.15]))
@@ -261,7 +267,7 @@ def test_rows_in_blocks_are_rows_in_memory(case, seed, missing):
     np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.slow_after(4)
+@pytest.mark.slow_after(1)
 @ENTRIES
 @settings(max_examples=4)
 @drawn(seed=st.integers(0, 2**16), missing=st.sampled_from([0.0, 0.15]))

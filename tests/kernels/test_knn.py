@@ -59,6 +59,7 @@ def test_every_pair_in_its_pool_by_plain_loops(gone, name):
     np.testing.assert_allclose(found, [[plain(name, x, y) for y in b] for x in a], atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:a score needs at least")
 @settings(max_examples=8)
 @given(gone=masks)
@@ -70,6 +71,7 @@ def test_each_stimulus_by_plain_loops(gone):
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:a score needs at least")
 @settings(max_examples=8)
 @given(gone=masks, centered=st.booleans())

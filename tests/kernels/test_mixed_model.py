@@ -78,6 +78,7 @@ def test_what_lies_at_one_place_has_kernels():
     assert np.array_equal(like.kernel(0, np.arange(4)), np.ones((4, 4)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_variances_are_those_of_the_largest_likelihood(seed):
     n = 30
@@ -308,6 +309,7 @@ def rejections(runs: int, shared: float = 0.0) -> tuple[float, float]:
     return tuple((found <= 0.05).mean(0))
 
 
+@pytest.mark.slow
 def test_smooth_maps_are_not_related_by_being_smooth():
     mixed, labels = rejections(40)
     assert mixed <= 0.15 < 0.3 < labels

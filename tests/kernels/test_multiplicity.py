@@ -192,6 +192,7 @@ def test_where_nothing_differs_nothing_is_found():
     assert (kernels.cluster_mass(draws) == 1).all()
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("smooth", [1, 7])
 def test_levels_of_null_draws(smooth):
     """Any finding among 20 bins of 3 tests, independent or smooth, in about 5 of 100 studies."""

@@ -61,7 +61,7 @@ def oracle(x, y, fold, score):
     return 1 - ((y - predicted) ** 2).sum() / (gap**2).sum()
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("width", [3, 15, 60])
 def test_it_is_scikit_learns_nested_ridge(score, width):
@@ -101,6 +101,7 @@ def test_take_is_prepare_of_these_rows(score, width):
     )
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("width", [3, 60])

@@ -101,6 +101,7 @@ def data(n=9, width=7, n_targets=3, seed=0):
     return x, width, targets, hoods
 
 
+@pytest.mark.slow_after(7)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("metric", METRICS)
 def test_it_is_that_of_plain_loops(metric, method):

@@ -28,6 +28,7 @@ def unlimited(n_stimuli, n):
     return kernels.Limits(np.array([0, n_stimuli]), np.array([n]), None)
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("metric", list(METRICS))
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_every_candidate_is_scored_as_if_it_were_exchanged_for_a_member(metric, dtype):

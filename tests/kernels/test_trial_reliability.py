@@ -87,6 +87,7 @@ def ends_by_loops(value, left, level, share):
     return spearman_brown(np.tanh(np.array([z - t * error, z + t * error])), share)
 
 
+@pytest.mark.slow_after(3)
 @pytest.mark.parametrize("units", [[0, 1], [0, 1, 2], [0, 1, 2, 3, 4], [0, 0, 1, 1, 2, 2]])
 @pytest.mark.parametrize("kind", ["stimulus", "feature"])
 @pytest.mark.filterwarnings("ignore:Mean of empty slice")
@@ -183,6 +184,7 @@ def test_what_units_differ_by_is_of_the_metric_of_the_noise(noise):
             np.testing.assert_allclose(difference, (plain[u] - plain[v]) / 2, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [None, "shrinkage"])
 def test_differences_of_units_vary_as_the_noise_of_distances(noise):
     """Over many draws, with signal and noise that is correlated over features."""

@@ -225,6 +225,7 @@ CALLS = {
 }
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("chunks", [{}, {"stimulus": 5}])
 @pytest.mark.parametrize("name", CALLS)
 def test_coordinates_stay_lazy_and_ride_along(name, chunks):

@@ -251,7 +251,7 @@ METRICS = ["mutual_knn", "cycle_knn", "lcs_knn", "edit_distance_knn", "cknna", "
            "procrustes", "linear_predictivity", "rsa"]  # fmt: skip
 
 
-@pytest.mark.slow_after(7)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize("metric", METRICS)
 def test_alignment_with_a_blind_model_is_nan_with_a_warning(metric, lazy):

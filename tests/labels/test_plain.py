@@ -100,6 +100,7 @@ CALLS = {
 }
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("name", CALLS)
 def test_public_functions_take_them_or_name_them(name):
     expected = CALLS[name](with_kind(WORDS), make_reps(2, N, 3, seed=1))
@@ -138,6 +139,7 @@ def test_columns_of_a_table_are_strata_groups_and_keys(dtype):
         np.testing.assert_array_equal(call(with_column), call(with_text))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", [pd.CategoricalIndex, lambda x: pd.Index(x, dtype=STRING)])
 def test_what_validate_lets_pass_is_written(labels, tmp_path):
     names = [f"s{i}" for i in range(N)]

@@ -208,6 +208,7 @@ def test_dask_inputs_stay_lazy():
     np.testing.assert_array_equal(outer, stack_models(models, join="outer"))
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_any_chunking_gives_the_same(data):
     models = {"a": some(6, 3), "b": shuffled(some(5, 4, seed=1), 1)}
@@ -371,6 +372,7 @@ def test_small_floats_of_machine_learning_are_float32(tmp_path):
     xr.testing.assert_equal(open_representations(tmp_path / "a.zarr", "v").compute(), reps)
 
 
+@pytest.mark.slow
 def test_masked_numbers_are_missing_ones(tmp_path):
     rows = np.ma.masked_array(ROWS, np.zeros(ROWS.shape, bool))
     rows[3] = np.ma.masked

@@ -227,7 +227,7 @@ def fits(entry, kind):
     return True
 
 
-@pytest.mark.slow_after(4)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(("entry", "step"), ENTRIES)
 def test_every_kind_becomes_the_same_text(entry, step, tmp_path):
     for kind, (given, expected) in list(TEXT.items())[::step]:

@@ -21,7 +21,7 @@ from xconverge.measures.alignment import MEASURES
 # properties of all of them
 
 
-@pytest.mark.slow_after(5)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("metric", PAIRS)
 def test_order_changes_no_number_and_inputs_stay(metric):
     a, b = two_sides(missing=[(0, 2)])
@@ -46,7 +46,7 @@ def test_many_chunkings_change_nothing_and_stay_lazy(metric, data):
     check_chunks(metric, data)
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", PAIRS)
 @settings(max_examples=4)
 @given(data=st.data())
@@ -62,6 +62,7 @@ def check_chunks(metric, data):
     xr.testing.assert_allclose(lazy.compute(), expected, rtol=1e-9)
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("metric", PAIRS)
 def test_missing_stimuli_drop_out_of_the_pair(metric):
     a, b = two_sides()
@@ -80,7 +81,7 @@ def test_missing_stimuli_drop_out_of_the_pair(metric):
         np.testing.assert_allclose(found[0], fewer[0], rtol=1e-9)
 
 
-@pytest.mark.slow_after(32)
+@pytest.mark.slow_after(5)
 @pytest.mark.parametrize("scale", [1e-18, 1.0, 1e15])
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("metric", PAIRS)
@@ -92,7 +93,7 @@ def test_identical_sets_agree_fully_at_any_scale(metric, dtype, scale):
     assert found == pytest.approx(0.0 if metric == "procrustes" else 1.0, abs=1e-6)
 
 
-@pytest.mark.slow_after(18)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("name", MAPS)
 @pytest.mark.parametrize("metric", [m for m in MEASURES if m != "cosine"])
 def test_invariances_hold_where_the_table_says_so_and_fail_where_not(metric, name):
@@ -110,6 +111,7 @@ def test_invariances_hold_where_the_table_says_so_and_fail_where_not(metric, nam
     assert same == (name in MEASURES[metric].invariant)
 
 
+@pytest.mark.slow_after(15)
 @pytest.mark.parametrize("common", [False, True])
 @pytest.mark.parametrize("name", MAPS)
 @pytest.mark.parametrize("metric", dispersion.MEASURES)

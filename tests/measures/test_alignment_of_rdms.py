@@ -22,6 +22,7 @@ def brain(repetitions=4, n=12, p=20, subjects=3, noise=0.5, seed=0):
     )
 
 
+@pytest.mark.slow
 def test_plain_loops():
     models = xc.rdm(make_reps(2, 12, 6), "sqeuclidean")
     rdms = xc.rdm(brain(), "crossnobis")

@@ -8,6 +8,7 @@ from tests import oracles
 from tests.measures.sides import TOLERANCE, gaussian, one_pair, two_sides
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("kernel", ["linear", "rbf"])
 @pytest.mark.parametrize("debiased", [True, False])
@@ -42,6 +43,7 @@ def test_rbf_cka_with_missing_stimuli_is_that_of_the_common_ones():
     assert float(found.max()) <= 1
 
 
+@pytest.mark.slow
 def test_independent_sets_have_no_unbiased_cka():
     a, b = gaussian(0), gaussian(1)
     assert abs(float(xc.alignment(a, b, "cka")[0, 0])) < 0.005

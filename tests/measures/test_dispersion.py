@@ -42,6 +42,7 @@ def agreeing_reps(target, dtype, n_models=5, n_stimuli=6, width=32):
 # --- the numbers -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow_after(4)
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("metric", EVERY)
 def test_equals_the_formula(metric, dtype):
@@ -51,6 +52,7 @@ def test_equals_the_formula(metric, dtype):
     np.testing.assert_allclose(result, truth(reps, metric), rtol=TOLERANCE[dtype])
 
 
+@pytest.mark.slow_after(6)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("metric", EVERY)
 def test_missing_rows_drop_out(metric, dtype):
@@ -175,6 +177,7 @@ def test_other_dim_names_are_brought_in_at_the_door_for_pairs():
     np.testing.assert_array_equal(result, dispersion(reps, pairwise=True))
 
 
+@pytest.mark.slow_after(5)
 @pytest.mark.parametrize("metric", EVERY)
 @pytest.mark.parametrize("dim", ["stimulus", "model"])
 def test_order_changes_no_number(metric, dim):
@@ -207,6 +210,7 @@ def test_nearly_agreeing_models_in_float64(target, chunks):
     )
 
 
+@pytest.mark.slow_after(6)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("metric", ["sqeuclidean", "euclidean", "correlation", "consensus"])
 @pytest.mark.parametrize("chunks", [None, {"model": 1}, {"model": 3, "stimulus": 5}])

@@ -78,6 +78,7 @@ def test_zero_vectors_have_a_distance(metric):
     np.testing.assert_allclose(dispersion(reps, metric), truth(reps, metric), rtol=1e-10)
 
 
+@pytest.mark.slow_after(16)
 @pytest.mark.parametrize("pairwise", [False, True])
 @pytest.mark.parametrize("fault", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("metric", EVERY)

@@ -23,6 +23,7 @@ from xconverge import SchemaError, dispersion
 # --- lazily ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("pairwise", [False, True])
 @pytest.mark.parametrize("metric", EVERY)
 def test_nothing_is_computed_before_it_is_asked_for(metric, pairwise):
@@ -58,6 +59,7 @@ def test_any_of_many_chunkings_gives_the_same(data):
     check_chunks(data)
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=12)
 def test_any_chunking_gives_the_same(data):
@@ -86,6 +88,7 @@ def test_any_of_many_chunkings_gives_the_same_pairs(data):
     check_chunks_of_pairs(data)
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=5)
 def test_any_chunking_gives_the_same_pairs(data):
@@ -107,6 +110,7 @@ def test_many_chunks_of_models_merge_in_a_tree(metric):
     np.testing.assert_allclose(result, dispersion(reps, metric), rtol=1e-12)
 
 
+@pytest.mark.slow_after(4)
 @pytest.mark.parametrize("pairwise", [False, True])
 @pytest.mark.parametrize("metric", EVERY)
 def test_inputs_are_not_modified(metric, pairwise):
@@ -162,6 +166,7 @@ def test_threads_of_a_cluster_give_the_same(metric):
 # groups, and what is left when one is left out
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("metric", EVERY)
 @pytest.mark.parametrize("out", ["model", "family"])
 def test_leaving_out_is_the_dispersion_of_the_others(metric, out):
@@ -176,6 +181,7 @@ def test_leaving_out_is_the_dispersion_of_the_others(metric, out):
         np.testing.assert_array_equal(found["n_models"].sel(model=model), others["n_models"])
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("metric", EVERY)
 def test_by_group_is_the_dispersion_of_each(metric):
     reps = make_reps(5, 14, 5, missing=[(0, 3), (2, 3)])
@@ -187,6 +193,7 @@ def test_by_group_is_the_dispersion_of_each(metric):
         np.testing.assert_array_equal(found["n_models"].sel(family=family), alone["n_models"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"leave_out": "family"}, {"by": "family"}])
 @given(data=st.data())
 def test_groups_stay_lazy(options, data):

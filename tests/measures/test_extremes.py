@@ -112,11 +112,13 @@ def test_the_scale_changes_nothing_else(name, dtype, scale):
     same({**FREE, **GROWING}[name], scale, dtype, int(name in GROWING))
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("name", ["dispersion consensus", "cka", "rsa euclidean", "zscore"])
 def test_nor_in_single_precision(name):
     same({**FREE, **GROWING}[name], 1e-25, "f4", int(name in GROWING))
 
 
+@pytest.mark.slow
 def test_nor_where_models_come_in_blocks(monkeypatch):
     in_blocks(monkeypatch, "f8", 1e160, ["dispersion consensus", "cka", "svcca"], [])
 
@@ -156,6 +158,7 @@ def in_blocks(monkeypatch, dtype, scale, names, metrics):
             same(measure, scale, dtype, 0, lambda reps: reps.chunk(model=1, stimulus=5))
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("scale", [1e-100, 1e-150, 1e-165, 1e100, 1e150])
 def test_svcca_at_every_scale(scale):
     same(FREE["svcca"], scale, "f8", 0)

@@ -126,6 +126,7 @@ def test_cosine_of_unrelated_features_warns_and_of_other_widths_raises():
         xc.alignment(make_reps(2, 8, 5), make_reps(2, 8, 4), "cosine")
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("metric", ["mutual_knn", "rdm"])
 @given(data=st.data())
 def test_chunks_change_nothing_and_stay_lazy(metric, data):
@@ -245,6 +246,7 @@ def test_labels_that_differ():
         xc.pair(a, other, join="inner")
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     ("value", "word"),
     [(np.nan, "NaN or infinity"), (np.inf, "NaN or infinity"), (0, "zero vector")],
@@ -290,6 +292,7 @@ def test_all_equal_rows_have_the_first_labels_as_neighbors():
     assert score.isnull().all()
 
 
+@pytest.mark.slow
 def test_models_that_share_no_stimulus_are_nan():
     a, b = two_sides(missing=False)
     a, b = a.copy(), b.copy()
@@ -302,6 +305,7 @@ def test_models_that_share_no_stimulus_are_nan():
         assert found.sel(model_a="net0", model_b="bert").isnull().all()
 
 
+@pytest.mark.slow
 def test_inputs_are_not_touched():
     before = two_sides()
     a, b = (read_only(side) for side in before)

@@ -69,6 +69,7 @@ def missing_sides(gone):
     return a, b, a.values[0], rows
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @settings(max_examples=6)
 @given(gone=MISSING, metric=st.sampled_from(["mutual_knn", "cycle_knn", "lcs_knn", "cknna"]))
@@ -86,6 +87,7 @@ def test_each_pair_in_its_pool_by_plain_loops(gone, metric):
         assert float(found[0, j]) == pytest.approx(expected, abs=1e-10, nan_ok=True)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.usefixtures("everything_is_long")
 @settings(max_examples=4)

@@ -26,6 +26,7 @@ def layered(seed=0, signal=2.0, n=60, n_layers=3):
     return sides
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("metric", ["cka", "mutual_knn", "procrustes"])
 def test_the_best_layers_are_found_and_scored_on_other_stimuli(metric):
     a, b = layered()
@@ -37,6 +38,7 @@ def test_the_best_layers_are_found_and_scored_on_other_stimuli(metric):
     assert float(again[0, 0]) == pytest.approx(float(found[0, 0]), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_a_maximum_over_layers_is_not_clipped_at_zero():
     a, b = layered(signal=0.0)
     values = xc.alignment(a, b, "cka")
@@ -97,6 +99,7 @@ def test_a_layer_without_a_network_is_named():
         xc.alignment(a, b, "cka", layers="half")
 
 
+@pytest.mark.slow
 def test_networks_stay_lazy():
     a, b = layered()
     with no_compute():

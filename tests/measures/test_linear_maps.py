@@ -49,7 +49,7 @@ CASES = [
 CASES = [(metric, {**options, "rng": 0}) for metric, options in CASES]
 
 
-@pytest.mark.slow_after(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", [0.1, 0.0])
 @pytest.mark.parametrize(("metric", "options"), CASES, ids=str)
 def test_maps_in_blocks_are_maps_in_memory(metric, options, missing, request):
@@ -88,7 +88,7 @@ def test_offsets_do_not_cancel(offset):
         xr.testing.assert_allclose(found.compute(), expected, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.usefixtures("_never_in_memory")
 @pytest.mark.parametrize("metric", ["svcca", "linear_predictivity"])
 @pytest.mark.parametrize("both", [False, True])

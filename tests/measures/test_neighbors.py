@@ -118,6 +118,7 @@ def test_a_graph_is_saved_into_the_store(tmp_path):
         xc.io.write_neighbors(path, a)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("lazy", [False, True])
 def test_an_index_reports_its_recall(lazy):
     rng = np.random.default_rng(0)
@@ -149,6 +150,7 @@ def test_an_index_reports_its_recall(lazy):
     assert "recall" in " ".join(map(str, found.coords))
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("metric", METRICS)
 def test_alignment_searches_an_index_if_asked(metric):
     a, b = sides(160)

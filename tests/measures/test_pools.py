@@ -119,6 +119,7 @@ def check_drawn(data, cases):
             raise
 
 
+@pytest.mark.slow
 @settings(max_examples=6)
 @given(data=st.data())
 def test_alignment_by_plain_loops(data):
@@ -163,6 +164,7 @@ def check_dispersion(data):
     np.testing.assert_allclose(near, expected, atol=tolerance)
 
 
+@pytest.mark.slow
 @settings(max_examples=3)
 @given(data=st.data())
 def test_dispersion_and_density_by_plain_loops(data):
@@ -210,6 +212,7 @@ def check_graph(data, keep):
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=5)
 @given(data=st.data())
 def test_graphs_of_fewer_stimuli_score_or_say_their_length(data):
@@ -244,6 +247,7 @@ def test_the_length_counts_stimuli_that_no_list_names():
     assert (found == 1).all()
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     "pattern",
     [

@@ -61,6 +61,7 @@ def test_each_model_is_its_formula(name, dtype):
         assert int(result["n_features"][m]) == kept
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("name", CALLS)
 def test_labels_stay_and_the_steps_are_noted(name):
     array = reps()
@@ -75,7 +76,7 @@ def test_labels_stay_and_the_steps_are_noted(name):
     assert xc.alignment(result, array, k=3).notnull().any()
 
 
-@pytest.mark.slow_after(3)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("name", CALLS)
 @given(data=st.data())
 def test_chunks_change_nothing_and_stay_lazy(name, data):
@@ -173,7 +174,7 @@ def test_arguments_out_of_range():
     xr.testing.assert_equal(xc.clamp(zero, 1), zero)
 
 
-@pytest.mark.slow_after(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("name", CALLS)
 @given(data=st.data())

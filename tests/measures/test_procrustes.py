@@ -42,7 +42,7 @@ def assert_same_space(found, expected):
     assert found.attrs == expected.attrs
 
 
-@pytest.mark.slow_after(2)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize(
     "options",
@@ -68,6 +68,7 @@ def test_chunks_change_no_space(data):
     assert_same_space(xc.shared_space(data.draw(chunked(reps)), **options), expected)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(("folds", "reads"), [(None, 2), (3, 5)])
 def test_iterations_never_touch_the_data(folds, reads):
     import dask.array as da
@@ -85,6 +86,7 @@ def test_iterations_never_touch_the_data(folds, reads):
     assert source.reads.max() == reads + 1
 
 
+@pytest.mark.slow_after(1)
 def test_a_set_with_missing_stimuli_is_fitted_in_memory_or_refused(monkeypatch):
     reps = make_reps(3, 80, 5, noise=0.5, missing=[(1, 7)])
     expected = xc.shared_space(reps)

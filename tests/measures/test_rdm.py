@@ -90,6 +90,7 @@ def test_tau_a_counts_pairs():
     assert float(xc.rsa(*rdms, "kendall")) == pytest.approx(sum(signs) / 15)
 
 
+@pytest.mark.slow
 def test_rho_a_is_the_mean_over_random_orders_of_ties():
     rng = np.random.default_rng(0)
     rdms = subjects(2, 6, ties=True)
@@ -129,6 +130,7 @@ def flat(n):
     return 1 - np.eye(n)
 
 
+@pytest.mark.slow_after(4)
 @pytest.mark.parametrize("bad", ["nothing", "two stimuli", "all equal"])
 @pytest.mark.parametrize("method", METHODS)
 def test_one_bad_subject_leaves_the_ceiling_of_the_others(method, bad):
@@ -313,6 +315,7 @@ def nuisance(n=12, seed=9):
     return xc.rdm(reps, "euclidean").sel(model="net0", drop=True)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("method", ["spearman", "pearson"])
 @pytest.mark.parametrize("count", [1, 2])
 def test_partial_rsa_correlates_the_residuals(method, count):
@@ -443,6 +446,7 @@ def test_rsa_of_any_chunks_is_that_in_memory(data, small):
         assert set(expected.dims) == {"layer", "model_a", "model_b"}
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("method", METHODS)
 def test_missing_and_single_pairs_are_left_out_of_their_pairs_of_models(method):
     a, b = (xc.rdm(make_reps(2, 12, 5, seed=seed, missing=0.1)) for seed in (1, 2))

@@ -45,7 +45,7 @@ def collapsed(metric, dtype):
 METRICS = ["correlation", "cosine", "euclidean", "sqeuclidean"]
 
 
-@pytest.mark.slow_after(6)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("metric", METRICS)
 def test_rdms_of_a_collapsed_model_are_zero_and_have_no_rsa(metric, dtype):
@@ -69,6 +69,7 @@ def test_rdms_of_a_collapsed_model_are_zero_and_have_no_rsa(metric, dtype):
         assert np.isnan(xc.noise_ceiling(two)["lower"])
 
 
+@pytest.mark.slow
 def test_long_models_say_the_same(monkeypatch):
     from xconverge.kernels.budgets import BUDGETS
 
@@ -101,6 +102,7 @@ def copies(metric, dtype):
     return [x, x * s / s, x * t / t]
 
 
+@pytest.mark.slow_after(3)
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("metric", [*METRICS, "consensus"])
 def test_copies_of_a_model_have_no_dispersion(metric, dtype):

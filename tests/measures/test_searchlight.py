@@ -39,6 +39,7 @@ def one_by_one(reps, target, lists, rdm_metric="correlation", method="spearman")
     return xr.concat(found, "center")
 
 
+@pytest.mark.slow_after(5)
 @pytest.mark.parametrize("method", ["spearman", "pearson", "rho-a"])
 @pytest.mark.parametrize("rdm_metric", ["correlation", "cosine", "euclidean", "sqeuclidean"])
 def test_it_is_rsa_of_the_rdm_of_each_neighbourhood(rdm_metric, method):

@@ -88,6 +88,7 @@ def test_norms_do_not_turn_the_sign_of_the_headline():
     np.testing.assert_allclose(norm, np.linalg.norm(aligned.values, axis=2).mean(0))
 
 
+@pytest.mark.slow
 def test_what_is_given_is_what_modulation_partials_out(study, sets):
     vision, agreement = sets["vision"], study["alignment/mutual_knn"]
     spread = study["dispersion/dispersion"].sel(measure="rdm", drop=True)

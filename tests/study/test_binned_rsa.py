@@ -79,7 +79,7 @@ def p_values(table):
     return values(table, "_p_value")
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "correlate"), [("spearman", spearmanr), ("pearson", pearsonr)])
 @pytest.mark.parametrize("n_bins", [2, 3])
 def test_contrasts_and_their_null_are_those_of_a_plain_loop(n_bins, method, correlate):
@@ -126,6 +126,7 @@ def test_contrasts_and_their_null_are_those_of_a_plain_loop(n_bins, method, corr
         np.testing.assert_allclose(p_values(one_sided), (1 + reached) / 20)
 
 
+@pytest.mark.slow_after(5)
 @pytest.mark.parametrize("average", ["rdm", "representation", None])
 @pytest.mark.parametrize("method", ["spearman", "cosine", "kendall", "rho-a"])
 def test_it_is_the_contrast_of_binned_rsa(average, method):
@@ -163,6 +164,7 @@ def test_models_and_subjects_of_both_sides():
         np.testing.assert_allclose(found["trend_p_value"][i, 1], one["trend_p_value"])
 
 
+@pytest.mark.slow
 def test_a_planted_trend_is_found():
     reps, brain, by = sides(60, graded=4.0, noise=0.2)
     found = xc.binned_rsa_contrast(reps, brain, by, n_permutations=199, rng=0, null="labels")
@@ -192,6 +194,7 @@ def test_p_values_are_uniform_where_dispersion_says_nothing():
     assert ((p <= 0.5).mean(0) < 0.62).all()
 
 
+@pytest.mark.slow
 def test_order_of_anything_changes_nothing():
     reps, brain, by = sides(24)
     one = xc.binned_rsa_contrast(
@@ -213,6 +216,7 @@ def test_order_of_anything_changes_nothing():
     assert (p_values(again) != p_values(one)).any()
 
 
+@pytest.mark.slow
 def test_chunks_change_nothing_and_nothing_is_computed_early():
     reps, brain, by = sides(24)
     expected = xc.binned_rsa_contrast(
@@ -399,6 +403,7 @@ def test_mantels_p_value_is_the_share_of_permutations():
     assert table["p_value"].sel(bin=0).item() == pytest.approx(exact, abs=0.03)
 
 
+@pytest.mark.slow
 def test_bins_pairs_and_time_are_one_family():
     a = make_reps(2, 36, 5, shared=False)
     b = make_reps(1, 36, 5, seed=5, shared=False, extra={"time": 3})
@@ -491,6 +496,7 @@ def test_a_planted_effect_is_found_against_a_brain():
     assert (table["p_value"].sel(bin=0) < 0.01).all()
 
 
+@pytest.mark.slow
 def test_the_seed_of_a_result_gives_its_digits():
     reps, brain, by = sides(24)
     for call in (xc.binned_rsa, xc.binned_rsa_contrast):
@@ -524,6 +530,7 @@ def test_binned_rsa_takes_every_method(method):
         assert 0.05 <= float(table["p_value"][number]) <= 1
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("kind", ["nothing", "all equal"])
 def test_one_bad_subject_is_named_with_its_bin_and_leaves_the_others(kind):
     reps, _, by = sides(30)

@@ -20,7 +20,7 @@ def sides(n=21, **options):
     return reps, target, spread.rename("spread")
 
 
-@pytest.mark.slow_after(2)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("method", ["spearman", "pearson", "cosine"])
 @pytest.mark.parametrize("rdm_metric", ["correlation", "euclidean"])
 def test_it_is_binned_rsa_of_each_neighbourhood(rdm_metric, method):

@@ -55,7 +55,7 @@ def plain_dispersion(reps, metric, kept):
     return np.array(values), np.array(counts)
 
 
-@pytest.mark.slow_after(3)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("metric", METRICS)
 def test_dispersion_is_over_pairs_of_networks(metric):
     reps = layered(HOLES)
@@ -69,7 +69,7 @@ def test_dispersion_is_over_pairs_of_networks(metric):
     np.testing.assert_allclose(lazy.compute(scheduler="sync"), value, rtol=1e-9)
 
 
-@pytest.mark.slow_after(3)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("metric", ["cosine", "consensus", "rdm"])
 @pytest.mark.parametrize("leave_out", ["model", "network", "family", "layer"])
 def test_another_layer_of_the_network_is_left_out_too(metric, leave_out):
@@ -153,6 +153,7 @@ def test_means_count_each_family_once():
     np.testing.assert_allclose(lazy.compute(scheduler="sync"), expected)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("owner", ["network", "subject"])
 def test_means_of_modulation_are_over_pairs_of_networks(owner):
     a, b = layered(n=24, owner=owner), make_reps(3, 24, 5, seed=1)
@@ -220,6 +221,7 @@ WHOLE = {
 LONG = ("pool_curve", "subset_contrast", "interval over both")
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in WHOLE]
 )
@@ -257,6 +259,7 @@ def test_a_study_of_layers_is_that_of_networks():
     )
 
 
+@pytest.mark.slow
 def test_a_stacked_dim_of_layers_is_a_network():
     values = np.random.default_rng(0).standard_normal((4, 2, 24, 5))
     reps = xr.DataArray(

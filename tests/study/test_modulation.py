@@ -89,6 +89,7 @@ def test_p_values_from_plain_loops(tail, restricted):
     assert float(found["mean_correlation"]) == pytest.approx(float(mean))
 
 
+@pytest.mark.slow
 def test_the_mean_over_pairs_has_its_own_null():
     x, y = spread(), scores()
     found = xc.modulation(x, y, n_permutations=99, n_bins=2, rng=3, null="labels")
@@ -174,6 +175,7 @@ def share(draws, tail):
     return np.mean(far >= far[0] - 1e-9)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("tail", ["two-sided", "greater", "less"])
 @pytest.mark.parametrize("restricted", [False, True])
 def test_permuted_residuals_are_made_residuals_again(tail, restricted):
@@ -341,7 +343,7 @@ def test_norms():
     assert xc.stimulus_norm(reps.chunk(model=1)).chunks
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", ["neighborhood", "rdm", "consensus", "cosine"])
 @pytest.mark.parametrize("leave_out", ["model", "family"])
 def test_what_is_scored_is_left_out(measure, leave_out):
@@ -446,6 +448,7 @@ def test_modulation_with_covariates_is_the_partial_correlation(effect):
     assert float(table["correlation"]) == pytest.approx(pearsonr(left, right).statistic, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_p_values_are_the_share_of_permutations():
     x = np.array([1.0, 2, 3, 4, 5, 6])
     y = np.array([2.0, 1, 4, 3, 6, 5])

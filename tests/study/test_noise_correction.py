@@ -50,6 +50,7 @@ def test_a_model_that_is_the_brain_has_one_in_every_bin():
     assert table.attrs["target_rdm_metric"] == "crossnobis"
 
 
+@pytest.mark.slow
 def test_each_subject_is_as_alone_and_any_order_gives_the_same():
     reps, trials, by = sides()
     table = xc.binned_rsa(reps, trials, by, average=None, n_permutations=9, **OPTIONS)
@@ -81,6 +82,7 @@ def test_lazy_trials_stay_lazy():
     xr.testing.assert_allclose(lazy.compute(), expected, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_too_few_repetitions_say_how_many_are_needed():
     reps, trials, by = sides(2)
     with pytest.warns(RuntimeWarning, match="needs 4 independent repetitions.* there are 2"):
@@ -107,6 +109,7 @@ def test_rdms_of_repetitions_tell_nothing_of_noise():
     assert table["rsa"].dims == ("bin", "subject", "repetition")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_what_noise_hides_is_nan_and_says_so():
     reps, trials, by = sides(noise=(0.5, 6.0, 12.0))
@@ -170,6 +173,7 @@ def test_a_stimulus_with_few_repetitions_leaves_some_splits():
     assert (abs(table["rsa_corrected"].sel(model_a="itself") - 1) < 0.06).all()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*permutations are too few")
 def test_models_are_selected_by_what_noise_does_not_hide():
     reps, trials, by = sides()
@@ -214,7 +218,7 @@ def test_a_study_of_trials_tells_what_noise_hides():
     assert table.attrs["target_rdm_metric"] == "crossnobis"
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", ["diagonal", "shrinkage"])
 def test_an_estimated_covariance_of_the_noise_lifts_no_ceiling(noise):
     """Halves with a covariance of their own have larger distances than the whole."""
@@ -232,6 +236,7 @@ def test_an_estimated_covariance_of_the_noise_lifts_no_ceiling(noise):
     np.testing.assert_allclose(lazy["ceiling"].values, right.values, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_units_are_those_of_each_subject_whatever_others_call_theirs():
     reps, trials, by = sides(8)
     days = np.array([list("aabbccdd"), list("ssttuuvv")])

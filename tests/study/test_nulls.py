@@ -76,7 +76,7 @@ def test_surrogates_find_what_is_there():
     assert float(found["moran_i"]) > 0.5
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("null", ["mixed", "surrogates", "blocks"])
 def test_order_of_stimuli_and_chunks_change_nothing(null):
     x, y, (a, b) = of_clusters(0), of_clusters(1), sides()
@@ -132,6 +132,7 @@ def test_gains_of_a_bin_are_compared_with_bins_of_surrogates():
     np.testing.assert_allclose(turned["gain_p_value"], found["gain_p_value"])
 
 
+@pytest.mark.slow
 def test_p_values_are_corrected_over_all_dims_and_clusters_of_time():
     rng = np.random.default_rng(0)
     (a, b), x = sides(), a_map(rng.standard_normal(48))

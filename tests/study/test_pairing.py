@@ -98,7 +98,7 @@ def test_pairing_and_names_of_dims_are_left_to_the_doors(name):
     assert "rng" not in parameters or parameters["rng"].default is None
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", CALLS)
 def test_a_result_says_how_its_inputs_were_paired(name):
@@ -116,6 +116,7 @@ def test_a_result_says_how_its_inputs_were_paired(name):
             np.testing.assert_allclose(one, other.transpose(*one.dims), atol=1e-9, err_msg=key)
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", CALLS)
 def test_repeats_are_mapped_over_or_refused(name):
@@ -131,7 +132,7 @@ def test_repeats_are_mapped_over_or_refused(name):
             CALLS[name](a, b)
 
 
-@pytest.mark.slow_after(2)
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", CALLS)
 def test_sets_of_other_stimuli_are_refused_with_the_cure(name):
@@ -147,6 +148,7 @@ def test_sets_of_other_stimuli_are_refused_with_the_cure(name):
     assert CALLS[name](*common).attrs["n_dropped"] == 5
 
 
+@pytest.mark.slow
 def test_a_third_array_has_the_labels_of_its_side_or_those_of_the_pairing():
     images, texts = images_and_captions()
     by_caption = xc.dispersion(texts, "rdm")

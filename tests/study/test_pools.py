@@ -65,6 +65,7 @@ def test_pools_of_growing_size():
             np.testing.assert_allclose(one["corrected"], (score - chance) / room)
 
 
+@pytest.mark.slow
 def test_pools_without_enough_are_nan_with_a_warning():
     a, b = side("ab", 1, 0.0), side("cd", 2, 0.0)
     a[0, 4:] = np.nan
@@ -85,6 +86,7 @@ def level_and_score(pairs, members, pool):
     return [np.nanmean(values[:, members], 0).mean() for values in (shares, levels)]
 
 
+@pytest.mark.slow
 def test_subsets_against_what_each_pair_shares():
     a, b = side("ab", 1), side("cd", 2)
     pairs = list(itertools.product(rows_of(a), rows_of(b)))

@@ -143,6 +143,7 @@ CALLS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of so few stimuli and models
 @pytest.mark.parametrize("call", [*CALLS][:2])
 def test_a_set_of_layers_against_a_brain_as_read(tmp_path, call):
@@ -153,6 +154,7 @@ def test_a_set_of_layers_against_a_brain_as_read(tmp_path, call):
         xr.testing.assert_equal(again[name].variable, value.variable)
 
 
+@pytest.mark.slow
 def test_layers_and_networks_of_a_selection_are_told_apart(tmp_path):
     reps, brain = networks(tmp_path), brainio("subject")
     with warnings.catch_warnings():

@@ -61,6 +61,7 @@ def test_mean_mutual_knn(agreement):
     assert float(agreement["chance"].min()) == 10 / 1379
 
 
+@pytest.mark.slow
 def test_the_caption_without_a_word_is_missing_for_one_model_alone(agreement):
     missing = agreement.isnull().sum("stimulus")
     assert (missing.sel(model_b="wink_sg_100d_mean") == 1).all()
@@ -143,6 +144,7 @@ def test_the_shared_space_tells_the_same_story(space, agreement, density):
     assert all(low > high for low, high in pairwise(fifths))
 
 
+@pytest.mark.slow
 def test_neighborhood_dispersion(vision, agreement, density):
     spread = xc.dispersion(vision, "neighborhood", k=10)
     assert float(spread.mean()) == pytest.approx(0.752, abs=5e-4)
@@ -150,6 +152,7 @@ def test_neighborhood_dispersion(vision, agreement, density):
     assert float(rest["correlation_of_mean"]) < -0.5
 
 
+@pytest.mark.slow
 def test_rdms_against_human_it(brains):
     human = brains["images92_it/rdm"].mean(["subject", "session"])
     found = xc.rsa(xc.rdm(stored("images92")), human)

@@ -70,6 +70,7 @@ def plain_bins(values, n_bins):
     ]
 
 
+@pytest.mark.slow_after(5)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize(
     ("name", "n_bins"), [*((name, 3) for name in PATTERNS), ("binary", 2), ("rating", 5)]
@@ -246,6 +247,7 @@ def test_a_study_of_two_models_on_each_side_is_delivered():
     assert float(found) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_figures_draw_what_is_left(study, agreement):
     matplotlib = pytest.importorskip("matplotlib")

@@ -17,7 +17,7 @@ def timed(make):
     return xr.concat([make(seed) for seed in range(3)], "time").assign_coords(time=SECONDS)
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("models", [None, ["x", "y"]])
 @pytest.mark.parametrize("null", ["labels", "mixed"])
 def test_dispersion_at_each_time_meets_alignment_at_that_time(models, null):

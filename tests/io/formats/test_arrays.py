@@ -119,6 +119,7 @@ def test_rows_are_never_named_by_position(tmp_path):
 # .npy
 
 
+@pytest.mark.slow_after(8)
 @pytest.mark.parametrize("dtype", ["f2", "f4", ">f4", "f8", ">f8", "i1", ">i4", "u8", "?"])
 @pytest.mark.parametrize("order", "CF")
 def test_numbers_of_every_kind(tmp_path, dtype, order):
@@ -376,6 +377,7 @@ def test_npz_brings_back_what_was_written(tmp_path, lazy):
             xc.io.read_npz(tmp_path / "m.npz", **wrong)
 
 
+@pytest.mark.slow
 @settings(max_examples=3)
 @given(order=st.permutations(["subject", "model", "stimulus", "feature"]))
 def test_npz_keeps_the_order_of_dims(tmp_path, order):

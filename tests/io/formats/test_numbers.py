@@ -114,7 +114,7 @@ def trials(folder, array):
     return reps.drop_vars("n_repetitions")
 
 
-@pytest.mark.slow_after(4)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("order", "CF")
 @pytest.mark.parametrize("read", [npy, npz, things, trials])
 @given(bits=hnp.arrays(np.uint16, (4, 3)))
@@ -196,6 +196,7 @@ def test_numbers_with_a_name_are_taken_as_they_are(make, name):
     same(reps, values, IDS)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("name", SMALL)
 def test_a_writer_takes_them_too(tmp_path, name):
     array, values = small(name)

@@ -135,6 +135,7 @@ def subjects_and_regions(seed=0):
     return betas, ids
 
 
+@pytest.mark.slow
 def test_a_dict_gives_the_dims_subject_and_region():
     betas, ids = subjects_and_regions()
     reps = from_trials(betas, ids, model="brain", modality="fmri")

@@ -96,7 +96,7 @@ def new_model(**coords: Any) -> xr.DataArray:
     return make("c", (3,)).assign_coords(coords)
 
 
-@pytest.mark.slow_after(7)
+@pytest.mark.slow_after(3)
 @pytest.mark.parametrize(
     ("reps", "said"),
     [

@@ -138,7 +138,7 @@ def test_stores_of_zarr_can_all_that_a_folder_can(kind: str, tmp_path: Path) -> 
     write_results(KINDS[kind](tmp_path / "results"))
 
 
-@pytest.mark.slow_after(3)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     "name", ["a b", "größe 猫", "a?b=c", "a#b", "a%20b", "a/", "x/../y", "a&b;c'd\"e"]
 )
@@ -154,6 +154,7 @@ def test_names_of_folders_mean_what_they_say(tmp_path: Path, name: str) -> None:
     assert open_representations(there, "vision").indexes["model"].tolist() == ["z"]
 
 
+@pytest.mark.slow
 def test_relative_paths_homes_and_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -201,6 +202,7 @@ def test_a_study_fills_a_mount_point(mount_point: Path) -> None:
     assert not [name for name in os.listdir(mount_point) if name.startswith(".staging")]
 
 
+@pytest.mark.slow
 def test_archives_are_read_and_never_changed(tmp_path: Path) -> None:
     write_representations(tmp_path / "study.zarr", make())
     file = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "study.zarr"))
@@ -288,6 +290,7 @@ def contents(place: Place) -> dict[str, bytes | None]:
     return dict(zip(keys, place.read(keys), strict=True))
 
 
+@pytest.mark.slow
 def test_bad_input_leaves_nothing(bucket: tuple[str, Options]) -> None:
     url, options = bucket
     write_representations(url, make(), storage_options=options)
@@ -322,6 +325,7 @@ def test_damage_is_told(bucket: tuple[str, Options]) -> None:
     validate_store(url, deep=True, storage_options=options)
 
 
+@pytest.mark.slow
 def test_what_was_not_written_to_its_end_is_refused_by_name(
     bucket: tuple[str, Options], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -169,6 +169,7 @@ def test_layers_are_corrected_split_by_split():
     assert (inside["p_value_max_t"] >= inside["p_value"]).all()
 
 
+@pytest.mark.slow
 def test_order_of_rows_models_and_subjects_changes_nothing():
     reps, brain = make_reps(4, 60, [5, 6, 4, 6]), brain_of()
     options = {"n_permutations": 99, "rng": 0, "over": "both"}
@@ -205,6 +206,7 @@ def test_the_dispersion_of_a_model_does_not_come_from_it():
     assert family["rsa"].attrs["dispersion_without"] == "family"
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("measure", ["consensus", "neighborhood", "cosine"])
 def test_other_measures_of_dispersion(measure):
     reps = make_reps(4, 60, 6)
@@ -268,6 +270,7 @@ def test_prediction_asks_for_one_layer_a_network_before_anything_is_computed():
         xc.cross_modal_prediction(agreement, spread, score, null="labels")
 
 
+@pytest.mark.slow
 def test_the_default_dispersion_is_that_of_other_networks():
     reps, brain = layered()
     third = reps.isel(model=slice(3)) + 0.5 * reps.isel(model=slice(3, 6)).values
@@ -336,6 +339,7 @@ def test_a_model_alone_has_a_score_and_no_bins():
     assert select(make_reps(1, 60, 6), brain_of(), by)["rsa"].notnull().all()
 
 
+@pytest.mark.slow
 def test_stimuli_without_brain_data_count_for_nobody():
     reps, brain = make_reps(4, 60, 6), xc.rdm(brain_of())
     gone = reps["stimulus"].values[:4]
@@ -390,6 +394,7 @@ def test_bad_arguments_are_named():
         select(reps, brain, by.isel(model=slice(1, None)))
 
 
+@pytest.mark.slow
 def test_regions_of_a_brain_are_mapped_over():
     reps, brain = make_reps(4, 60, 6), brain_of()
     regions = xr.concat([brain, brain_of(seed=7)], "region").assign_coords(region=["V1", "IT"])
@@ -400,6 +405,7 @@ def test_regions_of_a_brain_are_mapped_over():
     )
 
 
+@pytest.mark.slow
 def test_what_dispersion_adds_is_asked_of_the_scores():
     reps, brain = make_reps(5, 60, 6), brain_of(60)
     other = make_reps(2, 60, 4, seed=3)
@@ -483,7 +489,7 @@ def bad(rdms, kind):
     return wrong
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["nothing", "all equal"])
 @pytest.mark.parametrize("over", ["stimulus", "both"])
 def test_one_bad_subject_is_named_and_leaves_the_others(kind, over):
@@ -496,6 +502,7 @@ def test_one_bad_subject_is_named_and_leaves_the_others(kind, over):
         xr.testing.assert_equal(found[name], right[name])
 
 
+@pytest.mark.slow
 def test_subjects_are_left_out_of_their_region_alone():
     reps = make_reps(4, 60)
     parts = [xc.rdm(brain_of(60, 3, seed)) for seed in (1, 2)]

@@ -47,6 +47,7 @@ def natural(reps):
     return reps.sortby(reps["stimulus"].str.slice(1).astype(int))
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("agreement", ["high", "low"])
 def test_a_local_search_is_that_of_plain_loops(agreement):
     sign = 1 if agreement == "high" else -1
@@ -109,7 +110,7 @@ def planted(seed, n_models=4, n_stimuli=80, n_alike=15):
     return xc.stack_models(models, stimuli=names), {names[i] for i in alike}
 
 
-@pytest.mark.slow_after(2)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("seed", range(5))
 def test_a_planted_set_is_found(seed):
     reps, alike = planted(seed)
