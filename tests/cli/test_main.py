@@ -75,12 +75,13 @@ def test_the_demo_runs_and_saves_everything(tmp_path):
     assert "0.1528" in run.stdout
     assert "trials of four independent repetitions" in " ".join(run.stdout.split())
     assert "the lowest bin holds 12 of 12 human faces" in " ".join(run.stdout.split())
-    figures = list(out.glob("*.png"))
-    assert len(figures) >= 3
-    assert all(figure.stat().st_size > 10_000 for figure in figures)
+    page = (out / "report.html").read_text("utf-8")
+    assert 10**6 < len(page) < 5 * 2**20
+    assert page.count("data:image/webp") > 1300
     results = xc.open_store(out / "results.zarr")
-    assert results["all_models/alignment/mutual_knn"].shape == (10, 6, 1380)
-    assert results["brain/rsa_by_bin"].sizes["bin"] == 3
+    assert results["alignment/mutual_knn"].shape == (6, 6, 1380)
+    assert results["neighbors/shared_neighbor"].sizes["side"] == 2
+    assert xc.open_store(out / "brain.zarr")["rsa/rsa_by_bin"].sizes["bin"] == 3
     assert xc.open_representations(out / "demo.zarr", "vision").sizes["model"] == 10
 
 
