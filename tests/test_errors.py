@@ -637,7 +637,12 @@ PUBLIC = {name: getattr(xc, name) for name in xc.__all__} | {
 METHODS = (xr.DataArray, xr.Dataset, xr.DataTree, pd.Series, pd.Index, np.ndarray, da.Array, str)
 KEYWORDS = {
     keyword
-    for call in (*PUBLIC.values(), xr.DataArray.isel)
+    for call in (
+        *PUBLIC.values(),
+        *(getattr(xc.plot, name) for name in xc.plot.__all__),
+        xc.report.write,
+        xr.DataArray.isel,
+    )
     if not isinstance(call, type) or call is xc.ModelWriter
     for keyword in inspect.signature(call).parameters
 } | {

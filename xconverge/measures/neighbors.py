@@ -171,7 +171,7 @@ def shared_neighbors(reps: xr.DataArray, k: int, n: int = 8) -> xr.Dataset:
             "shared_neighbor": xr.DataArray(np.where(place < 0, "", labels[place]), dims=dims),
             "share": xr.DataArray(share, dims=dims),
         }
-    ).assign_coords(dict(reps["stimulus"].coords) | {"rank": np.arange(1, place.shape[1] + 1)})
+    ).assign_coords(stimulus=labels, rank=np.arange(1, place.shape[1] + 1))
 
 
 def _of_model(model: Model, k: int) -> tuple[Array, Array]:

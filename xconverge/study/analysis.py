@@ -23,7 +23,7 @@ from xconverge.labels.families import families
 from xconverge.labels.joins import join_all, join_labels
 from xconverge.labels.kinds import came
 from xconverge.labels.messages import SchemaError, listing
-from xconverge.labels.variables import named, stated
+from xconverge.labels.variables import VARIABLES, named, stated
 from xconverge.measures.alignment import alignment
 from xconverge.measures.dispersion import dispersion
 from xconverge.measures.layers import networks
@@ -205,7 +205,8 @@ def analyze(
         {
             name: ("stimulus", coord.values)
             for name, coord in b.coords.items()
-            if coord.dims == ("stimulus",) and name not in agreement.coords
+            if coord.dims == ("stimulus",)
+            and name not in {*agreement.coords, *agreement.dims, *VARIABLES, "measure", "control"}
         }
     )
     progress("modulation")
