@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial, wraps
 from html import escape
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 import xarray as xr
@@ -26,14 +27,16 @@ AFTER_A_PATH = ("append_models", "write_representations", "write_study")
 OF_STUDIES = ("findings", "methods", "tables")
 
 
-def _bound(function: Callable[..., Any], of: Any, after_a_path: bool = False) -> Callable[..., Any]:
-    """A function of which this is the array; its help is the function's."""
+def _bound(function: Callable[..., Any], of: Any) -> Callable[..., Any]:
+    """A function of which this is the array, or the tree; its help is the function's."""
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if after_a_path and args:
-            return function(args[0], of, *args[1:], **kwargs)
-        return function(of, *args, **kwargs)
+        if function.__name__ not in AFTER_A_PATH:
+            return function(of, *args, **kwargs)
+        # the path is the only one that may be given by its place
+        second = list(signature(function).parameters)[1]
+        return function(*args, **{second: of}, **kwargs)
 
     return call
 
@@ -80,7 +83,7 @@ class ArrayAccessor(_Accessor):
         if name not in OF_ARRAYS:
             raise AttributeError(f"no function {name!r} here; there are {', '.join(OF_ARRAYS)}")
         function = getattr(import_module("xconverge"), name)
-        return _bound(function, self._of, name in AFTER_A_PATH)
+        return _bound(function, self._of)
 
     def __repr__(self) -> str:
         """Say what it offers."""
@@ -103,7 +106,7 @@ class StudyAccessor(_Accessor):
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """A function of a study."""
         if name == "write_study":
-            return _bound(import_module("xconverge").write_study, self._of, True)
+            return _bound(import_module("xconverge").write_study, self._of)
         if name not in OF_STUDIES:
             raise AttributeError(f"no function {name!r} here; there are {', '.join(dir(self))}")
         return _bound(getattr(import_module("xconverge.report"), name), self._of)

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xconverge.cli.output import console, say, show
-from xconverge.cli.study import print_study, steps, study_of
+from xconverge.cli.study import print_study, steps, study_of, told_of
 from xconverge.io.demo import open_demo, shipped
 from xconverge.io.results import write_study
 from xconverge.io.store import (
@@ -23,7 +23,7 @@ from xconverge.io.store import (
 from xconverge.labels.messages import escaped
 from xconverge.measures.dispersion import dispersion
 from xconverge.measures.rdm import rsa
-from xconverge.report import findings, write
+from xconverge.report import write
 from xconverge.report.tables import Table, needed, of_rsa
 from xconverge.study.analysis import rsa_by_dispersion
 from xconverge.study.binned_rsa import binned_rsa_contrast
@@ -106,17 +106,16 @@ def run(options: argparse.Namespace) -> None:
         out / "brain.zarr", xr.DataTree.from_dict({"rsa": brain, "binned_rsa_contrast": contrast})
     )
     progress("")
-    facts = _facts(study, brain, brains, human)
+    facts, told = _facts(study, brain, brains, human), told_of(study)
     if where is not None:
-        print_study(where, study)
+        print_study(where, told)
         _print_brain(where, brain, brains, contrast, pictures)
         show(where, facts)
     paths = {
         "store": store, "results": out / "results.zarr", "brain": out / "brain.zarr",
         "report": page,
     }  # fmt: skip
-    told = {"findings": findings(study), "facts": facts._asdict(), **paths}
-    say(options, told, _where(paths))
+    say(options, {"findings": told["findings"], "facts": facts._asdict(), **paths}, _where(paths))
 
 
 def _empty(out: Path) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from xconverge import report
 from xconverge.cli.output import add_json, console, say, show
 from xconverge.engine.pair import pair
 from xconverge.io.paths import local_path
@@ -24,7 +25,12 @@ PLACES = ("stimulus", "stimulus_2")
 
 def add_study(commands: Any) -> None:
     """Add ``run`` and ``report`` to the commands."""
-    parser = commands.add_parser(
+    for parser in (_add_run(commands), _add_report(commands)):
+        add_json(parser)
+
+
+def _add_run(commands: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
         "run",
         help="run a whole study on the modalities of a store",
         description="Dispersion of the models of one modality, alignment with another, whether the "
@@ -49,7 +55,7 @@ def add_study(commands: Any) -> None:
         default=[],
         help="take one region, subject … of the target, by a dim or coordinate",
     )
-    add_pairing(parser)
+    _add_pairing(parser)
     parser.add_argument(
         "--where",
         metavar="COORD=VALUE",
@@ -81,7 +87,11 @@ def add_study(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")
     parser.set_defaults(run=_run)
-    page = commands.add_parser(
+    return parser
+
+
+def _add_report(commands: Any) -> argparse.ArgumentParser:
+    page: argparse.ArgumentParser = commands.add_parser(
         "report",
         help="make one HTML page of a study",
         description="Make one self-contained HTML page of a study that 'xconverge run' or "
@@ -99,11 +109,10 @@ def add_study(commands: Any) -> None:
     page.add_argument("--title", help="what the page is called")
     page.add_argument("--overwrite", action="store_true", help="replace a page that is there")
     page.set_defaults(run=_report)
-    for one in (parser, page):
-        add_json(one)
+    return page
 
 
-def add_pairing(parser: argparse.ArgumentParser) -> None:
+def _add_pairing(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``pair``."""
     parser.add_argument("--on", metavar="COORD", help="pair stimuli by this coordinate")
     parser.add_argument(
@@ -125,13 +134,18 @@ def study_of(options: argparse.Namespace, progress: Callable[[str], None]) -> xr
     known = modalities(options.store)
     names = _two(known, options)
     a, b = (open_representations(options.store, name) for name in names)
-    a = _models_where(a, options.where)
+    a = _chosen(a, options.where, "--where", ["model"], "no model has")
     more = []
     if options.target is not None:
-        target = _target_where(target_of(options.store, options.target), options.target_where)
+        target = target_of(options.store, options.target)
+        places = [dim for dim in target.dims if dim not in PLACES]
+        target = _chosen(
+            target, options.target_where, "--target-where", places, "the target has no"
+        )
         if "stimulus_2" in target.dims:
             target = target.mean([d for d in target.dims if d not in PLACES], keep_attrs=True)
         more = [target.assign_attrs(modality=options.target)]
+    # pairing cuts sets without a word, and a brain may have seen half of the stimuli
     before = [one.sizes["stimulus"] for one in (a, b, *more)]
     try:
         a, b, *more = pair(a, b, *more, on=options.on, join=options.join, repeats=options.repeats)
@@ -178,20 +192,22 @@ def _two(known: list[str], options: argparse.Namespace) -> tuple[str, str]:
     return first, second
 
 
-def _models_where(reps: xr.DataArray, where: list[str]) -> xr.DataArray:
-    """The models with these values of their coordinates."""
-    for condition in where:
+def _chosen(
+    array: xr.DataArray, conditions: list[str], flag: str, dims: Sequence[Any], lacks: str
+) -> xr.DataArray:
+    """The part of an array where coordinates along some of its dims have these values."""
+    for condition in conditions:
         name, sign, value = condition.partition("=")
-        if not sign or name not in reps.coords or reps[name].dims != ("model",):
-            has = [str(key) for key, coord in reps.coords.items() if coord.dims == ("model",)]
-            raise SchemaError(
-                f"--where {condition!r} must be COORD=VALUE with a model coordinate, one of {has}"
-            )
-        values = [str(one) for one in reps[name].values]
+        lines = {str(key): one.dims[0] for key, one in array.coords.items() if one.ndim == 1}
+        known = [key for key, dim in lines.items() if dim in dims]
+        if not sign or name not in known:
+            raise SchemaError(f"{flag} {condition!r} must be NAME=VALUE, of one of {known}")
+        # on the command line a session is "1"
+        values = np.array([str(one) for one in array[name].values], object)
         if value not in values:
-            raise SchemaError(f"--where: no model has {name}={value!r}, but {listing(set(values))}")
-        reps = reps.isel(model=np.flatnonzero(np.array(values, object) == value))
-    return reps
+            raise SchemaError(f"{flag}: {lacks} {name}={value!r}, but {listing(set(values))}")
+        array = array.isel({lines[name]: np.flatnonzero(values == value)})
+    return array
 
 
 def target_of(store: Any, name: str) -> xr.DataArray:
@@ -209,59 +225,46 @@ def target_of(store: Any, name: str) -> xr.DataArray:
     )
 
 
-def _target_where(target: xr.DataArray, where: list[str]) -> xr.DataArray:
-    """The part of the target with these values of a dim, or of a coordinate of one."""
-    for condition in where:
-        name, sign, value = condition.partition("=")
-        coord = target.coords.get(name)
-        if not sign or coord is None or coord.ndim != 1 or coord.dims[0] in PLACES:
-            has = [str(key) for key, one in target.coords.items() if one.ndim == 1]
-            raise SchemaError(f"--target-where {condition!r} must be NAME=VALUE, of one of {has}")
-        values = [str(one) for one in coord.values]
-        if value not in values:
-            raise SchemaError(
-                f"--target-where: the target has no {name}={value!r}, but {listing(set(values))}"
-            )
-        chosen = np.flatnonzero(np.array(values, object) == value)
-        target = target.isel({coord.dims[0]: chosen})
-    return target
-
-
 def _run(options: argparse.Namespace) -> int:
-    from xconverge import report
-
-    if options.out.exists() and not options.overwrite:
-        raise FileExistsError(f"{options.out} exists already; name another by -o, or --overwrite")
+    # before minutes of work, and not after
+    _check_free(options)
     where = None if options.json else console()
     progress = steps(where)
     study = study_of(options, progress)
     progress(f"writing {escaped(options.out)}")
     write_study(options.out, study, overwrite=options.overwrite)
-    data = {
-        "results": str(options.out),
-        "findings": report.findings(study),
-        "tables": [table._asdict() for table in report.tables(study)],
-        "methods": report.methods(study),
-    }
+    told = told_of(study)
     progress("")
     if where is None:
-        say(options, data, [])
+        say(options, {"results": str(options.out), **told}, [])
         return 0
     where.print()
-    print_study(where, study)
+    print_study(where, told)
     out = escaped(options.out)
     where.print(f"The study is in {out}; make a page of it: xconverge report {out}", soft_wrap=True)
     return 0
 
 
-def print_study(where: Any, study: xr.DataTree) -> None:
-    """Print tables, then findings: what is read last stays on the screen."""
-    from xconverge import report
+def _check_free(options: argparse.Namespace) -> None:
+    if options.out.exists() and not options.overwrite:
+        raise FileExistsError(f"{options.out} exists already; name another by -o, or --overwrite")
 
-    for table in report.tables(study):
-        show(where, table)
+
+def told_of(study: xr.DataTree) -> dict[str, Any]:
+    """What is told of a study, as JSON has it."""
+    return {
+        "findings": report.findings(study),
+        "tables": [table._asdict() for table in report.tables(study)],
+        "methods": report.methods(study),
+    }
+
+
+def print_study(where: Any, told: Mapping[str, Any]) -> None:
+    """Print tables, then findings: what is read last stays on the screen."""
+    for table in told["tables"]:
+        show(where, report.Table(**table))
     where.print("Findings")
-    for text in report.findings(study):
+    for text in told["findings"]:
         where.print(f"• {text}")
     where.print()
 
@@ -280,10 +283,7 @@ def steps(where: Any) -> Callable[[str], None]:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from xconverge import report
-
-    if options.out.exists() and not options.overwrite:
-        raise FileExistsError(f"{options.out} exists already; name another by -o, or --overwrite")
+    _check_free(options)
     path = report.write(
         options.results,
         options.out,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from xconverge.plot.inputs import USUAL, chance_of
 from xconverge.report.tables import needed, number, p_text, rsa_of, sides, target_of
 
-HEADLINE = "neighborhood"
+HEADLINE = USUAL
 """The dispersion that sentences are about: it needs no common axes and no norm."""
 
 
@@ -68,10 +69,8 @@ def _by_bin(study: xr.DataTree) -> str:
             "alignment by bin."
         )
     low, high = float(there[0]), float(there[-1])
-    scores = needed(study, "alignment")["mutual_knn"]
-    chance = ""
-    if "chance" in scores.coords:
-        chance = f"; unrelated models share {float(scores['chance'].mean()):.4f}"
+    level = chance_of(needed(study, "alignment")["mutual_knn"])
+    chance = f"; unrelated models share {level:.4f}" if np.isfinite(level) else ""
     word = "better" if low > high else "worse" if low < high else "as well as others"
     times = f", {low / high:.1f} times as much" if low > high > 0 else ""
     return (

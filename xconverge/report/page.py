@@ -110,7 +110,7 @@ def write(
     file = local_path(path)
     if file.exists() and not overwrite:
         raise FileExistsError(f"{file} exists already; choose another name, or overwrite=True")
-    text = page(study.load(), images, caption, title)
+    text = page(study.compute(), images, caption, title)
     file.write_text(text, encoding="utf-8")
     return file
 

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xconverge.labels.messages import SchemaError
+from xconverge.plot.inputs import chance_of
 from xconverge.study.bins import bin_labels
 
 CONTROLS = {
@@ -152,7 +153,8 @@ def of_alignment(study: xr.DataTree) -> Table:
     means = scores.mean([dim for dim in scores.dims if dim not in ("model_a", "model_b")])
     means = means.transpose("model_a", "model_b")
     one, other = sides(study)
-    chance = f", chance {float(scores['chance'].mean()):.4f}" if "chance" in scores.coords else ""
+    chance = chance_of(scores)
+    beside = f", chance {chance:.4f}" if np.isfinite(chance) else ""
     return Table(
         f"Mean mutual-kNN of {one} with {other} models",
         [f"{one} model", *(str(name) for name in means["model_b"].values)],
@@ -161,7 +163,7 @@ def of_alignment(study: xr.DataTree) -> Table:
             for name, row in zip(means["model_a"].values, means.values, strict=True)
         ],
         f"The share of the {scores.attrs.get('k', study.attrs.get('k'))} nearest neighbours of a "
-        f"stimulus that both models have in common{chance}; mean over stimuli.",
+        f"stimulus that both models have in common{beside}; mean over stimuli.",
     )
 
 
@@ -233,18 +235,16 @@ def of_equal_noise(study: xr.DataTree) -> Table:
 def of_left_out(study: xr.DataTree) -> Table:
     """The correlation of each model, whose own dispersion it does not enter."""
     told = needed(study, "leave_out")
-    who = "model_a" if "model_a" in told["correlation"].dims else "model"
-    found = {
-        name: told[name].mean([d for d in told[name].dims if d not in (who, "control")])
-        for name in ("correlation",)
-    }["correlation"].transpose(who, "control")
+    found = told["correlation"]
+    found = found.mean([dim for dim in found.dims if dim not in ("model_a", "control")])
+    found = found.transpose("model_a", "control")
     controls = [str(name) for name in found["control"].values]
     return Table(
         "Each model left out of its dispersion",
         ["model", *(CONTROLS.get(name, name) for name in controls)],
         [
             [str(name), *(number(value, True) for value in row)]
-            for name, row in zip(found[who].values, found.values, strict=True)
+            for name, row in zip(found["model_a"].values, found.values, strict=True)
         ],
         "Spearman's correlation of the dispersion of the other models with this model's "
         "alignment, mean over the models of the other modality.",
@@ -256,11 +256,7 @@ def of_rsa(study: xr.DataTree) -> Table:
     told = rsa_of(study)
     counts = told["n_stimuli"].values
     bins = [f"{name} ({n})" for name, n in zip(bin_labels(len(counts)), counts, strict=True)]
-    each, whole = (
-        told[name].mean([d for d in told[name].dims if d not in ("bin", "model_a")])
-        for name in ("rsa_by_bin", "rsa")
-    )
-    each = each.transpose("model_a", "bin")
+    each, whole = told["rsa_by_bin"].transpose("model_a", "bin"), told["rsa"]
     rows = [
         [str(name), *(number(value, True) for value in (float(whole.sel(model_a=name)), *row))]
         for name, row in zip(each["model_a"].values, each.values, strict=True)

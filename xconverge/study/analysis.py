@@ -23,7 +23,7 @@ from xconverge.labels.families import families
 from xconverge.labels.joins import join_all, join_labels
 from xconverge.labels.kinds import came
 from xconverge.labels.messages import SchemaError, listing
-from xconverge.labels.variables import VARIABLES, named, stated
+from xconverge.labels.variables import named, stated
 from xconverge.measures.alignment import alignment
 from xconverge.measures.dispersion import dispersion
 from xconverge.measures.layers import networks
@@ -200,15 +200,6 @@ def analyze(
     }
     progress(f"alignment with {b.sizes['model']} {names[1]} models")
     agreement = alignment(a, b, "mutual_knn", k=k).compute()
-    # captions are often on the other side alone; both sides are in one order here
-    agreement = agreement.assign_coords(
-        {
-            name: ("stimulus", coord.values)
-            for name, coord in b.coords.items()
-            if coord.dims == ("stimulus",)
-            and name not in {*agreement.coords, *agreement.dims, *VARIABLES, "measure", "control"}
-        }
-    )
     progress("modulation")
     # tables are many: lazy ones are computed side by side, where that takes longer than graphs do
     scores = agreement.chunk() if a.sizes["stimulus"] > FEW else agreement
