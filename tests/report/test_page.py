@@ -82,6 +82,17 @@ def test_numbers_of_the_page_are_those_of_the_study(study, tmp_path):
             assert share == pytest.approx((graph.values[:, i] == j).any(1).mean(), abs=0.01)
 
 
+def test_layers_of_a_network_count_once_as_in_the_figures(tmp_path):
+    sets = planted_study(4, 30, rng=0)
+    sets["vision"] = sets["vision"].assign_coords(network=("model", ["a", "a", "a", "b"]))
+    study = xc.analyze(sets, k=5, n_bins=3, n_permutations=9, n_equal_noise=0, rng=0)
+    known = data_of(write(study, tmp_path / "report.html").read_text("utf-8"))
+    scores = study["alignment/mutual_knn"].mean("model_b").values
+    expected = (scores[:3].mean(0) + scores[3]) / 2
+    np.testing.assert_allclose(known["alignment"], expected, rtol=1e-3)
+    assert np.abs(expected - scores.mean(0)).max() > 0.01
+
+
 def test_pictures_are_those_of_their_stimuli(study, tmp_path):
     image = pytest.importorskip("PIL.Image")
     labels = ["s3", "s0", HOSTILE[0]]

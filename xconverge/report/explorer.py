@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xconverge.plot.inputs import over_pairs
 from xconverge.report.tables import MEASURES, group_of, needed, sides
 
 MOST = 5000
@@ -20,7 +21,8 @@ def explorer(study: xr.DataTree, caption: str | None = None) -> dict[str, Any]:
     """Numbers, text and neighbours of stimuli, to be written as JSON."""
     spread = needed(study, "dispersion")["dispersion"]
     scores = needed(study, "alignment")["mutual_knn"]
-    mean = scores.mean([dim for dim in scores.dims if dim != "stimulus"])
+    # as in the figures and in `modulation`: layers of one network count once
+    mean = over_pairs(scores)
     mean = mean.sel(stimulus=spread["stimulus"])
     kept = _kept(spread)
     spread, mean = spread.isel(stimulus=kept), mean.isel(stimulus=kept)
