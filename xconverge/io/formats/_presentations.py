@@ -32,7 +32,7 @@ def by_stimulus(
     choose("repetitions", repetitions, CHOICES)
     taken = {"stimulus", *(["repetition"] if repetitions == "keep" else [])} & set(array.dims)
     if taken:
-        raise SchemaError(f"{what} has another dim {listing(taken)}; .rename it first")
+        raise SchemaError(f"{what} has another dim {listing(sorted(taken))}; .rename it first")
     codes, stimuli = pd.factorize(labels)
     if not len(stimuli):
         raise SchemaError(f"{what} is empty: {presentation!r} has size 0")

@@ -233,7 +233,7 @@ def _appended_coords(old: xr.DataArray, new: xr.DataArray) -> xr.Dataset:
             f"not in the store: {listing(sorted(theirs - ours)) or 'none'}. "
             "Use .assign_coords or .drop_vars"
         )
-    for name in ours - {"model", "n_features"}:
+    for name in sorted(ours - {"model", "n_features"}):
         _check_coordinate(name, sides[0], sides[1])
     return encoded(
         xr.concat(
