@@ -205,7 +205,9 @@ def _chosen(
         # on the command line a session is "1"
         values = np.array([str(one) for one in array[name].values], object)
         if value not in values:
-            raise SchemaError(f"{flag}: {lacks} {name}={value!r}, but {listing(dict.fromkeys(values))}")
+            raise SchemaError(
+                f"{flag}: {lacks} {name}={value!r}, but {listing(dict.fromkeys(values))}"
+            )
         array = array.isel({lines[name]: np.flatnonzero(values == value)})
     return array
 
