@@ -253,7 +253,7 @@ def test_what_nobody_expects_is_escaped_too(how, monkeypatch, capsys):
         monkeypatch.setattr(
             warnings,
             "showwarning",
-            lambda message, kind, *where: print(kind.__name__, message, file=sys.stderr),
+            lambda *told: sys.stderr.write(warnings.formatwarning(*told)),
         )
         code = main(["info", "s.zarr"])
     said = capsys.readouterr().err
@@ -261,6 +261,11 @@ def test_what_nobody_expects_is_escaped_too(how, monkeypatch, capsys):
     assert not steering(said)
     expected = {"interrupt": "interrupted", "error": r"RuntimeError: odd \x1b[31mRED"}
     assert expected.get(how, r"odd \x1b[31mRED") in said
+    if how == "warning":
+        # a line without the file and the code that it came from
+        assert said.startswith("warning: odd ")
+        assert "test_terminal.py" not in said
+        assert warnings.formatwarning(RuntimeWarning("x"), RuntimeWarning, "a.py", 1)[:4] == "a.py"
 
 
 def test_only_the_progress_display_returns_to_the_start_of_its_line(monkeypatch, capsys):

@@ -37,6 +37,25 @@ def test_tables_hold_the_numbers(study):
     assert [float(row[3]) for row in left.rows] == pytest.approx(expected.values, abs=6e-4)
 
 
+def test_a_p_value_has_a_cell_of_its_own(study):
+    table = tables(study)[1]
+    effect = study["modulation"].to_dataset()
+    p_values = effect["p_value_of_mean"]
+    assert table.columns[:5] == [
+        "dispersion",
+        "as it is",
+        "p as it is",
+        "given norm",
+        "p given norm",
+    ]
+    for row, measure in zip(table.rows, effect["measure"].values, strict=True):
+        assert len(row) == 9
+        cells = [p_text(float(p)) for p in p_values.sel(measure=measure).values]
+        assert row[2::2] == cells
+        told = effect["correlation_of_mean"].sel(measure=measure).values
+        assert [float(cell) for cell in row[1::2]] == pytest.approx(told, abs=6e-4)
+
+
 def test_findings_lead_with_what_may_be_said(study):
     first, by_bin, correlation, excess, brain = findings(study)
     assert first.lower().startswith(study.attrs["conclusion"][:40].lower())
@@ -56,6 +75,16 @@ def test_a_study_of_few_models_claims_nothing():
     assert "at least four vision models" in findings(few)[0]
     assert "equal noise" not in methods(few)
     assert all(np.isfinite(len(table.rows)) for table in tables(few))
+
+
+@pytest.mark.parametrize("agree", [0.02, 0.6])
+def test_repetitions_that_do_not_agree_are_told(study, agree):
+    told = study["rsa"].to_dataset()
+    trials = study.copy()
+    trials["rsa"] = xr.DataTree(told.assign(split_half=("bin", [np.nan, agree])))
+    said = findings(trials)[-1]
+    assert f"+{agree:.3f}" in said
+    assert ("agree so little" in said) == (agree < 0.1)
 
 
 def test_the_sign_is_not_taken_for_granted(study):

@@ -185,6 +185,16 @@ def test_modalities_are_named_or_refused(few):
         xc.analyze({"vision": few["vision"]})
     with pytest.raises(xc.SchemaError, match="'sound'"):
         xc.analyze(few, modality="sound")
+    for named in ({"modality": "vision"}, {"other": "vision"}):
+        with pytest.raises(xc.SchemaError, match="name two of them"):
+            xc.analyze({**few, "sound": few["language"]}, **named, **call)
+
+
+def test_groups_that_are_not_there_are_refused_before_anything_is_computed(few):
+    steps = []
+    with pytest.raises(xc.SchemaError, match="'kind'"):
+        xc.analyze(few, groups="kind", progress=steps.append)
+    assert steps == []
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
@@ -46,5 +47,11 @@ class Escaped:
 @contextmanager
 def escaping() -> Iterator[None]:
     """Everything that is printed inside, errors and warnings among it, is escaped."""
-    with redirect_stdout(Escaped(sys.stdout)), redirect_stderr(Escaped(sys.stderr)):
-        yield
+    usual = warnings.formatwarning
+    # who types a command did not write the line that Python would show
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    try:
+        with redirect_stdout(Escaped(sys.stdout)), redirect_stderr(Escaped(sys.stderr)):
+            yield
+    finally:
+        warnings.formatwarning = usual

@@ -11,6 +11,9 @@ from xconverge.report.tables import needed, number, p_text, rsa_of, sides, targe
 HEADLINE = USUAL
 """The dispersion that sentences are about: it needs no common axes and no norm."""
 
+LITTLE = 0.1
+"""The correlation of halves below which noise correction is refused, too."""
+
 
 def findings(study: xr.DataTree) -> list[str]:
     """What a study found, a sentence or two each, with its numbers.
@@ -126,8 +129,14 @@ def _rsa(study: xr.DataTree) -> str:
         f"high dispersion: {', '.join(parts)}."
     )
     if "split_half" in told and told["split_half"].dims == ("bin",):
-        halves = ", ".join(number(float(r), True) for r in told["split_half"].values)
+        agree = told["split_half"].values
+        halves = ", ".join(number(float(r), True) for r in agree)
         text += f" Distances of the halves of its repetitions correlate by {halves}."
+        if not np.any(agree >= LITTLE):
+            text += (
+                " Repetitions that agree so little say next to nothing of the target: are its "
+                "trials those of the stimuli that they are labelled with?"
+            )
     if "rsa_corrected_of_mean" in told and told["rsa_corrected_of_mean"].dims == ("bin",):
         clean = ", ".join(number(float(v), True) for v in told["rsa_corrected_of_mean"].values)
         return f"{text} Without measurement noise: {clean} (— where it cannot be told)."

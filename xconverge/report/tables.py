@@ -175,14 +175,18 @@ def of_modulation(study: xr.DataTree) -> Table:
     for measure in effect["measure"].values:
         one = effect.sel(measure=measure)
         cells = [
-            f"{number(float(one['correlation_of_mean'].sel(control=name)), True)}, "
-            f"{p_text(float(one['p_value_of_mean'].sel(control=name)))}"
+            cell
             for name in controls
+            for cell in (
+                number(float(one["correlation_of_mean"].sel(control=name)), True),
+                p_text(float(one["p_value_of_mean"].sel(control=name))),
+            )
         ]
         rows.append([MEASURES.get(str(measure), str(measure)), *cells])
+    names = [CONTROLS.get(name, name) for name in controls]
     return Table(
         "Does dispersion go with alignment? Rank correlation, p",
-        ["dispersion", *(CONTROLS.get(name, name) for name in controls)],
+        ["dispersion", *(column for name in names for column in (name, f"p {name}"))],
         rows,
         "Spearman's correlation over stimuli of dispersion with mean alignment, and its p-value "
         "from mixed models that know which stimuli are alike. The further columns partial out the "

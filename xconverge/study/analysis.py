@@ -12,11 +12,11 @@ import xarray as xr
 
 from xconverge.engine.families import family_mean
 from xconverge.engine.pair import pairing_attrs, refuse_repeats
-from xconverge.engine.resampling import seed_of
+from xconverge.engine.resampling import seed_of, strata_of
 from xconverge.inference.geometry import squares_of
 from xconverge.inference.nulls import Groups
 from xconverge.io.store import modalities, open_representations
-from xconverge.labels.arguments import callback, check_neighbors, text, whole
+from xconverge.labels.arguments import callback, check_neighbors, several, text, whole
 from xconverge.labels.checks import check_representations
 from xconverge.labels.coordinates import set_aside
 from xconverge.labels.families import families
@@ -172,6 +172,8 @@ def analyze(
     refuse_repeats("analyze", a, b, target)
     a, b, _ = join_labels(a, b, "stimulus", "exact", names)
     check_neighbors(k, a.sizes["stimulus"])
+    for one in several("groups", groups):
+        strata_of(one, (a, b), "groups")
     if target is not None:
         # refused here, not after all that comes before its RSA
         target = trials_or_rdms(target, "correlation")
@@ -282,7 +284,7 @@ def _two_sides(
     first = modality or (unnamed.pop(0) if unnamed else None)
     second = other or (unnamed.pop(0) if unnamed else None)
     # of three modalities, which two are meant is not guessed
-    ambiguous = unnamed and not modality
+    ambiguous = unnamed and None in (modality, other)
     if first not in known or second not in known or first == second or ambiguous:
         raise SchemaError(
             f"analyze needs two modalities, modality={modality!r} and other={other!r}; there is "

@@ -46,6 +46,24 @@ def test_dims_by_name():
     assert maps.channel.dims == ("feature",)
 
 
+def test_a_dim_with_a_name_near_to_ours_is_told():
+    betas = xr.DataArray(
+        np.random.default_rng(0).normal(size=(2, 3, 4, 5)),
+        dims=("Subj", "rep", "image", "voxel"),
+        coords={"image": list("abcd"), "Subj": ["s1", "s2"]},
+    )
+    given = {"model": "brain", "stimulus": "image", "feature": "voxel"}
+    with pytest.warns(UserWarning, match=r"\.rename\(Subj='subject', rep='repetition'\)"):
+        reps = xc.from_xarray(betas, **given)
+    assert set(reps.dims) == {"model", "Subj", "rep", "stimulus", "feature"}
+    named = betas.rename(Subj="subject", rep="repetition")
+    assert xc.from_xarray(named, **given).sizes["repetition"] == 3
+    # what is named by the call is known, and beside our own name it is something else
+    xc.from_xarray(betas.isel(rep=0), **given | {"model": "Subj"})
+    xc.from_xarray(betas.rename(rep="subject", Subj="day"), **given)
+    xc.from_xarray(betas.rename(rep="subject").isel(subject=[0]), **given)
+
+
 def test_a_dim_of_models_and_labels_from_a_coordinate():
     array = xr.DataArray(
         np.ones((2, 3, 4), np.float32),

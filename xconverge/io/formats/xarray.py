@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,14 @@ from xconverge.labels.messages import SchemaError, listing
 from xconverge.labels.text import label_text, one_label
 
 JSON = "xconverge_json"
+NEAR = {
+    "subject": ("sub", "subs", "subj", "subjs", "subjects", "participant", "participants"),
+    "region": ("roi", "rois", "regions", "area", "areas"),
+    "repetition": ("rep", "reps", "repetitions", "repeats", "trial", "trials"),
+    "layer": ("layers",),
+    "network": ("networks", "net", "nets"),
+}
+"""Names that others give to dims which are treated in a way of their own, by our name."""
 
 
 def from_xarray(
@@ -73,6 +82,9 @@ def from_xarray(
     -----
     RuntimeWarning
         Features that ``gaps="drop"`` leaves out, by the number at each place.
+    UserWarning
+        A dim ``subj``, ``roi`` or ``rep``, say, that may be what is called ``subject``, ``region``
+        or ``repetition`` here: under its own name it is only mapped over.
 
     Raises
     ------
@@ -166,6 +178,7 @@ def from_xarray(
     plain = free_our_names(plain, keep=("n_features", "n_repetitions"))
     plain = _without_index(_without_index(plain, models, drop=True), dim, drop=dim == stimulus)
     plain = _one_feature_dim(plain, features)
+    _tell_near_names(plain, (models, dim, "feature"))
     for old, new in ((models, "model"), (dim, "stimulus")):
         plain = rename_dim(plain, old, new) if old != new else plain
     plain = plain.assign_coords(model=names, stimulus=stimuli).rename(NAME)
@@ -173,6 +186,21 @@ def from_xarray(
     check_text(plain, "model", "array")
     check_text(plain, "stimulus", "array")
     return checked(trimmed(plain, gaps, "array"), "array", modality)
+
+
+def _tell_near_names(array: xr.DataArray, known: Sequence[str]) -> None:
+    """Warn of dims that would be treated in another way under the name that we know."""
+    ours = {theirs: name for name, near in NEAR.items() for theirs in near}
+    names = [str(dim) for dim in array.dims if dim not in known]
+    found = {dim: ours[dim.lower()] for dim in names if ours.get(dim.lower(), dim) not in names}
+    if found:
+        renamed = ", ".join(f"{old}={new!r}" for old, new in found.items())
+        warnings.warn(
+            f"array: {listing(found)} stays an extra dim with no meaning to xconverge. If it is "
+            f"what is called {listing(found.values())} here, .rename({renamed}) first",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _of_one_model(array: xr.DataArray, name: str) -> xr.DataArray:
