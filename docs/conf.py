@@ -46,6 +46,8 @@ nb_execution_mode = "auto"
 nb_execution_timeout = 120
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+# needs torch: run by tests/examples/test_training_loop.py, its outputs are kept in the file
+nb_execution_excludepatterns = ["gallery/training_loop.ipynb"]
 
 # reference: a page for each public name, from its docstring
 autosummary_generate = True
@@ -77,7 +79,7 @@ def copied_examples() -> None:
     """Put the notebooks of ``examples/`` where Sphinx reads them: nowhere but in this folder."""
     shutil.rmtree(GALLERY, ignore_errors=True)
     GALLERY.mkdir()
-    for page in EXAMPLES.glob("*.md"):
+    for page in (*EXAMPLES.glob("*.md"), *EXAMPLES.glob("*.ipynb")):
         shutil.copy2(page, GALLERY)
 
 
@@ -86,7 +88,7 @@ def links_of_the_site(app: Any, docname: str, source: list[str]) -> None:
     if docname.startswith("gallery/"):
         source[0] = source[0].replace("](../docs/", "](../")
         return
-    text = re.sub(r"\]\(\.\./examples/(\w+\.md)\)", r"](gallery/\1)", source[0])
+    text = re.sub(r"\]\(\.\./examples/(\w+\.(?:md|ipynb))\)", r"](gallery/\1)", source[0])
     source[0] = re.sub(r"\]\(\.\./([\w.][^)]*)\)", rf"]({SOURCE}\1)", text)
 
 
