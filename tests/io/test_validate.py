@@ -291,6 +291,22 @@ def test_two_files_that_were_exchanged_are_found(path: Path, what: str) -> None:
     check_swap(path, one, other, read_all(path))
 
 
+def test_damage_that_looks_like_another_program_at_work_is_told_soon(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A group that is another each time is read again, but not tries of tries."""
+    one, other = (path / name for name in SWAPS["checksums"])
+    contents = one.read_bytes(), other.read_bytes()
+    one.write_bytes(contents[1])
+    other.write_bytes(contents[0])
+    readings = []
+    of = Snapshot.of
+    monkeypatch.setattr(Snapshot, "of", lambda place: readings.append(place) or of(place))
+    with pytest.raises(FileNotFoundError):
+        open_representations(path, "vision")
+    assert 1 < len(readings) <= 1 + TRIES
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("documents", [False, True])
 def test_any_two_files_that_were_exchanged_are_found(path: Path, documents: bool) -> None:

@@ -24,8 +24,8 @@ from xconverge.io.zarr.root import (
     ensure_store,
     existing_store,
     modality_names,
-    open_array,
     open_tree,
+    read_array,
     store_attrs,
 )
 from xconverge.io.zarr.snapshot import steadily
@@ -246,10 +246,11 @@ def open_representations(
 
 
 def _open(root: Place, modality: str, incomplete: Incomplete) -> xr.DataArray:
+    # one reading: who calls reads again, and tries of tries would be ten thousand
     # first: a model that is completed meanwhile is then among the complete ones
     begun = incomplete_models(root.as_reader(), modality) if incomplete != "skip" else []
     there = modality in modality_names(root)
-    array = open_array(root, modality) if there else None
+    array = read_array(root, modality) if there else None
     if array is None and incomplete == "skip":
         begun = incomplete_models(root.as_reader(), modality)
     known = () if array is None else array.indexes["model"]

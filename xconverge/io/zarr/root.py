@@ -77,18 +77,19 @@ def existing_store(path: StorePath, storage_options: Options | None) -> Place:
 
 
 def open_array(root: Place, modality: str) -> xr.DataArray:
+    """What ``read_array`` gives, read again where somebody overwrote it meanwhile."""
+    return steadily(lambda: read_array(root, modality))
+
+
+def read_array(root: Place, modality: str) -> xr.DataArray:
     """Representations: lazy in the chunks of the store, coordinates in memory, no encoding."""
-
-    def read() -> xr.DataArray:
-        snapshot = Snapshot.of(found(root / modality))
-        if NAME not in snapshot.arrays():
-            raise DamagedStoreError(
-                f"{snapshot.place}/zarr.json is damaged: it tells nothing of {NAME!r}. Bring "
-                "the file back from a copy"
-            )
-        return snapshot.dataset()[NAME]
-
-    return steadily(read)
+    snapshot = Snapshot.of(found(root / modality))
+    if NAME not in snapshot.arrays():
+        raise DamagedStoreError(
+            f"{snapshot.place}/zarr.json is damaged: it tells nothing of {NAME!r}. Bring "
+            "the file back from a copy"
+        )
+    return snapshot.dataset()[NAME]
 
 
 def open_tree(root: Place) -> xr.DataTree:
