@@ -36,6 +36,7 @@ from xconverge import (
 )
 from xconverge.cli.main import main
 from xconverge.io import open_neighbors, open_rdms, write_neighbors, write_rdms
+from xconverge.io.zarr.snapshot import TRIES, Snapshot
 from xconverge.kernels.budgets import BUDGETS
 
 STIMULI = [f"s{i} 猫" for i in range(10)]
