@@ -23,7 +23,7 @@ from xconverge.kernels.rounding import (
     scaled,
     without_rounding,
 )
-from xconverge.kernels.vectors import Metric, counted_from, norms
+from xconverge.kernels.vectors import TINY, Metric, Norms, counted_from, norms
 
 
 class Spread(NamedTuple):
@@ -148,49 +148,76 @@ def square_gaps(rows: Any, count: Any, seen: Any, xp: Any = np) -> Any:
     return (xp.linalg.vecdot(gap, gap) * seen).sum(0)
 
 
+CANCELS = {4: 0.3, 8: 1e-4}
+"""By the bytes of a number: below this share of squared norms, a difference of them is rounding."""
+PLAIN = {4: 1e-20, 8: TINY}
+"""Squares between it and its inverse, and sums of them, keep all digits of such numbers."""
+
+
 def _deviations(
     x: Array | Sequence[Array], metric: Metric, mean: Array | None, share: float
 ) -> Spread:
     """State of several models; fills ``mean`` (n, f) if given.
 
-    Closed form in float64: sum of squared norms minus count times the squared norm of the mean;
-    where the two cancel, from the deviations themselves.
+    Closed form: sum of squared norms minus count times the squared norm of the mean; where the two
+    cancel, from the deviations themselves, in double.
     """
     models, (n, width) = len(x), x[0].shape
-    norm, seen, inner = np.empty((models, n)), np.ones((models, n), bool), np.empty(n)
-    off, exponent, share = np.empty(n), np.zeros(n, np.int64), share_of(x, share)
+    ssd, square, off = np.empty(n), np.empty(n), np.empty(n)
+    count, exponent, share = np.empty(n, np.int64), np.zeros(n, np.int64), share_of(x, share)
+    kind = np.result_type(*(rows.dtype for rows in x))
 
     def work(parts: Sequence[slice]) -> None:
-        scratch = np.empty((models, parts[0].stop - parts[0].start, width))
         for part in parts:
-            rows = scratch[:, : part.stop - part.start]
-            _gather(x, part, rows)
-            found = _rows_from(rows, part.start, metric, share)
-            norm[:, part], seen[:, part], exponent[part] = found[:2] + found[3:]
+            rows = x[:, part] if isinstance(x, np.ndarray) else _gathered(x, part, kind)
+            # states of other blocks are merged with this mean, and may nearly agree with it
+            found = _as_they_are(rows, metric, share) if mean is None or kind == float else None
+            if found is None:
+                rows = rows.astype(np.float64)
+                found = _rows_from(rows, part.start, metric, share)
+            weights = _weights(found.norm, found.seen, metric)
+            total = np.vecmat(weights.T.astype(rows.dtype), rows.swapaxes(0, 1))
+            count[part], exponent[part] = found.seen.sum(0), found.exponent
             off[part] = np.square(found.error).sum(0)
-            weights = _weights(norm[:, part], seen[:, part], metric)
-            total = np.vecmat(weights.T, rows.swapaxes(0, 1))
-            np.vecdot(total, total, out=inner[part])
+            square[part] = np.square(found.norm * weights * count[part]).sum(0)
+            ssd[part] = square[part] - count[part] * np.vecdot(total, total)
+            few = CANCELS[rows.itemsize] * square[part]
+            near = np.flatnonzero((count[part] > 1) & (ssd[part] < few))
+            if near.size:
+                wide = rows[:, near].astype(np.float64)
+                ssd[part.start + near] = _ssd_from_deviations(wide, found.seen[:, near], metric)
             if mean is not None:
                 mean[part] = total
 
-    over_blocks(work, n, models * width * 8)
-    count = seen.sum(0)
-    square = np.square(norm * _weights(norm, seen, metric) * count).sum(0)
-    ssd = np.where(count > 1, square - count * inner, 0.0)
-    near = np.flatnonzero((count > 1) & (ssd < 1e-4 * square))
-    if near.size:
-        ssd[near] = _ssd_from_deviations(x, near, metric, share)
+    over_blocks(work, n, models * width * kind.itemsize)
+    ssd[count < 2] = 0.0
     empty = np.empty((n, 0))
     return Spread(count, empty if mean is None else mean, ssd, square, off, exponent)
 
 
-def _gather(x: Array | Sequence[Array], part: slice, rows: Array) -> None:
-    if isinstance(x, np.ndarray):
-        rows[...] = x[:, part]
-        return
+def _gathered(x: Sequence[Array], part: slice, kind: np.dtype[Any]) -> Array:
+    rows = np.empty((len(x), part.stop - part.start, x[0].shape[1]), kind)
     for row, model in zip(rows, x, strict=True):
         row[...] = model[part]
+    return rows
+
+
+def _as_they_are(rows: Array, metric: Metric, share: float) -> _Rows | None:
+    """Norms of a block in its own precision; None unless all is there and need not be changed."""
+    if metric.centered or rows.dtype not in (np.float32, np.float64):
+        return None
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        square = np.vecdot(rows, rows)
+    least = PLAIN[rows.itemsize]
+    # written so that NaN is not between
+    if not (square.min(initial=1.0) > least and square.max(initial=1.0) < 1 / least):
+        return None
+    norm = np.sqrt(square, dtype=np.float64)
+    exponent = np.zeros(norm.shape[1], np.int64)
+    if not metric.unit and exponents(norm.max(0)).any():
+        return None
+    found = Norms(norm, np.ones(norm.shape, bool), norm)
+    return _Rows(norm, found.seen, found.error(share, metric), exponent)
 
 
 def _weights(norm: Array, seen: Array, metric: Metric) -> Array:
@@ -201,22 +228,11 @@ def _weights(norm: Array, seen: Array, metric: Metric) -> Array:
     return 1 / (np.where(seen, norm, 1) * count) if metric.unit else 1 / count
 
 
-def _ssd_from_deviations(
-    x: Array | Sequence[Array], near: Array, metric: Metric, share: float
-) -> Array:
-    """Sum of squared deviations from the mean (len(near)) of these rows."""
-    ssd = np.empty(len(near))
-
-    def work(parts: Sequence[slice]) -> None:
-        for part in parts:
-            rows = np.stack([model[near[part]] for model in x], dtype=np.float64)
-            norm, seen, *_ = _rows_from(rows, 0, metric, share)
-            if metric.unit:
-                rows /= np.where(seen, norm, 1)[..., None]
-            ssd[part] = square_gaps(rows, np.maximum(seen.sum(0), 1)[:, None], seen)
-
-    over_blocks(work, len(near), len(x) * x[0].shape[1] * 8)
-    return ssd
+def _ssd_from_deviations(rows: Array, seen: Array, metric: Metric) -> Array:
+    """Sum of squared deviations from the mean (n) of rows (model, n, f) in double, in place."""
+    if metric.unit:
+        rows /= np.sqrt(np.where(seen, np.vecdot(rows, rows), 1))[..., None]
+    return square_gaps(rows, np.maximum(seen.sum(0), 1)[:, None], seen)
 
 
 class _Rows(NamedTuple):

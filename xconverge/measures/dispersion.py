@@ -196,7 +196,9 @@ def dispersion(
     else:
         result = how.mean(reps, normalize, of.numbers)
     if not pairwise:
-        result = result.where(result["n_models"] >= min_models)
+        # of variables: both are the same stimuli, and need no alignment
+        enough = result["n_models"].variable >= min_models
+        result = result.copy(data=result.variable.where(enough).data)
     return describe(
         result,
         "dispersion",
@@ -460,13 +462,13 @@ def _without(how: Spread, reps: xr.DataArray, leave_out: str, of: Families) -> x
 
 def _real(reps: xr.DataArray) -> xr.DataArray:
     """Without the padding, where all models are equally wide."""
-    width = int(np.max(widths(reps)))
+    width = int(widths(reps).values.max())
     return reps if width == reps.sizes["feature"] else reps.isel(feature=slice(width))
 
 
 def _counted(value: xr.DataArray, count: xr.DataArray) -> xr.DataArray:
-    count = describe(count.astype(np.int64), "n_models").reset_coords(drop=True)
-    return with_own(value, {"n_models": count})
+    count = describe(count.copy(data=count.data.astype(np.int64)), "n_models")
+    return with_own(value, {"n_models": count.variable})
 
 
 _ONE_PASS = "M n d, one pass, no pairs"
