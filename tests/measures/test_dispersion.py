@@ -25,6 +25,7 @@ from tests.measures.spread import (
     truth,
 )
 from xconverge import SchemaError, UnalignedSpaceWarning, dispersion
+from xconverge.kernels.budgets import BUDGETS
 
 
 def agreeing_reps(target, dtype, n_models=5, n_stimuli=6, width=32):
@@ -187,6 +188,13 @@ def test_order_changes_no_number(metric, dim):
     np.testing.assert_allclose(second.sel(stimulus=first.stimulus), first, rtol=1e-12, atol=1e-12)
 
 
+@pytest.fixture(params=[0, 2**28], ids=["states", "rows"])
+def held(request, monkeypatch):
+    """Chunks of models are merged as states, or held together."""
+    monkeypatch.setattr(BUDGETS, "all_models", request.param)
+
+
+@pytest.mark.usefixtures("held")
 @pytest.mark.parametrize("target", [4e-4, 1e-8])
 @pytest.mark.parametrize("metric", ["cosine", "correlation"])
 @pytest.mark.parametrize("chunks", [None, {"model": -1}, {"model": 1}, {"model": 2}])
@@ -198,6 +206,30 @@ def test_nearly_agreeing_models_in_float32(metric, target, chunks):
     np.testing.assert_allclose(result, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("spread", [3.0, 1.0, 0.5, 0.3, 0.1])
+@pytest.mark.parametrize("metric", ["cosine", "sqeuclidean", "consensus"])
+@pytest.mark.parametrize("chunks", [None, {"model": 2}])
+def test_single_precision_keeps_six_digits_at_any_agreement(metric, spread, chunks):
+    """Sums are taken in single precision only where their difference keeps its digits."""
+    rng = np.random.default_rng(0)
+    base = rng.standard_normal((50, 64)) + 0.3
+    values = (base + spread * rng.standard_normal((9, 50, 64))).astype(np.float32)
+    reps = make_reps(9, 50, 64, dtype="float32").copy(data=values)
+    expected = truth(reps, metric)
+    found = dispersion(reps if chunks is None else reps.chunk(chunks), metric)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("power", [-40, -12, 12, 18])
+def test_single_precision_of_any_size(power):
+    """Squares that leave the range of single precision are taken in double."""
+    reps = make_reps(5, 8, 16, dtype="float32")
+    tiny = reps * np.float32(10.0**power)
+    found, expected = dispersion(tiny.assign_attrs(reps.attrs)), dispersion(tiny.astype(float))
+    np.testing.assert_allclose(found, expected, rtol=2e-6)
+
+
+@pytest.mark.usefixtures("held")
 @pytest.mark.parametrize("target", [4e-4, 1e-8])
 @pytest.mark.parametrize("chunks", [None, {"model": 1}])
 def test_nearly_agreeing_models_in_float64(target, chunks):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,6 +21,7 @@ from tests.measures.spread import (
     with_rows,
 )
 from xconverge import SchemaError, dispersion
+from xconverge.kernels.budgets import BUDGETS
 
 # --- lazily ----------------------------------------------------------------------------------
 
@@ -74,7 +77,9 @@ def check_chunks(data):
         st.sampled_from([{}, {"layer": 2}])
     ))  # fmt: skip
     lazy = data.draw(chunked(reps))
-    result = dispersion(lazy, metric, **options(metric))
+    # blocks of models are held together, or merged as states
+    with patch.object(BUDGETS, "all_models", data.draw(st.sampled_from([0, 2**28]))):
+        result = dispersion(lazy, metric, **options(metric))
     expected = dispersion(reps, metric, **options(metric))
     assert result.dims == expected.dims
     np.testing.assert_allclose(result, expected, rtol=TOLERANCE[dtype], atol=1e-14)
@@ -103,8 +108,10 @@ def check_chunks_of_pairs(data):
     np.testing.assert_allclose(result, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("held", [0, 2**28])
 @pytest.mark.parametrize("metric", ["cosine", "sqeuclidean", "consensus"])
-def test_many_chunks_of_models_merge_in_a_tree(metric):
+def test_many_chunks_of_models_merge_in_a_tree_or_at_once(metric, held, monkeypatch):
+    monkeypatch.setattr(BUDGETS, "all_models", held)
     reps = make_reps(40, 6, 5, missing=0.3)
     result = dispersion(reps.chunk(model=1), metric)
     np.testing.assert_allclose(result, dispersion(reps, metric), rtol=1e-12)
@@ -126,7 +133,9 @@ def test_inputs_are_not_modified(metric, pairwise):
     assert reps.name == "representation"
 
 
-def test_faults_are_named_when_computed():
+@pytest.mark.parametrize("held", [0, 2**28])
+def test_faults_are_named_when_computed(held, monkeypatch):
+    monkeypatch.setattr(BUDGETS, "all_models", held)
     reps = with_rows(make_reps(), {(2, 4): np.inf}).chunk(model=1, stimulus=3)
     result = dispersion(reps)
     label = reps.stimulus.values[4]

@@ -16,7 +16,8 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
-from xconverge.engine.resources import calm_blas, check_memory
+from xconverge.engine.resources import calm_blas, check_memory, leaves_cores_idle, room_of_a_task
+from xconverge.kernels.blocks import on_all_cores
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array, RowError
 from xconverge.labels.coordinates import set_aside
@@ -252,7 +253,7 @@ class Merging(NamedTuple):
 
 def over_models(
     array: xr.DataArray,
-    kernel: Callable[[Array], Array],
+    kernel: Callable[[Any], Array],
     merging: Merging | None,
     out: Mapping[str, int],
     what: str = "reps",
@@ -266,7 +267,8 @@ def over_models(
         where blocks of models merge.
     dims : (model, stimulus, feature)
     kernel : callable
-        Result (…, stimulus) of a block that holds all models.
+        Result (…, stimulus) of a block that holds all models; where blocks of models merge, also
+        of a list of the rows (stimulus, feature) of each.
     merging : Merging or None
         How blocks of models merge; None where they do not, and model is made one chunk.
     out : mapping of dim to size
@@ -281,22 +283,29 @@ def over_models(
     """
     array = one_chunk(set_aside(array, out), ["feature"] if merging else ["model", "feature"])
     array = array.transpose(..., "model", "stimulus", "feature")
+    sizes, several, alone = tuple(out.values()), False, False
+    leaf: Callable[..., Any]
+    outputs: Callable[[Any], Array]
+    merge: Callable[[Any], Any] = _only
     if array.chunks is not None:
-        block = [max(sizes) for sizes in array.chunks]
-        results = math.prod(out.values()) * block[-2] * 8
-        read = " × ".join(f"{d} {size:,}" for d, size in zip(array.dims, block, strict=True))
-        need = math.prod(block) * (array.dtype.itemsize + 16) + results
-        check_memory(need, array.data.npartitions, f"A task over {read}", CURE)
-    if merging is None or array.chunks is None or len(array.variable.chunksizes["model"]) == 1:
-        merging = Merging(kernel, _only, np.asarray)
+        several = merging is not None and len(array.variable.chunksizes["model"]) > 1
+        block = [max(chunks) for chunks in array.chunks]
+        rows = math.prod(block) // block[-3] * array.sizes["model"] * array.dtype.itemsize
+        several = several and (rows > BUDGETS.all_models or 2 * rows > room_of_a_task())
+        alone = leaves_cores_idle(len(array.variable.chunksizes["stimulus"]))
+        if several or merging is None:
+            read = " × ".join(f"{d} {size:,}" for d, size in zip(array.dims, block, strict=True))
+            need = math.prod(block) * (array.dtype.itemsize + 16) + math.prod(sizes) * block[-2] * 8
+            check_memory(need, array.data.npartitions, f"A task over {read}", CURE)
+    if several and merging is not None:
+        merge = partial(_merged, merge=merging.merge)
+        leaf = partial(_leaves, leaf=merging.leaf, what=what)
+        outputs = partial(_outputs, merge=merge, finish=merging.finish)
+    else:
+        # states of rows are twice as large as these: none are made where all rows can be held
+        leaf, outputs = _with_labels, partial(_of_all, kernel=kernel, what=what, alone=alone)
     reduced: xr.DataArray = xr.apply_ufunc(
-        partial(
-            _merge_blocks,
-            leaf=partial(_leaves, leaf=merging.leaf, what=what),
-            merge=partial(_merged, merge=merging.merge),
-            finish=merging.finish,
-            sizes=tuple(out.values()),
-        ),
+        partial(_merge_blocks, leaf=leaf, merge=merge, outputs=outputs, sizes=sizes),
         array,
         label_array(array, "model"),
         label_array(array, "stimulus"),
@@ -306,6 +315,38 @@ def over_models(
         keep_attrs=False,
     )
     return reduced
+
+
+class _Block(NamedTuple):
+    """Rows (model, stimulus, feature) with the labels that an error names."""
+
+    rows: Array
+    models: Array
+    stimuli: Array
+
+
+def _with_labels(x: Array, models: Array, stimuli: Array) -> Array:
+    """Blocks as they are, one for each position along the extra dims."""
+    states = np.empty(x.shape[:-3], dtype=object)
+    for position in np.ndindex(states.shape):
+        states[position] = _Block(x[position], models, stimuli)
+    return states
+
+
+def _of_all(blocks: Any, *, kernel: Callable[[Any], Array], what: str, alone: bool) -> Array:
+    """Results (…, output, stimulus) of blocks that hold all models together.
+
+    ``alone``: tasks are fewer than the cores of this machine, and each may have all of them.
+    """
+    blocks = _flat(blocks)
+    results = []
+    for parts in zip(*(block.ravel() for block in blocks), strict=True):
+        models = np.concatenate([np.atleast_1d(part.models) for part in parts])
+        rows = parts[0].rows if len(parts) == 1 else [row for part in parts for row in part.rows]
+        with on_all_cores(alone):
+            results.append(named_rows(kernel, rows, models, parts[0].stimuli, what=what))
+    stacked = np.stack(results)
+    return np.asarray(stacked.reshape(*blocks[0].shape, -1, stacked.shape[-1]))
 
 
 def _only(states: Sequence[Any]) -> Any:
@@ -319,11 +360,10 @@ def _merge_blocks(
     stimuli: Array,
     *,
     leaf: Callable[..., Array],
-    merge: Callable[[Any], Array],
-    finish: Callable[[Any], Array],
+    merge: Callable[[Any], Any],
+    outputs: Callable[[Any], Array],
     sizes: tuple[int, ...],
 ) -> Any:
-    outputs = partial(_outputs, merge=merge, finish=finish)
     result: Any
     if isinstance(x, da.Array):
         result = _tree(x, models, stimuli, leaf, merge, outputs, int(np.prod(sizes)))
@@ -337,11 +377,11 @@ def _tree(
     models: Array,
     stimuli: Array,
     leaf: Callable[..., Array],
-    merge: Callable[[Any], Array],
+    merge: Callable[[Any], Any],
     outputs: Callable[[Any], Array],
     n_outputs: int,
 ) -> da.Array:
-    """States of all blocks, merged over models in a tree."""
+    """States of all blocks, merged over models in a tree; at once where they do not merge."""
     extra = tuple(range(x.ndim - 3))
     m, s, f = range(x.ndim - 3, x.ndim)
     meta = np.empty((0,) * (x.ndim - 1))
@@ -361,7 +401,7 @@ def _tree(
         keepdims=True,
         output_size=n_outputs,
         concatenate=False,
-        split_every=8,
+        split_every=max(2, len(x.chunks[m])) if merge is _only else 8,
         dtype=np.float64,
         meta=meta,
     )

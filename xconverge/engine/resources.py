@@ -89,6 +89,11 @@ def workers() -> tuple[int, int]:
     return _local_threads(), _local_threads()
 
 
+def leaves_cores_idle(n_tasks: int) -> bool:
+    """Whether so few tasks on this machine leave cores to their kernels; on a cluster none do."""
+    return client() is None and n_tasks < _local_threads()
+
+
 def _local_threads() -> int:
     return int(dask.config.get("num_workers", None) or CPU_COUNT)
 
@@ -169,6 +174,11 @@ def check_memory(
             f"{what} needs {in_words(task_bytes)}{at_a_time}, and {in_words(room.free)} are free "
             f"on {room.where}. Use {fewer}{cure}"
         )
+
+
+def room_of_a_task() -> float:
+    """Bytes that every task may take, however many run at a time."""
+    return min(room.free / room.tasks for room in rooms())
 
 
 def in_words(n_bytes: float) -> str:

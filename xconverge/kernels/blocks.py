@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import pairwise
 
 from xconverge.kernels.budgets import BUDGETS
+
+_OURS = threading.local()
+
+
+@contextmanager
+def on_all_cores(allowed: bool) -> Iterator[None]:
+    """Whether blocks may use all cores though this is not the main thread: nobody else does."""
+    before = getattr(_OURS, "all", False)
+    _OURS.all = allowed
+    try:
+        yield
+    finally:
+        _OURS.all = before
 
 
 def split(whole: slice, step: int) -> list[slice]:
@@ -29,7 +43,8 @@ def over_blocks(work: Callable[[Sequence[slice]], None], length: int, row_bytes:
     step = max(1, BUDGETS.cache_block // max(row_bytes, 1))
     slices = [slice(start, min(start + step, length)) for start in range(0, length, step)]
     cores = os.cpu_count() or 1
-    if threading.current_thread() is not threading.main_thread() or len(slices) < 2 * cores:
+    mine = threading.current_thread() is threading.main_thread() or getattr(_OURS, "all", False)
+    if not mine or len(slices) < 2 * cores:
         work(slices)
         return
     with ThreadPoolExecutor(cores) as pool:

@@ -28,6 +28,8 @@ class Budgets:
     """The same on a cluster: a worker that has not even this cannot run Python."""
     whole_model: int = 2**24
     """A lazy model of up to this size is one task; a longer one is read block by block."""
+    all_models: int = 2**28
+    """Chunks of all models for a block of stimuli up to this size are one task."""
     many_models: int = 2**28
     """Models of up to this size together are one task where all of them are compared."""
     tile: int = 2**29

@@ -98,14 +98,14 @@ def of_consensus(ssd: Any, count: Any, root: Callable[[Any], Any] = np.sqrt) -> 
 
 
 def dispersion(
-    x: Array,
+    x: Array | Sequence[Array],
     metric: Metric,
     finish: Finish,
     degree: int,
     normalize: bool = False,
     share: float = 0.0,
 ) -> Array:
-    """Dispersion and models seen (2, n) from all models (model, n, f), as ``dispersion_of``."""
+    """Dispersion and models seen (2, n) of all models (model, n, f), as ``dispersion_of``."""
     return dispersion_of(_deviations(x, metric, None, share), finish, degree, normalize)
 
 
@@ -171,7 +171,9 @@ def _deviations(
         for part in parts:
             rows = x[:, part] if isinstance(x, np.ndarray) else _gathered(x, part, kind)
             # states of other blocks are merged with this mean, and may nearly agree with it
-            found = _as_they_are(rows, metric, share) if mean is None or kind == float else None
+            found = (
+                _as_they_are(rows, metric, share) if mean is None or kind == np.float64 else None
+            )
             if found is None:
                 rows = rows.astype(np.float64)
                 found = _rows_from(rows, part.start, metric, share)
@@ -232,7 +234,7 @@ def _ssd_from_deviations(rows: Array, seen: Array, metric: Metric) -> Array:
     """Sum of squared deviations from the mean (n) of rows (model, n, f) in double, in place."""
     if metric.unit:
         rows /= np.sqrt(np.where(seen, np.vecdot(rows, rows), 1))[..., None]
-    return square_gaps(rows, np.maximum(seen.sum(0), 1)[:, None], seen)
+    return np.asarray(square_gaps(rows, np.maximum(seen.sum(0), 1)[:, None], seen))
 
 
 class _Rows(NamedTuple):

@@ -198,7 +198,8 @@ def dispersion(
     if not pairwise:
         # of variables: both are the same stimuli, and need no alignment
         enough = result["n_models"].variable >= min_models
-        result = result.copy(data=result.variable.where(enough).data)
+        where: xr.Variable = result.variable.where(enough)  # type: ignore[no-untyped-call]
+        result = result.copy(data=where.data)
     return describe(
         result,
         "dispersion",
