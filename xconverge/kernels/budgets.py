@@ -21,6 +21,9 @@ class Budgets:
     product_block: int = 2**25
     """A block of a product, distances or similarities, of all models together."""
 
+    whole_product: int = 2**27
+    """All similarities of one model in single precision: made at once, half of them are enough."""
+
     # --- held by one task
     small_task: int = 2**28
     """What a task may take before anybody asks how much memory this machine has."""

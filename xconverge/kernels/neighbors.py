@@ -11,11 +11,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xconverge.kernels.blocks import over_blocks, split
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.rounding import relative
 from xconverge.kernels.vectors import METRICS, Array, directed, prepare, working_dtype
 
 GROUP = 64
+LEAST_ROWS = 128
+MANY = 8
+"""So many times k candidates a row are not taken again one by one."""
 GRID = 1.5 * 2.0**12
 """Added and taken away again, it rounds similarities to a grid of 2^-40: equal rows tie."""
 STEP = 1.5 * 2.0**-40
@@ -281,20 +285,65 @@ def _search(
     rows that are equal.
     """
     chosen, cosines = np.empty((len(queries), k), np.int64), np.empty((len(queries), k))
-    unsure = np.ones(len(queries), bool)
+    unsure = np.arange(len(queries))
     if single:
         # a rounding error grows with the root of the number of terms, seldom beyond four of these
         margin = max((4 * np.sqrt(pool.shape[1]) + 8) * 2.0**-23, 2 * same)
-        asked, less = queries.astype(np.float32), pool.astype(np.float32)
-        for part in _parts(np.arange(len(queries)), len(pool)):
-            similarity = asked[part[0] : part[-1] + 1] @ less.T
-            _leave_out(similarity, own[part])
-            chosen[part], cosines[part], unsure[part] = _largest(similarity, k, margin)
-    for part in _parts(np.flatnonzero(unsure), len(pool)):
+        unsure = _search_in_single(queries, own, pool, margin, same, chosen, cosines)
+    for part in _parts(unsure, len(pool)):
         similarity = as_on_grid(queries[part] @ pool.T, same)
         _leave_out(similarity, own[part])
         chosen[part], cosines[part], _ = _largest(similarity, k, STEP)
     return chosen, cosines
+
+
+def _search_in_single(
+    queries: Array,
+    own: Array,
+    pool: Array,
+    margin: float,
+    same: float,
+    chosen: Array,
+    cosines: Array,
+) -> Array:
+    """Fill ``chosen`` and ``cosines`` (q, k) from products in single precision.
+
+    Where an order hangs on less than ``margin``, the candidates are taken again in double. Returns
+    rows that have so many of these that a whole product in double is sooner done.
+    """
+    n, k = len(pool), chosen.shape[1]
+    less = pool.astype(np.float32)
+    asked = less if queries is pool else queries.astype(np.float32)
+    unsettled = np.zeros(len(queries), bool)
+
+    def work(start: int, similarity: Array) -> None:
+        rows = slice(start, start + len(similarity))
+        _leave_out(similarity, own[rows])
+        chosen[rows], cosines[rows], unsure = _largest(similarity, k, margin)
+        again = np.flatnonzero(unsure)
+        at, column = candidates_of(similarity[again], k, margin)
+        if len(at) > MANY * k * len(again):
+            unsettled[start + again] = True
+        elif len(at):
+            exact = as_on_grid(np.vecdot(queries[start + again[at]], pool[column]), same)
+            found = _first(at, column, exact, k, len(again))
+            chosen[start + again], cosines[start + again] = found[:2]
+
+    if asked is less and less.itemsize * n * n <= BUDGETS.whole_product:
+        # of a matrix with itself half is computed
+        whole = less @ less.T
+
+        def of_whole(parts: Sequence[slice]) -> None:
+            for part in parts:
+                work(part.start, whole[part])
+
+        over_blocks(of_whole, n, less.itemsize * n)
+    else:
+        # candidates are sought while similarities are in the cache; a product wants many rows
+        step = max(LEAST_ROWS, BUDGETS.cache_block // (less.itemsize * n))
+        for part in split(slice(0, len(queries)), step):
+            work(part.start, asked[part] @ less.T)
+    return np.flatnonzero(unsettled)
 
 
 def _leave_out(similarity: Array, own: Array) -> None:
@@ -313,13 +362,27 @@ def candidates_of(similarity: Array, k: int, margin: Array | float) -> tuple[Arr
     Row by row, up to a ``margin`` (b) below the k-th. The maxima of k groups of columns bound the
     k-th largest from below, which leaves few candidates to sort.
     """
-    length, columns = similarity.shape
-    size = max(1, min(GROUP, columns // (4 * k)))
+    columns = similarity.shape[1]
+    size = 1
+    while 2 * size <= min(GROUP, columns // (4 * k)):
+        size *= 2
     groups = columns // size
-    maxima = similarity[:, : size * groups].reshape(length, size, groups).max(1)
+    # folded in halves, whose long rows numpy compares fastest
+    maxima, half = similarity[:, : size * groups], size * groups // 2
+    while half >= groups:
+        maxima, half = np.maximum(maxima[:, :half], maxima[:, half:]), half // 2
     bound = np.partition(maxima, groups - k, axis=1)[:, groups - k]
     lowest = bound - np.asarray(margin, similarity.dtype)
-    return np.divmod(np.flatnonzero(similarity >= lowest[:, None]), columns)
+    # of most groups the largest says that none of them is a candidate
+    row, group = np.divmod(np.flatnonzero(maxima >= lowest[:, None]), groups)
+    column = group[:, None] + groups * np.arange(size)
+    place, member = np.nonzero(similarity[row[:, None], column] >= lowest[row, None])
+    found = row[place] * columns + column[place, member]
+    rest = similarity[:, size * groups :] >= lowest[:, None]
+    row, column = np.divmod(np.flatnonzero(rest), max(rest.shape[1], 1))
+    found = np.concatenate([found, row * columns + column + size * groups])
+    found.sort()
+    return np.divmod(found, columns)
 
 
 def _largest(similarity: Array, k: int, margin: float) -> tuple[Array, Array, Array]:
@@ -328,9 +391,18 @@ def _largest(similarity: Array, k: int, margin: float) -> tuple[Array, Array, Ar
     What follows within ``STEP`` is a tie. And in which rows (b) the order of these k + 1 hangs on
     less than ``margin``.
     """
-    length = len(similarity)
     rows, candidates = candidates_of(similarity, k, margin)
     values = similarity[rows, candidates].astype(np.float64)
+    chosen, value, following = _first(rows, candidates, values, k, len(similarity))
+    with np.errstate(invalid="ignore"):
+        gaps = -np.diff(np.column_stack([value, following]), axis=1)
+    return chosen, value, np.asarray((gaps < margin).any(1))
+
+
+def _first(
+    rows: Array, candidates: Array, values: Array, k: int, length: int
+) -> tuple[Array, Array, Array]:
+    """Of candidates, row by row, the k of largest value (length, k), and the value that follows."""
     order = np.lexsort((candidates, -values, rows))
     drop, apart = -np.diff(values[order]), np.diff(rows) > 0
     if ((drop > 0) & (drop <= STEP) & ~apart).any():
@@ -339,12 +411,8 @@ def _largest(similarity: Array, k: int, margin: float) -> tuple[Array, Array, Ar
     counts = np.bincount(rows, minlength=length)
     first = np.cumsum(counts) - counts
     top = order[first[:, None] + np.arange(k)]
-    chosen, value = candidates[top], values[top]
     following = order[np.minimum(first + k, len(order) - 1)]
-    following = np.where(counts > k, values[following], -np.inf)
-    with np.errstate(invalid="ignore"):
-        gaps = -np.diff(np.column_stack([value, following]), axis=1)
-    return chosen, value, np.asarray((gaps < margin).any(1))
+    return candidates[top], values[top], np.where(counts > k, values[following], -np.inf)
 
 
 # --- a model that is read block by block: some rows ask, every block answers

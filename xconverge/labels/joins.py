@@ -17,6 +17,7 @@ from xconverge.labels.messages import SchemaError, apart, bare, choose, listing
 from xconverge.labels.plain import plain
 
 Join = Literal["exact", "inner"]
+DIGITS = re.compile(r"(\d+)")
 
 
 def natural_rank(labels: Sequence[Hashable] | pd.Index) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -27,11 +28,12 @@ def natural_rank(labels: Sequence[Hashable] | pd.Index) -> np.ndarray[Any, np.dt
     >>> natural_rank(["s10", "s2", "s1"])
     array([2, 1, 0])
     """
-    parts = [re.split(r"(\d+)", str(label)) for label in labels]
-    keys = [
-        ([(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in part], str(label))
-        for part, label in zip(parts, labels, strict=True)
-    ]
+    keys = []
+    for text in map(str, labels):
+        # text and numbers take turns, so that like is compared with like
+        parts: list[Any] = DIGITS.split(text)
+        parts[1::2] = map(int, parts[1::2])
+        keys.append((parts, text))
     order = sorted(range(len(keys)), key=keys.__getitem__)
     rank = np.empty(len(keys), np.int64)
     rank[order] = np.arange(len(keys))
