@@ -245,7 +245,7 @@ def virtual_rows(gram: Array, n_models: int) -> Array:
 
 
 def usual_tolerance(dim: int) -> float:
-    """Of a space of so many components: a pass over large models costs too much for the last digits.
+    """Of a space of so many components: the last digits of large ones take too many passes.
 
     What is left then is as much as optima differ that other starts lead to.
     """
@@ -255,7 +255,6 @@ def usual_tolerance(dim: int) -> float:
 def spectral_start(x: Array) -> Array:
     """Consensus (n, d) from the leading directions that the models (M, n, d) share."""
     models, n, dim = x.shape
-    x = x.astype(np.float32) if dim >= LARGE else x
     if models * dim <= n:
         joined = x.swapaxes(0, 1).reshape(n, -1)
         start = joined @ leading(joined.T @ joined, dim)
@@ -282,20 +281,23 @@ def align(x: Array, seen: Array, start: Array, tolerance: float, max_iterations:
     Stops when a pass over the models lowers the objective by less than ``tolerance`` of itself.
     Large models are turned in single precision first, as far as that tells, and then in double.
     """
-    first: list[float] = []
+    first, rotation = np.empty(0), np.empty(0)
     if x.shape[2] >= LARGE and max_iterations > 1:
         single, coarse = x.astype(np.float32), max(tolerance, SINGLE)
         turned = _alternated(
-            single, seen, _polars(single, start), coarse, max_iterations - 1, SINGLE**2
+            single, seen, _polars(single, start), coarse, max_iterations - 1, SINGLE
         )
-        start, first = turned.rotation.astype(np.float64), turned.objective.tolist()
+        # models that agree as well as single precision tells are fitted in double alone
+        if turned.objective[-1] > SINGLE * len(x):
+            first, rotation = turned.objective, _orthogonal(turned.rotation.astype(np.float64))
         del single, turned
-        rotation = _orthogonal(start)
-    else:
+    begun = len(first) > 0
+    if not begun:
         rotation = _polars(x, start)
-    solution = _alternated(x, seen, rotation, tolerance, max(1, max_iterations - len(first)), 1e-28)
+    left = max_iterations - len(first)
+    solution = _alternated(x, seen, rotation, tolerance, left, 1e-28, begun)
     # what single precision took for the objective may be off by its rounding
-    history = np.maximum.accumulate(np.append(first, solution.objective)[::-1])[::-1]
+    history = np.maximum.accumulate(np.concatenate([first, solution.objective])[::-1])[::-1]
     return solution._replace(objective=history)
 
 
@@ -312,23 +314,30 @@ def _orthogonal(rotation: Array) -> Array:
 
 
 def _alternated(
-    x: Array, seen: Array, rotation: Array, tolerance: float, max_iterations: int, least: float
+    x: Array,
+    seen: Array,
+    rotation: Array,
+    tolerance: float,
+    max_iterations: int,
+    least: float,
+    begun: bool = False,
 ) -> Solution:
     """`align` from these rotations (M, d, d), which are written to, in the precision of ``x``.
 
-    ``least`` is an objective, as a share of the models, that is only rounding.
+    ``least`` is an objective, as a share of the models, that is only rounding. Rotations that have
+    ``begun`` to fit have an objective that the first pass must lower.
     """
     count = np.maximum(seen.sum(0), 1)[:, None].astype(x.dtype)
     here = seen[:, :, None].astype(x.dtype)
     shift = np.zeros((len(x), x.shape[2]), x.dtype)
-    aligned = x @ rotation
-    history, share = [np.inf], MOMENTUM
+    aligned = here * (x @ rotation)
+    history = [_objective(aligned, here, aligned.sum(0) / count) if begun else np.inf]
+    share = MOMENTUM
     best = rotation.copy(), shift.copy()
     goal = previous = aligned.sum(0)
     for _ in range(max_iterations):
         total = _one_pass(x, here, count, rotation, shift, aligned, goal.copy())
-        mean = total / count
-        objective = sum(_square((rows - mean) * there) for rows, there in zip(aligned, here))
+        objective = _objective(aligned, here, total / count)
         if objective > history[-1]:
             rotation[...], shift[...] = best
             aligned = here * (x @ rotation + shift[:, None])
@@ -343,12 +352,13 @@ def _alternated(
             break
         goal = total + x.dtype.type(share) * (total - previous)
         previous, best = total, (rotation.copy(), shift.copy())
-    return Solution(rotation, shift, aligned.sum(0) / count, np.asarray(history[1:]))
+    return Solution(rotation, shift, aligned.sum(0) / count, np.asarray(history[1:] or history))
 
 
-def _square(gap: Array) -> float:
-    """Sum of squares (n, d), in double whatever these are."""
-    return float(np.vecdot(gap, gap).sum(dtype=np.float64))
+def _objective(aligned: Array, here: Array, mean: Array) -> float:
+    """Sum of squares about the mean (n, d), added up in double whatever the precision."""
+    gaps = ((rows - mean) * there for rows, there in zip(aligned, here, strict=True))
+    return float(sum(np.vecdot(gap, gap).sum(dtype=np.float64) for gap in gaps))
 
 
 def _one_pass(
