@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.linalg import orthogonal_procrustes
+from scipy.linalg import expm, orthogonal_procrustes
 
 from tests.kernels.rows import assert_law_of_take, assert_pools, cut, in_blocks, merged_in_pairs
 from xconverge.kernels import procrustes as spaces
@@ -247,6 +247,30 @@ def test_large_models_with_missing_stimuli_keep_shifts_in_double():
     assert found.objective[-1] == pytest.approx((gap**2).sum(), rel=1e-12)
     assert (np.diff(found.objective) <= 0).all()
     assert found.shift.dtype == np.float64
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-4, 1e-3, 1e-2])
+def test_a_small_turn_is_nearly_the_closest_rotation(angle):
+    rng = np.random.default_rng(0)
+    gap = rng.standard_normal((40, 40))
+    turn = expm(angle * (gap - gap.T))
+    rows = rng.standard_normal((80, 40))
+    matrix = turn @ (rows.T @ rows / 80 + np.diag(np.linspace(1, 50, 40)))
+    found = spaces._small_turn(matrix)
+    np.testing.assert_allclose(found.T @ found, np.eye(40), atol=1e-9)
+    if angle:
+        own, found_own, best = (np.vdot(one, matrix) for one in (np.eye(40), found, turn))
+        assert (1 - 1e-9) * best - 0.02 * (best - own) <= found_own <= (1 + 1e-9) * best
+    else:
+        np.testing.assert_allclose(found, np.eye(40), atol=1e-12)
+
+
+def test_there_is_no_small_turn_of_what_is_far_or_has_no_sign():
+    rng = np.random.default_rng(0)
+    assert spaces._small_turn(rng.standard_normal((20, 20))) is None
+    assert spaces._small_turn(np.diag([1.0, 0.0, 2.0])) is None
+    gap = rng.standard_normal((20, 20))
+    assert spaces._small_turn(expm(gap - gap.T) @ np.diag(np.arange(1.0, 21))) is None
 
 
 def test_the_usual_tolerance_is_looser_for_large_models():

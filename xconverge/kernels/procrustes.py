@@ -31,6 +31,10 @@ LARGE = 200
 """Components from which on passes are in single precision first, and a loose tolerance usual."""
 SINGLE = 1e-7
 """Share of the objective that single precision can tell."""
+SETTLED = 3
+"""Passes in single precision after which models only turn a little more: products do for an SVD."""
+STEPS = 5
+"""Steps of conjugate gradients to such a turn."""
 
 
 class Frame(NamedTuple):
@@ -306,10 +310,13 @@ def _polars(x: Array, goal: Array) -> Array:
     return np.stack([_polar(rows.T @ goal.astype(x.dtype)) for rows in x])
 
 
-def _orthogonal(rotation: Array) -> Array:
-    """Nearly orthogonal matrices (M, d, d) to double precision: two steps of Newton and Schulz."""
-    for _ in range(2):
-        rotation = 1.5 * rotation - 0.5 * rotation @ (rotation.swapaxes(1, 2) @ rotation)
+def _orthogonal(rotation: Array, steps: int = 2) -> Array:
+    """Nearly orthogonal matrices (…, d, d) made so by steps of Newton and Schulz."""
+    for _ in range(steps):
+        half = rotation.swapaxes(-1, -2) @ rotation
+        half *= -0.5
+        half += 1.5 * np.eye(half.shape[-1], dtype=half.dtype)
+        rotation = np.matmul(rotation, half)
     return rotation
 
 
@@ -335,8 +342,10 @@ def _alternated(
     share = MOMENTUM
     best = rotation.copy(), shift.copy()
     goal = previous = aligned.sum(0)
+    single = x.dtype == np.float32
     for _ in range(max_iterations):
-        total = _one_pass(x, here, count, rotation, shift, aligned, goal.copy())
+        settled = single and len(history) > SETTLED
+        total = _one_pass(x, here, count, rotation, shift, aligned, goal.copy(), settled)
         objective = _objective(aligned, here, total / count)
         if objective > history[-1]:
             rotation[...], shift[...] = best
@@ -362,16 +371,28 @@ def _objective(aligned: Array, here: Array, mean: Array) -> float:
 
 
 def _one_pass(
-    x: Array, here: Array, count: Array, rotation: Array, shift: Array, aligned: Array, goal: Array
+    x: Array,
+    here: Array,
+    count: Array,
+    rotation: Array,
+    shift: Array,
+    aligned: Array,
+    goal: Array,
+    settled: bool,
 ) -> Array:
     """Fit every model to the others, in place; ``goal`` (n, d) is the sum over models to aim at.
 
-    Without missing stimuli all means are zero, and so are the shifts. Returns the sum over the
-    models as they are now.
+    Without missing stimuli all means are zero, and so are the shifts; ``settled`` models then turn
+    from where they are. Returns the sum over the models as they are now.
     """
     whole = bool(here.all())
     for m, rows in enumerate(x):
         rest = goal - aligned[m]
+        if whole and settled and (turn := _small_turn(aligned[m].T @ rest)) is not None:
+            rotation[m] = rotation[m] @ turn
+            aligned[m] = aligned[m] @ turn
+            goal = np.add(rest, aligned[m], out=rest)
+            continue
         if whole:
             rotation[m] = _polar(rows.T @ rest)
             goal = np.add(rest, np.matmul(rows, rotation[m], out=aligned[m]), out=rest)
@@ -386,6 +407,52 @@ def _one_pass(
         aligned[m] = here[m] * (rows @ rotation[m] + shift[m])
         goal = rest + aligned[m]
     return np.asarray(aligned.sum(0))
+
+
+def _small_turn(matrix: Array) -> Array | None:
+    """About the orthogonal matrix closest to a nearly symmetric one (d, d), by products alone.
+
+    Of B = exp(A) H with H symmetric and A = -A' small, AH + HA = B - B' and H = (B + B') / 2 to
+    first order. Conjugate gradients solve that: HA = -(AH)', and H is near its diagonal, for the
+    axes of the space are those of the consensus. None where H is not positive or A not small.
+    """
+    left = matrix - matrix.T
+    half = matrix + matrix.T
+    half *= 0.5
+    size = half.diagonal()
+    if size.min() <= 0:
+        return None
+    weight = 1 / (size[:, None] + size)
+    result = np.zeros_like(left)
+    step = weight * left
+    square = np.vdot(left, step)
+    for number in range(STEPS):
+        if square == 0:
+            break
+        half_moved = step @ half
+        moved = half_moved - half_moved.T
+        curve = np.vdot(step, moved)
+        if not curve > 0:
+            return None
+        length = square / curve
+        result += np.multiply(step, length, out=half_moved)
+        if number == STEPS - 1:
+            break
+        moved *= length
+        left -= moved
+        np.multiply(weight, left, out=moved)
+        before, square = square, np.vdot(left, moved)
+        step *= square / before
+        step += moved
+    # exp(A) to the second order, and orthogonal again: what is off is |A|⁴ / 4
+    turn = result @ result
+    off = np.vdot(turn, turn) / 4
+    if off > 0.1:
+        return None
+    turn *= 0.5
+    turn += result
+    turn.flat[:: len(turn) + 1] += 1
+    return turn if off < 1e-10 else _orthogonal(turn, 2 if off > 1e-3 else 1)
 
 
 def _polar(matrix: Array) -> Array:
