@@ -30,6 +30,7 @@ PARTS = {
     "dispersion": ("over numpy.sum", 9),
     "alignment": ("over the blocked product", 11),
     "inference": ("in statistics", 6),
+    "procrustes": ("netrep over ours", 10),
     "store": ("over zarr's array", 12),
     "writing": ("over zarr's array", 8),
     "scaling": ("over the bare product", 13),

@@ -1,14 +1,17 @@
 """Angles after the best rotation, and the frames of a shared space, on arrays."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.linalg import orthogonal_procrustes
+from scipy.linalg import expm, orthogonal_procrustes
 
 from tests.kernels.rows import assert_law_of_take, assert_pools, cut, in_blocks, merged_in_pairs
 from xconverge.kernels import procrustes as spaces
-from xconverge.kernels.kernel import Kernel
+from xconverge.kernels import procrustes_distance
+from xconverge.kernels.kernel import Kernel, Model, score
 from xconverge.kernels.permutations import permutations
 from xconverge.kernels.procrustes_distance import Procrustes
 from xconverge.kernels.sums import (
@@ -107,6 +110,48 @@ def test_many_orders_at_once_are_one_after_the_other(width):
     assert (fast[0, [0, 2], 2] < 1e-14).all()
 
 
+@pytest.mark.parametrize("spectrum", [0.0, 0.7, 4.0])
+def test_wide_models_have_the_angle_of_all_singular_values(spectrum):
+    """Whether roots of squares serve, or are too rough and thrown away (a steep spectrum)."""
+    rng = np.random.default_rng(0)
+    size = np.arange(1, 141) ** -spectrum
+    common = rng.standard_normal((160, 140)) * size
+    w, x, y, z = (common + 0.3 * size * rng.standard_normal((160, 140)) for _ in range(4))
+    z = np.concatenate([z, z[:, :9]], 1)
+    expected = [[oracle(one, other) for other in (y, z)] for one in (w, x)]
+    np.testing.assert_allclose(scored(states([w, x]), states([y, z])), expected, rtol=1e-10)
+
+
+def test_roots_of_squares_tell_how_far_they_are_off():
+    rng = np.random.default_rng(0)
+    u, v = (np.linalg.qr(rng.standard_normal((150, 150)))[0] for _ in "ab")
+    for least in (0, -3, -6, -9, -15):
+        values = np.logspace(0, least, 150)
+        total, error = procrustes_distance._from_squares(u * values @ v)
+        assert abs(total - values.sum()) <= 10 * error
+    assert error > 1e-9
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_set_with_itself_is_scored_by_half(count, monkeypatch):
+    mine = [Model(state, None) for state in states(models(count, 4))]
+    others = [Model(replace(one.state, rows=one.state.rows.copy()), None) for one in mine]
+    pairs = []
+    plain = procrustes_distance.compared
+    monkeypatch.setattr(
+        procrustes_distance, "compared", lambda *a: pairs.append(a[0] is a[1]) or plain(*a)
+    )
+    found = score(KERNEL, mine, mine)
+    assert len(pairs) == count * (count + 1) // 2
+    assert sum(pairs) == count
+    np.testing.assert_allclose(found, score(KERNEL, mine, others), rtol=1e-12, atol=1e-13)
+    assert (found == found.T).all()
+    assert not np.diag(found).any()
+    still = [*mine, *(Model(state, None) for state in states([np.ones((N, 3))]))]
+    with pytest.warns(RuntimeWarning, match="2 common stimuli that differ: NaN"):
+        assert np.isnan(score(KERNEL, still, still)[-1]).all()
+
+
 def test_every_pair_has_its_own_pool():
     a, b = models(2, 4), models(3, 35, seed=1)
     a[0][3:9], b[1][[4, 20]], b[2][10:] = np.nan, np.nan, np.nan
@@ -143,6 +188,94 @@ def test_what_does_not_vary_has_no_angle():
 
 
 # --- the shared space
+
+
+def large(count=4, n=260, width=210, noise=0.5):
+    rng = np.random.default_rng(0)
+    latent = rng.standard_normal((n, 12))
+    x = np.stack([latent @ rng.standard_normal((12, width)) / 4 for _ in range(count)])
+    x += noise * rng.standard_normal(x.shape)
+    x -= x.mean(1, keepdims=True)
+    return x / np.linalg.norm(x, axis=(1, 2), keepdims=True)
+
+
+def assert_fitted(x, found):
+    """Rotations are orthogonal, and the objective is theirs, to double precision."""
+    turns = found.rotation.swapaxes(1, 2) @ found.rotation
+    np.testing.assert_allclose(turns, np.broadcast_to(np.eye(x.shape[2]), turns.shape), atol=1e-12)
+    placed = x @ found.rotation
+    np.testing.assert_allclose(found.consensus, placed.mean(0), atol=1e-13)
+    assert found.objective[-1] == pytest.approx(((placed - placed.mean(0)) ** 2).sum(), rel=1e-12)
+    assert (np.diff(found.objective) <= 0).all()
+
+
+@pytest.mark.parametrize("case", ["noise", "narrow", "flat", "two", "one pass"])
+def test_single_precision_first_ends_where_double_does(case, monkeypatch):
+    x = large(2 if case == "two" else 4)
+    if case == "narrow":
+        x[1, :, 150:] = x[2, :, 20:] = 0
+    if case == "flat":
+        x = x @ np.diag(np.arange(210) < 30)
+    seen, passes = np.ones(x.shape[:2], bool), 1 if case == "one pass" else 60
+    start = spaces.spectral_start(x)
+    found = spaces.align(x, seen, start, 1e-6, passes)
+    monkeypatch.setattr(spaces, "LARGE", 1000)
+    expected = spaces.align(x, seen, start.astype(np.float64), 1e-6, passes)
+    assert_fitted(x, found)
+    assert len(found.objective) <= passes
+    assert found.objective[-1] <= expected.objective[-1] * (1 + 1e-4)
+
+
+def test_large_copies_come_back_as_one():
+    x = large(1)[0]
+    rng = np.random.default_rng(1)
+    turns = [np.linalg.qr(rng.standard_normal((210, 210)))[0] for _ in range(3)]
+    x = np.stack([x @ turn for turn in turns])
+    found = spaces.align(x, np.ones(x.shape[:2], bool), spaces.spectral_start(x), 1e-8, 100)
+    assert found.objective[-1] < 1e-20
+    for one in x @ found.rotation:
+        np.testing.assert_allclose(one, x[0] @ found.rotation[0], atol=1e-12)
+
+
+def test_large_models_with_missing_stimuli_keep_shifts_in_double():
+    x, seen = large(3), np.ones((3, 260), bool)
+    seen[0, :9] = seen[2, 100:130] = False
+    x *= seen[:, :, None]
+    found = spaces.align(x, seen, spaces.spectral_start(x), 1e-7, 80)
+    placed = seen[:, :, None] * (x @ found.rotation + found.shift[:, None])
+    gap = (placed - placed.sum(0) / seen.sum(0)[:, None]) * seen[:, :, None]
+    assert found.objective[-1] == pytest.approx((gap**2).sum(), rel=1e-12)
+    assert (np.diff(found.objective) <= 0).all()
+    assert found.shift.dtype == np.float64
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-4, 1e-3, 1e-2])
+def test_a_small_turn_is_nearly_the_closest_rotation(angle):
+    rng = np.random.default_rng(0)
+    gap = rng.standard_normal((40, 40))
+    turn = expm(angle * (gap - gap.T))
+    rows = rng.standard_normal((80, 40))
+    matrix = turn @ (rows.T @ rows / 80 + np.diag(np.linspace(1, 50, 40)))
+    found = spaces._small_turn(matrix)
+    np.testing.assert_allclose(found.T @ found, np.eye(40), atol=1e-9)
+    if angle:
+        own, found_own, best = (np.vdot(one, matrix) for one in (np.eye(40), found, turn))
+        assert (1 - 1e-9) * best - 0.02 * (best - own) <= found_own <= (1 + 1e-9) * best
+    else:
+        np.testing.assert_allclose(found, np.eye(40), atol=1e-12)
+
+
+def test_there_is_no_small_turn_of_what_is_far_or_has_no_sign():
+    rng = np.random.default_rng(0)
+    assert spaces._small_turn(rng.standard_normal((20, 20))) is None
+    assert spaces._small_turn(np.diag([1.0, 0.0, 2.0])) is None
+    gap = rng.standard_normal((20, 20))
+    assert spaces._small_turn(expm(gap - gap.T) @ np.diag(np.arange(1.0, 21))) is None
+
+
+def test_the_usual_tolerance_is_looser_for_large_models():
+    assert spaces.usual_tolerance(64) == 1e-8
+    assert spaces.usual_tolerance(768) == 1e-5
 
 
 def test_virtual_rows_have_the_cross_products_of_the_rows():

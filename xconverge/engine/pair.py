@@ -176,6 +176,8 @@ class Pair:
         What was given, or drawn; the same seed gives the same digits.
     stream : int
         Seed of the draws, made of ``seed``.
+    itself : bool
+        Whether both sides are one set, of which everything is then made once.
     """
 
     def __init__(self, a: xr.DataArray, b: xr.DataArray, rng: Rng = None) -> None:
@@ -187,6 +189,7 @@ class Pair:
         other = join_extra(one, other, ("a", "b"))
         self.a, self.b = _both_coordinates(one, other)
         self.seed, self.stream = seed_of(rng)
+        self.itself = a is b
 
     @property
     def sides(self) -> tuple[tuple[xr.DataArray, str], tuple[xr.DataArray, str]]:
@@ -217,12 +220,12 @@ class Pair:
 
     def mapped(self, change: Callable[[xr.DataArray, str], xr.DataArray]) -> Pair:
         """The pair of what is made of each side, which is told its letter."""
-        return Pair(change(self.a, "a"), change(self.b, "b"), self.seed)
+        one = change(self.a, "a")
+        return Pair(one, one if self.itself else change(self.b, "b"), self.seed)
 
     def isel(self, stimuli: Any) -> Pair:
         """The pair over some of its stimuli."""
-        where = {"stimulus": stimuli}
-        return Pair(self.a.isel(where), self.b.isel(where), self.seed)
+        return self.mapped(lambda side, _: side.isel({"stimulus": stimuli}))
 
 
 def seen_of(reps: xr.DataArray) -> xr.DataArray:

@@ -80,8 +80,11 @@ def models(plan: Plan, pair: Pair) -> tuple[xr.DataArray, xr.DataArray]:
     found = [
         prepared_models(plan.kernel, side, pair.rank, plan.given, what, others, rows)
         for (side, what), others, rows in zip(pair.sides, (pair.b, pair.a), vectors, strict=True)
+        if what == "a" or not pair.itself
     ]
-    a, b = (on_side(one, "model", f"_{what}") for one, what in zip(found, "ab", strict=True))
+    a, b = (
+        on_side(one, "model", f"_{w}") for one, w in zip((found[0], found[-1]), "ab", strict=True)
+    )
     return a, b
 
 

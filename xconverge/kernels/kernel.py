@@ -47,6 +47,8 @@ class Kernel(ABC, Generic[State]):
     """What is not formed anew among other stimuli, in words."""
     together: tuple[bool, bool] = (False, False)
     """Whether a task takes several models of a, and of b: something is made once for all."""
+    symmetric: bool = False
+    """Whether pairs are scored one by one and in either order alike: a set with itself by half."""
     permuted_inside_folds: bool = False
     """Whether the null moves stimuli inside their folds alone, so that fits of one side stay."""
 
@@ -359,6 +361,8 @@ def score(
     """
     each = kernel.per_stimulus
     seen_a, seen_b = (np.stack([model.seen for model in side]) for side in (a, b))
+    if seen_a.all() and kernel.symmetric and len(a) > 1 and _are_same(a, b):
+        return _mirrored(kernel, a, given)
     if not (seen_a.all() and seen_b.all()):
         found = kernel.scores_of_pools(
             [model.state for model in a], [model.state for model in b], seen_a, seen_b
@@ -378,6 +382,19 @@ def score(
         else:
             result[np.ix_(pool.i, pool.j)] = values
     return result
+
+
+def _are_same(a: Sequence[Model], b: Sequence[Model]) -> bool:
+    return len(a) == len(b) and all(x is y for x, y in zip(a, b, strict=True))
+
+
+def _mirrored(kernel: Kernel[Any], models: Sequence[Model], given: Array | None) -> Array:
+    """Scores of a set with itself: of the pairs of two halves, and of each half with itself."""
+    one, other = models[: len(models) // 2], models[len(models) // 2 :]
+    across = score(kernel, one, other, given)
+    upper = np.concatenate([score(kernel, one, one, given), across], 1)
+    lower = np.concatenate([across.swapaxes(0, 1), score(kernel, other, other, given)], 1)
+    return np.concatenate([upper, lower])
 
 
 def permuted(

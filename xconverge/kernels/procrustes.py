@@ -27,6 +27,14 @@ from xconverge.kernels.vectors import Array, present
 
 MOMENTUM = 0.3
 """Share of the consensus's last step that is added to it: 3 to 4 times fewer passes."""
+LARGE = 200
+"""Components from which on passes are in single precision first, and a loose tolerance usual."""
+SINGLE = 1e-7
+"""Share of the objective that single precision can tell."""
+SETTLED = 3
+"""Passes in single precision after which models only turn a little more: products do for an SVD."""
+STEPS = 5
+"""Steps of conjugate gradients to such a turn."""
 
 
 class Frame(NamedTuple):
@@ -240,6 +248,14 @@ def virtual_rows(gram: Array, n_models: int) -> Array:
     return rows.reshape(rank, n_models, -1).swapaxes(0, 1)
 
 
+def usual_tolerance(dim: int) -> float:
+    """Of a space of so many components: the last digits of large ones take too many passes.
+
+    What is left then is as much as optima differ that other starts lead to.
+    """
+    return 1e-5 if dim >= LARGE else 1e-8
+
+
 def spectral_start(x: Array) -> Array:
     """Consensus (n, d) from the leading directions that the models (M, n, d) share."""
     models, n, dim = x.shape
@@ -267,19 +283,70 @@ def align(x: Array, seen: Array, start: Array, tolerance: float, max_iterations:
     pass that raises the objective is undone and its share halved, so that the objective never
     rises. Shifts are zero unless stimuli are missing.
     Stops when a pass over the models lowers the objective by less than ``tolerance`` of itself.
+    Large models are turned in single precision first, as far as that tells, and then in double.
     """
-    count = np.maximum(seen.sum(0), 1)[:, None]
-    here = seen[:, :, None].astype(np.float64)
-    rotation = np.stack([_polar(rows.T @ start) for rows in x])
-    shift = np.zeros((len(x), x.shape[2]))
-    aligned = x @ rotation
-    history, share = [np.inf], MOMENTUM
+    first, rotation = np.empty(0), np.empty(0)
+    if x.shape[2] >= LARGE and max_iterations > 1:
+        single, coarse = x.astype(np.float32), max(tolerance, SINGLE)
+        turned = _alternated(
+            single, seen, _polars(single, start), coarse, max_iterations - 1, SINGLE
+        )
+        # models that agree as well as single precision tells are fitted in double alone
+        if turned.objective[-1] > SINGLE * len(x):
+            first, rotation = turned.objective, _orthogonal(turned.rotation.astype(np.float64))
+        del single, turned
+    begun = len(first) > 0
+    if not begun:
+        rotation = _polars(x, start)
+    left = max_iterations - len(first)
+    solution = _alternated(x, seen, rotation, tolerance, left, 1e-28, begun)
+    # what single precision took for the objective may be off by its rounding
+    history = np.maximum.accumulate(np.concatenate([first, solution.objective])[::-1])[::-1]
+    return solution._replace(objective=history)
+
+
+def _polars(x: Array, goal: Array) -> Array:
+    """Rotations (M, d, d) of models (M, n, d), each onto the goal (n, d)."""
+    return np.stack([_polar(rows.T @ goal.astype(x.dtype)) for rows in x])
+
+
+def _orthogonal(rotation: Array, steps: int = 2) -> Array:
+    """Nearly orthogonal matrices (…, d, d) made so by steps of Newton and Schulz."""
+    for _ in range(steps):
+        half = rotation.swapaxes(-1, -2) @ rotation
+        half *= -0.5
+        half += 1.5 * np.eye(half.shape[-1], dtype=half.dtype)
+        rotation = np.matmul(rotation, half)
+    return rotation
+
+
+def _alternated(
+    x: Array,
+    seen: Array,
+    rotation: Array,
+    tolerance: float,
+    max_iterations: int,
+    least: float,
+    begun: bool = False,
+) -> Solution:
+    """`align` from these rotations (M, d, d), which are written to, in the precision of ``x``.
+
+    ``least`` is an objective, as a share of the models, that is only rounding. Rotations that have
+    ``begun`` to fit have an objective that the first pass must lower.
+    """
+    count = np.maximum(seen.sum(0), 1)[:, None].astype(x.dtype)
+    here = seen[:, :, None].astype(x.dtype)
+    shift = np.zeros((len(x), x.shape[2]), x.dtype)
+    aligned = here * (x @ rotation)
+    history = [_objective(aligned, here, aligned.sum(0) / count) if begun else np.inf]
+    share = MOMENTUM
     best = rotation.copy(), shift.copy()
     goal = previous = aligned.sum(0)
+    single = x.dtype == np.float32
     for _ in range(max_iterations):
-        total = _one_pass(x, here, count, rotation, shift, aligned, goal.copy())
-        gap = (aligned - total / count) * here
-        objective = float(np.vdot(gap, gap))
+        settled = single and len(history) > SETTLED
+        total = _one_pass(x, here, count, rotation, shift, aligned, goal.copy(), settled)
+        objective = _objective(aligned, here, total / count)
         if objective > history[-1]:
             rotation[...], shift[...] = best
             aligned = here * (x @ rotation + shift[:, None])
@@ -290,24 +357,42 @@ def align(x: Array, seen: Array, start: Array, tolerance: float, max_iterations:
             continue
         drop = history[-1] - objective
         history.append(objective)
-        if drop <= tolerance * objective or objective <= 1e-28 * len(x):
+        if drop <= tolerance * objective or objective <= least * len(x):
             break
-        goal = total + share * (total - previous)
+        goal = total + x.dtype.type(share) * (total - previous)
         previous, best = total, (rotation.copy(), shift.copy())
-    return Solution(rotation, shift, aligned.sum(0) / count, np.asarray(history[1:]))
+    return Solution(rotation, shift, aligned.sum(0) / count, np.asarray(history[1:] or history))
+
+
+def _objective(aligned: Array, here: Array, mean: Array) -> float:
+    """Sum of squares about the mean (n, d), added up in double whatever the precision."""
+    gaps = ((rows - mean) * there for rows, there in zip(aligned, here, strict=True))
+    return float(sum(np.vecdot(gap, gap).sum(dtype=np.float64) for gap in gaps))
 
 
 def _one_pass(
-    x: Array, here: Array, count: Array, rotation: Array, shift: Array, aligned: Array, goal: Array
+    x: Array,
+    here: Array,
+    count: Array,
+    rotation: Array,
+    shift: Array,
+    aligned: Array,
+    goal: Array,
+    settled: bool,
 ) -> Array:
     """Fit every model to the others, in place; ``goal`` (n, d) is the sum over models to aim at.
 
-    Without missing stimuli all means are zero, and so are the shifts. Returns the sum over the
-    models as they are now.
+    Without missing stimuli all means are zero, and so are the shifts; ``settled`` models then turn
+    from where they are. Returns the sum over the models as they are now.
     """
     whole = bool(here.all())
     for m, rows in enumerate(x):
         rest = goal - aligned[m]
+        if whole and settled and (turn := _small_turn(aligned[m].T @ rest)) is not None:
+            rotation[m] = rotation[m] @ turn
+            aligned[m] = aligned[m] @ turn
+            goal = np.add(rest, aligned[m], out=rest)
+            continue
         if whole:
             rotation[m] = _polar(rows.T @ rest)
             goal = np.add(rest, np.matmul(rows, rotation[m], out=aligned[m]), out=rest)
@@ -324,9 +409,56 @@ def _one_pass(
     return np.asarray(aligned.sum(0))
 
 
+def _small_turn(matrix: Array) -> Array | None:
+    """About the orthogonal matrix closest to a nearly symmetric one (d, d), by products alone.
+
+    Of B = exp(A) H with H symmetric and A = -A' small, AH + HA = B - B' and H = (B + B') / 2 to
+    first order. Conjugate gradients solve that: HA = -(AH)', and H is near its diagonal, for the
+    axes of the space are those of the consensus. None where H is not positive or A not small.
+    """
+    left = matrix - matrix.T
+    half = matrix + matrix.T
+    half *= 0.5
+    size = half.diagonal()
+    if size.min() <= 0:
+        return None
+    weight = 1 / (size[:, None] + size)
+    result = np.zeros_like(left)
+    step = weight * left
+    square = np.vdot(left, step)
+    for number in range(STEPS):
+        if square == 0:
+            break
+        half_moved = step @ half
+        moved = half_moved - half_moved.T
+        curve = np.vdot(step, moved)
+        if not curve > 0:
+            return None
+        length = square / curve
+        result += np.multiply(step, length, out=half_moved)
+        if number == STEPS - 1:
+            break
+        moved *= length
+        left -= moved
+        np.multiply(weight, left, out=moved)
+        before, square = square, np.vdot(left, moved)
+        step *= square / before
+        step += moved
+    # exp(A) to the second order, and orthogonal again: what is off is |A|⁴ / 4
+    turn = result @ result
+    off = np.vdot(turn, turn) / 4
+    if off > 0.1:
+        return None
+    turn *= 0.5
+    turn += result
+    turn.flat[:: len(turn) + 1] += 1
+    return turn if off < 1e-10 else _orthogonal(turn, 2 if off > 1e-3 else 1)
+
+
 def _polar(matrix: Array) -> Array:
     """The matrix with orthonormal rows or columns that is closest to this one."""
-    u, _, vt = np.linalg.svd(matrix, full_matrices=False)
+    # numpy's takes twice as long in single precision
+    u, _, vt = scipy.linalg.svd(matrix, full_matrices=False, check_finite=False)
     return np.asarray(u @ vt)
 
 

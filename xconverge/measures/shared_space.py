@@ -15,7 +15,7 @@ from xconverge.engine.folds import fold_numbers
 from xconverge.engine.pair import pairing_attrs
 from xconverge.engine.resampling import Rng, seed_of
 from xconverge.kernels.components import first_component
-from xconverge.kernels.procrustes import placed
+from xconverge.kernels.procrustes import placed, usual_tolerance
 from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import check_seed, real, whole
 from xconverge.labels.checks import (
@@ -49,7 +49,7 @@ def shared_space(
     by: str | None = None,
     start: str = "spectral",
     n_restarts: int = 0,
-    tolerance: float = 1e-8,
+    tolerance: float | None = None,
     max_iterations: int = 2000,
     rng: Rng = None,
 ) -> xr.Dataset:
@@ -81,8 +81,10 @@ def shared_space(
         within 1e-4), and the start decides which one is found.
     n_restarts : int
         Further starts from random rotations; the lowest objective wins.
-    tolerance : float
-        Stop when an iteration lowers the objective by less than this share of it.
+    tolerance : float, optional
+        Stop when an iteration lowers the objective by less than this share of it. By default 1e-8,
+        and 1e-5 for spaces of 200 components and more, whose iterations take long: they end about
+        1e-4 above the optimum, which is as far as optima of other starts lie from each other.
     max_iterations : int
         A start that has not converged by then warns.
     rng : Generator, int or None
@@ -164,6 +166,9 @@ def shared_space(
         raise ValueError(f"groups={groups!r} are held out together: they go with folds=…")
     whole("n_restarts", n_restarts, 0)
     whole("max_iterations", max_iterations, 1)
+    if tolerance is None:
+        dim = min(n_components or reps.sizes["stimulus"], int(widths(reps).max()))
+        tolerance = usual_tolerance(dim)
     real("tolerance", tolerance, least=0)
     check_seed(rng)
     options = Options(n_components, start, n_restarts, tolerance, max_iterations)
