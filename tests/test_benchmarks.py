@@ -1,5 +1,6 @@
 """Every benchmark runs on a small set, so that none can rot; what holds at any size is checked."""
 
+import json
 import math
 import runpy
 import subprocess
@@ -20,6 +21,7 @@ from tests.benchmarks import (
     bench_scaling,
     bench_store,
     bench_trials,
+    compare,
     probe,
     stores,
 )
@@ -30,18 +32,20 @@ PARTS = {
     "dispersion": ("over numpy.sum", 9),
     "alignment": ("over the blocked product", 11),
     "inference": ("in statistics", 6),
+    "peers": ("platonic-rep over ours", 8),
     "procrustes": ("netrep over ours", 10),
     "store": ("over zarr's array", 12),
     "writing": ("over zarr's array", 8),
     "scaling": ("over the bare product", 13),
     "workers": ("one worker over two", 3),
     "graphs": ("tasks", 12),
+    "growth": ("exponent of stimuli", 30),
     "selection": ("models held out", 38),
     "searchlight": ("rsatoolbox over it", 9),
 }
 
 
-LONG = ("scaling", "store", "workers", "graphs", "selection")
+LONG = ("scaling", "store", "workers", "graphs", "growth", "selection")
 """Parts that take seconds in short, too; the next tests have a part of each."""
 
 
@@ -68,12 +72,51 @@ def test_a_part_runs_in_short(name, tmp_path, monkeypatch, capsys):
             assert -1 <= figure.value <= 2
         elif "error" in row:
             assert figure.value < 1e-6
+        elif "exponent" in row:
+            assert abs(figure.value) < 8
         else:
             assert figure.value > 0, row
 
 
 def test_every_command_of_the_benchmarks_is_a_part():
     assert set(__main__.PARTS) == set(PARTS)
+
+
+BEFORE = {"yardstick": 0.1, "cka": 0.2, "rdm": 0.01, "rsa": 0.001}
+
+
+def test_what_became_slower_is_told():
+    now = {"yardstick": 0.9, "cka": 0.25, "rdm": 0.02, "rsa": 0.003, "new": 9.0}
+    # of the rsa a scheduler may have taken the two milliseconds
+    assert compare.slower(BEFORE, now) == ["rdm"]
+    assert compare.shortest([BEFORE, {**BEFORE, "cka": 0.1}])["cka"] == 0.1
+
+
+def test_a_comparison_fails_where_a_call_is_slower_and_is_recorded(tmp_path, monkeypatch, capsys):
+    record, checkouts = tmp_path / "record.json", []
+
+    def timed(checkout, rounds):
+        checkouts.append(checkout)
+        return {**BEFORE, "cka": 0.3} if checkout == ROOT else BEFORE
+
+    monkeypatch.setattr(compare, "timed", timed)
+    monkeypatch.setattr(compare, "git", lambda *words: "abc 2026-01-01" if "log" in words else "")
+    monkeypatch.setattr(compare, "RECORD", record)
+    for _ in range(2):
+        assert compare.main(["--record", "--runs", "2"]) == 1
+    assert checkouts[0] != ROOT == checkouts[1]
+    assert len(checkouts) == 8
+    assert "1.50  SLOWER" in capsys.readouterr().out
+    (entry,) = json.loads(record.read_text("utf-8"))
+    assert entry["calls"] == {"cka": 3.0, "rdm": 0.1, "rsa": 0.01}
+    assert (entry["commit"], entry["yardstick"]) == ("abc", 0.1)
+
+
+@pytest.mark.slow
+def test_the_calls_that_are_compared_run():
+    found = compare.timed(ROOT, 1)
+    assert set(found) >= {"yardstick", "dispersion", "modulation", "shared_space"}
+    assert all(0 < seconds < 120 for seconds in found.values())
 
 
 def test_a_store_is_read_in_every_way(tmp_path):

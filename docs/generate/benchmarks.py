@@ -39,6 +39,12 @@ TOPICS = {
     "selection": "Sets of stimuli by swaps; seconds are of a whole call with default arguments.",
     "searchlight": "In one thread, lists of random voxels, beside rsatoolbox 0.3.2 in one process; "
     "other jobs ran on the machine.",
+    "peers": "Dispersion and neighbours beside scipy and platonic-rep (written out from its "
+    "formulas), and beside the plain sum or product that they cannot do without.",
+    "procrustes": "Models of 64 latent dimensions with as much noise in all features, beside plain "
+    "alternation and netrep, written out from their formulas.",
+    "growth": "Exponents of cost, from ten times more models, stimuli or features. Below the power "
+    "of the work where overhead or memory is a part of the cost.",
     "graphs": "What the scheduler is given. Making a graph reads no values.",
 }
 

@@ -866,7 +866,7 @@ def main() -> None:
     parser = parser_of(__doc__, 1000)
     parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES), metavar="TITLE")
     arguments = parser.parse_args()
-    runs = 4 if arguments.short else arguments.runs
+    runs = 2 if arguments.short else arguments.runs
     tables = measure(runs, arguments.seed, arguments.only)
     for title, table in tables.items():
         print(f"\n{title}\n{table.to_string(index=False)}")

@@ -1,0 +1,138 @@
+"""Dispersion and neighbours beside their peers, and beside a plain sum or product.
+
+platonic-rep (Huh et al. 2024) is written out from its formulas, for the registry has no release of
+it: dense similarities, the k largest of each row, dense masks. scipy takes a stimulus after the
+other.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from scipy.spatial.distance import pdist
+
+import xconverge as xc
+from tests.benchmarks.bench_procrustes import LATENTS, noisy_models
+from tests.benchmarks.table import Figure, Table, best_of
+
+K = 10
+
+
+def _noisy(models: int, stimuli: int, features: int) -> xr.DataArray:
+    reps = noisy_models(models, stimuli, features, min(LATENTS, features // 2))
+    return reps.assign_attrs(space="shared", modality="vision").rename("representation")
+
+
+def dispersion(models: int, stimuli: int, features: int, repeats: int, folder: Path) -> Table:
+    """In memory, in chunks of one model, and from a store, each over the sum of the same."""
+    reps = _noisy(models, stimuli, features)
+    x = reps.values
+    xc.write_representations(folder / "peers.zarr", reps)
+    places = {
+        "in memory": reps,
+        "in chunks of a model": reps.chunk(model=1, stimulus=-(-stimuli // 4)),
+        "from a store": xc.open_representations(folder / "peers.zarr", "vision"),
+    }
+    ours = xc.dispersion(reps).values
+    peer = np.array([pdist(x[:, i], "cosine").mean() for i in range(stimuli)])
+    assert np.abs(ours / peer - 1).max() < 1e-6
+    size = f"{models} x {stimuli:,} x {features}"
+    table: Table = {}
+    for place, given in places.items():
+        seconds = best_of(
+            {
+                "sum": lambda given=given: given.sum(skipna=False).compute(),
+                "ours": lambda given=given: xc.dispersion(given).compute(),
+            },
+            repeats,
+        )
+        most = 2.0 if "chunks" in place else 1.6
+        table[f"cosine dispersion of {size} {place}: over its sum"] = Figure(
+            seconds["ours"] / seconds["sum"], at_most=most
+        )
+        if place == "in memory":
+            alone = best_of(
+                {"pdist": lambda: [pdist(x[:, i], "cosine").mean() for i in range(stimuli)]}, 2
+            )
+            table[f"cosine dispersion of {size}: scipy's pdist over ours"] = Figure(
+                alone["pdist"] / seconds["ours"], at_least=8
+            )
+    return table
+
+
+def _similarities(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines (n, n) and the k most similar (n, k)."""
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    cosines = unit @ unit.T
+    others = cosines.copy()
+    np.fill_diagonal(others, -np.inf)
+    return cosines, np.argpartition(-others, K, axis=1)[:, :K]
+
+
+def platonic_mutual_knn(x: np.ndarray, y: np.ndarray) -> float:
+    """Mean overlap, by masks (n, n)."""
+    masks = []
+    for rows in (x, y):
+        _, nearest = _similarities(rows)
+        mask = np.zeros((len(rows), len(rows)), np.float32)
+        np.put_along_axis(mask, nearest, 1, axis=1)
+        masks.append(mask)
+    return float((masks[0] * masks[1]).sum(1).mean() / K)
+
+
+def platonic_cknna(x: np.ndarray, y: np.ndarray) -> float:
+    """Unbiased HSIC of masked cosines, normalised, on dense matrices."""
+
+    def hsic(one: np.ndarray, other: np.ndarray) -> float:
+        n = len(one)
+        one, other = one - np.diag(np.diag(one)), other - np.diag(np.diag(other))
+        margins = one.sum(0) @ other.sum(1)
+        whole = one.sum() * other.sum() / ((n - 1) * (n - 2))
+        return float(((one * other.T).sum() + whole - 2 * margins / (n - 2)) / (n * (n - 3)))
+
+    (k, near_x), (l_, near_y) = _similarities(x), _similarities(y)
+    masks = np.zeros((2, len(x), len(x)), np.float32)
+    for mask, nearest in zip(masks, (near_x, near_y), strict=True):
+        np.put_along_axis(mask, nearest, 1, axis=1)
+    both = masks[0] * masks[1]
+    own = hsic(masks[0] * k, masks[0] * k) * hsic(masks[1] * l_, masks[1] * l_)
+    return float(hsic(both * k, both * l_) / np.sqrt(own))
+
+
+def neighbors(stimuli: int, features: int, repeats: int, metric: str, least: float) -> Table:
+    """A measure of neighbours of two models, and the bare products of either with itself."""
+    a, b = (_noisy(2, stimuli, features).isel(model=[m]) for m in range(2))
+    x, y = a.values[0], b.values[0]
+    peer = {"mutual_knn": platonic_mutual_knn, "cknna": platonic_cknna}[metric]
+    assert abs(peer(x, y) - float(xc.alignment(a, b, metric, k=K).mean())) < 1e-4
+    seconds = best_of(
+        {
+            "ours": lambda: xc.alignment(a, b, metric, k=K),
+            "peer": lambda: peer(x, y),
+            "products": lambda: (x @ x.T, y @ y.T),
+        },
+        repeats,
+    )
+    name = f"{metric} of {stimuli:,} x {features}:"
+    over = seconds["ours"] / seconds["products"]
+    return {
+        f"{name} platonic-rep over ours": Figure(seconds["peer"] / seconds["ours"], at_least=least),
+        f"{name} over the bare products": Figure(over, 1.4 if metric == "mutual_knn" else None),
+    }
+
+
+def measure(short: bool, folder: Path) -> Table:
+    """The table."""
+    if short:
+        return {
+            **dispersion(4, 60, 16, 2, folder),
+            **neighbors(60, 16, 2, "mutual_knn", 4),
+            **neighbors(60, 16, 2, "cknna", 6),
+        }
+    return {
+        **dispersion(20, 1_000, 768, 30, folder),
+        **neighbors(5_000, 768, 7, "mutual_knn", 4),
+        **neighbors(2_000, 768, 15, "cknna", 6),
+    }
