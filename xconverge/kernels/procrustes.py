@@ -298,7 +298,8 @@ def align(x: Array, seen: Array, start: Array, tolerance: float, max_iterations:
     begun = len(first) > 0
     if not begun:
         rotation = _polars(x, start)
-    left = max_iterations - len(first)
+    # where single precision tells enough, a last pass makes the digits those of double
+    left = 1 if begun and tolerance >= SINGLE else max_iterations - len(first)
     solution = _alternated(x, seen, rotation, tolerance, left, 1e-28, begun)
     # what single precision took for the objective may be off by its rounding
     history = np.maximum.accumulate(np.concatenate([first, solution.objective])[::-1])[::-1]

@@ -65,7 +65,8 @@ def shared_space(
         (model, stimulus, feature), raw features of any width, at least two models.
     n_components : int, optional
         Principal components kept of each model; by default all features, or as many as there are
-        stimuli, which loses nothing. An iteration costs one SVD a model of this size.
+        stimuli, which loses nothing. An iteration costs one SVD a model of this size; of 200
+        components and more in single precision, and the last in double.
     folds : int, optional
         Cross-fit: every stimulus gets its coordinates from centres, components and rotations that
         were fitted without it and the others of its fold. The folds are rotated onto the space of
