@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +28,39 @@ def timed(
     return seconds, results
 
 
+def small_workers(folder: Path, models: int, stimuli: int, features: int) -> Table:
+    """Dispersion of a store on workers of 1 GB: its time over the sum, what they spill and hold."""
+    reps = xc.open_representations(stored(folder, models, stimuli, features), "bench")
+    spilled, peaks = 0, []
+
+    def watched(call: Callable[[], xr.DataArray], client: Client) -> float:
+        nonlocal spilled
+        begin = time.perf_counter()
+        future = client.compute(call())
+        while not future.done():
+            for worker in client.scheduler_info(n_workers=-1)["workers"].values():
+                spilled = max(spilled, worker["metrics"]["spilled_bytes"]["disk"])
+                peaks.append(worker["metrics"]["memory"])
+            time.sleep(0.05)
+        future.result()
+        return time.perf_counter() - begin
+
+    cluster = LocalCluster(
+        n_workers=2, threads_per_worker=1, memory_limit="1GB", dashboard_address=":0"
+    )
+    with cluster, Client(cluster) as client:
+        pids = set(client.run(os.getpid).values())
+        plain = watched(lambda: reps.sum(skipna=False), client)
+        ours = watched(lambda: xc.dispersion(reps), client)
+        killed = len(pids - set(client.run(os.getpid).values()))
+    name = f"dispersion of {models} x {stimuli:,} on two workers of 1 GB:"
+    return {
+        f"{name} over the sum": Figure(ours / plain, at_most=1.6),
+        f"{name} largest worker, MB": Figure(max(peaks, default=0) / 1e6, at_most=1000),
+        f"{name} bytes spilled, workers killed": Figure(float(spilled + killed), at_most=0),
+    }
+
+
 def measure(short: bool, folder: Path) -> Table:
     """The table."""
     width = 16 if short else 768
@@ -43,4 +78,4 @@ def measure(short: bool, folder: Path) -> Table:
         xr.testing.assert_identical(before[name], after[name])
         gain = Figure(alone[name] / both[name], at_least=1.6)
         table[f"{name}: one worker over two, seconds"] = gain
-    return table
+    return table | small_workers(folder, 20, *((300, 16) if short else (100_000, 768)))
