@@ -222,11 +222,26 @@ def off_diagonal(block: Array) -> float:
     return float(farthest)
 
 
-def upper(rdm: Array, ranked: bool) -> Array:
+def upper(rdm: Array, ranked: bool, out: Array | None = None) -> Array:
     """The same of a matrix that is known to be symmetric."""
     # scipy's loop over rows is twenty times as fast as fetching at np.triu_indices
-    values = settled(scipy.spatial.distance.squareform(rdm, checks=False))
-    return ranks(values) if ranked else values
+    values = settled(scipy.spatial.distance.squareform(rdm, checks=False), out)
+    return ranks(values, values) if ranked else values
+
+
+def uppers(rdms: Array, ranked: bool) -> Array:
+    """The same (…, pairs) of several (…, n, n), on all cores."""
+    n = rdms.shape[-1]
+    each = rdms.reshape(-1, n, n)
+    result = np.empty((len(each), n * (n - 1) // 2))
+
+    def work(parts: Sequence[slice]) -> None:
+        for part in parts:
+            for i in range(part.start, part.stop):
+                upper(each[i], ranked, result[i])
+
+    over_blocks(work, len(each), 8 * n * n)
+    return result.reshape(*rdms.shape[:-2], -1)
 
 
 def square(values: Array, n: int) -> Array:

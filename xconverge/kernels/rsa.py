@@ -269,6 +269,8 @@ def comparisons(
     ranked already where the method ranks: ranks of ranks are ranks, so that triangles ranked once
     serve all that have the same pairs. What has no similarity is told to ``tell``, else a warning.
     """
+    if nuisance is None and not any(np.isnan(row).any() for row in (*u, *v)):
+        return similarities(u, v, "pairs of stimuli", method, tell)
     known = True if nuisance is None else ~np.isnan(nuisance).any(0)
     result = np.empty((len(u), len(v)))
     for mine, i in alike([~np.isnan(row) for row in u]):

@@ -231,7 +231,8 @@ def square_rdm(array: xr.DataArray, what: str) -> xr.DataArray:
     array = check_dims(array, "stimulus", second, what=what)
     check_labels(array, "stimulus", second, what=what)
     rows, columns = array.indexes["stimulus"], array.indexes[second]
-    if len(rows) != len(columns) or not rows.isin(columns).all():
+    same = rows.equals(columns) or (len(rows) == len(columns) and rows.isin(columns).all())
+    if not same:
         raise SchemaError(
             f"{what} must have the same labels on 'stimulus' and {second!r}; "
             f"only among the rows: {listing(rows[~rows.isin(columns)])}"

@@ -379,11 +379,14 @@ def _comparisons(
 
 
 def _triangle(side: xr.DataArray, method: correlation.Method) -> xr.DataArray:
+    # what is in memory was found symmetric at the door, lazy RDMs block by block alone
+    known = side.chunks is None
+    lead = [str(dim) for dim in side.dims if dim not in ("stimulus", "stimulus_2")] if known else []
     result: xr.DataArray = apply(
-        distances.triangle,
+        distances.uppers if known else distances.triangle,
         side,
-        core=[["stimulus", "stimulus_2"]],
-        out=[["_pair"]],
+        core=[[*lead, "stimulus", "stimulus_2"]],
+        out=[[*lead, "_pair"]],
         sizes={"_pair": side.sizes["stimulus"] * (side.sizes["stimulus"] - 1) // 2},
         cure=TOO_MANY_PAIRS,
         ranked=method.ranked,
