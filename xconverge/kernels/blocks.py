@@ -6,9 +6,17 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
+from typing import TypeVar
 
 from xconverge.kernels.budgets import BUDGETS
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+calm: Callable[[], AbstractContextManager[None]] = nullcontext
+"""What leaves each thread one thread of BLAS; the engine says how."""
 
 
 def split(whole: slice, step: int) -> list[slice]:
@@ -35,3 +43,18 @@ def over_blocks(work: Callable[[Sequence[slice]], None], length: int, row_bytes:
     with ThreadPoolExecutor(cores) as pool:
         for _ in pool.map(work, [slices[core::cores] for core in range(cores)]):
             pass
+
+
+def on_cores(
+    work: Callable[[Item], Result], items: Sequence[Item], item_bytes: int
+) -> list[Result]:
+    """What ``work`` makes of each of the items, which take so many bytes while they are worked on.
+
+    From the main thread one a core, of those that fit into a small task together.
+    """
+    fit = BUDGETS.small_task // max(item_bytes, 1)
+    count = min(os.cpu_count() or 1, len(items), fit)
+    if threading.current_thread() is not threading.main_thread() or count < 2:
+        return [work(item) for item in items]
+    with calm(), ThreadPoolExecutor(count) as pool:
+        return list(pool.map(work, items))

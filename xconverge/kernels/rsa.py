@@ -226,8 +226,8 @@ class Rsa(EntryKernel[Geometry]):
         return result
 
 
-DRAWS = 16
-"""Draws that are ranked together: as many whole numbers as processors fetch at once."""
+DRAWS = 32
+"""Draws that are ranked together: fewer make more steps, more do not fit into a cache."""
 PAIRS = 2048
 """Pairs of stimuli whose ranks are multiplied before they leave the cache."""
 
