@@ -175,9 +175,9 @@ def check_symmetric(rdm: Array, mirrored: Array | None = None, rounding: float =
 
     Or a block of one that differs from the transposed block on the other side of the diagonal.
     """
-    mirrored = rdm.T if mirrored is None else mirrored
-    if np.array_equal(rdm, mirrored):
+    if _are_equal(rdm, mirrored):
         return
+    mirrored = rdm.T if mirrored is None else mirrored
     missing = np.isnan(rdm) != np.isnan(mirrored)
     gap = np.abs(rdm - mirrored)
     # fmax leaves out NaN
@@ -185,6 +185,19 @@ def check_symmetric(rdm: Array, mirrored: Array | None = None, rounding: float =
     wrong = missing | (gap > rounding * largest)
     if wrong.any():
         raise RdmError(ASYMMETRY, np.argwhere(wrong))
+
+
+def _are_equal(rdm: Array, mirrored: Array | None) -> bool:
+    """Whether a matrix is another, or its own transpose, square by square inside the cache."""
+    other = rdm.T if mirrored is None else mirrored
+    if rdm.shape != other.shape:
+        return False
+    for i in range(0, rdm.shape[0], 256):
+        for j in range(i if mirrored is None else 0, rdm.shape[1], 256):
+            part = slice(i, i + 256), slice(j, j + 256)
+            if not np.array_equal(rdm[part], other[part]):
+                return False
+    return True
 
 
 def check_finite(block: Array) -> None:

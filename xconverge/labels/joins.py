@@ -124,7 +124,7 @@ def join_all(join: Join, **arrays: xr.DataArray) -> tuple[list[xr.DataArray], in
     common = indexes[0]
     every = common
     for index in indexes[1:]:
-        common = common[common.isin(index)]
+        common = common if common.equals(index) else common[common.isin(index)]
         every = every.union(index, sort=False)
     if not len(common):
         raise SchemaError(f"{', '.join(names)} share no label on 'stimulus'. {UNLIKE}")

@@ -155,7 +155,6 @@ def make_rdm(
     check_labels(reps, "stimulus", what=what)
     if "model" in reps.dims:
         check_labels(reps, "model", what=what)
-    second = "stimulus_2"
     told: dict[str, Any] = {}
     if over is not None or made is None:
         result, told = trials.trial_rdm(
@@ -163,20 +162,7 @@ def make_rdm(
             over_name=over_name, tell=tell,
         )  # fmt: skip
     else:
-        result = apply(
-            distances.distances,
-            reps,
-            widths(reps, what),
-            core=[["stimulus", "feature"], []],
-            out=[["stimulus", second]],
-            sizes={second: reps.sizes["stimulus"]},
-            dtypes=[working_dtype(reps.dtype)],
-            labels=("model", "stimulus"),
-            what=what,
-            cure=TOO_MANY_PAIRS,
-            metric=made,
-            share=rounding_of(reps),
-        )
+        result = bare_rdm(reps, made, what)
     result = carried(result, on_side(reps["stimulus"], "stimulus", "_2").coords)
     return describe(
         result,
@@ -186,6 +172,25 @@ def make_rdm(
         modality=reps.attrs.get("modality"),
         **pairing_attrs(reps),
     )
+
+
+def bare_rdm(reps: xr.DataArray, metric: Any, what: str = "reps") -> xr.DataArray:
+    """Distances (…, stimulus, stimulus_2) of rows whose labels are checked, without the second."""
+    result: xr.DataArray = apply(
+        distances.distances,
+        reps,
+        widths(reps, what),
+        core=[["stimulus", "feature"], []],
+        out=[["stimulus", "stimulus_2"]],
+        sizes={"stimulus_2": reps.sizes["stimulus"]},
+        dtypes=[working_dtype(reps.dtype)],
+        labels=("model", "stimulus"),
+        what=what,
+        cure=TOO_MANY_PAIRS,
+        metric=metric,
+        share=rounding_of(reps),
+    )
+    return result
 
 
 def rdms_of(target: xr.DataArray, metric: str | Distance, what: str = "target") -> xr.DataArray:
