@@ -37,6 +37,8 @@ PARTS = {
     "graphs": ("tasks", 12),
     "selection": ("models held out", 38),
     "searchlight": ("rsatoolbox over it", 9),
+    "rsa": ("times faster than rsatoolbox", 6),
+    "ridge": ("times faster than RidgeCV", 2),
 }
 
 

@@ -17,6 +17,8 @@ from tests.benchmarks import (
     bench_dispersion,
     bench_graphs,
     bench_inference,
+    bench_ridge,
+    bench_rsa,
     bench_scaling,
     bench_searchlight,
     bench_selection,
@@ -37,6 +39,8 @@ PARTS: dict[str, Callable[[bool, Path], Table]] = {
     "graphs": bench_graphs.measure,
     "selection": bench_selection.measure,
     "searchlight": bench_searchlight.measure,
+    "rsa": bench_rsa.measure,
+    "ridge": bench_ridge.measure,
 }
 
 

@@ -233,7 +233,7 @@ def wide(n, width, rank, noise, seed=0):
     return x - x.mean(0), [y - y.mean(0) for y in ys]
 
 
-@pytest.mark.parametrize("rank, noise", [(60, 0.0), (6, 0.0), (6, 1e-6), (6, 1.0)])
+@pytest.mark.parametrize(("rank", "noise"), [(60, 0.0), (6, 0.0), (6, 1e-6), (6, 1.0)])
 @pytest.mark.parametrize("width", [25, 33, 60])
 def test_products_of_stimuli_say_what_rows_say(width, rank, noise):
     x, ys = wide(40, width, rank, noise)

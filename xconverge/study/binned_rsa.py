@@ -176,7 +176,7 @@ def binned_rsa(
     seed, stream = seed_of(rng)
     # bins move independently of each other, and alike for all pairs
     streams = np.random.default_rng(stream).integers(2**63, size=n_bins)
-    each = []
+    names, each = sides.names, []
     for number in range(n_bins):
         # pairs of stimuli that straddle two bins enter no bin: the block is cut out of the RDM
         inside = np.flatnonzero(bins == number)
@@ -186,12 +186,12 @@ def binned_rsa(
             sides.models.isel(block) if sides.inside is None else sides.inside(inside),
             sides.target.isel(block),
             rank.isel({"stimulus": inside}),
-            *sides.names,
+            *names,
             core=[
                 ["stimulus", "stimulus_2"],
                 ["stimulus", "stimulus_2"],
                 ["stimulus"],
-                *([] for _ in sides.names),
+                *([] for _ in names),
             ],
             out=[[DRAW]],
             sizes={DRAW: 1 + n_permutations},
