@@ -146,9 +146,13 @@ def standardize(u: Array, weights: Array | None = None) -> Array:
     return gap
 
 
+ALONE = 2**13
+"""Numbers of a vector that BLAS multiplies by itself: for more it wakes, and awaits, threads."""
+
+
 def _square(u: Array) -> float:
-    """Sum of squares (N), of parts so short that BLAS does not wake its other threads for one."""
-    return float(sum(part @ part for part in (u[i : i + 2**13] for i in range(0, len(u), 2**13))))
+    """Sum of squares (N)."""
+    return float(sum(part @ part for part in (u[i : i + ALONE] for i in range(0, len(u), ALONE))))
 
 
 def unit(u: Array, weights: Array | None = None) -> Array:
@@ -210,6 +214,8 @@ def inner_products(u: Sequence[Array], v: Sequence[Array]) -> Array:
     """Σ u v (A, B) of vectors (N) of either side, a block of both at a time."""
     result = np.zeros((len(u), len(v)))
     step = max(1, BUDGETS.cache_block // (8 * (len(u) + len(v))))
+    if len(u) * len(v) <= 32:
+        step = min(step, ALONE)
     for start in range(0, len(u[0]), step):
         one, other = (np.stack([x[start : start + step] for x in side]) for side in (u, v))
         result += one @ other.T

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import scipy
 
+from xconverge.kernels import blocks
 from xconverge.kernels.blocks import over_blocks
 from xconverge.kernels.correlation import ranks, settled
 from xconverge.kernels.rounding import exponent_of, held, of_distances, scaled, without_rounding
 from xconverge.kernels.vectors import METRICS, Array, Metric, norms, padded, prepare, working_dtype
 
+SMALL = 2**27
+"""Multiplications that one thread does in a millisecond or two."""
 Distance = Callable[[Array, Array], float]
 
 
@@ -67,7 +71,9 @@ def _half_squares(rows: Array, error: Array, metric: Metric, dtype: Any) -> tupl
         rows, error = scaled(rows, -exponent), scaled(error, -exponent)
     less: Array = rows.astype(dtype)
     half = 0.5 * np.vecdot(less, less)
-    result: Array = less @ less.T
+    # a small product is done before another thread of BLAS is awake
+    with blocks.calm() if less.size * len(less) < SMALL else nullcontext():
+        result: Array = less @ less.T
     # a row with itself always cancels: its distance is 0, and is not looked at
     result[np.diag_indices(len(rows))] = -np.inf
     threshold = dtype(1e-2 if single else 1e-5)
