@@ -14,7 +14,7 @@ import numpy as np
 import scipy
 
 from xconverge.kernels.budgets import BUDGETS
-from xconverge.kernels.rounding import TIE, Array, are_equal, exponent_of, scaled
+from xconverge.kernels.rounding import TIE, Array, are_equal, exponent_of, exponents, scaled
 
 Tell = Callable[[str, Array], None]
 """Told what is missing, and for which pairs (k, 2), by position, there is no similarity."""
@@ -63,7 +63,8 @@ def ranks(values: Array, out: Array | None = None) -> Array:
     largest = np.maximum(-low, high)
     result = np.empty(values.shape) if out is None else out
     np.divide(values, np.where(largest > 0, largest, 1.0), out=result, dtype=np.float64)
-    result /= TIE
+    # a power of two: exact
+    result *= 1 / TIE
     np.rint(result, out=result)
     missing = np.isnan(result)
     if same.any():
@@ -134,11 +135,12 @@ def _share_places(place: Array, differ: Array) -> None:
 
 def standardize(u: Array, weights: Array | None = None) -> Array:
     """Zero mean and unit norm; NaN throughout where all values are equal."""
-    u = scaled(u, -exponent_of(u))
+    largest = np.asarray(max(u.max(initial=0.0), -u.min(initial=0.0)), np.float64)
+    exponent = -exponents(largest)
+    u, largest = scaled(u, exponent), scaled(largest, exponent)
     mean = u.mean() if weights is None else weights @ u / weights.sum()
     gap = weighted(u - mean, weights)
     norm = np.sqrt(_square(gap))
-    largest = max(u.max(initial=0.0), -u.min(initial=0.0))
     # what is left of equal values is the rounding of their mean
     if norm <= 1e-12 * largest * np.sqrt(len(u)):
         return np.full(len(u), np.nan)
