@@ -251,16 +251,16 @@ def upper(rdm: Array, ranked: bool, out: Array | None = None) -> Array:
 def uppers(rdms: Array, ranked: bool) -> Array:
     """The same (…, pairs) of several (…, n, n), on all cores."""
     n = rdms.shape[-1]
-    each = rdms.reshape(-1, n, n)
-    result = np.empty((len(each), n * (n - 1) // 2))
+    result = np.empty((*rdms.shape[:-2], n * (n - 1) // 2))
+    each = list(np.ndindex(rdms.shape[:-2]))
 
     def work(parts: Sequence[slice]) -> None:
         for part in parts:
-            for i in range(part.start, part.stop):
-                upper(each[i], ranked, result[i])
+            for place in each[part]:
+                upper(rdms[place], ranked, result[place])
 
     over_blocks(work, len(each), 8 * n * n)
-    return result.reshape(*rdms.shape[:-2], -1)
+    return result
 
 
 def square(values: Array, n: int) -> Array:
