@@ -42,6 +42,8 @@ PARTS = {
     "growth": ("exponent of stimuli", 30),
     "selection": ("models held out", 38),
     "searchlight": ("rsatoolbox over it", 9),
+    "rsa": ("times faster than rsatoolbox", 6),
+    "ridge": ("times faster than RidgeCV", 2),
 }
 
 

@@ -20,6 +20,8 @@ from tests.benchmarks import (
     bench_inference,
     bench_peers,
     bench_procrustes,
+    bench_ridge,
+    bench_rsa,
     bench_scaling,
     bench_searchlight,
     bench_selection,
@@ -43,6 +45,8 @@ PARTS: dict[str, Callable[[bool, Path], Table]] = {
     "growth": bench_growth.measure,
     "selection": bench_selection.measure,
     "searchlight": bench_searchlight.measure,
+    "rsa": bench_rsa.measure,
+    "ridge": bench_ridge.measure,
 }
 
 

@@ -14,6 +14,7 @@ import xconverge as xc
 from tests.helpers import make_reps
 from xconverge.engine import resources
 from xconverge.engine.resources import GIB, SHARE, check_memory, free_bytes, rooms, workers
+from xconverge.kernels import blocks
 from xconverge.kernels.budgets import BUDGETS
 
 
@@ -222,3 +223,19 @@ def test_a_cluster_of_small_workers_refuses_what_threads_take():
         (room,) = rooms()  # both share this machine
         assert room.tasks == 2
         assert room.free == pytest.approx(free_bytes(), rel=0.2)
+
+
+def test_kernels_on_all_cores_have_one_thread_of_blas_each(monkeypatch):
+    def threads(item):
+        return item, {library.get_num_threads() for library in resources._blas()}
+
+    before = threads(0)[1]
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    assert blocks.on_cores(threads, range(5), 1) == [(i, {1}) for i in range(5)]
+    assert threads(0)[1] == before
+    monkeypatch.setattr(BUDGETS, "small_task", 10)
+    # no two of them fit
+    assert blocks.on_cores(threads, range(2), 6) == [(i, before) for i in range(2)]
+    with pytest.raises(ZeroDivisionError):
+        blocks.on_cores(lambda item: 1 / item, range(3), 1)
+    assert threads(0)[1] == before

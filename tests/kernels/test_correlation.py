@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import pearsonr, rankdata, spearmanr
 
@@ -61,3 +61,31 @@ def test_tau_a_counts_pairs():
     signs = [np.sign(u[i] - u[j]) * np.sign(v[i] - v[j]) for i in range(6) for j in range(i)]
     assert correlation.tau_a(u, v) == pytest.approx(sum(signs) / 15)
     assert correlation.tau_a(u, np.ones(6)) == 0.0
+
+
+@given(
+    shape=st.sampled_from([(2,), (9,), (4, 7), (2, 3, 5), (2, 70_000)]),
+    seed=st.integers(0, 1000),
+    digits=st.sampled_from([0, 1, 9]),
+    missing=st.sampled_from([0.0, 0.3]),
+)
+@settings(max_examples=30, deadline=None)
+def test_ranks_whose_places_do_not_fit_into_a_key(shape, seed, digits, missing):
+    rng = np.random.default_rng(seed)
+    values = np.round(rng.standard_normal(shape), digits)
+    values[rng.random(shape) < missing] = np.nan
+    expected = rankdata(values, axis=-1, nan_policy="omit")
+    np.testing.assert_array_equal(correlation.ranks(values), expected)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(correlation, "KEY_BITS", 8)
+        np.testing.assert_array_equal(correlation.ranks(values), expected)
+    np.testing.assert_array_equal(correlation.ranks(values, values), expected)
+
+
+def test_runs_of_ties_beside_each_other():
+    step = 2.0**-40
+    values = np.array(
+        [[1.0, 0.5, 0.5 + step, 0.5 + 2 * step, 0.7, 0.7], [0.1, 0.1, 0.2, 0.2, 0, 0]]
+    )
+    expected = [[6, 2, 2, 2, 4.5, 4.5], [3.5, 3.5, 5.5, 5.5, 1.5, 1.5]]
+    np.testing.assert_array_equal(correlation.ranks(values), expected)

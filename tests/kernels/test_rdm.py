@@ -5,7 +5,8 @@ import pytest
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import rankdata
 
-from xconverge.kernels.rdm import distances, square, triangle
+from xconverge.kernels.budgets import BUDGETS
+from xconverge.kernels.rdm import RdmError, check_symmetric, distances, square, triangle, uppers
 from xconverge.kernels.vectors import METRICS
 
 
@@ -52,3 +53,28 @@ def test_a_triangle_and_its_square():
     rdm[0, 1] += 0.1
     with pytest.raises(ValueError, match="must be symmetric"):
         triangle(rdm, ranked=False)
+
+
+@pytest.mark.parametrize("ranked", [True, False])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_triangles_of_several_are_those_of_each(ranked, dtype, monkeypatch):
+    x = np.random.default_rng(0).standard_normal((2, 5, 12, 6)).astype(dtype)
+    rdms = np.array([[distances(rows, 6, METRICS["euclidean"]) for rows in side] for side in x])
+    rdms[0, 1, 3] = rdms[0, 1, :, 3] = np.nan
+    expected = [[triangle(rdm, ranked) for rdm in side] for side in rdms]
+    for block in (2**22, 8 * 12 * 12):
+        monkeypatch.setattr(BUDGETS, "cache_block", block)
+        np.testing.assert_array_equal(uppers(rdms, ranked), expected)
+    assert uppers(rdms[:0], ranked).shape == (0, 5, 66)
+
+
+@pytest.mark.parametrize("where", [(0, 1), (10, 290), (290, 10), (299, 298), (257, 3)])
+def test_one_entry_that_differs_from_its_mirror_is_found(where):
+    rdm = squareform(pdist(np.random.default_rng(0).standard_normal((300, 4))))
+    check_symmetric(rdm)
+    check_symmetric(rdm[:20], rdm.T[:20])
+    rdm[where] += 1
+    with pytest.raises(RdmError, match="must be symmetric"):
+        check_symmetric(rdm)
+    with pytest.raises(RdmError, match="must be symmetric"):
+        check_symmetric(rdm, rdm.T)

@@ -223,3 +223,50 @@ def test_too_few_stimuli_or_folds_are_nan():
         x[FOLD > 1] = np.nan
         with pytest.warns(RuntimeWarning, match="at least 3 folds, got 20 in 2: NaN"):
             assert np.isnan(in_blocks(kernel, x, y, cut(N, 0), FOLD)).all()
+
+
+def wide(n, width, rank, noise, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((n, rank)) @ rng.standard_normal((rank, width))
+    x += noise * rng.standard_normal((n, width))
+    ys = [x[:, :3] + 0.5 * rng.standard_normal((n, 3)), x @ rng.standard_normal((width, 9))]
+    return x - x.mean(0), [y - y.mean(0) for y in ys]
+
+
+@pytest.mark.parametrize(("rank", "noise"), [(60, 0.0), (6, 0.0), (6, 1e-6), (6, 1.0)])
+@pytest.mark.parametrize("width", [25, 33, 60])
+def test_products_of_stimuli_say_what_rows_say(width, rank, noise):
+    x, ys = wide(40, width, rank, noise)
+    fold = np.random.default_rng(1).permutation(np.arange(40) % 4)
+    fold[fold == 3] = np.where(np.arange(10) < 4, 3, 0)
+    numbers = np.arange(4)
+    expected = ridge.nested(lambda out: ridge.FromRows(x, ys, fold, out), numbers, 2)
+    for one, other in zip(ridge.fits(x, ys, fold), expected, strict=True):
+        np.testing.assert_allclose(
+            ridge.correlation_and_share(one), ridge.correlation_and_share(other), atol=1e-9
+        )
+
+
+def test_products_that_are_nearly_singular_go_by_rows():
+    fold = np.arange(40) % 4
+    for noise, kind in ((1.0, ridge.FromProducts), (1e-6, ridge.FromRows)):
+        x, ys = wide(40, 60, 6, noise)
+        sources = ridge.Sources(x, ys, fold)
+        assert type(sources(np.array([1, 2]))) is kind
+    x, ys = wide(40, 60, 60, 0.0)
+    rows = ridge.FromRows(x, ys, fold, np.array([1]))
+    products = ridge.Sources(x, ys, fold)(np.array([1]))
+    for penalty in PENALTIES:
+        for target in range(2):
+            found, expected = (one.fit(target, 1, penalty) for one in (products, rows))
+            np.testing.assert_allclose(found.sums, expected.sums, rtol=1e-7, atol=1e-9)
+            np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-7, atol=1e-9)
+
+
+def test_as_many_regressions_at_once_as_fit(monkeypatch):
+    x, ys = wide(40, 60, 60, 0.5)
+    fold = np.arange(40) % 4
+    many = [ridge.correlation_and_share(fit) for fit in ridge.fits(x, ys, fold)]
+    monkeypatch.setattr(BUDGETS, "small_task", 1)
+    few = [ridge.correlation_and_share(fit) for fit in ridge.fits(x, ys, fold)]
+    np.testing.assert_allclose(many, few, rtol=1e-12)

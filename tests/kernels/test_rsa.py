@@ -1,5 +1,7 @@
 """RSA of all pairs at once: plain loops, the laws of a measure, the Mantel test, ceilings."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy.stats import kendalltau, rankdata
@@ -14,6 +16,7 @@ from tests.kernels.laws import (
     some_orders,
     states_of,
 )
+from xconverge.kernels import rsa
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.correlation import METHODS
 from xconverge.kernels.entries import Block, Sides, row_sums
@@ -268,3 +271,30 @@ def with_nuisances(runs, count, n=14, width=20):
 def test_some_nuisances_hold_the_level():
     # 0.052 of 500; permuted residuals that are not fitted again reject 0.080
     assert with_nuisances(500, 10) < 0.05 + 2.6 * np.sqrt(0.05 * 0.95 / 500)
+
+
+@pytest.mark.parametrize("method", ["spearman", "rho-a"])
+@pytest.mark.parametrize("digits", [0, 9])
+def test_more_draws_than_are_ranked_at_once(method, digits, monkeypatch):
+    sides = [[np.round(x, digits) for x in some_models(N, (5, 3), seed)] for seed in (1, 2)]
+    kernel = Rsa("sqeuclidean", method)
+    a, b = (states_of(kernel, side) for side in sides)
+    counts = some_counts(N, 70)
+    # of one stimulus, of two, and of three that are drawn alone
+    counts[5], counts[40], counts[41] = 0, 0, 0
+    counts[5, 2], counts[40, :2], counts[41, :3] = N, 7, 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        check_counts(kernel, a, b, np.delete(counts, [5, 40], 0))
+    found = kernel.scores_of_counts(a, b, counts)
+    assert np.isnan(found[5]).all()
+    for name, value in (("PAIRS", 7), ("DRAWS", 3)):
+        monkeypatch.setattr(rsa, name, value)
+        np.testing.assert_allclose(kernel.scores_of_counts(a, b, counts), found, rtol=1e-12)
+
+
+def test_rdms_of_equal_distances_have_no_score_in_any_draw():
+    kernel = Rsa()
+    flat = [kernel.prepare_rdm(1.0 - np.eye(N))]
+    a = states_of(kernel, some_models(N, (5,), 1))
+    assert np.isnan(kernel.scores_of_counts(a, flat, some_counts(N, 4))).all()

@@ -566,3 +566,31 @@ def test_the_mean_rdm_says_whose_it_is():
     with pytest.warns(RuntimeWarning, match=f"is that of the others: model '{name}' saw no stim"):
         found = lazy.compute(scheduler="synchronous")
     xr.testing.assert_allclose(found, right)
+
+
+@pytest.mark.parametrize("average", ["rdm", "representation", None])
+@pytest.mark.parametrize("families", [False, True])
+def test_rdms_of_bins_are_cut_out_of_the_whole(average, families):
+    reps, brain, by = sides(30, n_models=3)
+    reps = reps.assign_attrs(space="shared")
+    if families:
+        reps = reps.assign_coords(network=("model", ["x", "x", "y"]))
+    reps[{"model": 1, "stimulus": [2, 9]}] = np.nan
+    found = xc.binned_rsa(reps, brain, by, 3, average=average, n_permutations=20, rng=0)
+    lazy = xc.binned_rsa(
+        reps.chunk(stimulus=7), brain, by, 3, average=average, n_permutations=20, rng=0
+    ).compute()
+    for name in lazy:
+        np.testing.assert_allclose(found[name], lazy[name], rtol=1e-10, err_msg=name)
+        assert found[name].dims == lazy[name].dims
+    assert found.attrs == lazy.attrs
+    assert {*found.coords} == {*lazy.coords}
+
+
+def test_rows_that_are_in_no_bin_are_looked_at_too():
+    reps, brain, by = sides(20)
+    by[3] = np.nan
+    reps[{"model": 0, "stimulus": 3}] = 1.0
+    name = str(reps["stimulus"].values[3])
+    with pytest.raises(xc.SchemaError, match=f"constant vector.*{name}"):
+        xc.binned_rsa(reps, brain, by, 2, n_permutations=0)

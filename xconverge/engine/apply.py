@@ -157,6 +157,11 @@ def apply(
     variables = [array if isinstance(array, xr.Variable) else array.variable for array in inputs]
     _check_task(variables, core, out, sizes or {}, dtypes, cure)
     kernel = partial(calmly, kernel)
+    # numpy's loop over the other dims copies what it gets, which one call for all can do without
+    loops = lazy or any({*v.dims} - {*dims} for v, dims in zip(variables, core, strict=True))
+    loops = loops or object in dtypes
+    if not loops:
+        kernel = partial(_once, kernel, dtypes)
     with warnings.catch_warnings():
         # every pair of models is a task of its own, which is what was asked for
         warnings.simplefilter("ignore", da.PerformanceWarning)
@@ -166,7 +171,7 @@ def apply(
             kwargs=kwargs,
             input_core_dims=core,
             output_core_dims=[list(dims) for dims in out],
-            vectorize=True,
+            vectorize=loops,
             dask="parallelized",
             output_dtypes=list(dtypes),
             dask_gufunc_kwargs={"output_sizes": _new(sizes or {}, inputs, out)},
@@ -202,6 +207,18 @@ def _new(
     """Sizes of the output dims that no input has."""
     known = {dim for array in inputs for dim in array.dims}
     return {dim: sizes[dim] for dims in out for dim in dims if dim in sizes and dim not in known}
+
+
+def _once(kernel: Callable[..., Any], dtypes: Sequence[Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a kernel as one step of that loop does."""
+    found = kernel(*(array[()] for array in args), **kwargs)
+    parts = found if len(dtypes) > 1 else (found,)
+    result = [np.asarray(part, kind) for part, kind in zip(parts, dtypes, strict=True)]
+    for i, part in enumerate(result):
+        # what is given back is never a view of what was given
+        if not part.flags.writeable or any(np.may_share_memory(part, array) for array in args):
+            result[i] = part.copy()
+    return tuple(result) if len(dtypes) > 1 else result[0]
 
 
 def calmly(kernel: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -58,7 +58,8 @@ def _told(array: xr.DataArray, check: Any) -> xr.DataArray:
     names = [names_along(array, dim).values for dim in (*lead, "stimulus")]
     check = partial(check, lead=lead, alone=_alone(array))
     if array.chunks is None:
-        check(array.values, array.values, *names, names[-1])
+        values = array.values
+        check(values, values, *names, names[-1])
     else:
         array = array.copy(data=_lazily(array.data, check, names))
     return array.transpose(*dims)
@@ -153,9 +154,12 @@ def _checked(
         matrix = block[position]
         try:
             check_finite(matrix)
-            # infinity on one side of the diagonal alone is told as what it is in both blocks
-            check_finite(across[position].T)
-            check_symmetric(matrix, across[position].T, WHOLE if len(rows) == n else BLOCK)
+            if across is block:
+                check_symmetric(matrix, None, WHOLE)
+            else:
+                # infinity on one side of the diagonal alone is told as what it is in both blocks
+                check_finite(across[position].T)
+                check_symmetric(matrix, across[position].T, WHOLE if len(rows) == n else BLOCK)
             away = off_diagonal(matrix) if diagonal else 0.0
         except RdmError as error:
             raise SchemaError(_fault(error, what, who, rows, columns)) from error

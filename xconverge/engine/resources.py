@@ -15,6 +15,7 @@ import psutil
 from dask.system import CPU_COUNT
 from threadpoolctl import ThreadpoolController
 
+from xconverge.kernels import blocks
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.labels.coordinates import cluster
 
@@ -53,6 +54,13 @@ def calm_blas() -> Iterator[None]:
     if threading.current_thread() is threading.main_thread():
         yield
         return
+    with one_thread_each():
+        yield
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """One thread of BLAS, whoever asks."""
     with _lock:
         if not _calm["users"]:
             _calm["before"] = [library.get_num_threads() for library in _blas()]
@@ -65,6 +73,10 @@ def calm_blas() -> Iterator[None]:
             _calm["users"] -= 1
             if not _calm["users"]:
                 _set_threads(_calm["before"])
+
+
+# kernels that work on all cores know nothing of BLAS
+blocks.calm = one_thread_each
 
 
 def client() -> Any:

@@ -6,11 +6,17 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import pairwise
+from typing import TypeVar
 
 from xconverge.kernels.budgets import BUDGETS
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+calm: Callable[[], AbstractContextManager[None]] = nullcontext
+"""What leaves each thread one thread of BLAS; the engine says how."""
 _OURS = threading.local()
 
 
@@ -23,6 +29,12 @@ def on_all_cores(allowed: bool) -> Iterator[None]:
         yield
     finally:
         _OURS.all = before
+
+
+def _cores() -> int:
+    """How many threads may work: any but the main one is a worker of dask, one of several."""
+    main = threading.current_thread() is threading.main_thread()
+    return (os.cpu_count() or 1) if main or getattr(_OURS, "all", False) else 1
 
 
 def split(whole: slice, step: int) -> list[slice]:
@@ -42,11 +54,25 @@ def over_blocks(work: Callable[[Sequence[slice]], None], length: int, row_bytes:
     """
     step = max(1, BUDGETS.cache_block // max(row_bytes, 1))
     slices = [slice(start, min(start + step, length)) for start in range(0, length, step)]
-    cores = os.cpu_count() or 1
-    mine = threading.current_thread() is threading.main_thread() or getattr(_OURS, "all", False)
-    if not mine or len(slices) < 2 * cores:
+    cores = _cores()
+    if cores < 2 or len(slices) < 2 * cores:
         work(slices)
         return
     with ThreadPoolExecutor(cores) as pool:
         for _ in pool.map(work, [slices[core::cores] for core in range(cores)]):
             pass
+
+
+def on_cores(
+    work: Callable[[Item], Result], items: Sequence[Item], item_bytes: int
+) -> list[Result]:
+    """What ``work`` makes of each of the items, which take so many bytes while they are worked on.
+
+    From the main thread one a core, of those that fit into a small task together.
+    """
+    fit = BUDGETS.small_task // max(item_bytes, 1)
+    count = min(_cores(), len(items), fit)
+    if count < 2:
+        return [work(item) for item in items]
+    with calm(), ThreadPoolExecutor(count) as pool:
+        return list(pool.map(work, items))

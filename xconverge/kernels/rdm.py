@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import scipy
 
+from xconverge.kernels import blocks
 from xconverge.kernels.blocks import over_blocks
 from xconverge.kernels.correlation import ranks, settled
 from xconverge.kernels.rounding import exponent_of, held, of_distances, scaled, without_rounding
 from xconverge.kernels.vectors import METRICS, Array, Metric, norms, padded, prepare, working_dtype
 
+SMALL = 2**27
+"""Multiplications that one thread does in a millisecond or two."""
 Distance = Callable[[Array, Array], float]
 
 
@@ -67,7 +71,9 @@ def _half_squares(rows: Array, error: Array, metric: Metric, dtype: Any) -> tupl
         rows, error = scaled(rows, -exponent), scaled(error, -exponent)
     less: Array = rows.astype(dtype)
     half = 0.5 * np.vecdot(less, less)
-    result: Array = less @ less.T
+    # a small product is done before another thread of BLAS is awake
+    with blocks.calm() if less.size * len(less) < SMALL else nullcontext():
+        result: Array = less @ less.T
     # a row with itself always cancels: its distance is 0, and is not looked at
     result[np.diag_indices(len(rows))] = -np.inf
     threshold = dtype(1e-2 if single else 1e-5)
@@ -175,9 +181,9 @@ def check_symmetric(rdm: Array, mirrored: Array | None = None, rounding: float =
 
     Or a block of one that differs from the transposed block on the other side of the diagonal.
     """
-    mirrored = rdm.T if mirrored is None else mirrored
-    if np.array_equal(rdm, mirrored):
+    if _are_equal(rdm, mirrored):
         return
+    mirrored = rdm.T if mirrored is None else mirrored
     missing = np.isnan(rdm) != np.isnan(mirrored)
     gap = np.abs(rdm - mirrored)
     # fmax leaves out NaN
@@ -185,6 +191,19 @@ def check_symmetric(rdm: Array, mirrored: Array | None = None, rounding: float =
     wrong = missing | (gap > rounding * largest)
     if wrong.any():
         raise RdmError(ASYMMETRY, np.argwhere(wrong))
+
+
+def _are_equal(rdm: Array, mirrored: Array | None) -> bool:
+    """Whether a matrix is another, or its own transpose, square by square inside the cache."""
+    other = rdm.T if mirrored is None else mirrored
+    if rdm.shape != other.shape:
+        return False
+    for i in range(0, rdm.shape[0], 256):
+        for j in range(i if mirrored is None else 0, rdm.shape[1], 256):
+            part = slice(i, i + 256), slice(j, j + 256)
+            if not np.array_equal(rdm[part], other[part]):
+                return False
+    return True
 
 
 def check_finite(block: Array) -> None:
@@ -222,11 +241,26 @@ def off_diagonal(block: Array) -> float:
     return float(farthest)
 
 
-def upper(rdm: Array, ranked: bool) -> Array:
+def upper(rdm: Array, ranked: bool, out: Array | None = None) -> Array:
     """The same of a matrix that is known to be symmetric."""
     # scipy's loop over rows is twenty times as fast as fetching at np.triu_indices
-    values = settled(scipy.spatial.distance.squareform(rdm, checks=False))
-    return ranks(values) if ranked else values
+    values = settled(scipy.spatial.distance.squareform(rdm, checks=False), out)
+    return ranks(values, values) if ranked else values
+
+
+def uppers(rdms: Array, ranked: bool) -> Array:
+    """The same (…, pairs) of several (…, n, n), on all cores."""
+    n = rdms.shape[-1]
+    result = np.empty((*rdms.shape[:-2], n * (n - 1) // 2))
+    each = list(np.ndindex(rdms.shape[:-2]))
+
+    def work(parts: Sequence[slice]) -> None:
+        for part in parts:
+            for place in each[part]:
+                upper(rdms[place], ranked, result[place])
+
+    over_blocks(work, len(each), 8 * n * n)
+    return result
 
 
 def square(values: Array, n: int) -> Array:

@@ -14,11 +14,13 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import cached_property, partial, reduce
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 
+from xconverge.kernels.blocks import on_cores
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.rows import CenteredRows, Rows, without_constants
 from xconverge.kernels.vectors import Array, column_means, present
@@ -152,14 +154,18 @@ def fits(x: Array, ys: Sequence[Array], fold: Array) -> list[Fit | None]:
         return fits_from_sums(fold_sums(x, x, fold), [fold_sums(x, y, fold) for y in ys])
     if not _are_enough(np.bincount(fold)):
         return [None] * len(ys)
-    return list(nested(partial(FromRows, x, ys, fold), np.unique(fold), len(ys)))
+    n, narrow = len(x), min(x.shape)
+    size = 8 * (n * x.shape[1] + narrow * (5 * narrow + n + 2 * max(y.shape[1] for y in ys)))
+    return list(nested(Sources(x, ys, fold), np.unique(fold), len(ys), size))
 
 
 def fits_from_sums(own: FoldSums, sums: Sequence[FoldSums]) -> list[Fit | None]:
     """The same from sums over each fold, of the source with itself and with every target."""
     if not _are_enough(own.size):
         return [None] * len(sums)
-    return list(nested(partial(FromSums, own, sums), np.flatnonzero(own.size), len(sums)))
+    d, e = own.mean_x.shape[1], max(one.mean_y.shape[1] for one in sums)
+    size = 8 * d * (6 * d + 3 * e)
+    return list(nested(partial(FromSums, own, sums), np.flatnonzero(own.size), len(sums), size))
 
 
 def _are_enough(sizes: Array) -> bool:
@@ -206,37 +212,55 @@ class Ridge(ABC):
         """Of a target less its mean there: sum of squares, products (d, e) with the source."""
 
     @abstractmethod
-    def fit(self, target: int, fold: int, weights: Array) -> Fit:
-        """Predictions of a fold by coefficients (d, e)."""
+    def fit(self, target: int, fold: int, penalty: float) -> Fit:
+        """Predictions of a fold with this penalty."""
+
+    def coefficients(self, target: int, penalty: float) -> Array:
+        """Coefficients (d, e) of the rotated source."""
+        return np.asarray(self.shrink(penalty)[:, None] * self.to(target))
 
 
-def nested(ridge: Callable[[Array], Ridge], numbers: Array, n_targets: int) -> Iterator[Fit]:
+def nested(
+    ridge: Callable[[Array], Ridge], numbers: Array, n_targets: int, size: int = 0
+) -> Iterator[Fit]:
     """How every target is predicted, held out, from ``ridge`` without the folds that it is given.
 
     The penalty for a fold is the one that predicts the other folds best, each from the rest. A
-    regression without two folds i and j serves both: it predicts j for i, and i for j.
+    regression without two folds i and j serves both: it predicts j for i, and i for j. One takes
+    ``size`` bytes.
     """
+
+    def missed(pair: tuple[int, int]) -> Array:
+        """Squared errors (2, T, penalties) for each of both folds, of predictions of the other."""
+        one, other = (numbers[k] for k in pair)
+        known = ridge(np.array([one, other]))
+        factors = known.shrink(PENALTIES)
+        held = [(left_out, known.gram(left_out)) for left_out in (other, one)]
+        both = np.empty_like(held[0][1])
+        result = np.empty((2, n_targets, len(PENALTIES)))
+        for target in range(n_targets):
+            covariance = known.to(target)
+            square = covariance @ covariance.T
+            for k, (left_out, gram) in enumerate(held):
+                total, products = known.gap(target, left_out)
+                linear = np.vecdot(covariance, products)
+                bent = np.vecdot(factors @ np.multiply(gram, square, out=both), factors)
+                result[k, target] = total - 2 * factors @ linear + bent
+        return result
+
+    pairs = [(i, j) for i in range(len(numbers)) for j in range(i)]
     errors = np.zeros((n_targets, len(numbers), len(PENALTIES)))
-    for i, one in enumerate(numbers):
-        for j, other in enumerate(numbers[:i]):
-            known = ridge(numbers[[i, j]])
-            factors = known.shrink(PENALTIES)
-            held = [(i, other, known.gram(other)), (j, one, known.gram(one))]
-            for target in range(n_targets):
-                covariance = known.to(target)
-                square = covariance @ covariance.T
-                for outer, left_out, gram in held:
-                    total, products = known.gap(target, left_out)
-                    linear = np.vecdot(covariance, products)
-                    bent = np.vecdot(factors @ (gram * square), factors)
-                    errors[target, outer] += total - 2 * factors @ linear + bent
-    found: list[list[Fit]] = [[] for _ in range(n_targets)]
-    for i, one in enumerate(numbers):
+    for pair, missing in zip(pairs, on_cores(missed, pairs, size), strict=True):
+        errors[:, pair[0]] += missing[0]
+        errors[:, pair[1]] += missing[1]
+    chosen = PENALTIES[errors.argmin(-1)]
+
+    def predicted(i: int) -> list[Fit]:
         known = ridge(numbers[[i]])
-        for target, fits in enumerate(found):
-            factors = known.shrink(PENALTIES[errors[target, i].argmin()])
-            fits.append(known.fit(target, one, factors[:, None] * known.to(target)))
-    return (_merged(fits) for fits in found)
+        return [known.fit(target, numbers[i], chosen[target, i]) for target in range(n_targets)]
+
+    folds = on_cores(predicted, range(len(numbers)), size)
+    return (_merged(fits) for fits in zip(*folds, strict=True))
 
 
 class FromRows(Ridge):
@@ -273,14 +297,139 @@ class FromRows(Ridge):
         gaps = self._gaps(target, test)
         return float(np.vdot(gaps, gaps)), self.scores[test].T @ gaps
 
-    def fit(self, target: int, fold: int, weights: Array) -> Fit:
+    def fit(self, target: int, fold: int, penalty: float) -> Fit:
         """Predictions of a fold."""
         test = self.fold == fold
-        both = np.stack([self._gaps(target, test), self.scores[test] @ weights])
-        mean = both.mean(1)
-        y, p = both - mean[:, None]
-        sums = [np.einsum("ij,ij->j", *pair) for pair in ((y, y), (p, p), (y, p))]
-        return Fit(both.shape[1], mean, np.stack(sums))
+        return _fit_of(
+            self._gaps(target, test), self.scores[test] @ self.coefficients(target, penalty)
+        )
+
+
+def _fit_of(gaps: Array, predictions: Array) -> Fit:
+    """Of gaps and predictions (m, e) of a fold."""
+    mean = np.stack([gaps.mean(0), predictions.mean(0)])
+    y, p = gaps - mean[0], predictions - mean[1]
+    sums = [np.einsum("ij,ij->j", *pair) for pair in ((y, y), (p, p), (y, p))]
+    return Fit(len(gaps), mean, np.stack(sums))
+
+
+SHARPEST = 1e-7
+"""Smallest eigenvalue of products of stimuli, as a share of the largest, that has digits left."""
+
+
+class Sources:
+    """Regressions on one source (n, d) without some folds: by its rows, or products of stimuli.
+
+    Of fewer stimuli than features, eigenvectors of K = XX' say the same as those of X'X, and K is
+    made once: (X'X + p)^-1 X' = X'(K + p)^-1.
+    """
+
+    def __init__(self, x: Array, ys: Sequence[Array], fold: Array) -> None:
+        self.x, self.ys, self.fold = x, ys, fold
+        sizes = np.bincount(fold)
+        least = len(fold) - np.sort(sizes)[-2:].sum()
+        self.products = x @ x.T if x.shape[1] > least else None
+
+    def __call__(self, without: Array) -> Ridge:
+        """The regression."""
+        if self.products is None:
+            return FromRows(self.x, self.ys, self.fold, without)
+        found = FromProducts(self, without)
+        if len(without) > 1 and not found.sharp:
+            # squares of what is nearly 0 have lost it
+            return FromRows(self.x, self.ys, self.fold, without)
+        return found
+
+
+class FromProducts(Ridge):
+    """From the products (n, n) of all stimuli of a source, which has more features than those."""
+
+    def __init__(self, of: Sources, without: Array) -> None:
+        assert of.products is not None
+        self.of, self.without = of, without
+        self.train = np.flatnonzero(~np.isin(of.fold, without))
+        # fold after fold
+        self.where = {fold: np.flatnonzero(of.fold == fold) for fold in without}
+        self.test = np.concatenate(list(self.where.values()))
+        inner = of.products[np.ix_(self.train, self.train)]
+        mean = inner.mean(0)
+        # of rows less the mean of those to fit
+        self.cross = of.products[np.ix_(self.test, self.train)] - mean
+        self.cross -= self.cross.mean(1, keepdims=True)
+        inner -= mean
+        inner -= inner.mean(1, keepdims=True)
+        self.inner = inner
+        size = min(of.x.shape[1], len(self.train))
+        self.scale = np.trace(inner) / size or 1.0
+
+    @cached_property
+    def axes(self) -> Array:
+        """Eigenvectors (m, m - 1) of these products, but the constant one, which has none."""
+        values, axes = np.linalg.eigh(self.inner)
+        self.values = np.maximum(values[1:], 0.0)
+        return np.asarray(axes[:, 1:])
+
+    @cached_property
+    def scores(self) -> Array:
+        """What a stimulus left out (t, m - 1) makes of them."""
+        return np.asarray(self.cross @ self.axes)
+
+    @property
+    def sharp(self) -> bool:
+        """Whether all of them have digits."""
+        return bool(self.axes.size and self.values[0] > SHARPEST * self.values[-1])
+
+    def _centred(self, target: int) -> Array:
+        y = self.of.ys[target][self.train]
+        return np.asarray(y - y.mean(0))
+
+    def to(self, target: int) -> Array:
+        """Covariance (d, e) with a target."""
+        return np.asarray(self.axes.T @ self._centred(target))
+
+    def _part(self, fold: int) -> slice:
+        first = sum(len(self.where[k]) for k in self.without[: list(self.without).index(fold)])
+        return slice(first, first + len(self.where[fold]))
+
+    def gram(self, fold: int) -> Array:
+        """Products (d, d) on a fold."""
+        scores = self.scores[self._part(fold)]
+        return np.asarray(scores.T @ scores)
+
+    def _gaps(self, target: int, fold: int) -> Array:
+        y = self.of.ys[target]
+        return np.asarray(y[self.where[fold]] - y[self.train].mean(0))
+
+    def gap(self, target: int, fold: int) -> tuple[float, Array]:
+        """Squares of a target, products (d, e) with it, on a fold."""
+        gaps = self._gaps(target, fold)
+        return float(np.vdot(gaps, gaps)), self.scores[self._part(fold)].T @ gaps
+
+    def fit(self, target: int, fold: int, penalty: float) -> Fit:
+        """Predictions of a fold, from one system of equations where it is far from singular."""
+        if penalty < SHARPEST * len(self.train):
+            return self._rows.fit(target, fold, penalty)
+        weights = self._solved(penalty)[self._part(fold)]
+        return _fit_of(self._gaps(target, fold), weights @ self._centred(target))
+
+    def _solved(self, penalty: float) -> Array:
+        """Weights (t, m) of the stimuli fitted in the predictions of those left out."""
+        if penalty not in self._weights:
+            inner = self.inner + penalty * self.scale * np.eye(len(self.inner))
+            factor = scipy.linalg.cho_factor(inner, overwrite_a=True, check_finite=False)
+            self._weights[penalty] = scipy.linalg.cho_solve(
+                factor, self.cross.T, check_finite=False
+            ).T
+        weights: Array = self._weights[penalty]
+        return weights
+
+    @cached_property
+    def _rows(self) -> FromRows:
+        return FromRows(self.of.x, self.of.ys, self.of.fold, self.without)
+
+    @cached_property
+    def _weights(self) -> dict[float, Array]:
+        return {}
 
 
 class FoldSums(NamedTuple):
@@ -371,10 +520,10 @@ class FromSums(Ridge):
         square = of.square[fold].sum() + of.size[fold] * np.vdot(gap_y, gap_y)
         return float(square), self.axes.T @ product
 
-    def fit(self, target: int, fold: int, weights: Array) -> Fit:
+    def fit(self, target: int, fold: int, penalty: float) -> Fit:
         """Predictions of a fold."""
         of = self.sums[target]
-        map_ = self.axes @ weights
+        map_ = self.axes @ self.coefficients(target, penalty)
         gap_x, gap_y = of.mean_x[fold] - self.mean, of.mean_y[fold] - self._mean(target)
         sums = [
             of.square[fold],

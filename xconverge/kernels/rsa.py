@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.correlation import (
     METHODS,
     Method,
     Tell,
+    centered_ranks,
     inner_products,
     ranks,
     settled,
@@ -169,7 +171,8 @@ class Rsa(EntryKernel[Geometry]):
         vector = self.how.vector
         if vector is None or any(np.isnan(row).any() for row in (*u, *v)):
             return super().scores_of_counts(a, b, counts)
-        sides = [[_Values.of(row, self.how.ranked) for row in side] for side in (u, v)]
+        if self.how.ranked:
+            return _scores_of_weighted_ranks(u, v, counts, rho_a=vector is centered_ranks)
         i, j = np.triu_indices(counts.shape[1], 1)
         result = np.full((len(counts), len(a), len(b)), np.nan)
         for count, scores in zip(counts, result, strict=True):
@@ -178,7 +181,7 @@ class Rsa(EntryKernel[Geometry]):
             weights = weights[drawn]
             if weights.sum() < 3:
                 continue
-            vectors = [[vector(x.drawn(drawn, weights), weights) for x in side] for side in sides]
+            vectors = [[vector(row[drawn], weights) for row in side] for side in (u, v)]
             scores[...] = np.clip(inner_products(*vectors), -1, 1)
         return result
 
@@ -223,29 +226,99 @@ class Rsa(EntryKernel[Geometry]):
         return result
 
 
-@dataclass(frozen=True)
-class _Values:
-    """Distances (pairs), or if they are to be ranked, the number (pairs) of each distinct one."""
+DRAWS = 32
+"""Draws that are ranked together: fewer make more steps, more do not fit into a cache."""
+PAIRS = 2048
+"""Pairs of stimuli whose ranks are multiplied before they leave the cache."""
 
-    values: Array
-    distinct: int | None
+
+def _scores_of_weighted_ranks(
+    u: Sequence[Array], v: Sequence[Array], counts: Array, rho_a: bool
+) -> Array:
+    """Correlations (P, A, B) of ranks that are made again with each pair there so many times."""
+    # in the order of the first of them, which then needs no moves
+    order = np.argsort(u[0])
+    i, j = (k[order] for k in np.triu_indices(counts.shape[1], 1))
+    sides = [[_Sorted.of(row[order], i, j) for row in side] for side in (u, v)]
+    result = np.full((len(counts), len(u), len(v)), np.nan)
+    step = min(DRAWS, max(1, BUDGETS.product_block // (4 * max(len(i), 1))))
+    # twice the ranks, of whole numbers without rounding
+    small = counts.sum(1, dtype=np.int64).max(initial=0) ** 2 < 2**31
+    whole = counts.astype(np.int32 if small else np.int64)
+    for start in range(0, len(counts), step):
+        drawn = np.ascontiguousarray(whole[start : start + step].T)
+        weights: Array = drawn.take(i, 0) * drawn.take(j, 0)
+        total = weights.sum(0, dtype=drawn.dtype)
+        ranked = [[x.ranks(drawn, weights, total) for x in side] for side in sides]
+        products, own_a, own_b = _weighted_products(weights, *ranked)
+        pairs = total.astype(np.float64)[:, None, None]
+        size = (pairs**3 - pairs) / 3 if rho_a else np.sqrt(own_a[:, :, None] * own_b[:, None])
+        some = (pairs >= 3) & (size > 0)
+        part = result[start : start + step]
+        np.divide(products, size, out=part, where=np.broadcast_to(some, part.shape))
+    return np.asarray(np.clip(result, -1, 1))
+
+
+def _weighted_products(
+    weights: Array, a: Sequence[Array], b: Sequence[Array]
+) -> tuple[Array, Array, Array]:
+    """Σ w x y (D, A, B) of ranks (N, D), and Σ w x² (D, A) and (D, B) of either side."""
+    draws = weights.shape[1]
+    products = np.zeros((draws, len(a), len(b)))
+    own = [np.zeros((draws, len(side))) for side in (a, b)]
+    for start in range(0, len(weights), PAIRS):
+        part = slice(start, start + PAIRS)
+        weight = weights[part].astype(np.float64)
+        x, y = ([row[part].astype(np.float64) for row in side] for side in (a, b))
+        for side, total in zip((x, y), own, strict=True):
+            for k, row in enumerate(side):
+                total[:, k] += np.einsum("pd,pd,pd->d", weight, row, row)
+        for k, row in enumerate(x):
+            row *= weight
+            for m, other in enumerate(y):
+                products[:, k, m] += np.einsum("pd,pd->d", row, other)
+    return products, own[0], own[1]
+
+
+@dataclass(frozen=True)
+class _Sorted:
+    """Pairs of stimuli by their rank: both stimuli, and the number of each pair's distinct value.
+
+    ``pairs`` are None where they are in that order already. ``last`` is the last pair (distinct) of
+    each value, None where none is there twice.
+    """
+
+    pairs: tuple[Array, Array] | None
+    number: Array
+    last: Array | None
 
     @classmethod
-    def of(cls, triangle: Array, ranked: bool) -> _Values:
-        if not ranked:
-            return cls(triangle, None)
+    def of(cls, triangle: Array, i: Array, j: Array) -> _Sorted:
         # of ranks: what ties is equal there to the bit
-        found, number = np.unique(triangle, return_inverse=True)
-        return cls(number, len(found))
+        found, number, size = np.unique(triangle, return_inverse=True, return_counts=True)
+        last = size.cumsum() - 1 if len(found) < len(triangle) else None
+        if (number[1:] >= number[:-1]).all():
+            return cls(None, number, last)
+        order = np.argsort(number)
+        return cls((i[order], j[order]), number, last)
 
-    def drawn(self, where: Array, weights: Array) -> Array:
-        """Values of these pairs, or their mean ranks, each pair there ``weights`` times."""
-        values = self.values[where]
-        if self.distinct is None:
-            return values
-        size = np.bincount(values, weights, self.distinct)
-        # m equal values after c smaller ones have the mean rank c + (m + 1) / 2
-        return np.asarray((size.cumsum() - size / 2 + 0.5)[values])
+    def ranks(self, counts: Array, weights: Array, total: Array) -> Array:
+        """Twice the mean ranks (N, D), less their mean, of pairs that are drawn with ``counts``.
+
+        m equal values after c smaller ones have the mean rank (c + (c + m) + 1) / 2, and all of a
+        ``total`` (D) the mean (total + 1) / 2. ``weights`` (N, D) are how often each pair is there.
+        """
+        if self.pairs is None:
+            places = np.cumsum(weights, 0, dtype=weights.dtype)
+        else:
+            places = counts.take(self.pairs[0], 0) * counts.take(self.pairs[1], 0)
+            np.cumsum(places, 0, out=places)
+        if self.last is not None:
+            places = places.take(self.last, 0)
+        twice = places - total
+        twice[1:] += places[:-1]
+        moved = self.pairs is not None or self.last is not None
+        return twice.take(self.number, 0) if moved else twice
 
 
 def _present(rdm: Array) -> Array:
@@ -269,6 +342,8 @@ def comparisons(
     ranked already where the method ranks: ranks of ranks are ranks, so that triangles ranked once
     serve all that have the same pairs. What has no similarity is told to ``tell``, else a warning.
     """
+    if nuisance is None and not any(np.isnan(row).any() for row in (*u, *v)):
+        return similarities(u, v, "pairs of stimuli", method, tell)
     known = True if nuisance is None else ~np.isnan(nuisance).any(0)
     result = np.empty((len(u), len(v)))
     for mine, i in alike([~np.isnan(row) for row in u]):

@@ -126,7 +126,7 @@ def join_all(join: Join, **arrays: xr.DataArray) -> tuple[list[xr.DataArray], in
     common = indexes[0]
     every = common
     for index in indexes[1:]:
-        common = common[common.isin(index)]
+        common = common if common.equals(index) else common[common.isin(index)]
         every = every.union(index, sort=False)
     if not len(common):
         raise SchemaError(f"{', '.join(names)} share no label on 'stimulus'. {UNLIKE}")
@@ -233,7 +233,8 @@ def square_rdm(array: xr.DataArray, what: str) -> xr.DataArray:
     array = check_dims(array, "stimulus", second, what=what)
     check_labels(array, "stimulus", second, what=what)
     rows, columns = array.indexes["stimulus"], array.indexes[second]
-    if len(rows) != len(columns) or not rows.isin(columns).all():
+    same = rows.equals(columns) or (len(rows) == len(columns) and rows.isin(columns).all())
+    if not same:
         raise SchemaError(
             f"{what} must have the same labels on 'stimulus' and {second!r}; "
             f"only among the rows: {listing(rows[~rows.isin(columns)])}"

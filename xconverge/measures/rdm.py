@@ -155,7 +155,6 @@ def make_rdm(
     check_labels(reps, "stimulus", what=what)
     if "model" in reps.dims:
         check_labels(reps, "model", what=what)
-    second = "stimulus_2"
     told: dict[str, Any] = {}
     if over is not None or made is None:
         result, told = trials.trial_rdm(
@@ -163,20 +162,7 @@ def make_rdm(
             over_name=over_name, tell=tell,
         )  # fmt: skip
     else:
-        result = apply(
-            distances.distances,
-            reps,
-            widths(reps, what),
-            core=[["stimulus", "feature"], []],
-            out=[["stimulus", second]],
-            sizes={second: reps.sizes["stimulus"]},
-            dtypes=[working_dtype(reps.dtype)],
-            labels=("model", "stimulus"),
-            what=what,
-            cure=TOO_MANY_PAIRS,
-            metric=made,
-            share=rounding_of(reps),
-        )
+        result = bare_rdm(reps, made, what)
     result = carried(result, on_side(reps["stimulus"], "stimulus", "_2").coords)
     return describe(
         result,
@@ -186,6 +172,25 @@ def make_rdm(
         modality=reps.attrs.get("modality"),
         **pairing_attrs(reps),
     )
+
+
+def bare_rdm(reps: xr.DataArray, metric: Any, what: str = "reps") -> xr.DataArray:
+    """Distances (…, stimulus, stimulus_2) of rows whose labels are checked, without the second."""
+    result: xr.DataArray = apply(
+        distances.distances,
+        reps,
+        widths(reps, what),
+        core=[["stimulus", "feature"], []],
+        out=[["stimulus", "stimulus_2"]],
+        sizes={"stimulus_2": reps.sizes["stimulus"]},
+        dtypes=[working_dtype(reps.dtype)],
+        labels=("model", "stimulus"),
+        what=what,
+        cure=TOO_MANY_PAIRS,
+        metric=metric,
+        share=rounding_of(reps),
+    )
+    return result
 
 
 def rdms_of(target: xr.DataArray, metric: str | Distance, what: str = "target") -> xr.DataArray:
@@ -379,11 +384,14 @@ def _comparisons(
 
 
 def _triangle(side: xr.DataArray, method: correlation.Method) -> xr.DataArray:
+    # what is in memory was found symmetric at the door, lazy RDMs block by block alone
+    known = side.chunks is None
+    lead = [str(dim) for dim in side.dims if dim not in ("stimulus", "stimulus_2")] if known else []
     result: xr.DataArray = apply(
-        distances.triangle,
+        distances.uppers if known else distances.triangle,
         side,
-        core=[["stimulus", "stimulus_2"]],
-        out=[["_pair"]],
+        core=[[*lead, "stimulus", "stimulus_2"]],
+        out=[[*lead, "_pair"]],
         sizes={"_pair": side.sizes["stimulus"] * (side.sizes["stimulus"] - 1) // 2},
         cure=TOO_MANY_PAIRS,
         ranked=method.ranked,

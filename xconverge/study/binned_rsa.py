@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -21,13 +22,14 @@ from xconverge.kernels.bin_contrast import contrast_test, mean_ends
 from xconverge.kernels.noise_correction import bin_contrasts, contrast_ends
 from xconverge.kernels.ranks import bin_means
 from xconverge.kernels.rsa import mantel
+from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import check_seed, real, several, whole
 from xconverge.labels.checks import check_only, check_representations, check_shared
 from xconverge.labels.coordinates import set_aside
 from xconverge.labels.joins import join_all, join_extra, natural_rank, on_side
 from xconverge.labels.messages import choose
 from xconverge.labels.variables import dataset_of, describe, described
-from xconverge.measures.rdm import DISTANCES, METHODS, rdm
+from xconverge.measures.rdm import DISTANCES, METHODS, bare_rdm, prepared_rows, rdm
 from xconverge.study.bins import dispersion_bins
 from xconverge.study.modulation import Tail
 from xconverge.study.noise_correction import (
@@ -165,29 +167,31 @@ def binned_rsa(
     whole("n_splits", n_splits, 1)
     real("level", level, above=0, below=1)
     check_seed(rng)
-    sides = _binned(reps, target, dispersion, n_bins, average, rdm_metric, method, (noise, unit))
+    sides = _binned(
+        reps, target, dispersion, n_bins, average, rdm_metric, method, (noise, unit), in_bins=True
+    )
     bins = sides.bins.values
     rank = xr.DataArray(natural_rank(sides.bins.indexes["stimulus"]), dims="stimulus")
     family = family_of(over, sides.models, sides.target, more=["bin"], clusters=clusters)
     seed, stream = seed_of(rng)
     # bins move independently of each other, and alike for all pairs
     streams = np.random.default_rng(stream).integers(2**63, size=n_bins)
-    each = []
+    names, each = sides.names, []
     for number in range(n_bins):
         # pairs of stimuli that straddle two bins enter no bin: the block is cut out of the RDM
         inside = np.flatnonzero(bins == number)
         block = {"stimulus": inside, "stimulus_2": inside}
         draws = apply(
             partial(_told, kernel=mantel, extra=sides.extra, place=f" in bin {number}"),
-            sides.models.isel(block),
+            sides.models.isel(block) if sides.inside is None else sides.inside(inside),
             sides.target.isel(block),
             rank.isel({"stimulus": inside}),
-            *sides.names,
+            *names,
             core=[
                 ["stimulus", "stimulus_2"],
                 ["stimulus", "stimulus_2"],
                 ["stimulus"],
-                *([] for _ in sides.names),
+                *([] for _ in names),
             ],
             out=[[DRAW]],
             sizes={DRAW: 1 + n_permutations},
@@ -421,7 +425,10 @@ def _mean(
 
 
 class _Binned(NamedTuple):
-    """Model and target RDMs, dispersion and its bins over the same stimuli."""
+    """Model and target RDMs, dispersion and its bins over the same stimuli.
+
+    Where ``inside`` makes the model RDM of some stimuli, ``models`` is one of two, for its labels.
+    """
 
     models: xr.DataArray
     target: xr.DataArray
@@ -430,6 +437,7 @@ class _Binned(NamedTuple):
     geometry: tuple[xr.DataArray, xr.DataArray]
     attrs: dict[str, Any]
     trials: Trials | None
+    inside: Callable[[Array], xr.DataArray] | None
 
     @property
     def extra(self) -> list[str]:
@@ -465,6 +473,7 @@ def _binned(
     rdm_metric: str,
     method: str,
     trials: tuple[Any, str],
+    in_bins: bool = False,
 ) -> _Binned:
     choose("method", method, METHODS)
     choose("rdm_metric", rdm_metric, DISTANCES)
@@ -490,14 +499,22 @@ def _binned(
     spread = spread.compute()
     bins = dispersion_bins(spread, n_bins)
     attrs |= {"n_bins": n_bins, "merged_bins": bins.attrs.get("merged_bins")}
+    inside: Callable[[Array], xr.DataArray] | None = None
+    if in_bins and measured is None and reps.chunks is None:
+        # of ten bins a tenth of the RDM is looked at
+        _check_rows(reps, average, rdm_metric)
+        inside = partial(_model_rdm_of, reps, average, rdm_metric)
     return _Binned(
-        on_side(_model_rdm(reps, average, rdm_metric), "model", "_a"),
+        on_side(_model_rdm(reps, average, rdm_metric), "model", "_a")
+        if inside is None
+        else inside(np.arange(min(2, reps.sizes["stimulus"]))),
         on_side(target, "model", "_b"),
         spread,
         bins,
         (reps, target),
         attrs,
         measured,
+        inside,
     )
 
 
@@ -556,3 +573,26 @@ def _model_rdm(reps: xr.DataArray, average: Average | None, rdm_metric: str) -> 
         return models
     # the mean of fewer models than were given is said to be one
     return family_mean(told_missing(models, "the mean RDM of reps"), ["model"])
+
+
+def _model_rdm_of(
+    reps: xr.DataArray, average: Average | None, rdm_metric: str, where: Array
+) -> xr.DataArray:
+    """The model RDM of these stimuli, as a side."""
+    some = reps.isel(stimulus=where)
+    if average == "representation":
+        some = family_mean(some, ["model"])
+    models = bare_rdm(some, DISTANCES[rdm_metric].make)
+    if average == "rdm":
+        models = family_mean(models, ["model"])
+    return on_side(models, "model", "_a")
+
+
+def _check_rows(reps: xr.DataArray, average: Average | None, rdm_metric: str) -> None:
+    """What making the RDM of all stimuli would say of their rows."""
+    rows = family_mean(reps, ["model"]) if average == "representation" else reps
+    prepared_rows(rows, rdm_metric)
+    if average == "rdm":
+        saw = reps.notnull().any(["stimulus", "feature"])
+        gone = saw.astype(np.float64).where(saw).expand_dims(stimulus=1, stimulus_2=1)
+        told_missing(gone, "the mean RDM of reps")
