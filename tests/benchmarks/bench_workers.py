@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import xarray as xr
@@ -36,13 +37,14 @@ def small_workers(folder: Path, models: int, stimuli: int, features: int) -> Tab
     def watched(call: Callable[[], xr.DataArray], client: Client) -> float:
         nonlocal spilled
         begin = time.perf_counter()
-        future = client.compute(call())
-        while not future.done():
-            for worker in client.scheduler_info(n_workers=-1)["workers"].values():
-                spilled = max(spilled, worker["metrics"]["spilled_bytes"]["disk"])
-                peaks.append(worker["metrics"]["memory"])
-            time.sleep(0.05)
-        future.result()
+        with ThreadPoolExecutor(1) as pool:
+            result = pool.submit(lambda: call().compute())
+            while not result.done():
+                for worker in client.scheduler_info(n_workers=-1)["workers"].values():
+                    spilled = max(spilled, worker["metrics"]["spilled_bytes"]["disk"])
+                    peaks.append(worker["metrics"]["memory"])
+                time.sleep(0.05)
+            result.result()
         return time.perf_counter() - begin
 
     cluster = LocalCluster(

@@ -16,7 +16,13 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
-from xconverge.engine.resources import calm_blas, check_memory, leaves_cores_idle, room_of_a_task
+from xconverge.engine.resources import (
+    calm_blas,
+    check_memory,
+    client,
+    leaves_cores_idle,
+    room_of_a_task,
+)
 from xconverge.kernels.blocks import on_all_cores
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array, RowError
@@ -308,7 +314,9 @@ def over_models(
         several = merging is not None and len(array.variable.chunksizes["model"]) > 1
         block = [max(chunks) for chunks in array.chunks]
         rows = math.prod(block) // block[-3] * array.sizes["model"] * array.dtype.itemsize
-        several = several and (rows > BUDGETS.all_models or 2 * rows > room_of_a_task())
+        # workers of a cluster would send rows to each other, and keep those of other blocks
+        fit = client() is None and rows <= BUDGETS.all_models and 2 * rows <= room_of_a_task()
+        several = several and not fit
         alone = leaves_cores_idle(len(array.variable.chunksizes["stimulus"]))
         if several or merging is None:
             read = " × ".join(f"{d} {size:,}" for d, size in zip(array.dims, block, strict=True))

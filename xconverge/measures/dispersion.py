@@ -196,10 +196,7 @@ def dispersion(
     else:
         result = how.mean(reps, normalize, of.numbers)
     if not pairwise:
-        # of variables: both are the same stimuli, and need no alignment
-        enough = result["n_models"].variable >= min_models
-        where: xr.Variable = result.variable.where(enough)  # type: ignore[no-untyped-call]
-        result = result.copy(data=where.data)
+        result = _of_enough(result, min_models)
     return describe(
         result,
         "dispersion",
@@ -468,8 +465,17 @@ def _real(reps: xr.DataArray) -> xr.DataArray:
 
 
 def _counted(value: xr.DataArray, count: xr.DataArray) -> xr.DataArray:
-    count = describe(count.copy(data=count.data.astype(np.int64)), "n_models")
-    return with_own(value, {"n_models": count.variable})
+    return with_own(value, {"n_models": describe(count, "n_models").variable})
+
+
+def _of_enough(result: xr.DataArray, least: int) -> xr.DataArray:
+    """NaN where fewer models saw the stimulus."""
+    # of variables: both are the same stimuli, and need no alignment
+    count = result["n_models"].variable
+    value: xr.Variable = result.variable.where(count >= least)  # type: ignore[no-untyped-call]
+    # after the comparison: dask.distributed 2026.8 loses a result that another one is made of
+    whole = count.copy(data=count.data.astype(np.int64))
+    return result.copy(data=value.data).assign_coords(n_models=whole)
 
 
 _ONE_PASS = "M n d, one pass, no pairs"
