@@ -120,8 +120,9 @@ def null_of(
     Parameters
     ----------
     null : str or Null, optional
-        One of HOLDS, or what was made for other maps of these stimuli. By default ``"blocks"`` where blocks are given, the ``usual`` one where
-        geometry or groups are, else ``"labels"``, with a warning.
+        One of HOLDS, or what was made for other maps of these stimuli. By default ``"blocks"``
+        where blocks are given, the ``usual`` one where geometry or groups are, else ``"labels"``,
+        with a warning.
     maps : sequence of DataArray
         With the stimuli, and the coordinates that may be named.
     usual : {"mixed", "surrogates"}

@@ -57,9 +57,11 @@ class Likeness:
         self._lock = threading.Lock()
 
     def __getstate__(self) -> tuple[Any, ...]:
+        """Without what can be made again."""
         return self.squares, self.categories, self.units
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
+        """What `__getstate__` gave."""
         self.squares, self.categories, self.units = state
         self._forget()
 

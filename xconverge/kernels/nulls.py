@@ -100,7 +100,7 @@ class Stimuli:
         return cls(order, strata[order], blocks[order], Likeness(squares, codes))
 
     def __dask_tokenize__(self) -> str:
-        # objects are told apart by their content, which is read once
+        """What dask tells objects apart by: their content, which is read once."""
         return self._digest
 
     @cached_property
