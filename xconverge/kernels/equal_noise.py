@@ -9,7 +9,9 @@ then says nothing about another, and all geometry stays.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -37,9 +39,19 @@ class Parts(NamedTuple):
 
 Statistic = Callable[[Sequence[Array]], float]
 """Of models (n, d)."""
-OfDraw = Callable[[Sequence[Array]], float]
-"""A statistic of a draw, by the orders (n) of every model's residuals."""
-Prepare = Callable[[Sequence[Parts]], OfDraw]
+
+
+class OfDraws(Protocol):
+    """A statistic of draws, each given by the orders (n) of every model's residuals."""
+
+    def __call__(self, orders: Sequence[Array]) -> float:
+        """Of one draw."""
+
+    def of_several(self, draws: Sequence[Sequence[Array]]) -> list[float]:
+        """Of several, which may share what they read."""
+
+
+Prepare = Callable[[Sequence[Parts]], OfDraws]
 """Makes, once for all draws, what they need of models taken apart."""
 
 
@@ -148,13 +160,21 @@ def drawn(model: Parts, order: Array) -> Array:
 
 def rows_of(statistic: Statistic) -> Prepare:
     """Any statistic of models, to be made of every draw anew."""
+    return partial(_OfRows, statistic)
 
-    def prepare(models: Sequence[Parts]) -> OfDraw:
-        return lambda orders: statistic(
-            [drawn(model, order) for model, order in zip(models, orders, strict=True)]
+
+@dataclass(frozen=True)
+class _OfRows:
+    statistic: Statistic
+    models: Sequence[Parts]
+
+    def __call__(self, orders: Sequence[Array]) -> float:
+        return self.statistic(
+            [drawn(model, order) for model, order in zip(self.models, orders, strict=True)]
         )
 
-    return prepare
+    def of_several(self, draws: Sequence[Sequence[Array]]) -> list[float]:
+        return [self(orders) for orders in draws]
 
 
 def places(models: Sequence[Parts], label_rank: Array) -> list[Array]:
@@ -212,6 +232,10 @@ class Noise:
         """The statistic of such a draw."""
         return self.of_draw(self.orders(*number))
 
+    def values(self, numbers: Sequence[int]) -> list[float]:
+        """The statistic of several draws."""
+        return self.of_draw.of_several([self.orders(number) for number in numbers])
+
     def of_its_draws(self, number: int, count: int) -> float:
         """Mean statistic of draws of a draw that is taken apart as if it were the data."""
         pairs = zip(self.models, self.orders(number), strict=True)
@@ -219,7 +243,8 @@ class Noise:
         noise = Noise(
             again, self.space_rank, self.prepare, self.label_rank, self.seed, self.by_norm
         )
-        return float(np.mean([noise.value(number, 1 + one) for one in range(count)]))
+        draws = [noise.orders(number, 1 + one) for one in range(count)]
+        return float(np.mean(noise.of_draw.of_several(draws)))
 
 
 def off_by(values: Array, of_their_draws: Array) -> float:

@@ -88,8 +88,9 @@ class Likeness:
 
         Of few stimuli those of the last two sets are kept: maps are fitted to parts of the same.
         """
-        if self._are_many or len(where) == len((self.squares or self.categories or [()])[0]):
-            return [self.kernel(number, where) for number in range(len(self))]
+        parts = self.squares or self.categories
+        if self._are_many or not parts or len(where) == len(parts[0]):
+            return self._among(where)
         return self._last(self._some, where.tobytes(), partial(self._among, where), 2)
 
     def _among(self, where: Array) -> list[Array]:
@@ -105,7 +106,7 @@ class Likeness:
         digest = hashlib.blake2b()
         for array in arrays:
             digest.update(repr((array.shape, array.dtype)).encode())
-            digest.update(np.ascontiguousarray(array))
+            digest.update(np.ascontiguousarray(array).data)
         return self._last(self._fits, digest.digest(), make, 1000)
 
     def nearest(self, make: Callable[[Array, int], Array], where: Array, k: int) -> Array:
@@ -282,7 +283,7 @@ class _Point:
 
     def __init__(self, y: Array, design: Array, kernels: Sequence[Array], variances: Array) -> None:
         self.kernels = kernels
-        some = np.flatnonzero(variances[:-1])
+        some = [number for number, variance in enumerate(variances[:-1]) if variance]
         total = _sum(variances[some], [kernels[number] for number in some], variances[-1], len(y))
         # LAPACK reads columns; those of a symmetric matrix are its rows
         self.factor, failed = scipy.linalg.lapack.dpotrf(total.T, lower=1, overwrite_a=1)

@@ -110,7 +110,7 @@ class Stimuli:
         for part in (*parts, *self.likeness.squares, *self.likeness.categories):
             digest.update(repr((part.shape, part.dtype)).encode())
             plain = np.ascontiguousarray(part)
-            digest.update(repr(plain.tolist()).encode() if plain.dtype.hasobject else plain)
+            digest.update(repr(plain.tolist()).encode() if plain.dtype.hasobject else plain.data)
         return digest.hexdigest()
 
     def orders(self, name: str, maps: Array, covariates: Array, seed: int) -> Orders | None:

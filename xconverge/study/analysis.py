@@ -242,7 +242,7 @@ def analyze(
         if n_equal_noise and {*a.dims, *b.dims} == {"model", "stimulus", "feature"}:
             progress(f"equal noise, {n_equal_noise} draws")
             told = leave_out_modulation(
-                a, b, groups=groups, k=k, n_bins=n_bins, n_permutations=n_permutations,
+                a, b, null=null, k=k, n_bins=n_bins, n_permutations=n_permutations,
                 n_equal_noise=n_equal_noise, rng=seed,
             )  # fmt: skip
             parts["equal_noise"] = told[
