@@ -79,9 +79,13 @@ class DealtModel:
         # four entries, three sums, and what each is divided by
         self.unit = 12 * UNIT
         if 16 * n * n * n_models <= BUDGETS.products:
-            mixed = (self.fitted @ self.residual.T).astype(np.float32)
+            inside = [self.fitted, self.residual]
+            if model.axes is not None:
+                # what is fitted has few dimensions: products with it need no more
+                inside = [x @ model.axes for x in inside]
+            mixed = (inside[0] @ inside[1].T).astype(np.float32)
             self.products = Products(
-                _square(self.fitted), mixed, np.ascontiguousarray(mixed.T), _square(self.residual)
+                _square(inside[0]), mixed, np.ascontiguousarray(mixed.T), _square(self.residual)
             )
         else:
             self.unit += 4 * np.sqrt(width) * UNIT
@@ -139,16 +143,22 @@ class DealtModel:
         wide = min(4 * depth, n - 1)
         known = self.likely
         if known.shape[1] < wide:
-            unit = self.fitted / np.maximum(self.lengths[0], 1e-300)[:, None]
-            less, known = unit.astype(np.float32), np.empty((n, wide), np.int64)
+            known = np.empty((n, wide), np.int64)
+            less = (-1 / np.maximum(self.lengths[0], 1e-300)).astype(np.float32)
+            rows = None if self.products is not None else self.fitted.astype(np.float32)
             step = max(1, BUDGETS.product_block // (4 * n))
             for start in range(0, n, step):
-                away = -(less[start : start + step] @ less.T)
+                part = slice(start, start + step)
+                if self.products is not None:
+                    away = self.products.fitted[part] * less
+                else:
+                    assert rows is not None
+                    away = rows[part] @ rows.T * less
                 own = np.arange(len(away))
                 away[own, start + own] = np.inf
                 near = np.argpartition(away, wide - 1, axis=1)[:, :wide]
                 # in the order that they lie in
-                known[start : start + step] = np.sort(near, axis=1)
+                known[part] = np.sort(near, axis=1)
             # whole at once: other threads draw meanwhile
             self.likely = known
         return known

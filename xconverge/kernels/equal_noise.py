@@ -30,11 +30,13 @@ class Parts(NamedTuple):
     """One model (n, d): what the consensus says of it, and the rest; NaN where missing.
 
     The rest is to be multiplied by ``size`` (n), where given, of the stimulus that it falls to.
+    Orthonormal ``axes`` (d, q), where given, span all that is fitted.
     """
 
     fitted: Array
     residual: Array
     size: Array | None = None
+    axes: Array | None = None
 
 
 Statistic = Callable[[Sequence[Array]], float]
@@ -139,15 +141,21 @@ def parts(
         fitted = space.center[m] + (consensus - space.shift[m]) @ space.back[m]
         rest = x - fitted + (growth - 1) * inside
         fitted[~space.seen[m]] = np.nan
-        result.append(Parts(fitted, rest))
+        result.append(Parts(fitted, rest, axes=_axes(space.center[m], space.back[m])))
     return result
+
+
+def _axes(center: Array, back: Array) -> Array | None:
+    """Orthonormal axes (d, 1 + q) of what is fitted, where these are so few that they save time."""
+    q, d = back.shape
+    return np.linalg.qr(np.column_stack([center, back.T]))[0] if 7 * (1 + q) < 3 * d else None
 
 
 def relative(model: Parts) -> Parts:
     """The model with residuals divided by the norms (n) of what is fitted, to be given back."""
     norm = np.linalg.norm(model.fitted, axis=1)
     size = np.where(norm > 0, norm, 1.0)
-    return Parts(model.fitted, model.residual / size[:, None], size)
+    return Parts(model.fitted, model.residual / size[:, None], size, model.axes)
 
 
 def drawn(model: Parts, order: Array) -> Array:
