@@ -75,10 +75,19 @@ def components_of(models: Sequence[Array], train: Array, most: int) -> list[Redu
 
     Those of a smaller space are the first of them.
     """
-    return [
-        reduce(x, x.shape[1], train, count, count)
-        for x, count in ((x, min(most, x.shape[1])) for x in models)
-    ]
+    return [_fitted_to(train, x, min(most, x.shape[1])) for x in models]
+
+
+def _fitted_to(train: Array, x: Array, count: int) -> Reduced:
+    """A model reduced to ``count`` components of the stimuli ``train``, from their rows alone."""
+    one = reduce(x[train], x.shape[1], np.ones(np.count_nonzero(train), bool), count, count)
+    if train.all():
+        return one
+    # as if the others were there, and missing
+    grown = np.sqrt(len(train) / len(one.rows))
+    rows, seen = np.zeros((len(train), count)), np.zeros(len(train), bool)
+    rows[train], seen[train] = one.rows / grown, one.seen
+    return Reduced(rows, seen, one.frame._replace(scale=float(one.frame.scale * grown)))
 
 
 def _first(one: Reduced, rank: int, dim: int) -> Reduced:
@@ -98,7 +107,10 @@ def _space(
     reduced = [_first(one, rank, dim) for one in components]
     rows = np.stack([one.rows for one in reduced])
     seen = np.stack([one.seen for one in reduced])
-    solution = align(rows, seen, spectral_start(rows), tolerance, 500)
+    # stimuli that are held out of all models are zero rows, which cost as much as others
+    fit = seen.any(0)
+    alone = np.ascontiguousarray(rows[:, fit])
+    solution = align(alone, seen[:, fit], spectral_start(alone), tolerance, 500)
     placed, there = [], []
     for x, one, rotation, shift in zip(
         models, reduced, solution.rotation, solution.shift, strict=True
@@ -291,8 +303,9 @@ def errors_of(models: Sequence[Array], test: Array) -> Array:
     ranks = ranks_tried(models, len(test))
     components = components_of(models, ~test, max(ranks))
     errors: list[Array] = []
+    variances = [float(np.nanvar(x, axis=0).sum()) for x in models]
     for rank in ranks:
-        errors.append(_error(models, components, rank, test))
+        errors.append(_error(models, variances, components, rank, test))
         best = min(errors, key=np.sum)
         if len(errors) > 2 and all(_worse((error - best)[test]) for error in errors[-2:]):
             break
@@ -336,7 +349,13 @@ def _worse(gap: Array) -> bool:
     return bool(gap.sum() > gap.std() * np.sqrt(len(gap)))
 
 
-def _error(models: Sequence[Array], components: Sequence[Reduced], rank: int, test: Array) -> Array:
+def _error(
+    models: Sequence[Array],
+    variances: Sequence[float],
+    components: Sequence[Reduced],
+    rank: int,
+    test: Array,
+) -> Array:
     """Squared error (n) of stimuli ``test`` (n) as the other models tell them, 0 of the others.
 
     As a share of all squares. Each direction of the consensus counts as much as it did inside the
@@ -357,6 +376,6 @@ def _error(models: Sequence[Array], components: Sequence[Reduced], rank: int, te
         asked = known & test
         place = (share * mean[asked]) @ axes.T
         told = space.center[m] + (place - space.shift[m]) @ space.back[m]
-        size = np.nanvar(x, axis=0).sum() * space.seen[m].sum()
+        size = variances[m] * space.seen[m].sum()
         error[asked] += ((x[asked] - told) ** 2).sum(1) / size
     return error / len(models)
