@@ -54,6 +54,7 @@ class Likeness:
         self._some: dict[bytes, list[Array]] = {}
         self._fits: dict[bytes, Array] = {}
         self._lists: dict[bytes, Array] = {}
+        self._drawn: dict[tuple[int, int], Array] = {}
         self._lock = threading.Lock()
 
     def __getstate__(self) -> tuple[Any, ...]:
@@ -114,6 +115,16 @@ class Likeness:
         key = where.tobytes() + bytes(str(k), "ascii")
         return self._last(self._lists, key, lambda: make(where, k), 4)
 
+    def drawn(self, key: tuple[int, int], make: Callable[[], Array]) -> Array:
+        """Random weights that all tests share; the first of them are kept."""
+        found = self._drawn.get(key)
+        if found is None:
+            found = make()
+            with self._lock:
+                if (1 + len(self._drawn)) * found.nbytes <= BUDGETS.kept_draws:
+                    self._drawn[key] = found
+        return found
+
     def _last(self, kept: dict[bytes, T], key: bytes, make: Callable[[], T], most: int) -> T:
         """What is kept, or made and kept with the ``most`` that were made last.
 
@@ -145,8 +156,13 @@ class Likeness:
         """V (m, m) of variances (q + 1), that of the nugget last."""
         some = [number for number, variance in enumerate(variances[:-1]) if variance]
         if not self._are_many:
-            kernels = [self.kernel(number, where) for number in some]
-            return _sum(variances[some], kernels, variances[-1], len(where))
+            parts = self.squares or self.categories
+            n = len(parts[0]) if parts else len(where)
+            # one sum is cut faster than all of its kernels
+            whole = np.arange(n) if n < 2 * len(where) else where
+            kernels = [self.kernel(number, whole) for number in some]
+            total = _sum(variances[some], kernels, variances[-1], len(whole))
+            return among(total, where) if len(where) < len(whole) else total
         # one kernel at a time: they are large
         total = np.zeros((len(where),) * 2)
         for number in some:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -102,7 +102,9 @@ def related(
             found = _told(sides, regress, tail)
             for part, value in zip(each[:5], found, strict=True):
                 part[rows] = value
-            draws = _null_scores(sides.products(), where, x.shape[1], n_draws, seed)
+            draws = _null_scores(
+                sides.products(), where, x.shape[1], n_draws, seed, fields.likeness
+            )
             for part, null, p in zip(each[5:], draws, found[2:4], strict=True):
                 part[0, rows] = _normal_scores(p, tail)
                 part[1:, rows] = null
@@ -133,7 +135,7 @@ def related_mean(
     sides = sides.weighted(family_shares(family, len(y)))
     told = _told(sides, regress_together, tail)
     products = [one.sum(1, keepdims=True) for one in sides.products()]
-    drawn = _null_scores(products, where, x.shape[1], n_draws, seed)
+    drawn = _null_scores(products, where, x.shape[1], n_draws, seed, fields.likeness)
     draws = [
         np.concatenate([_normal_scores(p, tail)[None], null])
         for null, p in zip(drawn, told[2:4], strict=True)
@@ -148,7 +150,7 @@ def _normal_scores(p: Array, tail: str) -> Array:
 
 
 def _null_scores(
-    products: Sequence[Array], where: Array, n: int, count: int, seed: int
+    products: Sequence[Array], where: Array, n: int, count: int, seed: int, likeness: Likeness
 ) -> list[Array]:
     """Normal deviates (count, r) of each regression, as alike under the null as the rows are.
 
@@ -160,23 +162,17 @@ def _null_scores(
     together = np.concatenate(products, axis=1)
     size = np.sqrt((together**2).sum(0))
     scaled = np.divide(together, size, out=np.full(together.shape, np.nan), where=size > 0)
-    blocks = [_normals(seed, block, n)[:, where] @ scaled for block in range(-(-count // BLOCK))]
+    blocks = []
+    for block in range(-(-count // BLOCK)):
+        weights = likeness.drawn((seed, block), partial(_normals, seed, block, n))
+        blocks.append((weights if len(where) == n else weights[:, where]) @ scaled)
     drawn = np.concatenate([np.empty((0, together.shape[1])), *blocks])[:count]
     return np.split(drawn, len(products), axis=1)
 
 
 def _normals(seed: int, block: int, n: int) -> Array:
-    """A block of random normal weights (BLOCK, n); those of few stimuli are kept for a while."""
-    return _kept_normals(seed, block, n) if n <= MOST else _made_normals(seed, block, n)
-
-
-def _made_normals(seed: int, block: int, n: int) -> Array:
-    made = np.random.default_rng([seed, block]).standard_normal((BLOCK, n))
-    made.flags.writeable = False
-    return made
-
-
-_kept_normals = lru_cache(maxsize=4)(_made_normals)
+    """A block of random normal weights (BLOCK, n)."""
+    return np.random.default_rng([seed, block]).standard_normal((BLOCK, n))
 
 
 def tail_of(t: Array, freedom: int, tail: str) -> Array:
