@@ -5,6 +5,7 @@ import pytest
 import scipy.spatial
 import scipy.stats
 
+from xconverge.kernels import bin_contrast
 from xconverge.kernels import crossed as kernels
 from xconverge.kernels.bin_contrast import contrast_test
 from xconverge.kernels.correlation import METHODS
@@ -446,3 +447,43 @@ def test_a_bin_whose_jackknife_is_undefined_has_no_influence():
     values, found = kernels.bin_influence(a, b, bins, METHODS["spearman"])
     assert np.isfinite(values).all()
     assert np.isnan(found).all()
+
+
+@pytest.mark.parametrize("case", ["plain", "ties", "outlier", "merged", "missing", "some", "hole"])
+def test_all_draws_at_a_time_are_those_of_each(case, monkeypatch):
+    """Bins of different sizes; equal distances; stimuli without a bin; distances that lack."""
+    a, b = rdms(22)
+    bins = np.r_[np.zeros(8, int), np.ones(6, int), np.full(8, 2)]
+    plain = case not in ("hole",)
+    if case == "ties":
+        b = np.round(b / 2) * 2
+        b[~np.eye(22, dtype=bool)] += 1
+    if case == "outlier":
+        # drawn bins of the first have distances that are all equal but for one stimulus
+        a[...] = 1.0
+        a[0] = a[:, 0] = 2.0
+        a[np.diag_indices(22)] = 0.0
+    if case == "merged":
+        bins[bins == 2] = 4
+    if case == "missing":
+        bins[[3, 9]] = -1
+        a[[3, 9]] = a[:, [3, 9]] = np.nan
+    if case == "some":
+        bins[[1, 20]] = -1
+    if case == "hole":
+        a[2, 5] = a[5, 2] = np.nan
+    used = np.flatnonzero(bins >= 0)
+    orders = np.tile(np.arange(22), (12, 1))
+    for seed in range(1, 12):
+        orders[seed, used] = used[np.random.default_rng(seed).permutation(len(used))]
+    drawn = bins[orders]
+    method = METHODS["spearman"]
+    assert bin_contrast._are_plain(a, b, bins, method) == plain
+    assert not bin_contrast._are_plain(a, b, bins, METHODS["pearson"])
+    if plain:
+        expected = [bin_contrast._studentised(a, b, one, method) for one in drawn]
+        for budget in (2**25, 0):
+            monkeypatch.setattr("xconverge.kernels.budgets.BUDGETS.product_block", budget)
+            found = bin_contrast._of_all(a, b, drawn)
+            np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+        assert np.isfinite(found).any() == (case != "outlier")

@@ -87,3 +87,30 @@ def test_where_residuals_cancel_what_is_fitted_norms_are_right():
     order = RNG(4).permutation(N)
     part.residual[order[3]] = -part.fitted[3] * (1 - 1e-6)
     check(part, order)
+
+
+@pytest.mark.parametrize("budget", [BUDGETS.products, 0])
+@pytest.mark.parametrize("many", [8, 1])
+def test_several_draws_at_a_time_are_those_of_each(budget, many, monkeypatch):
+    """Where residuals are small, and where they decide alone, with any bound of candidates."""
+    monkeypatch.setattr(BUDGETS, "products", budget)
+    monkeypatch.setattr("xconverge.kernels.dealt_neighbors.MANY", many)
+    monkeypatch.setattr("xconverge.kernels.dealt_neighbors.BLOCK", 16 * 4 * N)
+    for size in (0.1, 30.0):
+        part = model(residual=size)
+        orders = [RNG(seed).permutation(N) for seed in range(3)]
+        dealt = DealtModel(part)
+        for found, order in zip(dealt.of_several(orders, K, K + 2), orders, strict=True):
+            alone = DealtModel(part).neighbors(order, K, K + 2)
+            for one, other in zip(found, alone, strict=True):
+                assert np.array_equal(one, other)
+            assert [set(row[:K]) for row in found.lists.tolist()] == by_hand(drawn(part, order), K)[
+                0
+            ]
+
+
+def test_a_draw_after_one_of_shorter_lists():
+    dealt, order = DealtModel(model()), RNG(5).permutation(N)
+    dealt.neighbors(order, K, K)
+    longer = dealt.neighbors(order, K, K + 5).lists
+    assert [set(row) for row in longer.tolist()] == by_hand(drawn(model(), order), K + 5)[0]

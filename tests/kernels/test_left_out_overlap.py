@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from xconverge.kernels.correlation import ranks
 from xconverge.kernels.equal_noise import Parts, dealt, drawn, places
 from xconverge.kernels.left_out_overlap import (
     LeftOutOverlap,
     bits,
+    by_pair,
     mean_of_pairs,
     partial_correlations,
+    ranks_of_counts,
     weights_without,
 )
 
@@ -122,3 +125,25 @@ def test_covariates_that_repeat_or_are_constant_count_once():
     found = partial_correlations(x, y, [c, 2 * c, np.ones((1, 30))])
     assert found[0, 0] == pytest.approx(correlation_by_hand(x[0], y[0, 0], [c[0]]))
     assert np.isnan(partial_correlations(x, y, [x])[0, 0])
+
+
+def test_ranks_of_counts_are_those_of_numbers():
+    counts = RNG(0).integers(0, 5, (2, 3, 40))
+    counts[0, 0] = 2
+    assert np.array_equal(ranks_of_counts(counts, 4), ranks(counts.astype(float)))
+    assert np.array_equal(ranks_of_counts(counts, 9), ranks(counts / 9))
+    x, c = RNG(1).standard_normal((2, 2, 40))
+    for covariates in ([], [c]):
+        found = partial_correlations(x, counts, covariates, 4)
+        expected = partial_correlations(x, counts / 4, covariates)
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_weights_of_pairs_are_of_both_orders():
+    family = np.array([0, 0, 1, 2])
+    weights = weights_without(np.arange(4), family)
+    one, other, of_pairs = by_pair(weights)
+    apart = RNG(2).random((4, 4, 6))
+    apart = apart + apart.swapaxes(0, 1)
+    apart[np.arange(4), np.arange(4)] = 0
+    np.testing.assert_allclose(of_pairs @ apart[one, other], weights @ apart.reshape(16, 6))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import scipy
@@ -314,3 +316,36 @@ def test_smooth_maps_are_not_related_by_being_smooth():
     mixed, labels = rejections(40)
     assert mixed <= 0.15 < 0.3 < labels
     assert rejections(10, shared=0.8)[0] >= 0.8
+
+
+def test_what_a_likeness_keeps_changes_no_digit(monkeypatch):
+    """Of the same stimuli, of some, of others: made once, or made anew each time."""
+    n = 60
+    x, rng = places(n, 3, 5), RNG(5)
+    y, ones = rng.standard_normal(n), np.ones((n, 1))
+
+    def likeness():
+        return Likeness([squares(x)], [np.arange(n) % 4])
+
+    kept = likeness()
+    for where in (np.arange(n), np.arange(0, n, 2), np.arange(5, n), np.arange(n), np.arange(5, n)):
+        alone = likeness()
+        found, expected = (
+            fit(y[where], ones[where], one, where) for one in (kept, alone)
+        )  # fmt: skip
+        assert np.array_equal(found, expected)
+        for one, other in zip(kept.kernels(where), alone.kernels(where), strict=True):
+            assert np.array_equal(one, other)
+        each = sum(v * kept.kernel(i, where) for i, v in enumerate(found[:-1]))
+        np.testing.assert_allclose(
+            kept.covariance(found, where), each + found[-1] * np.eye(len(where)), rtol=1e-12
+        )
+    other = pickle.loads(pickle.dumps(kept))
+    assert np.array_equal(other.kernel(1, np.arange(n)), kept.kernel(1, np.arange(n)))
+    made = []
+    for _ in range(2):
+        kept.drawn((0, 0), lambda: made.append(1) or np.zeros(3))
+    monkeypatch.setattr("xconverge.kernels.budgets.BUDGETS.kept_draws", 0)
+    for _ in range(2):
+        kept.drawn((0, 1), lambda: made.append(1) or np.zeros(3))
+    assert len(made) == 3

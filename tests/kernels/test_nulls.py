@@ -144,3 +144,13 @@ def test_a_likeness_without_kernels_is_noise():
     found = Likeness([], [])
     assert len(found) == 0
     assert np.array_equal(found.covariance(np.array([2.0]), np.arange(3)), 2 * np.eye(3))
+
+
+def test_stimuli_that_were_made_before_are_taken_as_they_are():
+    known = stimuli(np.arange(N))
+    assert Stimuli.of([known], 1) is known
+    # and are told apart by what they hold
+    tokens = {one.__dask_tokenize__() for one in (known, stimuli(np.arange(N)))}
+    assert len(tokens) == 1
+    moved = Stimuli.of([RANK[::-1].copy(), known.strata, known.blocks, np.eye(N)], 1)
+    assert moved.__dask_tokenize__() not in tokens

@@ -6,6 +6,7 @@ import xarray as xr
 
 import xconverge as xc
 from tests.helpers import shuffled
+from xconverge.inference.nulls import null_of
 from xconverge.kernels.crossed import crossed, influence
 from xconverge.labels.messages import SchemaError
 from xconverge.testing import planted_study
@@ -197,3 +198,30 @@ def test_few_stimuli_have_no_mixed_model():
     with pytest.warns(RuntimeWarning, match="needs at least 6 stimuli with a value, there are 5"):
         found = xc.modulation(*few[2:], geometry=few[:2], n_bins=2)
     assert np.isnan(found["p_value"])
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_null_that_was_made_before_gives_the_same_table(lazy):
+    """With stimuli in any order, eager and lazy, and where the geometry itself is lazy."""
+    vision, language = sides()
+    spread, scores = xc.dispersion(vision, "neighborhood", k=5), xc.alignment(vision, language, k=5)
+    turn = np.random.default_rng(3).permutation(48)
+    spread, scores = spread.isel(stimulus=turn), scores.isel(stimulus=turn)
+    places = [vision, language]
+    if lazy:
+        spread, scores = spread.chunk(), scores.chunk()
+        places = [vision.chunk(model=1), language]
+    options = {"n_permutations": 19, "n_bins": 2, "rng": 0}
+    expected = xc.modulation(
+        spread, scores, geometry=[vision, language], groups="cluster", **options
+    ).compute()
+    made = null_of(
+        None, (spread, scores), usual="mixed", geometry=places, groups="cluster",
+    )  # fmt: skip
+    covariate = a_map(np.arange(48.0))
+    for _ in range(2):
+        found = xc.modulation(spread, scores, null=made, **options)
+        xr.testing.assert_allclose(found.compute(), expected, rtol=1e-9)
+        assert found.attrs == expected.attrs
+        given = xc.modulation(spread, scores, null=made, covariates=covariate, **options)
+        assert float(given["mean_p_value"]) != float(expected["mean_p_value"])

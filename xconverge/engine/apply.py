@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import dask.array as da
 import numpy as np
 import xarray as xr
+from dask.base import tokenize
 
 from xconverge.engine.resources import (
     calm_blas,
@@ -204,7 +205,9 @@ def _lazy_objects(array: xr.DataArray) -> xr.DataArray:
     """Objects in memory as one chunk: dask cannot tell their size, to choose chunks itself."""
     if array.chunks is not None or not array.dtype.hasobject:
         return array
-    return array.copy(data=da.from_array(array.values, chunks=array.shape))
+    # dask would name a single object by what it prints
+    name = None if array.dims else f"object-{tokenize(array.item())}"
+    return array.copy(data=da.from_array(array.values, chunks=array.shape, name=name))
 
 
 def _new(

@@ -35,11 +35,15 @@ from xconverge.labels.checks import widths
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.variables import describe
 
+Values = Callable[[Sequence[int]], Sequence[float]]
+"""Of draws by their numbers."""
 READINGS = {"absolute": False, "relative": True}
 OUTER, INNER = 8, 4
 """Draws that are taken apart themselves, and draws of each, to see how far off a draw is."""
 MANY, ONE_BY = 500, 16
 """Stimuli from which on one draw, with so many of its own, says it: draws differ little then."""
+TOGETHER = 8
+"""Quick draws that share what they read."""
 NEAR = 19
 """Draws at half and at twice the rank, moved by what those at the rank itself are off by."""
 
@@ -105,19 +109,19 @@ def equal_noise(
     fewer = min(n_draws, NEAR)
     total = len(READINGS) * (n_draws + outer) + len(near) * fewer
     each = _Each(Report("equal noise"), total, parallel=quick is not None)
-    at_once = max(1, min(25, 200_000 // n**2))
+    at_once = max(1 if quick is None else TOGETHER, min(25, 200_000 // n**2))
 
     def noise(rank: int, name: str) -> Noise:
         return Noise(taken[rank], rank, prepare, np.arange(n), seed, READINGS[name])
 
     names = list(READINGS)
     noises = {name: noise(space_rank, name) for name in names}
-    drawn = {name: each(noises[name].value, n_draws, at_once) for name in names}
+    drawn = {name: each(noises[name].values, n_draws, at_once) for name in names}
 
-    def of_its_draws(number: int) -> float:
+    def of_its_draws(numbers: Sequence[int]) -> list[float]:
         """Of the readings in turn: few draws of each are taken apart, and that takes long."""
-        which, name = number // len(names), names[number % len(names)]
-        return noises[name].of_its_draws(which, inner)
+        each_of = [divmod(number, len(names)) for number in numbers]
+        return [noises[names[name]].of_its_draws(which, inner) for which, name in each_of]
 
     nested = each(of_its_draws, len(names) * outer)
     moved = {name: off_by(drawn[name], nested[i :: len(names)]) for i, name in enumerate(names)}
@@ -129,7 +133,7 @@ def equal_noise(
     by_rank = {space_rank: found[reading]}
     for rank in near:
         taken[rank] = later[rank].result()
-        values = each(noise(rank, reading).value, fewer, at_once) + moved[reading]
+        values = each(noise(rank, reading).values, fewer, at_once) + moved[reading]
         by_rank[rank] = (_p_value(values, observed, tail), values)
     told = _told(observed, *found[reading], reading, space_rank) | _by_rank(by_rank, fewer)
     each_p = {f"p_{name}": p_value for name, (p_value, _) in found.items()}
@@ -169,7 +173,7 @@ class _Each:
         # functions on labelled arrays set filters of warnings, which threads share
         self.scheduler = "threads" if parallel else "synchronous"
 
-    def __call__(self, function: Callable[[int], float], count: int, size: int = 1) -> Array:
+    def __call__(self, function: Values, count: int, size: int = 1) -> Array:
         """``size`` values a task; fewer in all where interrupted."""
         blocks = xr.DataArray(np.arange(-(-(count + 1) // size)), dims="block").chunk(block=1)
         lazy: xr.DataArray = apply(
@@ -191,16 +195,16 @@ class _Block:
     What is observed comes before the first, and is not made here.
     """
 
-    def __init__(self, function: Callable[[int], float], count: int, size: int) -> None:
+    def __init__(self, function: Values, count: int, size: int) -> None:
         self.function, self.count, self.size = function, count, size
 
     def __call__(self, block: Array) -> Array:
         """Values (size), NaN beyond the last."""
         values = np.full(self.size, np.nan)
-        for i in range(self.size):
-            number = int(block) * self.size + i - 1
-            if 0 <= number < self.count:
-                values[i] = self.function(number)
+        numbers = int(block) * self.size + np.arange(self.size) - 1
+        there = (numbers >= 0) & (numbers < self.count)
+        if there.any():
+            values[there] = self.function(numbers[there].tolist())
         return values
 
     def __dask_tokenize__(self) -> Any:

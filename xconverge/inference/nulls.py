@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -49,20 +50,27 @@ class Null:
         """Rank (stimulus) of every label."""
         return xr.DataArray(natural_rank(self.strata.indexes["stimulus"]), dims="stimulus")
 
-    @property
+    @cached_property
     def arrays(self) -> list[xr.DataArray]:
-        """What `kernels.nulls.Stimuli` needs in a task: rank, strata, blocks, squares, codes."""
-        plain = [part.drop_vars(part.coords) for part in (self.strata, self.blocks)]
-        return [self.rank, *plain, *self.squares, *self.codes]
+        """What `kernels.nulls.Stimuli.of` needs in a task: in memory made once, for all maps."""
+        parts = [*self._plain, *self.squares, *self.codes]
+        if any(part.chunks is not None for part in parts):
+            return parts
+        made = np.empty((), object)
+        made[()] = Stimuli.of([part.values for part in parts], len(self.squares))
+        return [xr.DataArray(made)]
 
     @property
     def core(self) -> list[list[str]]:
         """Their core dims."""
+        return [list(map(str, part.dims)) for part in self.arrays]
+
+    @property
+    def _plain(self) -> list[xr.DataArray]:
+        """Rank, strata and blocks (stimulus)."""
         return [
-            *[["stimulus"]] * 3,
-            *[["stimulus", "stimulus_2"]] * len(self.squares),
-            *[["stimulus"]] * len(self.codes),
-        ]
+            self.rank, *(part.drop_vars(part.coords) for part in (self.strata, self.blocks))
+        ]  # fmt: skip
 
     def dealing(self, dispersion: xr.DataArray) -> tuple[list[xr.DataArray], list[list[str]]]:
         """What `kernels.nulls.orders_of` needs in a task, and their core dims.
@@ -70,7 +78,7 @@ class Null:
         The field of surrogates is fitted here, once, to ``dispersion`` ([model, ]stimulus), which
         is in memory.
         """
-        arrays, core = self.arrays[:3], self.core[:3]
+        arrays, core = self._plain, [["stimulus"]] * 3
         if self.name == "surrogates":
             n = dispersion.sizes["stimulus"]
             lead = [dim for dim in dispersion.dims if dim != "stimulus"]
@@ -97,7 +105,7 @@ class Null:
 
 
 def null_of(
-    null: str | None,
+    null: str | Null | None,
     maps: Sequence[xr.DataArray],
     *,
     usual: str,
@@ -111,9 +119,10 @@ def null_of(
 
     Parameters
     ----------
-    null : str, optional
-        One of HOLDS. By default ``"blocks"`` where blocks are given, the ``usual`` one where
-        geometry or groups are, else ``"labels"``, with a warning.
+    null : str or Null, optional
+        One of HOLDS, or what was made for other maps of these stimuli. By default ``"blocks"``
+        where blocks are given, the ``usual`` one where geometry or groups are, else ``"labels"``,
+        with a warning.
     maps : sequence of DataArray
         With the stimuli, and the coordinates that may be named.
     usual : {"mixed", "surrogates"}
@@ -123,6 +132,8 @@ def null_of(
     made_from : tuple of DataArray, optional
         Dispersion and alignment, whose modalities must be among the geometries.
     """
+    if isinstance(null, Null):
+        return null
     places, kinds = several("geometry", geometry), several("groups", groups)
     there = bool(places or kinds)
     sides = [*maps, *(one for one in places if "stimulus" in getattr(one, "dims", ()))]

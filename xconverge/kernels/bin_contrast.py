@@ -7,11 +7,13 @@ import warnings
 import numpy as np
 
 from xconverge.kernels.bins import contrasts, in_bins
-from xconverge.kernels.correlation import Method, Tell, undefined
+from xconverge.kernels.budgets import BUDGETS
+from xconverge.kernels.correlation import Method, Tell, ranks, standardize, undefined
 from xconverge.kernels.crossed import bin_influence, crossed
 from xconverge.kernels.groups import table_mean
 from xconverge.kernels.nulls import all_orders, orders_of
 from xconverge.kernels.permutations import as_extreme
+from xconverge.kernels.rdm import check_symmetric
 from xconverge.kernels.vectors import Array
 
 
@@ -69,7 +71,10 @@ def contrast_test(
     if method.vector is not None and np.isfinite(added).any():
         # bins keep their numbers: where some were merged away, the trend is over what is left
         kept = np.where(here, bins, -1)
-        draws = np.array([_studentised(a, b, kept[p], method) for p in drawn])
+        if _are_plain(a, b, kept, method):
+            draws = _of_all(a, b, kept[drawn])
+        else:
+            draws = np.array([_studentised(a, b, kept[p], method) for p in drawn])
     else:
         draws = np.array(
             [contrasts(in_bins(a, b, own[p], len(numbers), method), numbers) for p in drawn]
@@ -86,6 +91,67 @@ def _studentised(a: Array, b: Array, bins: Array, method: Method) -> Array:
     used = np.isfinite(added[0])
     error = np.sqrt(added[:, used].var(1, ddof=1) / used.sum()) if used.any() else values * np.nan
     return np.asarray(np.divide(values, error, out=np.full(2, np.nan), where=error > 0))
+
+
+def _are_plain(a: Array, b: Array, bins: Array, method: Method) -> bool:
+    """Whether correlations are of ranks, and no two stimuli that have a bin lack a distance."""
+    inside = np.flatnonzero(bins >= 0)
+    own = np.eye(len(inside), dtype=bool)
+    blocks = [rdm[np.ix_(inside, inside)] for rdm in (a, b)]
+    for block in blocks:
+        check_symmetric(block)
+    whole = all((np.isfinite(block) | own).all() for block in blocks)
+    return method.ranked and method.vector is standardize and whole
+
+
+def _of_all(a: Array, b: Array, bins: Array) -> Array:
+    """`_studentised` (D, 2) of all draws of bins (D, n), which are `_are_plain`, many at a time."""
+    largest = np.bincount(bins[0][bins[0] >= 0]).max()
+    step = max(1, BUDGETS.product_block // (32 * largest**2))
+    parts = [bins[start : start + step] for start in range(0, len(bins), step)]
+    return np.concatenate([_of_some(a, b, part) for part in parts])
+
+
+def _of_some(a: Array, b: Array, bins: Array) -> Array:
+    """As `bin_influence` has it for one: similarities of triangles, with and without a stimulus."""
+    numbers, sizes = np.unique(bins[0][bins[0] >= 0], return_counts=True)
+    values, added = np.empty((len(bins), len(numbers))), []
+    for place, (number, m) in enumerate(zip(numbers, sizes, strict=True)):
+        # a draw moves bins among stimuli, and changes no size
+        members = np.nonzero(bins == number)[1].reshape(len(bins), m)
+        one, other = np.triu_indices(m, 1)
+        x, y = (_standard(rdm[members[:, one], members[:, other]]) for rdm in (a, b))
+        # which pairs a stimulus is in
+        pairs = np.zeros((len(one), m))
+        pairs[np.arange(len(one)), one] = pairs[np.arange(len(one)), other] = 1
+        sums = [np.vecdot(p, q) for p, q in ((x, y), (x, x), (y, y))]
+        products = (x * y, x * x, y * y)
+        left = [s[:, None] - p @ pairs for s, p in zip(sums, products, strict=True)]
+        sx, sy, count = x @ pairs, y @ pairs, (m - 1) * (m - 2) / 2
+        cross, xx, yy = (
+            whole - p * q / count
+            for whole, p, q in zip(left, (sx, sx, sy), (sy, sx, sy), strict=True)
+        )
+        # what is left of equal values is rounding
+        some = (xx > 1e-12) & (yy > 1e-12)
+        size = np.sqrt(np.maximum(xx * yy, 0))
+        without = np.divide(cross, size, out=np.full(cross.shape, np.nan), where=some)
+        values[:, place] = np.clip(sums[0], -1, 1)
+        added.append((without.mean(1, keepdims=True) - without) * np.sqrt((m - 1) / m))
+    n = sizes.sum()
+    each = np.concatenate(added, axis=1) * np.sqrt(n * (n - 1))
+    weights = np.repeat(contrasts(np.eye(len(numbers)), numbers), sizes, axis=1)
+    found = contrasts(values, numbers).T
+    error = np.stack([np.sqrt((each * w).var(1, ddof=1) / n) for w in weights], axis=1)
+    return np.asarray(np.divide(found, error, out=np.full(found.shape, np.nan), where=error > 0))
+
+
+def _standard(values: Array) -> Array:
+    """Ranks along the last axis, of zero mean and unit norm; NaN where all are equal."""
+    ranked = ranks(values)
+    ranked -= ranked.mean(-1, keepdims=True)
+    norm = np.linalg.norm(ranked, axis=-1, keepdims=True)
+    return np.asarray(ranked / np.where(norm > 0, norm, np.nan))
 
 
 def mean_ends(

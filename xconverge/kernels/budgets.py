@@ -57,6 +57,8 @@ class Budgets:
     """Rows of a table of numbers that are parsed at a time."""
 
     # --- kept for later
+    kept_draws: int = 2**27
+    """Random weights of stimuli that the tests of all maps of a study share."""
     search_cache: int = 2**29
     """Distances that a local search over stimuli keeps."""
     least_table: int = 2**20

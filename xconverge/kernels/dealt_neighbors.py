@@ -7,6 +7,7 @@ does not decide between two neighbours, rows decide in double.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +17,10 @@ from xconverge.kernels.equal_noise import Parts
 from xconverge.kernels.neighbors import as_on_grid, by_rank_where_tied, candidates_of
 from xconverge.kernels.vectors import Array
 
-BLOCK = 2**21
+BLOCK = 2**20
 """Bytes of the products of a draw that are formed and searched while they are in a cache."""
+MANY = 8
+"""Candidates for each neighbour from which on a closer bound pays."""
 UNIT = 2.0**-24
 """How far a number in single precision is off, as a share of it."""
 
@@ -42,6 +45,23 @@ class Products(NamedTuple):
     residual: Array
 
 
+class _Draw(NamedTuple):
+    """Orders, norms and margins (n) of a draw; candidates: places in (n, n), and values.
+
+    A row's own norm changes no order, and is left out of values and of ``slack`` (n), their margin.
+    ``rows`` (n, d) are there where no products are held.
+    """
+
+    order: Array
+    norm: Array
+    margin: Array
+    inverse: Array
+    slack: Array
+    rows: Array | None
+    places: list[Array]
+    values: list[Array]
+
+
 class DealtModel:
     """One model whose stimuli were all seen; relative residuals are of rows of unit norm.
 
@@ -54,39 +74,96 @@ class DealtModel:
         self.residual = model.residual
         self.lengths = [np.linalg.norm(x, axis=1) for x in (self.fitted, self.residual)]
         self.products: Products | None = None
+        self.likely = np.empty((len(model.fitted), 0), np.int64)
         n, width = self.fitted.shape
         # four entries, three sums, and what each is divided by
         self.unit = 12 * UNIT
         if 16 * n * n * n_models <= BUDGETS.products:
-            mixed = (self.fitted @ self.residual.T).astype(np.float32)
+            inside = [self.fitted, self.residual]
+            if model.axes is not None:
+                # what is fitted has few dimensions: products with it need no more
+                inside = [x @ model.axes for x in inside]
+            mixed = (inside[0] @ inside[1].T).astype(np.float32)
             self.products = Products(
-                _square(self.fitted), mixed, np.ascontiguousarray(mixed.T), _square(self.residual)
+                _square(inside[0]), mixed, np.ascontiguousarray(mixed.T), _square(self.residual)
             )
         else:
             self.unit += 4 * np.sqrt(width) * UNIT
 
     def neighbors(self, order: Array, k: int, depth: int) -> Neighbors:
         """Where every stimulus has the residual that ``order`` (n) says; ``depth`` from k on."""
+        return self.of_several([order], k, depth)[0]
+
+    def of_several(self, orders: Sequence[Array], k: int, depth: int) -> list[Neighbors]:
+        """The same of several draws at a time: what they share of a block is read once."""
+        if self.products is None and len(orders) > 1:
+            # each has rows of its own
+            return [self.neighbors(order, k, depth) for order in orders]
+        draws = [self._draw(order) for order in orders]
+        likely, n = self._likely(depth), len(self.size)
+        step = max(1, BLOCK // (4 * n))
+        room = np.empty((2, min(step, n), n), np.float32)
+        for start in range(0, n, step):
+            part = slice(start, min(n, start + step))
+            own = np.arange(part.stop - start)
+            these = likely[part] + n * own[:, None]
+            for draw in draws:
+                cosines = self._block(draw, part, room)
+                cosines *= draw.inverse
+                cosines[own, start + own] = -np.inf
+                few = cosines.reshape(-1).take(these, mode="clip")
+                few.partition(few.shape[1] - depth, axis=1)
+                lowest = few[:, few.shape[1] - depth] - draw.slack[part]
+                at = np.flatnonzero(cosines >= lowest[:, None])
+                if len(at) > MANY * depth * len(own):
+                    # residuals decide who is near
+                    close = candidates_of(cosines, depth, draw.slack[part])
+                    at = np.ravel_multi_index(close, cosines.shape)
+                draw.places.append(at + start * n)
+                draw.values.append(cosines.reshape(-1)[at])
+        return [Neighbors(*self._nearest(one, k, depth), one.norm * self.size) for one in draws]
+
+    def _draw(self, order: Array) -> _Draw:
         norm = self._norms(order)
         # how far a cosine is off: the terms of a product may cancel
         error = (self.lengths[0] + self.lengths[1][order]) / norm
         margin = 2 * self.unit * error * error.max()
-        inverse = (1 / norm).astype(np.float32)
-        n = len(norm)
-        lists, density = np.empty((n, depth), np.int64), np.empty(n)
-        step = max(1, BLOCK // (4 * n))
-        for start in range(0, n, step):
-            part = np.arange(start, min(n, start + step))
-            cosines = self._block(order, part)
-            cosines *= inverse
-            cosines *= inverse[part, None]
-            cosines[part - start, part] = -np.inf
-            lists[part], density[part] = self._nearest(
-                cosines, order, part, (k, depth), margin[part]
-            )
-        return Neighbors(lists, density, norm * self.size)
+        whole = None if self.products is not None else self._rows(order).astype(np.float32)
+        return _Draw(
+            order, norm, margin, (1 / norm).astype(np.float32), (margin * norm).astype(np.float32),
+            whole, [], [],
+        )  # fmt: skip
 
-    def _rows(self, order: Array, where: Array) -> Array:
+    def _likely(self, depth: int) -> Array:
+        """Some stimuli (n, w) that are near each without its residual: most of a draw's are.
+
+        Whoever they are, their cosines bound the ``depth`` largest of all from below.
+        """
+        n = len(self.fitted)
+        wide = min(4 * depth, n - 1)
+        known = self.likely
+        if known.shape[1] < wide:
+            known = np.empty((n, wide), np.int64)
+            less = (-1 / np.maximum(self.lengths[0], 1e-300)).astype(np.float32)
+            rows = None if self.products is not None else self.fitted.astype(np.float32)
+            step = max(1, BUDGETS.product_block // (4 * n))
+            for start in range(0, n, step):
+                part = slice(start, start + step)
+                if self.products is not None:
+                    away = self.products.fitted[part] * less
+                else:
+                    assert rows is not None
+                    away = rows[part] @ rows.T * less
+                own = np.arange(len(away))
+                away[own, start + own] = np.inf
+                near = np.argpartition(away, wide - 1, axis=1)[:, :wide]
+                # in the order that they lie in
+                known[part] = np.sort(near, axis=1)
+            # whole at once: other threads draw meanwhile
+            self.likely = known
+        return known
+
+    def _rows(self, order: Array, where: Array | slice = slice(None)) -> Array:
         return np.asarray(self.fitted[where] + self.residual[order[where]])
 
     def _norms(self, order: Array) -> Array:
@@ -98,44 +175,51 @@ class DealtModel:
                 return np.asarray(np.sqrt(square))
         return np.asarray(np.linalg.norm(self.fitted + self.residual[order], axis=1))
 
-    def _block(self, order: Array, part: Array) -> Array:
-        """Products (b, n) of some rows with all."""
+    def _block(self, draw: _Draw, part: slice, room: Array) -> Array:
+        """Products (b, n) of some rows with all, in one of two rooms (b, n)."""
+        one, other = room[:, : part.stop - part.start]
         if self.products is None:
-            rows = self._rows(order, np.arange(len(order))).astype(np.float32)
-            return np.asarray(rows[part] @ rows.T)
-        dealt = order[part]
-        both = self.products.residual.take(dealt, 0)
-        both += self.products.mixed[part]
-        both = both.take(order, 1, mode="clip")
-        both += self.products.fitted[part]
-        both += self.products.turned.take(dealt, 0)
-        return both
+            assert draw.rows is not None
+            return np.asarray(np.matmul(draw.rows[part], draw.rows.T, out=other))
+        dealt = draw.order[part]
+        np.take(self.products.residual, dealt, 0, out=one, mode="clip")
+        one += self.products.mixed[part]
+        np.take(one, draw.order, 1, out=other, mode="clip")
+        other += self.products.fitted[part]
+        other += np.take(self.products.turned, dealt, 0, out=one, mode="clip")
+        return np.asarray(other)
 
-    def _nearest(
-        self, cosines: Array, order: Array, part: Array, length: tuple[int, int], margin: Array
-    ) -> tuple[Array, Array]:
-        """The nearest (b, depth) and the mean cosine (b) to the first k of them."""
-        k, depth = length
-        rows, columns = candidates_of(cosines, depth, margin)
-        counts = np.bincount(rows, minlength=len(part))
-        place = np.arange(len(rows)) - (np.cumsum(counts) - counts)[rows]
-        shape = (len(part), max(int(counts.max()), depth + 1))
-        found, value = np.zeros(shape, np.int64), np.full(shape, -np.inf)
-        found[rows, place] = columns
-        value[rows, place] = cosines[rows, columns]
-        first = np.argsort(-value, axis=1)
-        found, value = (np.take_along_axis(x, first, 1) for x in (found, value))
-        apart = value[:, k - 1 : depth] - value[:, k : depth + 1]
+    def _nearest(self, draw: _Draw, k: int, depth: int) -> tuple[Array, Array]:
+        """The nearest (n, depth) and the mean cosine (n) to the first k of them.
+
+        From the candidates of a draw, row by row: at least ``depth`` a row.
+        """
+        n, margin = len(self.size), draw.margin
+        rows, columns = np.divmod(np.concatenate(draw.places), n)
+        cosine = np.concatenate(draw.values) * draw.inverse[rows]
+        # cosines lie in [-1, 1], but for rounding: rows stay apart
+        first = np.argsort(4.0 * rows - cosine)
+        counts = np.bincount(rows, minlength=n)
+        starts = np.cumsum(counts) - counts
+        columns, cosine = columns[first], np.append(cosine[first].astype(np.float64), -np.inf)
+        top = starts[:, None] + np.arange(depth)
+        found, value = columns[top], cosine[top]
+        following = cosine[np.where(counts > depth, starts + depth, -1)]
+        apart = value[:, k - 1 :] - np.column_stack([value[:, k:], following])
         unsure = np.flatnonzero((apart <= margin[:, None]).any(1))
         if len(unsure):
-            near = value[unsure] >= (value[unsure, depth - 1] - margin[unsure])[:, None]
-            at = np.nonzero(near)
+            # all that may be among the nearest, of these rows alone
+            wide = np.arange(counts[unsure].max())
+            there = wide < counts[unsure][:, None]
+            at = np.where(there, starts[unsure][:, None] + wide, len(columns))
+            others = np.append(columns, 0)[at]
+            near = there & (cosine[at] >= (value[unsure, depth - 1] - margin[unsure])[:, None])
             exact = np.full(near.shape, -np.inf)
-            exact[at] = self._exact(order, part[unsure[at[0]]], found[unsure][at])
-            then = by_rank_where_tied(exact, found[unsure])
-            found[unsure] = np.take_along_axis(found[unsure], then, 1)
+            exact[near] = self._exact(draw.order, unsure[np.nonzero(near)[0]], others[near])
+            then = by_rank_where_tied(exact, others)[:, :depth]
+            found[unsure] = np.take_along_axis(others, then, 1)
             value[unsure] = np.take_along_axis(exact, then, 1)
-        return found[:, :depth], value[:, :k].mean(1)
+        return found, value[:, :k].mean(1)
 
     def _exact(self, order: Array, one: Array, other: Array) -> Array:
         """Cosines (q) of pairs of rows in double, on the grid where equal ones tie."""

@@ -9,7 +9,9 @@ then says nothing about another, and all geometry stays.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -28,18 +30,30 @@ class Parts(NamedTuple):
     """One model (n, d): what the consensus says of it, and the rest; NaN where missing.
 
     The rest is to be multiplied by ``size`` (n), where given, of the stimulus that it falls to.
+    Orthonormal ``axes`` (d, q), where given, span all that is fitted.
     """
 
     fitted: Array
     residual: Array
     size: Array | None = None
+    axes: Array | None = None
 
 
 Statistic = Callable[[Sequence[Array]], float]
 """Of models (n, d)."""
-OfDraw = Callable[[Sequence[Array]], float]
-"""A statistic of a draw, by the orders (n) of every model's residuals."""
-Prepare = Callable[[Sequence[Parts]], OfDraw]
+
+
+class OfDraws(Protocol):
+    """A statistic of draws, each given by the orders (n) of every model's residuals."""
+
+    def __call__(self, orders: Sequence[Array]) -> float:
+        """Of one draw."""
+
+    def of_several(self, draws: Sequence[Sequence[Array]]) -> list[float]:
+        """Of several, which may share what they read."""
+
+
+Prepare = Callable[[Sequence[Parts]], OfDraws]
 """Makes, once for all draws, what they need of models taken apart."""
 
 
@@ -61,10 +75,19 @@ def components_of(models: Sequence[Array], train: Array, most: int) -> list[Redu
 
     Those of a smaller space are the first of them.
     """
-    return [
-        reduce(x, x.shape[1], train, count, count)
-        for x, count in ((x, min(most, x.shape[1])) for x in models)
-    ]
+    return [_fitted_to(train, x, min(most, x.shape[1])) for x in models]
+
+
+def _fitted_to(train: Array, x: Array, count: int) -> Reduced:
+    """A model reduced to ``count`` components of the stimuli ``train``, from their rows alone."""
+    one = reduce(x[train], x.shape[1], np.ones(np.count_nonzero(train), bool), count, count)
+    if train.all():
+        return one
+    # as if the others were there, and missing
+    grown = np.sqrt(len(train) / len(one.rows))
+    rows, seen = np.zeros((len(train), count)), np.zeros(len(train), bool)
+    rows[train], seen[train] = one.rows / grown, one.seen
+    return Reduced(rows, seen, one.frame._replace(scale=float(one.frame.scale * grown)))
 
 
 def _first(one: Reduced, rank: int, dim: int) -> Reduced:
@@ -84,7 +107,10 @@ def _space(
     reduced = [_first(one, rank, dim) for one in components]
     rows = np.stack([one.rows for one in reduced])
     seen = np.stack([one.seen for one in reduced])
-    solution = align(rows, seen, spectral_start(rows), tolerance, 500)
+    # stimuli that are held out of all models are zero rows, which cost as much as others
+    fit = seen.any(0)
+    alone = np.ascontiguousarray(rows[:, fit])
+    solution = align(alone, seen[:, fit], spectral_start(alone), tolerance, 500)
     placed, there = [], []
     for x, one, rotation, shift in zip(
         models, reduced, solution.rotation, solution.shift, strict=True
@@ -127,15 +153,21 @@ def parts(
         fitted = space.center[m] + (consensus - space.shift[m]) @ space.back[m]
         rest = x - fitted + (growth - 1) * inside
         fitted[~space.seen[m]] = np.nan
-        result.append(Parts(fitted, rest))
+        result.append(Parts(fitted, rest, axes=_axes(space.center[m], space.back[m])))
     return result
+
+
+def _axes(center: Array, back: Array) -> Array | None:
+    """Orthonormal axes (d, 1 + q) of what is fitted, where these are so few that they save time."""
+    q, d = back.shape
+    return np.linalg.qr(np.column_stack([center, back.T]))[0] if 7 * (1 + q) < 3 * d else None
 
 
 def relative(model: Parts) -> Parts:
     """The model with residuals divided by the norms (n) of what is fitted, to be given back."""
     norm = np.linalg.norm(model.fitted, axis=1)
     size = np.where(norm > 0, norm, 1.0)
-    return Parts(model.fitted, model.residual / size[:, None], size)
+    return Parts(model.fitted, model.residual / size[:, None], size, model.axes)
 
 
 def drawn(model: Parts, order: Array) -> Array:
@@ -148,13 +180,21 @@ def drawn(model: Parts, order: Array) -> Array:
 
 def rows_of(statistic: Statistic) -> Prepare:
     """Any statistic of models, to be made of every draw anew."""
+    return partial(_OfRows, statistic)
 
-    def prepare(models: Sequence[Parts]) -> OfDraw:
-        return lambda orders: statistic(
-            [drawn(model, order) for model, order in zip(models, orders, strict=True)]
+
+@dataclass(frozen=True)
+class _OfRows:
+    statistic: Statistic
+    models: Sequence[Parts]
+
+    def __call__(self, orders: Sequence[Array]) -> float:
+        return self.statistic(
+            [drawn(model, order) for model, order in zip(self.models, orders, strict=True)]
         )
 
-    return prepare
+    def of_several(self, draws: Sequence[Sequence[Array]]) -> list[float]:
+        return [self(orders) for orders in draws]
 
 
 def places(models: Sequence[Parts], label_rank: Array) -> list[Array]:
@@ -212,6 +252,10 @@ class Noise:
         """The statistic of such a draw."""
         return self.of_draw(self.orders(*number))
 
+    def values(self, numbers: Sequence[int]) -> list[float]:
+        """The statistic of several draws."""
+        return self.of_draw.of_several([self.orders(number) for number in numbers])
+
     def of_its_draws(self, number: int, count: int) -> float:
         """Mean statistic of draws of a draw that is taken apart as if it were the data."""
         pairs = zip(self.models, self.orders(number), strict=True)
@@ -219,7 +263,8 @@ class Noise:
         noise = Noise(
             again, self.space_rank, self.prepare, self.label_rank, self.seed, self.by_norm
         )
-        return float(np.mean([noise.value(number, 1 + one) for one in range(count)]))
+        draws = [noise.orders(number, 1 + one) for one in range(count)]
+        return float(np.mean(noise.of_draw.of_several(draws)))
 
 
 def off_by(values: Array, of_their_draws: Array) -> float:
@@ -258,8 +303,9 @@ def errors_of(models: Sequence[Array], test: Array) -> Array:
     ranks = ranks_tried(models, len(test))
     components = components_of(models, ~test, max(ranks))
     errors: list[Array] = []
+    variances = [float(np.nanvar(x, axis=0).sum()) for x in models]
     for rank in ranks:
-        errors.append(_error(models, components, rank, test))
+        errors.append(_error(models, variances, components, rank, test))
         best = min(errors, key=np.sum)
         if len(errors) > 2 and all(_worse((error - best)[test]) for error in errors[-2:]):
             break
@@ -303,7 +349,13 @@ def _worse(gap: Array) -> bool:
     return bool(gap.sum() > gap.std() * np.sqrt(len(gap)))
 
 
-def _error(models: Sequence[Array], components: Sequence[Reduced], rank: int, test: Array) -> Array:
+def _error(
+    models: Sequence[Array],
+    variances: Sequence[float],
+    components: Sequence[Reduced],
+    rank: int,
+    test: Array,
+) -> Array:
     """Squared error (n) of stimuli ``test`` (n) as the other models tell them, 0 of the others.
 
     As a share of all squares. Each direction of the consensus counts as much as it did inside the
@@ -324,6 +376,6 @@ def _error(models: Sequence[Array], components: Sequence[Reduced], rank: int, te
         asked = known & test
         place = (share * mean[asked]) @ axes.T
         told = space.center[m] + (place - space.shift[m]) @ space.back[m]
-        size = np.nanvar(x, axis=0).sum() * space.seen[m].sum()
+        size = variances[m] * space.seen[m].sum()
         error[asked] += ((x[asked] - told) ** 2).sum(1) / size
     return error / len(models)

@@ -6,15 +6,15 @@ is made anew hundreds of times. Neighbours of the other modality are found once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from xconverge.kernels.correlation import ranks
-from xconverge.kernels.dealt_neighbors import DealtModel
+from xconverge.kernels.dealt_neighbors import DealtModel, Neighbors
 from xconverge.kernels.dispersion import without
-from xconverge.kernels.equal_noise import OfDraw, Parts
+from xconverge.kernels.equal_noise import OfDraws, Parts
 from xconverge.kernels.groups import mean_of_families, pair_numbers
 from xconverge.kernels.kernel import alike
 from xconverge.kernels.neighbors import filtered, overlap_share
@@ -41,10 +41,10 @@ class LeftOutOverlap:
     family_b: Array
     covariates: Sequence[str | Array]
 
-    def __call__(self, models: Sequence[Parts]) -> OfDraw:
-        """What is made once for all draws of these models; then the statistic of a draw."""
+    def __call__(self, models: Sequence[Parts]) -> OfDraws:
+        """What is made once for all draws of these models; then the statistic of draws."""
         prepared = [DealtModel(model, len(models)) for model in models]
-        weights = weights_without(self.group, self.family)
+        one, other, of_pairs = by_pair(weights_without(self.group, self.family))
         shape = len(self.family), len(self.family_b)
         pair_family = pair_numbers(self.family, self.family_b).reshape(shape)
         # so many that k are left among those that any model of the other side saw
@@ -53,41 +53,58 @@ class LeftOutOverlap:
         n = self.seen_b.shape[1]
         sets_b = [bits(self.lists_b[np.ix_(members, where)], n) for where, members in pools]
 
-        def of_draw(orders: Sequence[Array]) -> float:
-            found = [
-                model.neighbors(order, self.k, depth)
-                for model, order in zip(prepared, orders, strict=True)
-            ]
+        def of_draw(found: Sequence[Neighbors]) -> float:
             lists = np.stack([one.lists for one in found])
             own = bits(lists[:, :, : self.k], n)
-            apart = 1 - self._overlap(own, own).reshape(len(weights) ** 2, -1)
+            apart = 1 - overlap_share(self._shared(own[one], own[other]), self.k)
             own_values = {
                 DENSITY: np.stack([one.density for one in found]),
                 NORM: np.stack([one.norm for one in found]),
             }
             values = [
-                weights @ apart,
+                of_pairs @ apart,
                 *(own_values[c] if isinstance(c, str) else c for c in self.covariates),
             ]
             correlation = np.empty(pair_family.shape)
             for (where, members), theirs in zip(pools, sets_b, strict=True):
                 sets = own if len(where) == n else self._among(lists, where)
                 spread, *covariates = (part[:, where] for part in values)
-                scores = self._overlap(sets, theirs)
-                correlation[:, members] = partial_correlations(spread, scores, covariates)
+                scores = self._shared(sets[:, None], theirs)
+                correlation[:, members] = partial_correlations(spread, scores, covariates, self.k)
             return mean_of_pairs(correlation, pair_family)
 
-        return of_draw
+        return _Draws(prepared, self.k, depth, of_draw)
 
     def _among(self, lists: Array, where: Array) -> Array:
         """Sets of k neighbours (A, m, …) among the stimuli ``where`` (m) alone."""
         inside = [filtered(one, None, where)[0][:, : self.k] for one in lists]
         return bits(where[np.stack(inside)], self.seen_b.shape[1])
 
-    def _overlap(self, a: Array, b: Array) -> Array:
-        """Share (A, B, n) of k neighbours that two sets of bits (A, n, w), (B, n, w) share."""
-        shared = np.bitwise_count(a[:, None] & b)
-        return np.asarray(overlap_share(shared.sum(-1, dtype=np.int64), self.k))
+    @staticmethod
+    def _shared(a: Array, b: Array) -> Array:
+        """How many neighbours (…, n) two sets of bits (…, n, w) share."""
+        return np.asarray(np.bitwise_count(a & b).sum(-1, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """The statistic of draws, by the neighbours in every model."""
+
+    models: Sequence[DealtModel]
+    k: int
+    depth: int
+    of_neighbors: Callable[[Sequence[Neighbors]], float]
+
+    def __call__(self, orders: Sequence[Array]) -> float:
+        return self.of_several([orders])[0]
+
+    def of_several(self, draws: Sequence[Sequence[Array]]) -> list[float]:
+        """Model by model: one fits into a cache where all do not."""
+        found = [
+            model.of_several(orders, self.k, self.depth)
+            for model, orders in zip(self.models, zip(*draws, strict=True), strict=True)
+        ]
+        return [self.of_neighbors(of_draw) for of_draw in zip(*found, strict=True)]
 
 
 def bits(lists: Array, size: int) -> Array:
@@ -109,12 +126,34 @@ def weights_without(group: Array, family: Array) -> Array:
     return value
 
 
-def partial_correlations(x: Array, y: Array, covariates: Sequence[Array]) -> Array:
+def by_pair(weights: Array) -> tuple[Array, Array, Array]:
+    """The models of every two of them, and weights (A, P) of their distances from both orders."""
+    size = len(weights)
+    one, other = np.triu_indices(size, 1)
+    return one, other, weights[:, one * size + other] + weights[:, other * size + one]
+
+
+def ranks_of_counts(counts: Array, most: int) -> Array:
+    """Mean ranks along the last axis, as `ranks` gives them, of integers from 0 to ``most``."""
+    rows = counts.reshape(-1, counts.shape[-1])
+    start = np.arange(len(rows))[:, None] * (most + 1)
+    each = np.bincount((rows + start).reshape(-1), minlength=len(rows) * (most + 1))
+    each = each.reshape(len(rows), -1)
+    middle = np.cumsum(each, axis=1) - (each - 1) / 2
+    return np.asarray(middle.reshape(-1)[rows + start].reshape(counts.shape))
+
+
+def partial_correlations(
+    x: Array, y: Array, covariates: Sequence[Array], most: int | None = None
+) -> Array:
     """Rank correlations (A, B) of rows (A, n) with scores (A, B, n); NaN where values are equal.
 
-    Ranks of ``covariates`` (A, n) are partialled out of the ranks of both.
+    Ranks of ``covariates`` (A, n) are partialled out of the ranks of both. Scores may be counts up
+    to ``most``, which are ranked faster.
     """
-    ranked = ranks(np.concatenate([part[:, None] for part in (x, *covariates)] + [y], axis=1))
+    maps = ranks(np.stack([x, *covariates], axis=1))
+    scores = ranks(y) if most is None else ranks_of_counts(y, most)
+    ranked = np.concatenate([maps, scores], axis=1)
     ranked -= ranked.mean(-1, keepdims=True)
     count = len(covariates)
     sides = np.delete(ranked, slice(1, 1 + count), axis=1)

@@ -8,7 +8,11 @@ The same model is used for kinship in genetics (Kang et al. 2008, Genetics 178).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy
@@ -16,6 +20,7 @@ import scipy
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array
 
+T = TypeVar("T")
 LENGTHS = (0.15, 0.4, 1.0)
 """Lengths of the kernels, in median distances: from next neighbours to all of the set."""
 MOST = 2000
@@ -42,7 +47,24 @@ class Likeness:
     def __init__(self, squares: Sequence[Array], categories: Sequence[Array]) -> None:
         self.squares, self.categories = list(squares), list(categories)
         self.units = [_median_square(square) for square in squares]
+        self._forget()
+
+    def _forget(self) -> None:
         self._kept: dict[int, Array] = {}
+        self._some: dict[bytes, list[Array]] = {}
+        self._fits: dict[bytes, Array] = {}
+        self._lists: dict[bytes, Array] = {}
+        self._drawn: dict[tuple[int, int], Array] = {}
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        """Without what can be made again."""
+        return self.squares, self.categories, self.units
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        """What `__getstate__` gave."""
+        self.squares, self.categories, self.units = state
+        self._forget()
 
     def __len__(self) -> int:
         """How many kernels."""
@@ -53,13 +75,69 @@ class Likeness:
 
         Those of few stimuli are made once, for both maps, all fits and all pairs.
         """
-        n = len((self.squares or self.categories)[0])
-        if n > MOST:
+        if self._are_many:
             return self._made(number, where)
-        if number not in self._kept:
-            self._kept[number] = self._made(number, np.arange(n))
+        n = len((self.squares or self.categories)[0])
+        with self._lock:
+            if number not in self._kept:
+                self._kept[number] = self._made(number, np.arange(n))
         kept = self._kept[number]
         return kept if np.array_equal(where, np.arange(n)) else kept[np.ix_(where, where)]
+
+    def kernels(self, where: Array) -> list[Array]:
+        """All kernels (m, m) among the stimuli at ``where`` (m), not to be written to.
+
+        Of few stimuli those of the last two sets are kept: maps are fitted to parts of the same.
+        """
+        parts = self.squares or self.categories
+        if self._are_many or not parts or len(where) == len(parts[0]):
+            return self._among(where)
+        return self._last(self._some, where.tobytes(), partial(self._among, where), 2)
+
+    def _among(self, where: Array) -> list[Array]:
+        return [self.kernel(number, where) for number in range(len(self))]
+
+    @property
+    def _are_many(self) -> bool:
+        parts = self.squares or self.categories
+        return bool(parts) and len(parts[0]) > MOST
+
+    def fitted(self, make: Callable[[], Array], *arrays: Array) -> Array:
+        """Variances that ``make`` fits to these arrays, once for all tests."""
+        digest = hashlib.blake2b()
+        for array in arrays:
+            digest.update(repr((array.shape, array.dtype)).encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return self._last(self._fits, digest.digest(), make, 1000)
+
+    def nearest(self, make: Callable[[Array, int], Array], where: Array, k: int) -> Array:
+        """Lists of neighbours that ``make`` finds among stimuli, once for all maps."""
+        key = where.tobytes() + bytes(str(k), "ascii")
+        return self._last(self._lists, key, lambda: make(where, k), 4)
+
+    def drawn(self, key: tuple[int, int], make: Callable[[], Array]) -> Array:
+        """Random weights that all tests share; the first of them are kept."""
+        found = self._drawn.get(key)
+        if found is None:
+            found = make()
+            with self._lock:
+                if (1 + len(self._drawn)) * found.nbytes <= BUDGETS.kept_draws:
+                    self._drawn[key] = found
+        return found
+
+    def _last(self, kept: dict[bytes, T], key: bytes, make: Callable[[], T], most: int) -> T:
+        """What is kept, or made and kept with the ``most`` that were made last.
+
+        Threads that ask at the same time may both make it.
+        """
+        found = kept.get(key)
+        if found is None:
+            found = make()
+            with self._lock:
+                while len(kept) >= most:
+                    del kept[next(iter(kept))]
+                kept[key] = found
+        return found
 
     def _made(self, number: int, where: Array) -> Array:
         side, length = divmod(number, len(LENGTHS))
@@ -76,21 +154,45 @@ class Likeness:
 
     def covariance(self, variances: Array, where: Array) -> Array:
         """V (m, m) of variances (q + 1), that of the nugget last."""
-        kernels = (
-            (variance, self.kernel(number, where))
-            for number, variance in enumerate(variances[:-1])
-            if variance
-        )
-        return _sum(kernels, variances[-1], len(where))
+        some = [number for number, variance in enumerate(variances[:-1]) if variance]
+        if not self._are_many:
+            parts = self.squares or self.categories
+            n = len(parts[0]) if parts else len(where)
+            # one sum is cut faster than all of its kernels
+            whole = np.arange(n) if n < 2 * len(where) else where
+            kernels = [self.kernel(number, whole) for number in some]
+            total = _sum(variances[some], kernels, variances[-1], len(whole))
+            return among(total, where) if len(where) < len(whole) else total
+        # one kernel at a time: they are large
+        total = np.zeros((len(where),) * 2)
+        for number in some:
+            _add(total, variances[[number]], [self.kernel(number, where)])
+        total[np.diag_indices(len(total))] += variances[-1]
+        return total
 
 
-def _sum(kernels: Iterable[tuple[float, Array]], nugget: float, n: int) -> Array:
+def _sum(variances: Array, kernels: Sequence[Array], nugget: float, n: int) -> Array:
     """Σ s K + s_0 I (n, n) of variances with their kernels, and of the nugget."""
     total = np.zeros((n, n))
-    for variance, kernel in kernels:
-        total += variance * kernel
+    _add(total, variances, kernels)
     total[np.diag_indices(n)] += nugget
     return total
+
+
+def _add(total: Array, variances: Array, kernels: Sequence[Array]) -> None:
+    """Add Σ s K to a total (n, n), a block of rows at a time: it stays in cache meanwhile."""
+    parts = _blocks(len(total))
+    room = np.empty((parts[0].stop if parts else 0, len(total)))
+    for rows in parts:
+        into = total[rows]
+        for variance, kernel in zip(variances, kernels, strict=True):
+            into += np.multiply(kernel[rows], variance, out=room[: len(into)])
+
+
+def _blocks(n: int) -> list[slice]:
+    """Rows of a matrix (n, n) of doubles, a block at a time."""
+    step = max(1, BUDGETS.gather_block // (8 * max(n, 1)))
+    return [slice(start, min(n, start + step)) for start in range(0, n, step)]
 
 
 def among(square: Array, where: Array) -> Array:
@@ -131,12 +233,17 @@ def fit(y: Array, design: Array, likeness: Likeness, where: Array, seed: int = 0
     scale = y.var()
     if scale == 0:
         return np.append(np.zeros(len(likeness)), 1.0)
-    y = y / np.sqrt(scale)
-    variances: Array | None = None
-    for step in STEPS if len(y) > FEW else STEPS[-1:]:
-        kernels = [likeness.kernel(number, where[::step]) for number in range(len(likeness))]
-        variances = restricted_maximum(y[::step], design[::step], kernels, variances)
-    return np.asarray(variances * scale)
+
+    def fitted() -> Array:
+        unit = y / np.sqrt(scale)
+        variances: Array | None = None
+        for step in STEPS if len(y) > FEW else STEPS[-1:]:
+            kernels = likeness.kernels(where[::step])
+            variances = restricted_maximum(unit[::step], design[::step], kernels, variances)
+        return np.asarray(variances * scale)
+
+    # several maps are tested against one, whose field is the same in all tests
+    return likeness.fitted(fitted, y, design, where)
 
 
 def restricted_maximum(
@@ -192,9 +299,10 @@ class _Point:
 
     def __init__(self, y: Array, design: Array, kernels: Sequence[Array], variances: Array) -> None:
         self.kernels = kernels
-        weighted = zip(variances[:-1], kernels, strict=True)
-        total = _sum((pair for pair in weighted if pair[0]), variances[-1], len(y))
-        self.factor, failed = scipy.linalg.lapack.dpotrf(total, lower=1, overwrite_a=1)
+        some = [number for number, variance in enumerate(variances[:-1]) if variance]
+        total = _sum(variances[some], [kernels[number] for number in some], variances[-1], len(y))
+        # LAPACK reads columns; those of a symmetric matrix are its rows
+        self.factor, failed = scipy.linalg.lapack.dpotrf(total.T, lower=1, overwrite_a=1)
         self.likelihood = -np.inf
         if failed:
             return
@@ -209,24 +317,29 @@ class _Point:
         )
 
     def slopes(self) -> tuple[Array, Array]:
-        """Gradient (q + 1) and average information (q + 1, q + 1).
+        """Gradient (q + 1) and average information (q + 1, q + 1), once: the factor is used up.
 
         With P = V⁻¹ - V⁻¹X(X'V⁻¹X)⁻¹X'V⁻¹: -½ [tr(P K) - y'P K P y], and ½ y'P K P L P y.
         """
-        # of a symmetric matrix LAPACK writes one triangle, and leaves zeros in the other
-        inverse, _ = scipy.linalg.lapack.dpotri(self.factor, lower=1)
-        diagonal = np.diag(inverse)
         back = scipy.linalg.solve_triangular(
-            self.factor, np.column_stack([self.rest, self.q]), lower=True, trans="T"
-        )
+            self.factor, np.column_stack([self.rest, self.q]), lower=True, trans="T",
+            check_finite=False,
+        )  # fmt: skip
         py, half = back[:, 0], back[:, 1:]
-        products = np.column_stack([*(kernel @ py for kernel in self.kernels), py])
-        # by rows, as the kernels are: they are symmetric
+        # of a symmetric matrix LAPACK writes one triangle, and leaves zeros in the other
+        inverse, _ = scipy.linalg.lapack.dpotri(self.factor, lower=1, overwrite_c=1)
+        diagonal = np.diag(inverse)
+        # by rows, as the kernels are: they are symmetric. A block of the inverse meets all kernels
+        sums, turned = np.zeros(len(self.kernels)), np.empty((len(self.kernels), *back.shape))
+        for rows in _blocks(len(py)):
+            own = inverse.T[rows].reshape(-1)
+            for number, kernel in enumerate(self.kernels):
+                sums[number] += own @ kernel[rows].reshape(-1)
+                turned[number, rows] = kernel[rows] @ back
+        products = np.column_stack([*turned[:, :, 0], py])
         traces = [
-            2 * np.vdot(inverse.T, kernel)
-            - diagonal @ np.diag(kernel)
-            - np.vdot(half, kernel @ half)
-            for kernel in self.kernels
+            2 * total - diagonal @ np.diag(kernel) - np.vdot(half, of_half)
+            for total, kernel, of_half in zip(sums, self.kernels, turned[:, :, 1:], strict=True)
         ]
         traces.append(diagonal.sum() - np.vdot(half, half))
         gradient = -0.5 * (np.array(traces) - products.T @ py)
@@ -284,12 +397,13 @@ def lower_factor(covariance: Array) -> Array:
     if not np.isfinite(covariance).all():
         # LAPACK may give a factor of NaN without a word
         raise ValueError("the covariance of a map is not finite")
-    size = np.trace(covariance) / len(covariance)
-    total = covariance.copy()
+    size, added = np.trace(covariance) / len(covariance), 0.0
     for nugget in (0.0, 1e-6, 1e-4, 1e-2, 1.0):
-        total[np.diag_indices(len(total))] += nugget * size
+        added += nugget * size
+        total = covariance.copy()
+        total[np.diag_indices(len(total))] += added
         # LAPACK reads columns; those of a symmetric matrix are its rows
-        factor, failed = scipy.linalg.lapack.dpotrf(total.T, lower=1)
+        factor, failed = scipy.linalg.lapack.dpotrf(total.T, lower=1, overwrite_a=1)
         if not failed:
             return np.asarray(factor)
     raise ValueError("the distances of a geometry are those of no space: no covariance follows")

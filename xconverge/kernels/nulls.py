@@ -7,9 +7,11 @@ there the values lie as the surrogate's do, the lowest where it is lowest.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from functools import cached_property
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -82,8 +84,13 @@ class Stimuli:
     likeness: Likeness
 
     @classmethod
-    def of(cls, arrays: Sequence[Array], n_squares: int) -> Stimuli:
-        """From rank, strata, blocks (n), squares (n, n) and codes (n) in any order of stimuli."""
+    def of(cls, arrays: Sequence[Any], n_squares: int) -> Stimuli:
+        """From rank, strata, blocks (n), squares (n, n) and codes (n) in any order of stimuli.
+
+        Or what was made of these before, alone.
+        """
+        if isinstance(arrays[0], Stimuli):
+            return arrays[0]
         rank, strata, blocks, *rest = arrays
         order = np.argsort(rank)
         squares = rest[:n_squares]
@@ -91,6 +98,20 @@ class Stimuli:
             squares = [one[np.ix_(order, order)] for one in squares]
         codes = [one[order] for one in rest[n_squares:]]
         return cls(order, strata[order], blocks[order], Likeness(squares, codes))
+
+    def __dask_tokenize__(self) -> str:
+        """What dask tells objects apart by: their content, which is read once."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        digest = hashlib.blake2b()
+        parts = self.order, self.strata, self.blocks
+        for part in (*parts, *self.likeness.squares, *self.likeness.categories):
+            digest.update(repr((part.shape, part.dtype)).encode())
+            plain = np.ascontiguousarray(part)
+            digest.update(repr(plain.tolist()).encode() if plain.dtype.hasobject else plain.data)
+        return digest.hexdigest()
 
     def orders(self, name: str, maps: Array, covariates: Array, seed: int) -> Orders | None:
         """Draws of a null for maps (X, n) with covariates (X, c, n), in the order of labels.

@@ -142,8 +142,19 @@ def rank_correlations(
 
 def residual_ranks(x: Array, y: Array, which: Array, covariates: Array) -> tuple[list[Row], Array]:
     """Residual ranks of the rows of ``rank_correlations``, and their correlations (R)."""
-    rows = [_row(x[i], values, covariates[i]) for i, values in zip(which, y, strict=True)]
-    return rows, np.array([_correlation(row) for row in rows])
+    usable = np.isfinite(y) & (np.isfinite(x) & np.isfinite(covariates).all(1))[which]
+    rows: list[Row | None] = [None] * len(y)
+    # rows of one target and the same stimuli have one design
+    for numbers in alike_rows(usable, which):
+        there, i = usable[numbers[0]], which[numbers[0]]
+        groups = np.where(there, 0, -1)
+        basis = _design(np.where(there, covariates[i], 0.0), groups)
+        target = _residual(_ranked(x[i], there), basis, groups)
+        for number, score in zip(numbers, _ranked(y[numbers], there), strict=True):
+            score = _residual(score, basis, groups)
+            rows[number] = Row(target.copy(), score, there.copy(), len(basis))
+    found = [row for row in rows if row is not None]
+    return found, np.array([_correlation(row) for row in found])
 
 
 def _share(null: Array, tail: str) -> Array:
@@ -223,15 +234,6 @@ def _null(
     return result[: n_draws + 1], free
 
 
-def _row(x: Array, y: Array, covariates: Array) -> Row:
-    """Residual ranks of both, standardised."""
-    usable = np.isfinite(x) & np.isfinite(y) & np.isfinite(covariates).all(0)
-    groups = np.where(usable, 0, -1)
-    basis = _design(np.where(usable, covariates, 0.0), groups)
-    target, score = (_residual(_ranked(side, usable), basis, groups) for side in (x, y))
-    return Row(target, score, usable, len(basis))
-
-
 def _correlation(row: Row) -> float:
     """Correlation of a row, whose sides become of unit norm in place; NaN where there is none."""
     u, v = row.target[row.usable], row.score[row.usable]
@@ -253,9 +255,9 @@ def _within(values: Array, groups: Array) -> Array:
 
 
 def _ranked(values: Array, usable: Array) -> Array:
-    """Ranks (n) of the usable values among themselves, 0 for the others."""
-    result = np.zeros(len(values))
-    result[usable] = ranks(values[usable])
+    """Ranks (…, n) of the usable (n) values among themselves, 0 for the others."""
+    result = np.zeros(values.shape)
+    result[..., usable] = ranks(values[..., usable])
     return result
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -101,7 +102,9 @@ def related(
             found = _told(sides, regress, tail)
             for part, value in zip(each[:5], found, strict=True):
                 part[rows] = value
-            draws = _null_scores(sides.products(), where, x.shape[1], n_draws, seed)
+            draws = _null_scores(
+                sides.products(), where, x.shape[1], n_draws, seed, fields.likeness
+            )
             for part, null, p in zip(each[5:], draws, found[2:4], strict=True):
                 part[0, rows] = _normal_scores(p, tail)
                 part[1:, rows] = null
@@ -132,7 +135,7 @@ def related_mean(
     sides = sides.weighted(family_shares(family, len(y)))
     told = _told(sides, regress_together, tail)
     products = [one.sum(1, keepdims=True) for one in sides.products()]
-    drawn = _null_scores(products, where, x.shape[1], n_draws, seed)
+    drawn = _null_scores(products, where, x.shape[1], n_draws, seed, fields.likeness)
     draws = [
         np.concatenate([_normal_scores(p, tail)[None], null])
         for null, p in zip(drawn, told[2:4], strict=True)
@@ -142,12 +145,12 @@ def related_mean(
 
 def _normal_scores(p: Array, tail: str) -> Array:
     """Normal deviates that p-values are of."""
-    score = scipy.stats.norm.isf(np.maximum(p / 2 if tail == "two-sided" else p, 1e-300))
-    return np.asarray(-score if tail == "less" else score)
+    below = scipy.special.ndtri(np.maximum(p / 2 if tail == "two-sided" else p, 1e-300))
+    return np.asarray(below if tail == "less" else -below)
 
 
 def _null_scores(
-    products: Sequence[Array], where: Array, n: int, count: int, seed: int
+    products: Sequence[Array], where: Array, n: int, count: int, seed: int, likeness: Likeness
 ) -> list[Array]:
     """Normal deviates (count, r) of each regression, as alike under the null as the rows are.
 
@@ -159,19 +162,24 @@ def _null_scores(
     together = np.concatenate(products, axis=1)
     size = np.sqrt((together**2).sum(0))
     scaled = np.divide(together, size, out=np.full(together.shape, np.nan), where=size > 0)
-    blocks = [
-        np.random.default_rng([seed, block]).standard_normal((BLOCK, n))[:, where] @ scaled
-        for block in range(-(-count // BLOCK))
-    ]
+    blocks = []
+    for block in range(-(-count // BLOCK)):
+        weights = likeness.drawn((seed, block), partial(_normals, seed, block, n))
+        blocks.append((weights if len(where) == n else weights[:, where]) @ scaled)
     drawn = np.concatenate([np.empty((0, together.shape[1])), *blocks])[:count]
     return np.split(drawn, len(products), axis=1)
 
 
+def _normals(seed: int, block: int, n: int) -> Array:
+    """A block of random normal weights (BLOCK, n)."""
+    return np.random.default_rng([seed, block]).standard_normal((BLOCK, n))
+
+
 def tail_of(t: Array, freedom: int, tail: str) -> Array:
-    """P-values of t."""
+    """P-values of t, by the function behind ``scipy.stats.t``, which takes long to get there."""
     if tail == "two-sided":
-        return np.asarray(2 * scipy.stats.t.sf(np.abs(t), freedom))
-    return np.asarray(scipy.stats.t.sf(t if tail == "greater" else -t, freedom))
+        return np.asarray(2 * scipy.special.stdtr(freedom, -np.abs(t)))
+    return np.asarray(scipy.special.stdtr(freedom, -t if tail == "greater" else t))
 
 
 def standard_ranks(values: Array) -> Array:
@@ -288,6 +296,10 @@ def morans(maps: Array, likeness: Likeness, k: int = 10) -> Array:
 
 def _nearest(likeness: Likeness, where: Array, k: int) -> Array:
     """The k nearest (m, k) of each of the stimuli at ``where`` (m), among these, in any order."""
+    return likeness.nearest(partial(_searched, likeness), where, k)
+
+
+def _searched(likeness: Likeness, where: Array, k: int) -> Array:
     result = np.empty((len(where), k), np.int64)
     step = max(1, BUDGETS.gather_block // (8 * len(where)))
     for start in range(0, len(where), step):

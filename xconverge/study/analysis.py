@@ -14,7 +14,7 @@ from xconverge.engine.families import family_mean
 from xconverge.engine.pair import pairing_attrs, refuse_repeats
 from xconverge.engine.resampling import seed_of, strata_of
 from xconverge.inference.geometry import squares_of
-from xconverge.inference.nulls import Groups
+from xconverge.inference.nulls import Groups, null_of
 from xconverge.io.store import modalities, open_representations
 from xconverge.labels.arguments import callback, check_neighbors, several, text, whole
 from xconverge.labels.checks import check_representations
@@ -209,9 +209,11 @@ def analyze(
         squares_of(side).compute().assign_attrs(metric="sqeuclidean", modality=name)
         for side, name in ((a, names[0]), (b, names[1]))
     ]
+    maps = spread.isel(measure=0, drop=True), scores
+    # where the stimuli lie is the same in all tables: what is known of it is made once
+    null = null_of(None, maps, usual="mixed", geometry=places, groups=groups, made_from=maps)
     options: dict[str, Any] = {
-        "geometry": places, "groups": groups, "n_bins": n_bins, "n_permutations": n_permutations,
-        "rng": seed,
+        "null": null, "n_bins": n_bins, "n_permutations": n_permutations, "rng": seed,
     }  # fmt: skip
     effect = _stacked(
         "measure",
@@ -240,7 +242,7 @@ def analyze(
         if n_equal_noise and {*a.dims, *b.dims} == {"model", "stimulus", "feature"}:
             progress(f"equal noise, {n_equal_noise} draws")
             told = leave_out_modulation(
-                a, b, groups=groups, k=k, n_bins=n_bins, n_permutations=n_permutations,
+                a, b, null=null, k=k, n_bins=n_bins, n_permutations=n_permutations,
                 n_equal_noise=n_equal_noise, rng=seed,
             )  # fmt: skip
             parts["equal_noise"] = told[

@@ -14,7 +14,7 @@ from xconverge.engine.resampling import per_label, strata_of
 from xconverge.engine.scores import prepared_models
 from xconverge.inference.equal_noise import by_label, equal_noise
 from xconverge.inference.multiplicity import Over
-from xconverge.inference.nulls import Geometry, Groups
+from xconverge.inference.nulls import Geometry, Groups, Null
 from xconverge.kernels.equal_noise import Prepare
 from xconverge.kernels.knn import MutualKnn
 from xconverge.kernels.left_out_overlap import LeftOutOverlap
@@ -54,7 +54,7 @@ def leave_out_modulation(
     geometry: Geometry = (),
     groups: Groups = (),
     blocks: str | xr.DataArray | None = None,
-    null: str | None = None,
+    null: str | Null | None = None,
     strata: str | xr.DataArray | None = None,
     n_bins: int = 5,
     n_permutations: int = 10_000,

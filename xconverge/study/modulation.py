@@ -13,7 +13,7 @@ from xconverge.engine.families import family_mean, family_numbers
 from xconverge.engine.pair import pairing_attrs
 from xconverge.engine.resampling import DRAW, seed_of
 from xconverge.inference.multiplicity import Family, Over, adjusted, family_of
-from xconverge.inference.nulls import Geometry, Groups, moran_of, null_of
+from xconverge.inference.nulls import Geometry, Groups, Null, moran_of, null_of
 from xconverge.kernels.groups import pair_numbers
 from xconverge.kernels.modulation import OF_MEAN, Settings, modulations
 from xconverge.kernels.nulls import Permuted
@@ -46,7 +46,7 @@ def modulation(
     geometry: Geometry = (),
     groups: Groups = (),
     blocks: str | xr.DataArray | None = None,
-    null: str | None = None,
+    null: str | Null | None = None,
     n_bins: int = 5,
     covariates: xr.DataArray | Sequence[xr.DataArray] = (),
     strata: str | xr.DataArray | None = None,
