@@ -19,7 +19,7 @@ from xconverge.kernels.related_maps import Fields, field_factor, morans
 from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import several
 from xconverge.labels.joins import natural_rank
-from xconverge.labels.messages import choose
+from xconverge.labels.messages import SchemaError, choose
 from xconverge.labels.variables import describe
 
 Groups = str | xr.DataArray | Sequence[str | xr.DataArray]
@@ -133,6 +133,9 @@ def null_of(
         Dispersion and alignment, whose modalities must be among the geometries.
     """
     if isinstance(null, Null):
+        of = null.strata.indexes["stimulus"]
+        if not all(of.equals(one.indexes["stimulus"]) for one in maps):
+            raise SchemaError("null= was made for other stimuli, or for another order of them")
         return null
     places, kinds = several("geometry", geometry), several("groups", groups)
     there = bool(places or kinds)
