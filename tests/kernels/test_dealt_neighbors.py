@@ -19,6 +19,14 @@ def model(seed=0, width=12, residual=0.6):
     return Parts(1 + rng.standard_normal((N, width)), residual * rng.standard_normal((N, width)))
 
 
+def flat(seed=0, width=12, residual=0.6, rank=3):
+    """The same, where what is fitted lies in a few dimensions, which are known."""
+    rng = RNG(seed)
+    axes = np.linalg.qr(np.column_stack([np.ones(width), rng.standard_normal((width, rank))]))[0]
+    fitted = 1 + rng.standard_normal((N, rank)) @ axes[:, 1:].T
+    return Parts(fitted, residual * rng.standard_normal((N, width)), axes=axes)
+
+
 def by_hand(rows, k):
     """Neighbours as sets, mean cosines and norms, stimulus by stimulus in plain loops."""
     sets, means, norms = [], [], []
@@ -50,22 +58,26 @@ def check(part, order, depth=K):
 @pytest.mark.slow_after(1)
 @pytest.mark.parametrize("budget", [BUDGETS.products, 0])
 @pytest.mark.parametrize("by_norm", [False, True])
-def test_neighbours_are_those_of_the_rows(by_norm, budget, monkeypatch):
-    """Whether products of all stimuli are held or rows are multiplied anew."""
+@pytest.mark.parametrize("make", [flat, model])
+def test_neighbours_are_those_of_the_rows(make, by_norm, budget, monkeypatch):
+    """Whether products beyond what is fitted are held or whole rows are multiplied."""
     monkeypatch.setattr(BUDGETS, "products", budget)
-    part = relative(model()) if by_norm else model()
+    part = relative(make()) if by_norm else make()
+    assert (DealtModel(part).products is not None) == (make is flat and budget > 0)
     for seed in range(3):
         check(part, RNG(seed).permutation(N))
 
 
 @pytest.mark.slow
-def test_longer_lists_are_in_order_from_the_kth_on():
-    check(model(), RNG(1).permutation(N), depth=K + 3)
+@pytest.mark.parametrize("make", [flat, model])
+def test_longer_lists_are_in_order_from_the_kth_on(make):
+    check(make(), RNG(1).permutation(N), depth=K + 3)
 
 
-def test_blocks_of_stimuli_make_one_list(monkeypatch):
+@pytest.mark.parametrize("make", [flat, model])
+def test_blocks_of_stimuli_make_one_list(make, monkeypatch):
     monkeypatch.setattr("xconverge.kernels.dealt_neighbors.BLOCK", 16 * 4 * N)
-    check(model(), RNG(2).permutation(N))
+    check(make(), RNG(2).permutation(N))
 
 
 def test_what_single_precision_cannot_tell_apart_double_does():
@@ -75,15 +87,17 @@ def test_what_single_precision_cannot_tell_apart_double_does():
     check(Parts(fitted, 1e-4 * rng.standard_normal((N, 8))), rng.permutation(N))
 
 
-def test_equal_stimuli_tie_and_the_first_label_comes_first():
-    part = model(residual=0.0)
+@pytest.mark.parametrize("make", [flat, model])
+def test_equal_stimuli_tie_and_the_first_label_comes_first(make):
+    part = make(residual=0.0)
     part.fitted[1::2] = part.fitted[::2]
     part.fitted[10:20] = part.fitted[10]
     check(part, RNG(0).permutation(N))
 
 
-def test_where_residuals_cancel_what_is_fitted_norms_are_right():
-    part = model()
+@pytest.mark.parametrize("make", [flat, model])
+def test_where_residuals_cancel_what_is_fitted_norms_are_right(make):
+    part = make()
     order = RNG(4).permutation(N)
     part.residual[order[3]] = -part.fitted[3] * (1 - 1e-6)
     check(part, order)
@@ -91,13 +105,14 @@ def test_where_residuals_cancel_what_is_fitted_norms_are_right():
 
 @pytest.mark.parametrize("budget", [BUDGETS.products, 0])
 @pytest.mark.parametrize("many", [8, 1])
-def test_several_draws_at_a_time_are_those_of_each(budget, many, monkeypatch):
+@pytest.mark.parametrize("make", [flat, model])
+def test_several_draws_at_a_time_are_those_of_each(make, budget, many, monkeypatch):
     """Where residuals are small, and where they decide alone, with any bound of candidates."""
     monkeypatch.setattr(BUDGETS, "products", budget)
     monkeypatch.setattr("xconverge.kernels.dealt_neighbors.MANY", many)
     monkeypatch.setattr("xconverge.kernels.dealt_neighbors.BLOCK", 16 * 4 * N)
     for size in (0.1, 30.0):
-        part = model(residual=size)
+        part = make(residual=size)
         orders = [RNG(seed).permutation(N) for seed in range(3)]
         dealt = DealtModel(part)
         for found, order in zip(dealt.of_several(orders, K, K + 2), orders, strict=True):

@@ -124,7 +124,9 @@ def dispersion(
 
     ``cosine``, ``correlation``, ``sqeuclidean`` and ``consensus`` need one pass and no pairs,
     and merge over chunks of models: a block and eight states (stimuli of a block × features) are
-    in memory at a time. ``euclidean`` and ``pairwise`` need all models of a block of stimuli.
+    in memory at a time, or, without a cluster, the rows of all models of a block where they take
+    less than 256 MiB. Rows in single precision are summed in it where six digits are left, and in
+    double where models nearly agree. ``euclidean`` and ``pairwise`` need all models of a block of stimuli.
     ``neighborhood`` and ``rdm`` read long models block by block (``docs/scaling.md``), and then
     need all lists (model × stimulus × k), or correlations of all pairs; short models are held
     whole, all of them. A neighbour graph may stand for ``reps`` in ``neighborhood``.
