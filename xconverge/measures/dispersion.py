@@ -126,9 +126,9 @@ def dispersion(
     and merge over chunks of models: a block and eight states (stimuli of a block × features) are
     in memory at a time, or, without a cluster, the rows of all models of a block where they take
     less than 256 MiB. Rows in single precision are summed in it where six digits are left, and in
-    double where models nearly agree. ``euclidean`` and ``pairwise`` need all models of a block of stimuli.
-    ``neighborhood`` and ``rdm`` read long models block by block (``docs/scaling.md``), and then
-    need all lists (model × stimulus × k), or correlations of all pairs; short models are held
+    double where models nearly agree. ``euclidean`` and ``pairwise`` need all models of a block of
+    stimuli. ``neighborhood`` and ``rdm`` read long models block by block (``docs/scaling.md``), and
+    then need all lists (model × stimulus × k), or correlations of all pairs; short models are held
     whole, all of them. A neighbour graph may stand for ``reps`` in ``neighborhood``.
 
     ``consensus`` is the measure of Hosseini, Cheung, Fedorenko & Williams (arXiv 2604.21836),
