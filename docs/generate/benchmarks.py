@@ -35,7 +35,8 @@ TOPICS = {
     "machine.",
     "scaling": "Calls on a store against bare products in memory; peak memory is that of the whole "
     "process, with the interpreter.",
-    "workers": "Clusters of one and of two processes of one thread each; their numbers are equal.",
+    "workers": "Clusters of one and of two processes of one thread each; their numbers are equal "
+    "but for the rounding of single precision.",
     "selection": "Sets of stimuli by swaps; seconds are of a whole call with default arguments.",
     "searchlight": "In one thread, lists of random voxels, beside rsatoolbox 0.3.2 in one process; "
     "other jobs ran on the machine.",

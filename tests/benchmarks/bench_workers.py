@@ -77,7 +77,8 @@ def measure(short: bool, folder: Path) -> Table:
     (alone, before), (both, after) = (timed(calls, n, 1 if short else 2) for n in (1, 2))
     table: Table = {}
     for name in calls:
-        xr.testing.assert_identical(before[name], after[name])
+        # a model with itself is another product of numpy's than with its copy from another worker
+        xr.testing.assert_allclose(before[name], after[name], rtol=2e-6)
         gain = Figure(alone[name] / both[name], at_least=1.6)
         table[f"{name}: one worker over two, seconds"] = gain
     return table | small_workers(folder, 20, *((300, 16) if short else (100_000, 768)))

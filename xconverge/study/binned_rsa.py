@@ -594,5 +594,6 @@ def _check_rows(reps: xr.DataArray, average: Average | None, rdm_metric: str) ->
     prepared_rows(rows, rdm_metric)
     if average == "rdm":
         saw = reps.notnull().any(["stimulus", "feature"])
+        saw = saw.drop_vars([name for name in saw.coords if name != "model"])
         gone = saw.astype(np.float64).where(saw).expand_dims(stimulus=1, stimulus_2=1)
         told_missing(gone, "the mean RDM of reps")
