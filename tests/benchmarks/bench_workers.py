@@ -32,6 +32,7 @@ def timed(
 def small_workers(folder: Path, models: int, stimuli: int, features: int) -> Table:
     """Dispersion of a store on workers of 1 GB: its time over the sum, what they spill and hold."""
     reps = xc.open_representations(stored(folder, models, stimuli, features), "bench")
+    reps = reps.assign_attrs(space="shared")
     spilled, peaks = 0, []
 
     def watched(call: Callable[[], xr.DataArray], client: Client) -> float:
