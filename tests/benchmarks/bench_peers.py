@@ -1,8 +1,8 @@
 """Dispersion and neighbours beside their peers, and beside a plain sum or product.
 
-platonic-rep (Huh et al. 2024) is written out from its formulas, for the registry has no release of
-it: dense similarities, the k largest of each row, dense masks. scipy takes a stimulus after the
-other.
+platonic-rep (Huh et al. 2024) is written out as it is coded, for the registry has no release of it:
+dense similarities, every row sorted (mutual-kNN) or its k largest taken (CKNNA), dense masks and
+their product. scipy takes a stimulus after the other.
 """
 
 from __future__ import annotations
@@ -62,23 +62,24 @@ def dispersion(models: int, stimuli: int, features: int, repeats: int, folder: P
     return table
 
 
-def _similarities(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines (n, n) and the k most similar (n, k)."""
+def _cosines(x: np.ndarray) -> np.ndarray:
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
-    cosines = unit @ unit.T
-    others = cosines.copy()
-    np.fill_diagonal(others, -np.inf)
-    return cosines, np.argpartition(-others, K, axis=1)[:, :K]
+    return unit @ unit.T
+
+
+def _mask(nearest: np.ndarray) -> np.ndarray:
+    mask = np.zeros((len(nearest), len(nearest)), np.float32)
+    np.put_along_axis(mask, nearest, 1, axis=1)
+    return mask
 
 
 def platonic_mutual_knn(x: np.ndarray, y: np.ndarray) -> float:
-    """Mean overlap, by masks (n, n)."""
+    """Mean overlap, from sorted rows and masks (n, n)."""
     masks = []
     for rows in (x, y):
-        _, nearest = _similarities(rows)
-        mask = np.zeros((len(rows), len(rows)), np.float32)
-        np.put_along_axis(mask, nearest, 1, axis=1)
-        masks.append(mask)
+        cosines = _cosines(rows)
+        np.fill_diagonal(cosines, -1e8)
+        masks.append(_mask(np.argsort(-cosines, axis=1)[:, :K]))
     return float((masks[0] * masks[1]).sum(1).mean() / K)
 
 
@@ -88,21 +89,28 @@ def platonic_cknna(x: np.ndarray, y: np.ndarray) -> float:
     def hsic(one: np.ndarray, other: np.ndarray) -> float:
         n = len(one)
         one, other = one - np.diag(np.diag(one)), other - np.diag(np.diag(other))
-        margins = one.sum(0) @ other.sum(1)
         whole = one.sum() * other.sum() / ((n - 1) * (n - 2))
-        return float(((one * other.T).sum() + whole - 2 * margins / (n - 2)) / (n * (n - 3)))
+        product = (one @ other).sum()
+        return float(((one * other.T).sum() + whole - 2 * product / (n - 2)) / (n * (n - 3)))
 
-    (k, near_x), (l_, near_y) = _similarities(x), _similarities(y)
-    masks = np.zeros((2, len(x), len(x)), np.float32)
-    for mask, nearest in zip(masks, (near_x, near_y), strict=True):
-        np.put_along_axis(mask, nearest, 1, axis=1)
-    both = masks[0] * masks[1]
-    own = hsic(masks[0] * k, masks[0] * k) * hsic(masks[1] * l_, masks[1] * l_)
-    return float(hsic(both * k, both * l_) / np.sqrt(own))
+    def similarity(one: np.ndarray, other: np.ndarray) -> float:
+        masks = []
+        for cosines in (one, other):
+            others = cosines.copy()
+            np.fill_diagonal(others, -np.inf)
+            masks.append(_mask(np.argpartition(-others, K, axis=1)[:, :K]))
+        both = masks[0] * masks[1]
+        return hsic(both * one, both * other)
+
+    k, m = _cosines(x), _cosines(y)
+    return similarity(k, m) / float(np.sqrt(similarity(k, k) * similarity(m, m)))
 
 
 def neighbors(stimuli: int, features: int, repeats: int, metric: str, least: float) -> Table:
-    """A measure of neighbours of two models, and the bare products of either with itself."""
+    """A measure of neighbours of two models, and two bare products of that size.
+
+    Of a model with itself half of a product would do.
+    """
     a, b = (_noisy(2, stimuli, features).isel(model=[m]) for m in range(2))
     x, y = a.values[0], b.values[0]
     peer = {"mutual_knn": platonic_mutual_knn, "cknna": platonic_cknna}[metric]
@@ -111,7 +119,7 @@ def neighbors(stimuli: int, features: int, repeats: int, metric: str, least: flo
         {
             "ours": lambda: xc.alignment(a, b, metric, k=K),
             "peer": lambda: peer(x, y),
-            "products": lambda: (x @ x.T, y @ y.T),
+            "products": lambda: (x @ y.T, y @ x.T),
         },
         repeats,
     )

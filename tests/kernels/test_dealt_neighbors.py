@@ -60,10 +60,10 @@ def check(part, order, depth=K):
 @pytest.mark.parametrize("by_norm", [False, True])
 @pytest.mark.parametrize("make", [flat, model])
 def test_neighbours_are_those_of_the_rows(make, by_norm, budget, monkeypatch):
-    """Whether products beyond what is fitted are held or whole rows are multiplied."""
+    """Whether products of all stimuli are held or rows are multiplied anew."""
     monkeypatch.setattr(BUDGETS, "products", budget)
     part = relative(make()) if by_norm else make()
-    assert (DealtModel(part).products is not None) == (make is flat and budget > 0)
+    assert (DealtModel(part).products is not None) == (budget > 0)
     for seed in range(3):
         check(part, RNG(seed).permutation(N))
 

@@ -1,10 +1,8 @@
 """Neighbours by cosine in models whose residuals are dealt to other stimuli, draw after draw.
 
-Rows of a draw are f_i + r_p(i). What is fitted has few dimensions q, so in the order p of residuals
-the products of rows are G G' + R: G are the rows inside these dimensions, and R, the products of
-residuals beyond them, is the same for all draws. A draw costs n² q instead of n² d. Products are
-searched in single precision; where that does not decide between two neighbours, rows decide in
-double.
+Rows of a draw are f_i + r_p(i): their products are sums of entries of three matrices that all draws
+share, so that a draw costs n² instead of n² d. They are searched in single precision; where that
+does not decide between two neighbours, rows decide in double.
 """
 
 from __future__ import annotations
@@ -38,23 +36,29 @@ class Neighbors(NamedTuple):
     norm: Array
 
 
-class _Draw(NamedTuple):
-    """A draw, whose rows stand in an order of their own; what is found, in that of the stimuli.
+class Products(NamedTuple):
+    """Products (n, n) of what is fitted, of that with residuals, and of residuals."""
 
-    Of each place (n) the ``stimulus``, its ``rows`` (n, q) and 1 / norm; of each stimulus (n) its
-    ``place``, norm and ``margin``. A row's own norm changes no order, and is left out of values and
-    of ``slack`` (n), their margin at each place. Candidates: places in (n, n), and values.
+    fitted: Array
+    mixed: Array
+    turned: Array
+    residual: Array
+
+
+class _Draw(NamedTuple):
+    """Orders, norms and margins (n) of a draw; candidates: places in (n, n), and values.
+
+    A row's own norm changes no order, and is left out of values and of ``slack`` (n), their margin.
+    ``rows`` (n, d) are there where no products are held.
     """
 
     order: Array
-    stimulus: Array
-    place: Array
-    rows: Array
     norm: Array
     margin: Array
     inverse: Array
     slack: Array
-    found: list[Array]
+    rows: Array | None
+    places: list[Array]
     values: list[Array]
 
 
@@ -69,17 +73,22 @@ class DealtModel:
         self.fitted = model.fitted / self.size[:, None]
         self.residual = model.residual
         self.lengths = [np.linalg.norm(x, axis=1) for x in (self.fitted, self.residual)]
+        self.products: Products | None = None
         self.likely = np.empty((len(model.fitted), 0), np.int64)
-        n = len(self.fitted)
-        # inside the dimensions of what is fitted, or all
-        self.inside, self.beyond = (self.fitted, self.residual), np.zeros(n)
-        self.products: Array | None = None
-        if model.axes is not None and 4 * n * n * n_models <= BUDGETS.products:
-            fitted, residual = self.fitted @ model.axes, self.residual @ model.axes
-            rest = self.residual - residual @ model.axes.T
-            self.inside, self.beyond = (fitted, residual), np.vecdot(rest, rest)
-            self.products = (rest @ rest.T).astype(np.float32)
-        self.unit = (12 + 4 * np.sqrt(self.inside[0].shape[1])) * UNIT
+        n, width = self.fitted.shape
+        # four entries, three sums, and what each is divided by
+        self.unit = 12 * UNIT
+        if 16 * n * n * n_models <= BUDGETS.products:
+            inside = [self.fitted, self.residual]
+            if model.axes is not None:
+                # what is fitted has few dimensions: products with it need no more
+                inside = [x @ model.axes for x in inside]
+            mixed = (inside[0] @ inside[1].T).astype(np.float32)
+            self.products = Products(
+                _square(inside[0]), mixed, np.ascontiguousarray(mixed.T), _square(self.residual)
+            )
+        else:
+            self.unit += 4 * np.sqrt(width) * UNIT
 
     def neighbors(self, order: Array, k: int, depth: int) -> Neighbors:
         """Where every stimulus has the residual that ``order`` (n) says; ``depth`` from k on."""
@@ -93,17 +102,15 @@ class DealtModel:
         draws = [self._draw(order) for order in orders]
         likely, n = self._likely(depth), len(self.size)
         step = max(1, BLOCK // (4 * n))
-        room = np.empty((min(step, n), n), np.float32)
+        room = np.empty((2, min(step, n), n), np.float32)
         for start in range(0, n, step):
             part = slice(start, min(n, start + step))
             own = np.arange(part.stop - start)
+            these = likely[part] + n * own[:, None]
             for draw in draws:
-                cosines = np.matmul(draw.rows[part], draw.rows.T, out=room[: len(own)])
-                if self.products is not None:
-                    cosines += self.products[part]
+                cosines = self._block(draw, part, room)
                 cosines *= draw.inverse
                 cosines[own, start + own] = -np.inf
-                these = draw.place[likely[draw.stimulus[part]]] + n * own[:, None]
                 few = cosines.reshape(-1).take(these, mode="clip")
                 few.partition(few.shape[1] - depth, axis=1)
                 lowest = few[:, few.shape[1] - depth] - draw.slack[part]
@@ -112,26 +119,19 @@ class DealtModel:
                     # residuals decide who is near
                     close = candidates_of(cosines, depth, draw.slack[part])
                     at = np.ravel_multi_index(close, cosines.shape)
-                row, column = np.divmod(at, n)
-                draw.found.append(draw.stimulus[start + row] * n + draw.stimulus[column])
+                draw.places.append(at + start * n)
                 draw.values.append(cosines.reshape(-1)[at])
         return [Neighbors(*self._nearest(one, k, depth), one.norm * self.size) for one in draws]
 
     def _draw(self, order: Array) -> _Draw:
-        n = len(order)
-        rows = self.inside[0] + self.inside[1][order]
-        norm = np.sqrt(np.vecdot(rows, rows) + self.beyond[order])
+        norm = self._norms(order)
         # how far a cosine is off: the terms of a product may cancel
         error = (self.lengths[0] + self.lengths[1][order]) / norm
         margin = 2 * self.unit * error * error.max()
-        # products beyond what is fitted stand in the order of residuals
-        place = order if self.products is not None else np.arange(n)
-        stimulus = np.empty(n, np.int64)
-        stimulus[place] = np.arange(n)
-        inverse, slack = ((x[stimulus]).astype(np.float32) for x in (1 / norm, margin * norm))
+        whole = None if self.products is not None else self._rows(order).astype(np.float32)
         return _Draw(
-            order, stimulus, place, rows[stimulus].astype(np.float32), norm, margin, inverse, slack,
-            [], [],
+            order, norm, margin, (1 / norm).astype(np.float32), (margin * norm).astype(np.float32),
+            whole, [], [],
         )  # fmt: skip
 
     def _likely(self, depth: int) -> Array:
@@ -145,11 +145,15 @@ class DealtModel:
         if known.shape[1] < wide:
             known = np.empty((n, wide), np.int64)
             less = (-1 / np.maximum(self.lengths[0], 1e-300)).astype(np.float32)
-            rows = self.inside[0].astype(np.float32)
+            rows = None if self.products is not None else self.fitted.astype(np.float32)
             step = max(1, BUDGETS.product_block // (4 * n))
             for start in range(0, n, step):
                 part = slice(start, start + step)
-                away = rows[part] @ rows.T * less
+                if self.products is not None:
+                    away = self.products.fitted[part] * less
+                else:
+                    assert rows is not None
+                    away = rows[part] @ rows.T * less
                 own = np.arange(len(away))
                 away[own, start + own] = np.inf
                 near = np.argpartition(away, wide - 1, axis=1)[:, :wide]
@@ -162,14 +166,37 @@ class DealtModel:
     def _rows(self, order: Array, where: Array | slice = slice(None)) -> Array:
         return np.asarray(self.fitted[where] + self.residual[order[where]])
 
+    def _norms(self, order: Array) -> Array:
+        """Norms (n), from the products where their terms do not cancel."""
+        if self.products is not None:
+            both = self.lengths[0] ** 2 + self.lengths[1][order] ** 2
+            square = both + 2 * self.products.mixed[np.arange(len(order)), order]
+            if (square > 0.01 * both).all():
+                return np.asarray(np.sqrt(square))
+        return np.asarray(np.linalg.norm(self.fitted + self.residual[order], axis=1))
+
+    def _block(self, draw: _Draw, part: slice, room: Array) -> Array:
+        """Products (b, n) of some rows with all, in one of two rooms (b, n)."""
+        one, other = room[:, : part.stop - part.start]
+        if self.products is None:
+            assert draw.rows is not None
+            return np.asarray(np.matmul(draw.rows[part], draw.rows.T, out=other))
+        dealt = draw.order[part]
+        np.take(self.products.residual, dealt, 0, out=one, mode="clip")
+        one += self.products.mixed[part]
+        np.take(one, draw.order, 1, out=other, mode="clip")
+        other += self.products.fitted[part]
+        other += np.take(self.products.turned, dealt, 0, out=one, mode="clip")
+        return np.asarray(other)
+
     def _nearest(self, draw: _Draw, k: int, depth: int) -> tuple[Array, Array]:
         """The nearest (n, depth) and the mean cosine (n) to the first k of them.
 
         From the candidates of a draw, row by row: at least ``depth`` a row.
         """
         n, margin = len(self.size), draw.margin
-        rows, columns = np.divmod(np.concatenate(draw.found), n)
-        cosine = np.concatenate(draw.values) * draw.inverse[draw.place[rows]]
+        rows, columns = np.divmod(np.concatenate(draw.places), n)
+        cosine = np.concatenate(draw.values) * draw.inverse[rows]
         # cosines lie in [-1, 1], but for rounding: rows stay apart
         first = np.argsort(4.0 * rows - cosine)
         counts = np.bincount(rows, minlength=n)
@@ -203,3 +230,7 @@ class DealtModel:
             x, y = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in pairs)
             result[start : start + step] = np.vecdot(x, y)
         return as_on_grid(result)
+
+
+def _square(rows: Array) -> Array:
+    return np.asarray((rows @ rows.T).astype(np.float32))

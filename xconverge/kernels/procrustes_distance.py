@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xconverge.kernels.blocks import on_cores
 from xconverge.kernels.rounding import DOUBLE, relative
 from xconverge.kernels.rows import CenteredRows, Rows, standard, standardized
 from xconverge.kernels.vectors import Array
@@ -83,7 +84,13 @@ class Procrustes(CenteredRows):
         return self._turned(a, b)
 
     def _turned(self, a: Sequence[Rows], b: Sequence[Rows]) -> Turned:
-        found = np.array([[compared(x.rows, y.rows, x.error + y.error) for y in b] for x in a])
+        width = max(state.rows.shape[1] for state in (*a, *b))
+        pairs = [(x, y) for x in a for y in b]
+        each = on_cores(
+            lambda pair: compared(pair[0].rows, pair[1].rows, pair[0].error + pair[1].error),
+            pairs, 32 * width**2,
+        )  # fmt: skip
+        found = np.array(each).reshape(len(a), len(b), 2)
         return Turned(found[..., 0], found[..., 1])
 
     def finish(self, sums: Turned, own_a: Sequence[Any], own_b: Sequence[Any]) -> Array:

@@ -194,11 +194,9 @@ def dispersion(
         result = how.pairs(reps)
     elif leave_out is not None:
         leave_out = of.owner if leave_out == "model" else leave_out
-        result = _without(how, reps, leave_out, of)
+        result = _of_enough(*_without(how, reps, leave_out, of), min_models)
     else:
-        result = how.mean(reps, normalize, of.numbers)
-    if not pairwise:
-        result = _of_enough(result, min_models)
+        result = _of_enough(*how.mean(reps, normalize, of.numbers), min_models)
     return describe(
         result,
         "dispersion",
@@ -224,8 +222,10 @@ def _own(row: Measure, **shared: Any) -> dict[str, Any]:
 class Spread(Protocol):
     """A measure of dispersion: over all models, and of every pair of them."""
 
-    def mean(self, reps: xr.DataArray, normalize: bool, family: Array) -> xr.DataArray:
-        """Over all pairs of families (…, stimulus), with the coordinate ``n_models``."""
+    def mean(
+        self, reps: xr.DataArray, normalize: bool, family: Array
+    ) -> tuple[xr.DataArray, xr.DataArray]:
+        """Over all pairs of families (…, stimulus), and how many of these saw the stimulus."""
         ...
 
     def pairs(self, reps: xr.DataArray) -> xr.DataArray:
@@ -251,7 +251,9 @@ class Coordinates(NamedTuple):
 
     metric: Metric
 
-    def mean(self, reps: xr.DataArray, normalize: bool, family: Array) -> xr.DataArray:
+    def mean(
+        self, reps: xr.DataArray, normalize: bool, family: Array
+    ) -> tuple[xr.DataArray, xr.DataArray]:
         """In one pass without pairs, where the distance is linear in squared distances."""
         finish = partial(kernels.of_pairs, metric=self.metric)
         return self._reduced(reps, normalize, family, finish, self.metric.degree)
@@ -263,7 +265,7 @@ class Coordinates(NamedTuple):
         family: Array,
         finish: Callable[..., Array],
         degree: int,
-    ) -> xr.DataArray:
+    ) -> tuple[xr.DataArray, xr.DataArray]:
         rows: dict[str, Any] = {"metric": self.metric, "share": rounding_of(reps)}
         last: dict[str, Any] = {"finish": finish, "degree": degree, "normalize": normalize}
         whole: Callable[[Array], Array]
@@ -279,7 +281,7 @@ class Coordinates(NamedTuple):
                 partial(kernels.dispersion_of, **last),
             )
         outputs = over_models(reps, whole, merging, {"_output": 2})
-        return _counted(outputs.isel(_output=0), outputs.isel(_output=1))
+        return outputs.isel(_output=0), outputs.isel(_output=1)
 
     def pairs(self, reps: xr.DataArray) -> xr.DataArray:
         """All models of a block of stimuli are in memory."""
@@ -304,7 +306,9 @@ class Consensus(NamedTuple):
 
     squared: Coordinates = Coordinates(METRICS["sqeuclidean"])
 
-    def mean(self, reps: xr.DataArray, normalize: bool, family: Array) -> xr.DataArray:
+    def mean(
+        self, reps: xr.DataArray, normalize: bool, family: Array
+    ) -> tuple[xr.DataArray, xr.DataArray]:
         """In one pass."""
         return self.squared._reduced(reps, normalize, family, kernels.of_consensus, 1)
 
@@ -331,7 +335,9 @@ class Disagreement(NamedTuple):
 
     kernel: Kernel[Any]
 
-    def mean(self, reps: xr.DataArray, normalize: bool, family: Array) -> xr.DataArray:
+    def mean(
+        self, reps: xr.DataArray, normalize: bool, family: Array
+    ) -> tuple[xr.DataArray, xr.DataArray]:
         """From models that are prepared once."""
         of = xr.DataArray(family, dims="model")
         if self._in_blocks(reps):
@@ -354,7 +360,7 @@ class Disagreement(NamedTuple):
                 sizes={"stimulus": reps.sizes["stimulus"]},
                 dtypes=[np.float64, np.int64],
             )
-        return _counted(carried(value, reps["stimulus"].coords), count)
+        return carried(value, reps["stimulus"].coords), count
 
     def pairs(self, reps: xr.DataArray) -> xr.DataArray:
         """Of all pairs; a model with itself has none."""
@@ -431,7 +437,9 @@ def _by_group(reps: xr.DataArray, by: str, **options: Any) -> xr.DataArray:
     return result
 
 
-def _without(how: Spread, reps: xr.DataArray, leave_out: str, of: Families) -> xr.DataArray:
+def _without(
+    how: Spread, reps: xr.DataArray, leave_out: str, of: Families
+) -> tuple[xr.DataArray, xr.DataArray]:
     own = leave_out == of.owner
     numbers = of.numbers if own else group_numbers(reps, leave_out, "leave_out")[0]
     if len(set(numbers)) < 2:
@@ -457,7 +465,7 @@ def _without(how: Spread, reps: xr.DataArray, leave_out: str, of: Families) -> x
         out=[["model", "stimulus"]] * 2,
         dtypes=[np.float64, np.int64],
     )
-    return _counted(value, count)
+    return value, count
 
 
 def _real(reps: xr.DataArray) -> xr.DataArray:
@@ -466,18 +474,15 @@ def _real(reps: xr.DataArray) -> xr.DataArray:
     return reps if width == reps.sizes["feature"] else reps.isel(feature=slice(width))
 
 
-def _counted(value: xr.DataArray, count: xr.DataArray) -> xr.DataArray:
-    return with_own(value, {"n_models": describe(count, "n_models").variable})
-
-
-def _of_enough(result: xr.DataArray, least: int) -> xr.DataArray:
-    """NaN where fewer models saw the stimulus."""
+def _of_enough(value: xr.DataArray, count: xr.DataArray, least: int) -> xr.DataArray:
+    """With the coordinate ``n_models``; NaN where fewer models saw the stimulus."""
     # of variables: both are the same stimuli, and need no alignment
-    count = result["n_models"].variable
-    value: xr.Variable = result.variable.where(count >= least)  # type: ignore[no-untyped-call]
+    where: xr.Variable = value.variable.where(  # type: ignore[no-untyped-call]
+        count.variable >= least
+    )
     # after the comparison: dask.distributed 2026.8 loses a result that another one is made of
-    whole = count.copy(data=count.data.astype(np.int64))
-    return result.copy(data=value.data).assign_coords(n_models=whole)
+    whole = describe(count.copy(data=count.data.astype(np.int64)), "n_models").variable
+    return with_own(value.copy(data=where.data), {"n_models": whole})
 
 
 _ONE_PASS = "M n d, one pass, no pairs"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -12,8 +12,9 @@ from dask.base import compute
 
 from xconverge.engine.apply import named_rows
 from xconverge.engine.blockwise import Reduction, reduce_models, reduce_rows
-from xconverge.engine.resources import check_memory, workers
+from xconverge.engine.resources import check_memory, one_thread_each, workers
 from xconverge.kernels import procrustes as kernels
+from xconverge.kernels.blocks import on_cores
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.procrustes import Frame, Solution
 from xconverge.kernels.sums import added_products
@@ -135,20 +136,23 @@ def _fit_to(
 ) -> tuple[Array, Fit, Array]:
     """Which stimuli are there (M, n), the fit to ``train`` (n) of them, its consensus (n, d)."""
     real = np.broadcast_to(widths(reps), reps.sizes["model"])
-    models = [
-        named_rows(
+
+    def reduced(model: int) -> Any:
+        return named_rows(
             kernels.reduce,
-            values,
-            int(width),
+            reps.values[model],
+            int(real[model]),
             train,
             options.n_components,
             _dim(reps, int(train.sum()), options),
-            name,
+            reps.indexes["model"][model],
             reps.indexes["stimulus"],
             what="model",
         )
-        for values, width, name in zip(reps.values, real, reps.indexes["model"], strict=True)
-    ]
+
+    # in double, its rows and those of its components
+    size = 24 * reps.sizes["stimulus"] * reps.sizes["feature"]
+    models = on_cores(reduced, range(len(real)), size)
     x = np.stack([part.rows for part in models])
     seen = np.stack([part.seen for part in models])
     solution = _best(x, seen, reps.indexes["model"], options, rng)
@@ -167,9 +171,13 @@ def _best(
 ) -> Solution:
     """The alignment with the lowest objective of all starts."""
     by_name = options.start != "spectral"
-    starts = [x[list(names).index(options.start)] if by_name else kernels.spectral_start(x)]
-    starts += [kernels.random_start(x, rng) for _ in range(options.n_restarts)]
-    solutions = [kernels.align(x, seen, start, *options[-2:]) for start in starts]
+    # decompositions of some hundred dimensions: threads of BLAS would wait for each other
+    with one_thread_each():
+        starts = [x[list(names).index(options.start)] if by_name else kernels.spectral_start(x)]
+        starts += [kernels.random_start(x, rng) for _ in range(options.n_restarts)]
+        solutions = on_cores(
+            lambda start: kernels.align(x, seen, start, *options[-2:]), starts, 3 * x.nbytes
+        )
     return min(solutions, key=lambda solution: float(solution.objective[-1]))
 
 
