@@ -89,6 +89,19 @@ def test_a_cluster_gives_the_numbers_of_threads(client, stored, name):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["cosine", "neighborhood", "local_density", "neighbor_graph"])
+def test_a_client_computes_results_and_their_coordinates(client, stored, name):
+    """``client.compute(result)`` takes data and lazy coordinates as one; dask 2026.8 loses some."""
+    calls = {**CALLS, "cosine": lambda reps: xc.dispersion(reps)}
+    reps = (
+        stored.isel(stimulus=slice(200)).chunk(model=1, stimulus=100).assign_attrs(space="shared")
+    )
+    lazy = calls.get(name, lambda reps: xc.dispersion(reps, name))(reps)
+    found = client.compute(lazy).result(timeout=60)
+    xr.testing.assert_allclose(found, lazy.compute())
+
+
+@pytest.mark.slow
 def test_a_worker_that_is_killed_changes_no_number(client, stored):
     lazy = xc.alignment(stored, stored, k=5)
     expected = lazy.compute(scheduler="threads")
