@@ -476,13 +476,22 @@ def _real(reps: xr.DataArray) -> xr.DataArray:
 
 def _of_enough(value: xr.DataArray, count: xr.DataArray, least: int) -> xr.DataArray:
     """With the coordinate ``n_models``; NaN where fewer models saw the stimulus."""
-    # of variables: both are the same stimuli, and need no alignment
-    where: xr.Variable = value.variable.where(  # type: ignore[no-untyped-call]
-        count.variable >= least
+    # of variables: both are the same stimuli, and need no alignment. In one step that gives both:
+    # distributed 2026.8 loses a result that another one is made of
+    masked, whole = xr.apply_ufunc(
+        partial(_masked, least=least),
+        value.variable,
+        count.variable,
+        output_core_dims=[[], []],
+        dask="parallelized",
+        output_dtypes=[np.float64, np.int64],
     )
-    # after the comparison: dask.distributed 2026.8 loses a result that another one is made of
-    whole = describe(count.copy(data=count.data.astype(np.int64)), "n_models").variable
-    return with_own(value.copy(data=where.data), {"n_models": whole})
+    count = describe(count.copy(data=whole.data), "n_models")
+    return with_own(value.copy(data=masked.data), {"n_models": count.variable})
+
+
+def _masked(value: Array, count: Array, least: int) -> tuple[Array, Array]:
+    return np.where(count >= least, value, np.nan), count.astype(np.int64)
 
 
 _ONE_PASS = "M n d, one pass, no pairs"
