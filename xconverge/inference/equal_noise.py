@@ -115,7 +115,8 @@ def equal_noise(
         return Noise(taken[rank], rank, prepare, np.arange(n), seed, READINGS[name])
 
     names = list(READINGS)
-    noises = {name: noise(space_rank, name) for name in names}
+    made = _together([partial(noise, space_rank, name) for name in names])
+    noises = dict(zip(names, made, strict=True))
     drawn = {name: each(noises[name].values, n_draws, at_once) for name in names}
 
     def of_its_draws(numbers: Sequence[int]) -> list[float]:
