@@ -44,9 +44,18 @@ TOPICS = {
     "formulas), and beside the plain sum or product that they cannot do without.",
     "procrustes": "Models of 64 latent dimensions with as much noise in all features, beside plain "
     "alternation and netrep, written out from their formulas.",
+    "rsa": "RSA of ranks beside rsatoolbox 0.3.2, and beside the sorts that it cannot do without.",
+    "ridge": "Nested ridge regression for all targets beside scikit-learn's RidgeCV a fold.",
     "growth": "Exponents of cost, from ten times more models, stimuli or features. Below the power "
     "of the work where overhead or memory is a part of the cost.",
     "graphs": "What the scheduler is given. Making a graph reads no values.",
+}
+
+TITLES = {
+    "peers": "Beside peers: dispersion and neighbours",
+    "procrustes": "Beside peers: Procrustes",
+    "rsa": "Beside peers: RSA",
+    "ridge": "Beside peers: linear predictivity",
 }
 
 
@@ -71,7 +80,14 @@ def page() -> str:
         "",
     ]
     for part, table in recorded(RECORD).items():
-        lines += [f"## {part.capitalize()}", "", TOPICS[part], "", *rows(table), ""]
+        lines += [
+            f"## {TITLES.get(part, part.capitalize())}",
+            "",
+            TOPICS[part],
+            "",
+            *rows(table),
+            "",
+        ]
     return "\n".join(lines)
 
 
