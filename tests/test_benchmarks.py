@@ -32,7 +32,7 @@ PARTS = {
     "dispersion": ("over numpy.sum", 9),
     "alignment": ("over the blocked product", 11),
     "inference": ("in statistics", 6),
-    "peers": ("platonic-rep over ours", 8),
+    "peers": ("platonic-rep in numpy over ours", 8),
     "procrustes": ("netrep over ours", 10),
     "store": ("over zarr's array", 12),
     "writing": ("over zarr's array", 8),
