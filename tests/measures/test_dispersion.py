@@ -206,7 +206,7 @@ def test_nearly_agreeing_models_in_float32(metric, target, chunks):
     np.testing.assert_allclose(result, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("spread", [3.0, 1.0, 0.5, 0.3, 0.1])
+@pytest.mark.parametrize("spread", [3.0, 1.0, 0.5, 0.3, 0.1, 0.05, 0.03, 0.01])
 @pytest.mark.parametrize("metric", ["cosine", "sqeuclidean", "consensus"])
 @pytest.mark.parametrize("chunks", [None, {"model": 2}])
 def test_single_precision_keeps_six_digits_at_any_agreement(metric, spread, chunks):

@@ -150,6 +150,8 @@ def square_gaps(rows: Any, count: Any, seen: Any, xp: Any = np) -> Any:
 
 CANCELS = {4: 0.3, 8: 1e-4}
 """By the bytes of a number: below this share of squared norms, a difference of them is rounding."""
+LEFT = 0.06
+"""Deviations in single precision keep six digits above this share of squared norms, over width."""
 PLAIN = {4: 1e-20, 8: TINY}
 """Squares between it and its inverse, and sums of them, keep all digits of such numbers."""
 
@@ -185,6 +187,11 @@ def _deviations(
             ssd[part] = square[part] - count[part] * np.vecdot(total, total)
             few = CANCELS[rows.itemsize] * square[part]
             near = np.flatnonzero((count[part] > 1) & (ssd[part] < few))
+            if near.size and rows.dtype == np.float32:
+                scale = weights * count[part] if metric.unit else None
+                apart = _ssd_in_single(rows, total, scale, near)
+                ssd[part.start + near] = apart
+                near = near[apart * width < LEFT * square[part.start + near]]
             if near.size:
                 wide = rows[:, near].astype(np.float64)
                 ssd[part.start + near] = _ssd_from_deviations(wide, found.seen[:, near], metric)
@@ -228,6 +235,21 @@ def _weights(norm: Array, seen: Array, metric: Metric) -> Array:
         return 1 / (norm * len(norm)) if metric.unit else np.full(norm.shape, 1 / len(norm))
     count = np.where(seen, seen.sum(0), np.inf)
     return 1 / (np.where(seen, norm, 1) * count) if metric.unit else 1 / count
+
+
+def _ssd_in_single(rows: Array, mean: Array, scale: Array | None, near: Array) -> Array:
+    """Sum of squared deviations (len(near)) of rows (model, n, f) from their mean (n, f).
+
+    Rows are first multiplied by their ``scale`` (model, n), if any. The rounding of single
+    precision is a share of the rows, not of the deviations, and random: many features average it.
+    """
+    if len(near) < rows.shape[1]:
+        rows, mean = rows[:, near], mean[near]
+        scale = None if scale is None else scale[:, near]
+    gap = rows - mean if scale is None else rows * scale.astype(np.float32)[..., None]
+    if scale is not None:
+        gap -= mean
+    return np.asarray(np.vecdot(gap, gap).sum(0, dtype=np.float64))
 
 
 def _ssd_from_deviations(rows: Array, seen: Array, metric: Metric) -> Array:
