@@ -239,3 +239,13 @@ def test_kernels_on_all_cores_have_one_thread_of_blas_each(monkeypatch):
     with pytest.raises(ZeroDivisionError):
         blocks.on_cores(lambda item: 1 / item, range(3), 1)
     assert threads(0)[1] == before
+
+
+@pytest.mark.parametrize("chunks", [{"model": -1}, {"model": 1}, {"model": -1, "stimulus": 4}])
+def test_a_task_over_models_is_refused_however_they_lie_in_chunks(chunks, monkeypatch):
+    monkeypatch.setattr(BUDGETS, "small_task", 10)
+    monkeypatch.setattr(resources, "free_bytes", lambda: 100)
+    reps = make_reps(4, 12, 8).assign_attrs(space="shared").chunk(chunks)
+    for call in ({}, {"pairwise": True}):
+        with pytest.raises(MemoryError, match="A task over"):
+            xc.dispersion(reps, **call)

@@ -75,6 +75,26 @@ def named_rows(kernel: Callable[..., Any], *args: Any, what: str, **kwargs: Any)
         raise SchemaError(f"{who} {listing(np.atleast_1d(models))}: {error}") from error
 
 
+def entrywise(
+    function: Callable[..., tuple[Array, ...]], *arrays: xr.DataArray, dtypes: Sequence[Any]
+) -> tuple[xr.DataArray, ...]:
+    """Several results of arrays of the same entries, which need no alignment, in one step.
+
+    So that a client may compute one with another as its coordinate: distributed 2026.8 loses a
+    result that another one is made of.
+    """
+    found = xr.apply_ufunc(
+        function,
+        *(array.variable for array in arrays),
+        output_core_dims=[[]] * len(dtypes),
+        dask="parallelized",
+        output_dtypes=list(dtypes),
+    )
+    return tuple(
+        array.copy(data=variable.data) for array, variable in zip(arrays, found, strict=True)
+    )
+
+
 def label_array(array: xr.DataArray, dim: str) -> xr.Variable:
     """The labels of a dim as data, to travel with the blocks; one empty name if there is none."""
     if dim in array.dims:
@@ -314,18 +334,17 @@ def over_models(
     outputs: Callable[[Any], Array]
     merge: Callable[[Any], Any] = _only
     if array.chunks is not None:
-        several = merging is not None and len(array.variable.chunksizes["model"]) > 1
         block = [max(chunks) for chunks in array.chunks]
         rows = math.prod(block) // block[-3] * array.sizes["model"] * array.dtype.itemsize
         # workers of a cluster would send rows to each other, and keep those of other blocks
-        fit = client() is None and rows <= BUDGETS.all_models and 2 * rows <= room_of_a_task()
-        several = several and not fit
+        held = client() is None and rows <= BUDGETS.all_models and 2 * rows <= room_of_a_task()
+        several = not held and len(array.variable.chunksizes["model"]) > 1
         alone = leaves_cores_idle(len(array.variable.chunksizes["stimulus"]))
-        if several or merging is None:
+        if merging is None or not held:
             read = " × ".join(f"{d} {size:,}" for d, size in zip(array.dims, block, strict=True))
             need = math.prod(block) * (array.dtype.itemsize + 16) + math.prod(sizes) * block[-2] * 8
             check_memory(need, array.data.npartitions, f"A task over {read}", CURE)
-    if several and merging is not None:
+    if merging is not None and several:
         merge = partial(_merged, merge=merging.merge)
         leaf = partial(_leaves, leaf=merging.leaf, what=what)
         outputs = partial(_outputs, merge=merge, finish=merging.finish)

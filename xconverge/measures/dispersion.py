@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge.engine.apply import Merging, apply, over_models
+from xconverge.engine.apply import Merging, apply, entrywise, over_models
 from xconverge.engine.blockwise import are_large
 from xconverge.engine.measure import Measure
 from xconverge.engine.pair import pairing_attrs, seen_of
@@ -476,18 +476,10 @@ def _real(reps: xr.DataArray) -> xr.DataArray:
 
 def _of_enough(value: xr.DataArray, count: xr.DataArray, least: int) -> xr.DataArray:
     """With the coordinate ``n_models``; NaN where fewer models saw the stimulus."""
-    # of variables: both are the same stimuli, and need no alignment. In one step that gives both:
-    # distributed 2026.8 loses a result that another one is made of
-    masked, whole = xr.apply_ufunc(
-        partial(_masked, least=least),
-        value.variable,
-        count.variable,
-        output_core_dims=[[], []],
-        dask="parallelized",
-        output_dtypes=[np.float64, np.int64],
+    value, count = entrywise(
+        partial(_masked, least=least), value, count, dtypes=[np.float64, np.int64]
     )
-    count = describe(count.copy(data=whole.data), "n_models")
-    return with_own(value.copy(data=masked.data), {"n_models": count.variable})
+    return with_own(value, {"n_models": describe(count, "n_models").variable})
 
 
 def _masked(value: Array, count: Array, least: int) -> tuple[Array, Array]:
