@@ -123,15 +123,8 @@ def false_discovery(p: Array, dependent: bool) -> Array:
     result = np.full(p.shape, np.nan)
     defined = ~np.isnan(p)
     if defined.any():
-        known = p[defined]
-        order = np.argsort(known)
-        place = np.arange(1, len(known) + 1)
-        # as scipy.stats.false_discovery_control, without what comes with scipy.stats
-        each = known[order] * (len(known) / place)
-        if dependent:
-            each *= (1 / place).sum()
-        known[order] = np.minimum.accumulate(each[::-1])[::-1]
-        result[defined] = np.clip(known, 0, 1)
+        method: Literal["by", "bh"] = "by" if dependent else "bh"
+        result[defined] = scipy.stats.false_discovery_control(p[defined], method=method)
     return result
 
 
