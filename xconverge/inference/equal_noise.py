@@ -11,10 +11,10 @@ from typing import Any
 import dask
 import numpy as np
 import xarray as xr
-from dask.delayed import delayed
 
 from xconverge.engine.apply import apply, calmly
 from xconverge.engine.progress import Report, in_blocks
+from xconverge.kernels.blocks import on_cores
 from xconverge.kernels.equal_noise import (
     FOLDS,
     LOOSE,
@@ -115,7 +115,7 @@ def equal_noise(
         return Noise(taken[rank], rank, prepare, np.arange(n), seed, READINGS[name])
 
     names = list(READINGS)
-    made = _together([partial(noise, space_rank, name) for name in names])
+    made = on_cores(partial(noise, space_rank), names, _bytes_of(models))
     noises = dict(zip(names, made, strict=True))
     drawn = {name: each(noises[name].values, n_draws, at_once) for name in names}
 
@@ -146,19 +146,17 @@ def _ranks(models: Sequence[Array], seed: int) -> tuple[int, list[int], list[Red
     """The rank of the space, half and twice of it, and components (n, d) enough for all."""
     n = len(models[0])
     tests = held_out(np.random.default_rng(seed).permutation(n) % FOLDS)
-    errors = _together([partial(errors_of, models, test) for test in tests])
+    errors = on_cores(partial(errors_of, models), tests, _bytes_of(models))
     chosen, _, _ = chosen_rank(models, tests, errors)
     near = [2 * chosen] * (2 * chosen <= n // 2) + [chosen // 2] * (chosen > 1)
     most, everything = max(chosen, *near) if near else chosen, np.ones(n, bool)
-    found = _together([partial(components_of, [x], everything, most) for x in models])
+    size = max(x.nbytes for x in models)
+    found = on_cores(lambda x: components_of([x], everything, most), models, size)
     return chosen, near, [one for (one,) in found]
 
 
-def _together(calls: Sequence[Callable[[], Any]]) -> Sequence[Any]:
-    """What calls give, as many at a time as there are cores, each with one thread of BLAS."""
-    tasks = [delayed(calmly, pure=False)(call) for call in calls]
-    found: Sequence[Any] = dask.base.compute(*tasks, scheduler="threads")
-    return found
+def _bytes_of(models: Sequence[Array]) -> int:
+    return sum(x.nbytes for x in models)
 
 
 def by_label(array: xr.DataArray) -> xr.DataArray:
