@@ -24,12 +24,17 @@ def model_set(models: int, stimuli: int, features: int, seed: int = 0) -> xr.Dat
         turns = np.linalg.qr(rng.standard_normal((2, features, features)))[0]
         noise = rng.standard_normal((stimuli, features)) * spectrum
         rows[...] = latent @ turns[0] + 0.5 * noise @ turns[1]
+    return labelled(values, seed)
+
+
+def labelled(values: np.ndarray, seed: int = 0) -> xr.DataArray:
+    """Rows (model, stimulus, feature) with names; those of models tell the seed."""
     return xr.DataArray(
         values,
         dims=("model", "stimulus", "feature"),
         coords={
-            "model": [f"net{seed}.{i}" for i in range(models)],
-            "stimulus": [f"s{i}" for i in range(stimuli)],
+            "model": [f"net{seed}.{i}" for i in range(values.shape[0])],
+            "stimulus": [f"s{i}" for i in range(values.shape[1])],
         },
         name="representation",
     )

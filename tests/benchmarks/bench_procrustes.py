@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 import xconverge as xc
+from tests.benchmarks.bench_alignment import labelled, plain_alternation
 from tests.benchmarks.table import Figure, Table, best_of
 from xconverge.kernels import procrustes
 
@@ -30,11 +31,7 @@ def noisy_models(models: int, stimuli: int, features: int, latents: int = LATENT
         turn = np.linalg.qr(rng.standard_normal((features, latents)))[0]
         one[...] = common @ turn.T * np.sqrt(features / latents)
         one += rng.standard_normal(one.shape)
-    coords = {
-        "model": [f"net{m}" for m in range(models)],
-        "stimulus": [f"s{i}" for i in range(stimuli)],
-    }
-    return xr.DataArray(values, dims=("model", "stimulus", "feature"), coords=coords)
+    return labelled(values)
 
 
 def unit(reps: xr.DataArray) -> np.ndarray:
@@ -42,19 +39,6 @@ def unit(reps: xr.DataArray) -> np.ndarray:
     x = reps.values.astype(np.float64)
     x -= x.mean(1, keepdims=True)
     return x / np.linalg.norm(x, axis=(1, 2), keepdims=True)
-
-
-def plain_alternation(x: np.ndarray, passes: int) -> tuple[float, float]:
-    """Seconds of so many passes of all models onto their mean, and the objective at the end."""
-    begin, consensus = time.perf_counter(), x[0]
-    for _ in range(passes):
-        aligned = []
-        for rows in x:
-            u, _, vt = np.linalg.svd(rows.T @ consensus)
-            aligned.append(rows @ (u @ vt))
-        consensus = np.mean(aligned, 0)
-    seconds = time.perf_counter() - begin
-    return seconds, float(sum(np.sum((rows - consensus) ** 2) for rows in aligned))
 
 
 def netrep(x: np.ndarray) -> np.ndarray:
@@ -69,7 +53,7 @@ def netrep(x: np.ndarray) -> np.ndarray:
 def to_the_end_of_plain(models: int, stimuli: int, features: int, passes: int) -> Table:
     """Seconds to the objective at which plain alternation is after so many passes."""
     x = unit(noisy_models(models, stimuli, features, min(LATENTS, features // 2)))
-    plain, goal = plain_alternation(x, passes)
+    plain, goal = plain_alternation(x, 0.0, passes)
     seen = np.ones(x.shape[:2], bool)
     for most in range(1, passes + 1):
         begin = time.perf_counter()

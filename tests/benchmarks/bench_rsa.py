@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 import xconverge as xc
+from tests.benchmarks.bench_alignment import labelled
 from tests.benchmarks.table import Figure, Table, best_of
 
 
@@ -21,15 +22,7 @@ def latent_set(models: int, stimuli: int, features: int, seed: int = 0) -> xr.Da
     for rows in values:
         turn = rng.standard_normal((count, features)) / np.sqrt(count)
         rows[...] = latent @ turn + rng.standard_normal((stimuli, features))
-    return xr.DataArray(
-        values,
-        dims=("model", "stimulus", "feature"),
-        coords={
-            "model": [f"net{seed}.{i}" for i in range(models)],
-            "stimulus": [f"s{i}" for i in range(stimuli)],
-        },
-        name="representation",
-    )
+    return labelled(values, seed)
 
 
 def sorting(size: int, times: int) -> Callable[[], None]:

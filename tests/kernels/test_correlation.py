@@ -11,17 +11,19 @@ from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.correlation import METHODS, similarities, similarity
 
 
-@given(
-    shape=st.sampled_from([(1,), (9,), (4, 7), (2, 3, 5)]),
-    seed=st.integers(0, 1000),
-    digits=st.sampled_from([0, 1, 9]),
-    missing=st.sampled_from([0.0, 0.3]),
-)
-def test_ranks_are_scipys(shape, seed, digits, missing):
-    rng = np.random.default_rng(seed)
-    values = np.round(rng.standard_normal(shape), digits)
-    values[rng.random(shape) < missing] = np.nan
-    expected = rankdata(values, axis=-1, nan_policy="omit")
+@st.composite
+def values_and_ranks(draw, shapes):
+    """Values with ties and gaps, and what scipy says their ranks are."""
+    rng = np.random.default_rng(draw(st.integers(0, 1000)))
+    values = rng.standard_normal(draw(st.sampled_from(shapes)))
+    values = np.round(values, draw(st.sampled_from([0, 1, 9])))
+    values[rng.random(values.shape) < draw(st.sampled_from([0.0, 0.3]))] = np.nan
+    return values, rankdata(values, axis=-1, nan_policy="omit")
+
+
+@given(values_and_ranks([(1,), (9,), (4, 7), (2, 3, 5)]))
+def test_ranks_are_scipys(both):
+    values, expected = both
     np.testing.assert_array_equal(correlation.ranks(values), expected)
 
 
@@ -63,18 +65,10 @@ def test_tau_a_counts_pairs():
     assert correlation.tau_a(u, np.ones(6)) == 0.0
 
 
-@given(
-    shape=st.sampled_from([(2,), (9,), (4, 7), (2, 3, 5), (2, 70_000)]),
-    seed=st.integers(0, 1000),
-    digits=st.sampled_from([0, 1, 9]),
-    missing=st.sampled_from([0.0, 0.3]),
-)
+@given(values_and_ranks([(2,), (9,), (4, 7), (2, 3, 5), (2, 70_000)]))
 @settings(max_examples=30, deadline=None)
-def test_ranks_whose_places_do_not_fit_into_a_key(shape, seed, digits, missing):
-    rng = np.random.default_rng(seed)
-    values = np.round(rng.standard_normal(shape), digits)
-    values[rng.random(shape) < missing] = np.nan
-    expected = rankdata(values, axis=-1, nan_policy="omit")
+def test_ranks_whose_places_do_not_fit_into_a_key(both):
+    values, expected = both
     np.testing.assert_array_equal(correlation.ranks(values), expected)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(correlation, "KEY_BITS", 8)
