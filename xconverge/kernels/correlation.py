@@ -148,6 +148,14 @@ def standardize(u: Array, weights: Array | None = None) -> Array:
     return gap
 
 
+def standard_rows(u: Array) -> Array:
+    """Rows (R, n) of ranks or their residuals, as `standardize` makes each, without its scaling."""
+    gap = u - u.mean(-1, keepdims=True)
+    norm = np.linalg.norm(gap, axis=-1, keepdims=True)
+    least = 1e-12 * np.abs(u).max(-1, keepdims=True) * np.sqrt(u.shape[-1])
+    return np.asarray(gap / np.where(norm > least, norm, np.nan))
+
+
 ALONE = 2**13
 """Numbers of a vector that BLAS multiplies by itself: for more it wakes, and awaits, threads."""
 

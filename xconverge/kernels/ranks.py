@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from xconverge.kernels.correlation import ranks, similarity, standardize
+from xconverge.kernels.correlation import ranks, standard_rows, undefined
 from xconverge.kernels.groups import alike_rows, mean_of_families
 from xconverge.kernels.nulls import Orders
 from xconverge.kernels.permutations import BLOCK, as_extreme, n_blocks
@@ -53,16 +52,18 @@ def bin_means(values: Array, bins: Array, n_bins: int) -> Array:
     return np.asarray(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0))
 
 
-class Row(NamedTuple):
-    """Residual ranks (n) of two variables, of unit norm; 0 where a stimulus is not usable.
+class Rows(NamedTuple):
+    """Residual ranks (R, n) of two variables, of unit norm; 0 where a stimulus is not usable.
 
-    ``explained`` says how many covariates were partialled out.
+    ``explained`` (R) says how many covariates were partialled out. Where there is no
+    ``correlation`` (R), it is NaN, and ranks are not of unit norm.
     """
 
     target: Array
     score: Array
     usable: Array
-    explained: int
+    explained: Array
+    correlation: Array
 
 
 class Correlated(NamedTuple):
@@ -112,17 +113,17 @@ def rank_correlations(
     family : int array (R), optional
         Rows of one family count once in the mean.
     """
-    rows, correlation = residual_ranks(x, y, which, covariates)
-    count = np.array([row.usable.sum() for row in rows])
+    rows = residual_ranks(x, y, which, covariates)
+    correlation, count = rows.correlation, rows.usable.sum(1)
     defined = np.flatnonzero(~np.isnan(correlation))
-    family = np.arange(len(rows)) if family is None else family
+    family = np.arange(len(y)) if family is None else family
     mean = (
         float(mean_of_families(correlation[defined], family[defined])) if len(defined) else np.nan
     )
-    p_value, p_of_mean = np.full(len(rows), np.nan), np.nan
-    draws, together = np.full((1 + n_draws, len(rows)), np.nan), np.full(1 + n_draws, np.nan)
+    p_value, p_of_mean = np.full(len(y), np.nan), np.nan
+    draws, together = np.full((1 + n_draws, len(y)), np.nan), np.full(1 + n_draws, np.nan)
     if n_draws and len(defined):
-        chosen = [rows[r] for r in defined]
+        chosen = Rows(*(part[defined] for part in rows))
         null, free = _null(chosen, which[defined], covariates, orders, strata, n_draws)
         if not free.all():
             warnings.warn(
@@ -140,21 +141,29 @@ def rank_correlations(
     return Correlated(correlation, p_value, count, mean, p_of_mean, draws, together)
 
 
-def residual_ranks(x: Array, y: Array, which: Array, covariates: Array) -> tuple[list[Row], Array]:
-    """Residual ranks of the rows of ``rank_correlations``, and their correlations (R)."""
+def residual_ranks(x: Array, y: Array, which: Array, covariates: Array) -> Rows:
+    """Residual ranks of the rows of ``rank_correlations``, and their correlations."""
     usable = np.isfinite(y) & (np.isfinite(x) & np.isfinite(covariates).all(1))[which]
-    rows: list[Row | None] = [None] * len(y)
+    target, score = np.zeros((2, *y.shape))
+    explained, correlation = np.zeros(len(y), np.int64), np.full(len(y), np.nan)
     # rows of one target and the same stimuli have one design
     for numbers in alike_rows(usable, which):
         there, i = usable[numbers[0]], which[numbers[0]]
         groups = np.where(there, 0, -1)
         basis = _design(np.where(there, covariates[i], 0.0), groups)
-        target = _residual(_ranked(x[i], there), basis, groups)
-        for number, score in zip(numbers, _ranked(y[numbers], there), strict=True):
-            score = _residual(score, basis, groups)
-            rows[number] = Row(target.copy(), score, there.copy(), len(basis))
-    found = [row for row in rows if row is not None]
-    return found, np.array([_correlation(row) for row in found])
+        sides = [_residual(_ranked(part, there), basis, groups) for part in (x[[i]], y[numbers])]
+        u, v = (part[:, there] for part in sides)
+        if u.shape[1] < 3:
+            undefined(f"a correlation needs at least 3 stimuli, got {u.shape[1]}")
+        else:
+            u, v = standard_rows(u), standard_rows(v)
+            found = np.clip(np.vecdot(u, v), -1, 1)
+            if np.isnan(found).any():
+                undefined("a correlation needs stimuli that differ, got equal values")
+            correlation[numbers] = found
+        target[np.ix_(numbers, there)], score[np.ix_(numbers, there)] = u, v
+        explained[numbers] = len(basis)
+    return Rows(target, score, usable, explained, correlation)
 
 
 def _share(null: Array, tail: str) -> Array:
@@ -196,7 +205,7 @@ class _Alike(NamedTuple):
 
 
 def _null(
-    rows: Sequence[Row],
+    rows: Rows,
     which: Array,
     covariates: Array,
     orders: Orders,
@@ -210,18 +219,18 @@ def _null(
     permutation, and all of a block are one matrix product. Inside strata the products have a mean
     that is not 0: strata are taken out of both sides like covariates, and both tails mean the same.
     """
-    free = np.empty(len(rows), bool)
+    free = np.empty(len(which), bool)
     pools: dict[bytes, list[_Alike]] = {}
-    for numbers in alike_rows(np.stack([row.usable for row in rows]), which):
-        usable = rows[numbers[0]].usable
+    for numbers in alike_rows(rows.usable, which):
+        usable = rows.usable[numbers[0]]
         groups = np.where(usable, strata, -1)
         basis = _design(np.where(usable, covariates[which[numbers[0]]], 0.0), groups)
-        sides = [rows[numbers[0]].target, *(rows[number].score for number in numbers)]
-        target, *scores = (_residual(side, basis, groups) for side in sides)
+        target = _residual(rows.target[numbers[0]], basis, groups)
+        scores = _residual(rows.score[numbers], basis, groups)
         free[numbers] = np.linalg.norm(scores, axis=1) > 1e-9
-        alike = _Alike(numbers, usable, target, np.stack(scores), basis)
+        alike = _Alike(numbers, usable, target, scores, basis)
         pools.setdefault(usable.tobytes(), []).append(alike)
-    result = np.empty((n_blocks(n_draws) * BLOCK, len(rows)))
+    result = np.empty((n_blocks(n_draws) * BLOCK, len(which)))
     for block in range(n_blocks(n_draws)):
         part = result[block * BLOCK : (block + 1) * BLOCK]
         for pool in pools.values():
@@ -234,23 +243,17 @@ def _null(
     return result[: n_draws + 1], free
 
 
-def _correlation(row: Row) -> float:
-    """Correlation of a row, whose sides become of unit norm in place; NaN where there is none."""
-    u, v = row.target[row.usable], row.score[row.usable]
-    value = similarity(u, v, "stimuli")
-    if not np.isnan(value):
-        row.target[row.usable], row.score[row.usable] = standardize(u), standardize(v)
-    return value
-
-
 def _within(values: Array, groups: Array) -> Array:
-    """Values (n) less their mean inside each group; 0 in a negative one."""
-    inside = groups >= 0
-    _, number = np.unique(groups[inside], return_inverse=True)
-    result = np.zeros(len(values))
-    if inside.any():
-        means = np.bincount(number, values[inside]) / np.bincount(number)
-        result[inside] = values[inside] - means[number]
+    """Values (…, n) less their mean inside each group (n); 0 in a negative one."""
+    inside = np.flatnonzero(groups >= 0)
+    result = np.zeros(values.shape)
+    if len(inside):
+        inside = inside[np.argsort(groups[inside], kind="stable")]
+        starts = np.flatnonzero(np.diff(groups[inside], prepend=-1))
+        sizes = np.diff(starts, append=len(inside))
+        own = values[..., inside]
+        means = np.add.reduceat(own, starts, axis=-1) / sizes
+        result[..., inside] = own - np.repeat(means, sizes, axis=-1)
     return result
 
 
@@ -264,17 +267,18 @@ def _ranked(values: Array, usable: Array) -> Array:
 def _design(covariates: Array, groups: Array) -> Array:
     """Orthonormal rows (≤ c, n) that span the ranks of covariates (c, n) inside the groups (n)."""
     usable = groups >= 0
-    rows = [_within(_ranked(row, usable), groups) for row in covariates]
-    if not rows:
+    if not len(covariates):
         return np.empty((0, len(groups)))
+    rows = _within(_ranked(covariates, usable), groups)
     # by SVD: covariates that repeat each other, or are constant, add no row
-    _, scale, basis = np.linalg.svd(np.stack(rows), full_matrices=False)
+    _, scale, basis = np.linalg.svd(rows, full_matrices=False)
     return np.asarray(basis[scale > 1e-10 * scale.max(initial=0.0)])
 
 
 def _residual(values: Array, basis: Array, groups: Array) -> Array:
-    """What the means of groups and the rows of ``basis`` (q, n) leave of values (n)."""
+    """What the means of groups and the rows of ``basis`` (q, n) leave of values (…, n)."""
     values = _within(values, groups)
-    left = values - basis.T @ (basis @ values)
+    left = values - (values @ basis.T) @ basis
     # what a covariate explains wholly is 0, not a correlation of rounding errors
-    return np.where(np.abs(left) < 1e-9 * np.abs(values).max(initial=0.0), 0.0, left)
+    least = 1e-9 * np.abs(values).max(-1, keepdims=True, initial=0.0)
+    return np.where(np.abs(left) < least, 0.0, left)
