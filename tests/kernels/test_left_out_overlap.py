@@ -97,8 +97,9 @@ def test_bits_name_positions():
     lists = np.array([[0, 2], [69, 64]])
     found = bits(lists, 70)
     assert found.shape == (2, 2)
-    assert np.bitwise_count(found).sum(1).tolist() == [2, 2]
-    assert np.bitwise_count(found[0] & bits(np.array([[2, 69]]), 70)[0]).sum() == 1
+    assert np.bitwise_count(found).sum(0).tolist() == [2, 2]
+    assert np.bitwise_count(found[:, 0] & bits(np.array([[2, 69]]), 70)[:, 0]).sum() == 1
+    assert np.bitwise_count(found[:, 1] & bits(np.array([[2, 69]]), 70)[:, 0]).sum() == 1
 
 
 def test_weights_are_of_the_pairs_that_are_left():

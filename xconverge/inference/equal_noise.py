@@ -97,13 +97,12 @@ def equal_noise(
         return statistic(ordered.copy(data=values))
 
     space_rank, near, components = _ranks(models, seed)
-    taken = {space_rank: parts(models, space_rank, LOOSE, components)}
-    # larger spaces take long on one core: they are made aside, while draws are
+    # spaces take long on one core each: larger ones are made aside, while draws are
     aside = ThreadPoolExecutor(1)
-    later = {
-        rank: aside.submit(calmly, partial(parts, models, rank, LOOSE, components)) for rank in near
-    }
+    each_rank = partial(calmly, parts, models, tolerance=LOOSE, components=components)
+    later = {rank: aside.submit(each_rank, rank=rank) for rank in near}
     aside.shutdown(wait=False)
+    taken = {space_rank: each_rank(rank=space_rank)}
     prepare = rows_of(of_rows) if quick is None else quick
     outer, inner = (OUTER, INNER) if n < MANY else (1, ONE_BY)
     fewer = min(n_draws, NEAR)

@@ -205,7 +205,9 @@ def jackknife_influence(without: Array, n: int) -> Array:
     Its sum of squares / (n (n - 1)) is the jackknife's variance, (m - 1) / m Σ (θ_i - θ̄)².
     """
     m = without.shape[-1]
-    return np.asarray((without.mean(-1, keepdims=True) - without) * np.sqrt((m - 1) / m * n * (n - 1)))
+    return np.asarray(
+        (without.mean(-1, keepdims=True) - without) * np.sqrt((m - 1) / m * n * (n - 1))
+    )
 
 
 def contrast_influence(scores: Array, low: Array, high: Array) -> Array:

@@ -17,7 +17,7 @@ from xconverge.kernels.equal_noise import Parts
 from xconverge.kernels.neighbors import as_on_grid, by_rank_where_tied, candidates_of
 from xconverge.kernels.vectors import Array
 
-BLOCK = 2**20
+BLOCK = 2**19
 """Bytes of the products of a draw that are formed and searched while they are in a cache."""
 MANY = 8
 """Candidates for each neighbour from which on a closer bound pays."""

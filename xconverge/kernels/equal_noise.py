@@ -57,15 +57,21 @@ Prepare = Callable[[Sequence[Parts]], OfDraws]
 """Makes, once for all draws, what they need of models taken apart."""
 
 
-class _Space(NamedTuple):
-    """Rows (M, n, q) of models in their space, who saw what (M, n), and the way to their features.
+class _Scored(NamedTuple):
+    """A model by its components: the scores (n, q) of all that it saw (n), 0 of the others."""
 
-    A place a of model m has the features center + scale (a - shift) back.
+    reduced: Reduced
+    scores: Array
+    seen: Array
+
+
+class _Space(NamedTuple):
+    """Rows (M, n, r) of models in their space, and the way back to their components.
+
+    A place a of model m has the scores (a - shift) @ back.
     """
 
     placed: Array
-    seen: Array
-    center: Sequence[Array]
     back: Sequence[Array]
     shift: Array
 
@@ -90,43 +96,38 @@ def _fitted_to(train: Array, x: Array, count: int) -> Reduced:
     return Reduced(rows, seen, one.frame._replace(scale=float(one.frame.scale * grown)))
 
 
-def _first(one: Reduced, rank: int, dim: int) -> Reduced:
-    """A model reduced to its first components, as if never to more, zero-padded to ``dim``."""
-    rows, basis = one.rows[:, :rank], one.frame.basis[:, :rank]
+def _scored(x: Array, one: Reduced) -> _Scored:
+    """A model (n, d) by its components, with stimuli that these were not fitted to."""
+    seen = np.asarray(np.isfinite(x).all(1))
+    scores = (x - one.frame.center) @ one.frame.basis
+    return _Scored(one, np.where(seen[:, None], scores, 0.0), seen)
+
+
+def _first(one: Reduced, rank: int, dim: int) -> tuple[Array, float]:
+    """Rows (n, dim) of the first components, as if never reduced to more, and their scale."""
+    rows = one.rows[:, :rank]
     share = np.linalg.norm(rows) / np.linalg.norm(one.rows)
-    beside = ((0, 0), (0, dim - rows.shape[1]))
-    frame = one.frame._replace(basis=np.pad(basis, beside), scale=float(one.frame.scale * share))
-    return Reduced(np.pad(rows / share, beside), one.seen, frame)
+    return np.pad(rows / share, ((0, 0), (0, dim - rows.shape[1]))), one.frame.scale * float(share)
 
 
-def _space(
-    models: Sequence[Array], components: Sequence[Reduced], rank: int, tolerance: float
-) -> _Space:
+def _space(models: Sequence[_Scored], rank: int, tolerance: float) -> _Space:
     """Generalised Procrustes of the first ``rank`` components."""
-    dim = min(rank, max(x.shape[1] for x in models))
-    reduced = [_first(one, rank, dim) for one in components]
-    rows = np.stack([one.rows for one in reduced])
-    seen = np.stack([one.seen for one in reduced])
+    dim = min(rank, max(len(one.reduced.frame.basis) for one in models))
+    rows, scales = zip(*(_first(one.reduced, rank, dim) for one in models), strict=True)
+    x, seen = np.stack(rows), np.stack([one.reduced.seen for one in models])
     # stimuli that are held out of all models are zero rows, which cost as much as others
     fit = seen.any(0)
-    alone = np.ascontiguousarray(rows[:, fit])
+    alone = np.ascontiguousarray(x[:, fit])
     solution = align(alone, seen[:, fit], spectral_start(alone), tolerance, 500)
-    placed, there = [], []
-    for x, one, rotation, shift in zip(
-        models, reduced, solution.rotation, solution.shift, strict=True
+    placed, back = [], []
+    for one, scale, rotation, shift in zip(
+        models, scales, solution.rotation, solution.shift, strict=True
     ):
-        frame = one.frame
-        there.append(np.asarray(np.isfinite(x).all(1)))
-        moved = (x - frame.center) @ (frame.basis @ rotation) / frame.scale + shift
-        placed.append(np.where(there[-1][:, None], moved, 0.0))
-    back = [
-        one.frame.scale * (one.frame.basis @ rotation).T
-        for one, rotation in zip(reduced, solution.rotation, strict=True)
-    ]
-    return _Space(
-        np.stack(placed), np.stack(there), [one.frame.center for one in reduced], back,
-        solution.shift,
-    )  # fmt: skip
+        scores = one.scores[:, :rank]
+        turn = rotation[: scores.shape[1]]
+        placed.append(np.where(one.seen[:, None], scores @ (turn / scale) + shift, 0.0))
+        back.append(scale * turn.T)
+    return _Space(np.stack(placed), back, solution.shift)
 
 
 def parts(
@@ -143,17 +144,20 @@ def parts(
     """
     if components is None:
         components = components_of(models, np.ones(len(models[0]), bool), rank)
-    space = _space(models, components, rank, tolerance)
-    count = space.seen.sum(0)
+    scored = [_scored(*one) for one in zip(models, components, strict=True)]
+    space, seen = _space(scored, rank, tolerance), [one.seen for one in scored]
+    count = np.sum(seen, axis=0)
     consensus = space.placed.sum(0) / np.maximum(count, 1)[:, None]
     growth = np.sqrt(count / np.maximum(count - 1, 1))[:, None]
     result = []
     for m, x in enumerate(models):
-        inside = (space.placed[m] - consensus) @ space.back[m]
-        fitted = space.center[m] + (consensus - space.shift[m]) @ space.back[m]
+        center, basis, *_ = components[m].frame
+        back = space.back[m] @ basis[:, : space.back[m].shape[1]].T
+        inside = (space.placed[m] - consensus) @ back
+        fitted = center + (consensus - space.shift[m]) @ back
         rest = x - fitted + (growth - 1) * inside
-        fitted[~space.seen[m]] = np.nan
-        result.append(Parts(fitted, rest, axes=_axes(space.center[m], space.back[m])))
+        fitted[~seen[m]] = np.nan
+        result.append(Parts(fitted, rest, axes=_axes(center, back)))
     return result
 
 
@@ -302,10 +306,18 @@ def errors_of(models: Sequence[Array], test: Array) -> Array:
     """
     ranks = ranks_tried(models, len(test))
     components = components_of(models, ~test, max(ranks))
+    scored = [_scored(*one) for one in zip(models, components, strict=True)]
+    squares = [
+        np.nansum((x - one.reduced.frame.center) ** 2, axis=1)
+        for x, one in zip(models, scored, strict=True)
+    ]
+    sizes = [
+        float(np.nanvar(x, axis=0).sum()) * one.seen.sum()
+        for x, one in zip(models, scored, strict=True)
+    ]
     errors: list[Array] = []
-    variances = [float(np.nanvar(x, axis=0).sum()) for x in models]
     for rank in ranks:
-        errors.append(_error(models, variances, components, rank, test))
+        errors.append(_error(_space(scored, rank, LOOSE), scored, squares, test, sizes))
         best = min(errors, key=np.sum)
         if len(errors) > 2 and all(_worse((error - best)[test]) for error in errors[-2:]):
             break
@@ -350,32 +362,33 @@ def _worse(gap: Array) -> bool:
 
 
 def _error(
-    models: Sequence[Array],
-    variances: Sequence[float],
-    components: Sequence[Reduced],
-    rank: int,
+    space: _Space,
+    models: Sequence[_Scored],
+    squares: Sequence[Array],
     test: Array,
+    sizes: Sequence[float],
 ) -> Array:
     """Squared error (n) of stimuli ``test`` (n) as the other models tell them, 0 of the others.
 
-    As a share of all squares. Each direction of the consensus counts as much as it did inside the
-    fit: noisy ones little.
+    As a share of all squares, the ``sizes`` of the models. Each direction of the consensus counts
+    as much as it did inside the fit: noisy ones little. ``squares`` (n) are of rows about the
+    center of each model.
     """
     error, train = np.zeros(len(test)), ~test
-    space = _space(models, components, rank, LOOSE)
-    count = space.seen.sum(0)
+    count = np.sum([one.seen for one in models], axis=0)
     total = space.placed.sum(0)
     _, axes = np.linalg.eigh(total[train].T @ total[train])
-    for m, x in enumerate(models):
-        others = count - space.seen[m]
+    for m, one in enumerate(models):
+        others = count - one.seen
         mean = (total - space.placed[m]) / np.maximum(others, 1)[:, None] @ axes
         own = space.placed[m] @ axes
-        known = space.seen[m] & (others > 0)
+        known = one.seen & (others > 0)
         fit = known & train
         share = (own[fit] * mean[fit]).sum(0) / np.maximum((mean[fit] ** 2).sum(0), 1e-300)
         asked = known & test
-        place = (share * mean[asked]) @ axes.T
-        told = space.center[m] + (place - space.shift[m]) @ space.back[m]
-        size = variances[m] * space.seen[m].sum()
-        error[asked] += ((x[asked] - told) ** 2).sum(1) / size
+        told = ((share * mean[asked]) @ axes.T - space.shift[m]) @ space.back[m]
+        # components are orthonormal: |x - t|² = |x|² - 2 x·t + |t|² in them
+        scores = one.scores[asked, : told.shape[1]]
+        missed = squares[m][asked] - 2 * np.vecdot(scores, told) + np.vecdot(told, told)
+        error[asked] += missed / sizes[m]
     return error / len(models)

@@ -56,7 +56,7 @@ class LeftOutOverlap:
         def of_draw(found: Sequence[Neighbors]) -> float:
             lists = np.stack([one.lists for one in found])
             own = bits(lists[:, :, : self.k], n)
-            apart = 1 - overlap_share(self._shared(own[one], own[other]), self.k)
+            apart = 1 - overlap_share(self._shared(own[:, one], own[:, other]), self.k)
             own_values = {
                 DENSITY: np.stack([one.density for one in found]),
                 NORM: np.stack([one.norm for one in found]),
@@ -69,7 +69,7 @@ class LeftOutOverlap:
             for (where, members), theirs in zip(pools, sets_b, strict=True):
                 sets = own if len(where) == n else self._among(lists, where)
                 spread, *covariates = (part[:, where] for part in values)
-                scores = self._shared(sets[:, None], theirs)
+                scores = self._shared(sets[:, :, None], theirs[:, None])
                 correlation[:, members] = partial_correlations(spread, scores, covariates, self.k)
             return mean_of_pairs(correlation, pair_family)
 
@@ -80,10 +80,13 @@ class LeftOutOverlap:
         inside = [filtered(one, None, where)[0][:, : self.k] for one in lists]
         return bits(where[np.stack(inside)], self.seen_b.shape[1])
 
-    @staticmethod
-    def _shared(a: Array, b: Array) -> Array:
-        """How many neighbours (…, n) two sets of bits (…, n, w) share."""
-        return np.asarray(np.bitwise_count(a & b).sum(-1, dtype=np.int64))
+    def _shared(self, a: Array, b: Array) -> Array:
+        """How many neighbours (…) two sets of bits (w, …) share."""
+        result: Array = np.bitwise_count(a[0] & b[0]).astype(np.min_scalar_type(self.k))
+        # word by word: a sum over a short last axis takes four times as long
+        for one, other in zip(a[1:], b[1:], strict=True):
+            result += np.bitwise_count(one & other)
+        return result
 
 
 @dataclass(frozen=True)
@@ -108,11 +111,12 @@ class _Draws:
 
 
 def bits(lists: Array, size: int) -> Array:
-    """Sets of positions below ``size`` (…, n, k) as bits (…, n, w)."""
+    """Sets of positions below ``size`` (…, k) as bits (w, …)."""
     rows = lists.reshape(-1, lists.shape[-1])
     members = np.zeros((len(rows), -(-size // 64) * 64), bool)
     members.reshape(-1)[rows + np.arange(len(rows))[:, None] * members.shape[1]] = True
-    return np.packbits(members.reshape(*lists.shape[:-1], -1), axis=-1).view(np.uint64)
+    words = np.packbits(members, axis=1).view(np.uint64)
+    return np.ascontiguousarray(words.T).reshape(-1, *lists.shape[:-1])
 
 
 def weights_without(group: Array, family: Array) -> Array:

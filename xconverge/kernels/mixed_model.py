@@ -433,13 +433,17 @@ def effective_size(first: Array, second: Array) -> float:
     return float(min(1 + own.prod() / together, n))
 
 
-def moran(values: Array, neighbors: Array) -> float:
-    """Moran's I of a map (n) over lists (n, k) of neighbours: near -1/(n - 1) without structure.
+def moran(values: Array, neighbors: Array) -> Array:
+    """Moran's I of maps (…, n) over lists (n, k) of neighbours: near -1/(n - 1) without structure.
 
-    n / Σw · Σ w_ij z_i z_j / Σ z², w = 1 for the neighbours of a stimulus (Moran 1950).
+    n / Σw · Σ w_ij z_i z_j / Σ z², w = 1 for the neighbours of a stimulus (Moran 1950). NaN of
+    equal values.
     """
-    gap = values - values.mean()
-    square = gap @ gap
-    if square == 0:
-        return np.nan
-    return float((gap[:, None] * gap[neighbors]).mean() * len(gap) / square)
+    gap = values - values.mean(-1, keepdims=True)
+    square = np.vecdot(gap, gap)
+    # neighbour by neighbour: all of them are k times the maps
+    near = np.zeros(gap.shape)
+    for column in neighbors.T:
+        near += gap[..., column]
+    size = neighbors.shape[1] * np.where(square > 0, square, np.nan)
+    return np.asarray(np.vecdot(gap, near) / size)

@@ -31,6 +31,8 @@ LARGE = 200
 """Components from which on passes are in single precision first, and a loose tolerance usual."""
 SINGLE = 1e-7
 """Share of the objective that single precision can tell."""
+FEW = 8
+"""Times that eigenvectors are more than those asked for, from which on only these are made."""
 SETTLED = 3
 """Passes in single precision after which models only turn a little more: products do for an SVD."""
 STEPS = 5
@@ -231,7 +233,11 @@ def leading(gram: Array, count: int, least: float = 1e-13) -> Array:
     What is not above ``least`` of the largest eigenvalue is rounding.
     """
     first = max(0, len(gram) - count)
-    values, vectors = scipy.linalg.eigh(gram, subset_by_index=(first, len(gram) - 1))
+    if FEW * count < len(gram):
+        values, vectors = scipy.linalg.eigh(gram, subset_by_index=(first, len(gram) - 1))
+    else:
+        # all of them take less long than many, and other threads need not wait
+        values, vectors = (part[..., first:] for part in np.linalg.eigh(gram))
     real = values > least * max(values[-1], 0.0)
     return np.asarray(vectors[:, real][:, ::-1])
 
@@ -458,8 +464,11 @@ def _small_turn(matrix: Array) -> Array | None:
 
 def _polar(matrix: Array) -> Array:
     """The matrix with orthonormal rows or columns that is closest to this one."""
-    # numpy's takes twice as long in single precision
-    u, _, vt = scipy.linalg.svd(matrix, full_matrices=False, check_finite=False)
+    if matrix.dtype == np.float32:
+        # numpy's takes twice as long in single precision; scipy's keeps other threads waiting
+        u, _, vt = scipy.linalg.svd(matrix, full_matrices=False, check_finite=False)
+    else:
+        u, _, vt = np.linalg.svd(matrix, full_matrices=False)
     return np.asarray(u @ vt)
 
 

@@ -290,7 +290,7 @@ def morans(maps: Array, likeness: Likeness, k: int = 10) -> Array:
         where = np.flatnonzero(there[rows[0]])
         if len(where) > k + 1:
             lists = _nearest(likeness, where, k)
-            result[rows] = [moran(ranks(maps[row][where]), lists) for row in rows]
+            result[rows] = moran(ranks(maps[np.ix_(rows, where)]), lists)
     return result
 
 
