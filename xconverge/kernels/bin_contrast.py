@@ -8,8 +8,15 @@ import numpy as np
 
 from xconverge.kernels.bins import contrasts, in_bins
 from xconverge.kernels.budgets import BUDGETS
-from xconverge.kernels.correlation import Method, Tell, ranks, standardize, undefined
-from xconverge.kernels.crossed import bin_influence, crossed
+from xconverge.kernels.correlation import (
+    Method,
+    Tell,
+    ranks,
+    standard_rows,
+    standardize,
+    undefined,
+)
+from xconverge.kernels.crossed import bin_influence, crossed, jackknife_influence
 from xconverge.kernels.groups import table_mean
 from xconverge.kernels.nulls import all_orders, orders_of
 from xconverge.kernels.permutations import as_extreme
@@ -115,12 +122,12 @@ def _of_all(a: Array, b: Array, bins: Array) -> Array:
 def _of_some(a: Array, b: Array, bins: Array) -> Array:
     """As `bin_influence` has it for one: similarities of triangles, with and without a stimulus."""
     numbers, sizes = np.unique(bins[0][bins[0] >= 0], return_counts=True)
-    values, added = np.empty((len(bins), len(numbers))), []
+    values, added, n = np.empty((len(bins), len(numbers))), [], int(sizes.sum())
     for place, (number, m) in enumerate(zip(numbers, sizes, strict=True)):
         # a draw moves bins among stimuli, and changes no size
         members = np.nonzero(bins == number)[1].reshape(len(bins), m)
         one, other = np.triu_indices(m, 1)
-        x, y = (_standard(rdm[members[:, one], members[:, other]]) for rdm in (a, b))
+        x, y = (standard_rows(ranks(rdm[members[:, one], members[:, other]])) for rdm in (a, b))
         # which pairs a stimulus is in
         pairs = np.zeros((len(one), m))
         pairs[np.arange(len(one)), one] = pairs[np.arange(len(one)), other] = 1
@@ -137,21 +144,12 @@ def _of_some(a: Array, b: Array, bins: Array) -> Array:
         size = np.sqrt(np.maximum(xx * yy, 0))
         without = np.divide(cross, size, out=np.full(cross.shape, np.nan), where=some)
         values[:, place] = np.clip(sums[0], -1, 1)
-        added.append((without.mean(1, keepdims=True) - without) * np.sqrt((m - 1) / m))
-    n = sizes.sum()
-    each = np.concatenate(added, axis=1) * np.sqrt(n * (n - 1))
+        added.append(jackknife_influence(without, n))
+    each = np.concatenate(added, axis=1)
     weights = np.repeat(contrasts(np.eye(len(numbers)), numbers), sizes, axis=1)
     found = contrasts(values, numbers).T
     error = np.stack([np.sqrt((each * w).var(1, ddof=1) / n) for w in weights], axis=1)
     return np.asarray(np.divide(found, error, out=np.full(found.shape, np.nan), where=error > 0))
-
-
-def _standard(values: Array) -> Array:
-    """Ranks along the last axis, of zero mean and unit norm; NaN where all are equal."""
-    ranked = ranks(values)
-    ranked -= ranked.mean(-1, keepdims=True)
-    norm = np.linalg.norm(ranked, axis=-1, keepdims=True)
-    return np.asarray(ranked / np.where(norm > 0, norm, np.nan))
 
 
 def mean_ends(
