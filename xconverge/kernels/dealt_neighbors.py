@@ -140,7 +140,7 @@ class DealtModel:
         Whoever they are, their cosines bound the ``depth`` largest of all from below.
         """
         n = len(self.fitted)
-        wide = min(4 * depth, n - 1)
+        wide = min(8 * depth, n - 1)
         known = self.likely
         if known.shape[1] < wide:
             known = np.empty((n, wide), np.int64)
