@@ -10,11 +10,15 @@ from .formats.brainio import read_brainio as read_brainio
 from .formats.csv import write_selection as write_selection
 from .formats.frames import read_csv as read_csv
 from .formats.frames import read_parquet as read_parquet
+from .formats.himalaya import from_himalaya as from_himalaya
+from .formats.himalaya import to_himalaya as to_himalaya
 from .formats.mne import from_mne as from_mne
 from .formats.platonic import read_platonic as read_platonic
 from .formats.rsatoolbox import from_rsatoolbox_dataset as from_rsatoolbox_dataset
 from .formats.rsatoolbox import read_rsatoolbox_dataset as read_rsatoolbox_dataset
 from .formats.rsatoolbox import to_rsatoolbox_dataset as to_rsatoolbox_dataset
+from .formats.rsatoolbox_inference import from_rsatoolbox_result as from_rsatoolbox_result
+from .formats.rsatoolbox_inference import to_rsatoolbox_models as to_rsatoolbox_models
 from .formats.rsatoolbox_rdms import from_rsatoolbox_rdms as from_rsatoolbox_rdms
 from .formats.rsatoolbox_rdms import read_rsatoolbox_rdms as read_rsatoolbox_rdms
 from .formats.rsatoolbox_rdms import to_rsatoolbox_rdms as to_rsatoolbox_rdms
