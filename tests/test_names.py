@@ -13,7 +13,7 @@ import xconverge.io
 import xconverge.plot
 
 PACKAGE = Path(xc.__file__).parent
-SUBMODULES = {"io", "plot", "report", "testing", "torch"}
+SUBMODULES = {"io", "plot", "report", "sklearn", "testing", "torch"}
 
 
 def test_dir_shows_public_names_only():
@@ -21,7 +21,7 @@ def test_dir_shows_public_names_only():
     assert 45 <= len(xc.__all__) <= 60
     for name in xc.__all__:
         assert callable(getattr(xc, name))
-    for name in SUBMODULES - {"torch"}:
+    for name in SUBMODULES - {"sklearn", "torch"}:
         assert inspect.ismodule(getattr(xc, name))
     for module in (xc.io, xc.plot):
         assert dir(module) == sorted(module.__all__) == list(module.__all__)

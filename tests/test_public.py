@@ -26,7 +26,7 @@ def public_names():
 
 
 def test_all_is_the_public_surface():
-    submodules = {"io", "plot", "report", "testing", "torch"}
+    submodules = {"io", "plot", "report", "sklearn", "testing", "torch"}
     bound = {n for n in {*dir(xc)} - submodules if not inspect.ismodule(getattr(xc, n))}
     assert bound == set(xc.__all__)
     assert sorted(xc.__all__, key=str) == list(xc.__all__)
@@ -325,7 +325,7 @@ BESIDE = {
     "io": {"labels", "kernels", "engine", "measures"},
     "torch": {"labels", "kernels", "measures"},
 }
-FACES = {"cli", "plot", "report", "accessor"}
+FACES = {"cli", "plot", "report", "accessor", "sklearn"}
 
 
 def rooms(path):
@@ -356,16 +356,25 @@ def test_arrows_point_one_way():
 
 def test_nothing_imports_the_faces():
     for path in PACKAGE.rglob("*.py"):
-        if path.relative_to(PACKAGE).parts[0] not in FACES | {"__init__.py"}:
+        if path.relative_to(PACKAGE).parts[0].removesuffix(".py") not in FACES | {"__init__"}:
             assert not rooms(path) & FACES, path
 
 
 def test_importing_loads_nothing_that_is_needed_later():
     later = ["zarr", "distributed", "faiss", "matplotlib", "rich", "scipy.stats", "torch"]
-    later += ["h5py", "h5netcdf", "netCDF4", "rsatoolbox"]  # pandas 3 itself loads pyarrow
+    # pandas 3 itself loads pyarrow
+    later += ["h5py", "h5netcdf", "netCDF4", "rsatoolbox", "himalaya", "sklearn"]
     code = f"import sys, xconverge; print([name for name in {later} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_without_scikit_learn_an_error_says_what_to_install():
+    code = "import sys; sys.modules['sklearn'] = None; import xconverge.sklearn"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 1
+    assert "ImportError: xconverge.sklearn needs scikit-learn" in run.stderr
+    assert "pip install 'xconverge[bridges]'" in run.stderr
 
 
 def test_without_torch_an_error_says_what_to_install():

@@ -22,6 +22,8 @@ from .formats.rsatoolbox_inference import to_rsatoolbox_models as to_rsatoolbox_
 from .formats.rsatoolbox_rdms import from_rsatoolbox_rdms as from_rsatoolbox_rdms
 from .formats.rsatoolbox_rdms import read_rsatoolbox_rdms as read_rsatoolbox_rdms
 from .formats.rsatoolbox_rdms import to_rsatoolbox_rdms as to_rsatoolbox_rdms
+from .formats.sklearn import from_sklearn as from_sklearn
+from .formats.sklearn import to_sklearn as to_sklearn
 from .formats.tables import from_long as from_long
 from .formats.tables import to_long as to_long
 from .formats.thingsvision import read_thingsvision as read_thingsvision

@@ -71,18 +71,19 @@ def _splits(fold: Array) -> list[Positions]:
 class Regression:
     """Models and a target over the same stimuli, and the fold of each.
 
-    ``models`` (model, stimulus, feature) and ``target`` (stimulus, feature) are in memory.
+    ``models`` (model, stimulus, feature) and ``target`` (stimulus, feature), if there is one, are
+    in memory.
     """
 
     models: xr.DataArray
-    target: xr.DataArray
+    target: xr.DataArray | None
     fold: Array
     attrs: dict[str, Any]
 
 
 def regression(
     models: xr.DataArray,
-    target: xr.DataArray,
+    target: xr.DataArray | None,
     folds: int,
     groups: str | xr.DataArray | None,
     rng: Rng,
@@ -93,30 +94,30 @@ def regression(
 
     With ``every=False`` a stimulus stays that at least one model saw.
     """
-    one, named = _one_model(target)
+    models = _only(models, "models")
+    one, named = (models, True) if target is None else _one_model(target)
     # Pair would call them a and b
-    a, b, _ = join_labels(_only(models, "models"), one, names=("models", "target"))
-    pair = Pair(a, b, rng)
-    pair = pair.mapped(lambda side, _: side.compute())
-    for side, _ in pair.sides:
-        validate(side)
-    seen, there = pair.seen
-    by_models = (seen.all("model") if every else seen.any("model")).values
-    kept = by_models & there.values[0]
+    pair = Pair(*join_labels(models, one, names=("models", "target"))[:2], rng)
+    pair = pair.mapped(lambda side, _: validate(side.compute()))
+    seen = pair.seen[0].all("model") if every else pair.seen[0].any("model")
+    kept = (seen if target is None else seen & pair.seen[1].isel(model=0)).values
     if not kept.all():
         gone = pair.a.indexes["stimulus"][~kept]
         warnings.warn(
             f"{len(gone)} of {len(kept)} stimuli are left out, which not "
-            f"{'all models' if every else 'any model'} and the target saw: {listing(gone)}",
+            f"{'all models' if every else 'any model'}{'' if target is None else ' and the target'}"
+            f" saw: {listing(gone)}",
             RuntimeWarning,
             stacklevel=3,
         )
         pair = pair.isel(kept)
-    fold = folds_of_pair(pair, folds, groups)
-    target = pair.b.isel({"model": 0}, drop=not named)
-    target = target.isel({"feature": slice(int(widths(target)))})
     told = {"folds": folds, "groups": strata_name(groups), "seed": pair.seed, **pair.attrs}
-    return Regression(pair.a, target.drop_vars("n_features", errors="ignore"), fold.values, told)
+    fold = folds_of_pair(pair, folds, groups).values
+    if target is None:
+        return Regression(pair.a, None, fold, told)
+    voxels = pair.b.isel({"model": 0}, drop=not named)
+    voxels = voxels.isel({"feature": slice(int(widths(voxels)))})
+    return Regression(pair.a, voxels.drop_vars("n_features", errors="ignore"), fold, told)
 
 
 def _only(reps: xr.DataArray, what: str) -> xr.DataArray:
@@ -159,12 +160,14 @@ def real_rows(reps: xr.DataArray) -> dict[str, Array]:
 def labelled_scores(
     scores: Any,
     models: xr.DataArray,
-    target: xr.DataArray,
+    target: xr.DataArray | None,
     attrs: Mapping[str, Any],
     over: str | Sequence[str] | None,
     metric: str | None,
 ) -> xr.DataArray:
     """Scores (…, feature) with the coordinates of the target's features."""
+    if target is None:
+        raise SchemaError("there is no target whose features scores are of; hand one over")
     named = isinstance(scores, Mapping)
     parts = {key: _numbers(value) for key, value in (scores if named else {"": scores}).items()}
     if len({part.shape for part in parts.values()}) != 1:

@@ -128,6 +128,7 @@ def to_himalaya(
     """
     found = regression(models, target, folds, groups, rng, every=True)
     bands = real_rows(found.models)
+    assert found.target is not None
     voxels = found.target.transpose("stimulus", "feature").values
     return Himalaya(
         found.fold,
