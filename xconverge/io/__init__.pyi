@@ -27,6 +27,7 @@ from .formats.sklearn import to_sklearn as to_sklearn
 from .formats.tables import from_long as from_long
 from .formats.tables import to_long as to_long
 from .formats.thingsvision import read_thingsvision as read_thingsvision
+from .formats.torchlens import from_torchlens as from_torchlens
 from .formats.trials import from_trials as from_trials
 from .formats.trials import read_trials as read_trials
 from .formats.xarray import read_netcdf as read_netcdf
