@@ -249,7 +249,8 @@ def _models(models: Any) -> xr.DataArray:
     kept = {key: values for key, values in found.items() if None not in values}
     blank = xr.DataArray(np.zeros(len(names)), {"model": names}, ("model",))
     check_labels(blank, "model", what="result")
-    return free_our_names(blank.assign_coords(coordinates(kept, "model", len(names), ())))
+    blank = blank.assign_coords(coordinates(kept, "model", len(names), ()))
+    return free_our_names(blank, keep=("n_features", "n_repetitions"))
 
 
 def _only(values: Any) -> Any:
