@@ -101,6 +101,7 @@ def test_scores_have_the_coordinates_of_voxels():
             return np.ones(3)
 
     np.testing.assert_array_equal(xc.io.from_himalaya(Tensor(), data), 1)
+    np.testing.assert_array_equal(xc.io.from_himalaya([Tensor()] * 4, data, over="fold"), 1)
     with pytest.raises(xc.SchemaError, match=r"the last of size 3, got the shape \(2,\)"):
         xc.io.from_himalaya([0.1, 0.2], data)
     with pytest.raises(xc.SchemaError, match=r"got the shape \(4, 3\); over='fold'"):

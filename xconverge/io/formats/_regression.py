@@ -96,8 +96,9 @@ def regression(
     """
     models = _only(models, "models")
     one, named = (models, True) if target is None else _one_model(target)
-    # Pair would call them a and b
-    pair = Pair(*join_labels(models, one, names=("models", "target"))[:2], rng)
+    if target is not None:  # Pair would call them a and b
+        models, one, _ = join_labels(models, one, names=("models", "target"))
+    pair = Pair(models, one, rng)
     pair = pair.mapped(lambda side, _: validate(side.compute()))
     seen = pair.seen[0].all("model") if every else pair.seen[0].any("model")
     kept = (seen if target is None else seen & pair.seen[1].isel(model=0)).values
@@ -204,7 +205,9 @@ def labelled_scores(
 
 
 def _numbers(scores: Any) -> Array:
-    """An array of scores, wherever it lies: tensors of a GPU are fetched."""
+    """An array of scores, wherever they lie: tensors of a GPU, or a list of them, are fetched."""
+    if isinstance(scores, list | tuple):
+        return np.array([_numbers(score) for score in scores])
     for fetch in ("detach", "cpu", "get"):
         if hasattr(scores, fetch) and not isinstance(scores, np.ndarray | pd.Series):
             scores = getattr(scores, fetch)()

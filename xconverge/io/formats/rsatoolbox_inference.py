@@ -13,7 +13,7 @@ from xconverge.io.formats._flat import free_our_names
 from xconverge.io.formats._labels import text_labels
 from xconverge.io.formats._needs import needs
 from xconverge.io.formats._rsatoolbox import coordinates
-from xconverge.io.formats.rsatoolbox_rdms import to_rsatoolbox_rdms
+from xconverge.io.formats.rsatoolbox_rdms import rdms_of_models, to_rsatoolbox_rdms
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import check_labels, model_groups
 from xconverge.labels.joins import join_labels, on_side, take
@@ -98,15 +98,9 @@ def to_rsatoolbox_models(
     choose("kind", kind, KINDS)
     if by is not None and kind == "fixed":
         raise ValueError(f"by={by!r} makes one model of several RDMs: it goes with kind='weighted'")
-    array = checked_rdms(rdm, "rdm")
-    if "model" in array.dims:
-        check_labels(array, "model", what="rdm")
+    array = rdms_of_models(rdm)
     if data is not None:
         array = _ordered(array, data, stimulus)
-    if "model" not in array.dims:
-        array = array.expand_dims(
-            model=[str(array.coords.get("model", xr.DataArray("rdm")).item())]
-        )
     _check_whole(array)
     names = array.indexes["model"]
     if kind == "fixed":
@@ -143,7 +137,7 @@ def _ordered(array: xr.DataArray, data: Any, stimulus: str) -> xr.DataArray:
 
 def _check_whole(array: xr.DataArray) -> None:
     """No distance is missing, which rsatoolbox compares with nothing but the same gaps."""
-    gone = array.isnull().transpose("model", "stimulus", "stimulus_2").values
+    gone = array.isnull().values
     if gone.any():
         stimuli = array.indexes["stimulus"][gone.all(2).any(0)]
         raise SchemaError(
