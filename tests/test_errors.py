@@ -665,7 +665,7 @@ def unknown_names(text):
     """What a text names that is not there: functions, keywords in a call, methods."""
     for name in re.findall(r"xconverge\.((?:io\.|plot\.)?[a-z]\w*)", text):
         top, _, below = name.partition(".")
-        if top == "torch":
+        if top in ("sklearn", "torch"):
             continue  # not everybody has it
         if not hasattr(xc, top) or (below and not hasattr(getattr(xc, top), below)):
             yield f"xconverge.{name}"

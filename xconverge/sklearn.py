@@ -269,9 +269,9 @@ def _named(columns: Any) -> dict[str, int]:
         apart = name in found and name != next(reversed(found))
         if not name or apart or number != str(found.get(name, 0)):
             raise SchemaError(
-                f"X has a column {column!r}, and widths=None wants columns called 'MODEL NUMBER', "
-                "those of a model side by side from 0 on, as xconverge.io.to_sklearn makes them; "
-                "else give widths={'vit': 768, …}"
+                f"X has a column {column!r}, and without widths columns must be called "
+                "'MODEL NUMBER', those of a model side by side from 0 on, as "
+                "xconverge.io.to_sklearn makes them; else give widths={'vit': 768, …}"
             )
         found[name] = found.get(name, 0) + 1
     if not found:

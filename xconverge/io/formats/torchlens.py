@@ -173,7 +173,7 @@ def _looked_up(trace: Any, layer: str) -> Any:
             f"{listing(trace.layer_labels, 30)}"
         ) from error
     if tensor is None:
-        raise SchemaError(f"layers: {layer!r} was not saved; trace it again with save=…")
+        raise SchemaError(f"layers: {layer!r} was not saved; trace it again, and save it")
     return tensor
 
 
