@@ -706,7 +706,7 @@ def test_keywords_that_errors_advise_are_arguments():
     """``missing='keep'``: in the text of what is raised or warned, a keyword with a value."""
     found = set()
     for path, line, text in messages():
-        if path.parent.name not in ("cli", "torch"):
+        if path.parent.name not in ("cli", "torch") and path.name != "sklearn.py":
             for name in re.findall(r"(?<![\w{.])([a-z_]+)=(?:'[a-z]+'|True|False|None|…)", text):
                 found.add(name)
                 assert name in KEYWORDS | DIMS | {"dims", "coords", "num_workers"}, (

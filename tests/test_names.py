@@ -51,7 +51,7 @@ FOREIGN = {
     "from_long", "from_allen", "read_allen",  # columns and dims that others named
     "from_trials", "read_trials",  # columns
     "from_rsatoolbox_dataset", "read_rsatoolbox_dataset",  # descriptors
-    "from_rsatoolbox_rdms", "read_rsatoolbox_rdms",
+    "from_rsatoolbox_rdms", "read_rsatoolbox_rdms", "to_rsatoolbox_models",
 }  # fmt: skip
 
 
