@@ -130,7 +130,9 @@ def test_extractions_know_their_stimuli(net, images, truth, tmp_path):
         np.testing.assert_allclose(found, values, rtol=1e-4, atol=1e-6)
     one = xc.io.from_torchlens(reader, IDS[::-1], layers="mix", pool="cls", network="net")
     assert one.stimulus.values.tolist() == IDS[::-1]
-    with pytest.raises(xc.SchemaError, match="source has no layer 'fc'; there is 'conv2', 'mix'"):
+    with pytest.raises(
+        xc.SchemaError, match="activations have no layer 'fc'; there is 'conv2', 'mix'"
+    ):
         xc.io.from_torchlens(reader, layers=["mix", "fc"], network="net")
     with pytest.raises(xc.SchemaError, match="name it with network='…'"):
         xc.io.from_torchlens(reader, pool="mean")
@@ -166,9 +168,9 @@ def test_what_is_refused(net, images):
         take(pool=lambda x: x.mean((1, 2)))
     with pytest.raises(ValueError, match="pool must be one of 'mean', 'cls', 'flatten'"):
         take(pool="max")
-    with pytest.raises(TypeError, match="source must be a Trace of TorchLens"):
+    with pytest.raises(TypeError, match="activations must be a Trace of TorchLens"):
         xc.io.from_torchlens([images], IDS)
-    with pytest.raises(xc.SchemaError, match="no layers that were saved"):
+    with pytest.raises(xc.SchemaError, match="no saved layers"):
         xc.io.from_torchlens({}, IDS, network="net")
     with pytest.raises(xc.SchemaError, match="labels|duplicate"):
         take(stimuli=["cat"] * 5, pool="mean")

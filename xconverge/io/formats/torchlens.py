@@ -28,7 +28,7 @@ POOLS: dict[str, Callable[[Array], Array]] = {
 
 
 def from_torchlens(
-    source: Any,
+    activations: Any,
     stimuli: Sequence[object] | None = None,
     *,
     layers: str | Sequence[str] | None = None,
@@ -40,7 +40,7 @@ def from_torchlens(
 
     Parameters
     ----------
-    source : Trace, sequence of Trace, ExtractionReader, or dict of tensors
+    activations : Trace, sequence of Trace, ExtractionReader, or dict of tensors
         What ``torchlens.trace(net, images)`` returned, or a list of them, one a batch; an
         extraction of a data set, as ``open_extraction(folder)`` opens it; or ``layer: tensor``, as
         ``torchlens.extract`` returns it. The first dim is that of stimuli.
@@ -96,18 +96,20 @@ def from_torchlens(
     if not (pool is None or callable(pool) or pool in POOLS):
         raise ValueError(f"pool must be one of {listing(POOLS)}, or a function, got pool={pool!r}")
     wanted = [layers] if isinstance(layers, str) else None if layers is None else list(layers)
-    found, named = _tensors(source, wanted)
+    found, named = _tensors(activations, wanted)
     if not found:
-        raise SchemaError("source has no layers that were saved; choose some with layers=[…]")
+        raise SchemaError("activations have no saved layers; choose some with layers=[…]")
     if network is None and named is None:
-        raise SchemaError("source does not say which network it is of; name it with network='…'")
+        raise SchemaError(
+            "activations do not say which network they are of; name it with network='…'"
+        )
     name = one_label(named if network is None else network, "network")
-    if stimuli is None and hasattr(source, "stimulus_ids"):
-        stimuli = source.stimulus_ids()
+    if stimuli is None and hasattr(activations, "stimulus_ids"):
+        stimuli = activations.stimulus_ids()
     if stimuli is None:
         raise SchemaError(
-            "source does not say which stimuli its rows are, and rows are never named by their "
-            "position; give stimuli=[…] in the order they were shown"
+            "activations do not say which stimuli their rows are, and rows are never named by "
+            "their position; give stimuli=[…] in the order they were shown"
         )
     labels = list(label_text(stimuli, "stimuli"))
     models = {}
@@ -115,7 +117,7 @@ def from_torchlens(
         arrays = [_numbers(part, f"layer {layer!r}", torch) for part in parts]
         rows = all_rows(arrays, f"batches of layer {layer!r}")
         models[f"{name} {layer}"] = _pooled(rows, pool, layer, len(labels))
-    reps = checked(stack_models(models, stimuli=labels, modality=modality), "source")
+    reps = checked(stack_models(models, stimuli=labels, modality=modality), "activations")
     coords: dict[str, Any] = {"network": [name] * len(models), "layer": list(found)}
     if pool is not None:
         how = pool if isinstance(pool, str) else getattr(pool, "__name__", "function")
@@ -124,20 +126,20 @@ def from_torchlens(
     return reps.assign_coords(each)
 
 
-def _tensors(source: Any, layers: list[str] | None) -> tuple[dict[str, list[Any]], str | None]:
+def _tensors(activations: Any, layers: list[str] | None) -> tuple[dict[str, list[Any]], str | None]:
     """Tensors of every layer, one a batch, and the name of the network."""
-    if isinstance(source, Mapping):
-        return _of_mapping(source, layers, list(source)), None
-    if hasattr(source, "materialize"):
-        keys = list(source.keys)
+    if isinstance(activations, Mapping):
+        return _of_mapping(activations, layers, list(activations)), None
+    if hasattr(activations, "materialize"):
+        keys = list(activations.keys)
         known = keys if layers is None else [key for key in layers if key in keys]
-        return _of_mapping(source.materialize(known), layers, keys), None
-    batches = list(source) if isinstance(source, list | tuple) else [source]
+        return _of_mapping(activations.materialize(known), layers, keys), None
+    batches = list(activations) if isinstance(activations, list | tuple) else [activations]
     wrong = [one for one in batches if not hasattr(one, "layer_labels")]
     if wrong or not batches:
         raise TypeError(
-            "source must be a Trace of TorchLens, a list of them, an extraction or a dict of "
-            f"tensors, got {came(wrong[0] if wrong else source)}"
+            "activations must be a Trace of TorchLens, a list of them, an extraction or a dict of "
+            f"tensors, got {came(wrong[0] if wrong else activations)}"
         )
     names = list(_saved(batches[0])) if layers is None else layers
     found = {layer: [_looked_up(trace, layer) for trace in batches] for layer in names}
@@ -150,7 +152,9 @@ def _of_mapping(
     names = keys if layers is None else layers
     lacking = [layer for layer in names if layer not in keys]
     if lacking:
-        raise SchemaError(f"source has no layer {listing(lacking)}; there is {listing(keys, 30)}")
+        raise SchemaError(
+            f"activations have no layer {listing(lacking)}; there is {listing(keys, 30)}"
+        )
     return {str(layer): [tensors[layer]] for layer in names}
 
 
