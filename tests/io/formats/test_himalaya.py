@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 import xconverge as xc
-from tests.helpers import make_reps, no_compute
+from tests.helpers import make_reps
 from xconverge.engine.folds import folds_of_pair
 from xconverge.engine.pair import Pair
 
@@ -37,8 +37,8 @@ def test_rows_are_joined_by_label():
     assert again.X[0].dtype == again.Y.dtype == np.float32
     np.testing.assert_array_equal(again.Y[::-1], data.Y.astype("f4"))
     np.testing.assert_array_equal(again.fold[::-1], data.fold)
-    with no_compute():
-        xc.io.from_himalaya(np.zeros(3), again)
+    whole = xc.io.to_himalaya(models[1:2, :, :2].round().astype(int), brain.round().astype(int))
+    assert whole.X[0].dtype == whole.Y.dtype == np.float64
 
 
 def test_folds_are_those_of_linear_predictivity():

@@ -18,6 +18,7 @@ from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import check_dims, check_representations, validate, widths
 from xconverge.labels.joins import join_labels
 from xconverge.labels.messages import SchemaError, listing
+from xconverge.labels.numbers import float_array
 from xconverge.labels.variables import describe
 
 Positions = tuple[Array, Array]
@@ -116,7 +117,7 @@ def regression(
     fold = folds_of_pair(pair, folds, groups).values
     if target is None:
         return Regression(pair.a, None, fold, told)
-    voxels = pair.b.isel({"model": 0}, drop=not named)
+    voxels = float_array(pair.b, "target").isel({"model": 0}, drop=not named)
     voxels = voxels.isel({"feature": slice(int(widths(voxels)))})
     return Regression(pair.a, voxels.drop_vars("n_features", errors="ignore"), fold, told)
 
@@ -149,9 +150,9 @@ def _one_model(target: xr.DataArray) -> tuple[xr.DataArray, bool]:
 
 
 def real_rows(reps: xr.DataArray) -> dict[str, Array]:
-    """The real features (stimulus, feature) of every model."""
+    """The real features (stimulus, feature) of every model, as floats."""
     real = np.broadcast_to(widths(reps), reps.sizes["model"])
-    values = reps.transpose("model", "stimulus", "feature").values
+    values = float_array(reps, "reps").transpose("model", "stimulus", "feature").values
     names = reps.indexes["model"]
     return {
         str(name): rows[:, :width] for name, rows, width in zip(names, values, real, strict=True)
