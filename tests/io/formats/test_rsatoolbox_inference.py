@@ -121,6 +121,16 @@ def test_bootstraps(nets, data, how, kind):
         assert "family" not in table.coords  # the RDMs of a model differ in it
     if how == "dual_bootstrap":
         assert table["drawn"].values.tolist() == ["both", "rdm", "pattern"]
+        with pytest.raises(ValueError, match="test_type='bootstrap' gives no p-value a model"):
+            from_result(result, test_type="bootstrap")
+    if how == "bootstrap_rdm":
+        drawn = from_result(result, test_type="bootstrap")
+        np.testing.assert_array_equal(drawn["p_value"], result.test_zero("bootstrap"))
+        np.testing.assert_array_equal(
+            drawn["difference_p_value"], result.test_pairwise("bootstrap")
+        )
+        assert drawn["ceiling_p_value"].isnull().all()
+        assert drawn.attrs["test"] == "bootstrap"
 
 
 def test_models_of_several_rdms(nets, data):

@@ -174,8 +174,9 @@ def from_rsatoolbox_result(
         ``upper``, the noise ceiling. ``evaluation``, all scores that the estimate is the mean of:
         (model, subject) of ``eval_fixed``, (model, fold) of ``crossval``, (model, draw) of a
         bootstrap, its folds averaged, with ``drawn`` (both, rdm, pattern) for a dual one. What a
-        method does not give (``crossval`` has no errors) is NaN. ``attrs`` say method, how it was
-        evaluated, degrees of freedom and the test.
+        method does not give is NaN: ``crossval`` has no errors, ``"bootstrap"`` no test against a
+        ceiling that was drawn too. ``attrs`` say method, how it was evaluated, degrees of freedom
+        and the test.
 
     Raises
     ------
@@ -183,6 +184,8 @@ def from_rsatoolbox_result(
         No Result.
     SchemaError
         Models of one name; RDMs in ``data`` that are not as many as were evaluated.
+    ValueError
+        A test that has no p-value a model: ``"bootstrap"`` of scores over folds or subjects.
 
     Notes
     -----
@@ -268,15 +271,19 @@ def _numbers(result: Any, test_type: str) -> tuple[Array, Array, Array, Array, A
         error = none if error is None else np.asarray(error, np.float64)
         if test_type == "t-test" and result.model_var is None:
             return mean, error, np.full((n, n), np.nan), none, none
-        tests = [result.test_zero(test_type), result.test_noise(test_type)]
-        # rsatoolbox compares no model alone
+        zero = np.asarray(result.test_zero(test_type), np.float64)
+        if zero.shape != (n,):
+            raise ValueError(
+                f"test_type={test_type!r} gives no p-value a model for {result.cv_method!r}; use "
+                "test_type='t-test'"
+            )
+        try:
+            noise = np.asarray(result.test_noise(test_type), np.float64)
+        except ValueError:
+            # rsatoolbox 0.3 cannot compare drawn scores with a ceiling that was drawn with them
+            noise = none
+        # and it compares no model alone
         pairs = result.test_pairwise(test_type) if n > 1 else np.full((1, 1), np.nan)
-    zero, noise = (np.asarray(p, np.float64) for p in tests)
-    if zero.shape != (n,) or noise.shape != (n,):
-        raise ValueError(
-            f"test_type={test_type!r} gives no p-value a model for {result.cv_method!r}; use "
-            "test_type='t-test'"
-        )
     return mean, error, np.asarray(pairs, np.float64), zero, noise
 
 
