@@ -382,7 +382,7 @@ def test_without_scikit_learn_an_error_says_what_to_install():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 1
     assert "ImportError: xconverge.sklearn needs scikit-learn" in run.stderr
-    assert "pip install 'xconverge[bridges]'" in run.stderr
+    assert "pip install scikit-learn" in run.stderr
 
 
 def test_without_torch_an_error_says_what_to_install():

@@ -22,8 +22,7 @@ except ModuleNotFoundError as error:
     if (error.name or "").split(".")[0] != "sklearn":
         raise
     raise ImportError(
-        "xconverge.sklearn needs scikit-learn, which is not installed: "
-        "pip install 'xconverge[bridges]'"
+        "xconverge.sklearn needs scikit-learn, which is not installed: pip install scikit-learn"
     ) from error
 
 __all__ = ["SharedSpace"]
@@ -236,10 +235,8 @@ class SharedSpace(TransformerMixin, BaseEstimator):
         elif isinstance(given, Mapping):
             found = {str(name): int(width) for name, width in given.items()}
         else:
-            each = (
-                [given] * (n // max(given, 1)) if isinstance(given, int) else list(map(int, given))
-            )
-            found = {f"model {i}": width for i, width in enumerate(each)}
+            each = [given] * (n // max(given, 1)) if isinstance(given, int) else given
+            found = {f"model {i}": int(width) for i, width in enumerate(each)}
         if sum(found.values()) != n or min(found.values(), default=0) < 1:
             raise ValueError(
                 f"widths={given!r} must be at least 1 each and add up to the columns of X, "
