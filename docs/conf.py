@@ -52,7 +52,7 @@ nb_execution_excludepatterns = ["gallery/training_loop.ipynb"]
 # reference: a page for each public name, from its docstring
 autosummary_generate = True
 autodoc_typehints = "none"
-autodoc_mock_imports = ["torch"]
+autodoc_mock_imports = ["sklearn", "torch"]
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 

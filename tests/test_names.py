@@ -13,7 +13,7 @@ import xconverge.io
 import xconverge.plot
 
 PACKAGE = Path(xc.__file__).parent
-SUBMODULES = {"io", "plot", "report", "testing", "torch"}
+SUBMODULES = {"io", "plot", "report", "sklearn", "testing", "torch"}
 
 
 def test_dir_shows_public_names_only():
@@ -21,7 +21,7 @@ def test_dir_shows_public_names_only():
     assert 45 <= len(xc.__all__) <= 60
     for name in xc.__all__:
         assert callable(getattr(xc, name))
-    for name in SUBMODULES - {"torch"}:
+    for name in SUBMODULES - {"sklearn", "torch"}:
         assert inspect.ismodule(getattr(xc, name))
     for module in (xc.io, xc.plot):
         assert dir(module) == sorted(module.__all__) == list(module.__all__)
@@ -51,7 +51,7 @@ FOREIGN = {
     "from_long", "from_allen", "read_allen",  # columns and dims that others named
     "from_trials", "read_trials",  # columns
     "from_rsatoolbox_dataset", "read_rsatoolbox_dataset",  # descriptors
-    "from_rsatoolbox_rdms", "read_rsatoolbox_rdms",
+    "from_rsatoolbox_rdms", "read_rsatoolbox_rdms", "to_rsatoolbox_models",
 }  # fmt: skip
 
 

@@ -26,7 +26,7 @@ def public_names():
 
 
 def test_all_is_the_public_surface():
-    submodules = {"io", "plot", "report", "testing", "torch"}
+    submodules = {"io", "plot", "report", "sklearn", "testing", "torch"}
     bound = {n for n in {*dir(xc)} - submodules if not inspect.ismodule(getattr(xc, n))}
     assert bound == set(xc.__all__)
     assert sorted(xc.__all__, key=str) == list(xc.__all__)
@@ -254,6 +254,9 @@ def test_what_the_map_of_the_code_names_is_there():
         assert name in {n for p in files for n in defined(p)}, (path, name)
 
 
+NEEDS = {"himalaya.md": "himalaya", "rsatoolbox.md": "rsatoolbox", "scikit-learn.md": "sklearn"}
+
+
 @pytest.mark.slow_after(2)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize(
@@ -272,10 +275,15 @@ def test_what_the_map_of_the_code_names_is_there():
         ("interop.md", 3),
         ("recordings.md", 8),
         ("extraction.md", 1),
+        ("himalaya.md", 2),
+        ("rsatoolbox.md", 3),
+        ("scikit-learn.md", 2),
         ("architecture.md", 1),
     ],
 )
 def test_the_snippets_of_a_page_run(name, count):
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
     page = (PACKAGE.parent / "docs" / name).read_text("utf-8")
     snippets = [part.split("```")[0] for part in page.split("```python\n")[1:]]
     assert len(snippets) == count
@@ -325,7 +333,7 @@ BESIDE = {
     "io": {"labels", "kernels", "engine", "measures"},
     "torch": {"labels", "kernels", "measures"},
 }
-FACES = {"cli", "plot", "report", "accessor"}
+FACES = {"cli", "plot", "report", "accessor", "sklearn"}
 
 
 def rooms(path):
@@ -356,16 +364,25 @@ def test_arrows_point_one_way():
 
 def test_nothing_imports_the_faces():
     for path in PACKAGE.rglob("*.py"):
-        if path.relative_to(PACKAGE).parts[0] not in FACES | {"__init__.py"}:
+        if path.relative_to(PACKAGE).parts[0].removesuffix(".py") not in FACES | {"__init__"}:
             assert not rooms(path) & FACES, path
 
 
 def test_importing_loads_nothing_that_is_needed_later():
     later = ["zarr", "distributed", "faiss", "matplotlib", "rich", "scipy.stats", "torch"]
-    later += ["h5py", "h5netcdf", "netCDF4", "rsatoolbox"]  # pandas 3 itself loads pyarrow
+    # pandas 3 itself loads pyarrow
+    later += ["h5py", "h5netcdf", "netCDF4", "rsatoolbox", "himalaya", "sklearn"]
     code = f"import sys, xconverge; print([name for name in {later} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_without_scikit_learn_an_error_says_what_to_install():
+    code = "import sys; sys.modules['sklearn'] = None; import xconverge.sklearn"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 1
+    assert "ImportError: xconverge.sklearn needs scikit-learn" in run.stderr
+    assert "pip install scikit-learn" in run.stderr
 
 
 def test_without_torch_an_error_says_what_to_install():

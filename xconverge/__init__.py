@@ -18,5 +18,6 @@ from xconverge import accessor as _accessor  # noqa: F401  registers `.xc`
 
 # the names are those of __init__.pyi, where type checkers and editors find them too
 __getattr__, __dir__, _names = _lazy_loader.attach_stub(__name__, __file__)
-# without submodules: not everybody has what plot and torch need
-__all__ = [name for name in _names if name not in ("io", "plot", "report", "testing", "torch")]
+# without submodules: not everybody has what plot, sklearn and torch need
+_modules = ("io", "plot", "report", "sklearn", "testing", "torch")
+__all__ = [name for name in _names if name not in _modules]

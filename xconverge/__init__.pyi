@@ -3,6 +3,7 @@
 from . import io as io
 from . import plot as plot
 from . import report as report
+from . import sklearn as sklearn
 from . import testing as testing
 from . import torch as torch
 from .engine.chunks import recommend_chunks as recommend_chunks

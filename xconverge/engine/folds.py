@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from xconverge.engine.pair import Pair
 from xconverge.engine.resampling import group_codes, per_label, strata_name
 from xconverge.labels.arguments import whole
 from xconverge.labels.joins import natural_rank
@@ -42,3 +43,9 @@ def fold_numbers(
         fold_of[group] = filled.argmin()
         filled[fold_of[group]] += sizes[group]
     return xr.DataArray(fold_of[members], dims="stimulus")
+
+
+def folds_of_pair(pair: Pair, folds: int, groups: str | xr.DataArray | None = None) -> xr.DataArray:
+    """The same of a pair, by its seed; groups may be a coordinate of either side."""
+    side = pair.b if isinstance(groups, str) and groups in pair.b.coords else pair.a
+    return fold_numbers(side, folds, groups, pair.stream)

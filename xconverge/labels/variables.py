@@ -315,6 +315,13 @@ VARIABLES: dict[str, Variable] = {
         "model_a model_b bin", "similarity", "1", "mean alignment inside a dispersion bin"
     ),
     "dispersion_by_bin": Variable("bin", "distance", "1", "mean dispersion inside a bin"),
+    "evaluation": Variable("model draw", "similarity", "1", "scores that the estimate is made of"),
+    "ceiling_p_value": Variable(
+        "model", "probability", "1", "p-value of a score below the noise ceiling"
+    ),
+    "feature_score": Variable(
+        "feature", "similarity", "1", "how well a feature of the target is predicted"
+    ),
     "rank": Variable("", "label", "1", "place among all that were compared, 1 the first"),
     "among_best": Variable("model subset", "label", "1", "no model is significantly better"),
     "best": Variable("subset", "label", "1", "the model of the highest score"),

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import xarray as xr
 
-from xconverge.engine.folds import fold_numbers
+from xconverge.engine.folds import folds_of_pair
 from xconverge.engine.measure import Measure, Plan
 from xconverge.engine.pair import Pair
 from xconverge.engine.resampling import strata_name
@@ -19,12 +19,6 @@ from xconverge.labels.messages import choose
 from xconverge.measures.cka import warn_if_wider
 
 Groups = str | xr.DataArray | None
-
-
-def _folds(pair: Pair, folds: int, groups: Groups) -> xr.DataArray:
-    """The fold of every stimulus; groups are a coordinate of either side, or values (stimulus)."""
-    side = pair.b if isinstance(groups, str) and groups in pair.b.coords else pair.a
-    return fold_numbers(side, folds, groups, pair.stream)
 
 
 def procrustes(pair: Pair) -> Plan:
@@ -53,7 +47,7 @@ def svcca(
     number = (
         xr.DataArray(np.full(n, -1), dims="stimulus")
         if folds is None
-        else _folds(pair, folds, groups)
+        else folds_of_pair(pair, folds, groups)
     )
     return Plan(Svcca(n_components), number, {"folds": folds or 0, "groups": strata_name(groups)})
 
@@ -66,7 +60,7 @@ def linear_predictivity(
     whole("folds", folds, 3, why="for nested cross-validation")
     return Plan(
         Predictivity(score),
-        _folds(pair, folds, groups),
+        folds_of_pair(pair, folds, groups),
         {"folds": folds, "groups": strata_name(groups)},
     )
 

@@ -169,6 +169,22 @@ def test_thingsvision_modules(tmp_path):
         xc.io.read_thingsvision(root)
 
 
+def test_thingsvision_names_of_parts_of_all_modules_but_the_first(tmp_path):
+    """As thingsvision 2.7 writes several module_names: only the first has its rows in its names."""
+    root = folder_of(tmp_path, name="out")
+    names = {"conv1": ("0-2", "2-3", "3-4"), "conv2": ("2-2", "3-3", "4-4")}
+    for module, parts in names.items():
+        (root / module).mkdir()
+        for part, rows in zip(parts, (X[:2], X[2:3], X[3:]), strict=True):
+            np.save(root / module / f"features_{part}.npy", rows)
+    reps = xc.io.read_thingsvision(root)
+    for module in names:
+        np.testing.assert_array_equal(reps.sel(model=module), X)
+    (root / "conv2" / "features_3-3.npy").unlink()
+    with pytest.raises(SchemaError, match="its name says otherwise"):
+        xc.io.read_thingsvision(root)
+
+
 @pytest.mark.parametrize(
     ("files", "match"),
     [

@@ -28,6 +28,7 @@ from xconverge.labels.messages import SchemaError, listing
 from xconverge.labels.numbers import floats
 from xconverge.labels.variables import describe
 
+DIMS = ("model", "stimulus", "stimulus_2")
 TOLD = ("noise", "over", "n_repetitions", "modality")
 """Attributes of RDMs that are descriptors of all of them there."""
 TABLES = ("descriptors", "rdm_descriptors", "pattern_descriptors")
@@ -147,20 +148,24 @@ def to_rsatoolbox_rdms(rdm: xr.DataArray) -> Any:
     True
     """
     rsatoolbox = needs("rsatoolbox.rdm", "to_rsatoolbox_rdms", "rsatoolbox")
-    dims = ("model", "stimulus", "stimulus_2")
-    array = checked_rdms(rdm, "rdm")
-    check_no_other(array, set(dims), "rdm", "or make them models")
-    array = array.compute()
-    if "model" not in array.dims:
-        name = array.coords["model"].item() if "model" in array.coords else "rdm"
-        array = array.drop_vars("model", errors="ignore").expand_dims(model=[name])
-    check_labels(array, "model", what="rdm")
-    array = array.transpose(*dims)
+    array = rdms_of_models(rdm)
     vectors = np.stack([triangle(matrix, ranked=False) for matrix in array.values])
     tables = [descriptors_of(array, dim) for dim in ("model", "stimulus")]
     whole = {key: array.attrs[key] for key in TOLD if key in array.attrs}
     vectors = vectors.astype(array.dtype if array.dtype.kind == "f" else np.float64)
     return rsatoolbox.RDMs(vectors, array.attrs.get("metric"), whole, *tables)
+
+
+def rdms_of_models(rdm: xr.DataArray) -> xr.DataArray:
+    """RDMs (model, stimulus, stimulus_2) in memory; one that has no model is called ``rdm``."""
+    array = checked_rdms(rdm, "rdm")
+    check_no_other(array, set(DIMS), "rdm", "or make them models")
+    array = array.compute()
+    if "model" not in array.dims:
+        name = array.coords["model"].item() if "model" in array.coords else "rdm"
+        array = array.drop_vars("model", errors="ignore").expand_dims(model=[name])
+    check_labels(array, "model", what="rdm")
+    return array.transpose(*DIMS)
 
 
 @keywords_of(from_rsatoolbox_rdms)

@@ -202,7 +202,8 @@ def _parts(folder: Path) -> list[Part]:
         expected: list[Any] = list(range(1, len(parts) + 1))
         found: list[Any] = [part.number for part in parts]
     else:
-        parts.sort(key=lambda part: part.start or 0)
+        parts.sort(key=lambda part: (part.start or 0, part.stop or 0))
+        parts = _counted(parts)
         expected = [0, *(part.stop for part in parts[:-1])]
         found = [part.start or 0 for part in parts]
     if found != expected:
@@ -211,6 +212,17 @@ def _parts(folder: Path) -> list[Part]:
             f"{listing(part.file.name for part in parts)}"
         )
     return parts
+
+
+def _counted(parts: list[Part]) -> list[Part]:
+    """Parts with the rows they hold, where thingsvision named them by their ends alone.
+
+    Of several ``module_names``, it names the parts of all but the first 32-32, 64-64, 70-70.
+    """
+    if not all(part.stop and part.start == part.stop for part in parts):
+        return parts
+    starts = [0, *(part.stop for part in parts[:-1])]
+    return [part._replace(start=start) for part, start in zip(parts, starts, strict=True)]
 
 
 def _features(folder: Path, parts: list[Part], names: list[str], flatten: bool) -> Any:
