@@ -1,7 +1,9 @@
 """What a wrong argument meets: an error of ours that names it, says what came, and what to do."""
 
 import ast
+import contextlib
 import functools
+import importlib
 import inspect
 import re
 import traceback
@@ -667,6 +669,9 @@ def unknown_names(text):
         top, _, below = name.partition(".")
         if top in ("sklearn", "torch"):
             continue  # not everybody has it
+        # a subpackage is an attribute once somebody has imported it
+        with contextlib.suppress(ImportError):
+            importlib.import_module(f"xconverge.{top}")
         if not hasattr(xc, top) or (below and not hasattr(getattr(xc, top), below)):
             yield f"xconverge.{name}"
     for name, inside in re.findall(
