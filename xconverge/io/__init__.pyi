@@ -2,6 +2,8 @@
 
 from .formats.allen import from_allen as from_allen
 from .formats.allen import read_allen as read_allen
+from .formats.anndata import from_anndata as from_anndata
+from .formats.anndata import to_anndata as to_anndata
 from .formats.arrays import read_npy as read_npy
 from .formats.arrays import read_npz as read_npz
 from .formats.arrays import write_npz as write_npz
