@@ -13,6 +13,8 @@ from .formats.csv import write_selection as write_selection
 from .formats.frames import read_csv as read_csv
 from .formats.frames import read_parquet as read_parquet
 from .formats.mne import from_mne as from_mne
+from .formats.nifti import from_nifti as from_nifti
+from .formats.nifti import to_nifti as to_nifti
 from .formats.platonic import read_platonic as read_platonic
 from .formats.rsatoolbox import from_rsatoolbox_dataset as from_rsatoolbox_dataset
 from .formats.rsatoolbox import read_rsatoolbox_dataset as read_rsatoolbox_dataset
