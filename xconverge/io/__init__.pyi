@@ -15,7 +15,10 @@ from .formats.frames import read_parquet as read_parquet
 from .formats.mne import from_mne as from_mne
 from .formats.nifti import from_nifti as from_nifti
 from .formats.nifti import to_nifti as to_nifti
+from .formats.nwb import read_nwb as read_nwb
 from .formats.platonic import read_platonic as read_platonic
+from .formats.pynapple import from_pynapple as from_pynapple
+from .formats.pynapple import to_pynapple as to_pynapple
 from .formats.rsatoolbox import from_rsatoolbox_dataset as from_rsatoolbox_dataset
 from .formats.rsatoolbox import read_rsatoolbox_dataset as read_rsatoolbox_dataset
 from .formats.rsatoolbox import to_rsatoolbox_dataset as to_rsatoolbox_dataset
