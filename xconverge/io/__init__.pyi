@@ -13,6 +13,7 @@ from .formats.csv import write_selection as write_selection
 from .formats.frames import read_csv as read_csv
 from .formats.frames import read_parquet as read_parquet
 from .formats.mne import from_mne as from_mne
+from .formats.mne import to_mne as to_mne
 from .formats.nifti import from_nifti as from_nifti
 from .formats.nifti import to_nifti as to_nifti
 from .formats.nwb import read_nwb as read_nwb

@@ -147,10 +147,10 @@ def test_regions_are_models_and_subjects_a_dim(tmp_path):
 def test_where_nobody_knows_of_spikes():
     units = group()
     late = nap.IntervalSet([2, 99.5], [3, 101], metadata={"stimulus_id": ["a", "b"]})
-    with pytest.raises(xc.SchemaError, match=r"trials 1 of units reach outside.*time_support="):
+    with pytest.raises(xc.SchemaError, match=r"trials '1' of units reach outside.*time_support="):
         xc.io.from_pynapple(units, late, model="probe")
     pauses = nap.IntervalSet([0, 50], [40.5, 100])
-    with pytest.raises(xc.SchemaError, match="trials 3 of units"):
+    with pytest.raises(xc.SchemaError, match="trials '3' of units"):
         xc.io.from_pynapple(units.restrict(pauses), epochs(), model="probe")
 
 
@@ -202,7 +202,7 @@ def test_what_is_wrong_is_said(monkeypatch):
     table = pd.DataFrame({"start": STARTS, "end": STARTS, "stimulus_id": SHOWN})
     with pytest.raises(xc.SchemaError, match="end when they begin"):
         xc.io.from_pynapple(units, table, model="m")
-    with pytest.raises(xc.SchemaError, match="without a start: 1"):
+    with pytest.raises(xc.SchemaError, match="without a start: '1'"):
         xc.io.from_pynapple(units, np.array([1.0, np.nan]), ["a", "b"], window=(0, 1), model="m")
     monkeypatch.setitem(sys.modules, "pynapple", None)
     for call in (lambda: xc.io.from_pynapple(units, 0), lambda: xc.io.to_pynapple(units)):

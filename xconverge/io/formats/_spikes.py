@@ -52,7 +52,7 @@ class How:
             bad = ~(ends > starts)
             if bad.any():
                 raise SchemaError(
-                    f"{what} end when they begin, or before: {listing(np.flatnonzero(bad).tolist())}; give "
+                    f"{what} end when they begin, or before: {listing(np.flatnonzero(bad))}; give "
                     "window=(start, stop), seconds after the beginning of each"
                 )
             return np.stack([starts, ends], axis=1)
@@ -134,9 +134,7 @@ def trial_times(table: pd.DataFrame, what: str) -> tuple[Array, Array, pd.DataFr
     ends = starts if end is None else np.asarray(table[end], np.float64)
     lost = ~np.isfinite(starts)
     if lost.any() or not len(starts):
-        raise SchemaError(
-            f"{what} has trials without a start: {listing(np.flatnonzero(lost).tolist())}"
-        )
+        raise SchemaError(f"{what} has trials without a start: {listing(np.flatnonzero(lost))}")
     table = table.drop(columns=[start, *([end] if end else [])]).reset_index(drop=True)
     if ONSET not in table.columns:
         table = table.assign(**{ONSET: starts})
@@ -187,7 +185,7 @@ def _check_recorded(edges: Array, recorded: Array, what: str) -> None:
     outside = np.flatnonzero(~_inside(edges, recorded))
     if len(outside):
         raise SchemaError(
-            f"trials {listing(outside.tolist())} of {what} reach outside of its time support, "
+            f"trials {listing(outside)} of {what} reach outside of its time support, "
             f"{np.round(recorded, 4).tolist()} s, where nobody knows of spikes. Leave them out; "
             "or, as pynapple takes the first and the last spike if it is told nothing, say when "
             "the recording began and ended: TsGroup(…, time_support=IntervalSet(start, end))"
