@@ -200,11 +200,12 @@ def _entries(adata: Any, obsm: Any, layer: str | None, by: Any) -> list[str]:
 
 
 def _x(adata: Any) -> Any:
-    """The array X, None where there is none, also in a file, of which anndata 0.12 fails."""
+    """The array X, None where there is none; in a file it may be a name of nothing, or missing."""
     try:
-        return adata.X
+        found = adata.X
     except KeyError:
         return None
+    return None if getattr(found, "shape", ()) is None else found
 
 
 def _array(
