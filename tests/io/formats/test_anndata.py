@@ -33,7 +33,7 @@ def sets():
             unit=("feature", np.arange(6)),
             feature_label=("feature", names),
             channel=(("model", "feature"), np.arange(18.0).reshape(3, 6)),
-            model=["alexnet/conv1", "alexnet/fc", "vit"],
+            model=["vit", "alexnet/fc", "alexnet/conv1"],
             rt=("stimulus", np.linspace(0, 1, 12)),
             shown=("stimulus", np.arange(12)),
             depth=("model", [1, 2, 3]),
@@ -76,8 +76,8 @@ def test_what_lies_where():
     reps = sets()["several"]
     made = xc.io.to_anndata(reps)
     assert made.X is None
-    assert list(made.obsm) == ["alexnet|conv1", "alexnet|fc", "vit"]
-    np.testing.assert_array_equal(made.obsm["alexnet|conv1"], reps[0, :, :4])
+    assert list(made.obsm) == ["vit", "alexnet|fc", "alexnet|conv1"]
+    np.testing.assert_array_equal(made.obsm["vit"], reps[0, :, :4])
     assert made.obs["category"].tolist() == reps.category.values.tolist()
     models = made.uns["xconverge"]["models"]
     assert models.loc["alexnet/fc", ["key", "family", "n_features"]].tolist() == [

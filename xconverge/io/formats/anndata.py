@@ -121,7 +121,7 @@ def from_anndata(
     if not isinstance(adata, anndata.AnnData):
         raise TypeError(f"adata must be an anndata.AnnData, got {came(adata)}")
     about = _About.of(adata)
-    keys = _entries(adata, obsm, layer, by)
+    keys = _entries(adata, about, obsm, layer, by)
     if model is not None and len(keys) > 1:
         raise SchemaError(f"model={model!r} names one model, and obsm has {listing(keys)}")
     observed = _columns(_frame(adata.obs), OBS, "adata.obs", listed(stimulus))
@@ -177,10 +177,11 @@ class _About:
         return cls(models, features, shared, json.loads(str(held["attrs"])), True)
 
 
-def _entries(adata: Any, obsm: Any, layer: str | None, by: Any) -> list[str]:
+def _entries(adata: Any, about: _About, obsm: Any, layer: str | None, by: Any) -> list[str]:
     """Which entries of obsm are models; none if X is."""
     if obsm is None and layer is None and _x(adata) is None:
-        obsm = list(adata.obsm)
+        # files sort them by name
+        obsm = sorted(adata.obsm, key=[*about.models, *adata.obsm].index)
         if not obsm:
             raise SchemaError("adata has no X and nothing in obsm, so no features")
     if obsm is None:
