@@ -200,12 +200,29 @@ def test_backed_arrays_are_read_when_they_are_computed(tmp_path):
     backed.file.close()
     xr.testing.assert_identical(reps.compute(), expected)
     np.testing.assert_array_equal(raw[0], VALUES * 2)
-    with dask.config.set(scheduler="processes"):
-        xr.testing.assert_identical(reps.compute(), expected)
     writable = anndata.read_h5ad(path, backed="r+")
     with pytest.raises(xc.SchemaError, match="open for writing.*backed='r'"):
         xc.io.from_anndata(writable, model="m")
     writable.file.close()
+
+
+@pytest.mark.slow
+def test_other_processes_read_what_is_backed(tmp_path):
+    adata().write_h5ad(tmp_path / "a.h5ad")
+    reps = xc.io.from_anndata(anndata.read_h5ad(tmp_path / "a.h5ad", backed="r"), model="m")
+    with dask.config.set(scheduler="processes", num_workers=2):
+        np.testing.assert_array_equal(reps.compute()[0], VALUES)
+
+
+def test_features_that_are_left_out_take_their_coordinates_along():
+    reps = padded(sets()["several"])
+    made = xc.io.to_anndata(reps)
+    made.obsm["vit"][3, 1] = np.nan
+    with pytest.warns(RuntimeWarning, match="1 of 4 of model 'vit'"):
+        dropped = xc.io.from_anndata(made, gaps="drop")
+    assert dropped.unit.sel(model="vit").values[:3].tolist() == [0, 2, 3]
+    assert dropped.unit.sel(model="alexnet/fc").values.tolist() == [0, 1, 2, 3, 4, 5]
+    assert dropped.feature_label.sel(model="vit").values[:3].tolist() == ["f0", "f2", "f3"]
 
 
 def test_a_lazy_set_is_written_without_being_held(tmp_path):

@@ -126,12 +126,17 @@ def test_files_are_read_in_parts_when_they_are_computed(tmp_path, monkeypatch):
     np.testing.assert_array_equal(loaded, expected)
     for key in ([7, 2, 2], slice(10, 1, -3), slice(0, 0), 5):
         np.testing.assert_array_equal(reps[0, key, 3:5].values, expected[0, key, 3:5])
-    monkeypatch.undo()
-    with dask.config.set(scheduler="processes", num_workers=2):
-        np.testing.assert_array_equal(reps[:, :4].compute(), expected[:, :4])
     save(volumes(12, seed=5), path)
     with pytest.raises(xc.SchemaError, match="has changed since it was opened"):
         reps.compute()
+
+
+@pytest.mark.slow
+def test_other_processes_read_files(tmp_path):
+    reps = xc.io.from_nifti(save(volumes(), tmp_path / "i.nii"), numbers(), IDS, model="brain")
+    expected = xc.io.from_nifti(volumes(), numbers(), IDS, model="brain")
+    with dask.config.set(scheduler="processes", num_workers=2):
+        np.testing.assert_array_equal(reps.compute(), expected)
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.float32, ">f4"])

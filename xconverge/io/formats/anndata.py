@@ -142,8 +142,7 @@ def from_anndata(
                 own["n_features"] = made.sizes["feature"]
             sets[place] = made.assign_coords(own)
     reps = representations(sets, "adata", gaps=gaps, modality=modality)
-    if keys and gaps != "drop":
-        reps = reps.assign_coords(_columns(about.shared[: reps.sizes["feature"]], VAR, "adata.uns"))
+    reps = reps.assign_coords(_shared(reps, about))
     return reps.assign_attrs({**about.attrs, **reps.attrs})
 
 
@@ -175,6 +174,20 @@ class _About:
         features = {str(key): _frame(held) for key, held in held.get("features", {}).items()}
         shared = features.pop(SHARED, pd.DataFrame())
         return cls(models, features, shared, json.loads(str(held["attrs"])), True)
+
+
+def _shared(reps: xr.DataArray, about: _About) -> dict[str, Any]:
+    """Coordinates that all models had in common, where none has lost a feature since."""
+    width = reps.sizes["feature"]
+    found = _columns(about.shared[:width], VAR, "adata.uns")
+    real = np.arange(width) < _real(reps)[:, None]
+    return {
+        name: (VAR, values)
+        for name, (_, values) in found.items()
+        if name in reps.coords
+        and len(values) == width
+        and (reps[name].broadcast_like(reps["model"]).values == values)[real].all()
+    }
 
 
 def _entries(adata: Any, about: _About, obsm: Any, layer: str | None, by: Any) -> list[str]:
@@ -214,7 +227,11 @@ def _array(
 ) -> xr.DataArray:
     """(observation, feature) of an entry of obsm, of a layer, or of X, with what is known of it."""
     if key is not None:
-        what, values, table = f"adata.obsm[{key!r}]", adata.obsm[key], about.features.get(key)
+        what, values = f"adata.obsm[{key!r}]", adata.obsm[key]
+        shared = about.shared[: values.shape[1]] if key in about.models else None
+        known = (about.features.get(key), shared)
+        parts = [part for part in known if part is not None and len(part.columns)]
+        table = pd.concat(parts, axis=1) if parts else None
         if hasattr(values, "columns"):
             frame = _frame(values)
             values, table = of_frame(frame, what), pd.DataFrame(index=frame.columns)

@@ -19,7 +19,7 @@ from xconverge.io.formats._places import Join, Place, by_place
 from xconverge.io.formats._presentations import Repetitions
 from xconverge.io.formats._reading import reading
 from xconverge.io.formats._rows import lazy_rows
-from xconverge.io.formats._stacked import model_name, representations
+from xconverge.io.formats._stacked import representations
 from xconverge.io.formats.trials import designs_of, of_trials, trials_of
 from xconverge.io.paths import local_path
 from xconverge.kernels.vectors import Array
@@ -27,7 +27,7 @@ from xconverge.labels.coordinates import read
 from xconverge.labels.kinds import came
 from xconverge.labels.messages import SchemaError, listing
 from xconverge.labels.numbers import float_dtype, floats
-from xconverge.labels.text import label_text
+from xconverge.labels.text import label_text, one_label
 
 INDICES, WORLD = ("i", "j", "k"), ("x", "y", "z")
 AFFINE, SHAPE = "affine", "shape"
@@ -133,7 +133,7 @@ def from_nifti(
         table, values = trials_of(designs[place], responses, stimulus, None, who)
         for region, voxels in regions.items():
             known = _voxels(voxels, grid)
-            name = region if region is not None else model_name(model, "feature", who)
+            name = _name(model, who) if region is None else region
             columns = np.searchsorted(where, voxels)
             mine = values if len(columns) == len(where) else values[:, columns]
             what = f"{who}, {region}" if region else who
@@ -150,6 +150,16 @@ def from_nifti(
     if all(_same(grid, grids[0]) for grid in grids):
         reps = reps.assign_attrs({AFFINE: grids[0][0].tolist(), SHAPE: list(grids[0][1])})
     return reps
+
+
+def _name(model: str | None, who: str) -> str:
+    """The name of the only model."""
+    if model is None:
+        raise SchemaError(
+            f"{who} do not say what they are called; name them with model='…', or regions of the "
+            "mask with labels={1: '…'} or a dict of masks, which are models"
+        )
+    return one_label(model, "model")
 
 
 Grid = tuple[Array, tuple[int, ...]]

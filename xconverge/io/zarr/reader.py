@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
-import dask
 import dask.array as da
 import numpy as np
 import xarray as xr
@@ -108,9 +107,11 @@ class IndexedArray(BackendArray):
         return explicit_indexing_adapter(key, self.shape, how, self._read)
 
     def _read(self, selection: tuple[Any, ...]) -> Array:
-        # this may run in a task, which must not wait for others of its cluster
-        with dask.config.set(scheduler="synchronous"):
-            return np.asarray(self.array[selection])
+        found = self.array[selection]
+        if isinstance(found, da.Array):
+            # this may run in a task, which must not wait for others of its cluster
+            found = found.compute(scheduler="synchronous")
+        return np.asarray(found)
 
 
 def damaged(
