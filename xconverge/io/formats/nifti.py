@@ -31,7 +31,7 @@ from xconverge.labels.text import label_text, one_label
 
 INDICES, WORLD = ("i", "j", "k"), ("x", "y", "z")
 AFFINE, SHAPE = "affine", "shape"
-COMPRESSED = (".gz", ".bz2", ".zst")
+COMPRESSED = (".gz", ".bz2", ".zst", ".mgz")
 IMAGE = "an image that nibabel reads"
 
 
@@ -129,7 +129,7 @@ def from_nifti(
         grid = _grid(runs, who)
         regions = _regions(_mask_of(mask, place, places), labels, grid, who)
         where = np.unique(np.concatenate(list(regions.values())))
-        responses = _responses(runs, mask, where, grid, who)
+        responses = _responses(runs, mask, where, who)
         table, values = trials_of(designs[place], responses, stimulus, None, who)
         for region, voxels in regions.items():
             known = _voxels(voxels, grid)
@@ -302,14 +302,13 @@ def _inside(given: Any, what: str, grid: Grid, who: str) -> Array:
     return inside
 
 
-def _responses(runs: Sequence[Any], mask: Any, where: Array, grid: Grid, who: str) -> Any:
+def _responses(runs: Sequence[Any], mask: Any, where: Array, who: str) -> Any:
     """(trial, voxel) of images of three dims, or of each session, of four."""
     flat = runs[0].ndim == 3
     if _is_masker(mask):
-        # a masker of signals in time must see all of a session
-        parts: list[Any] = [mask.transform(list(runs) if flat else run) for run in runs[:1]]
-        parts += [] if flat else [mask.transform(run) for run in runs[1:]]
-        parts = [np.atleast_2d(part) for part in parts]
+        # one that works in time must see all of a session
+        sessions = [list(runs)] if flat else runs
+        parts: list[Any] = [np.atleast_2d(mask.transform(one)) for one in sessions]
     else:
         parts = [_rows(run, where, f"{who}[{i}]") for i, run in enumerate(runs)]
     if flat and len(parts) > 1:
@@ -327,8 +326,10 @@ def _rows(image: Any, where: Array, what: str) -> Any:
     if not nibabel.is_proxy(image.dataobj) or path is None:
         return floats(_behind(np.asarray(image.dataobj), where), what)
     file = local_path(path)
-    scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)
-    dtype = np.dtype(np.float64) if scaled else np.dtype(image.dataobj.dtype).newbyteorder("=")
+    proxy = image.dataobj
+    plain = isinstance(proxy, nibabel.arrayproxy.ArrayProxy)
+    plain = plain and (proxy.slope, proxy.inter) == (1, 0)
+    dtype = np.dtype(proxy.dtype).newbyteorder("=") if plain else np.dtype(np.float64)
     volume = math.prod(image.shape[:3]) * max(8, dtype.itemsize)
     if file.suffix not in COMPRESSED or n == 1:
         return lazy_rows(_volumes, file, where, shape, dtype, IMAGE, volume)
