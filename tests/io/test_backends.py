@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 import subprocess
 import sys
 from contextlib import suppress
@@ -203,6 +204,13 @@ def test_urls_and_zarr_stores(store: Path) -> None:
     xc.write_representations(url, ours)
     data = opened(url, group="vision", chunks={}, storage_options={})
     xr.testing.assert_identical(data["representation"].load(), ours.load())
+
+
+@pytest.mark.parametrize("chunks", [None, {}])
+def test_what_is_open_can_be_sent(store: Path, chunks: Any) -> None:
+    data = opened(store, group="vision", chunks=chunks)
+    again = pickle.loads(pickle.dumps(data))
+    xr.testing.assert_identical(again.load(), xc.open_representations(store, "vision").to_dataset())
 
 
 def test_many_stores_become_one(tmp_path: Path) -> None:
