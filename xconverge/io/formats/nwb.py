@@ -112,9 +112,9 @@ def read_nwb(
     >>> reps.sel(model="mouse", stimulus="cat").values.tolist()  # (feature, repetition)
     [[2.0, 1.0], [0.0, 0.0]]
     """
-    pynwb = needs("pynwb", "read_nwb", BRIDGES)
     how = How(window, bin_size, rate)
     with reading(path, "a file of Neurodata Without Borders") as file:
+        pynwb = needs("pynwb", "read_nwb", BRIDGES)
         with pynwb.NWBHDF5IO(str(file), "r") as opened:
             content = opened.read()
             spikes = _spikes(content, file)
