@@ -291,6 +291,15 @@ def test_what_is_no_image_is_refused(tmp_path, monkeypatch):
     (tmp_path / "x.nii").write_bytes(b"no image")
     with pytest.raises(xc.SchemaError, match="cannot be read as an image that nibabel reads"):
         xc.io.from_nifti(tmp_path / "x.nii", numbers(), IDS, model="brain")
+    for ending in ("nii", "nii.gz"):
+        path = save(volumes(), tmp_path / f"half.{ending}")
+        path.write_bytes(path.read_bytes()[:-300])
+        with pytest.raises(xc.SchemaError, match=f"half.{ending} cannot be read as an image"):
+            xc.io.from_nifti(path, numbers(), IDS, model="brain").compute()
+        mask = save(numbers(), tmp_path / f"mask.{ending}")
+        mask.write_bytes(mask.read_bytes()[:-20])
+        with pytest.raises(xc.SchemaError, match=f"mask.{ending} cannot be read as an image"):
+            xc.io.from_nifti(volumes(), mask, IDS, model="brain")
     with pytest.raises(xc.SchemaError, match="mask is empty"):
         xc.io.from_nifti(volumes(), nibabel.Nifti1Image(np.zeros(SHAPE), AFFINE), IDS, model="b")
     holes = nibabel.Nifti1Image(np.full(SHAPE, np.nan), AFFINE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -281,7 +282,8 @@ def _volume(given: Any, what: str, grid: Grid, who: str) -> Array:
     image = _image(given, what)
     own = (np.asarray(image.affine, np.float64), image.shape)
     _check_grids([grid, own], [who, what])
-    values = np.asarray(image.dataobj).ravel()
+    with reading(image.get_filename(), IMAGE) if image.get_filename() else nullcontext():
+        values = np.asarray(image.dataobj).ravel()
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise SchemaError(f"{what} has numbers that are not finite; make them 0")
     return values
