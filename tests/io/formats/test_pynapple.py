@@ -188,6 +188,8 @@ def test_what_is_wrong_is_said(monkeypatch):
         xc.io.from_pynapple(units, epochs(), bin_size=0.1, model="m")
     with pytest.raises(ValueError, match="does not divide the window.*choose 0.5"):
         xc.io.from_pynapple(units, epochs(), window=(0, 1), bin_size=0.4, model="m")
+    with pytest.raises(ValueError, match="seconds above 0"):
+        xc.io.from_pynapple(units, epochs(), window=(0, 1), bin_size=0, model="m")
     with pytest.raises(ValueError, match="start, stop"):
         xc.io.from_pynapple(units, epochs(), window=(1, 0), model="m")
     with pytest.raises(xc.SchemaError, match="stimuli has 2 ids, and there are 6 trials"):

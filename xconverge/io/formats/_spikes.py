@@ -56,24 +56,29 @@ class How:
                     "window=(start, stop), seconds after the beginning of each"
                 )
             return np.stack([starts, ends], axis=1)
-        start, stop = map(float, self.window)
+        return starts[:, None] + self._bins()
+
+    def _bins(self) -> Array:
+        """Edges of the bins of a trial that begins at 0, in s."""
+        start, stop = map(float, self.window or ())
         if not (np.isfinite([start, stop]).all() and start < stop):
             raise ValueError(f"window= must be (start, stop) in seconds, got {self.window}")
-        n_bins = 1 if self.bin_size is None else round((stop - start) / self.bin_size)
-        if self.bin_size is not None and not np.isclose(n_bins * self.bin_size, stop - start):
+        size = stop - start if self.bin_size is None else float(self.bin_size)
+        if not size > 0:
+            raise ValueError(f"bin_size= must be seconds above 0, got {self.bin_size}")
+        n_bins = max(round((stop - start) / size), 1)
+        if not np.isclose(n_bins * size, stop - start):
             raise ValueError(
                 f"bin_size={self.bin_size} does not divide the window from {start} to {stop} s; "
-                f"choose {(stop - start) / max(n_bins, 1):.6g}, or another window"
+                f"choose {(stop - start) / n_bins:.6g}, or another window"
             )
-        return starts[:, None] + np.linspace(start, stop, n_bins + 1)
+        return np.linspace(start, stop, n_bins + 1)
 
     def times(self) -> dict[str, Any]:
         """The coordinate of the bins: their middle."""
-        if self.window is None or self.bin_size is None:
+        if self.bin_size is None:
             return {}
-        start, stop = map(float, self.window)
-        n_bins = round((stop - start) / self.bin_size)
-        edges = np.linspace(start, stop, n_bins + 1)
+        edges = self._bins()
         return {"time": ("time", (edges[:-1] + edges[1:]) / 2, {"units": "s"})}
 
     def attrs(self) -> dict[str, Any]:
