@@ -42,6 +42,7 @@ def sets():
             feature_label=("feature", names[:5]), unit=("feature", np.arange(5))
         ),
         "same width": make_reps(2, 12, 4, dtype=np.float32),
+        "counted": make_reps(1, 12, 2).assign_coords(feature_label=("feature", ["0", "1"])),
         "bare": xc.stack_models({"a": np.ones((2, 3))}, stimuli=["1", "0"]),
         "numbered": xc.stack_models({"a": np.ones((2, 3))}, stimuli=["0", "1"], modality="v"),
     }

@@ -381,9 +381,8 @@ def to_anndata(reps: xr.DataArray) -> Any:
             f"reps has the dims {listing(other)} too, which AnnData has no place for; select from "
             "them, average them, or make several objects"
         )
-    places = ((), ("model",), ("stimulus",), ("feature",), ("model", "feature"))
     reps = reps.transpose("model", "stimulus", "feature")
-    odd = [n for n, c in reps.coords.items() if c.transpose(*_order(c)).dims not in places]
+    odd = [n for n, c in reps.coords.items() if "stimulus" in c.dims and c.ndim > 1]
     if odd:
         raise SchemaError(
             f"reps has the coordinates {listing(odd)} over dims that no table of AnnData has; "
@@ -407,10 +406,6 @@ def to_anndata(reps: xr.DataArray) -> Any:
     return anndata.AnnData(obs=obs, uns={ABOUT: about}, obsm=held)
 
 
-def _order(coord: xr.DataArray) -> list[str]:
-    return [dim for dim in ("model", "stimulus", "feature") if dim in coord.dims]
-
-
 def _real(reps: xr.DataArray) -> Any:
     return widths(reps).broadcast_like(reps["model"]).values
 
@@ -430,9 +425,12 @@ def _features(part: xr.DataArray) -> pd.DataFrame:
     table = _table(part, "feature")
     names = pd.Index([str(i) for i in range(len(table))])
     if LABEL in table:
-        labels = table[LABEL]
-        if labels.is_unique and all(isinstance(label, str) for label in labels):
-            names = pd.Index(table.pop(LABEL), name=None)
+        labels = pd.Index(table[LABEL], name=None)
+        text = all(isinstance(label, str) for label in labels)
+        # names that count would be taken for those that AnnData makes
+        if text and labels.is_unique and not _is_counted(labels):
+            names = labels
+            table = table.drop(columns=LABEL)
     return table.set_axis(names, axis="index")
 
 
