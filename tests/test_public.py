@@ -254,7 +254,15 @@ def test_what_the_map_of_the_code_names_is_there():
         assert name in {n for p in files for n in defined(p)}, (path, name)
 
 
-NEEDS = {"himalaya.md": "himalaya", "rsatoolbox.md": "rsatoolbox", "scikit-learn.md": "sklearn"}
+NEEDED = {
+    "anndata.md": ["anndata"],
+    "himalaya.md": ["himalaya"],
+    "nifti.md": ["nibabel"],
+    "rsatoolbox.md": ["rsatoolbox"],
+    "scikit-learn.md": ["sklearn"],
+    "units.md": ["pynapple", "pynwb"],
+}
+"""Packages without which a page cannot run."""
 
 
 @pytest.mark.slow_after(2)
@@ -272,7 +280,10 @@ NEEDS = {"himalaya.md": "himalaya", "rsatoolbox.md": "rsatoolbox", "scikit-learn
         ("figures.md", 3),
         ("report.md", 1),
         ("model-selection.md", 2),
-        ("interop.md", 3),
+        ("interop.md", 4),
+        ("anndata.md", 1),
+        ("nifti.md", 3),
+        ("units.md", 3),
         ("recordings.md", 8),
         ("extraction.md", 1),
         ("himalaya.md", 2),
@@ -282,8 +293,8 @@ NEEDS = {"himalaya.md": "himalaya", "rsatoolbox.md": "rsatoolbox", "scikit-learn
     ],
 )
 def test_the_snippets_of_a_page_run(name, count):
-    if name in NEEDS:
-        pytest.importorskip(NEEDS[name])
+    for package in NEEDED.get(name, ()):
+        pytest.importorskip(package)
     page = (PACKAGE.parent / "docs" / name).read_text("utf-8")
     snippets = [part.split("```")[0] for part in page.split("```python\n")[1:]]
     assert len(snippets) == count

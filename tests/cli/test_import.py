@@ -98,6 +98,24 @@ def test_trials_and_their_design_become_a_modality(run):
     assert found.run.values.tolist() == [[1, 2], [1, 2]]
 
 
+def test_spikes_of_a_recording_become_a_modality(run):
+    pytest.importorskip("pynwb")
+    from tests.io.formats.test_nwb import write
+
+    write(Path("mouse.nwb"))
+    code, said = run(
+        "nwb", "mouse.nwb", "s.zarr", "--modality", "brain", "--window", "-0.5", "0.5",
+        "--bin-size", "0.25", "--rate", "--by", "location",
+    )  # fmt: skip
+    assert code == 0, said
+    expected = xc.io.read_nwb(
+        "mouse.nwb", window=(-0.5, 0.5), bin_size=0.25, rate=True, by="location"
+    )
+    found = opened("brain")
+    assert found.model.values.tolist() == ["V1", "IT"]
+    np.testing.assert_array_equal(found.transpose(*expected.dims), expected)
+
+
 def same_features(found, expected):
     """The same but for coordinates that repeat the ids, and ``n_features`` where none differ."""
     more = [name for name in found.coords if name not in found.dims]

@@ -131,6 +131,14 @@ def trials(home):
     return xc.io.read_trials("~/trials.csv", features=["v1", "v2"], model="brain")
 
 
+def nwb(home):
+    pytest.importorskip("pynwb")
+    from tests.io.formats.test_nwb import write
+
+    write(home / "mouse.nwb")
+    return xc.io.read_nwb("~/mouse.nwb")
+
+
 CALLS = {
     "ModelWriter": lambda home: model_writer(),
     "analyze": two_sides,
@@ -153,6 +161,7 @@ CALLS = {
     "read_npz": lambda home: xc.io.read_npz(
         written(lambda path: xc.io.write_npz(path, make_reps(1, 4, 3)), "~/m.npz")
     ),
+    "read_nwb": nwb,
     "read_parquet": parquet,
     "read_platonic": platonic,
     "read_trials": trials,

@@ -18,15 +18,15 @@ class Option:
     ----------
     text : str
         What it says, in one sentence.
-    takes : {"text", "texts", "numbers", "each", "switch"}
-        One text; several; several whole numbers; one for each source; or nothing, which makes it
-        True.
+    takes : {"text", "texts", "numbers", "each", "switch", "seconds", "window"}
+        One text; several; several whole numbers; one for each source; nothing, which makes it
+        True; a number of seconds; or two.
     choices : tuple of str, optional
         The only texts that it may be.
     """
 
     text: str
-    takes: Literal["text", "texts", "numbers", "each", "switch"] = "text"
+    takes: Literal["text", "texts", "numbers", "each", "switch", "seconds", "window"] = "text"
     choices: tuple[str, ...] | None = None
 
 
@@ -72,6 +72,14 @@ SHOWN = {
         "several presentations of a stimulus: an error (the default), their mean, or kept apart",
         choices=CHOICES,
     )
+}
+
+TRIALS = {
+    "repetition": Option("column that numbers the trials of a stimulus"),
+    "repetitions": Option(
+        "several trials of a stimulus: kept apart (the default), their mean, or an error",
+        choices=CHOICES,
+    ),
 }
 
 GAPS = {
@@ -183,17 +191,28 @@ KINDS: dict[str, Kind] = {
             ),
             "stimulus": Option("column with the ids of the stimuli; default stimulus_id"),
             "features": Option("columns of the source that are features", "texts"),
-            "repetition": Option("column that numbers the trials of a stimulus"),
-            "repetitions": Option(
-                "several trials of a stimulus: kept apart (the default), their mean, or an error",
-                choices=CHOICES,
-            ),
+            **TRIALS,
             "subject": Option("column that says whose trial it is; default subject"),
             **GAPS,
             "join": Option(
                 "subjects that saw other stimuli: exact (an error, the default), inner or outer",
                 choices=("exact", "inner", "outer"),
             ),
+            **MODEL,
+        },
+    ),
+    "nwb": Kind(
+        "xconverge.io.formats.nwb:read_nwb",
+        "spikes of a file of Neurodata Without Borders, counted in its trials",
+        {
+            "trials": Option("table of intervals that holds the trials; default trials"),
+            "stimulus": Option("column of it with the ids of the stimuli; default stimulus_id"),
+            "window": Option("seconds after the start of a trial; default all of it", "window"),
+            "bin_size": Option("seconds of a bin, which makes the dim time", "seconds"),
+            "rate": Option("spikes per second, instead of counts", "switch"),
+            **TRIALS,
+            "by": Option("columns of the units that make the models", "texts"),
+            **GAPS,
             **MODEL,
         },
     ),

@@ -27,6 +27,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "texts": {"metavar": "TEXT", "nargs": "+"},
     "numbers": {"metavar": "N", "nargs": "+", "type": int},
     "each": {"metavar": "TEXT", "action": "append"},
+    "seconds": {"metavar": "SECONDS", "type": float},
+    "window": {"metavar": ("START", "STOP"), "nargs": 2, "type": float},
     "switch": {"action": "store_true", "default": None},
 }
 

@@ -2,6 +2,8 @@
 
 from .formats.allen import from_allen as from_allen
 from .formats.allen import read_allen as read_allen
+from .formats.anndata import from_anndata as from_anndata
+from .formats.anndata import to_anndata as to_anndata
 from .formats.arrays import read_npy as read_npy
 from .formats.arrays import read_npz as read_npz
 from .formats.arrays import write_npz as write_npz
@@ -13,7 +15,13 @@ from .formats.frames import read_parquet as read_parquet
 from .formats.himalaya import from_himalaya as from_himalaya
 from .formats.himalaya import to_himalaya as to_himalaya
 from .formats.mne import from_mne as from_mne
+from .formats.mne import to_mne as to_mne
+from .formats.nifti import from_nifti as from_nifti
+from .formats.nifti import to_nifti as to_nifti
+from .formats.nwb import read_nwb as read_nwb
 from .formats.platonic import read_platonic as read_platonic
+from .formats.pynapple import from_pynapple as from_pynapple
+from .formats.pynapple import to_pynapple as to_pynapple
 from .formats.rsatoolbox import from_rsatoolbox_dataset as from_rsatoolbox_dataset
 from .formats.rsatoolbox import read_rsatoolbox_dataset as read_rsatoolbox_dataset
 from .formats.rsatoolbox import to_rsatoolbox_dataset as to_rsatoolbox_dataset

@@ -24,7 +24,7 @@ from xconverge.io.zarr.root import (
     ensure_store,
     existing_store,
     modality_names,
-    open_tree,
+    open_groups,
     read_array,
     store_attrs,
 )
@@ -239,18 +239,24 @@ def open_representations(
     array([1., 1., 1.])
     """
     choose("incomplete", incomplete, ["skip", "include", "error"])
-    root = existing_store(path, storage_options)
-    array = steadily(lambda: _open(root, modality, incomplete))
+    return open_modality(existing_store(path, storage_options), modality, incomplete)
+
+
+def open_modality(
+    root: Place, modality: str, incomplete: Incomplete, chunked: bool = True
+) -> xr.DataArray:
+    """Representations of a store that is there; without ``chunked``, as xarray's engines do it."""
+    array = steadily(lambda: _open(root, modality, incomplete, chunked))
     array.attrs["modality"] = modality
     return array
 
 
-def _open(root: Place, modality: str, incomplete: Incomplete) -> xr.DataArray:
+def _open(root: Place, modality: str, incomplete: Incomplete, chunked: bool) -> xr.DataArray:
     # one reading: who calls reads again, and tries of tries would be ten thousand
     # first: a model that is completed meanwhile is then among the complete ones
     begun = incomplete_models(root.as_reader(), modality) if incomplete != "skip" else []
     there = modality in modality_names(root)
-    array = read_array(root, modality) if there else None
+    array = read_array(root, modality, chunked) if there else None
     if array is None and incomplete == "skip":
         begun = incomplete_models(root.as_reader(), modality)
     known = () if array is None else array.indexes["model"]
@@ -305,7 +311,7 @@ def open_store(path: StorePath, *, storage_options: Options | None = None) -> xr
     >>> open_store(path).attrs["xconverge_schema"]
     2
     """
-    return open_tree(existing_store(path, storage_options))
+    return xr.DataTree.from_dict(open_groups(existing_store(path, storage_options)))
 
 
 def modalities(path: StorePath, *, storage_options: Options | None = None) -> list[str]:

@@ -134,3 +134,48 @@ def test_what_is_no_epochs_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "mne", None)
     with pytest.raises(ImportError, match="from_mne needs mne, which is not installed"):
         xc.io.from_mne("epochs", model="eeg")
+
+
+def test_averages_go_back():
+    given = epochs(kinds=["mag", "mag", "mag"], baseline=None)
+    given.info["chs"][1]["loc"][:3] = [0.01, 0.02, 0.03]
+    reps = xc.io.from_mne(given, model="meg", repetitions="mean")
+    found = xc.io.to_mne(reps, given)
+    assert list(found) == ["cat", "dog", "emu"]
+    for name, evoked in found.items():
+        expected = given[f"stimulus_id == {name!r}"].average()
+        np.testing.assert_allclose(evoked.data, expected.data, rtol=1e-12)
+        np.testing.assert_allclose(evoked.times, expected.times)
+        assert (evoked.nave, evoked.ch_names) == (expected.nave, expected.ch_names)
+        assert evoked.comment == name
+        np.testing.assert_array_equal(evoked.info["chs"][1]["loc"], given.info["chs"][1]["loc"])
+    # scores of channels and times, in another order, without knowing where sensors are
+    scores = reps.sel(stimulus="dog", model="meg")[::-1].transpose("time", "feature")
+    one = xc.io.to_mne(scores)
+    np.testing.assert_array_equal(one.data, scores.values.T)
+    assert one.get_channel_types() == ["mag"] * 3
+    assert one.info["sfreq"] == 100.0
+    np.testing.assert_array_equal(
+        xc.io.to_mne(scores.isel(feature=[2, 0]), given).data, one.data[[2, 0]]
+    )
+
+
+def test_what_mne_cannot_hold_is_refused(monkeypatch):
+    given = epochs()
+    reps = xc.io.from_mne(given, model="eeg", repetitions="mean")
+    kept = xc.io.from_mne(given, model="eeg")
+    with pytest.raises(xc.SchemaError, match="'repetition'.*select or average the others"):
+        xc.io.to_mne(kept)
+    with pytest.raises(xc.SchemaError, match="coordinate 'channel'"):
+        xc.io.to_mne(reps.drop_vars("channel"))
+    with pytest.raises(xc.SchemaError, match="evenly spaced"):
+        xc.io.to_mne(reps.isel(time=[0, 1, 3]))
+    with pytest.raises(xc.SchemaError, match="100 times a second, and reps 50; .*decimate"):
+        xc.io.to_mne(reps.isel(time=[0, 2, 4]), given)
+    with pytest.raises(xc.SchemaError, match="no channels 'Cz'"):
+        xc.io.to_mne(reps, epochs(names=("Oz", "Pz")))
+    with pytest.raises(TypeError, match="DataArray"):
+        xc.io.to_mne(given)
+    monkeypatch.setitem(sys.modules, "mne", None)
+    with pytest.raises(ImportError, match="to_mne needs mne"):
+        xc.io.to_mne(reps)

@@ -48,6 +48,8 @@ READERS = {
     "read_rsatoolbox_rdms": ("x.h5", xc.io.read_rsatoolbox_rdms),
     "read_platonic": ("x.pt", lambda path: xc.io.read_platonic(path, IDS)),
     "read_platonic, of a folder": ("x.pt", lambda path: xc.io.read_platonic(path.parent, IDS)),
+    "read_nwb": ("x.nwb", xc.io.read_nwb),
+    "from_nifti": ("x.nii", lambda path: xc.io.from_nifti(path, path, ["a"], model="brain")),
     "read_trials": ("x.csv", lambda path: xc.io.read_trials(path, features=["a"])),
     "read_trials, npy": ("x.npy", lambda path: xc.io.read_trials(path)),
     "design": ("x.tsv", ids_of_good_file(xc.io.read_trials)),
@@ -119,6 +121,8 @@ def test_what_is_no_regular_file_is_told_at_once(here, reader, kind):
     name, read = READERS[reader]
     if "pt" in name.split("."):
         pytest.importorskip("torch")
+    if "nii" in name.split("."):
+        pytest.importorskip("nibabel")
     if "thingsvision" in reader:
         np.save(here / ("features.npy" if "names" in reader else "unused"), X)
     make(kind, here / name)

@@ -325,6 +325,19 @@ def test_damage_is_told(bucket: tuple[str, Options]) -> None:
     validate_store(url, deep=True, storage_options=options)
 
 
+def test_xarray_opens_it(bucket: tuple[str, Options]) -> None:
+    url, options = bucket
+    write_representations(url, make(), modality="vision", storage_options=options)
+    ours = open_representations(url, "vision", storage_options=options).compute()
+    for chunks in (None, {}):
+        data = xr.open_dataset(
+            url, engine="xconverge", group="vision", chunks=chunks, storage_options=options
+        )
+        xr.testing.assert_identical(data["representation"].compute(), ours)
+    tree = xr.open_datatree(url, engine="xconverge", storage_options=options)
+    assert "vision" in tree
+
+
 @pytest.mark.slow
 def test_what_was_not_written_to_its_end_is_refused_by_name(
     bucket: tuple[str, Options], monkeypatch: pytest.MonkeyPatch

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.io import loadmat, whosmat
 from scipy.io.matlab import matfile_version
 
-from xconverge.io.formats._hdf5 import open_hdf5
+from xconverge.io.formats._hdf5 import hdf5_rows, open_hdf5
 from xconverge.io.formats._needs import needs
 from xconverge.io.formats._numpy import NPY, map_npy
 from xconverge.io.formats._reading import check_memory, reading
@@ -106,7 +106,7 @@ def _dataset(opened: Any, key: str, path: Path) -> da.Array:
     if not _written(dataset):
         raise SchemaError(f"{what} was never written in parts, which would read as 0")
     check_numbers(dataset.dtype, what)
-    return lazy_rows(_hdf5_rows, path, key, dataset.shape, dataset.dtype, "an HDF5 file")
+    return lazy_rows(hdf5_rows, path, key, dataset.shape, dataset.dtype, "an HDF5 file")
 
 
 def _written(dataset: Any) -> bool:
@@ -115,11 +115,6 @@ def _written(dataset: Any) -> bool:
         return bool(dataset.id.get_storage_size() >= dataset.nbytes)
     blocks = [-(-size // step) for size, step in zip(dataset.shape, dataset.chunks, strict=True)]
     return bool(dataset.id.get_num_chunks() == math.prod(blocks))
-
-
-def _hdf5_rows(path: Path, part: str, key: Any) -> Array:
-    with needs("h5py", "HDF5").File(path, "r") as opened:
-        return np.asarray(opened[part][key])
 
 
 def _mat(file: Path, names: Sequence[str]) -> Array:

@@ -7,7 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from xconverge.io.formats._needs import needs
+from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError
 
 BEST_COMPRESSION = 1100
@@ -36,3 +39,9 @@ def open_hdf5(file: Path) -> Iterator[Any]:
         if found:
             raise SchemaError(f"{file}: {found}; it is damaged, or made to do harm")
         yield opened
+
+
+def hdf5_rows(path: Path, part: str, key: Any) -> Array:
+    """Rows of an array in a file, for `lazy_rows`."""
+    with needs("h5py", "HDF5").File(path, "r") as opened:
+        return np.asarray(opened[part][key])

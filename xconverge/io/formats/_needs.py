@@ -5,6 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+BRIDGES = "'xconverge[bridges]'"
+"""What brings the libraries of objects that are handed over and taken back."""
+
 
 def needs(name: str, what: str, install: str = "'xconverge[interop]'") -> Any:
     """Import an optional library for ``what``, or say what to install."""

@@ -49,12 +49,16 @@ def lazy_rows(
     shape: tuple[int, ...],
     dtype: Any,
     what: str,
+    taken: int = 0,
 ) -> da.Array:
-    """A dask array of the rows of a file, whose shape and dtype are known and good."""
+    """A dask array of the rows of a file, whose shape and dtype are known and good.
+
+    ``taken`` are the bytes that reading a row takes, where it is more than the row.
+    """
     path = path.absolute()
     dtype = float_dtype(dtype)
     rows = Rows(read, path, part, tuple(map(int, shape)), dtype, what, _stamp(path))
-    row = max(1, math.prod(shape[1:]) * dtype.itemsize)
+    row = max(1, taken, math.prod(shape[1:]) * dtype.itemsize)
     step = max(1, BUDGETS.text_block // row)
     if row > BUDGETS.text_block:
         check_memory(row, f"a row of {path}")

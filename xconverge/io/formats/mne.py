@@ -1,4 +1,4 @@
-"""Epochs of MNE: events × channels × times."""
+"""Epochs of MNE: events × channels × times; and what is known of channels and times back to it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from xconverge.io.formats._places import Join, by_place
 from xconverge.io.formats._presentations import Repetitions
 from xconverge.io.formats._stacked import model_name, representations
 from xconverge.io.formats.trials import by_subject, of_trials
+from xconverge.labels.checks import widths
 from xconverge.labels.kinds import came
 from xconverge.labels.messages import SchemaError, listing
 
 EVENT = "event"
+OF_EVOKED = {"feature", "time", "stimulus"}
 ID = "stimulus_id"
 UNITS = {-1: "none", 0: "unitless", 6: "mol", 107: "V", 112: "T", 201: "T/m", 202: "Am"}
 """Names of FIFF's units: those that MNE converts data to."""
@@ -189,3 +191,97 @@ def _table(epochs: Any, stimulus: str | None, what: str) -> tuple[pd.DataFrame, 
             "the column of the ids with stimulus='…', or set epochs.metadata"
         )
     return table, stimulus
+
+
+def to_mne(reps: xr.DataArray, like: Any = None) -> Any:
+    """Make MNE's averages (channel × time) of responses or scores, to plot them on the head.
+
+    Parameters
+    ----------
+    reps : DataArray
+        (feature, time), with the coordinate ``channel`` of `from_mne`, and ``stimulus`` where
+        there is one; models, subjects and repetitions averaged or selected first. A lazy one is
+        computed.
+    like : mne.Info, or what has one (Epochs), optional
+        Where the sensors are. Default: nobody knows, and channels have the type ``channel_type``,
+        or ``"misc"``.
+
+    Returns
+    -------
+    mne.EvokedArray, or dict of str to EvokedArray
+        One, or one a stimulus, whose name is its comment; ``nave`` is ``n_repetitions``.
+
+    Raises
+    ------
+    ImportError
+        mne is not installed.
+    SchemaError
+        Other dims; no channels, or others than ``like`` has; times that are not evenly spaced, or
+        not as far apart as those of ``like``.
+
+    Examples
+    --------
+    >>> reps = xr.DataArray(
+    ...     np.eye(2), dims=("feature", "time"),
+    ...     coords={"channel": ("feature", ["Oz", "Cz"]), "time": [0.0, 0.01]})
+    >>> evoked = to_mne(reps)
+    >>> evoked.ch_names, evoked.times.tolist(), evoked.info["sfreq"]
+    (['Oz', 'Cz'], [0.0, 0.01], 100.0)
+    """
+    mne = needs("mne", "to_mne", "mne")
+    if not isinstance(reps, xr.DataArray):
+        raise TypeError(f"reps must be an xarray.DataArray, got {came(reps)}")
+    single = [dim for dim in reps.dims if dim not in OF_EVOKED and reps.sizes[dim] == 1]
+    reps = reps.squeeze(single)
+    channels = reps.coords.get("channel")
+    if not {"feature", "time"} <= set(reps.dims) <= OF_EVOKED or channels is None:
+        raise SchemaError(
+            "reps must be over feature, with the coordinate 'channel', and time, and stimulus if "
+            f"you like; got {list(map(str, reps.dims))} and the coordinates "
+            f"{listing(reps.coords, 30)}; select or average the others"
+        )
+    if channels.dims != ("feature",):
+        raise SchemaError(f"'channel' must be over feature alone, got {channels.dims}")
+    reps = reps.isel(feature=slice(int(widths(reps)))).compute()
+    info = _info(reps, like, mne)
+    if "stimulus" not in reps.dims:
+        return _evoked(reps, info, mne)
+    return {
+        str(name): _evoked(reps.isel(stimulus=i), info, mne)
+        for i, name in enumerate(reps.indexes["stimulus"])
+    }
+
+
+def _info(reps: xr.DataArray, like: Any, mne: Any) -> Any:
+    """What MNE knows of these channels, and how many times a second has."""
+    names = [str(name) for name in reps["channel"].values]
+    times = np.asarray(reps["time"].values, np.float64)
+    steps = np.diff(times)
+    if len(times) < 2 or not (steps[0] > 0 and np.allclose(steps, steps[0], rtol=1e-3)):
+        raise SchemaError("times must be evenly spaced, two at least, for MNE to have a rate")
+    rate = float((len(times) - 1) / (times[-1] - times[0]))
+    if like is None:
+        kinds = reps["channel_type"].values.tolist() if "channel_type" in reps.coords else "misc"
+        return mne.create_info(names, round(rate, 6), kinds, verbose="error")
+    info = getattr(like, "info", like)
+    lacking = [name for name in names if name not in info["ch_names"]]
+    if lacking:
+        raise SchemaError(f"like has no channels {listing(lacking)}")
+    if not np.isclose(info["sfreq"], rate, rtol=1e-3):
+        raise SchemaError(
+            f"like has {info['sfreq']:.6g} times a second, and reps {rate:.6g}; give epochs that "
+            "were decimated alike, as epochs.copy().decimate(…)"
+        )
+    return mne.pick_info(info, [info["ch_names"].index(name) for name in names])
+
+
+def _evoked(one: xr.DataArray, info: Any, mne: Any) -> Any:
+    n_trials = one.coords.get("n_repetitions")
+    return mne.EvokedArray(
+        np.asarray(one.transpose("feature", "time").values, np.float64),
+        info,
+        tmin=float(one["time"][0]),
+        comment=str(one["stimulus"].item()) if "stimulus" in one.coords else "",
+        nave=int(n_trials) if n_trials is not None and n_trials.ndim == 0 else 1,
+        verbose="error",
+    )

@@ -221,16 +221,16 @@ def _places(
             "table with a column of the subjects"
         )
     places = by_place(responses, PLACES, "responses")
-    designs = _designs(design, list(places))
+    designs = designs_of(design, list(places))
     found: dict[Place, Side] = {}
     for place, given in places.items():
         who = f"responses of {'/'.join(place)!r}" if place else "responses"
-        table, values = _trials(designs[place], given, stimulus, features, who)
+        table, values = trials_of(designs[place], given, stimulus, features, who)
         found.update(by_subject(place, table, values, who, subject))
     return found
 
 
-def _designs(design: Any, places: Sequence[Place]) -> dict[Place, Any]:
+def designs_of(design: Any, places: Sequence[Place]) -> dict[Place, Any]:
     """The design of each place: its own, that of its subject, or the only one."""
     if not isinstance(design, Mapping):
         return dict.fromkeys(places, design)
@@ -246,7 +246,7 @@ def _designs(design: Any, places: Sequence[Place]) -> dict[Place, Any]:
     return {place: given.get(place, given.get(place[:1])) for place in places}
 
 
-def _trials(
+def trials_of(
     design: Any, given: Any, stimulus: str, features: Sequence[Any] | None, what: str
 ) -> tuple[pd.DataFrame, Any]:
     """The design and responses of all trials of a place."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
@@ -9,6 +10,13 @@ from uuid import uuid4
 import dask.array as da
 import numpy as np
 import xarray as xr
+from xarray.backends import BackendArray
+from xarray.core.indexing import (
+    ExplicitIndexer,
+    IndexingSupport,
+    LazilyIndexedArray,
+    explicit_indexing_adapter,
+)
 
 from xconverge.io.zarr.places import Place
 from xconverge.kernels.vectors import Array
@@ -41,20 +49,32 @@ class StoredArray:
         self.variable, self.place, self.name = variable, place, name
         self.shape, self.dtype, self.ndim = variable.shape, variable.dtype, variable.ndim
 
+    @property
+    def chunks(self) -> Mapping[Hashable, int]:
+        """Sizes of its own chunks."""
+        chunks: Mapping[Hashable, int] = self.variable.encoding.get(
+            "preferred_chunks", self.variable.sizes
+        )
+        return chunks
+
     def lazy(self) -> da.Array:
         """The array, in its own chunks."""
-        variable = self.variable
-        preferred = variable.encoding.get("preferred_chunks", variable.sizes)
         # a name of its own: dask would take two stores at one path, before and after it was
         # overwritten, for one array
         array: da.Array = da.from_array(
             self,
-            chunks=tuple(preferred[dim] for dim in variable.dims),
+            chunks=tuple(self.chunks[dim] for dim in self.variable.dims),
             name=f"{self.name}-{uuid4().hex}",
             asarray=False,
             meta=np.empty((0,) * self.ndim, self.dtype),
         )
         return array
+
+    def indexed(self) -> xr.Variable:
+        """The array as xarray's engines give it: read where it is indexed, without dask."""
+        chunks = {"preferred_chunks": dict(self.chunks)}
+        data = LazilyIndexedArray(IndexedArray(self))
+        return xr.Variable(self.variable.dims, data, self.variable.attrs, chunks)
 
     def __getitem__(self, selection: Any) -> Array:
         """Read a selection: slices, integers, or a list along one dim."""
@@ -67,6 +87,31 @@ class StoredArray:
         except Exception as error:
             why = f"a chunk is damaged: {type(error).__name__}: {error}"
         raise damaged(self.place, self.name, self.variable.dims, self.shape, selection, why)
+
+
+class IndexedArray(BackendArray):
+    """What xarray indexes lazily: whatever reads a selection, as NumPy does.
+
+    Parameters
+    ----------
+    array : StoredArray, or dask array
+        What it reads.
+    """
+
+    def __init__(self, array: Any) -> None:
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+
+    def __getitem__(self, key: ExplicitIndexer) -> Any:
+        """Read a selection; xarray does the rest of an index that reading cannot do."""
+        how = IndexingSupport.OUTER_1VECTOR
+        return explicit_indexing_adapter(key, self.shape, how, self._read)
+
+    def _read(self, selection: tuple[Any, ...]) -> Array:
+        found = self.array[selection]
+        if isinstance(found, da.Array):
+            # this may run in a task, which must not wait for others of its cluster
+            found = found.compute(scheduler="synchronous")
+        return np.asarray(found)
 
 
 def damaged(

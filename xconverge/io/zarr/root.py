@@ -81,7 +81,7 @@ def open_array(root: Place, modality: str) -> xr.DataArray:
     return steadily(lambda: read_array(root, modality))
 
 
-def read_array(root: Place, modality: str) -> xr.DataArray:
+def read_array(root: Place, modality: str, chunked: bool = True) -> xr.DataArray:
     """Representations: lazy in the chunks of the store, coordinates in memory, no encoding."""
     snapshot = Snapshot.of(found(root / modality))
     if NAME not in snapshot.arrays():
@@ -89,20 +89,20 @@ def read_array(root: Place, modality: str) -> xr.DataArray:
             f"{snapshot.place}/zarr.json is damaged: it tells nothing of {NAME!r}. Bring "
             "the file back from a copy"
         )
-    return snapshot.dataset()[NAME]
+    return snapshot.dataset(chunked=chunked)[NAME]
 
 
-def open_tree(root: Place) -> xr.DataTree:
-    """A store with all its groups, or a study: each group as it is at one moment."""
+def open_groups(root: Place, chunked: bool = True) -> dict[str, xr.Dataset]:
+    """All groups of a store, or of a study, by path: each as it is at one moment."""
 
     def nodes() -> dict[str, xr.Dataset]:
         return {
-            "/".join(["", *filter(None, (path, group))]) or "/": snapshot.dataset(group)
+            "/".join(["", *filter(None, (path, group))]) or "/": snapshot.dataset(group, chunked)
             for path, snapshot in wholes(root)
             for group in snapshot.groups()
         }
 
-    return xr.DataTree.from_dict(steadily(nodes))
+    return steadily(nodes)
 
 
 def wholes(root: Place, path: str = "") -> Iterator[tuple[str, Snapshot]]:

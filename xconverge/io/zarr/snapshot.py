@@ -135,8 +135,11 @@ class Snapshot:
         }
         return {name: document for name, document in below.items() if "/" not in name}
 
-    def dataset(self, group: str = "") -> xr.Dataset:
-        """A group of it as it was given to us: data lazy, coordinates in memory, no encoding."""
+    def dataset(self, group: str = "", chunked: bool = True) -> xr.Dataset:
+        """A group of it as it was given to us: data lazy, coordinates in memory, no encoding.
+
+        Data are dask arrays; else what xarray's engines give, which says its chunks in encoding.
+        """
         place = self.place / group
         store = self.store(group)
         with damage_of(place, "its labels or metadata"):
@@ -156,18 +159,22 @@ class Snapshot:
                 for path in [f"{group}/{name}".lstrip("/")]
             }
             decoded, attrs, names = decode_cf_variables(variables, raw.attrs, **DECODE)
-        data = {
-            name: xr.Variable(
-                variable.dims,
-                StoredArray(variable, place.as_reader(), str(name)).lazy(),
-                variable.attrs,
-            )
+        stored = {
+            name: StoredArray(variable, place.as_reader(), str(name))
             for name, variable in decoded.items()
             if name not in names and name not in variable.dims
         }
-        coords = {name: with_objects(c) for name, c in decoded.items() if name not in data}
+        data = {
+            name: xr.Variable(decoded[name].dims, one.lazy(), decoded[name].attrs)
+            if chunked
+            else one.indexed()
+            for name, one in stored.items()
+        }
+        coords = {
+            name: with_objects(c).drop_encoding() for name, c in decoded.items() if name not in data
+        }
         attrs = {key: value for key, value in attrs.items() if key not in OF_0_1}
-        return xr.Dataset(data, coords, attrs).drop_encoding()
+        return xr.Dataset(data, coords, attrs)
 
     def store(self, group: str = "") -> Any:
         """A store that shows a group of it as it was."""
