@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 import scipy
 
+from xconverge.kernels import lapack
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array
 
@@ -302,11 +303,10 @@ class _Point:
         some = [number for number, variance in enumerate(variances[:-1]) if variance]
         total = _sum(variances[some], [kernels[number] for number in some], variances[-1], len(y))
         # LAPACK reads columns; those of a symmetric matrix are its rows
-        self.factor, failed = scipy.linalg.lapack.dpotrf(total.T, lower=1, overwrite_a=1)
-        self.likelihood = -np.inf
-        if failed:
+        self.factor, self.likelihood = total.T, -np.inf
+        if not lapack.cholesky(self.factor):
             return
-        white = solve_triangular(self.factor, np.column_stack([y, design]))
+        white = lapack.solve(self.factor, np.column_stack([y, design]))
         q, r = np.linalg.qr(white[:, 1:])
         rest = white[:, 0] - q @ (q.T @ white[:, 0])
         self.q, self.rest = q, rest
@@ -321,13 +321,11 @@ class _Point:
 
         With P = V⁻¹ - V⁻¹X(X'V⁻¹X)⁻¹X'V⁻¹: -½ [tr(P K) - y'P K P y], and ½ y'P K P L P y.
         """
-        back = scipy.linalg.solve_triangular(
-            self.factor, np.column_stack([self.rest, self.q]), lower=True, trans="T",
-            check_finite=False,
-        )  # fmt: skip
+        back = lapack.solve(self.factor, np.column_stack([self.rest, self.q]), transposed=True)
         py, half = back[:, 0], back[:, 1:]
         # of a symmetric matrix LAPACK writes one triangle, and leaves zeros in the other
-        inverse, _ = scipy.linalg.lapack.dpotri(self.factor, lower=1, overwrite_c=1)
+        inverse = self.factor
+        lapack.invert(inverse)
         diagonal = np.diag(inverse)
         # by rows, as the kernels are: they are symmetric. A block of the inverse meets all kernels
         sums, turned = np.zeros(len(self.kernels)), np.empty((len(self.kernels), *back.shape))
@@ -349,21 +347,16 @@ class _Point:
         return gradient, 0.5 * products.T @ projected
 
 
-def solve_triangular(factor: Array, maps: Array) -> Array:
-    """Maps (m, …) made independent: L⁻¹ y, V = L L'."""
-    return np.asarray(scipy.linalg.solve_triangular(factor, maps, lower=True, check_finite=False))
-
-
 def whiten(factor: Array, design: Array, *maps: Array) -> tuple[list[Array], int]:
     """Maps (m, K) made independent, less what the design (m, c) explains; degrees of freedom left.
 
     ``factor`` is the lower Cholesky factor of their covariance. One degree of freedom goes to the
     map that a map will be regressed on.
     """
-    q, r = np.linalg.qr(solve_triangular(factor, design))
+    q, r = np.linalg.qr(lapack.solve(factor, design))
     size = np.abs(np.diag(r))
     q = q[:, size > 1e-10 * size.max(initial=0.0)]
-    white = [solve_triangular(factor, one) for one in maps]
+    white = [lapack.solve(factor, one) for one in maps]
     return [one - q @ (q.T @ one) for one in white], len(design) - q.shape[1] - 1
 
 
@@ -403,9 +396,9 @@ def lower_factor(covariance: Array) -> Array:
         total = covariance.copy()
         total[np.diag_indices(len(total))] += added
         # LAPACK reads columns; those of a symmetric matrix are its rows
-        factor, failed = scipy.linalg.lapack.dpotrf(total.T, lower=1, overwrite_a=1)
-        if not failed:
-            return np.asarray(factor)
+        factor = total.T
+        if lapack.cholesky(factor):
+            return factor
     raise ValueError("the distances of a geometry are those of no space: no covariance follows")
 
 
