@@ -261,7 +261,8 @@ def test_what_the_map_of_the_code_names_is_there():
     [
         ("methods.md", 1),
         ("own-files.md", 6),
-        ("scaling.md", 2),
+        ("scaling.md", 1),
+        ("clusters.md", 1),
         ("statistics.md", 10),
         ("searchlight.md", 3),
         ("selection.md", 9),
