@@ -183,13 +183,13 @@ def test_jobs_that_slurm_starts_give_the_same_numbers(monkeypatch, tmp_path):
         cluster.get_client() as client,
     ):
         cluster.scale(jobs=1)
-        client.wait_for_workers(2, timeout=60)
+        client.wait_for_workers(2, timeout=180)
         pids = client.run(os.getpid)
         assert set(client.nthreads().values()) == {1}
         assert [room[:2] for room in rooms()] == [(int(SHARE * 2**29), 1)] * 2
         # set before numpy is there; while tasks run, whatever it says
         assert set(client.run(os.getenv, "OMP_NUM_THREADS").values()) == {"1"}
-        assert client.submit(threads_of_blas).result(60) == {1}
+        assert client.submit(threads_of_blas).result(180) == {1}
         folders = client.run(lambda dask_worker: dask_worker.local_directory).values()
         assert all(Path(one).is_relative_to(tmp_path / "node") for one in folders)
         for call, one in zip(calls, expected, strict=True):
