@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import dask
 import fsspec
 import numpy as np
 import pytest
@@ -24,7 +23,6 @@ from xconverge import (
     SchemaError,
     append_models,
     create_store,
-    dispersion,
     neighbor_graph,
     open_representations,
     open_store,
@@ -480,23 +478,6 @@ def test_a_bucket_is_written_by_one_process_after_another(s3: dict[str, Any]) ->
     assert sorted(reps.indexes["model"]) == names
     assert (reps.values == np.arange(3)[:, None]).all()
     validate_store(url, deep=True, storage_options=s3)
-
-
-@pytest.mark.slow
-def test_a_bucket_is_read_by_a_cluster(s3: dict[str, Any]) -> None:
-    from distributed import Client, LocalCluster
-
-    url = new_bucket("cluster", s3)
-    reps = make("ab").isel(feature=slice(4)).drop_vars("n_features").assign_attrs(space="shared")
-    write_representations(url, reps, storage_options=s3)
-    lazy = dispersion(open_representations(url, "vision", storage_options=s3), "cosine")
-    with (
-        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster),
-    ):
-        on_cluster = lazy.compute()
-    with dask.config.set(scheduler="synchronous"):
-        xr.testing.assert_identical(on_cluster, lazy.compute())
 
 
 # Icechunk: transactions
