@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,12 @@ import xarray as xr
 
 from xconverge.engine.rdms import checked_rdms
 from xconverge.io.graphs import checked_graph
+from xconverge.io.manifest import study_manifest
 from xconverge.io.zarr import groups
 from xconverge.io.zarr.encoding import encoded, modality_of
 from xconverge.io.zarr.exchange import found, staged
 from xconverge.io.zarr.locks import locked
-from xconverge.io.zarr.places import Options, Place, StorePath, place_of
+from xconverge.io.zarr.places import MANIFEST, Options, Place, StorePath, place_of
 from xconverge.io.zarr.root import check_root, ensure_store, existing_store
 from xconverge.io.zarr.snapshot import Snapshot, steadily
 from xconverge.labels.checks import check_dims, check_labels
@@ -29,6 +31,7 @@ def write_study(
     path: StorePath,
     tree: xr.DataTree,
     *,
+    inputs: Sequence[StorePath] = (),
     overwrite: bool = False,
     storage_options: Options | None = None,
 ) -> None:
@@ -40,6 +43,8 @@ def write_study(
         A folder that does not exist yet, or is empty; or a URL, or a Zarr store.
     tree : DataTree
         Results; lazy ones are computed, block by block. Tuples and arrays in attrs become lists.
+    inputs : sequence of str, path or zarr Store
+        Stores that it was made of: the manifest names them, with hashes of what they hold now.
     overwrite : bool
         Replace a store that is there.
     storage_options : dict, optional
@@ -51,6 +56,12 @@ def write_study(
         Missing text, or variables and attrs that Zarr cannot hold.
     FileExistsError
         Something is there.
+
+    Notes
+    -----
+    The study carries a manifest (``ro-crate-metadata.json``, an RO-Crate) of the version of this
+    package, seeds, parameters and inputs. `xconverge.io.write_manifest` adds title, authors,
+    license and citation. A store of Icechunk has no room for one.
 
     Examples
     --------
@@ -73,6 +84,8 @@ def write_study(
     root = place_of(path, storage_options)
     with staged(root, root, overwrite) as stage:
         groups.write_group(stage, nodes)
+        if stage.consolidates:
+            stage.put({MANIFEST: study_manifest(tree, stage, inputs)})
 
 
 def write_neighbors(
