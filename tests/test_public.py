@@ -273,6 +273,7 @@ def test_what_the_map_of_the_code_names_is_there():
         ("recordings.md", 8),
         ("extraction.md", 1),
         ("architecture.md", 1),
+        ("atlas.md", 4),
     ],
 )
 def test_the_snippets_of_a_page_run(name, count):

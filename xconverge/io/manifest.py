@@ -239,7 +239,7 @@ def _made(tree: xr.DataTree, inputs: Sequence[StorePath]) -> list[Entity]:
             if part[CONTENT]
         ]
         entities += [
-            {"@id": key, "@type": "Dataset", "name": called, "additionalProperty": _ids(own)},
+            {"@id": key, "@type": "CreativeWork", "name": called, "additionalProperty": _ids(own)},
             *own,
         ]
         action["object"].append({"@id": key})
