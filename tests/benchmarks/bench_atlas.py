@@ -1,7 +1,7 @@
 """Graphs alone: whether kernels made of their lists hold the level of tests, sizes, and costs.
 
-Run ``python -m tests.benchmarks.bench_atlas`` for the tables of docs/atlas.md, ``--short`` for a few
-runs.
+Run ``python -m tests.benchmarks.bench_atlas`` for the tables of docs/atlas.md, ``--short`` for a
+few runs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SHARES = {"a twelfth": 12, "a quarter": 4, "half": 2, "all": 1}
 
 
 def squares_of_lists(lists: np.ndarray) -> np.ndarray:
-    """Squared distances (n, n) of unit rows: of each other stimulus a weight that falls with rank."""
+    """Squared distances (n, n) of unit rows: weights of the others, which fall with rank."""
     n, k = lists.shape
     near = np.eye(n)
     np.put_along_axis(near, lists, (1 - np.arange(1, k + 1) / (k + 1))[None].repeat(n, 0), axis=1)
