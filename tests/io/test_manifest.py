@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,20 @@ def test_what_a_manifest_lacks_is_asked_for(filled: Path) -> None:
         (filled / MANIFEST).write_text(damage)
         with pytest.raises(xc.DamagedStoreError, match="no RO-Crate"):
             xc.io.read_manifest(filled)
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "folder", "device"])
+def test_a_manifest_that_is_no_file_is_told_at_once(filled: Path, kind: str) -> None:
+    place = filled / MANIFEST
+    if kind == "FIFO":
+        os.mkfifo(place)
+    elif kind == "folder":
+        place.mkdir()
+    else:
+        place.symlink_to("/dev/zero")
+    with pytest.raises((FileNotFoundError, xc.DamagedStoreError, OSError)):
+        xc.io.read_manifest(filled)
+    assert xc.io.modalities(filled) == ["vision"]
 
 
 def test_a_store_of_keys_carries_one_too() -> None:
