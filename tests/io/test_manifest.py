@@ -105,6 +105,38 @@ def test_what_changes_a_group_makes_it_stale(filled: Path) -> None:
     assert list(parts_of(crate)) == ["more", "vision"]
 
 
+def test_what_others_have_said_stays(filled: Path) -> None:
+    xc.io.write_manifest(filled, **GIVEN)
+    crate = xc.io.read_manifest(filled)
+    crate["@graph"][1]["funder"] = {"@id": "https://ror.org/1"}
+    crate["@graph"][1]["keywords"] = "emoji"
+    crate["@graph"] += [
+        {"@id": "https://ror.org/1", "@type": "Organization", "location": {"@id": "#here"}},
+        {"@id": "#here", "@type": "Place", "name": "here"},
+    ]
+    (filled / MANIFEST).write_text(json.dumps(crate), "utf-8")
+    xc.append_models(filled, make("c", (3,)), modality="vision")
+    xc.io.write_manifest(filled, title="Another")
+    again = xc.io.read_manifest(filled)
+    assert entity(again, "./")["name"] == "Another"
+    assert entity(again, "./")["keywords"] == "emoji"
+    assert entity(again, entity(again, "./")["funder"]["@id"])["@type"] == "Organization"
+    assert entity(again, "#here")["name"] == "here"
+
+
+# of zarr, on text as xarray alone writes it
+@pytest.mark.filterwarnings("ignore:The data type:zarr.errors.UnstableSpecificationWarning")
+def test_what_plain_xarray_writes_makes_it_stale(filled: Path) -> None:
+    data = make().drop_vars("caption").to_dataset(name="representation")
+    options: dict[str, Any] = {"group": "more", "zarr_format": 3, "consolidated": False}
+    data.to_zarr(filled, mode="a", **options)
+    xc.io.write_manifest(filled, **GIVEN)
+    assert list(parts_of(xc.io.read_manifest(filled))) == ["more", "vision"]
+    data.isel(model=[0]).to_zarr(filled, mode="w", **options)
+    with pytest.warns(UserWarning, match="'more' changed since"):
+        xc.io.read_manifest(filled)
+
+
 def test_a_store_with_a_manifest_is_a_store(filled: Path) -> None:
     xc.io.write_manifest(filled, **GIVEN)
     xc.validate_store(filled, deep=True)

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import numpy as np
 import xarray as xr
@@ -32,7 +32,12 @@ from xconverge.labels.pools import pool_hash
 VERSION = "https://w3id.org/ro/crate/1.1"
 ROOT = "./"
 MADE = "#made"
-"""How identifiers begin of what made a study, which stays when its manifest is written again."""
+"""How identifiers begin of what made a study."""
+OWN = (
+    "@id", "@type", "name", "description", "datePublished", "author", "license", "citation",
+    "hasPart", "additionalProperty",
+)  # fmt: skip
+"""What is set of the store when its manifest is written again; all else stays."""
 CONTENT = "content_hash"
 Entity = dict[str, Any]
 Author = str | Mapping[str, str]
@@ -78,9 +83,10 @@ def write_manifest(
     Notes
     -----
     It lists each group (modality, neighbour graph, RDMs) with its sizes, models, ``pool_hash`` and
-    a ``content_hash``, the SHA-256 of the checksums of all its chunks and labels. Groups that are
-    changed later make it stale: `read_manifest` warns, and ``write_manifest(path)`` brings it up to
-    date. The file is set in one step, beside the groups; zarr-python says of it, where all of a
+    a ``content_hash``, the SHA-256 of the checksums of all its chunks and labels (of its metadata,
+    where others wrote it). Groups that are changed later make it stale: `read_manifest` warns, and
+    ``write_manifest(path)`` brings it up to date, and keeps what others have added of the store.
+    The file is set in one step, beside the groups; zarr-python says of it, where all of a
     store is listed, that it is no part of the hierarchy.
 
     Soiland-Reyes et al. (2022), Packaging research artefacts with RO-Crate, Data Science 5.
@@ -107,8 +113,7 @@ def write_manifest(
     with locked(root, f"writing the manifest of {root}"):
         before = _entities(_read(root))
         given = _given(before, title, description, authors, license, citation)
-        made = [one for name, one in before.items() if name.startswith(MADE)]
-        root.put({MANIFEST: to_json(_crate(given, _parts(root), made))})
+        root.put({MANIFEST: to_json(_crate(given, _parts(root), _kept(before)))})
 
 
 def read_manifest(path: StorePath, *, storage_options: Options | None = None) -> dict[str, Any]:
@@ -158,19 +163,19 @@ def read_manifest(path: StorePath, *, storage_options: Options | None = None) ->
 
 def stale_parts(root: Place, crate: Mapping[str, Any]) -> list[str]:
     """Groups that are not as a manifest says, or that it does not list."""
+    known = _entities(crate)
+    store = known[ROOT]
+    parts = [known[_id(one)] for one in _list(store.get("hasPart")) if _id(one) in known]
     told = {
-        name: one["value"]
-        for name, one in _entities(crate).items()
-        if one.get("name") == CONTENT and not name.startswith(MADE)
+        name: {
+            known[_id(one)].get("name"): known[_id(one)].get("value")
+            for one in _list(part.get("additionalProperty"))
+            if _id(one) in known
+        }
+        for name, part in [(ROOT, store), *((str(part.get("name")), part) for part in parts)]
     }
-    now = {
-        _property(name, CONTENT): (name, part[CONTENT])
-        for name, part in _parts(root).items()
-        if part[CONTENT]
-    }
-    changed = [name for key, (name, value) in now.items() if told.get(key) != value]
-    gone = [unquote(key[1:].removesuffix(f"-{CONTENT}")) for key in told if key not in now]
-    return sorted([*changed, *gone])
+    now = _parts(root)
+    return sorted(str(name) for name in {*told, *now} if told.get(name, {}) != now.get(name, {}))
 
 
 def told_by(crate: Mapping[str, Any]) -> dict[str, Any]:
@@ -203,6 +208,7 @@ def study_manifest(tree: xr.DataTree, stage: Place, inputs: Sequence[StorePath])
         "name": name,
         "description": f"{name}: {', '.join(groups) or 'one group'}",
         "datePublished": _now(),
+        "mentions": {"@id": MADE},
     }
     return to_json(_crate([given], _parts(stage), _made(tree, inputs)))
 
@@ -236,7 +242,6 @@ def _made(tree: xr.DataTree, inputs: Sequence[StorePath]) -> list[Entity]:
         own = [
             _value(f"{key}-{quote(name)}", CONTENT, part[CONTENT]) | {"description": name}
             for name, part in parts.items()
-            if part[CONTENT]
         ]
         entities += [
             {"@id": key, "@type": "CreativeWork", "name": called, "additionalProperty": _ids(own)},
@@ -274,6 +279,7 @@ def _given(
         people = [_person(one, number) for number, one in enumerate(_several(authors), 1)]
     terms = _license(license) if license is not None else before.get(_id(old.get("license")))
     root: Entity = {
+        **{key: value for key, value in old.items() if key not in OWN},
         "@id": ROOT,
         "@type": "Dataset",
         "name": title if title is not None else old.get("name"),
@@ -311,6 +317,20 @@ def _given(
     return [root, *people, terms, cited]
 
 
+def _kept(before: Mapping[str, Entity]) -> list[Entity]:
+    """What others, or the writing of a study, have said, and what that names."""
+    store = before.get(ROOT, {})
+    found: dict[str, Entity] = {}
+    waiting = [value for key, value in store.items() if key not in OWN]
+    while waiting:
+        for one in _list(waiting.pop()):
+            name = _id(one)
+            if name in before and name not in (*found, ROOT, MANIFEST):
+                found[name] = before[name]
+                waiting += before[name].values()
+    return list(found.values())
+
+
 def _several(authors: Sequence[Author]) -> Sequence[Author]:
     if isinstance(authors, str | Mapping) or not isinstance(authors, Sequence) or not authors:
         raise TypeError(f"authors must be a list of names, ['A. Author'], got {came(authors)}")
@@ -342,12 +362,13 @@ def _cited(citation: str) -> Entity:
 
 
 def _crate(
-    given: Sequence[Entity], parts: Mapping[str, Mapping[str, Any]], made: Sequence[Entity]
+    given: Sequence[Entity], parts: Mapping[str, Mapping[str, Any]], more: Sequence[Entity]
 ) -> dict[str, Any]:
+    """The whole: the store and what it names, its groups, and what else is known."""
     root, *others = given
     listed: list[Entity] = []
     for name, part in parts.items():
-        values = [_value(_property(name, key), key, value) for key, value in part.items() if value]
+        values = [_value(f"#{quote(name)}-{key}", key, value) for key, value in part.items()]
         if name == ROOT:
             root = {**root, "additionalProperty": _ids(values)}
         else:
@@ -355,15 +376,14 @@ def _crate(
             listed.append({**entity, "additionalProperty": _ids(values)})
         others += values
     root = {**root, "hasPart": _ids(listed)}
-    if made:
-        root = {**root, "mentions": {"@id": MADE}}
     about = {
         "@id": MANIFEST,
         "@type": "CreativeWork",
         "about": {"@id": ROOT},
         "conformsTo": {"@id": VERSION},
     }
-    return {"@context": f"{VERSION}/context", "@graph": [about, root, *listed, *others, *made]}
+    graph = {one["@id"]: one for one in (*more, *others)}
+    return {"@context": f"{VERSION}/context", "@graph": [about, root, *listed, *graph.values()]}
 
 
 def _parts(root: Place) -> dict[str, dict[str, Any]]:
@@ -381,9 +401,9 @@ def _parts(root: Place) -> dict[str, dict[str, Any]]:
 
 def _part(snapshot: Snapshot) -> dict[str, Any]:
     (sums,) = (snapshot.place / GROUP).read(["zarr.json"])
-    told: dict[str, Any] = {
-        CONTENT: None if sums is None else f"sha256:{hashlib.sha256(sums).hexdigest()}"
-    }
+    # what others wrote has no checksums: its documents say what it is, and not what its values are
+    known = sums or json.dumps(dict(sorted(snapshot.documents.items()))).encode()
+    told: dict[str, Any] = {CONTENT: f"sha256:{hashlib.sha256(known).hexdigest()}"}
     arrays = snapshot.arrays()
     if not arrays:
         return told
@@ -407,10 +427,6 @@ def _value(key: str, name: str, value: Any) -> Entity:
     plain |= isinstance(value, list) and all(isinstance(one, str) for one in value)
     told = value if plain else json.dumps(value, default=str)
     return {"@id": key, "@type": "PropertyValue", "name": name, "value": told}
-
-
-def _property(part: str, name: str) -> str:
-    return f"#{quote(part)}-{name}"
 
 
 def _ids(entities: Sequence[Entity]) -> list[dict[str, str]]:
