@@ -138,6 +138,34 @@ def test_graphs_that_do_not_belong_together_are_refused() -> None:
         xc.io.merge_neighbors(renamed)
 
 
+def test_further_dims_are_matched_by_label() -> None:
+    reps = make_reps(4, N, 5, extra={"layer": 2}, shared=False)
+    reps = reps.assign_coords(layer=["low", "high"], depth=("layer", [1, 2]))
+    one, other = graph_of(reps[:, :2], 15), graph_of(reps[::-1, 2:], 15)
+    merged = xc.io.merge_neighbors(one, other)
+    xr.testing.assert_identical(
+        xc.dispersion(merged, "neighborhood", k=K), xc.dispersion(reps, "neighborhood", k=K)
+    )
+    with pytest.raises(xc.SchemaError, match="'depth' of graph 1 contradicts"):
+        xc.io.merge_neighbors(one, other.assign_coords(depth=("layer", [3, 4])))
+    top, low = one.isel(layer=0), other.isel(layer=0)
+    with pytest.raises(xc.SchemaError, match="'depth' of graph 1 contradicts|'layer' of graph 1"):
+        xc.io.merge_neighbors(top, low)
+
+
+def test_what_is_written_says_what_the_lists_hold(tmp_path: Path) -> None:
+    path, graph = tmp_path / "g.zarr", graph_of(models(missing=0.0), 9)
+    with pytest.raises(xc.SchemaError, match="modality"):
+        xc.io.write_neighbors(path, graph.assign_attrs(modality=None))
+    assert not path.exists()
+    xc.io.write_neighbors(path, graph.isel(neighbor=slice(3)))
+    assert xc.io.open_neighbors(path, "vision").attrs["k"] == 3
+    # nothing says how many stimuli there were: no position may be cut to two bytes
+    cut = graph.drop_attrs().assign_attrs(modality="cut").isel(stimulus=slice(5))
+    xc.io.write_neighbors(path, cut.where(cut != 11, 40_000))
+    assert (xc.io.open_neighbors(path, "cut") == 40_000).any()
+
+
 def test_what_only_one_graph_knows_is_kept() -> None:
     reps = models(missing=0.0)
     one, other = graph_of(reps[:2], 15), graph_of(reps[2:], 15)
@@ -181,7 +209,7 @@ def test_a_graph_alone_is_a_store_for_plain_xarray(tmp_path: Path, n: int, kind:
             "position": ("stimulus", np.arange(n)),
         },
         name="neighbor_graph",
-        attrs={"modality": "vision", "metric": "cosine", "k": 3},
+        attrs={"modality": "vision", "metric": "cosine", "k": 3, "n_stimuli": n},
     )
     graph[1, 7] = np.nan
     xc.io.write_neighbors(path, graph)

@@ -26,8 +26,8 @@ SQUARES: dict[str, Callable[[Any], Any]] = {
 """Squared distances from those of an RDM, by its metric."""
 NO_PLACES = (
     "A graph says who is near and not how near, and kernels made of lists reject true nulls too "
-    "often (docs/atlas.md): give geometry= representations or RDMs of the models that the maps were "
-    "made from (of each side their mean RDM is enough), or say null='labels' or null='blocks'"
+    "often (docs/atlas.md): give geometry= representations or RDMs of the models that the maps "
+    "were made from (of each side their mean RDM is enough), or say null='labels' or 'blocks'"
 )
 """Why a graph is no geometry, and what is."""
 

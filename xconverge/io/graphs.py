@@ -84,7 +84,8 @@ def merge_neighbors(*graphs: xr.DataArray) -> xr.DataArray:
             first, graph, "stimulus", "exact", (first_name, name), OTHER_POOL
         )
         sides[name] = join_extra(first, graph, (first_name, name))
-    stimuli = _stimulus_coordinates(sides)
+    sides[first_name] = first
+    common = _common_coordinates(sides)
     sides = {name: _of_models(graph) for name, graph in sides.items()}
     _check_coordinates(sides)
     longest = max(graph.sizes["neighbor"] for graph in graphs)
@@ -103,14 +104,14 @@ def merge_neighbors(*graphs: xr.DataArray) -> xr.DataArray:
         whole = whole.chunk(neighbor=-1)
     hashes = {graph.attrs["pool_hash"] for graph in named.values()}
     whole = with_own(
-        whole.assign_coords(stimuli),
+        whole.assign_coords(common),
         {POSITION: ("stimulus", np.arange(whole.sizes["stimulus"]))},
     )
     return describe(
         whole,
         GRAPH,
         metric=first.attrs.get("metric"),
-        k=min(graph.sizes["neighbor"] for graph in graphs),
+        k=min(graph.attrs["k"] for graph in named.values()),
         search="approximate" if "recall" in whole.coords else "exact",
         n_stimuli=max(graph.attrs["n_stimuli"] for graph in named.values()),
         pool_hash=hashes.pop() if len(hashes) == 1 else pool_hash(whole.indexes["stimulus"]),
@@ -137,6 +138,8 @@ def checked_graph(graph: object, what: str) -> xr.DataArray:
         )
     size, own = array.sizes["stimulus"], pool_hash(array.indexes["stimulus"])
     attrs = {"n_stimuli": size, "pool_hash": own, **array.attrs}
+    # lists may have been cut since, and those of a merged graph are of several lengths
+    attrs["k"] = min(attrs.get("k", np.inf), array.sizes["neighbor"])
     if attrs["n_stimuli"] == size and attrs["pool_hash"] != own:
         raise SchemaError(
             f"{what} was made of {size} stimuli of other labels than it has now: its pool_hash is "
@@ -177,30 +180,36 @@ def _check_alike(one: xr.DataArray, other: xr.DataArray, names: tuple[str, str])
         )
 
 
-def _stimulus_coordinates(sides: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
-    """What any graph says of the stimuli, which are in one order by now."""
+def _is_common(graph: xr.DataArray, name: Any) -> bool:
+    """Whether a coordinate says nothing of models, and is neither labels nor positions."""
+    return "model" not in graph.coords[name].dims and name not in (*graph.indexes, POSITION)
+
+
+def _common_coordinates(sides: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
+    """What any graph says of stimuli and further dims, which are in one order by now."""
     found: dict[str, xr.DataArray] = {}
     for name, graph in sides.items():
         for key, coord in graph.coords.items():
-            if coord.dims != ("stimulus",) or key in ("stimulus", POSITION):
+            if not _is_common(graph, key):
                 continue
             own = coord.reset_coords(drop=True)
             known = found.setdefault(str(key), own)
-            if not own.equals(known):
+            if own.equals(known):
+                continue
+            where = ""
+            if own.dims == known.dims == ("stimulus",):
                 differ = (own != known).values & ~(own.isnull() & known.isnull()).values
-                raise SchemaError(
-                    f"coordinate {key!r} of {name} contradicts that of the graphs before it at "
-                    f"{listing(graph.indexes['stimulus'][differ])}; .drop_vars({key!r}) or rename "
-                    "one of them"
-                )
+                where = f" at {listing(graph.indexes['stimulus'][differ])}"
+            raise SchemaError(
+                f"coordinate {key!r} of {name} contradicts that of the graphs before it{where}; "
+                f".drop_vars({key!r}) or rename one of them"
+            )
     return found
 
 
 def _of_models(graph: xr.DataArray) -> xr.DataArray:
-    """The graph without what is said of stimuli alone, but their labels and positions."""
-    keep = {"stimulus", POSITION}
-    drop = [n for n, c in graph.coords.items() if c.dims == ("stimulus",) and n not in keep]
-    return graph.drop_vars(drop)
+    """The graph with labels, positions and what is said of its models."""
+    return graph.drop_vars([name for name in graph.coords if _is_common(graph, name)])
 
 
 def _check_coordinates(sides: dict[str, xr.DataArray]) -> None:

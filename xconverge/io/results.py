@@ -128,18 +128,20 @@ def write_neighbors(
     --------
     >>> import tempfile
     >>> import numpy as np
-    >>> from xconverge import neighbor_graph, stack_models, write_representations
+    >>> from xconverge import neighbor_graph, stack_models
     >>> path = tempfile.mkdtemp() + "/graphs.zarr"
     >>> reps = stack_models({"a": np.eye(4)}, stimuli=list("wxyz"), modality="vision")
     >>> write_neighbors(path, neighbor_graph(reps, k=2))
     >>> open_neighbors(path, "vision").sizes["neighbor"]
     2
     """
-    graph = checked_graph(graph, "graph")
-    most = max(graph.attrs["n_stimuli"], int(read(graph["position"]).max()) + 1)
+    checked = checked_graph(graph, "graph")
+    modality_of(checked, None)  # first: bad input leaves no empty store
+    # a graph that was cut names stimuli that are gone, and one without attrs does not say how many
+    most = max(graph.attrs.get("n_stimuli", np.inf), int(read(checked["position"]).max()) + 1)
     dtype = np.int16 if most <= np.iinfo(np.int16).max else np.int32
     root = _root_for(path, storage_options)
-    _write_beside(root, GRAPHS, graph, overwrite, {"dtype": dtype, "_FillValue": -1})
+    _write_beside(root, GRAPHS, checked, overwrite, {"dtype": dtype, "_FillValue": -1})
 
 
 def open_neighbors(
