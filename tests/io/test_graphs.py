@@ -136,6 +136,8 @@ def test_graphs_that_do_not_belong_together_are_refused() -> None:
     renamed = other.assign_coords(stimulus=[f"x{i}" for i in range(N)])
     with pytest.raises(xc.SchemaError, match="other labels than it has now: its pool_hash"):
         xc.io.merge_neighbors(renamed)
+    del renamed.attrs["pool_hash"]
+    assert xc.io.merge_neighbors(renamed).attrs["pool_hash"] != one.attrs["pool_hash"]
 
 
 def test_further_dims_are_matched_by_label() -> None:

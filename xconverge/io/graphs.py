@@ -144,7 +144,7 @@ def checked_graph(graph: object, what: str) -> xr.DataArray:
         raise SchemaError(
             f"{what} was made of {size} stimuli of other labels than it has now: its pool_hash is "
             f"{attrs['pool_hash']}, that of its labels {own}. Give it the labels that it was made "
-            "with; if these were renamed on purpose, .assign_attrs(pool_hash=…) says so"
+            "with; if these were renamed on purpose, leave the attribute 'pool_hash' out"
         )
     return array.rename(GRAPH).assign_attrs(attrs)
 
