@@ -12,6 +12,7 @@ import pytest
 import xconverge as xc
 from tests.benchmarks import (
     __main__,
+    bench_atlas,
     bench_calibration,
     bench_ceilings,
     bench_equal_noise,
@@ -272,3 +273,18 @@ def test_a_row_of_noise_correction_runs(name):
     assert len(row) == 10
     # what noise hides is not told
     assert row[6].endswith("1.00" if "much" in name else "0.00")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_the_benchmark_of_graphs_alone_runs_in_short():
+    found = bench_atlas.rates(1, sizes=(60,))
+    assert len(found) == 3
+    assert set(next(iter(found.values()))) == {
+        "distances themselves",
+        *(f"lists of {what}" for what in bench_atlas.SHARES),
+    }
+    for row in bench_atlas.sizes(12, lengths=(5,)).values():
+        assert row["graph, k = 5"] < row["features"] / 10
+    # a hundred models, of few stimuli
+    assert bench_atlas.costs(100, 60)["open and merge"] < 60

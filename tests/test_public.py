@@ -286,6 +286,7 @@ NEEDED = {
         ("rsatoolbox.md", 3),
         ("scikit-learn.md", 2),
         ("architecture.md", 1),
+        ("atlas.md", 4),
     ],
 )
 def test_the_snippets_of_a_page_run(name, count):

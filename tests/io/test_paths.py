@@ -109,6 +109,11 @@ def graphs(home):
     xc.io.open_neighbors("~/s.zarr", "v")
 
 
+def manifest(home):
+    xc.io.write_manifest(stored(), title="t", authors=["a"], license="MIT")
+    xc.io.read_manifest("~/s.zarr")
+
+
 def stored_rdms(home):
     xc.io.write_rdms("~/r.zarr", xc.rdm(make_reps(2, 4, 3)), modality="v")
     xc.io.open_rdms("~/r.zarr", "v")
@@ -154,6 +159,7 @@ CALLS = {
     "read_allen": allen,
     "read_brainio": lambda home: (recording(home), xc.io.read_brainio("~/a.nc")),
     "read_csv": csv,
+    "read_manifest": manifest,
     "read_netcdf": lambda home: xc.io.read_netcdf(
         written(lambda path: xc.io.write_netcdf(path, make_reps(1, 4, 3)), "~/m.nc")
     ),
@@ -169,6 +175,7 @@ CALLS = {
     "read_rsatoolbox_rdms": rdms,
     "read_thingsvision": thingsvision,
     "validate_store": lambda home: xc.validate_store(stored()),
+    "write_manifest": manifest,
     "write_neighbors": graphs,
     "write_netcdf": lambda home: CALLS["read_netcdf"](home),
     "write_npz": lambda home: CALLS["read_npz"](home),

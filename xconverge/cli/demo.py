@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> None:
             equal_noise=min(199, n_permutations),
         )  # fmt: skip
         study = study_of(asked, progress)
-        write_study(out / "results.zarr", study)
+        write_study(out / "results.zarr", study, inputs=[store])
         progress("the page")
         page = write(study, out / "report.html", images=data / "thumbnails.zip")
     progress("RSA of 92 images against human IT")

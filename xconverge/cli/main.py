@@ -1,4 +1,4 @@
-"""The command line: ``xconverge demo``, ``import``, ``info``, ``run``, ``report``, ``validate``."""
+"""The command line: ``xconverge demo``, ``import``, ``info``, ``run`` and others."""
 
 from __future__ import annotations
 

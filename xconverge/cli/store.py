@@ -1,19 +1,21 @@
-"""The commands ``xconverge info`` and ``validate``: what a store holds, and whether it is whole."""
+"""The commands ``xconverge info``, ``validate`` and ``manifest``: what a store holds, and whose."""
 
 from __future__ import annotations
 
 import argparse
+import warnings
 from typing import Any
 
 import xarray as xr
 
 from xconverge.cli.output import add_json, say
+from xconverge.io.manifest import read_manifest, stale_parts, told_by, write_manifest
 from xconverge.io.results import GRAPHS, RDMS
 from xconverge.io.store import modalities, open_representations, open_store
 from xconverge.io.validate import examine
 from xconverge.io.zarr.incomplete import incomplete_models
 from xconverge.io.zarr.places import place_of
-from xconverge.io.zarr.root import INCOMPLETE, open_array
+from xconverge.io.zarr.root import INCOMPLETE, existing_store, open_array
 from xconverge.labels.messages import SchemaError, escaped, listing
 
 OF_A_STUDY = {"dispersion", "alignment", "modulation"}
@@ -21,7 +23,7 @@ OF_A_STUDY = {"dispersion", "alignment", "modulation"}
 
 
 def add_store(commands: Any) -> None:
-    """Add ``info`` and ``validate`` to the commands."""
+    """Add ``info``, ``validate`` and ``manifest`` to the commands."""
     info = commands.add_parser(
         "info",
         help="say what a store holds",
@@ -42,8 +44,58 @@ def add_store(commands: Any) -> None:
         "--deep", action="store_true", help="read every chunk, and list all that are damaged"
     )
     check.set_defaults(run=_validate)
-    for parser in (info, check):
+    for parser in (info, check, _add_manifest(commands)):
         add_json(parser)
+
+
+def _add_manifest(commands: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "manifest",
+        help="say whose a store or study is and how to cite it",
+        description="Say whose a store or study is and how to cite it. With options, write that "
+        "into its manifest (an RO-Crate), which keeps what is not given. Without, show it; the "
+        "exit code is 1 where the store was changed since.",
+        epilog="example: xconverge manifest study.zarr --title 'Emoji in ten networks' --author "
+        "'A. Author' --license CC-BY-4.0",
+    )
+    parser.add_argument("store", metavar="STORE")
+    parser.add_argument("--title", metavar="TEXT", help="what it is called")
+    parser.add_argument("--description", metavar="TEXT", help="what it is")
+    parser.add_argument(
+        "--author", metavar="NAME", action="append", help="whose it is; may be given again"
+    )
+    parser.add_argument("--license", metavar="SPDX", help="an SPDX identifier, or a URL")
+    parser.add_argument("--citation", metavar="TEXT", help="what to cite: a DOI, or text")
+    parser.add_argument(
+        "--update", action="store_true", help="list the groups as they are now, and keep the rest"
+    )
+    parser.set_defaults(run=_manifest)
+    return parser
+
+
+def _manifest(options: argparse.Namespace) -> int:
+    names = ("title", "description", "license", "citation")
+    given = {name: getattr(options, name) for name in names} | {"authors": options.author}
+    if options.update or any(value is not None for value in given.values()):
+        write_manifest(options.store, **given)
+    with warnings.catch_warnings():
+        # said below, where --json says it too
+        warnings.simplefilter("ignore", UserWarning)
+        crate = read_manifest(options.store)
+    stale = stale_parts(existing_store(options.store, None), crate)
+    told = told_by(crate)
+    lines = [escaped(told["title"]), f"  {escaped(told['description'])}"]
+    for key in ("authors", "license", "citation", "parts"):
+        if told[key]:
+            value = told[key] if isinstance(told[key], str) else ", ".join(told[key])
+            lines.append(f"  {key}: {escaped(value)}")
+    if stale:
+        lines.append(
+            f"OUT OF DATE: {escaped(listing(stale))} changed since; "
+            "'xconverge manifest STORE --update' brings it up to date"
+        )
+    say(options, {"store": str(options.store), **told, "stale": stale, "crate": crate}, lines)
+    return int(bool(stale))
 
 
 def _info(options: argparse.Namespace) -> int:

@@ -234,7 +234,7 @@ def _run(options: argparse.Namespace) -> int:
     progress = steps(where)
     study = study_of(options, progress)
     progress(f"writing {escaped(options.out)}")
-    write_study(options.out, study, overwrite=options.overwrite)
+    write_study(options.out, study, inputs=[options.store], overwrite=options.overwrite)
     told = told_of(study)
     progress("")
     if where is None:

@@ -17,6 +17,7 @@ from xconverge.labels.checks import is_graph
 from xconverge.labels.coordinates import read_coordinates
 from xconverge.labels.joins import natural_rank, on_side, square_rdm
 from xconverge.labels.messages import SchemaError
+from xconverge.labels.pools import pool_hash
 from xconverge.labels.variables import describe
 
 N_REPEATS = "n_repeats"
@@ -103,6 +104,9 @@ def relabelled(array: xr.DataArray, groups: Groups, what: str, repeat: str | Non
         result = result.assign_coords(on_side(result["stimulus"], "stimulus", "_2").coords)
     result = result.rename(array.name)
     result.attrs = dict(array.attrs)
+    if is_graph(array) and array.attrs.get("n_stimuli") == len(groups.labels):
+        # stimuli are the same under other names
+        result.attrs["pool_hash"] = pool_hash(groups.labels)
     return result
 
 

@@ -6,6 +6,7 @@ xarray's own. Models that are too long for one task are never whole: their sums 
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from functools import partial
 from typing import Any
 
@@ -59,10 +60,18 @@ def scores(plan: Plan, pair: Pair) -> xr.DataArray:
     coords = {
         name: coord.reset_coords(drop=True)
         for side, _ in pair.sides
-        for name, coord in side["stimulus"].coords.items()
-        if not (is_graph(side) and str(name).startswith(POSITION))
+        for name, coord in of_stimuli(side).items()
     }
     return carried(result.transpose(..., *PAIRS, "stimulus"), coords)
+
+
+def of_stimuli(reps: xr.DataArray) -> dict[Hashable, xr.DataArray]:
+    """The coordinates of stimuli, but for the positions that only the lists of a graph need."""
+    return {
+        name: coord
+        for name, coord in reps["stimulus"].coords.items()
+        if not (is_graph(reps) and str(name).startswith(POSITION))
+    }
 
 
 def _widths(pair: Pair) -> dict[str, xr.DataArray]:
@@ -138,7 +147,9 @@ def _of_graph(
 ) -> xr.DataArray:
     """The lists of a neighbour graph that was made before."""
     assert isinstance(kernel, ListKernel)
-    name = next((n for n in (POSITION, f"{POSITION}_{what}") if n in graph.coords), None)
+    # a pair renames those of graphs in different orders; who asks for one side knows no letter
+    names = (POSITION, f"{POSITION}_a", f"{POSITION}_b")
+    name = next((n for n in names if n in graph.coords), None)
     if name is None:
         raise SchemaError(f"{what} is a neighbour graph without its coordinate 'position'")
     position = graph.coords[name].drop_vars(graph.coords[name].coords)

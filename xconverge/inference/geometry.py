@@ -11,7 +11,7 @@ import xarray as xr
 
 from xconverge.engine.rdms import checked_rdms
 from xconverge.engine.resampling import strata_of
-from xconverge.labels.checks import check_representations
+from xconverge.labels.checks import check_representations, is_graph
 from xconverge.labels.joins import join_all
 from xconverge.labels.messages import SchemaError
 from xconverge.measures.rdm import rdm
@@ -24,6 +24,12 @@ SQUARES: dict[str, Callable[[Any], Any]] = {
     "correlation": lambda distance: 2 * distance,
 }
 """Squared distances from those of an RDM, by its metric."""
+NO_PLACES = (
+    "A graph says who is near and not how near, and kernels made of lists reject true nulls too "
+    "often (docs/atlas.md): give geometry= representations or RDMs of the models that the maps "
+    "were made from (of each side their mean RDM is enough), or say null='labels' or 'blocks'"
+)
+"""Why a graph is no geometry, and what is."""
 
 
 def squares_of(geometry: xr.DataArray) -> xr.DataArray:
@@ -62,6 +68,8 @@ def structure(
                 f"(stimulus, stimulus_2), got {type(one).__name__}; give each side of the maps, "
                 "geometry=(vision, language)"
             )
+        if is_graph(one):
+            raise SchemaError(f"geometry {number} is a neighbour graph. {NO_PLACES}")
         square = squares_of(one)
         (_, square), _ = join_all("exact", maps=first, **{f"geometry {number}": square})
         squares.append(square)

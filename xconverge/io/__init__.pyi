@@ -40,6 +40,9 @@ from .formats.trials import from_trials as from_trials
 from .formats.trials import read_trials as read_trials
 from .formats.xarray import read_netcdf as read_netcdf
 from .formats.xarray import write_netcdf as write_netcdf
+from .graphs import merge_neighbors as merge_neighbors
+from .manifest import read_manifest as read_manifest
+from .manifest import write_manifest as write_manifest
 from .results import open_neighbors as open_neighbors
 from .results import open_rdms as open_rdms
 from .results import write_neighbors as write_neighbors

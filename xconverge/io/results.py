@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 import xarray as xr
 
 from xconverge.engine.rdms import checked_rdms
+from xconverge.io.graphs import checked_graph
+from xconverge.io.manifest import study_manifest
 from xconverge.io.zarr import groups
 from xconverge.io.zarr.encoding import encoded, modality_of
 from xconverge.io.zarr.exchange import found, staged
 from xconverge.io.zarr.locks import locked
-from xconverge.io.zarr.places import Options, Place, StorePath, place_of
+from xconverge.io.zarr.places import MANIFEST, Options, Place, StorePath, place_of
 from xconverge.io.zarr.root import check_root, ensure_store, existing_store
 from xconverge.io.zarr.snapshot import Snapshot, steadily
-from xconverge.labels.checks import check_dims, check_labels, is_graph
+from xconverge.labels.checks import check_dims, check_labels
+from xconverge.labels.coordinates import read
 from xconverge.labels.kinds import came
 from xconverge.labels.messages import SchemaError
 
@@ -24,6 +31,7 @@ def write_study(
     path: StorePath,
     tree: xr.DataTree,
     *,
+    inputs: Sequence[StorePath] = (),
     overwrite: bool = False,
     storage_options: Options | None = None,
 ) -> None:
@@ -35,6 +43,8 @@ def write_study(
         A folder that does not exist yet, or is empty; or a URL, or a Zarr store.
     tree : DataTree
         Results; lazy ones are computed, block by block. Tuples and arrays in attrs become lists.
+    inputs : sequence of str, path or zarr Store
+        Stores that it was made of: the manifest names them, with hashes of what they hold now.
     overwrite : bool
         Replace a store that is there.
     storage_options : dict, optional
@@ -46,6 +56,12 @@ def write_study(
         Missing text, or variables and attrs that Zarr cannot hold.
     FileExistsError
         Something is there.
+
+    Notes
+    -----
+    The study carries a manifest (``ro-crate-metadata.json``, an RO-Crate) of the version of this
+    package, seeds, parameters and inputs. `xconverge.io.write_manifest` adds title, authors,
+    license and citation. A store of Icechunk has no room for one.
 
     Examples
     --------
@@ -68,6 +84,8 @@ def write_study(
     root = place_of(path, storage_options)
     with staged(root, root, overwrite) as stage:
         groups.write_group(stage, nodes)
+        if stage.consolidates:
+            stage.put({MANIFEST: study_manifest(tree, stage, inputs)})
 
 
 def write_neighbors(
@@ -77,15 +95,15 @@ def write_neighbors(
     overwrite: bool = False,
     storage_options: Options | None = None,
 ) -> None:
-    """Save a neighbour graph into a store, for `open_neighbors` to read.
+    """Save a neighbour graph into a store, for `open_neighbors` to read, here or elsewhere.
 
     Parameters
     ----------
     path : str, path or zarr Store
-        A store.
+        A store, which is created if missing: graphs can be shared without representations.
     graph : DataArray
-        What ``neighbor_graph`` returned; a lazy one is computed, block by block. Its
-        ``attrs["modality"]`` names it.
+        What ``neighbor_graph`` or ``merge_neighbors`` returned; a lazy one is computed, block by
+        block. Its ``attrs["modality"]`` names it.
     overwrite : bool
         Replace the graph of that modality.
     storage_options : dict, optional
@@ -94,27 +112,36 @@ def write_neighbors(
     Raises
     ------
     SchemaError
-        Not a neighbour graph, or one without a modality.
+        Not a neighbour graph, or one without a modality; labels that are not those whose lists it
+        holds.
     FileExistsError
         There is a graph of that modality.
+
+    Notes
+    -----
+    Positions are stored as integers, two bytes each up to 32,767 stimuli and else four, -1 for
+    none, and read as floats with NaN, by plain xarray too. ``attrs`` say what the lists hold:
+    ``k``, ``metric``, ``search``, ``n_stimuli`` and ``pool_hash``, the hash of the set of labels
+    (``docs/atlas.md``).
 
     Examples
     --------
     >>> import tempfile
     >>> import numpy as np
-    >>> from xconverge import neighbor_graph, stack_models, write_representations
-    >>> path = tempfile.mkdtemp() + "/study.zarr"
+    >>> from xconverge import neighbor_graph, stack_models
+    >>> path = tempfile.mkdtemp() + "/graphs.zarr"
     >>> reps = stack_models({"a": np.eye(4)}, stimuli=list("wxyz"), modality="vision")
-    >>> write_representations(path, reps)
     >>> write_neighbors(path, neighbor_graph(reps, k=2))
     >>> open_neighbors(path, "vision").sizes["neighbor"]
     2
     """
-    if not isinstance(graph, xr.DataArray) or not is_graph(graph):
-        raise SchemaError(
-            f"graph must be what xconverge.neighbor_graph(reps) returns, got {came(graph)}"
-        )
-    _write_beside(existing_store(path, storage_options), GRAPHS, graph, overwrite)
+    checked = checked_graph(graph, "graph")
+    modality_of(checked, None)  # first: bad input leaves no empty store
+    # a graph that was cut names stimuli that are gone, and one without attrs does not say how many
+    most = max(graph.attrs.get("n_stimuli", np.inf), int(read(checked["position"]).max()) + 1)
+    dtype = np.int16 if most <= np.iinfo(np.int16).max else np.int32
+    root = _root_for(path, storage_options)
+    _write_beside(root, GRAPHS, checked, overwrite, {"dtype": dtype, "_FillValue": -1})
 
 
 def open_neighbors(
@@ -196,11 +223,7 @@ def write_rdms(
     if not array.indexes["stimulus"].equals(array.indexes["stimulus_2"]):
         raise SchemaError("rdms must have the same labels, in one order, on both stimulus dims")
     array = checked_rdms(array, "rdms").assign_attrs(modality=modality_of(array, modality))
-    root = place_of(path, storage_options)
-    check_root(root)
-    with locked(root, f"making {root}"):
-        ensure_store(root)
-    _write_beside(root, RDMS, array.rename("rdm"), overwrite)
+    _write_beside(_root_for(path, storage_options), RDMS, array.rename("rdm"), overwrite)
 
 
 def open_rdms(
@@ -235,10 +258,26 @@ def open_rdms(
     return _open_beside(root, RDMS, modality, "RDMs", "write_rdms")
 
 
-def _write_beside(root: Place, kind: str, array: xr.DataArray, overwrite: bool) -> None:
+def _root_for(path: StorePath, storage_options: Options | None) -> Place:
+    """The place of a store, which is made where there is none."""
+    root = place_of(path, storage_options)
+    check_root(root)
+    with locked(root, f"making {root}"):
+        ensure_store(root)
+    return root
+
+
+def _write_beside(
+    root: Place,
+    kind: str,
+    array: xr.DataArray,
+    overwrite: bool,
+    encoding: dict[str, Any] | None = None,
+) -> None:
     """Write what belongs to a modality into a group beside the modalities."""
     target = root / kind / modality_of(array, None)
     dataset = _even(encoded(array.to_dataset(name=array.name)))
+    dataset[array.name].encoding = encoding or {}
     with staged(target, root, overwrite) as stage:
         groups.write_group(stage, {"": dataset})
         with locked(root, f"writing {kind} of {root}"):

@@ -13,7 +13,14 @@ from xconverge.io.zarr.incomplete import incomplete_model_at
 from xconverge.io.zarr.locks import unchanged
 from xconverge.io.zarr.places import Options, Place, StorePath, place_of
 from xconverge.io.zarr.reader import damaged
-from xconverge.io.zarr.root import CHECKSUM, INCOMPLETE, existing_store, modality_names, open_array
+from xconverge.io.zarr.root import (
+    CHECKSUM,
+    FILES,
+    INCOMPLETE,
+    existing_store,
+    modality_names,
+    open_array,
+)
 from xconverge.io.zarr.snapshot import (
     MISSING,
     Documents,
@@ -109,16 +116,17 @@ def _damage(place: Place) -> Iterator[str]:
         yield document
     else:
         yield from _untrue(place, document)
-        if place.path == "":
-            yield from _root_faults(place, document)
     names = [name.removeprefix(REPLACED) for name in place.names()]
+    if place.path == "" and GROUP not in names and not isinstance(document, str):
+        # a study is a whole, of which the checksums know all attributes
+        yield from _root_faults(place, document)
     if GROUP in names:
         yield from _faults_of_a_whole(place, {} if isinstance(document, str) else document)
         return
     arrays: Documents = {}
     for name in dict.fromkeys(names):
         below = found(place / name)
-        if name == "zarr.json" or name.startswith(".") or not below.names():
+        if name in FILES or name.startswith(".") or not below.names():
             continue
         inside = _read(below)
         if "c" not in below.names() and (isinstance(inside, str) or inside["node_type"] == "group"):

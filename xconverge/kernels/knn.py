@@ -20,10 +20,10 @@ from xconverge.kernels.neighbors import (
     Answered,
     ShortListsError,
     filtered,
-    from_graph,
     nearest,
     nearest_of_rows,
     overlap_share,
+    renumbered,
     same_row,
     warn_if_few,
     whole_lists,
@@ -195,8 +195,7 @@ class ListKernel(Kernel[Lists]):
         many stimuli there were; by default as many as the graph still names.
         """
         seen = ~np.isnan(graph[:, 0])
-        # those that were left out since stand as -1 anywhere in a list, and go to its end
-        order, _ = filtered(from_graph(graph, position), None, np.arange(len(seen)))
+        order = renumbered(graph, position)
         named = int(max(position.max(), np.nanmax(graph, initial=0))) + 1
         left_out = max(made_of, named) - len(seen)
         most = min(self.k, int(seen.sum()) - 1)

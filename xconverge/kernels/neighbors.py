@@ -121,6 +121,14 @@ def from_graph(graph: Array, position: Array) -> Array:
     return result
 
 
+def renumbered(graph: Array, position: Array) -> Array:
+    """Lists (n, K) of `from_graph`, of which those that were left out since are gone.
+
+    -1 at the end of lists that have become shorter.
+    """
+    return filtered(from_graph(graph, position), None, np.arange(len(graph)))[0]
+
+
 def most_shared(lists: Array, size: int) -> tuple[Array, Array]:
     """The neighbours that most models give a stimulus, and by which share of its models.
 

@@ -189,12 +189,16 @@ def as_features(reps: Any) -> Any:
         # a space has one width: the padding of raw features means nothing in it
         bare = reps.rename(component="feature").drop_vars("n_features", errors="ignore")
         return bare.assign_attrs(space=reps.attrs.get("space", "shared"))
-    return reps.rename(neighbor="feature") if "neighbor" in dims else reps
+    # whatever it is called now: positions are no features
+    return reps.rename(neighbor="feature").rename(GRAPH) if "neighbor" in dims else reps
+
+
+GRAPH = "neighbor_graph"
 
 
 def is_graph(reps: xr.DataArray) -> bool:
     """Whether this is a neighbour graph, in place of a representation set."""
-    return reps.name == "neighbor_graph"
+    return "neighbor" in reps.dims or reps.name == GRAPH
 
 
 def check_features(reps: xr.DataArray, what: str = "reps") -> None:

@@ -32,6 +32,12 @@ def called(dims: Any) -> str | None:
 CURES = {
     ("representations", "RDMs"): "give the representations that the RDMs were made of",
     ("representations", "scores of model pairs"): "give the representations that were scored",
+    ("representations", "a neighbour graph"): (
+        "give the representations themselves: a graph says who is near, and not how near"
+    ),
+    ("RDMs", "a neighbour graph"): (
+        "make RDMs of the representations: a graph says who is near, and not how near"
+    ),
     ("representations", "a value of each stimulus"): (
         "give the representations that the values were made of"
     ),

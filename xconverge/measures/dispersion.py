@@ -17,7 +17,7 @@ from xconverge.engine.blockwise import are_large
 from xconverge.engine.measure import Measure
 from xconverge.engine.pair import pairing_attrs, seen_of
 from xconverge.engine.pair_blocks import by_entries
-from xconverge.engine.scores import of_models, prepared_models
+from xconverge.engine.scores import of_models, of_stimuli, prepared_models
 from xconverge.kernels import dispersion as kernels
 from xconverge.kernels.kernel import EntryKernel, Kernel
 from xconverge.kernels.knn import MutualKnn
@@ -360,7 +360,7 @@ class Disagreement(NamedTuple):
                 sizes={"stimulus": reps.sizes["stimulus"]},
                 dtypes=[np.float64, np.int64],
             )
-        return carried(value, reps["stimulus"].coords), count
+        return carried(value, of_stimuli(reps)), count
 
     def pairs(self, reps: xr.DataArray) -> xr.DataArray:
         """Of all pairs; a model with itself has none."""
@@ -375,7 +375,7 @@ class Disagreement(NamedTuple):
             [n for n, c in alike.coords.items() if c.ndim and n not in reps.dims]
         )
         pairs = (1 - alike).rename(model_a="model", model_b="model_2")
-        return carried(_labelled(pairs, reps), reps["stimulus"].coords)
+        return carried(_labelled(pairs, reps), of_stimuli(reps))
 
     def pieces(self, reps: xr.DataArray) -> xr.DataArray:
         """The pairs."""

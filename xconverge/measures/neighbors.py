@@ -27,6 +27,7 @@ from xconverge.labels.checks import (
 from xconverge.labels.coordinates import carried, with_own
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import SchemaError, choose
+from xconverge.labels.pools import pool_hash
 from xconverge.labels.variables import describe, named
 
 
@@ -79,7 +80,8 @@ def neighbor_graph(
         ``neighbor_graph`` (model, stimulus, neighbor): positions of the neighbours, nearest first,
         in the order that the coordinate ``position`` (stimulus) keeps, so that the graph may be
         reordered; NaN where the stimulus is missing, and, with a warning, beyond the neighbours
-        that a model has which saw fewer. With ``approximate``, the coordinate
+        that a model has which saw fewer. ``attrs["pool_hash"]`` names the stimuli that were
+        searched, ``n_stimuli`` of them, in any order. With ``approximate``, the coordinate
         ``recall`` (model): the share of the exact neighbours of the checked stimuli that were
         found. Lazy if ``reps`` is. Exact search holds one block of stimuli and another; the index
         holds a model, and another copy in single precision.
@@ -121,6 +123,8 @@ def neighbor_graph(
         lists, recall = _approximate(reps, k, n_probes, n_checked, told)
     order = xr.DataArray(np.arange(reps.sizes["stimulus"]), dims="stimulus")
     graph = with_own(carried(lists.where(lists >= 0), reps["stimulus"].coords), {"position": order})
+    if "n_features" in reps.coords:
+        graph = with_own(graph, {"n_features": reps["n_features"].reset_coords(drop=True)})
     if recall is not None:
         graph = with_own(graph, {"recall": describe(recall, "recall").reset_coords(drop=True)})
     return describe(
@@ -130,6 +134,7 @@ def neighbor_graph(
         k=k,
         search=neighbors,
         n_stimuli=reps.sizes["stimulus"],
+        pool_hash=pool_hash(reps.indexes["stimulus"]),
         seed=told,
         modality=reps.attrs.get("modality"),
         **pairing_attrs(reps),

@@ -13,6 +13,7 @@ from xconverge.engine.pair import Pair, pairing_attrs, seen_of
 from xconverge.engine.resampling import per_label, strata_of
 from xconverge.engine.scores import prepared_models
 from xconverge.inference.equal_noise import by_label, equal_noise
+from xconverge.inference.geometry import NO_PLACES
 from xconverge.inference.multiplicity import Over
 from xconverge.inference.nulls import Geometry, Groups, Null
 from xconverge.kernels.equal_noise import Prepare
@@ -70,7 +71,8 @@ def leave_out_modulation(
     ----------
     a, b : DataArray
         (model, stimulus, feature): the modality whose dispersion is measured and the one it is
-        aligned with, raw features.
+        aligned with, raw features. Or neighbour graphs (``neighbor_graph``), with ``geometry`` or
+        a ``null`` that needs none, and without nuisances by name and ``n_equal_noise``.
     dispersion_metric : str
         Any metric of ``dispersion``. For the coordinate metrics and ``consensus`` a shared space
         is fitted to the other models alone.
@@ -94,7 +96,8 @@ def leave_out_modulation(
         held-out stimuli best, and the rest, which is dealt to other stimuli independently of the
         other models.
     geometry : DataArray or sequence of DataArray
-        As in ``modulation``; ``a`` and ``b`` are always among them.
+        As in ``modulation``; ``a`` and ``b`` are always among them, but for neighbour graphs,
+        which say who is near and not how near.
     groups, blocks, null, strata, n_bins, n_permutations, tail, over, level, rng
         As in ``modulation``.
 
@@ -179,6 +182,7 @@ def leave_out_modulation(
     )
     kinds = [per_label(one, (a, b), "groups") for one in several("groups", groups)]
     places = [side for side in (pair.a, pair.b) if not is_graph(side)]
+    _check_graphs(pair, geometry, blocks, null, nuisance, n_equal_noise)
     options: dict[str, Any] = {"k": k} if alignment_metric == "mutual_knn" else {}
 
     def maps(
@@ -232,6 +236,35 @@ def leave_out_modulation(
     return table.assign_attrs(conclusion=conclusion(table))
 
 
+def _check_graphs(
+    pair: Pair,
+    geometry: Geometry,
+    blocks: str | xr.DataArray | None,
+    null: str | Null | None,
+    nuisance: Sequence[str | xr.DataArray],
+    n_equal_noise: int,
+) -> None:
+    """Refuse what needs more than lists, where a side is a neighbour graph.
+
+    Nothing is left out in silence: without a place for every side, a null is asked for by name.
+    """
+    graphs = [what for side, what in pair.sides if is_graph(side)]
+    if graphs and null is None and blocks is None and not several("geometry", geometry):
+        raise SchemaError(f"{' and '.join(graphs)}: a neighbour graph is no geometry. {NO_PLACES}")
+    if n_equal_noise and graphs:
+        raise SchemaError(
+            f"n_equal_noise= takes models apart, and {' and '.join(graphs)} is a neighbour graph; "
+            "give the representations themselves"
+        )
+    named = [one for one in nuisance if isinstance(one, str)]
+    if named and "a" in graphs:
+        raise SchemaError(
+            f"nuisance {listing(named)} is made of the representations of a, which is a neighbour "
+            "graph; give its values, nuisance=[xconverge.local_density(reps)] of who has them, or "
+            "nuisance=()"
+        )
+
+
 def _quick(
     a: xr.DataArray,
     b: xr.DataArray,
@@ -245,7 +278,7 @@ def _quick(
     None where it is none of neighbours, a model of ``a`` missed a stimulus, or one of ``b`` many:
     most pairs then have neighbours of their own.
     """
-    if metrics != ("neighborhood", "mutual_knn") or is_graph(a):
+    if metrics != ("neighborhood", "mutual_knn"):
         return None
     seen = [seen_of(side).transpose("model", "stimulus").values for side in (a, b)]
     missed = (~seen[1]).sum(1).max()

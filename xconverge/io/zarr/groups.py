@@ -30,6 +30,8 @@ from xconverge.labels.messages import listing
 
 MODELS = 1024
 """Models of a chunk of their coordinates, which grow when models are added."""
+INTEGERS = ("dtype", "_FillValue")
+"""Encoding of floats that are whole numbers and NaN, for which -1 stands."""
 GOOD, FULL = 1, 2
 """Of a block: its values are surely good; it holds anything but NaN."""
 WRITE: dict[str, Any] = {"zarr_format": 3, "consolidated": False}
@@ -51,12 +53,16 @@ def vectors() -> dict[str, Any]:
 
 
 def _encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
-    """Encoding of all other variables: compressed, with a checksum."""
+    """Encoding of all other variables: compressed, with a checksum; as integers if so asked."""
     from zarr.codecs import Crc32cCodec, ZstdCodec
 
     codecs = {"compressors": (ZstdCodec(), Crc32cCodec())}
     return {
-        str(name): {**codecs, **({"chunks": _whole(variable)} if name in dataset.coords else {})}
+        str(name): {
+            **codecs,
+            **{key: variable.encoding[key] for key in INTEGERS if key in variable.encoding},
+            **({"chunks": _whole(variable)} if name in dataset.coords else {}),
+        }
         for name, variable in dataset.variables.items()
     }
 

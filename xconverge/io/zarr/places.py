@@ -18,6 +18,8 @@ EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 AT_ONCE = 32
 """Keys that are asked for together; a store in a bucket answers each after a while."""
 
+MANIFEST = "ro-crate-metadata.json"
+"""The one file of a store that is none of Zarr's."""
 Options = Mapping[str, Any]
 """Credentials and settings for a URL, as fsspec takes them."""
 StorePath = Any
@@ -145,7 +147,7 @@ class Place:
         async def removed(store: Any) -> None:
             for key in keys:
                 # the second: what Zarr had not written to its end when it was killed
-                if key.endswith(("zarr.json", ".partial")):
+                if key.endswith(("zarr.json", ".partial", MANIFEST)):
                     await store.delete(key)
                 else:
                     await store.delete(f"{key}/zarr.json".lstrip("/"))

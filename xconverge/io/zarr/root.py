@@ -11,13 +11,23 @@ from xconverge.io.zarr import groups
 from xconverge.io.zarr.checksums import GROUP, of_json
 from xconverge.io.zarr.encoding import NAME
 from xconverge.io.zarr.exchange import REPLACED, check_free, found, is_left
-from xconverge.io.zarr.places import Options, Place, StorePath, local, place_of, to_json
+from xconverge.io.zarr.places import (
+    MANIFEST,
+    Options,
+    Place,
+    StorePath,
+    local,
+    place_of,
+    to_json,
+)
 from xconverge.io.zarr.snapshot import Snapshot, own_part, steadily
 from xconverge.labels.messages import DamagedStoreError
 
 SCHEMA = 2
 CHECKSUM = "xconverge_checksum"
 INCOMPLETE = "incomplete_models"
+FILES = ("zarr.json", MANIFEST)
+"""What lies in the root and is no group."""
 
 
 def store_attrs() -> dict[str, Any]:
@@ -33,9 +43,9 @@ def modality_names(root: Place) -> list[str]:
     names = [name.removeprefix(REPLACED) for name in root.names()]
     names = [name for name in dict.fromkeys(names) if not name.startswith(".")]
     documents = [
-        (found(root / name) / NAME).read(["zarr.json"]) for name in names if name != "zarr.json"
+        (found(root / name) / NAME).read(["zarr.json"]) for name in names if name not in FILES
     ]
-    there = [name for name in names if name != "zarr.json"]
+    there = [name for name in names if name not in FILES]
     return sorted(n for n, doc in zip(there, documents, strict=True) if doc != [None])
 
 
@@ -115,7 +125,7 @@ def wholes(root: Place, path: str = "") -> Iterator[tuple[str, Snapshot]]:
     names = [name.removeprefix(REPLACED) for name in place.names()]
     for name in dict.fromkeys(names):
         # incomplete models are groups too, and no results
-        if name not in ("zarr.json", INCOMPLETE) and not name.startswith("."):
+        if name not in (*FILES, INCOMPLETE) and not name.startswith("."):
             document = found(place / name).document()
             if document and document.get("node_type") == "group":
                 yield from wholes(root, f"{path}/{name}".lstrip("/"))
