@@ -324,6 +324,7 @@ FLOORS = [["labels", "kernels"], ["engine"], ["measures"], ["inference"], ["stud
 BESIDE = {
     "io": {"labels", "kernels", "engine", "measures"},
     "torch": {"labels", "kernels", "measures"},
+    "extraction": {"labels", "kernels", "engine", "io"},
 }
 FACES = {"cli", "plot", "report", "accessor"}
 

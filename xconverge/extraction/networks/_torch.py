@@ -1,0 +1,156 @@
+"""Modules of PyTorch: layers by forward hooks, pooled as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from xconverge.extraction.images import Preprocess, Square, as_image
+from xconverge.extraction.layers import OUTPUT
+from xconverge.extraction.network import Asked, Door, Network
+from xconverge.extraction.networks._loading import EXTRA, in_words
+from xconverge.extraction.pooling import pooled
+from xconverge.io.formats._needs import needs
+from xconverge.kernels.vectors import Array
+from xconverge.labels.messages import SchemaError, listing
+
+
+@dataclass(repr=False)
+class TorchNetwork(Network):
+    """A module of PyTorch."""
+
+    module: Any = None
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of submodules, as `named_modules` has them, and the output."""
+        named = [name for name, _ in self.module.named_modules(remove_duplicate=False) if name]
+        # a submodule of this name is what a user of the module means by it
+        return named if OUTPUT in named else [*named, OUTPUT]
+
+    def run(self, door: Door, batch: Any, n: int, asked: Asked) -> dict[str, Any]:
+        """Pooled outputs of the layers, in single precision."""
+        torch = needs("torch", "extracting", EXTRA)
+        device = torch.device(asked.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.module = self.module.to(device).eval()
+        dtype = getattr(torch, asked.precision)
+        half = dtype != torch.float32
+        mask = door.mask(batch)
+        inside = set(self.layers) if OUTPUT in dict(self.module.named_modules()) else set()
+        hooked = [one for one in asked.layers if one != OUTPUT or one in inside]
+
+        def keep(output: Any, layer: str) -> Any:
+            # pooled at once, in single precision; cloned, because what follows may work in place
+            values = first_tensor(output, layer)
+            return pooled(values.float(), asked.pool, layer, n, mask).clone()
+
+        autocast = torch.autocast(device.type, dtype, enabled=half)
+        with torch.inference_mode(), autocast, recorded(self.module, hooked, keep) as seen:
+            output = door.forward(self.module, moved(batch, device))
+            if OUTPUT in asked.layers and OUTPUT not in hooked:
+                seen[OUTPUT] = keep(output, OUTPUT)
+        silent = sorted(set(asked.layers) - set(seen))
+        if silent:
+            raise SchemaError(
+                f"layers {listing(silent)} of {self.name!r} are not called in a forward pass; name "
+                "others"
+            )
+        return {layer: seen[layer].cpu().numpy() for layer in asked.layers}
+
+
+@contextmanager
+def recorded(module: Any, layers: list[str], keep: Any) -> Iterator[dict[str, Any]]:
+    """What ``keep`` makes of the outputs of layers; the hooks go in any case."""
+    seen: dict[str, Any] = {}
+
+    def hook(layer: str, called: Any, inputs: Any, output: Any) -> None:
+        if layer in seen:
+            raise SchemaError(f"layer {layer!r} is called twice in one pass; name one around it")
+        seen[layer] = keep(output, layer)
+
+    with ExitStack() as hooks:
+        for layer in layers:
+            of_layer = module.get_submodule(layer).register_forward_hook(partial(hook, layer))
+            hooks.enter_context(of_layer)
+        yield seen
+
+
+OF_DICTS = ("sentence_embedding", "token_embeddings", "last_hidden_state")
+"""What is taken of a dict of several tensors."""
+
+
+def first_tensor(output: Any, layer: str) -> Any:
+    """The tensor of an output: of a tuple or an output of transformers the first."""
+    if hasattr(output, "to_tuple"):
+        output = output.to_tuple()
+    if isinstance(output, Mapping):
+        named = [output[key] for key in OF_DICTS if key in output]
+        output = named[:1] if named else list(output.values())
+        if len(output) > 1:
+            output = None
+    if isinstance(output, list | tuple) and len(output):
+        return first_tensor(output[0], layer)
+    if not hasattr(output, "detach") or not output.is_floating_point():
+        what = getattr(output, "dtype", type(output).__name__)
+        raise SchemaError(f"layer {layer!r} gives no tensor of floats ({what}); name another")
+    return output
+
+
+def moved(batch: Any, device: Any) -> Any:
+    """A batch on the device."""
+    if isinstance(batch, Mapping):
+        return {name: moved(value, device) for name, value in batch.items()}
+    return batch.to(device) if hasattr(batch, "to") else batch
+
+
+def stacked(prepared: list[Any]) -> Any:
+    """Prepared stimuli as one tensor; as dicts, tensor by tensor."""
+    torch = needs("torch", "extracting", EXTRA)
+    if isinstance(prepared[0], Mapping):
+        return {key: stacked([one[key] for one in prepared]) for key in prepared[0]}
+    tensors = [torch.as_tensor(np.asarray(x)) if not hasattr(x, "detach") else x for x in prepared]
+    shapes = {tuple(tensor.shape) for tensor in tensors}
+    if len(shapes) > 1:
+        raise SchemaError(
+            f"prepared stimuli have the shapes {listing(sorted(map(str, shapes)))}; preprocess "
+            "must give all of them one"
+        )
+    return torch.stack(tensors)
+
+
+def images_door(preprocess: Any, told: str = "", **more: Any) -> dict[str, Door]:
+    """How images go in: by a function of an image of Pillow."""
+    words = told or in_words(preprocess)
+    return {
+        "images": Door(preprocess, stacked, words, **more),
+        "arrays": Door(lambda array: preprocess(as_image(array)), stacked, words, **more),
+    }
+
+
+def given(preprocess: Preprocess) -> Any:
+    """A preprocessing that somebody gave, as a function."""
+    return Square.of(preprocess) if isinstance(preprocess, Mapping) else preprocess
+
+
+def words_of(preprocess: Any) -> str:
+    """What somebody's function is called; what an object of a library says of itself."""
+    name = getattr(preprocess, "__qualname__", None)
+    if name is not None:
+        return f"{preprocess.__module__}.{name}"
+    return in_words(repr(preprocess))
+
+
+def masked(batch: Any) -> Array | None:
+    """Which tokens are no padding, where a batch says so."""
+    mask = batch.get("attention_mask") if isinstance(batch, Mapping) else None
+    return None if mask is None else np.asarray(mask).astype(bool)
+
+
+def texts_door(tokenize: Any, told: str, **more: Any) -> dict[str, Door]:
+    """How texts go in: by a function of a list of texts."""
+    return {"texts": Door(str, tokenize, told, **{"mask": masked, **more})}

@@ -1,0 +1,47 @@
+"""Text models of sentence-transformers: their sentence embedding, and the layers below it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xconverge.extraction.network import PRETRAINED, RANDOM, known_as
+from xconverge.extraction.networks._loading import checksum_of, library, loading, software
+from xconverge.extraction.networks._torch import TorchNetwork, texts_door
+from xconverge.io.paths import local_path
+from xconverge.labels.messages import SchemaError
+
+
+def load(name: str, weights: str, preprocess: Any, download: bool) -> TorchNetwork:
+    """A model by its id on the hub, or a folder on disk; weights may be a revision."""
+    spec = f"sentence-transformers:{name}"
+    if weights == RANDOM:
+        raise SchemaError(f"network={spec!r} has no random weights; save such a model to a folder")
+    if preprocess is not None:
+        raise SchemaError(f"network={spec!r} tokenizes by itself; leave preprocess out")
+    sentences = library("sentence_transformers", spec)
+    folder = local_path(name)
+    with loading(spec, download):
+        model = sentences.SentenceTransformer(
+            str(folder) if folder.is_dir() else name,
+            device="cpu",
+            local_files_only=not download,
+            revision=None if weights == PRETRAINED else weights,
+        )
+    # what `encode` puts before every text
+    prompt = model.prompts.get(model.default_prompt_name or "", "")
+
+    def tokenized(texts: list[str]) -> Any:
+        return dict(model.preprocess(texts, prompt=prompt or None))
+
+    told = f"{type(model.tokenizer).__name__}, at most {model.max_seq_length} tokens"
+    told += f", prompt {prompt!r}" if prompt else ""
+    record = {
+        "model": spec,
+        "weights": weights,
+        "revision": getattr(getattr(model[0], "config", None), "_commit_hash", None),
+        "weights_checksum": checksum_of(model),
+        "software": software("sentence-transformers", "transformers", "torch"),
+    }
+    doors = texts_door(tokenized, told)
+    known = folder.name if folder.is_dir() else name
+    return TorchNetwork(known, doors, known_as(record), module=model)
