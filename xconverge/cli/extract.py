@@ -29,7 +29,7 @@ def add_extract(commands: Any) -> None:
         "  xconverge extract --network timm:vit_tiny_patch16_224 --list-layers\n"
         "  xconverge extract photos study.zarr --modality vision \\\n"
         "      --network timm:vit_tiny_patch16_224 --layers 'blocks.*' --pool cls\n"
-        "  xconverge extract captions.csv:caption study.zarr --modality language --ids caption_id \\\n"
+        "  xconverge extract captions.csv:caption study.zarr --modality language --ids id \\\n"
         "      --network transformers:bert-base-uncased --layers 'encoder.layer.*'",
     )
     parser.add_argument(

@@ -18,8 +18,9 @@ def chosen(layers: Sequence[str] | str | None, names: Sequence[str], network: st
 
     ``*`` and ``?`` stand for characters of one part, which ``.`` and ``/`` end; ``**`` for all.
     """
-    asked = [OUTPUT] if layers is None else [layers] if isinstance(layers, str) else list(layers)
-    if not asked or not all(isinstance(one, str) and one for one in asked):
+    asked = [OUTPUT] if layers is None else [layers] if isinstance(layers, str) else layers
+    several = isinstance(asked, Sequence) and len(asked) > 0
+    if not several or not all(isinstance(one, str) and one for one in asked):
         raise TypeError(f"layers must be names or patterns, or None for the output: {came(layers)}")
     found: dict[str, None] = {}
     for one in asked:

@@ -59,8 +59,8 @@ def stimuli_of(given: Any, ids: str | None = None) -> Stimuli:
         return _of_source(os.fspath(given), ids)
     if ids is not None:
         raise TypeError(f"ids are for tables and text files, and stimuli is {came(given)}")
-    if isinstance(given, xr.DataArray) and given.dims == ("stimulus",):
-        return _of_items(given["stimulus"], given.values.tolist(), given.reset_coords(drop=True))
+    if isinstance(given, xr.DataArray) and given.dims == ("stimulus",) and given.indexes:
+        return _of_items(given["stimulus"], given.values.tolist(), given["stimulus"])
     if isinstance(given, pd.Series):
         return _of_items(given.index, given.tolist())
     if isinstance(given, Mapping):
