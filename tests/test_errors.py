@@ -129,8 +129,8 @@ CALLS = {
 ELSEWHERE = {
     # of files and stores: tests/io; of what is stacked and brought in: tests/labels, tests/io
     "ModelWriter", "append_models", "create_store", "extract", "from_xarray", "load_network",
-    "open_demo", "open_representations", "open_store", "stack_models", "validate_store", "write_representations",
-    "write_study",
+    "open_demo", "open_representations", "open_store", "stack_models", "validate_store",
+    "write_representations", "write_study",
 }  # fmt: skip
 CONSTRAINTS = ("groups", "quotas", "match", "match_bins", "distances", "min_distance")
 

@@ -5,8 +5,10 @@ import pytest
 import xconverge as xc
 from xconverge.extraction.layers import chosen
 
-NAMES = ["stem", "blocks.0", "blocks.0.attn", "blocks.0.attn.qkv", "blocks.1", "blocks.10",
-         "blocks.1.attn", "/layer3/Relu_output_0", "/layer4/Relu_output_0", "a[b", "output"]  # fmt: skip
+NAMES = [
+    "stem", "blocks.0", "blocks.0.attn", "blocks.0.attn.qkv", "blocks.1", "blocks.10",
+    "blocks.1.attn", "/layer3/Relu_output_0", "/layer4/Relu_output_0", "a[b", "output",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(

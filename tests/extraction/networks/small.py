@@ -8,14 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.extraction.stimuli import TEXTS
+
 SIZE = 32
-TEXTS = {
-    "a cat": "A cat sleeps.",
-    "a dog": "The dog runs after the ball, and then it sleeps",
-    "rain": "it rains",
-    "snow": "snow falls on the quiet hills and on the road",
-    "sun": "sun",
-}
 
 
 def words(texts: Any = TEXTS) -> list[str]:
