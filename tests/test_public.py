@@ -271,7 +271,6 @@ def test_what_the_map_of_the_code_names_is_there():
         ("model-selection.md", 2),
         ("interop.md", 3),
         ("recordings.md", 8),
-        ("extraction.md", 1),
         ("architecture.md", 1),
     ],
 )
