@@ -91,7 +91,7 @@ def test_killed_at_random_moments_and_equal_to_one_run(command, tmp_path, librar
     took, seed = time.monotonic() - began, random.randrange(10**6)
     print(f"seed {seed}; {began - begin:.1f} s to begin, {took:.1f} s to write")
     rng, killed = random.Random(seed), 0
-    for _ in range(3):
+    for _ in range(2):
         process = started(command(library, other))
         if writing(other, process):
             time.sleep(rng.uniform(0, took / 3))

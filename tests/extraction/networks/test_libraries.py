@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +19,7 @@ from tests.extraction.stimuli import LABELS, TEXTS, check
 from xconverge.extraction.stimuli import stimuli_of
 
 torch = pytest.importorskip("torch")
+ROOT = Path(__file__).parents[3]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.usefixtures("one_thread"),
@@ -235,3 +241,38 @@ def test_nothing_is_downloaded(
     with pytest.raises(FileNotFoundError, match="not on this machine.* download=True, or --downl"):
         xc.load_network(spec)
     assert constants.HF_HUB_OFFLINE is False
+
+
+IN_THE_CACHE = """
+import json, sys
+import xconverge as xc
+
+specs = json.loads(sys.argv[1])
+print(json.dumps({spec: xc.load_network(spec).provenance for spec in specs}))
+"""
+
+
+def test_weights_come_from_the_cache_of_the_hub(made: Any, tmp_path: Path) -> None:
+    """Laid out as its client lays it out; the commit is the revision."""
+    for package in ("timm", "transformers", "sentence_transformers"):
+        pytest.importorskip(package)
+    folders = {"timm": "timm", "transformers": "bert", "sentence-transformers": "sentence"}
+    commit = ("c0ffee" * 7)[:40]
+    for name in folders.values():
+        repository = tmp_path / "hub" / f"models--someone--{name}"
+        shutil.copytree(made(name), repository / "snapshots" / commit)
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text(commit)
+    specs = [f"{library}:someone/{name}" for library, name in folders.items()]
+    env = {**os.environ, "HF_HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "0"}
+    run = subprocess.run(
+        [sys.executable, "-c", IN_THE_CACHE, json.dumps(specs)],
+        env=env, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    found = json.loads(run.stdout)
+    for spec, (library, name) in zip(specs, folders.items(), strict=True):
+        here = xc.load_network(f"{library}:{made(name)}").provenance
+        assert found[spec]["weights_checksum"] == here["weights_checksum"]
+        assert found[spec]["revision"] == (f"small {commit}" if library == "timm" else commit)
+        assert "revision" not in here or library == "timm"

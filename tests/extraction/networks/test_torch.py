@@ -84,6 +84,8 @@ def extracted(folder: Path, network: Any, store: Path, **options: Any) -> Any:
 @pytest.mark.parametrize("pool", ["mean", "cls", "last"])
 def test_tokens_before_they_are_changed_in_place(folder: Path, tmp_path: Path, pool: str) -> None:
     network = Tokens()
+    network.head.eval()
+    modes = [module.training for module in network.modules()]
     layers = ["block", "both", "output"]
     reps = extracted(folder, network, tmp_path / "s.zarr", layers=layers, pool=pool)
     plain = Tokens().eval()
@@ -97,6 +99,7 @@ def test_tokens_before_they_are_changed_in_place(folder: Path, tmp_path: Path, p
         expected["output"] = plain(pixels).numpy()
     assert expected["block"].min() < 0
     check(reps, expected, "Tokens")
+    assert [module.training for module in network.modules()] == modes
     assert not any(module._forward_hooks for module in network.modules())
 
 

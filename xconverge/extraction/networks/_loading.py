@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -77,6 +78,19 @@ def offline(wanted: bool) -> Iterator[None]:
             hub = import_module("huggingface_hub.constants")
             patches.enter_context(patch.object(hub, "HF_HUB_OFFLINE", True))
         yield
+
+
+def commit_of(*names: str, revision: str | None = None) -> str | None:
+    """The commit on the hub of what is in its cache by the first of these names that is there."""
+    if find_spec("huggingface_hub") is None:
+        return None
+    cached = import_module("huggingface_hub").try_to_load_from_cache
+    for name in names:
+        for file in ("config.json", "modules.json", "open_clip_config.json"):
+            found = cached(name, file, revision=revision) if name.count("/") == 1 else None
+            if isinstance(found, str):
+                return Path(found).parent.name
+    return None
 
 
 @contextmanager

@@ -37,20 +37,23 @@ class TorchNetwork(Network):
         """Pooled outputs of the layers, in single precision."""
         torch = needs("torch", "extracting", EXTRA)
         device = torch.device(asked.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.module = self.module.to(device).eval()
+        self.module = self.module.to(device)
         dtype = getattr(torch, asked.precision)
-        half = dtype != torch.float32
         mask = door.mask(batch)
-        inside = set(self.layers) if OUTPUT in dict(self.module.named_modules()) else set()
-        hooked = [one for one in asked.layers if one != OUTPUT or one in inside]
+        submodules = dict(self.module.named_modules())
+        hooked = [one for one in asked.layers if one != OUTPUT or OUTPUT in submodules]
 
         def keep(output: Any, layer: str) -> Any:
             # pooled at once, in single precision; cloned, because what follows may work in place
             values = first_tensor(output, layer)
             return pooled(values.float(), asked.pool, layer, n, mask).clone()
 
-        autocast = torch.autocast(device.type, dtype, enabled=half)
-        with torch.inference_mode(), autocast, recorded(self.module, hooked, keep) as seen:
+        with ExitStack() as stack:
+            stack.enter_context(evaluated(self.module))
+            stack.enter_context(torch.inference_mode())
+            half = dtype != torch.float32
+            stack.enter_context(torch.autocast(device.type, dtype, enabled=half))
+            seen = stack.enter_context(recorded(self.module, hooked, keep))
             output = door.forward(self.module, moved(batch, device))
             if OUTPUT in asked.layers and OUTPUT not in hooked:
                 seen[OUTPUT] = keep(output, OUTPUT)
@@ -61,6 +64,18 @@ class TorchNetwork(Network):
                 "others"
             )
         return {layer: seen[layer].cpu().numpy() for layer in asked.layers}
+
+
+@contextmanager
+def evaluated(module: Any) -> Iterator[None]:
+    """Evaluation mode; afterwards each submodule is in the one that it was in."""
+    before = [(one, one.training) for one in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for one, training in before:
+            one.training = training
 
 
 @contextmanager

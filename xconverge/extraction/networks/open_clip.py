@@ -9,6 +9,7 @@ import numpy as np
 from xconverge.extraction.network import PRETRAINED, RANDOM, Door, known_as
 from xconverge.extraction.networks._loading import (
     checksum_of,
+    commit_of,
     in_words,
     library,
     loading,
@@ -43,7 +44,7 @@ def load(name: str, weights: str, preprocess: Any, download: bool) -> TorchNetwo
     record = {
         "model": spec,
         "weights": weights if weights != RANDOM else "random, seed 0",
-        "revision": tag if tag != weights else None,
+        "revision": commit_of(name) or (tag if tag != weights else None),
         "weights_checksum": checksum_of(module),
         "software": software("open_clip_torch", "torch"),
     }

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from xconverge.extraction.network import PRETRAINED, RANDOM, known_as
-from xconverge.extraction.networks._loading import checksum_of, library, loading, software
+from xconverge.extraction.networks._loading import (
+    checksum_of,
+    commit_of,
+    library,
+    loading,
+    software,
+)
 from xconverge.extraction.networks._torch import TorchNetwork, texts_door
 from xconverge.io.paths import local_path
 from xconverge.labels.messages import SchemaError
@@ -19,13 +25,13 @@ def load(name: str, weights: str, preprocess: Any, download: bool) -> TorchNetwo
     if preprocess is not None:
         raise SchemaError(f"network={spec!r} tokenizes by itself; leave preprocess out")
     sentences = library("sentence_transformers", spec)
-    folder = local_path(name)
+    folder, revision = local_path(name), None if weights == PRETRAINED else weights
     with loading(spec, download):
         model = sentences.SentenceTransformer(
             str(folder) if folder.is_dir() else name,
             device="cpu",
             local_files_only=not download,
-            revision=None if weights == PRETRAINED else weights,
+            revision=revision,
         )
     # what `encode` puts before every text
     prompt = model.prompts.get(model.default_prompt_name or "", "")
@@ -38,7 +44,7 @@ def load(name: str, weights: str, preprocess: Any, download: bool) -> TorchNetwo
     record = {
         "model": spec,
         "weights": weights,
-        "revision": getattr(getattr(model[0], "config", None), "_commit_hash", None),
+        "revision": commit_of(name, f"sentence-transformers/{name}", revision=revision),
         "weights_checksum": checksum_of(model),
         "software": software("sentence-transformers", "transformers", "torch"),
     }

@@ -7,6 +7,7 @@ from typing import Any
 from xconverge.extraction.network import PRETRAINED, RANDOM, known_as
 from xconverge.extraction.networks._loading import (
     checksum_of,
+    commit_of,
     in_words,
     library,
     loading,
@@ -38,7 +39,7 @@ def load(name: str, weights: str, preprocess: Any, download: bool) -> TorchNetwo
     record = {
         "model": spec,
         "weights": weights if weights != RANDOM else "random, seed 0",
-        "revision": about.get("tag") if weights == PRETRAINED else None,
+        "revision": _revision(name, about) if weights == PRETRAINED else None,
         "weights_checksum": checksum_of(module),
         "software": software("timm", "torch"),
     }
@@ -46,3 +47,9 @@ def load(name: str, weights: str, preprocess: Any, download: bool) -> TorchNetwo
     doors = images_door(given(preprocess) or own, told)
     known = folder.name if folder.is_dir() else name
     return TorchNetwork(known, doors, known_as(record), module=module)
+
+
+def _revision(name: str, about: Any) -> str:
+    """The tag of the weights, and their commit where they came from the hub."""
+    commit = commit_of(name, str(about.get("hf_hub_id") or ""))
+    return " ".join(filter(None, [about.get("tag"), commit]))

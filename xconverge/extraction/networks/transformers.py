@@ -8,6 +8,7 @@ from typing import Any
 from xconverge.extraction.network import PRETRAINED, RANDOM, Door, known_as
 from xconverge.extraction.networks._loading import (
     checksum_of,
+    commit_of,
     in_words,
     library,
     loading,
@@ -56,7 +57,7 @@ def load(name: str, weights: str, preprocess: Any, download: bool) -> TorchNetwo
     record = {
         "model": spec,
         "weights": weights if weights != RANDOM else "random, seed 0",
-        "revision": getattr(config, "_commit_hash", None),
+        "revision": commit_of(source, revision=where.get("revision")),
         "not_in_checkpoint": ", ".join(drawn),
         "weights_checksum": checksum_of(module),
         "software": software("transformers", "torch"),
