@@ -138,11 +138,16 @@ def test_a_text_model_of_transformers(made: Any, tmp_path: Path, name: str, pool
     check(reps, {layer: np.concatenate(x) for layer, x in expected.items()}, name, TEXTS)
 
 
-def test_texts_that_are_too_long_are_cut_and_the_store_says_so(made: Any, tmp_path: Path) -> None:
-    long = {"long": "snow falls on the road " * 9, "short": "snow"}
-    reps = run(long, f"transformers:{made('bert')}", tmp_path / "s.zarr")
+@pytest.mark.parametrize("library", ["transformers:bert", "sentence-transformers:sentence"])
+def test_texts_that_are_too_long_are_cut_and_told(made: Any, tmp_path: Path, library: str) -> None:
+    pytest.importorskip(library.partition(":")[0].replace("-", "_"))
+    library, name = library.split(":")
+    long = {"long": "snow falls on the road " * 9, "short": "snow", "just": "snow " * 14}
+    with pytest.warns(RuntimeWarning, match="cut at 16 tokens.* 'snow falls on.*characters.$"):
+        reps = run(long, f"{library}:{made(name)}", tmp_path / "s.zarr")
     assert np.isfinite(reps.values).all()
-    assert "at most 16 tokens" in reps.attrs["provenance"]["bert"]["preprocessing"]
+    (known,) = reps.attrs["provenance"].values()
+    assert "at most 16 tokens" in known["preprocessing"]
 
 
 def test_what_a_checkpoint_lacks_is_told(made: Any, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from unittest.mock import patch
 
 import google_crc32c
 
+from xconverge.extraction.network import RANDOM, known_as
 from xconverge.io.formats._needs import needs
 from xconverge.labels.messages import SchemaError, escaped
 
@@ -114,6 +115,21 @@ def checksum_of(module: Any) -> str:
     return f"crc32c {found:08x}"
 
 
+def record_of(
+    spec: str, weights: str, module: Any, *packages: str, **more: str | None
+) -> dict[str, str]:
+    """What is known of a module that a library loaded."""
+    return known_as(
+        {
+            "model": spec,
+            "weights": "random, seed 0" if weights == RANDOM else weights,
+            **more,
+            "weights_checksum": checksum_of(module),
+            "software": software(*packages, "torch"),
+        }
+    )
+
+
 def software(*names: str) -> str:
     """Packages and their versions."""
     return ", ".join(f"{name} {version(name)}" for name in names)
@@ -121,5 +137,4 @@ def software(*names: str) -> str:
 
 def in_words(thing: Any) -> str:
     """What something is, in one line that is the same in every process."""
-    words = " ".join(str(thing).split())
-    return re.sub(r" (?:at|object at) 0x[0-9a-fA-F]+", "", words)
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(str(thing).split()))

@@ -8,15 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
-
-from xconverge.extraction.images import Preprocess, Square, as_image
 from xconverge.extraction.layers import OUTPUT
 from xconverge.extraction.network import Asked, Door, Network
-from xconverge.extraction.networks._loading import EXTRA, in_words
+from xconverge.extraction.networks._loading import EXTRA
 from xconverge.extraction.pooling import pooled
 from xconverge.io.formats._needs import needs
-from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError, listing
 
 
@@ -121,51 +117,3 @@ def moved(batch: Any, device: Any) -> Any:
     if isinstance(batch, Mapping):
         return {name: moved(value, device) for name, value in batch.items()}
     return batch.to(device) if hasattr(batch, "to") else batch
-
-
-def stacked(prepared: list[Any]) -> Any:
-    """Prepared stimuli as one tensor; as dicts, tensor by tensor."""
-    torch = needs("torch", "extracting", EXTRA)
-    if isinstance(prepared[0], Mapping):
-        return {key: stacked([one[key] for one in prepared]) for key in prepared[0]}
-    tensors = [torch.as_tensor(np.asarray(x)) if not hasattr(x, "detach") else x for x in prepared]
-    shapes = {tuple(tensor.shape) for tensor in tensors}
-    if len(shapes) > 1:
-        raise SchemaError(
-            f"prepared stimuli have the shapes {listing(sorted(map(str, shapes)))}; preprocess "
-            "must give all of them one"
-        )
-    return torch.stack(tensors)
-
-
-def images_door(preprocess: Any, told: str = "", **more: Any) -> dict[str, Door]:
-    """How images go in: by a function of an image of Pillow."""
-    words = told or in_words(preprocess)
-    return {
-        "images": Door(preprocess, stacked, words, **more),
-        "arrays": Door(lambda array: preprocess(as_image(array)), stacked, words, **more),
-    }
-
-
-def given(preprocess: Preprocess) -> Any:
-    """A preprocessing that somebody gave, as a function."""
-    return Square.of(preprocess) if isinstance(preprocess, Mapping) else preprocess
-
-
-def words_of(preprocess: Any) -> str:
-    """What somebody's function is called; what an object of a library says of itself."""
-    name = getattr(preprocess, "__qualname__", None)
-    if name is not None:
-        return f"{preprocess.__module__}.{name}"
-    return in_words(repr(preprocess))
-
-
-def masked(batch: Any) -> Array | None:
-    """Which tokens are no padding, where a batch says so."""
-    mask = batch.get("attention_mask") if isinstance(batch, Mapping) else None
-    return None if mask is None else np.asarray(mask).astype(bool)
-
-
-def texts_door(tokenize: Any, told: str, **more: Any) -> dict[str, Door]:
-    """How texts go in: by a function of a list of texts."""
-    return {"texts": Door(str, tokenize, told, **{"mask": masked, **more})}

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from xconverge.extraction.images import Square
 from xconverge.extraction.layers import OUTPUT
 from xconverge.extraction.network import Asked, Door, Network, known_as
-from xconverge.extraction.networks._torch import words_of
+from xconverge.extraction.networks._preparing import arrays_of, given, words_of
 from xconverge.extraction.pooling import pooled
 from xconverge.labels.messages import SchemaError
 
@@ -51,28 +50,17 @@ class FunctionNetwork(Network):
 
 def of_function(function: Callable[[Any], Any], preprocess: Any) -> FunctionNetwork:
     """A function: of an array (stimulus, …) of images, or of a list of texts."""
-    own = Square.of(preprocess) if isinstance(preprocess, Mapping) else preprocess
+    own = given(preprocess)
     told = "none" if own is None else words_of(own)
 
     def prepared(item: Any) -> Any:
         return np.asarray(item) if own is None else np.asarray(own(item))
 
     doors = {
-        "images": Door(prepared, _stacked, told),
+        "images": Door(prepared, arrays_of, told),
         "texts": Door(str, list if own is None else own, told),
-        "arrays": Door(prepared, _stacked, told),
+        "arrays": Door(prepared, arrays_of, told),
     }
     name = getattr(function, "__name__", type(function).__name__)
     record = known_as({"model": words_of(function)})
     return FunctionNetwork(name, doors, record, function=function)
-
-
-def _stacked(arrays: list[Any]) -> Any:
-    """Stimuli as one array."""
-    shapes = sorted({str(array.shape) for array in arrays})
-    if len(shapes) > 1:
-        raise SchemaError(
-            f"stimuli have the shapes {', '.join(shapes[:5])}; give preprocess={{'size': 224}}, or "
-            "a function that makes them one"
-        )
-    return np.stack(arrays)

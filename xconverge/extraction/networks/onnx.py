@@ -10,12 +10,10 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from xconverge.extraction.images import Square
 from xconverge.extraction.layers import OUTPUT
 from xconverge.extraction.network import Asked, Door, Network, known_as
 from xconverge.extraction.networks._loading import library, loading, software
-from xconverge.extraction.networks._torch import masked, words_of
-from xconverge.extraction.networks.function import _stacked
+from xconverge.extraction.networks._preparing import arrays_of, given, masked, words_of
 from xconverge.extraction.pooling import pooled
 from xconverge.io.paths import local_path
 from xconverge.labels.messages import SchemaError, escaped
@@ -102,15 +100,15 @@ def load(path: str, preprocess: Any) -> OnnxNetwork:
     with loading(path, False):
         model = onnx.load(file)
         content = model.SerializeToString()
-    own = Square.of(preprocess) if isinstance(preprocess, Mapping) else preprocess
+    own = given(preprocess)
     told = "none" if own is None else words_of(own)
 
     def one(item: Any) -> Any:
         return np.asarray(item if own is None else own(item))
 
-    doors = {"arrays": Door(one, _stacked, told)}
+    doors = {"arrays": Door(one, arrays_of, told)}
     if own is not None:
-        doors["images"] = Door(one, _stacked, told)
+        doors["images"] = Door(one, arrays_of, told)
         doors["texts"] = Door(str, own, told, mask=masked)
     record = {
         "model": Path(file).name,

@@ -6,17 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from xconverge.extraction.network import PRETRAINED, RANDOM, Door, known_as
+from xconverge.extraction.network import PRETRAINED, RANDOM, Door
 from xconverge.extraction.networks._loading import (
-    checksum_of,
     commit_of,
-    in_words,
     library,
     loading,
+    record_of,
     seeded,
-    software,
 )
-from xconverge.extraction.networks._torch import TorchNetwork, given, images_door, words_of
+from xconverge.extraction.networks._preparing import images_door
+from xconverge.extraction.networks._torch import TorchNetwork
 from xconverge.io.paths import local_path
 from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError, listing
@@ -41,17 +40,14 @@ def load(name: str, weights: str, preprocess: Any, download: bool) -> TorchNetwo
             require_pretrained=weights != RANDOM,
         )
         tokenizer = library_.get_tokenizer(source)
-    record = {
-        "model": spec,
-        "weights": weights if weights != RANDOM else "random, seed 0",
-        "revision": commit_of(name) or (tag if tag != weights else None),
-        "weights_checksum": checksum_of(module),
-        "software": software("open_clip_torch", "torch"),
-    }
-    told = in_words(own) if preprocess is None else words_of(given(preprocess))
-    doors = images_door(
-        given(preprocess) or own, told, forward=lambda clip, batch: clip.encode_image(batch)
+    record = record_of(
+        spec,
+        weights,
+        module,
+        "open_clip_torch",
+        revision=commit_of(name) or (tag if tag != weights else None),
     )
+    doors = images_door(preprocess, own, forward=lambda clip, batch: clip.encode_image(batch))
     length = getattr(tokenizer, "context_length", None)
     doors["texts"] = Door(
         str,
@@ -61,7 +57,7 @@ def load(name: str, weights: str, preprocess: Any, download: bool) -> TorchNetwo
         lambda batch: _tokens(batch, tokenizer),
     )
     known = folder.name if folder.is_dir() else name
-    return TorchNetwork(known, doors, known_as(record), module=module)
+    return TorchNetwork(known, doors, record, module=module)
 
 
 def _only_tag(name: str, tags: list[str]) -> str:

@@ -7,15 +7,14 @@ from typing import Any
 
 from xconverge.extraction.network import Door, known_as
 from xconverge.extraction.networks._loading import checksum_of, library, software
-from xconverge.extraction.networks._torch import (
-    TorchNetwork,
+from xconverge.extraction.networks._preparing import (
     given,
     images_door,
-    masked,
-    stacked,
+    tensors_of,
     texts_door,
     words_of,
 )
+from xconverge.extraction.networks._torch import TorchNetwork
 from xconverge.labels.messages import SchemaError
 
 
@@ -43,7 +42,7 @@ def load(spec: str, preprocess: Any) -> TorchNetwork:
 
 def of_module(module: Any, name: str, preprocess: Any, spec: str = "") -> TorchNetwork:
     """A module that is there."""
-    doors = {"arrays": Door(lambda array: array, stacked, "none")}
+    doors = {"arrays": Door(lambda array: array, tensors_of, "none")}
     if hasattr(preprocess, "pad") and callable(preprocess):
         from xconverge.extraction.networks.transformers import tokenizer_door
 
@@ -52,9 +51,9 @@ def of_module(module: Any, name: str, preprocess: Any, spec: str = "") -> TorchN
     elif preprocess is not None:
         own = given(preprocess)
         doors = {
-            **images_door(own, words_of(own)),
-            "arrays": Door(own, stacked, words_of(own)),
-            **texts_door(own, words_of(own), forward=_called, mask=masked),
+            **images_door(own, None),
+            "arrays": Door(own, tensors_of, words_of(own)),
+            **texts_door(own, words_of(own), forward=_called),
         }
     kind = type(module)
     record = {

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from xconverge.extraction.network import PRETRAINED, RANDOM, known_as
+from xconverge.extraction.network import PRETRAINED, RANDOM
 from xconverge.extraction.networks._loading import (
-    checksum_of,
     commit_of,
     library,
     loading,
-    software,
+    record_of,
 )
-from xconverge.extraction.networks._torch import TorchNetwork, texts_door
+from xconverge.extraction.networks._preparing import texts_door, warn_of_cut
+from xconverge.extraction.networks._torch import TorchNetwork
 from xconverge.io.paths import local_path
 from xconverge.labels.messages import SchemaError
 
@@ -37,17 +37,20 @@ def load(name: str, weights: str, preprocess: Any, download: bool) -> TorchNetwo
     prompt = model.prompts.get(model.default_prompt_name or "", "")
 
     def tokenized(texts: list[str]) -> Any:
+        if model.max_seq_length:
+            warn_of_cut([prompt + text for text in texts], model.tokenizer, model.max_seq_length)
         return dict(model.preprocess(texts, prompt=prompt or None))
 
     told = f"{type(model.tokenizer).__name__}, at most {model.max_seq_length} tokens"
     told += f", prompt {prompt!r}" if prompt else ""
-    record = {
-        "model": spec,
-        "weights": weights,
-        "revision": commit_of(name, f"sentence-transformers/{name}", revision=revision),
-        "weights_checksum": checksum_of(model),
-        "software": software("sentence-transformers", "transformers", "torch"),
-    }
+    record = record_of(
+        spec,
+        weights,
+        model,
+        "sentence-transformers",
+        "transformers",
+        revision=commit_of(name, f"sentence-transformers/{name}", revision=revision),
+    )
     doors = texts_door(tokenized, told)
     known = folder.name if folder.is_dir() else name
-    return TorchNetwork(known, doors, known_as(record), module=model)
+    return TorchNetwork(known, doors, record, module=model)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from xconverge.extraction.network import PRETRAINED, RANDOM, known_as
+from xconverge.extraction.network import PRETRAINED, RANDOM
 from xconverge.extraction.networks._loading import (
-    checksum_of,
     commit_of,
-    in_words,
     library,
     loading,
+    record_of,
     seeded,
-    software,
 )
-from xconverge.extraction.networks._torch import TorchNetwork, given, images_door, words_of
+from xconverge.extraction.networks._preparing import images_door
+from xconverge.extraction.networks._torch import TorchNetwork
 from xconverge.io.paths import local_path
 from xconverge.labels.messages import SchemaError
 
@@ -36,17 +35,16 @@ def load(name: str, weights: str, preprocess: Any, download: bool) -> TorchNetwo
     about = getattr(module, "pretrained_cfg", {})
     if weights == PRETRAINED and not any(about.get(key) for key in SOURCES):
         raise SchemaError(f"timm has no weights for {name!r}; give a file, or weights='random'")
-    record = {
-        "model": spec,
-        "weights": weights if weights != RANDOM else "random, seed 0",
-        "revision": _revision(name, about) if weights == PRETRAINED else None,
-        "weights_checksum": checksum_of(module),
-        "software": software("timm", "torch"),
-    }
-    told = in_words(own) if preprocess is None else words_of(given(preprocess))
-    doors = images_door(given(preprocess) or own, told)
+    record = record_of(
+        spec,
+        weights,
+        module,
+        "timm",
+        revision=_revision(name, about) if weights == PRETRAINED else None,
+    )
+    doors = images_door(preprocess, own)
     known = folder.name if folder.is_dir() else name
-    return TorchNetwork(known, doors, known_as(record), module=module)
+    return TorchNetwork(known, doors, record, module=module)
 
 
 def _revision(name: str, about: Any) -> str:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from xconverge.extraction.network import PRETRAINED, RANDOM, known_as
+from xconverge.extraction.network import PRETRAINED, RANDOM
 from xconverge.extraction.networks._loading import (
-    checksum_of,
-    in_words,
     library,
     loading,
+    record_of,
     seeded,
-    software,
 )
-from xconverge.extraction.networks._torch import TorchNetwork, given, images_door, words_of
+from xconverge.extraction.networks._preparing import images_door
+from xconverge.extraction.networks._torch import TorchNetwork
 from xconverge.io.paths import local_path
 
 
@@ -32,14 +31,7 @@ def load(name: str, weights: str, preprocess: Any, download: bool) -> TorchNetwo
         if is_file:
             module.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
     own = chosen.transforms()
-    record = {
-        "model": spec,
-        "weights": weights if weights != RANDOM else "random, seed 0",
-        "revision": None if untrained else chosen.name,
-        "weights_checksum": checksum_of(module),
-        "software": software("torchvision", "torch"),
-    }
-    told = in_words(own) if preprocess is None else words_of(given(preprocess))
-    return TorchNetwork(
-        name, images_door(given(preprocess) or own, told), known_as(record), module=module
+    record = record_of(
+        spec, weights, module, "torchvision", revision=None if untrained else chosen.name
     )
+    return TorchNetwork(name, images_door(preprocess, own), record, module=module)

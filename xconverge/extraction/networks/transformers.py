@@ -5,23 +5,17 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from xconverge.extraction.network import PRETRAINED, RANDOM, Door, known_as
+from xconverge.extraction.network import PRETRAINED, RANDOM, Door
 from xconverge.extraction.networks._loading import (
-    checksum_of,
     commit_of,
     in_words,
     library,
     loading,
+    record_of,
     seeded,
-    software,
 )
-from xconverge.extraction.networks._torch import (
-    TorchNetwork,
-    given,
-    images_door,
-    texts_door,
-    words_of,
-)
+from xconverge.extraction.networks._preparing import images_door, texts_door, warn_of_cut, words_of
+from xconverge.extraction.networks._torch import TorchNetwork
 from xconverge.io.paths import local_path
 from xconverge.labels.messages import SchemaError, listing
 
@@ -54,16 +48,16 @@ def load(name: str, weights: str, preprocess: Any, download: bool) -> TorchNetwo
             RuntimeWarning,
             stacklevel=4,
         )
-    record = {
-        "model": spec,
-        "weights": weights if weights != RANDOM else "random, seed 0",
-        "revision": commit_of(source, revision=where.get("revision")),
-        "not_in_checkpoint": ", ".join(drawn),
-        "weights_checksum": checksum_of(module),
-        "software": software("transformers", "torch"),
-    }
+    record = record_of(
+        spec,
+        weights,
+        module,
+        "transformers",
+        revision=commit_of(source, revision=where.get("revision")),
+        not_in_checkpoint=", ".join(drawn),
+    )
     known = folder.name if folder.is_dir() else name
-    return TorchNetwork(known, doors, known_as(record), module=module)
+    return TorchNetwork(known, doors, record, module=module)
 
 
 def _doors(
@@ -74,12 +68,11 @@ def _doors(
     sees = both or hasattr(config, "patch_size") or _has_processor(transformers, config)
     doors: dict[str, Door] = {}
     if sees:
-        own = given(preprocess)
-        told = words_of(own) if own is not None else ""
-        if own is None:
+        own, told = None, ""
+        if preprocess is None:
             processor = transformers.AutoImageProcessor.from_pretrained(source, **where)
             own, told = _processed(processor), _settings(processor)
-        doors |= images_door(own, told, forward=_seen if both else _looked_at)
+        doors |= images_door(preprocess, own, told, forward=_seen if both else _looked_at)
     if both or not sees:
         tokenizer = preprocess if hasattr(preprocess, "pad") else None
         if tokenizer is None and preprocess is not None and not both:
@@ -126,6 +119,8 @@ def tokenizer_door(tokenizer: Any, config: Any, forward: Any) -> dict[str, Door]
     tokenizer.padding_side = "right"
 
     def tokenized(texts: list[str]) -> Any:
+        if length:
+            warn_of_cut(texts, tokenizer, length)
         return dict(tokenizer(texts, padding=True, return_tensors="pt", **cut))
 
     told = f"{type(tokenizer).__name__}, at most {length or 'any number of'} tokens"
