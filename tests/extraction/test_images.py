@@ -54,6 +54,12 @@ def test_a_damaged_image_is_named(tmp_path):
         stimuli_of(tmp_path).read("a")
 
 
+def test_more_than_eight_bits_are_refused(tmp_path):
+    Image.fromarray(np.full((4, 4), 700, np.uint16)).save(tmp_path / "a.png")
+    with pytest.raises(xc.SchemaError, match="image of 'a', .*more than 8 bits a channel"):
+        stimuli_of(tmp_path).read("a")
+
+
 def test_pixels_become_images():
     pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
     np.testing.assert_array_equal(np.asarray(as_image(pixels)), pixels)

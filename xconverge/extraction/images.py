@@ -34,6 +34,9 @@ def opened(given: Any, label: str, path: Any) -> Any:
     upright = needs("PIL.ImageOps", "reading images").exif_transpose
     try:
         image = pillow.open(io.BytesIO(given())) if callable(given) else given
+        if image.mode.startswith(("I", "F")):
+            # Pillow would take all above 255 for white
+            raise ValueError(f"it has more than 8 bits a channel (mode {image.mode}); save it in 8")
         image = upright(image).convert("RGBA")
     except (OSError, ValueError, SyntaxError, pillow.DecompressionBombError) as error:
         where = f", {shown(path)}" if str(path) else ""
