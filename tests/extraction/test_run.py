@@ -239,6 +239,8 @@ def test_numbers_that_are_none_name_the_stimulus(tmp_path):
         ("timm:", {}, ValueError, "does not say its library"),
         ("no_such_module:made", {}, ImportError, "torch|no function that can be imported"),
         ("none.onnx", {}, (FileNotFoundError, ImportError), "there is no file|needs onnx"),
+        (len, {"weights": "random"}, xc.SchemaError, "weights='random' is for networks of 'timm'"),
+        ("a.onnx", {"weights": "b"}, xc.SchemaError, "weights='b' is for networks of 'timm'"),
         (len, {"weights": 3}, TypeError, "weights must be the name of weights"),
         (len, {"name": ""}, ValueError, "name must be text, and is empty"),
         (len, {"preprocess": 3}, TypeError, "preprocess must be a function, a dict or None"),

@@ -188,6 +188,11 @@ def load_network(
 def _loaded(network: Any, weights: str, preprocess: Any, download: bool) -> Network:
     from xconverge.extraction.networks import function, onnx, own
 
+    library, colon, rest = network.partition(":") if isinstance(network, str) else ("", "", "")
+    if weights != PRETRAINED and library not in LIBRARIES:
+        raise SchemaError(
+            f"weights={weights!r} is for networks of {listing(LIBRARIES, 9)}; this one has its own"
+        )
     if hasattr(network, "named_modules"):
         return own.of_module(network, type(network).__name__, preprocess)
     if callable(network):
@@ -201,7 +206,6 @@ def _loaded(network: Any, weights: str, preprocess: Any, download: bool) -> Netw
         )
     if network.lower().endswith(".onnx"):
         return onnx.load(network, preprocess)
-    library, colon, rest = network.partition(":")
     if not colon or not rest:
         raise ValueError(
             f"network={network!r} does not say its library: write 'timm:…', 'torchvision:…', "

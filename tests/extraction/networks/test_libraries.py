@@ -225,6 +225,15 @@ def test_weights_that_are_not_in_the_folder_are_not_drawn(made: Any, tmp_path: P
         xc.load_network(f"open_clip:{tmp_path}")
 
 
+@pytest.mark.parametrize("library", ["transformers:bert", "open_clip:open_clip",
+                                     "sentence-transformers:sentence"])  # fmt: skip
+def test_a_folder_has_the_weights_that_are_in_it(made: Any, library: str) -> None:
+    library, name = library.split(":")
+    pytest.importorskip(library.replace("-", "_"))
+    with pytest.raises(xc.SchemaError, match="has the weights that lie there, and no others"):
+        xc.load_network(f"{library}:{made(name)}", weights="v2")
+
+
 @pytest.mark.parametrize(
     ("spec", "package"),
     [

@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 import google_crc32c
 
-from xconverge.extraction.network import RANDOM, known_as
+from xconverge.extraction.network import PRETRAINED, RANDOM, known_as
 from xconverge.io.formats._needs import needs
 from xconverge.labels.messages import SchemaError, escaped
 
@@ -30,6 +30,15 @@ class NoDownloadError(OSError):
 def library(name: str, spec: str) -> Any:
     """A library that a network needs."""
     return needs(name, f"network={spec!r}", EXTRA)
+
+
+def check_weights(spec: str, weights: str, folder: bool) -> None:
+    """A folder has the weights that are in it, and for open_clip an id on the hub too."""
+    if folder and weights not in (PRETRAINED, RANDOM):
+        raise SchemaError(
+            f"network={spec!r} has the weights that lie there, and no others; leave out "
+            f"weights={weights!r}"
+        )
 
 
 @contextmanager

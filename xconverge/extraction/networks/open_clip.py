@@ -8,6 +8,7 @@ import numpy as np
 
 from xconverge.extraction.network import PRETRAINED, RANDOM, Door
 from xconverge.extraction.networks._loading import (
+    check_weights,
     commit_of,
     library,
     loading,
@@ -27,7 +28,8 @@ def load(name: str, weights: str, preprocess: Any, download: bool) -> TorchNetwo
     library_, torch = library("open_clip", spec), library("torch", spec)
     folder = local_path(name)
     source = f"local-dir:{folder}" if folder.is_dir() else f"hf-hub:{name}" if "/" in name else name
-    tag = None if weights in (PRETRAINED, RANDOM) or source != name else weights
+    check_weights(spec, weights, source != name)
+    tag = None if weights in (PRETRAINED, RANDOM) else weights
     with loading(spec, download), seeded(torch):
         if weights == PRETRAINED and source == name:
             tag = _only_tag(name, library_.list_pretrained_tags_by_model(name))

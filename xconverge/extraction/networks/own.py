@@ -22,13 +22,14 @@ def load(spec: str, preprocess: Any) -> TorchNetwork:
     """What ``module:function`` returns: a module, or a module and its preprocessing."""
     library("torch", spec)
     try:
-        made = pkgutil.resolve_name(spec)()
-    except (ImportError, AttributeError) as error:
+        function = pkgutil.resolve_name(spec)
+    except (ImportError, AttributeError, ValueError) as error:
         raise SchemaError(
             f"network={spec!r} is no function that can be imported ({error}), nor one of the "
             "libraries timm:, torchvision:, open_clip:, transformers:, sentence-transformers:; a "
             "file of yours must lie in the working folder, or on PYTHONPATH"
         ) from error
+    made = function()
     if isinstance(made, tuple) and len(made) == 2:
         made, theirs = made
         preprocess = preprocess if preprocess is not None else theirs

@@ -6,6 +6,7 @@ from typing import Any
 
 from xconverge.extraction.network import PRETRAINED, RANDOM
 from xconverge.extraction.networks._loading import (
+    check_weights,
     commit_of,
     library,
     loading,
@@ -26,6 +27,7 @@ def load(name: str, weights: str, preprocess: Any, download: bool) -> TorchNetwo
         raise SchemaError(f"network={spec!r} tokenizes by itself; leave preprocess out")
     sentences = library("sentence_transformers", spec)
     folder, revision = local_path(name), None if weights == PRETRAINED else weights
+    check_weights(spec, weights, folder.is_dir())
     with loading(spec, download):
         model = sentences.SentenceTransformer(
             str(folder) if folder.is_dir() else name,

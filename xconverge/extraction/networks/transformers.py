@@ -7,6 +7,7 @@ from typing import Any
 
 from xconverge.extraction.network import PRETRAINED, RANDOM, Door
 from xconverge.extraction.networks._loading import (
+    check_weights,
     commit_of,
     in_words,
     library,
@@ -25,6 +26,7 @@ def load(name: str, weights: str, preprocess: Any, download: bool) -> TorchNetwo
     spec = f"transformers:{name}"
     transformers, torch = library("transformers", spec), library("torch", spec)
     folder = local_path(name)
+    check_weights(spec, weights, folder.is_dir())
     source = str(folder) if folder.is_dir() else name
     where: dict[str, Any] = {"local_files_only": not download}
     if weights not in (PRETRAINED, RANDOM):
