@@ -130,9 +130,9 @@ CALLS = {
 }  # fmt: skip
 ELSEWHERE = {
     # of files and stores: tests/io; of what is stacked and brought in: tests/labels, tests/io
-    "ModelWriter", "append_models", "create_store", "from_xarray", "open_demo",
-    "open_representations", "open_store", "stack_models", "validate_store", "write_representations",
-    "write_study",
+    "ModelWriter", "append_models", "create_store", "extract", "from_xarray", "load_network",
+    "open_demo", "open_representations", "open_store", "stack_models", "validate_store",
+    "write_representations", "write_study",
 }  # fmt: skip
 CONSTRAINTS = ("groups", "quotas", "match", "match_bins", "distances", "min_distance")
 
@@ -535,6 +535,10 @@ FLAGGED = {
     "ModelWriter": lambda xc, path, data: xc.ModelWriter(
         path, "vision", "net", ["s1"], 3, restart="no"
     ),
+    "extract": lambda xc, path, data: xc.extract(
+        {"s1": "text"}, len, path, modality="v", restart="no"
+    ),
+    "load_network": lambda xc, path, data: xc.load_network(len, download="no"),
 }
 
 
@@ -543,7 +547,7 @@ def test_a_word_is_no_switch(tmp_path, data, name):
     """``overwrite="no"`` would overwrite."""
     xc.create_store(tmp_path / "study.zarr")
     path = tmp_path if name == "write_npz" else tmp_path / "study.zarr"
-    with pytest.raises(TypeError, match="(overwrite|deep|restart) must be True or.*'no'"):
+    with pytest.raises(TypeError, match="(overwrite|deep|restart|download) must be True or.*'no'"):
         FLAGGED[name](xc, path, data)
 
 

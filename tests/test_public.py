@@ -281,7 +281,6 @@ NEEDED = {
         ("nifti.md", 3),
         ("units.md", 3),
         ("recordings.md", 8),
-        ("extraction.md", 1),
         ("himalaya.md", 2),
         ("rsatoolbox.md", 3),
         ("scikit-learn.md", 2),
@@ -340,6 +339,7 @@ FLOORS = [["labels", "kernels"], ["engine"], ["measures"], ["inference"], ["stud
 BESIDE = {
     "io": {"labels", "kernels", "engine", "measures"},
     "torch": {"labels", "kernels", "measures"},
+    "extraction": {"labels", "kernels", "engine", "io"},
 }
 FACES = {"cli", "plot", "report", "accessor", "sklearn"}
 

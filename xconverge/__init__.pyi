@@ -9,6 +9,8 @@ from . import torch as torch
 from .engine.chunks import recommend_chunks as recommend_chunks
 from .engine.pair import pair as pair
 from .engine.progress import set_options as set_options
+from .extraction.network import load_network as load_network
+from .extraction.run import extract as extract
 from .inference.calibration import calibrate as calibrate
 from .inference.calibration import calibrate_rsa as calibrate_rsa
 from .inference.cross_temporal import cross_temporal_rsa as cross_temporal_rsa

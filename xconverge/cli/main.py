@@ -1,4 +1,4 @@
-"""The command line: ``xconverge demo``, ``import``, ``info``, ``run`` and others."""
+"""The command line: ``xconverge demo``, ``extract``, ``import``, ``info``, ``run`` and others."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xconverge import __version__
+from xconverge.cli.extract import add_extract
 from xconverge.cli.import_ import add_import
 from xconverge.cli.output import add_json
 from xconverge.cli.store import add_store
@@ -46,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_demo(commands)
+    add_extract(commands)
     add_import(commands)
     add_store(commands)
     add_study(commands)

@@ -42,6 +42,7 @@ from xconverge.io.zarr.incomplete import (
 )
 from xconverge.io.zarr.locks import Lock, locked, try_lock, unlock
 from xconverge.io.zarr.places import Options, Place, StorePath, place_of, to_json
+from xconverge.io.zarr.provenance import PROVENANCE, Provenance
 from xconverge.io.zarr.root import INCOMPLETE, check_root, ensure_store, modality_names, open_array
 from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import flags
@@ -74,6 +75,10 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         that of the first batch, at least ``float32``. Digits are lost only where it is given.
     coords : mapping, optional
         One value for each model coordinate of the modality (network, layer, family …).
+    provenance : mapping, optional
+        How the model was made: ``{"vit": {"weights": …, "preprocessing": …}}``. It joins those of
+        other models in ``attrs["provenance"]`` of the modality; what is there of the same network
+        must be the same.
     restart : bool
         Drop what an earlier start has left of this model; nothing else does.
     storage_options : dict, optional
@@ -139,6 +144,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
         *,
         dtype: Any = None,
         coords: Mapping[str, Any] | None = None,
+        provenance: Provenance | None = None,
         restart: bool = False,
         storage_options: Options | None = None,
     ) -> None:
@@ -150,7 +156,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
                 f"ModelWriter writes to a path, a URL or a store that keeps each batch, got a "
                 f"{type(path).__name__}; write a finished model into it by append_models"
             )
-        asked = Asked.of(model, stimuli, n_features, dtype, coords or {})
+        asked = Asked.of(model, stimuli, n_features, dtype, coords or {}, provenance)
         self._root, self._asked = root, asked
         self._modality = modality_of(xr.DataArray(), modality)
         self._place = root / INCOMPLETE / self._modality / folder_name(asked.model)
@@ -353,6 +359,7 @@ class ModelWriter(AbstractContextManager["ModelWriter"]):
             "n_features": asked.n_features,
             "coords": dict(asked.coords),
             "dtype": np.dtype(dtype).name,
+            PROVENANCE: dict(asked.provenance),
         }
         for place in (self._root / INCOMPLETE, self._root / INCOMPLETE / self._modality):
             if not place.is_group():

@@ -12,6 +12,13 @@ import xarray as xr
 from xconverge.io.zarr.encoding import DIMS, NAME
 from xconverge.io.zarr.groups import is_finite
 from xconverge.io.zarr.incomplete import IncompleteModel
+from xconverge.io.zarr.provenance import (
+    Provenance,
+    checked,
+    different,
+    merged,
+    provenance_of,
+)
 from xconverge.kernels.vectors import Array
 from xconverge.labels.arrays import as_array
 from xconverge.labels.checks import check_labels, check_text
@@ -30,10 +37,17 @@ class Asked(NamedTuple):
     n_features: int
     dtype: np.dtype[Any] | None
     coords: Mapping[str, Any]
+    provenance: Provenance
 
     @classmethod
     def of(
-        cls, model: Any, stimuli: Any, n_features: Any, dtype: Any, coords: Mapping[str, Any]
+        cls,
+        model: Any,
+        stimuli: Any,
+        n_features: Any,
+        dtype: Any,
+        coords: Mapping[str, Any],
+        provenance: Provenance | None,
     ) -> Self:
         """The same, checked."""
         return cls(
@@ -42,6 +56,7 @@ class Asked(NamedTuple):
             _width(model, n_features),
             _float(dtype),
             _scalars(coords),
+            checked(provenance),
         )
 
 
@@ -169,6 +184,8 @@ def check_others(
     if existing is not None:
         theirs = {str(name) for name, c in existing.coords.items() if "model" in c.dims}
         dtype = existing.dtype
+        # not with those of others, which a restart drops one after another
+        merged(provenance_of(existing.attrs), asked.provenance, where)
     elif others:
         theirs, dtype = set(others[0].coords), others[0].dtype
         check_same_labels(others[0].stimuli["stimulus"], asked.labels)
@@ -191,6 +208,7 @@ def check_complete(existing: xr.DataArray, asked: Asked) -> None:
     """The model that is there is the one that is asked for."""
     check_same_labels(existing["stimulus"], asked.labels)
     there = existing.sel(model=asked.model)
+    merged(provenance_of(existing.attrs), asked.provenance, "the store")
     width = int(there.coords.get("n_features", there.sizes["feature"]))
     if width != asked.n_features:
         raise SchemaError(
@@ -210,13 +228,28 @@ def check_incomplete(incomplete: IncompleteModel, asked: Asked) -> None:
     for what, was, now in (
         ("n_features", incomplete.n_features, asked.n_features),
         ("coords", dict(incomplete.coords), dict(asked.coords)),
+        *_provenances(incomplete, asked),
         ("dtype", incomplete.dtype.name, (asked.dtype or incomplete.dtype).name),
     ):
         if was != now:
+            told = f"{what} {was!r}, not {now!r}"
+            if isinstance(was, dict) and isinstance(now, dict):
+                told = f"{what} {different(was, now)}"
             raise SchemaError(
-                f"model {asked.model!r} was begun with {what} {was!r}, not {now!r}; go on with "
-                "that, or drop what was written by restart=True"
+                f"model {asked.model!r} was begun with {told}; go on with that, or drop what was "
+                "written by restart=True"
             )
+
+
+def _provenances(
+    incomplete: IncompleteModel, asked: Asked
+) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """What was known of each network, and what is known now."""
+    names = {**incomplete.provenance, **asked.provenance}
+    was, now = incomplete.provenance, asked.provenance
+    return [
+        (f"{name!r} made with", dict(was.get(name, {})), dict(now.get(name, {}))) for name in names
+    ]
 
 
 def stored_rows(

@@ -46,7 +46,7 @@ def file_and_column(path: FilePath) -> tuple[Path, str | None]:
 def ids_of_file(path: FilePath) -> list[str]:
     """Ids that are in a file: one a line, or a column of a table, as ``ids.csv:image``."""
     file, column = file_and_column(path)
-    return _ids_of_lines(file) if column is None else _ids_of_column(file, column)
+    return lines_of_file(file, "id") if column is None else _ids_of_column(file, column)
 
 
 def _ids_of_column(path: Path, column: str) -> list[str]:
@@ -67,15 +67,15 @@ def _ids_of_column(path: Path, column: str) -> list[str]:
     return ids
 
 
-def _ids_of_lines(path: Path) -> list[str]:
-    """One id a line, UTF-8; only line feeds, with or without a carriage return, end a line."""
-    with reading(path, "a list of ids, UTF-8 text with one id a line") as file:
+def lines_of_file(path: Path, what: str) -> list[str]:
+    """One id or text a line, UTF-8; only line feeds, after a carriage return or not, end a line."""
+    with reading(path, f"a list of {what}s, UTF-8 text with one {what} a line") as file:
         text = file.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
         lines = text.removesuffix("\n").split("\n")
         blank = [number for number, line in enumerate(lines, 1) if not line.strip()]
         if blank:
             raise SchemaError(
-                f"{file} has blank lines: {listing(blank)}; it must have one id a line"
+                f"{file} has blank lines: {listing(blank)}; it must have one {what} a line"
             )
     return lines
 

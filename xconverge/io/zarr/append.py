@@ -25,6 +25,7 @@ from xconverge.io.zarr.groups import (
     stored_array,
 )
 from xconverge.io.zarr.places import Place, to_json
+from xconverge.io.zarr.provenance import PROVENANCE, merged, provenance_of
 from xconverge.io.zarr.root import ensure_store, open_array
 from xconverge.io.zarr.snapshot import (
     DECODE,
@@ -54,6 +55,7 @@ def append(root: Place, modality: str, new: xr.DataArray) -> None:
     old = open_array(root, modality)
     new = _aligned(old, new)
     coords = _appended_coords(old, new)
+    made = merged(provenance_of(old.attrs), provenance_of(new.attrs), f"modality {modality!r}")
     n_old, width = old.sizes["model"], max(old.sizes["feature"], new.sizes["feature"])
     snapshot = Snapshot.of(place)
     _check_append(snapshot, old, width)
@@ -64,6 +66,8 @@ def append(root: Place, modality: str, new: xr.DataArray) -> None:
     target.resize(tuple(grown[dim] for dim in old.dims))
     named = str(target.attrs.get("coordinates", "")).split()
     target.attrs["coordinates"] = " ".join(dict.fromkeys([*named, "n_features"]))
+    if made:
+        target.attrs[PROVENANCE] = made
     blocks = new.drop_vars(new.coords).pad(feature=(0, width - new.sizes["feature"]))
     try:
         good, full = store_blocks(blocks, target, widths(new), n_old)

@@ -27,6 +27,7 @@ from xconverge.io.zarr.checksums import checksum, of_json
 from xconverge.io.zarr.encoding import NAME
 from xconverge.io.zarr.exchange import UNFINISHED
 from xconverge.io.zarr.places import Place, place_of, to_json
+from xconverge.io.zarr.provenance import PROVENANCE, Provenance, provenance_of
 from xconverge.io.zarr.reader import GoneError
 from xconverge.io.zarr.root import INCOMPLETE
 from xconverge.io.zarr.snapshot import LAYOUT, Snapshot, damage_of
@@ -175,6 +176,7 @@ class IncompleteModel:
     dtype: np.dtype[Any]
     writing: str
     """Which of its beginnings this is."""
+    provenance: Provenance
 
     @cached_property
     def stimuli(self) -> xr.Dataset:
@@ -286,6 +288,7 @@ class IncompleteModel:
             },
             ("model", "stimulus", "feature"),
             NAME,
+            {PROVENANCE: self.provenance} if self.provenance else None,
         )
 
     def _memory(self) -> int:
@@ -408,6 +411,7 @@ def incomplete_model_at(place: Place) -> IncompleteModel | None:
         attrs["coords"],
         np.dtype(attrs["dtype"]),
         sums.writing,
+        attrs.get(PROVENANCE, {}),
     )
 
 
@@ -444,4 +448,6 @@ def with_incomplete(
         join="exact",
         combine_attrs="override",
     )
-    return joined
+    known = [provenance_of(side.attrs) for side in reversed(sides)]
+    made = {name: one for side in known for name, one in side.items()}
+    return joined.assign_attrs({PROVENANCE: made} if made else {})
