@@ -11,9 +11,9 @@ from typing import Any
 
 from xconverge.cli.output import add_json, say
 from xconverge.extraction.network import PRETRAINED, Network, load_network
-from xconverge.extraction.pooling import POOLS
 from xconverge.extraction.run import PRECISIONS, extract
 from xconverge.extraction.stimuli import stimuli_of
+from xconverge.kernels.pooling import POOLS
 from xconverge.labels.messages import SchemaError, escaped, listing
 
 

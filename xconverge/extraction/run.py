@@ -14,11 +14,11 @@ import xarray as xr
 from xconverge.engine.progress import Report
 from xconverge.extraction.layers import chosen
 from xconverge.extraction.network import Asked, Door, Network, load_network
-from xconverge.extraction.pooling import POOLS
 from xconverge.extraction.stimuli import stimuli_of
 from xconverge.io.store import open_representations
 from xconverge.io.writer import ModelWriter
 from xconverge.io.zarr.places import Options, StorePath
+from xconverge.kernels.pooling import POOLS
 from xconverge.labels.arguments import flags, text, whole
 from xconverge.labels.messages import choose
 

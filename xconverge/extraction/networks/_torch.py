@@ -11,8 +11,8 @@ from typing import Any
 from xconverge.extraction.layers import OUTPUT
 from xconverge.extraction.network import Asked, Door, Network
 from xconverge.extraction.networks._loading import EXTRA
-from xconverge.extraction.pooling import pooled
 from xconverge.io.formats._needs import needs
+from xconverge.kernels.pooling import pooled
 from xconverge.labels.messages import SchemaError, listing
 
 

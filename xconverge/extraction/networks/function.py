@@ -11,7 +11,7 @@ import numpy as np
 from xconverge.extraction.layers import OUTPUT
 from xconverge.extraction.network import Asked, Door, Network, known_as
 from xconverge.extraction.networks._preparing import arrays_of, given, words_of
-from xconverge.extraction.pooling import pooled
+from xconverge.kernels.pooling import pooled
 from xconverge.labels.messages import SchemaError
 
 

@@ -14,8 +14,8 @@ from xconverge.extraction.layers import OUTPUT
 from xconverge.extraction.network import Asked, Door, Network, known_as
 from xconverge.extraction.networks._loading import library, loading, software
 from xconverge.extraction.networks._preparing import arrays_of, given, masked, words_of
-from xconverge.extraction.pooling import pooled
 from xconverge.io.paths import local_path
+from xconverge.kernels.pooling import pooled
 from xconverge.labels.messages import SchemaError, escaped
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}

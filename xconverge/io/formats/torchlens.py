@@ -11,6 +11,7 @@ import xarray as xr
 from xconverge.io.formats._rows import all_rows
 from xconverge.io.formats._sets import checked
 from xconverge.io.formats._tensors import import_torch, numpy_of
+from xconverge.kernels.pooling import POOLS, pooled
 from xconverge.kernels.vectors import Array
 from xconverge.labels.kinds import came
 from xconverge.labels.messages import SchemaError, listing
@@ -18,13 +19,6 @@ from xconverge.labels.stack import stack_models
 from xconverge.labels.text import label_text, one_label
 
 Pool = str | Callable[[Array], Any] | None
-
-POOLS: dict[str, Callable[[Array], Array]] = {
-    "mean": lambda x: x.mean(tuple(range(2, x.ndim)) if x.ndim > 3 else 1),
-    "cls": lambda x: x[:, 0],
-    "flatten": lambda x: x.reshape(len(x), -1),
-}
-"""Of (stimulus, token, feature), or (stimulus, channel, row, column)."""
 
 
 def from_torchlens(
@@ -50,11 +44,11 @@ def from_torchlens(
     layers : str or sequence of str, optional
         As TorchLens looks them up: ``"conv2d_1_1"``, ``"layer1.0"``, ``"relu:2"``. Default all that
         were saved, but for input and output.
-    pool : {"mean", "cls", "flatten"} or callable, optional
-        What makes (stimulus, feature) of layers that have more dims: the mean over rows and columns
-        of (stimulus, channel, row, column) or over tokens of (stimulus, token, feature); the first
-        token; all numbers; or a function of an array that returns one. Layers that are (stimulus,
-        feature) stay as they are.
+    pool : {"mean", "mean_channels_last", "cls", "last", "flatten"} or callable, optional
+        What makes (stimulus, feature) of layers that have more dims, as in `extract`: the mean over
+        rows and columns of (stimulus, channel, row, column) or over tokens of (stimulus, token,
+        feature); the first or the last token; all numbers; or a function of an array that returns
+        one. Layers that are (stimulus, feature) stay as they are.
     network : str, optional
         Name of the network; default the class of the module, as the trace says it.
     modality : str, optional
@@ -197,13 +191,12 @@ def _pooled(rows: Array, pool: Pool, layer: str, n: int) -> Array:
         )
     if rows.ndim == 2:
         return rows
-    cls = ", or 'cls' for the first token" if rows.ndim == 3 else ""
-    if pool is None or rows.ndim < 2 or (pool == "cls" and rows.ndim > 3):
+    if pool is None:
         raise SchemaError(
             f"layer {layer!r} has the shape {rows.shape}, and (stimulus, feature) is needed; "
-            f"give pool='mean', 'flatten' or a function{cls}"
+            f"give pool={', '.join(map(repr, POOLS))} or a function"
         )
-    result = np.asarray(POOLS[pool](rows) if isinstance(pool, str) else pool(rows))
+    result = np.asarray(pooled(rows, pool, layer, n) if isinstance(pool, str) else pool(rows))
     if result.ndim != 2 or len(result) != n:
         raise SchemaError(
             f"pool must make ({n} stimuli, features) of layer {layer!r}, {rows.shape}; it made "

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xconverge.extraction.pooling import pooled
+from xconverge.kernels.pooling import pooled
 
 TOKENS = np.random.default_rng(0).standard_normal((5, 7, 3)).astype(np.float32)
 MAPS = np.random.default_rng(1).standard_normal((5, 8, 4, 4)).astype(np.float32)
