@@ -136,7 +136,7 @@ def of_models(given, path):
 
 
 def of_writer(given, path):
-    return Asked.of("m", given, 4, None, {}).labels
+    return Asked.of("m", given, 4, None, {}, None).labels
 
 
 def of_batches(given, path):

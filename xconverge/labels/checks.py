@@ -198,7 +198,7 @@ GRAPH = "neighbor_graph"
 
 def is_graph(reps: xr.DataArray) -> bool:
     """Whether this is a neighbour graph, in place of a representation set."""
-    return "neighbor" in reps.dims or reps.name == GRAPH
+    return reps.name == GRAPH or ("neighbor" in reps.dims and "feature" not in reps.dims)
 
 
 def check_features(reps: xr.DataArray, what: str = "reps") -> None:
