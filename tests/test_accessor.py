@@ -38,6 +38,7 @@ def test_it_gives_what_the_function_gives(tmp_path):
         _ = reps.xc.disperson
 
 
+@pytest.mark.slow
 def test_a_study_says_what_it_found(study, tmp_path):
     assert repr(study.xc).splitlines()[0] == "Study"
     assert "align better with language models" in repr(study.xc)

@@ -385,6 +385,7 @@ def test_importing_loads_nothing_that_is_needed_later():
     assert run.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_without_scikit_learn_an_error_says_what_to_install():
     code = "import sys; sys.modules['sklearn'] = None; import xconverge.sklearn"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

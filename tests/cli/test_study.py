@@ -67,6 +67,7 @@ def test_a_study_is_that_of_analyze(store, capsys):
     assert main(["validate", str(store.parent / "results.zarr")]) == 0
 
 
+@pytest.mark.slow
 def test_captions_with_other_ids_are_paired(store, capsys):
     assert run(store, "--modality", "vision", "--other", "captions", "--on", "image", "--json") == 0
     told = json.loads(capsys.readouterr().out)

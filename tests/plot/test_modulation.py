@@ -125,6 +125,7 @@ def test_a_study_says_what_equal_noise_makes(study):
     np.testing.assert_allclose(chance[0].get_ydata(), 10 / 59)
 
 
+@pytest.mark.slow
 def test_groups_of_a_study_are_taken_as_they_are(study, tmp_path):
     xc.write_study(tmp_path / "study.zarr", study)
     opened = xc.open_store(tmp_path / "study.zarr")

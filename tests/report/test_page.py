@@ -82,6 +82,7 @@ def test_numbers_of_the_page_are_those_of_the_study(study, tmp_path):
             assert share == pytest.approx((graph.values[:, i] == j).any(1).mean(), abs=0.01)
 
 
+@pytest.mark.slow
 def test_layers_of_a_network_count_once_as_in_the_figures(tmp_path):
     sets = planted_study(4, 30, rng=0)
     sets["vision"] = sets["vision"].assign_coords(network=("model", ["a", "a", "a", "b"]))
@@ -93,6 +94,7 @@ def test_layers_of_a_network_count_once_as_in_the_figures(tmp_path):
     assert np.abs(expected - scores.mean(0)).max() > 0.01
 
 
+@pytest.mark.slow
 def test_pictures_are_those_of_their_stimuli(study, tmp_path):
     image = pytest.importorskip("PIL.Image")
     labels = ["s3", "s0", HOSTILE[0]]
@@ -136,6 +138,7 @@ def test_what_cannot_be_shown_is_refused(study, tmp_path):
     assert path.read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_saved_study_gives_the_same_page(study, tmp_path):
     xc.write_study(tmp_path / "results.zarr", study)
     one = write(study, tmp_path / "one.html").read_text("utf-8")
