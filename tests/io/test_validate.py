@@ -91,7 +91,9 @@ def study(built: Path, tmp_path: Path) -> Path:
 
 
 def files(path: Path, documents: bool) -> list[Path]:
-    found = [file for file in path.rglob("*") if file.is_file()]
+    # of the manifest, what is no longer one is told (test_a_manifest_that_is_none_is_told)
+    names = {"ro-crate-metadata.json"}
+    found = [file for file in path.rglob("*") if file.is_file() and file.name not in names]
     return sorted(file for file in found if (file.name == "zarr.json") == documents)
 
 
@@ -127,6 +129,17 @@ def first(*names: Any, quick: int = 1) -> list[Any]:
 
 
 EACH = first(*DAMAGES)
+
+
+@pytest.mark.parametrize("damage", first("truncated", "emptied", "a pipe", "flipped"))
+def test_a_manifest_that_is_none_is_told(study: Path, damage: str) -> None:
+    assert faults(study) == []
+    manifest = study / "ro-crate-metadata.json"
+    if damage == "flipped":  # still JSON, but of another kind
+        manifest.write_text("[]")
+    else:
+        DAMAGES[damage](manifest)
+    assert any("ro-crate-metadata.json" in line for line in faults(study))
 
 
 def is_said(file: Path, root: Path, lines: list[str]) -> bool:

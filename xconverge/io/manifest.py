@@ -111,7 +111,7 @@ def write_manifest(
             "for folders, buckets and other stores of keys"
         )
     with locked(root, f"writing the manifest of {root}"):
-        before = _entities(_read(root))
+        before = _entities(crate_of(root))
         given = _given(before, title, description, authors, license, citation)
         root.put({MANIFEST: to_json(_crate(given, _parts(root), _kept(before)))})
 
@@ -148,7 +148,7 @@ def read_manifest(path: StorePath, *, storage_options: Options | None = None) ->
     See `write_manifest`.
     """
     root = existing_store(path, storage_options)
-    crate = _read(root)
+    crate = crate_of(root)
     if crate is None:
         raise FileNotFoundError(f"{root} has no manifest; xconverge.io.write_manifest writes one")
     if changed := stale_parts(root, crate):
@@ -445,7 +445,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _read(root: Place) -> dict[str, Any] | None:
+def crate_of(root: Place) -> dict[str, Any] | None:
     """The crate that lies there, or None."""
     (data,) = root.read([MANIFEST])
     if data is None:

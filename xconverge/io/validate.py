@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from xconverge.io.manifest import crate_of
 from xconverge.io.zarr.checksums import GROUP, Checksums, chunk_grid, of_json, says
 from xconverge.io.zarr.exchange import REPLACED, found
 from xconverge.io.zarr.incomplete import incomplete_model_at
@@ -117,6 +118,11 @@ def _damage(place: Place) -> Iterator[str]:
     else:
         yield from _untrue(place, document)
     names = [name.removeprefix(REPLACED) for name in place.names()]
+    if place.path == "":
+        try:
+            crate_of(place)
+        except DamagedStoreError as error:
+            yield str(error)
     if place.path == "" and GROUP not in names and not isinstance(document, str):
         # a study is a whole, of which the checksums know all attributes
         yield from _root_faults(place, document)
