@@ -26,16 +26,24 @@ Positions = tuple[Array, Array]
 
 
 @dataclass(frozen=True)
-class Folds:
-    """The fold of every row, as scikit-learn takes folds: positions to fit and to predict.
+class Regression:
+    """Models and a target over the same stimuli, and folds of these as scikit-learn takes them.
 
     Parameters
     ----------
+    models, target : DataArray
+        Where the rows are from: labels and coordinates of both, (model, stimulus, feature) and
+        (stimulus, feature), in memory. There may be no target.
     fold : ndarray
         Number of the fold (stimulus) that holds out each row.
+    attrs : dict
+        Folds, groups, seed and how both sets were paired, for results.
     """
 
+    models: xr.DataArray
+    target: xr.DataArray | None
     fold: Array
+    attrs: dict[str, Any]
 
     @property
     def cv(self) -> list[Positions]:
@@ -66,20 +74,6 @@ class Folds:
 
 def _splits(fold: Array) -> list[Positions]:
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in np.unique(fold)]
-
-
-@dataclass(frozen=True)
-class Regression:
-    """Models and a target over the same stimuli, and the fold of each.
-
-    ``models`` (model, stimulus, feature) and ``target`` (stimulus, feature), if there is one, are
-    in memory.
-    """
-
-    models: xr.DataArray
-    target: xr.DataArray | None
-    fold: Array
-    attrs: dict[str, Any]
 
 
 def regression(
@@ -160,14 +154,10 @@ def real_rows(reps: xr.DataArray) -> dict[str, Array]:
 
 
 def labelled_scores(
-    scores: Any,
-    models: xr.DataArray,
-    target: xr.DataArray | None,
-    attrs: Mapping[str, Any],
-    over: str | Sequence[str] | None,
-    metric: str | None,
+    scores: Any, data: Regression, over: str | Sequence[str] | None, metric: str | None
 ) -> xr.DataArray:
     """Scores (…, feature) with the coordinates of the target's features."""
+    models, target = data.models, data.target
     if target is None:
         raise SchemaError("there is no target whose features scores are of; hand one over")
     named = isinstance(scores, Mapping)
@@ -202,7 +192,7 @@ def labelled_scores(
         own = {n: c.variable for n, c in models.coords.items() if c.dims == ("model",)}
         array = array.assign_coords({n: c for n, c in own.items() if n != "n_features"})
     coords = {n: c for n, c in coords.items() if n not in array.coords}
-    return describe(array.assign_coords(coords), "feature_score", metric=metric, **attrs)
+    return describe(array.assign_coords(coords), "feature_score", metric=metric, **data.attrs)
 
 
 def _numbers(scores: Any) -> Array:

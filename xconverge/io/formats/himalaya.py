@@ -12,33 +12,30 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.engine.resampling import Rng
-from xconverge.io.formats._regression import Folds, labelled_scores, real_rows, regression
+from xconverge.io.formats._regression import Regression, labelled_scores, real_rows, regression
 from xconverge.kernels.vectors import Array
 
 
 @dataclass(frozen=True)
-class Himalaya(Folds):
+class Himalaya(Regression):
     """What `to_himalaya` hands over.
 
     Parameters
     ----------
+    models, target : DataArray
+        Where the rows are from: labels and coordinates of both.
     fold : ndarray
         Number of the fold (stimulus) that holds out each row.
+    attrs : dict
+        Folds, groups, seed and how both sets were paired, for results.
     X : list of ndarray
         A band (stimulus, feature) for each model, its real features alone.
     Y : ndarray
         (stimulus, feature) of the target.
-    models, target : DataArray
-        Where the rows are from: labels and coordinates of both.
-    attrs : dict
-        Folds, groups, seed and how both sets were paired, for results.
     """
 
     X: list[Array]
     Y: Array
-    models: xr.DataArray
-    target: xr.DataArray
-    attrs: dict[str, Any]
 
     @property
     def stimuli(self) -> pd.Index:
@@ -131,12 +128,9 @@ def to_himalaya(
     assert found.target is not None
     voxels = found.target.transpose("stimulus", "feature").values
     return Himalaya(
-        found.fold,
-        [np.ascontiguousarray(band, dtype) for band in bands.values()],
-        np.ascontiguousarray(voxels, dtype),
-        found.models,
-        found.target,
-        found.attrs,
+        **vars(found),
+        X=[np.ascontiguousarray(band, dtype) for band in bands.values()],
+        Y=np.ascontiguousarray(voxels, dtype),
     )
 
 
@@ -191,4 +185,4 @@ def from_himalaya(
     """
     if not isinstance(data, Himalaya):
         raise TypeError(f"data must be what to_himalaya returned, got {type(data).__name__}")
-    return labelled_scores(scores, data.models, data.target, data.attrs, over, metric)
+    return labelled_scores(scores, data, over, metric)

@@ -10,32 +10,29 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.engine.resampling import Rng
-from xconverge.io.formats._regression import Folds, labelled_scores, real_rows, regression
+from xconverge.io.formats._regression import Regression, labelled_scores, real_rows, regression
 
 
 @dataclass(frozen=True)
-class Sklearn(Folds):
+class Sklearn(Regression):
     """What `to_sklearn` hands over.
 
     Parameters
     ----------
+    models, target : DataArray
+        Where the rows are from: labels and coordinates of both.
     fold : ndarray
         Number of the fold (stimulus) that holds out each row.
+    attrs : dict
+        Folds, groups, seed and how both sets were paired, for results.
     X : DataFrame
         Features of all models side by side, ``"MODEL NUMBER"``, one row a stimulus.
     y : DataFrame or None
         Features of the target.
-    models, target : DataArray
-        Where the rows are from: labels and coordinates of both.
-    attrs : dict
-        Folds, groups, seed and how both sets were paired, for results.
     """
 
     X: pd.DataFrame
     y: pd.DataFrame | None
-    models: xr.DataArray
-    target: xr.DataArray | None
-    attrs: dict[str, Any]
 
     @property
     def widths(self) -> dict[str, int]:
@@ -115,7 +112,7 @@ def to_sklearn(
     if found.target is not None:
         values = found.target.transpose("stimulus", "feature").values
         y = pd.DataFrame(values, index, [str(i) for i in range(values.shape[1])])
-    return Sklearn(found.fold, pd.concat(parts, axis=1), y, found.models, found.target, found.attrs)
+    return Sklearn(**vars(found), X=pd.concat(parts, axis=1), y=y)
 
 
 def from_sklearn(
@@ -165,4 +162,4 @@ def from_sklearn(
     """
     if not isinstance(data, Sklearn):
         raise TypeError(f"data must be what to_sklearn returned, got {type(data).__name__}")
-    return labelled_scores(scores, data.models, data.target, data.attrs, over, metric)
+    return labelled_scores(scores, data, over, metric)
