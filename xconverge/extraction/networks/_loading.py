@@ -17,6 +17,7 @@ import google_crc32c
 
 from xconverge.extraction.network import PRETRAINED, RANDOM, known_as
 from xconverge.io.formats._needs import needs
+from xconverge.io.paths import local_path
 from xconverge.labels.messages import SchemaError, escaped
 
 EXTRA = "'xconverge[extract]'"
@@ -39,6 +40,18 @@ def check_weights(spec: str, weights: str, folder: bool) -> None:
             f"network={spec!r} has the weights that lie there, and no others; leave out "
             f"weights={weights!r}"
         )
+
+
+def called(name: str) -> str:
+    """What a network is called: as its folder on disk, or as it was asked for."""
+    folder = local_path(name)
+    return folder.name if folder.is_dir() else name
+
+
+def source_of(name: str) -> str:
+    """A name as timm and open_clip take it, where it is a folder on disk or an id on the hub."""
+    folder = local_path(name)
+    return f"local-dir:{folder}" if folder.is_dir() else f"hf-hub:{name}" if "/" in name else name
 
 
 @contextmanager

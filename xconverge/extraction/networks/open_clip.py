@@ -8,16 +8,17 @@ import numpy as np
 
 from xconverge.extraction.network import PRETRAINED, RANDOM, Door
 from xconverge.extraction.networks._loading import (
+    called,
     check_weights,
     commit_of,
     library,
     loading,
     record_of,
     seeded,
+    source_of,
 )
 from xconverge.extraction.networks._preparing import images_door
 from xconverge.extraction.networks._torch import TorchNetwork
-from xconverge.io.paths import local_path
 from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError, listing
 
@@ -26,8 +27,7 @@ def load(name: str, weights: str, preprocess: Any, download: bool) -> TorchNetwo
     """A model by its name, a folder on disk, or an id on the hub; weights are a tag or a file."""
     spec = f"open_clip:{name}"
     library_, torch = library("open_clip", spec), library("torch", spec)
-    folder = local_path(name)
-    source = f"local-dir:{folder}" if folder.is_dir() else f"hf-hub:{name}" if "/" in name else name
+    source = source_of(name)
     check_weights(spec, weights, source != name)
     tag = None if weights in (PRETRAINED, RANDOM) else weights
     with loading(spec, download), seeded(torch):
@@ -58,8 +58,7 @@ def load(name: str, weights: str, preprocess: Any, download: bool) -> TorchNetwo
         lambda clip, batch: clip.encode_text(batch),
         lambda batch: _tokens(batch, tokenizer),
     )
-    known = folder.name if folder.is_dir() else name
-    return TorchNetwork(known, doors, record, module=module)
+    return TorchNetwork(called(name), doors, record, module=module)
 
 
 def _only_tag(name: str, tags: list[str]) -> str:

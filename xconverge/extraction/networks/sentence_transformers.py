@@ -6,6 +6,7 @@ from typing import Any
 
 from xconverge.extraction.network import PRETRAINED, RANDOM
 from xconverge.extraction.networks._loading import (
+    called,
     check_weights,
     commit_of,
     library,
@@ -54,5 +55,4 @@ def load(name: str, weights: str, preprocess: Any, download: bool) -> TorchNetwo
         revision=commit_of(name, f"sentence-transformers/{name}", revision=revision),
     )
     doors = texts_door(tokenized, told)
-    known = folder.name if folder.is_dir() else name
-    return TorchNetwork(known, doors, record, module=model)
+    return TorchNetwork(called(name), doors, record, module=model)

@@ -6,11 +6,13 @@ from typing import Any
 
 from xconverge.extraction.network import PRETRAINED, RANDOM
 from xconverge.extraction.networks._loading import (
+    called,
     commit_of,
     library,
     loading,
     record_of,
     seeded,
+    source_of,
 )
 from xconverge.extraction.networks._preparing import images_door
 from xconverge.extraction.networks._torch import TorchNetwork
@@ -25,8 +27,7 @@ def load(name: str, weights: str, preprocess: Any, download: bool) -> TorchNetwo
     """A model by its name, a folder on disk, or an id on the hub; weights may be a file."""
     spec = f"timm:{name}"
     timm, torch = library("timm", spec), library("torch", spec)
-    folder = local_path(name)
-    source = f"local-dir:{folder}" if folder.is_dir() else f"hf-hub:{name}" if "/" in name else name
+    source = source_of(name)
     file = "" if weights in (PRETRAINED, RANDOM) else str(local_path(weights))
     with loading(spec, download), seeded(torch):
         module = timm.create_model(source, pretrained=weights == PRETRAINED, checkpoint_path=file)
@@ -43,8 +44,7 @@ def load(name: str, weights: str, preprocess: Any, download: bool) -> TorchNetwo
         revision=_revision(name, about) if weights == PRETRAINED else None,
     )
     doors = images_door(preprocess, own)
-    known = folder.name if folder.is_dir() else name
-    return TorchNetwork(known, doors, record, module=module)
+    return TorchNetwork(called(name), doors, record, module=module)
 
 
 def _revision(name: str, about: Any) -> str:

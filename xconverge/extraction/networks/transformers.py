@@ -7,6 +7,7 @@ from typing import Any
 
 from xconverge.extraction.network import PRETRAINED, RANDOM, Door
 from xconverge.extraction.networks._loading import (
+    called,
     check_weights,
     commit_of,
     in_words,
@@ -58,8 +59,7 @@ def load(name: str, weights: str, preprocess: Any, download: bool) -> TorchNetwo
         revision=commit_of(source, revision=where.get("revision")),
         not_in_checkpoint=", ".join(drawn),
     )
-    known = folder.name if folder.is_dir() else name
-    return TorchNetwork(known, doors, record, module=module)
+    return TorchNetwork(called(name), doors, record, module=module)
 
 
 def _doors(
