@@ -213,6 +213,9 @@ def test_a_store_of_icechunk_has_no_room_for_one() -> None:
     xc.write_representations(store, make(), modality="vision")
     with pytest.raises(TypeError, match="a manifest is a file"):
         xc.io.write_manifest(store, **GIVEN)
+    with pytest.raises(FileNotFoundError, match="no manifest"):
+        xc.io.read_manifest(store)
+    xc.validate_store(store, deep=True)
     study = repository.writable_session("main").store
     xc.write_study(study, xr.DataTree(xr.Dataset({"rsa": 0.5})))
     assert float(xc.open_store(study)["rsa"]) == 0.5

@@ -105,7 +105,7 @@ def write_manifest(
     """
     root = existing_store(path, storage_options)
     root.check_changes()
-    if not root.consolidates:
+    if not root.holds_files:
         raise TypeError(
             f"{root} holds arrays and groups alone, and a manifest is a file; write_manifest is "
             "for folders, buckets and other stores of keys"
@@ -447,7 +447,7 @@ def _now() -> str:
 
 def crate_of(root: Place) -> dict[str, Any] | None:
     """The crate that lies there, or None."""
-    (data,) = root.read([MANIFEST])
+    (data,) = root.read([MANIFEST]) if root.holds_files else [None]
     if data is None:
         return None
     try:

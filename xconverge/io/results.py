@@ -84,7 +84,7 @@ def write_study(
     root = place_of(path, storage_options)
     with staged(root, root, overwrite) as stage:
         groups.write_group(stage, nodes)
-        if stage.consolidates:
+        if stage.holds_files:
             stage.put({MANIFEST: study_manifest(tree, stage, inputs)})
 
 

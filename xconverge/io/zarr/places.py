@@ -79,6 +79,11 @@ class Place:
         """Whether a group has one document for all below it; a transaction needs none."""
         return bool(self.store.supports_consolidated_metadata)
 
+    @property
+    def holds_files(self) -> bool:
+        """Whether there may be files beside Zarr's own keys; a transaction refuses even to look."""
+        return self.consolidates
+
     def read(self, keys: Iterable[str], byte_range: Any = None) -> list[bytes | None]:
         """The bytes at some keys, None where there is none."""
         from zarr.buffer import default_buffer_prototype
