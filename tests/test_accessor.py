@@ -50,6 +50,7 @@ def test_a_study_says_what_it_found(study, tmp_path):
     assert "no study of analyze; groups: none" in repr(xr.DataTree(xr.Dataset()).xc)
 
 
+@pytest.mark.slow
 def test_figures_are_of_what_they_are_asked_of(study):
     matplotlib = pytest.importorskip("matplotlib")
     matplotlib.use("agg")

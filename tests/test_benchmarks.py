@@ -263,7 +263,7 @@ def test_what_a_mixed_model_costs_is_told_in_short(title):
     assert not table.isin(["nan"]).any(axis=None)
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["the brain itself, growing noise", "the brain itself, much noise"]
 )

@@ -230,7 +230,7 @@ def adorned(*places):
     return {key: decorated(one, NAMES, places, key) for key, one in inputs().items()}
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of so few stimuli and models
 @pytest.mark.parametrize("name", STUDY)
 def test_no_name_of_a_coordinate_collides_with_a_result(name):

@@ -32,6 +32,7 @@ def test_it_passes_the_checks_of_scikit_learn(options):
     assert not [check["check_name"] for check in done if check["status"] in ("failed", "xfail")]
 
 
+@pytest.mark.slow
 def test_its_example_runs():
     assert doctest.testmod(xconverge.sklearn).failed == 0
 
@@ -42,7 +43,7 @@ def reps():
     return make_reps(3, 40, [6, 5, 4], missing=[(0, 3), (2, 20)])
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"n_components": 3, "n_restarts": 1, "random_state": 5}])
 def test_it_is_the_shared_space_of_the_rows_it_was_fitted_to(reps, options):
     data = xc.io.to_sklearn(reps, folds=4, rng=0)
@@ -99,6 +100,7 @@ def test_tables_keep_their_labels(reps):
         both.get_feature_names_out(data.X.columns[::-1])
 
 
+@pytest.mark.slow
 def test_held_out_rows_change_nothing(reps):
     """No leakage: the space of a fold knows the training rows alone."""
     target = make_reps(1, 40, 2, seed=4)
@@ -136,6 +138,7 @@ def test_cross_validated_scores_are_those_of_the_construction():
         np.testing.assert_allclose(r2.mean(), expected, atol=0.04)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*components for:RuntimeWarning")
 @pytest.mark.filterwarnings("ignore:the shared space stopped:RuntimeWarning")
 def test_what_has_nothing_in_common_predicts_nothing():

@@ -125,7 +125,7 @@ def same_features(found, expected):
     xr.testing.assert_identical(found, expected.drop_vars("n_features"))
 
 
-@pytest.mark.slow_after(2)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(("kind", "make", "source", "options"), list(sources()))
 def test_every_kind_becomes_a_modality(run, kind, make, source, options):
     make()
@@ -203,6 +203,7 @@ def test_the_modality_that_the_source_says(run):
     assert said == "xconverge import: m.npy does not say its modality; name it with --modality\n"
 
 
+@pytest.mark.slow
 def test_repetitions_regions_and_variables(run):
     array = assembly(n_stimuli=3, repeats=2)
     array.rename("rates").to_dataset().assign(other=array).to_netcdf("a.nc", engine="scipy")
@@ -303,6 +304,7 @@ def test_several_files_become_as_many_models(run):
     assert opened().model.values.tolist() == ["a", "b", "p", "q"]
 
 
+@pytest.mark.slow
 def test_several_recordings_keep_what_is_known_of_their_neuroids(run):
     wide = assembly(repeats=1, n_neuroids=6, seed=1)
     for name, array in {"p": assembly(repeats=1), "q": wide}.items():
@@ -386,6 +388,7 @@ def test_the_modality_that_several_sources_say_must_be_one(run):
     assert "vision.npz is of 'vision'; language.npz is of 'language'" in said
 
 
+@pytest.mark.slow
 def test_ids_of_a_column(run):
     np.save("m.npy", np.eye(4))
     ids = ["007", "NA", " x", "1e5"]
@@ -440,6 +443,7 @@ def test_a_column_that_has_no_ids(run, text, source, match):
     assert said.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_model_that_lacks_stimuli(run):
     old = stored()
     rows("few.csv", [[5, 6, 7]], ["b"])
@@ -458,6 +462,7 @@ def test_a_model_that_lacks_stimuli(run):
     assert main(["validate", "s.zarr"]) == 0
 
 
+@pytest.mark.slow
 def test_several_models_that_lack_other_stimuli(run):
     stored()
     rows("p.csv", [[5], [6]], ["c", "a"])
@@ -475,6 +480,7 @@ def test_several_models_that_lack_other_stimuli(run):
     )
 
 
+@pytest.mark.slow
 def test_what_is_known_of_the_missing_stimuli_is_what_the_store_says(run):
     reps = make_reps(2, 5, [3, 4]).assign_attrs(modality="vision")
     reps = reps.assign_coords(shown=("stimulus", [True, False, True, True, False]))

@@ -30,6 +30,7 @@ def test_validate_passes_a_good_store(store, capsys):
     assert "vision: good, 4 models, 12 stimuli" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_validate_names_what_is_wrong(store, capsys):
     array = zarr.open_array(store, path="vision/representation", mode="r+")
     array[1, 3, 2] = np.nan

@@ -87,6 +87,7 @@ def test_models_are_chosen_by_a_coordinate(store, capsys):
     capsys.readouterr()
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -108,6 +109,7 @@ def test_what_cannot_be_done_is_refused_by_name(store, given, said, capsys):
     assert not (store.parent / "results.zarr").exists()
 
 
+@pytest.mark.slow
 def test_info_and_validate_tell_all_there_is(store, capsys):
     sets = {name: xc.open_representations(store, name).load() for name in ("vision", "language")}
     xc.io.write_neighbors(store, xc.neighbor_graph(sets["vision"], k=3))

@@ -199,7 +199,7 @@ def said(folder):
     return found
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_command_steers_the_terminal(said, name):
     _, code, expected = COMMANDS[name]

@@ -190,7 +190,7 @@ CALLS = {
 }
 
 
-@pytest.mark.slow_after(2)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("name", CALLS)
 def test_nothing_computes_a_graph_inside_a_task(name, monkeypatch):
     """While a graph runs, no task asks dask to compute another one."""

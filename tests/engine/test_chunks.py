@@ -32,6 +32,7 @@ def test_extra_dims_and_order_are_kept() -> None:
     assert list(chunks.items()) == [("layer", 1), ("feature", 100), ("model", 1), ("stimulus", 8)]
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("memory", [1, 4096, 10_000, 2**20, None])
 def test_no_chunk_is_larger_than_said_unless_it_is_one_stimulus(memory: int | None) -> None:
     reps = lazy()

@@ -297,6 +297,7 @@ def test_order_of_stimuli_is_irrelevant(name):
             np.testing.assert_allclose(one, other.transpose(*one.dims), atol=1e-9, err_msg=key)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", CALLS)
 def test_kept_repeats_are_mapped_over(name):
@@ -307,6 +308,7 @@ def test_kept_repeats_are_mapped_over(name):
     assert any(np.isfinite(one.isel(repeat=1)).any() for one in parts)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", CALLS)
 def test_sets_of_other_stimuli_are_refused_with_the_cure(name):
@@ -444,6 +446,7 @@ def test_inputs_are_not_modified():
         xr.testing.assert_identical(one, other)
 
 
+@pytest.mark.slow
 def test_coordinates_of_an_opened_store(tmp_path):
     images, texts = images_and_captions()
     for modality, reps in (("vision", images), ("language", texts)):

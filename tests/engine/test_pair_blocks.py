@@ -229,6 +229,7 @@ def test_lists_longer_than_the_pool_do_not_name_the_stimulus_itself():
         xr.testing.assert_allclose(found, xc.confidence_interval(a, b, **call))
 
 
+@pytest.mark.slow
 def test_the_published_cknna_is_not_drawn_from_blocks():
     sides = (side.chunk(stimulus=7) for side in two_sides())
     with pytest.raises(ValueError, match=r"read block by block.*\.load\(\)"):

@@ -63,6 +63,7 @@ def test_tiles_of_any_size_give_alignment_in_memory(metric, options, missing, si
     assert set(found.coords) == set(expected.coords)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     ("size", "pairwise"),
     [
@@ -95,7 +96,7 @@ def check_chunks(data, metric):
     xr.testing.assert_allclose(found, xc.alignment(*BOTH, metric, **options), rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["rdm", "cka"])
 @settings(max_examples=2)
 @given(data=st.data())
@@ -110,6 +111,7 @@ def test_many_chunks_change_no_score(data, metric):
     check_chunks(data, metric)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exponent", [17, pytest.param(20, marks=SLOW)])
 def test_memory_changes_no_score(exponent, monkeypatch):
     monkeypatch.setattr(BUDGETS, "tile", 2**exponent)
@@ -155,6 +157,7 @@ def formed(monkeypatch):
     return sizes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "size"),
     [
@@ -172,6 +175,7 @@ def test_an_rdm_is_formed_once_a_tile(name, size, formed, monkeypatch):
     assert sum(formed) == expected * N**2
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(("size", "n_tiles"), [(2, 3), (8, 1)])
 def test_a_task_reads_every_block_once(size, n_tiles, monkeypatch):
     monkeypatch.setattr(pair_blocks, "MOST_MODELS", size)

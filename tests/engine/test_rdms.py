@@ -82,7 +82,7 @@ def call(request, tmp_path):
     return CALLS[request.param]
 
 
-@pytest.mark.slow_after(8)
+@pytest.mark.slow_after(1)
 def test_booleans_and_integers_are_their_float_copies(call):
     model = square(CATEGORY[:, None] != CATEGORY)
     with warnings.catch_warnings():

@@ -70,6 +70,7 @@ def captions(draw, **fixed):
 # --- the mean ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=6)
 @given(captions(), st.data())
 def test_means_are_those_of_plain_loops(reps, data):

@@ -64,6 +64,7 @@ def test_workers_are_those_of_dask():
         assert workers() == (3, 3)
 
 
+@pytest.mark.slow
 def test_a_cluster_has_its_own_workers_and_memory(client):
     assert workers() == (2, 1)
     assert [room[:2] for room in rooms()] == [(int(SHARE * 2 * GIB), 1)] * 2

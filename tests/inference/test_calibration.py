@@ -70,7 +70,7 @@ def scored(metric, a, b, options):
         return float(xc.alignment(a, b, metric, rng=0, **options).mean())
 
 
-@pytest.mark.slow_after(4)
+@pytest.mark.slow_after(1)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("missing", [0.0, 0.12])
 @pytest.mark.parametrize(("metric", "options"), CASES, ids=str)
@@ -163,7 +163,7 @@ def all_orders(a, b, n):
     return one, many
 
 
-@pytest.mark.slow_after(5)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     ("metric", "options"),
     [
@@ -216,7 +216,7 @@ def test_the_result_carries_labels_and_corrections():
     np.testing.assert_allclose(table["alignment"], xc.alignment(a, b, "cka"), atol=1e-12)
 
 
-@pytest.mark.slow_after(2)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("metric", ["mutual_knn", "cka", "rsa", "svcca"])
 def test_order_and_chunks_change_nothing(metric):
     a, b = two_sides(metric, missing=0.1)
@@ -519,6 +519,7 @@ def test_blocks_in_strata_and_what_tears_them():
         xc.calibrate_rsa(xc.rdm(a), xc.rdm(b), blocks=pairs_of(a, 12), **call)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     ("metric", "options"),
     [("linear_predictivity", {"folds": 3}), ("svcca", {"n_components": 2, "folds": 3})],
@@ -548,6 +549,7 @@ def test_order_and_chunks_change_nothing_in_blocks():
     np.testing.assert_array_equal(found["p_value"], expected["p_value"])
 
 
+@pytest.mark.slow
 def test_near_duplicates_are_one_unit():
     """Pairs of near-duplicates in both sets: alike beyond chance, until pairs move whole."""
     rng = np.random.default_rng(0)

@@ -84,6 +84,7 @@ def test_it_is_rsa_of_renamed_times(sides):
         xr.testing.assert_allclose(full[name], renamed[name].transpose(*full[name].dims))
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("method", ["spearman", "cosine", "kendall"])
 def test_few_rdms_at_a_time_give_the_same(sides, method, monkeypatch):
     a, b = (side.isel(time=slice(3)) for side in sides)

@@ -56,6 +56,7 @@ def test_the_quick_mean_correlation_is_that_of_modulation():
         assert mean_correlation(spread, scores, covariates) == float(right["mean_correlation"])
 
 
+@pytest.mark.slow
 def test_the_reading_of_the_larger_p_counts():
     """A statistic that only noise relative to norms can reach, and the other way round."""
     a, _ = study(0, np.ones(60))
@@ -76,6 +77,7 @@ def test_the_reading_of_the_larger_p_counts():
     assert p_value == max(both.values()) == both[p_value.attrs["noise"]]
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("tail", ["two-sided", "greater", "less"])
 def test_p_is_the_share_of_draws_as_far_from_what_is_expected(tail, few, monkeypatch):
     a, _ = study(0, np.ones(60))
@@ -165,7 +167,7 @@ def one_draw(reps, statistic, quick, by_norm):
     return statistic(reps.copy(data=np.stack(rows))), quick and quick(taken)(orders)
 
 
-@pytest.mark.slow_after(3)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("by_norm", [False, True])
 @pytest.mark.parametrize("case", ["whole", "layers", "missing in b", "values as nuisance"])
 def test_quick_draws_are_those_of_the_public_functions(case, by_norm, monkeypatch):
@@ -184,7 +186,7 @@ def test_quick_draws_are_those_of_the_public_functions(case, by_norm, monkeypatc
     assert plain == pytest.approx(quick, abs=1e-9)
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case", ["other metric", "missing in a", "many missing in b", "missing values"]
 )
@@ -214,6 +216,7 @@ def test_the_order_of_stimuli_changes_no_digit(few):
     np.testing.assert_allclose(one, other, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_missing_stimuli_stay_missing_whatever_the_order(few, monkeypatch):
     """By public functions: what they are given, draw after draw, is the same to the last digit."""
     a, _ = study(3, np.ones(60))

@@ -68,6 +68,7 @@ def test_the_first_draw_is_everything(metric, options, missing):
     np.testing.assert_allclose(draws[0], expected, atol=1e-12)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     ("metric", "options"),
     [
@@ -117,6 +118,7 @@ def hsic(k, m):
     return (k * m).sum() + cross - 2 / (n - 2) * (k.sum(0) * m.sum(0)).sum()
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("metric", ["mutual_knn", "cycle_knn", "cka", "rsa"])
 def test_the_estimate_is_the_alignment(metric):
@@ -243,6 +245,7 @@ def test_local_variances_from_plain_loops(in_blocks):
     np.testing.assert_allclose(found["estimate"], shares.mean("stimulus"))
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     "call",
     [

@@ -108,6 +108,7 @@ def test_what_is_no_result_over_time_is_refused():
         xc.latency(table(RSA, P), "alignment")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_every_result_over_time_has_a_latency():
     study = planted_recording(2, n_stimuli=16, n_times=6, rng=0)
@@ -135,6 +136,7 @@ def test_every_result_over_time_has_a_latency():
         assert ((p_value <= 0.3).any("time") == found["onset"].notnull()).all()
 
 
+@pytest.mark.slow
 def test_planted_stages_begin_and_end_when_they_do():
     study = planted_recording(n_stimuli=30, n_times=26, rng=0)
     brain = xc.rdm(study["brain"].mean("repetition", keep_attrs=True))

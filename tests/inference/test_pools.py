@@ -117,6 +117,7 @@ def check_calibrate(gone, case):
             assert float(one["corrected"]) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @settings(max_examples=5)
 @given(gone=arrays.arrays(bool, (4, 9), elements=st.booleans()))
@@ -133,6 +134,7 @@ def test_the_chance_of_each_pair_is_that_of_its_pool(gone):
                 assert found[i, j].isnull().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resample", ["subsample", "bootstrap"])
 @settings(max_examples=3)
 @given(gone=arrays.arrays(bool, (4, 4), elements=st.booleans()))
@@ -226,7 +228,7 @@ def test_reliability_of_alignment_by_plain_loops(pool):
     assert float(found["half_correlation"]) == pytest.approx(np.mean(correlations))
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["mutual_knn", "cycle_knn"])
 def test_unrelated_models_that_miss_different_numbers_are_not_reliable(metric):
     rng = np.random.default_rng(1)

@@ -45,7 +45,7 @@ def values(table):
     return [float(table[name]) for name in NAMES]
 
 
-@pytest.mark.slow_after(8)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("n_models", [4, 5, 6])
 @pytest.mark.parametrize("metric", ["cosine", "euclidean", "consensus", "neighborhood", "rdm"])
 def test_it_is_the_correlation_of_the_dispersions_of_two_halves(metric, n_models):

@@ -84,6 +84,7 @@ def test_each_subject_is_as_alone_and_any_order_and_chunks_give_the_same(of, bin
     xr.testing.assert_allclose(lazy.compute(), table, rtol=1e-12)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("repetitions", [2, 3, 4, 6])
 def test_a_ceiling_is_the_root_of_the_reliability_and_that_of_bins(repetitions):
     trials = trials_of(repetitions, noise=1.5)
@@ -212,6 +213,7 @@ def test_whitened_rdms_have_a_ceiling_too(noise):
         assert found.attrs["noise"] == noise
 
 
+@pytest.mark.slow
 def test_noise_alone_is_not_reliable():
     trials = trials_of(5, tuple(f"S{i}" for i in range(30)))
     values = np.random.default_rng(0).standard_normal(trials.shape)

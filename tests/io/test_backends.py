@@ -51,6 +51,7 @@ def test_xarray_knows_the_engines() -> None:
     assert isinstance(engines["thingsvision"], ThingsvisionEngine)
 
 
+@pytest.mark.slow
 def test_listing_engines_loads_nothing() -> None:
     code = (
         "import sys, xarray, xconverge.io.backends; heavy = ('zarr', 'h5py', 'dask.array', "
@@ -61,6 +62,7 @@ def test_listing_engines_loads_nothing() -> None:
     assert run.stdout.split() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunks", [None, {}, {"model": 3}])
 def test_a_modality_is_what_our_reader_opens(store: Path, chunks: Any) -> None:
     ours = xc.open_representations(store, "vision")
@@ -79,6 +81,7 @@ def test_a_modality_is_what_our_reader_opens(store: Path, chunks: Any) -> None:
     xc.validate(data["representation"])
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     "key",
     [
@@ -96,6 +99,7 @@ def test_every_kind_of_index_reads_what_numpy_gives(store: Path, key: Any) -> No
     xr.testing.assert_identical(found.load(), expected)
 
 
+@pytest.mark.slow
 def test_measures_take_it(store: Path) -> None:
     sides = [opened(store, group=name, chunks={})["representation"] for name in ("vision",) * 2]
     ours = xc.open_representations(store, "vision")
@@ -104,6 +108,7 @@ def test_measures_take_it(store: Path) -> None:
     xr.testing.assert_identical(lazy.compute(), xc.alignment(ours, ours, "cka").compute())
 
 
+@pytest.mark.slow
 def test_a_part_is_read_alone(store: Path) -> None:
     """Damage to one chunk hurts who reads it, and names what is lost."""
     expected = xc.open_representations(store, "vision").load()
@@ -119,6 +124,7 @@ def test_a_part_is_read_alone(store: Path) -> None:
         opened(store, group="vision").load()
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("chunks", [None, {}])
 def test_a_handle_says_that_its_store_was_overwritten(path: Path, chunks: Any) -> None:
     reps = make()
@@ -131,6 +137,7 @@ def test_a_handle_says_that_its_store_was_overwritten(path: Path, chunks: Any) -
     assert new.stimulus.values.tolist() == reps.stimulus.values[::-1].tolist()
 
 
+@pytest.mark.slow
 def test_incomplete_models_are_left_out_or_refused(store: Path) -> None:
     ids = opened(store, group="vision").stimulus.values
     with (
@@ -146,6 +153,7 @@ def test_incomplete_models_are_left_out_or_refused(store: Path) -> None:
         opened(store, group="vision", incomplete="include")
 
 
+@pytest.mark.slow
 def test_a_tree_has_all_groups(store: Path) -> None:
     ours = xc.open_store(store)
     with no_compute():
@@ -168,6 +176,7 @@ def test_studies_open_too(tmp_path: Path) -> None:
     assert opened(tmp_path / "r.zarr", group="/a")["r"].item() == 1.0
 
 
+@pytest.mark.slow
 def test_a_group_has_to_be_named(store: Path, tmp_path: Path) -> None:
     listed = r"group='…': 'language', 'vision'; beside them 'rdms/vision'"
     with pytest.raises(xc.SchemaError, match=f"several arrays, each in a group.*{listed}"):
@@ -179,6 +188,7 @@ def test_a_group_has_to_be_named(store: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "nothing.zarr").exists()
 
 
+@pytest.mark.slow
 def test_only_our_stores_are_taken_without_a_word(store: Path, tmp_path: Path) -> None:
     ours = xr.open_dataset(store, group="vision")
     xr.testing.assert_identical(ours.load(), opened(store, group="vision").load())
@@ -195,6 +205,7 @@ def test_only_our_stores_are_taken_without_a_word(store: Path, tmp_path: Path) -
     assert "a" in xr.open_dataset(tmp_path / "plain.zarr", consolidated=False)
 
 
+@pytest.mark.slow
 def test_urls_and_zarr_stores(store: Path) -> None:
     zarr = pytest.importorskip("zarr")
     ours = xc.open_representations(store, "vision")
@@ -206,6 +217,7 @@ def test_urls_and_zarr_stores(store: Path) -> None:
     xr.testing.assert_identical(data["representation"].load(), ours.load())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunks", [None, {}])
 def test_what_is_open_can_be_sent(store: Path, chunks: Any) -> None:
     data = opened(store, group="vision", chunks=chunks)
@@ -257,6 +269,7 @@ def test_an_engine_takes_the_options_of_its_reader(engine: Any, read: Any) -> No
         assert name in renamed or own[name] == known[name]
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("chunks", [None, {}])
 def test_brainio_files(tmp_path: Path, chunks: Any) -> None:
     pytest.importorskip("h5netcdf")

@@ -198,6 +198,7 @@ def test_stimuli_under_other_names_are_another_pool() -> None:
     )
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(("n", "kind"), [(60, np.int16), (2**15 + 1, np.int32)])
 def test_a_graph_alone_is_a_store_for_plain_xarray(tmp_path: Path, n: int, kind: Any) -> None:
     path = tmp_path / "graphs.zarr"
@@ -277,7 +278,7 @@ CALLS = {
 }
 
 
-@pytest.mark.slow_after(9)
+@pytest.mark.slow_after(1)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_a_graph_gives_the_digits_of_the_features(call: Any) -> None:

@@ -91,7 +91,7 @@ def _rows(store: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"{}", None])
 def test_rows_whose_metadata_are_damaged_are_kept(tmp_path: Path, content: bytes | None) -> None:
     """Until they are brought back, or the user gives them up."""

@@ -44,6 +44,7 @@ def entity(crate: dict[str, Any], name: str) -> dict[str, Any]:
     return dict(found)
 
 
+@pytest.mark.slow
 def test_a_store_says_what_it_holds_and_whose_it_is(filled: Path) -> None:
     xc.io.write_neighbors(filled, xc.neighbor_graph(xc.open_representations(filled, "vision"), 2))
     xc.io.write_manifest(filled, **GIVEN)
@@ -81,6 +82,7 @@ def test_the_library_of_rocrate_reads_it(filled: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_what_changes_a_group_makes_it_stale(filled: Path) -> None:
     xc.io.write_manifest(filled, **GIVEN)
     before = digest(filled)
@@ -137,6 +139,7 @@ def test_what_plain_xarray_writes_makes_it_stale(filled: Path) -> None:
         xc.io.read_manifest(filled)
 
 
+@pytest.mark.slow
 def test_a_store_with_a_manifest_is_a_store(filled: Path) -> None:
     xc.io.write_manifest(filled, **GIVEN)
     xc.validate_store(filled, deep=True)
@@ -262,6 +265,7 @@ def test_a_real_study_is_whole(tmp_path: Path) -> None:
     xc.validate_store(path, deep=True)
 
 
+@pytest.mark.slow
 def test_on_the_command_line(filled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = str(filled)
     assert main(["manifest", store]) == 1

@@ -199,7 +199,7 @@ def test_the_table_has_every_call_that_takes_a_path():
     assert named == set(CALLS)
 
 
-@pytest.mark.slow_after(3)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("name", sorted(CALLS))
 def test_a_tilde_is_the_home_folder(home, name):
     CALLS[name](home)

@@ -229,6 +229,7 @@ def held_up(write: Callable[[xr.DataArray], object], reps: xr.DataArray) -> Iter
         writing.exception(WAIT)
 
 
+@pytest.mark.slow
 def test_an_overwrite_during_an_append_is_refused_by_name(store: Path) -> None:
     """It waits for the append, and then finds the modality changed."""
     with ThreadPoolExecutor(1) as pool:
@@ -245,6 +246,7 @@ def test_an_overwrite_during_an_append_is_refused_by_name(store: Path) -> None:
     assert sorted(os.listdir(store)) == ["v", "zarr.json"]
 
 
+@pytest.mark.slow
 def test_an_append_during_an_overwrite_stays(store: Path) -> None:
     overwrite = partial(xc.write_representations, store, overwrite=True)
     with held_up(overwrite, models("fe")) as overwriting:
@@ -263,6 +265,7 @@ def test_a_model_that_is_joined_during_an_overwrite_stays(store: Path) -> None:
     check_modality(store, "v", {"abc"})
 
 
+@pytest.mark.slow
 def test_of_two_overwrites_at_once_the_first_to_end_stays(store: Path) -> None:
     overwrite = partial(xc.write_representations, store, overwrite=True)
     with held_up(overwrite, models("fe")) as overwriting:
@@ -298,6 +301,7 @@ def replace_by_study(path: Path) -> None:
     xc.write_study(path, study(1.0), overwrite=True)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("replace", [replace_store, replace_by_study])
 def test_a_store_is_not_replaced_under_a_writer(
     store: Path, replace: Callable[[Path], None]
@@ -314,6 +318,7 @@ def test_a_store_is_not_replaced_under_a_writer(
     assert "v" not in xc.open_store(store).children
 
 
+@pytest.mark.slow
 def test_a_writer_that_starts_while_a_store_is_replaced_loses_nothing(store: Path) -> None:
     """Either the one or the other is refused."""
 
@@ -330,6 +335,7 @@ def test_a_writer_that_starts_while_a_store_is_replaced_loses_nothing(store: Pat
     check_modality(store, "v", {"abd"})
 
 
+@pytest.mark.slow
 def test_a_model_that_is_completed_after_it_was_opened_says_so(store: Path) -> None:
     """Its rows are not pending, which NaN would mean."""
     with suppress(InterruptedError):
@@ -355,6 +361,7 @@ def test_a_model_that_is_begun_anew_after_it_was_opened_says_so(store: Path) -> 
         reps.compute()
 
 
+@pytest.mark.slow
 def test_rows_that_are_damaged_before_they_join_are_no_missing_ones(store: Path) -> None:
     writer = xc.ModelWriter(store, "v", "d", STIMULI, 8)
     writer.write(STIMULI, VALUES["d"])
@@ -390,6 +397,7 @@ MEASURES: dict[str, Callable[[xr.DataArray], Any]] = {
 }
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("how", ["moved", "renamed", "overwritten"])
 def test_no_measure_takes_what_is_gone_for_what_was_never_seen(store: Path, how: str) -> None:
     reps = xc.open_representations(store, "v")

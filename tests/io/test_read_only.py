@@ -47,7 +47,7 @@ def read_only(
             path.chmod(0o755)
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 def test_everything_is_read(read_only: Path) -> None:
     before = digest(read_only)
     store, seen = read_only / "s.zarr", Seen(read_only, False, [])
@@ -60,6 +60,7 @@ def test_everything_is_read(read_only: Path) -> None:
     assert digest(read_only) == before
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_nothing_is_written(read_only: Path, name: str) -> None:
     before = digest(read_only)

@@ -67,6 +67,7 @@ def test_study_round_trip(path: Path) -> None:
     assert tree["pairs"].attrs["sizes"] == (1, 2)
 
 
+@pytest.mark.slow
 def test_a_study_that_was_opened_is_saved_again(path: Path, tmp_path: Path) -> None:
     write_study(path, study())
     part = open_store(path).isel(model_a=[1], missing_dims="ignore")

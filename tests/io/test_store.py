@@ -134,6 +134,7 @@ def test_plain_xarray_opens_it(filled: Path) -> None:
     assert set(plain.coords) == set(make().coords)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     "text",
     [
@@ -268,6 +269,7 @@ def test_coordinates_of_a_shared_space_are_features_of_one(path: Path) -> None:
     np.testing.assert_array_equal(opened.values, space.values)
 
 
+@pytest.mark.slow
 def test_extra_dims_in_any_order(path: Path) -> None:
     reps = make().expand_dims(layer=["l1", "l2"], time_bin=[10, 20, 30])
     reps = (reps * xr.DataArray([1.0, 2.0], dims="layer")).astype(np.float32)
@@ -290,6 +292,7 @@ def test_extra_dims_in_any_order(path: Path) -> None:
         append_models(path, new.assign_coords(model=["e"]).sel(layer=["l2"]), modality="v")
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     ("given", "stored"),
     [
@@ -389,6 +392,7 @@ def test_any_chunking_round_trips(
     xr.testing.assert_equal(open_store(path.with_name("tree.zarr"))["x"], reps)
 
 
+@pytest.mark.slow
 def test_slices_of_an_opened_store_are_saved_again(filled: Path, tmp_path: Path) -> None:
     opened = open_representations(filled, "vision")
     part = opened.isel(stimulus=[4, 1, 2])
@@ -441,7 +445,7 @@ def faulty(kind: str) -> xr.DataArray:
     return reps
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["NaN", "infinity", "padding", "width", "duplicate"])
 @pytest.mark.parametrize("lazy", [False, True])
 def test_bad_input_loses_nothing(filled: Path, kind: str, lazy: bool) -> None:
@@ -457,6 +461,7 @@ def test_bad_input_loses_nothing(filled: Path, kind: str, lazy: bool) -> None:
     assert not filled.with_name("new.zarr").exists()
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_an_interrupted_write_loses_nothing(filled: Path, error: type[BaseException]) -> None:
     def fail(values: np.ndarray) -> np.ndarray:
@@ -542,6 +547,7 @@ def test_open_store_shows_all_modalities(filled: Path) -> None:
     assert tree["vision/caption"].chunks is None
 
 
+@pytest.mark.slow
 def test_files_of_others_in_a_store_do_no_harm(filled: Path) -> None:
     (filled / ".DS_Store").write_text("x")
     (filled / "vision" / ".DS_Store").write_text("x")
@@ -592,6 +598,7 @@ def test_a_handle_says_that_its_store_is_gone(path: Path, tmp_path: Path) -> Non
         old.compute()
 
 
+@pytest.mark.slow
 def test_a_handle_survives_an_append(path: Path) -> None:
     reps = make()
     write_representations(path, reps[:1], modality="vision")

@@ -169,6 +169,7 @@ def test_the_tree_of_everything():
     )
 
 
+@pytest.mark.slow
 def test_every_checksum_holds():
     xc.validate_store(STORE, deep=True)
 
@@ -231,6 +232,7 @@ def test_attrs_of_that_layout_do_not_show():
             assert not {"xconverge_layout", "xconverge_writing"} & set(node.attrs)
 
 
+@pytest.mark.slow
 def test_damage_is_still_found(store):
     chunk = store / "vision" / "representation" / "c" / "1" / "0" / "0"
     data = bytearray(chunk.read_bytes())

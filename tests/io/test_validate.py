@@ -131,6 +131,7 @@ def first(*names: Any, quick: int = 1) -> list[Any]:
 EACH = first(*DAMAGES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", first("truncated", "emptied", "a pipe", "flipped"))
 def test_a_manifest_that_is_none_is_told(study: Path, damage: str) -> None:
     assert faults(study) == []
@@ -251,6 +252,7 @@ def test_damage_to_any_document_is_listed(path: Path, study: Path, damage: str) 
             check_document(file, damage, root)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", first("flipped", "missing"))
 @pytest.mark.parametrize("name", first("vision/", "rdms/", "language/stimulus/", "", quick=2))
 def test_damage_to_a_document_is_listed(path: Path, name: str, damage: str) -> None:
@@ -305,6 +307,7 @@ def test_two_files_that_were_exchanged_are_found(path: Path, what: str) -> None:
     check_swap(path, one, other, read_all(path))
 
 
+@pytest.mark.slow
 def test_damage_that_looks_like_another_program_at_work_is_told_soon(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -331,7 +334,7 @@ def test_any_two_files_that_were_exchanged_are_found(path: Path, documents: bool
         check_swap(path, *pairs[at], whole)
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "what",
     first("stimulus", "representation", "model", ".checksums", "every array", "zarr.json", quick=2),
@@ -355,6 +358,7 @@ def test_parts_of_an_older_copy_are_found(path: Path, tmp_path: Path, what: str)
         open_representations(path, "language").compute()
 
 
+@pytest.mark.slow
 def test_damage_is_told_by_measures_and_on_every_scheduler(path: Path) -> None:
     flip(path / "vision" / "representation" / "c" / "1" / "1" / "0")
     reps = open_representations(path, "vision")
@@ -485,6 +489,7 @@ def test_rows_that_are_damaged_after_they_were_written_are_not_joined(
     validate_store(path, deep=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", first("zarr.json", ".checksums/zarr.json", "vectors_3/zarr.json"))
 def test_models_that_cannot_be_read_are_not_left_out(path: Path, begun: Path, name: str) -> None:
     (begun / name).write_text("{}")
@@ -505,6 +510,7 @@ def test_models_that_cannot_be_read_are_not_left_out(path: Path, begun: Path, na
 NOT_SPECIFIED = pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")
 
 
+@pytest.mark.slow
 @NOT_SPECIFIED
 @pytest.mark.parametrize("consolidated", first(None, False))
 def test_stores_of_others_are_whole(tmp_path: Path, consolidated: bool | None) -> None:
@@ -704,7 +710,7 @@ def test_no_space_at_any_write_of_a_model_loses_nothing(tmp_path: Path, step: in
         np.testing.assert_array_equal(reps.sel(model="a").values, values)
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("step", first(9, 2))
 @pytest.mark.parametrize("change", [append_one, replace_all])
 def test_no_space_at_any_write_leaves_what_was(

@@ -87,7 +87,7 @@ def check(path: Any, models: list[str], **options: Any) -> xr.DataArray:
 # writing
 
 
-@pytest.mark.slow_after(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 7, 8, 21, 50])
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_any_batches_in_any_order(anywhere: str, size: int, shuffled: bool) -> None:
@@ -132,6 +132,7 @@ def test_batches_and_widths_of_the_modality_change_nothing(
     validate_store(path, deep=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of", ["vectors", "rows"])
 def test_a_damaged_batch_takes_no_other_row(path: Path, of: str) -> None:
     w = writer(path)
@@ -160,7 +161,7 @@ def test_a_damaged_batch_takes_no_other_row(path: Path, of: str) -> None:
     validate_store(path, deep=True)
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 def test_models_join_a_modality_in_the_order_in_which_they_are_complete(anywhere: str) -> None:
     a, b = writer(anywhere, "a"), writer(anywhere, "b")
     fill(a, range(25))
@@ -272,7 +273,7 @@ def test_dtypes(path: Path) -> None:
         ModelWriter(path, "other", "b", STIMULI[:2], 2, dtype="int8")
 
 
-@pytest.mark.slow_after(3)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     ("ids", "batch", "said"),
     [
@@ -366,6 +367,7 @@ def test_a_writer_is_for_one_model_of_known_stimuli(path: Path) -> None:
 # interruptions
 
 
+@pytest.mark.slow_after(1)
 def test_a_second_start_goes_on_where_the_first_ended(anywhere: str) -> None:
     def interrupted() -> None:
         with writer(anywhere) as w:
@@ -383,7 +385,7 @@ def test_a_second_start_goes_on_where_the_first_ended(anywhere: str) -> None:
     check(anywhere, ["vit"])
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 def test_incomplete_models_are_skipped_included_or_an_error(anywhere: str) -> None:
     with writer(anywhere, "done") as w:
         fill(w, range(50))
@@ -404,6 +406,7 @@ def test_incomplete_models_are_skipped_included_or_an_error(anywhere: str) -> No
     check(anywhere, ["done", "begun"], incomplete="error")
 
 
+@pytest.mark.slow_after(1)
 def test_restart_drops_what_is_there(anywhere: str) -> None:
     begun = writer(anywhere)
     fill(begun, range(30))
@@ -428,6 +431,7 @@ def test_two_writers_of_one_model_are_refused(path: Path) -> None:
     check(path, ["vit"])
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
 def test_without_file_locks_a_key_locks(
     path: Path, monkeypatch: pytest.MonkeyPatch, number: int
@@ -562,6 +566,7 @@ def test_two_processes_write_sixteen_models_at_once(path: Path) -> None:
     assert not (path / INCOMPLETE).exists()
 
 
+@pytest.mark.slow
 def test_a_start_removes_what_was_killed_and_nothing_that_others_write(path: Path) -> None:
     """Zarr writes a file beside its place first: one that another writer is at must stay."""
     half = f".{'0' * 32}.partial"

@@ -65,6 +65,7 @@ def test_tau_a_counts_pairs():
     assert correlation.tau_a(u, np.ones(6)) == 0.0
 
 
+@pytest.mark.slow
 @given(values_and_ranks([(2,), (9,), (4, 7), (2, 3, 5), (2, 70_000)]))
 @settings(max_examples=30, deadline=None)
 def test_ranks_whose_places_do_not_fit_into_a_key(both):

@@ -103,6 +103,7 @@ def test_where_residuals_cancel_what_is_fitted_norms_are_right(make):
     check(part, order)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("budget", [BUDGETS.products, 0])
 @pytest.mark.parametrize("many", [8, 1])
 @pytest.mark.parametrize("make", [flat, model])

@@ -209,6 +209,7 @@ def assert_fitted(x, found):
     assert (np.diff(found.objective) <= 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["noise", "narrow", "flat", "two", "one pass"])
 def test_single_precision_first_ends_where_double_does(case, monkeypatch):
     x = large(2 if case == "two" else 4)
@@ -237,6 +238,7 @@ def test_large_copies_come_back_as_one():
         np.testing.assert_allclose(one, x[0] @ found.rotation[0], atol=1e-12)
 
 
+@pytest.mark.slow
 def test_large_models_with_missing_stimuli_keep_shifts_in_double():
     x, seen = large(3), np.ones((3, 260), bool)
     seen[0, :9] = seen[2, 100:130] = False

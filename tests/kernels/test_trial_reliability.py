@@ -134,6 +134,7 @@ def signal_by_loops(x):
     return np.mean(shared) / whole, np.mean(r) if r else np.nan
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("repetitions", [2, 3, 4, 5])
 def test_rdms_by_plain_loops(repetitions):
     _, x = study(np.random.default_rng(2), repetitions)

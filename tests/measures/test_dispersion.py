@@ -194,6 +194,7 @@ def held(request, monkeypatch):
     monkeypatch.setattr(BUDGETS, "all_models", request.param)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.usefixtures("held")
 @pytest.mark.parametrize("target", [4e-4, 1e-8])
 @pytest.mark.parametrize("metric", ["cosine", "correlation"])
@@ -206,6 +207,7 @@ def test_nearly_agreeing_models_in_float32(metric, target, chunks):
     np.testing.assert_allclose(result, expected, rtol=1e-6)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("spread", [3.0, 1.0, 0.5, 0.3, 0.1, 0.05, 0.03, 0.01])
 @pytest.mark.parametrize("metric", ["cosine", "sqeuclidean", "consensus"])
 @pytest.mark.parametrize("chunks", [None, {"model": 2}])

@@ -27,6 +27,7 @@ def test_invariances_of_rdms(metric, name):
     assert same == (name in DISTANCES[metric].invariant)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(("name", "move"), [("scale", (3.0, 0.0)), ("translation", (1.0, 0.5))])
 @pytest.mark.parametrize("method", METHODS)
 def test_invariances_of_comparisons(method, name, move):

@@ -97,6 +97,7 @@ def test_mutual_knn_is_the_shared_neighbors(dtype):
     assert found.attrs["kind"] == "similarity"
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("metric", ["correlation", "cosine", "euclidean", "sqeuclidean"])
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_rdm_rows_correlate(dtype, metric):
@@ -126,7 +127,7 @@ def test_cosine_of_unrelated_features_warns_and_of_other_widths_raises():
         xc.alignment(make_reps(2, 8, 5), make_reps(2, 8, 4), "cosine")
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["mutual_knn", "rdm"])
 @given(data=st.data())
 def test_chunks_change_nothing_and_stay_lazy(metric, data):

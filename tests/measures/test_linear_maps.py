@@ -105,6 +105,7 @@ def test_extra_dims_are_mapped_over(metric, both):
         np.testing.assert_allclose(mine, one, rtol=1e-9)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(("metric", "reads"), [("svcca", (3, 4)), ("linear_predictivity", (3, 4))])
 def test_a_model_is_read_once_and_once_more_for_every_partner(metric, reads):
     sides = [make_reps(m, 80, 5, missing=[(0, 7)], shared=False, noise=m) for m in (3, 2)]
@@ -133,6 +134,7 @@ def test_a_short_model_is_not_the_block_of_a_long_one(metric):
     assert all(source.reads.max() == 2 for source in sources)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("metric", ["svcca", "linear_predictivity"])
 def test_faults_far_into_a_model_are_named(metric):
     for side in (0, 1):
@@ -143,6 +145,7 @@ def test_faults_far_into_a_model_are_named(metric):
             xc.alignment(*(s.chunk(stimulus=7) for s in sides), metric, folds=3, rng=0).compute()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_never_in_memory")
 @pytest.mark.parametrize("metric", ["svcca", "linear_predictivity"])
 def test_too_few_common_stimuli_are_nan_with_a_warning(metric):
@@ -157,7 +160,7 @@ def test_too_few_common_stimuli_are_nan_with_a_warning(metric):
     assert found[1:].notnull().all()
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("lazy", [False, True])
 def test_what_does_not_vary_is_left_out(lazy):
     a, b = pair(missing=0.0)

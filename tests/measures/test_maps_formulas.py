@@ -98,6 +98,7 @@ def nested_ridge(x, y, fold):
     return y, predicted, baseline
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("groups", [None, "category"])
 def test_linear_predictivity_is_scikit_learns_nested_ridge(groups):
     a, b, x, y = one_pair(40)

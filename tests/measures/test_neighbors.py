@@ -20,6 +20,7 @@ def sides(n=60, missing=0.1):
     return a, b.assign_attrs(modality="language")
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_graph_stands_for_its_representations(metric):
     a, b = sides()
@@ -118,7 +119,7 @@ def test_a_graph_is_saved_into_the_store(tmp_path):
         xc.io.write_neighbors(path, a)
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("lazy", [False, True])
 def test_an_index_reports_its_recall(lazy):
     rng = np.random.default_rng(0)

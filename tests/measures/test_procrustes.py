@@ -42,7 +42,7 @@ def assert_same_space(found, expected):
     assert found.attrs == expected.attrs
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize(
     "options",

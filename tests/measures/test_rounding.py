@@ -116,6 +116,7 @@ def test_copies_of_a_model_have_no_dispersion(metric, dtype):
             assert not np.nan_to_num(xc.dispersion(given, metric, pairwise=True)).any()
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     ("dtype", "options"),
     [("f2", {}), ("f8", {}), ("f4", {"n_components": 4}), ("f8", {"folds": 3, "rng": 0})],

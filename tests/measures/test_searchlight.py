@@ -39,7 +39,7 @@ def one_by_one(reps, target, lists, rdm_metric="correlation", method="spearman")
     return xr.concat(found, "center")
 
 
-@pytest.mark.slow_after(5)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("method", ["spearman", "pearson", "rho-a"])
 @pytest.mark.parametrize("rdm_metric", ["correlation", "cosine", "euclidean", "sqeuclidean"])
 def test_it_is_rsa_of_the_rdm_of_each_neighbourhood(rdm_metric, method):
@@ -64,6 +64,7 @@ def masks(reps):
     return rows
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("labelled", [False, True])
 def test_every_form_of_neighbourhoods_is_the_same(labelled):
     reps, target = brain()
@@ -103,6 +104,7 @@ def test_every_form_of_neighbourhoods_is_the_same(labelled):
     np.testing.assert_array_equal(found["x"], GRID[[3, 5, 26], 0])
 
 
+@pytest.mark.slow
 def test_features_within_a_radius():
     reps, target = brain()
     # distances of exactly 0.1 on a grid of tenths differ by rounding
@@ -304,6 +306,7 @@ def test_coordinates_step_aside():
     assert found["source_rsa"].dims == ("center",)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [
@@ -396,6 +399,7 @@ def test_many_stimuli_that_do_not_fit_are_refused(monkeypatch):
         xc.searchlight(reps.chunk(), target, neighborhoods=LISTS)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("rdm_metric", "theirs", "method", "compare"),

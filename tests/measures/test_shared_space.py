@@ -104,6 +104,7 @@ def test_restarts_never_do_worse_and_follow_rng():
     assert float(many[0]) == float(many[1])
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(("width", "expected"), [(32, 0.62), (128, 0.48)])
 def test_independent_models_over_fit_as_documented(width, expected):
     rng = np.random.default_rng(0)
@@ -202,6 +203,7 @@ def test_independent_models_are_unexplained_on_held_out_stimuli(width, in_sample
         assert space[name].attrs["chance"] == 0.75
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("n_components", [None, 3])
 @pytest.mark.parametrize("missing", [[], [(0, 3), (1, 9)]])
 def test_a_fold_knows_of_its_stimuli_the_scale_of_models_alone(n_components, missing):
@@ -312,6 +314,7 @@ def test_fewer_stimuli_than_features_lose_nothing():
     np.testing.assert_allclose(gram, x @ x.T / np.linalg.norm(x) ** 2, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_one_space_for_each_family():
     reps = make_reps(5, 40, [6, 5, 4, 6, 3], noise=1.0)
     space = xc.shared_space(reps, by="family", folds=4, rng=0)
@@ -339,6 +342,7 @@ def test_families_that_cannot_be_aligned_are_named():
         xc.shared_space(reps, by="family")
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("options", [{"folds": 3}, {"n_restarts": 2}, {"folds": 3, "by": "family"}])
 def test_a_random_space_says_the_seed_that_makes_it_again(options):
     reps = make_reps(4, 24, 5, noise=2.0)

@@ -256,6 +256,7 @@ def test_widths_may_differ_over_subjects_and_regions():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", ["given", "shrinkage"])
 @given(data=st.data())
 def test_chunks_change_nothing(noise, data):
@@ -461,6 +462,7 @@ def test_distances_below_0_go_everywhere(tmp_path):
     xr.testing.assert_identical(theirs, rdms)
 
 
+@pytest.mark.slow
 def test_trials_are_stored_and_stacked(tmp_path):
     reps = trials_of(2, widths=[6, 4], missing=MISSING["some missing"])
     assert xc.validate(reps) is reps

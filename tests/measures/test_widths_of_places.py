@@ -106,6 +106,7 @@ def test_reliability_takes_widths_of_places(reps):
     assert found.notnull().all()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("everything_is_long")
 @pytest.mark.parametrize(
     "name",

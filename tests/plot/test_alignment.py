@@ -73,7 +73,7 @@ def test_groups_and_studies_are_taken_as_they_are():
         plot.alignment_matrix(tree, order="clusters")
 
 
-@pytest.mark.slow_after(3)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (9, 9), (2, 30), (70, 20)])
 def test_tables_of_any_size(rows, columns, monkeypatch):
     a = ODD[:rows] if rows < 10 else [f"model a {i}" for i in range(rows)]
@@ -84,6 +84,7 @@ def test_tables_of_any_size(rows, columns, monkeypatch):
     assert bool(ax.texts) == (columns <= 16)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("share", [0.3, 1.0])
 def test_missing_scores_are_grey(share, monkeypatch):
     given = scores(3, "uvw", "xyz").mean("stimulus")
@@ -94,6 +95,7 @@ def test_missing_scores_are_grey(share, monkeypatch):
     assert_legible(ax.get_figure(), monkeypatch)
 
 
+@pytest.mark.slow
 def test_a_pool_curve_is_the_mean_over_pairs(monkeypatch):
     study = planted_study(n_models=2, n_stimuli=40, rng=0)
     curve = xc.pool_curve(study["vision"], study["language"], [20, 40], n_repeats=2, rng=0)
@@ -129,6 +131,7 @@ def contrast(controls=("random", "surrogates")):
     )
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("controls", [("random",), ("random", "matched", "surrogates")])
 def test_subsets_are_drawn_beside_what_they_are_compared_with(controls, monkeypatch):
     ax = plot.subset_contrast(contrast(controls))

@@ -129,6 +129,7 @@ def test_lines_are_named_beside_them_where_there_is_room(layout, n):
         assert [text.get_text() for text in legend.get_texts()] == names
 
 
+@pytest.mark.slow
 def test_what_attributes_say_is_text_too(monkeypatch):
     # half a formula, a colour of a terminal, a line of its own
     odd = "$\\frac{1$ \x1b[31m\n"

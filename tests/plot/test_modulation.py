@@ -97,6 +97,7 @@ def test_layers_of_one_network_count_once():
     np.testing.assert_allclose(cloud(ax)[:, 1], expected)
 
 
+@pytest.mark.slow
 def test_the_extremes_are_named(monkeypatch):
     spread = values(300).assign_coords(word=("stimulus", [f"word {i}" for i in range(300)]))
     ax = plot.dispersion_alignment(spread, scores(300), n_named=5, names="word")
@@ -234,6 +235,7 @@ def test_few_and_many_stimuli(n, monkeypatch):
     assert_legible(plot.dispersion_histogram(values(n, labels)).get_figure(), monkeypatch)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("value", [1.0, np.nan])
 def test_equal_and_missing_values(value, monkeypatch):
     spread = values(60) * 0 + value

@@ -33,6 +33,7 @@ def test_spread_intervals_keep_their_order_and_do_not_overlap(seed):
     assert ((found + sizes / 2) < 10 + 1e-9).all()
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("size", [(3.0, 2.5), (5.6, 4.0), (9.0, 7.0)])
 def test_names_of_points_lie_beside_each_other(size, monkeypatch):
     rng = np.random.default_rng(0)

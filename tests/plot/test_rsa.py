@@ -43,6 +43,7 @@ def test_models_are_named_at_their_lines(monkeypatch):
     assert (band[:, 1].min(), band[:, 1].max()) == (0, 0.2)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("n", [1, 8, 9, 100])
 def test_many_models_are_grey(n, monkeypatch):
     models = ODD[:n] if n < 10 else [f"m{i}" for i in range(n)]
@@ -137,6 +138,7 @@ def ranking(n=4, subjects=True):
     )
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(("n", "subjects"), [(1, True), (9, True), (9, False)])
 def test_models_are_ranked_from_the_best_downwards(n, subjects, monkeypatch):
     table = ranking(n, subjects)
@@ -178,6 +180,7 @@ def test_numbers_are_an_order_and_no_groups(monkeypatch):
     assert_legible(ax.get_figure(), monkeypatch)
 
 
+@pytest.mark.slow
 def test_a_large_rdm_is_drawn_as_means():
     ax = plot.rdm(square(2000))
     expected = square(2000).values.reshape(1000, 2, 1000, 2).mean((1, 3))
@@ -185,7 +188,7 @@ def test_a_large_rdm_is_drawn_as_means():
     assert ax.get_xlabel() == "2,000 stimuli"
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 1, 9])
 def test_rdms_of_few_stimuli(n, monkeypatch):
     labels = ODD[:n]

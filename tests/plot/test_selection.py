@@ -28,6 +28,7 @@ def test_chosen_stimuli_lie_where_they_are(monkeypatch):
     assert_legible(ax.get_figure(), monkeypatch)
 
 
+@pytest.mark.slow
 def test_groups_are_counted(monkeypatch):
     given = spread()
     chosen = xc.select_stimuli(given, 6, groups="kind", quotas={"a": 1, "b": 2, "c": 3})
@@ -45,6 +46,7 @@ def test_optimized_sets_are_drawn_too(monkeypatch):
     assert ax.get_title() == "5 of 30 stimuli"
 
 
+@pytest.mark.slow
 def test_of_many_groups_those_with_most_have_a_row(monkeypatch):
     groups = [f"group {i}" for i in range(50)]
     given = spread(100, groups)
@@ -56,7 +58,7 @@ def test_of_many_groups_those_with_most_have_a_row(monkeypatch):
     assert_legible(ax.get_figure(), monkeypatch)
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1.0, 0.0, np.nan])
 def test_any_values_and_labels(scale, monkeypatch):
     given = spread(18, ODD)

@@ -70,6 +70,7 @@ def test_names_are_far_from_each_other(monkeypatch):
     assert "beside" not in drawn
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(("n", "components"), [(1, 1), (2, 3), (5, 1), (9, 2), (10_000, 2)])
 def test_maps_of_few_and_many_stimuli(n, components, monkeypatch):
     labels = ODD[:n] if n < 10 else None
@@ -78,6 +79,7 @@ def test_maps_of_few_and_many_stimuli(n, components, monkeypatch):
     assert_legible(ax.get_figure(), monkeypatch)
 
 
+@pytest.mark.slow
 def test_equal_and_missing_values(monkeypatch):
     spread = values(20)
     spread[:5] = np.nan

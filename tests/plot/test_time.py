@@ -102,6 +102,7 @@ def test_without_p_values_nothing_is_outlined_and_pairs_are_chosen():
         plot.cross_temporal(plane(None).isel(time_2=0, drop=True))
 
 
+@pytest.mark.slow
 def test_lines_are_legible_and_a_node_is_taken_as_it_is(monkeypatch):
     given = table(RSA, P)
     given["chance"] = xr.zeros_like(given["rsa"])

@@ -21,6 +21,7 @@ def study():
     )
 
 
+@pytest.mark.slow
 def test_tables_hold_the_numbers(study):
     found = {table.title: table for table in tables(study)}
     table = found["Mean mutual-kNN of vision with language models"]
@@ -70,6 +71,7 @@ def test_findings_lead_with_what_may_be_said(study):
     assert "cannot be told without trials" in brain
 
 
+@pytest.mark.slow
 def test_a_study_of_few_models_claims_nothing():
     few = xc.analyze(planted_study(2, 30, rng=0), k=5, n_bins=3, n_permutations=0, rng=0)
     assert "at least four vision models" in findings(few)[0]

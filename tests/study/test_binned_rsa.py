@@ -530,7 +530,7 @@ def test_binned_rsa_takes_every_method(method):
         assert 0.05 <= float(table["p_value"][number]) <= 1
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["nothing", "all equal"])
 def test_one_bad_subject_is_named_with_its_bin_and_leaves_the_others(kind):
     reps, _, by = sides(30)
@@ -568,6 +568,7 @@ def test_the_mean_rdm_says_whose_it_is():
     xr.testing.assert_allclose(found, right)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("average", ["rdm", "representation", None])
 @pytest.mark.parametrize("families", [False, True])
 def test_rdms_of_bins_are_cut_out_of_the_whole(average, families):

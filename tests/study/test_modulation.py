@@ -367,6 +367,7 @@ def test_what_is_scored_is_left_out(measure, leave_out):
         np.testing.assert_allclose(found["p_value"].sel(model_a=[model]), one["p_value"])
 
 
+@pytest.mark.slow
 def test_nuisances_by_name_and_by_value():
     a, b = make_reps(4, 24, 5, shared=False), make_reps(2, 24, 4, 1, shared=False)
     call = {"k": 4, "n_permutations": 0, "n_bins": 2}

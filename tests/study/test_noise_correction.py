@@ -284,6 +284,7 @@ def test_what_is_told_of_a_stimulus_is_told_once_of_lazy_trials_too():
         assert sum("'s4' has one repetition alone" in str(one.message) for one in told) == 1
 
 
+@pytest.mark.slow
 def test_too_few_stimuli_in_both_halves_say_how_many_are_needed():
     reps, trials, by = sides(6, subjects=("S1",))
     trials = trials.copy()
@@ -396,7 +397,7 @@ def test_bins_that_equal_values_merged_cost_no_degree_of_freedom():
         np.testing.assert_allclose(merged[name], expected[name], rtol=1e-9)
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", ["diagonal", "shrinkage"])
 def test_ceilings_of_a_ranking_have_one_covariance_of_the_noise_too(noise):
     reps, trials, by = sides(noise=(1.2, 1.2, 1.2))

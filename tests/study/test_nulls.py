@@ -200,6 +200,7 @@ def test_few_stimuli_have_no_mixed_model():
     assert np.isnan(found["p_value"])
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("lazy", [False, True])
 def test_a_null_that_was_made_before_gives_the_same_table(lazy):
     """With stimuli in any order, eager and lazy, and where the geometry itself is lazy."""

@@ -24,6 +24,7 @@ from xconverge.labels.messages import SchemaError
 # ids
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("bom", ["", "\ufeff"])
 @pytest.mark.parametrize("last", [True, False])
@@ -58,6 +59,7 @@ def test_bad_lists_of_ids(tmp_path, content, match):
 ODD = ["007", "1e5", "NA", "True", "1.0", "null", "a,b", 'c"d', "e\nf", " ü:x ", "nan"]
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(("name", "sep"), [("ids.csv", ","), ("ids.tsv", "\t"), ("a:b.csv", ",")])
 def test_ids_of_a_column(tmp_path, monkeypatch, name, sep):
     """``ids.csv:nsd_id``: the column of a table, its cells as they stand."""
@@ -119,7 +121,7 @@ def test_rows_are_never_named_by_position(tmp_path):
 # .npy
 
 
-@pytest.mark.slow_after(8)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("dtype", ["f2", "f4", ">f4", "f8", ">f8", "i1", ">i4", "u8", "?"])
 @pytest.mark.parametrize("order", "CF")
 def test_numbers_of_every_kind(tmp_path, dtype, order):
@@ -360,6 +362,7 @@ def rich(lazy=False):
     return reps.chunk(model=1, stimulus=3) if lazy else reps
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("lazy", [False, True])
 def test_npz_brings_back_what_was_written(tmp_path, lazy):
     reps = rich(lazy)

@@ -113,6 +113,7 @@ def test_means_are_those_of_loops(lazy):
     }  # fmt: skip
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("seed", range(3))
 def test_the_order_of_presentations_changes_no_digit(seed):
     array = assembly()
@@ -180,6 +181,7 @@ def test_a_faulty_row_of_a_lazy_assembly_is_said_when_it_is_read():
         xc.validate(reps)
 
 
+@pytest.mark.slow
 def test_regions_and_models_by_coordinate(tmp_path):
     array = assembly(n_neuroids=5, repeats=1)
     only = xc.io.from_brainio(array, region="IT")
@@ -343,6 +345,7 @@ def test_netcdf_3_is_read_as_netcdf_4(tmp_path):
     assert new.model.values.tolist() == ["dicarlo.Test"]
 
 
+@pytest.mark.slow
 def test_sessions_and_trials_ride_along_with_their_repetitions(tmp_path):
     array = xr.DataArray(
         np.arange(24.0).reshape(6, 4),

@@ -143,6 +143,7 @@ def table(values):
     return xc.io.from_long(frame), lambda: xc.io.from_long(frame, stimulus="odd")
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("kind", sorted(set(ODD) - {"raw", "records"}))
 @pytest.mark.parametrize("read", [brainio, allen, rsatoolbox, table])
 def test_a_column_that_nobody_needs(read, kind):
@@ -239,6 +240,7 @@ def test_variables_that_are_all_needed_are_numbers(tmp_path):
 # arguments that select by a value
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     ("regions", "one", "several"),
     [

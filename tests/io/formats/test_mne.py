@@ -79,6 +79,7 @@ def test_channels_are_picked_and_bad_ones_left_out():
     assert given.ch_names == ["M", "G", "E", "STI"]
 
 
+@pytest.mark.slow
 def test_a_dict_gives_the_dim_subject(tmp_path):
     given = {
         "s1": epochs(0),

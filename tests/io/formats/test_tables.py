@@ -47,6 +47,7 @@ def test_a_table_has_one_row_for_each_real_feature():
     assert set(frame.columns) == {*reps.coords, "feature", "representation"}
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("extra", [None, {"time_bin": 2}])
 def test_there_and_back_identical_in_any_order_of_rows(dtype, extra):

@@ -31,6 +31,7 @@ def write_parts(folder, kind, values):
             np.savetxt(folder / f"{name}.txt", part)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("kind", ["npy", "hdf5", "mat", "txt"])
 @pytest.mark.parametrize("write", [write_whole, write_parts])
 def test_thingsvision_formats(tmp_path, kind, write):

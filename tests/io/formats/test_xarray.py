@@ -130,6 +130,7 @@ ATTRS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("extra", [None, {"layer": 2}])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_netcdf_brings_a_set_back_identical(tmp_path, dtype, extra):

@@ -25,7 +25,7 @@ from xconverge.labels.messages import SchemaError
 pytestmark = pytest.mark.usefixtures("no_warning_and_no_litter")
 
 
-@pytest.mark.slow_after(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("widths", [(4,), (2,), (7,)], ids=["equal", "narrower", "wider"])
 @pytest.mark.parametrize(
     ("order", "lazy"), [([0, 1, 2, 3, 4], False), ([3, 1, 4, 0, 2], True)], ids=["same", "shuffled"]
@@ -47,7 +47,7 @@ def test_append(
     assert opened.attrs["modality"] == "vision"
 
 
-@pytest.mark.slow_after(3)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("old", [True, False])
 @pytest.mark.parametrize("new", [True, False])
 @pytest.mark.parametrize("width", [3, 5])
@@ -60,6 +60,7 @@ def test_append_writes_n_features_for_all(path: Path, old: bool, new: bool, widt
     assert plain.n_features.values.tolist() == [3, width]
 
 
+@pytest.mark.slow
 def test_append_with_n_features_by_layer(path: Path) -> None:
     reps = make("a", (3,)).expand_dims(layer=["l1", "l2"]).copy()
     reps[1, 0, :, 2] = np.nan
@@ -70,6 +71,7 @@ def test_append_with_n_features_by_layer(path: Path) -> None:
     assert opened.n_features.transpose("layer", "model").values.tolist() == [[3, 4], [2, 4]]
 
 
+@pytest.mark.slow
 def test_append_joins_coordinates_of_every_kind(path: Path) -> None:
     def coords(reps: xr.DataArray, at: int) -> xr.DataArray:
         grid = np.arange(5)[None] + 10 * at
@@ -96,7 +98,7 @@ def new_model(**coords: Any) -> xr.DataArray:
     return make("c", (3,)).assign_coords(coords)
 
 
-@pytest.mark.slow_after(3)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     ("reps", "said"),
     [
@@ -136,6 +138,7 @@ def stack_like(dtype: Any) -> xr.DataArray:
     return (make("c", (3,)) * 0 + 0.5).astype(dtype)
 
 
+@pytest.mark.slow
 def test_coordinates_on_feature_cannot_grow(path: Path) -> None:
     write_representations(
         path, make("a", (3,)).assign_coords(unit=("feature", [1, 2, 3])), modality="v"
@@ -153,6 +156,7 @@ def test_coordinates_on_feature_cannot_grow(path: Path) -> None:
         append_models(path, make("c", (4,)).assign_coords(mean), modality="w")
 
 
+@pytest.mark.slow
 def test_scalar_coordinates_must_agree(path: Path) -> None:
     write_representations(path, make().assign_coords(dataset="THINGS", at=1.0), modality="v")
     for coords in ({"dataset": "NSD", "at": 1.0}, {"dataset": "THINGS", "at": 2.0}):
@@ -161,6 +165,7 @@ def test_scalar_coordinates_must_agree(path: Path) -> None:
     append_models(path, new_model(dataset="THINGS", at=1.0), modality="v")
 
 
+@pytest.mark.slow
 def test_append_to_a_sharded_array_of_others(path: Path) -> None:
     create_store(path)
     encoding = {"representation": {"chunks": (1, 2, 4), "shards": (1, 4, 4)}}
@@ -193,6 +198,7 @@ def test_append_without_links(filled: Path, monkeypatch: pytest.MonkeyPatch) -> 
     xr.testing.assert_equal(open_representations(filled, "vision"), make("abc", (3, 4, 6)))
 
 
+@pytest.mark.slow
 def test_append_keeps_what_else_is_in_the_group(filled: Path) -> None:
     thumbs = xr.Dataset({"thumbnail": ("stimulus", np.arange(5))}, attrs={"by": "us"})
     thumbs.to_zarr(filled, group="vision", mode="a", consolidated=False)
@@ -208,6 +214,7 @@ def test_append_keeps_what_else_is_in_the_group(filled: Path) -> None:
         append_models(filled, make("d", (6,)), modality="vision")
 
 
+@pytest.mark.slow
 def test_append_to_stores_of_others(path: Path) -> None:
     create_store(path)
     plain = make().assign_coords(caption=("stimulus", list("abcde")))

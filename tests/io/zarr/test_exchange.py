@@ -44,6 +44,7 @@ def test_two_folders_are_exchanged_in_one_step(tmp_path: Path) -> None:
         exchange.exchange(one, tmp_path / "nothing")
 
 
+@pytest.mark.slow
 def test_old_or_new_is_there_at_each_of_two_renames(
     store: Path, no_renameat2: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,6 +67,7 @@ def test_old_or_new_is_there_at_each_of_two_renames(
     assert sorted(os.listdir(store)) == ["v", "zarr.json"]
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_put_aside_is_found_and_brought_back(
     store: Path, tmp_path: Path
 ) -> None:

@@ -82,7 +82,7 @@ def make_special(path: Path, kind: str, victim: Path) -> None:
 SPECIAL = ["link", "link to nothing", "FIFO", "device"]
 
 
-@pytest.mark.slow_after(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SPECIAL)
 def test_a_special_file_in_place_of_the_lock_is_no_lock(
     store: Path, victim: Path, files_alone: None, kind: str
@@ -106,6 +106,7 @@ def test_a_folder_in_place_of_the_lock_leaves_the_other_kind(
     assert not (store / locks.MADE).exists()
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("kind", [*SPECIAL, "folder"])
 def test_a_special_file_in_place_of_the_made_lock(
     store: Path, victim: Path, no_locks: None, kind: str
@@ -117,6 +118,7 @@ def test_a_special_file_in_place_of_the_made_lock(
     check_modality(store, "v", {"ab"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [".lock", locks.MADE])
 def test_folders_are_locked_without_a_look_at_such_files(
     store: Path, victim: Path, name: str
@@ -130,7 +132,7 @@ def test_folders_are_locked_without_a_look_at_such_files(
     check_victim(victim)
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [".staging-x", ".replaced-v", ".replaced-s.zarr"])
 @pytest.mark.parametrize("beside", [False, True])
 def test_links_of_strangers_lead_to_no_deletion(
@@ -145,6 +147,7 @@ def test_links_of_strangers_lead_to_no_deletion(
     check_victim(victim)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_a_link_is_not_begun(store: Path, victim: Path) -> None:
     """What is there of a model that was begun anew is deleted: it must not be of others."""
     (store / "incomplete_models" / "v").mkdir(parents=True)
@@ -190,7 +193,7 @@ def test_who_holds_a_lock_keeps_others_out(
     assert not (store / locks.MADE).exists()
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("kinds", [(), ("_locked_folder",), ("_locked_folder", "_locked_file")])
 def test_a_lock_ends_with_its_process(
     store: Path, monkeypatch: pytest.MonkeyPatch, kinds: tuple[str, ...]

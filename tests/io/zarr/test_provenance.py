@@ -33,6 +33,7 @@ def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return bucket if request.param == "bucket" else str(tmp_path / "s.zarr")
 
 
+@pytest.mark.slow
 def test_it_grows_with_the_modality(anywhere: str) -> None:
     write(anywhere, "vit 1", VIT)
     assert known(anywhere) == VIT
@@ -49,6 +50,7 @@ def test_xarray_sees_it(tmp_path: Path) -> None:
     assert array.attrs["provenance"] == VIT
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:model '.*' is not complete")
 def test_of_models_that_are_begun(tmp_path: Path) -> None:
     path = tmp_path / "s.zarr"
@@ -74,6 +76,7 @@ def test_another_way_is_refused_at_the_start(tmp_path: Path) -> None:
     assert known(path) == other
 
 
+@pytest.mark.slow
 def test_what_is_appended_brings_its_own(tmp_path: Path) -> None:
     path, other = tmp_path / "s.zarr", tmp_path / "t.zarr"
     write(path, "vit", VIT)

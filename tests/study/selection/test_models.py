@@ -45,7 +45,7 @@ def plain_similarity(u, v, method):
     return 12 * (ranks[0] @ ranks[1]) / (len(u) ** 3 - len(u))
 
 
-@pytest.mark.slow_after(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["spearman", "pearson", "cosine", "rho-a"])
 def test_scores_are_means_over_subjects_inside_bins_of_the_others(method):
     reps, brain = make_reps(4, 60, [5, 6, 4, 6]), brain_of()
@@ -98,6 +98,7 @@ def test_errors_are_of_the_jackknife_and_of_the_subjects():
     )
 
 
+@pytest.mark.slow
 def test_p_values_and_ceilings_are_those_of_the_parts():
     reps, brain = make_reps(3, 60, 6), brain_of(noise=4.0)
     table = select(reps, brain, n_permutations=199, rng=0).sel(subset="all")

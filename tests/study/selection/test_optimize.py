@@ -110,7 +110,7 @@ def planted(seed, n_models=4, n_stimuli=80, n_alike=15):
     return xc.stack_models(models, stimuli=names), {names[i] for i in alike}
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_a_planted_set_is_found(seed):
     reps, alike = planted(seed)
