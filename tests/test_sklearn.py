@@ -68,6 +68,7 @@ def test_it_is_the_shared_space_of_the_rows_it_was_fitted_to(reps, options):
         assert ready.n_components_ == space.sizes["component"]
 
 
+@pytest.mark.slow
 def test_widths_are_given_in_many_ways(reps):
     data = xc.io.to_sklearn(reps, rng=0)
     expected = SharedSpace(data.widths).fit_transform(data.X)

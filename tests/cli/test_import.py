@@ -229,6 +229,7 @@ def test_repetitions_regions_and_variables(run):
     )
 
 
+@pytest.mark.slow
 def test_rdms_of_rsatoolbox(run):
     rdms = xc.rdm(make_reps(2, 4, 3), "correlation").assign_attrs(modality="brain")
     half = xc.io.from_rsatoolbox_rdms(xc.io.to_rsatoolbox_rdms(rdms))
@@ -339,6 +340,7 @@ def test_layers_of_several_networks_in_one_archive_each(run):
     xr.testing.assert_identical(opened(), xc.stack_models(expected, stimuli=IDS, modality="vision"))
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     ("change", "options", "match"),
     [

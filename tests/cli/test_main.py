@@ -25,6 +25,7 @@ def test_info_says_what_a_store_holds(store, capsys):
     assert "with noise" in text
 
 
+@pytest.mark.slow
 def test_validate_passes_a_good_store(store, capsys):
     assert main(["validate", str(store)]) == 0
     assert "vision: good, 4 models, 12 stimuli" in capsys.readouterr().out

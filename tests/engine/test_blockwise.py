@@ -307,6 +307,7 @@ def test_few_blocks_are_alive_however_many_there_are(name, models):
     assert any(most_alive(found, sources) <= bound for _ in range(10)), [s.most for s in sources]
 
 
+@pytest.mark.slow
 def test_blocks_that_two_passes_share_are_told():
     """What the count above is for: plain dask keeps the first pass until the second needs it."""
     source, lazy = watched(make_reps(2, 960, 4, shared=False), 10)

@@ -265,7 +265,7 @@ def numbers_of(result):
     return dict(result.data_vars) if isinstance(result, xr.Dataset) else {"one": result}
 
 
-@pytest.mark.slow_after(2)
+@pytest.mark.slow_after(1)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", CALLS)
 def test_a_result_says_how_its_inputs_were_paired(name):
@@ -283,7 +283,7 @@ def test_a_result_says_how_its_inputs_were_paired(name):
             np.testing.assert_allclose(one, other.transpose(*one.dims), atol=1e-9, err_msg=key)
 
 
-@pytest.mark.slow_after(3)
+@pytest.mark.slow_after(1)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", CALLS)
 def test_order_of_stimuli_is_irrelevant(name):

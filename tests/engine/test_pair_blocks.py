@@ -93,7 +93,7 @@ def test_alignment_in_blocks_is_alignment_in_memory(metric, options):
     check_in_blocks(metric, options, sides_of(metric), mixed=True)
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("metric", "options"),
     [pytest.param(*c, marks=() if c in WHOLE else pytest.mark.slow) for c in CASES],
@@ -103,7 +103,7 @@ def test_alignment_in_blocks_where_nothing_is_missing(metric, options):
     check_in_blocks(metric, options, sides_of(metric, missing=0.0))
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("metric", "options"),
     [pytest.param(*c, marks=() if c in SINGLE_PRECISION else pytest.mark.slow) for c in CASES],

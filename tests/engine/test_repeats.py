@@ -98,6 +98,7 @@ def test_means_are_those_of_plain_loops(reps, data):
     xr.testing.assert_identical(other.sel(stimulus=whole.stimulus), whole)
 
 
+@pytest.mark.slow
 @settings(max_examples=6)
 @given(captions(extra={"layer": 2}), st.data())
 def test_values_per_stimulus_are_averaged_one_by_one(reps, data):

@@ -361,6 +361,7 @@ def test_arguments_are_checked():
         xc.calibrate(a, b, layers="half")
 
 
+@pytest.mark.slow
 def test_an_interrupt_keeps_what_is_done():
     a, b = two_sides("mutual_knn")
     calls = []

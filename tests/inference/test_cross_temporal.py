@@ -114,6 +114,7 @@ def test_each_pair_of_times_has_its_own_stimuli(sides, monkeypatch):
     xr.testing.assert_allclose(xc.cross_temporal_rsa(a, b, **QUICK), table)
 
 
+@pytest.mark.slow
 def test_lazy_is_lazy_and_orders_and_chunks_change_nothing(sides):
     a, b = sides
     full = xc.cross_temporal_rsa(a, b, **QUICK)
@@ -126,6 +127,7 @@ def test_lazy_is_lazy_and_orders_and_chunks_change_nothing(sides):
     xr.testing.assert_allclose(xc.cross_temporal_rsa(*lazy, **QUICK), full)
 
 
+@pytest.mark.slow
 def test_other_dims_are_matched_by_label_and_kept():
     ids = [f"s{i}" for i in range(9)]
     one, other = (

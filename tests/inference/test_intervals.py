@@ -281,6 +281,7 @@ def test_graphs_with_gaps_are_drawn_as_their_representations_are():
                                    expected[name].drop_vars(expected[name].coords))  # fmt: skip
 
 
+@pytest.mark.slow
 def test_bounds_widen_with_what_is_drawn():
     a, b = make_reps(6, 30, 4, shared=False), make_reps(5, 30, 5, seed=1, shared=False)
     width = {}
@@ -313,6 +314,7 @@ def test_errors_and_warnings():
     assert found["upper"].isnull().all()
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("options", [{}, {"resample": "subsample"}, {"over": "both"}])
 def test_a_model_that_saw_nothing_is_named_and_leaves_the_mean_of_the_others(options):
     a, b = make_reps(5, 30, shared=False), make_reps(3, 30, 5, seed=1, shared=False)

@@ -159,6 +159,7 @@ def test_intervals_by_plain_loops(resample, gone):
             assert float(one["standard_error"]) == pytest.approx(error, abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @settings(max_examples=3)
 @given(gone=arrays.arrays(bool, (4, 9), elements=st.booleans()))
@@ -215,6 +216,7 @@ def half_means_of(pool, a, b, labels, first, k):
     return halves
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("pool", ["half", "all"])
 def test_reliability_of_alignment_by_plain_loops(pool):

@@ -107,6 +107,7 @@ def test_what_changes_a_group_makes_it_stale(filled: Path) -> None:
     assert list(parts_of(crate)) == ["more", "vision"]
 
 
+@pytest.mark.slow
 def test_what_others_have_said_stays(filled: Path) -> None:
     xc.io.write_manifest(filled, **GIVEN)
     crate = xc.io.read_manifest(filled)
@@ -127,6 +128,7 @@ def test_what_others_have_said_stays(filled: Path) -> None:
 
 
 # of zarr, on text as xarray alone writes it
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The data type:zarr.errors.UnstableSpecificationWarning")
 def test_what_plain_xarray_writes_makes_it_stale(filled: Path) -> None:
     data = make().drop_vars("caption").to_dataset(name="representation")
@@ -180,6 +182,7 @@ def test_what_a_manifest_lacks_is_asked_for(filled: Path) -> None:
             xc.io.read_manifest(filled)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("kind", ["FIFO", "folder", "device"])
 def test_a_manifest_that_is_no_file_is_told_at_once(filled: Path, kind: str) -> None:
     place = filled / MANIFEST

@@ -213,6 +213,7 @@ def test_a_store_that_xarray_wrote_is_found(home):
     assert xc.open_representations(Path("~/by_xarray.zarr"), "v").sizes["stimulus"] == 4
 
 
+@pytest.mark.slow
 def test_on_the_command_line(home, capsys):
     (home / "ids.txt").write_text("a\nb\nc\nd\n")
     np.save(home / "m.npy", X)

@@ -349,6 +349,7 @@ def test_a_model_that_is_completed_after_it_was_opened_says_so(store: Path) -> N
     check_modality(store, "v", {"abd"})
 
 
+@pytest.mark.slow
 def test_a_model_that_is_begun_anew_after_it_was_opened_says_so(store: Path) -> None:
     for options in ({}, {"restart": True}):
         with suppress(InterruptedError):

@@ -246,6 +246,7 @@ def test_multiindex_is_refused_with_the_cure(path: Path) -> None:
         write_representations(path, layered.set_index(layer=["u", "v"]), modality="v")
 
 
+@pytest.mark.slow
 def test_other_dims_come_in_by_the_door(path: Path) -> None:
     reps = make()
     dims = {"model": "net", "stimulus": "image", "feature": "unit"}
@@ -409,6 +410,7 @@ def test_slices_of_an_opened_store_are_saved_again(filled: Path, tmp_path: Path)
     assert open_representations(filled, "both").family.values.tolist() == ["net a", "net z"]
 
 
+@pytest.mark.slow
 def test_modality_comes_from_attrs_or_argument(path: Path) -> None:
     reps = make(modality="language")
     write_representations(path, reps)
@@ -478,6 +480,7 @@ def test_an_interrupted_write_loses_nothing(filled: Path, error: type[BaseExcept
     assert digest(filled) == before
 
 
+@pytest.mark.slow
 def test_a_modality_can_be_overwritten_with_what_is_read_from_it(filled: Path) -> None:
     opened = open_representations(filled, "vision")
     write_representations(
@@ -488,6 +491,7 @@ def test_a_modality_can_be_overwritten_with_what_is_read_from_it(filled: Path) -
     )
 
 
+@pytest.mark.slow
 def test_an_append_inside_an_append_is_refused_at_once(filled: Path) -> None:
     def append_another(values: np.ndarray) -> np.ndarray:
         append_models(filled, make("c", (4,)), modality="vision")
@@ -537,6 +541,7 @@ def test_missing_things_say_what_is_there(filled: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.slow
 def test_open_store_shows_all_modalities(filled: Path) -> None:
     write_representations(filled, make("x", (2,)), modality="language")
     tree = open_store(filled)
@@ -570,6 +575,7 @@ def _turned(path: Path) -> tuple[Any, Any]:
     return reps, old
 
 
+@pytest.mark.slow
 def test_a_handle_says_that_its_store_was_overwritten(path: Path) -> None:
     reps, old = _turned(path)
     lazy = old.sum("feature")

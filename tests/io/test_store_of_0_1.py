@@ -149,6 +149,7 @@ def test_neighbour_graph():
     assert graph.attrs["modality"] == "vision"
 
 
+@pytest.mark.slow
 def test_a_graph_of_then_scores_as_the_representations_do():
     graph = xc.io.open_neighbors(STORE, "vision").sel(model=["vit"])
     vision = xc.open_representations(STORE, "vision")

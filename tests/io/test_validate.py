@@ -374,6 +374,7 @@ def test_damage_is_told_by_measures_and_on_every_scheduler(path: Path) -> None:
     assert np.isfinite(reps.sel(model="a").values[:, :5]).all()
 
 
+@pytest.mark.slow
 def test_what_a_document_no_longer_tells_is_missed(path: Path) -> None:
     """Labels of which the one document of a group tells no more would be silently left out."""
     file = path / "vision" / "zarr.json"

@@ -174,6 +174,7 @@ def test_models_join_a_modality_in_the_order_in_which_they_are_complete(anywhere
     check(anywhere, ["b", "a"])
 
 
+@pytest.mark.slow
 def test_plain_xarray_and_zarr_read_what_is_written(path: Path) -> None:
     with writer(path) as w:
         fill(w, range(50))
@@ -303,6 +304,7 @@ def test_bad_batches_are_refused_and_leave_nothing(
     check(path, ["vit"])
 
 
+@pytest.mark.slow
 def test_huge_numbers_are_no_infinity(path: Path) -> None:
     with ModelWriter(path, "vision", "vit", STIMULI[:2], 2) as w:
         w.write(STIMULI[:2], np.full((2, 2), 3e38, np.float32))
@@ -347,6 +349,7 @@ def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["thesis.tex"]
 
 
+@pytest.mark.slow
 def test_a_writer_is_for_one_model_of_known_stimuli(path: Path) -> None:
     with writer(path) as w:
         fill(w, range(50))
@@ -421,6 +424,7 @@ def test_restart_drops_what_is_there(anywhere: str) -> None:
     np.testing.assert_array_equal(open_representations(anywhere, "vision")[0].values, VALUES[:, :5])
 
 
+@pytest.mark.slow
 def test_two_writers_of_one_model_are_refused(path: Path) -> None:
     first = writer(path)
     with pytest.raises(FileExistsError, match="writing model 'vit'.*another ModelWriter"):

@@ -449,6 +449,7 @@ def test_a_bin_whose_jackknife_is_undefined_has_no_influence():
     assert np.isnan(found).all()
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("case", ["plain", "ties", "outlier", "merged", "missing", "some", "hole"])
 def test_all_draws_at_a_time_are_those_of_each(case, monkeypatch):
     """Bins of different sizes; equal distances; stimuli without a bin; distances that lack."""

@@ -223,6 +223,7 @@ def near_ties(n, width, seed=0):
     return rng.permuted(rows, axis=0).astype(np.float32)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("whole", [0, 2**27])
 @pytest.mark.parametrize("many", [0, 8, 10**6])
 @pytest.mark.parametrize(("n", "k"), [(12, 3), (150, 1), (300, 10)])

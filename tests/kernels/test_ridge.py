@@ -87,6 +87,7 @@ def test_the_error_of_a_penalty_needs_no_prediction():
         assert total - 2 * linear + bent == pytest.approx(expected, rel=1e-10)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("width", [3, 60])
 def test_take_is_prepare_of_these_rows(score, width):
@@ -233,6 +234,7 @@ def wide(n, width, rank, noise, seed=0):
     return x - x.mean(0), [y - y.mean(0) for y in ys]
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(("rank", "noise"), [(60, 0.0), (6, 0.0), (6, 1e-6), (6, 1.0)])
 @pytest.mark.parametrize("width", [25, 33, 60])
 def test_products_of_stimuli_say_what_rows_say(width, rank, noise):

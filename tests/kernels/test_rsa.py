@@ -273,6 +273,7 @@ def test_some_nuisances_hold_the_level():
     assert with_nuisances(500, 10) < 0.05 + 2.6 * np.sqrt(0.05 * 0.95 / 500)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("method", ["spearman", "rho-a"])
 @pytest.mark.parametrize("digits", [0, 9])
 def test_more_draws_than_are_ranked_at_once(method, digits, monkeypatch):

@@ -23,6 +23,7 @@ def test_widths_without_n_features_is_the_whole():
     assert widths(make_reps()).item() == 6
 
 
+@pytest.mark.slow
 def test_widths_are_read():
     assert widths(make_reps(widths=[3, 5, 2, 4])).values.tolist() == [3, 5, 2, 4]
     assert widths(make_reps(widths=[3, 5, 2, 4]).sel(model="net2")).item() == 2

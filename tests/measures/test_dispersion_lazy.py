@@ -108,6 +108,7 @@ def check_chunks_of_pairs(data):
     np.testing.assert_allclose(result, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("held", [0, 2**28])
 @pytest.mark.parametrize("metric", ["cosine", "sqeuclidean", "consensus"])
 def test_many_chunks_of_models_merge_in_a_tree_or_at_once(metric, held, monkeypatch):

@@ -16,6 +16,7 @@ def lists(x, labels):
     return oracles.neighbors(x, labels, K)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("centered", [False, True])
 def test_cknna_is_its_formula_in_both_readings(centered, dtype):

@@ -151,7 +151,7 @@ def test_an_index_reports_its_recall(lazy):
     assert "recall" in " ".join(map(str, found.coords))
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", METRICS)
 def test_alignment_searches_an_index_if_asked(metric):
     a, b = sides(160)

@@ -86,7 +86,7 @@ def test_iterations_never_touch_the_data(folds, reads):
     assert source.reads.max() == reads + 1
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 def test_a_set_with_missing_stimuli_is_fitted_in_memory_or_refused(monkeypatch):
     reps = make_reps(3, 80, 5, noise=0.5, missing=[(1, 7)])
     expected = xc.shared_space(reps)

@@ -156,6 +156,7 @@ def test_an_rdm_of_equal_distances_has_no_rsa():
         assert np.isnan(xc.rsa(equal.astype("f4") * np.float32(0.1), rdm))
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
 def test_stimuli_that_are_equally_far_have_no_structure(dtype):
     q, _ = np.linalg.qr(np.random.default_rng(7).standard_normal((N, N)))

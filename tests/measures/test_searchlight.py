@@ -188,6 +188,7 @@ def test_models_of_several_widths_leave_padding_out():
         )
 
 
+@pytest.mark.slow
 def test_extra_dims_of_both_are_matched_and_of_one_kept():
     reps, target = brain(extra={"time": 3, "subject": 2})
     times = xr.concat([target * (i + 1) + i * target**2 for i in range(3)], "time")

@@ -265,6 +265,7 @@ def test_folds_lie_in_the_frame_of_all_stimuli():
     xr.testing.assert_equal(plain["rotation"].drop_attrs(), crossed["rotation"].drop_attrs())
 
 
+@pytest.mark.slow
 def test_folds_follow_labels_and_groups():
     reps = make_reps(3, 30, [6, 4, 5], noise=1.0, missing=[(0, 3)])
     for options in ({}, {"groups": "category"}):

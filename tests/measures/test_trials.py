@@ -447,6 +447,7 @@ def test_distances_below_0_are_compared(method):
         np.testing.assert_allclose(found[0, 1], expected)
 
 
+@pytest.mark.slow
 def test_distances_below_0_go_everywhere(tmp_path):
     rdms, reps = negative(), make_reps(3, 16, 5, seed=4)
     spread = xc.dispersion(reps, "rdm")

@@ -89,7 +89,7 @@ SIMPLE = {
 QUICK = ("rdm", "dispersion", "cka", "zscore")
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in SIMPLE]
 )

@@ -109,6 +109,7 @@ def test_the_extremes_are_named(monkeypatch):
         plot.dispersion_alignment(spread, scores(300), names="nothing")
 
 
+@pytest.mark.slow
 def test_a_study_says_what_equal_noise_makes(study):
     ax = plot.dispersion_alignment(study)
     told = " ".join(ax.get_title().split())
@@ -226,7 +227,7 @@ def test_results_that_do_not_go_together_are_refused(study):
             plot.alignment_by_bin(given, **options)
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 1, 9, 10_000])
 def test_few_and_many_stimuli(n, monkeypatch):
     labels = ODD[:n] if n < 10 else None

@@ -69,6 +69,7 @@ def test_a_node_and_a_study_are_taken_as_they_are():
         plot.rsa_by_bin(xr.DataTree.from_dict({"modulation": by_bin()}))
 
 
+@pytest.mark.slow
 def test_what_permutations_reach_in_a_bin_is_kept_and_drawn(monkeypatch):
     study = planted_study(n_models=2, n_stimuli=40, rng=0)
     spread = xc.dispersion(study["vision"], "neighborhood")

@@ -108,6 +108,7 @@ def test_convergence_is_the_objective(monkeypatch):
     assert_legible(ax.get_figure(), monkeypatch)
 
 
+@pytest.mark.slow
 def test_spaces_of_groups_have_a_line_each(monkeypatch):
     sets = planted_study(n_stimuli=30, rng=0)["vision"]
     sets = sets.assign_coords(family=("model", list("aabb")))

@@ -47,6 +47,7 @@ def test_pictures_keep_their_proportions():
     np.testing.assert_allclose((right - left) / (bottom - top), 8 / 6)
 
 
+@pytest.mark.slow
 def test_captions_are_below_their_pictures(monkeypatch):
     images = pictures(ODD)
     words = {label: f"the caption of {i}" for i, label in enumerate(ODD)}

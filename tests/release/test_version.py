@@ -62,6 +62,7 @@ def test_a_folder_that_is_no_clone_says_the_release_to_come(folder):
     assert version(folder) == "0.2.0.dev0"
 
 
+@pytest.mark.slow
 def test_a_clone_without_tags_counts_to_the_release_to_come(clone):
     commit = git(clone, "rev-parse", "HEAD")[:7]
     assert re.fullmatch(rf"0\.2\.0\.dev1\+g{commit}\w*", version(clone))

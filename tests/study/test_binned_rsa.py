@@ -126,7 +126,7 @@ def test_contrasts_and_their_null_are_those_of_a_plain_loop(n_bins, method, corr
         np.testing.assert_allclose(p_values(one_sided), (1 + reached) / 20)
 
 
-@pytest.mark.slow_after(5)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("average", ["rdm", "representation", None])
 @pytest.mark.parametrize("method", ["spearman", "cosine", "kendall", "rho-a"])
 def test_it_is_the_contrast_of_binned_rsa(average, method):
@@ -514,6 +514,7 @@ def test_inputs_are_not_touched():
         xr.testing.assert_identical(one, same)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("method", METHODS)
 def test_binned_rsa_takes_every_method(method):
     reps = make_reps(3, 30, 5)

@@ -107,7 +107,6 @@ def test_groups_are_matched_exactly_and_order_changes_nothing():
         xr.testing.assert_allclose(xc.subset_contrast(*arguments, **call, null="labels"), expected)
 
 
-@pytest.mark.slow
 def test_too_few_stimuli_for_subsets():
     a, b = two_sides()
     spread = by_label(a)

@@ -155,6 +155,7 @@ def test_the_contrast_of_corrected_bins_has_no_effect_where_noise_alone_grows():
         xc.binned_rsa_contrast(reps, trials, by, null="labels", **OPTIONS)
 
 
+@pytest.mark.slow
 def test_noise_and_unit_are_of_trials():
     reps, trials, by = sides()
     rdms = xc.rdm(trials.mean("repetition"))
@@ -251,6 +252,7 @@ def test_units_are_those_of_each_subject_whatever_others_call_theirs():
             np.testing.assert_allclose(both[name].sel(subject="S2"), one[name], rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_splits_of_sessions_follow_their_labels():
     """With more splits than are made, those that are made know no order of stimuli or trials."""
     reps, trials, by = sides(8)
@@ -320,6 +322,7 @@ def test_errors_call_arguments_by_their_names():
         xc.binned_rsa(reps, wrong, by, **OPTIONS)
 
 
+@pytest.mark.slow
 def test_ceilings_are_of_the_subjects_that_scores_rest_on():
     reps, trials, by = sides()
     how = {"n_bins": 2, "n_permutations": 0, "n_draws": 9, "n_splits": 3, **OPTIONS}
@@ -331,6 +334,7 @@ def test_ceilings_are_of_the_subjects_that_scores_rest_on():
         np.testing.assert_allclose(table[name], alone[name], rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_a_ceiling_that_noise_hides_is_told_of():
     reps, trials, by = sides(noise=(0.5, 0.5, 30.0), subjects=("S1",))
     how = {"n_bins": 3, "n_permutations": 0, "n_draws": 9, "n_splits": 3, **OPTIONS}
@@ -354,6 +358,7 @@ def test_features_that_are_silent_in_a_half_alone_are_said_to_be():
         xc.binned_rsa(reps, trials, by, noise="diagonal", **OPTIONS)
 
 
+@pytest.mark.slow
 def test_a_study_finds_the_model_that_is_the_brain():
     """Correlation distances of the model would have .54 to .94 of crossnobis ones."""
     reps, trials, _ = sides(subjects=("S1",))
@@ -386,6 +391,7 @@ def test_rdms_of_halves_are_held_inside_bins_alone():
     assert peak < 10e6
 
 
+@pytest.mark.slow
 def test_bins_that_equal_values_merged_cost_no_degree_of_freedom():
     reps, trials, by = sides(subjects=("S1",))
     two = (by >= N // 2) * 1.0

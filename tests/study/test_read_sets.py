@@ -143,7 +143,7 @@ CALLS = {
 }  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.slow_after(1)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of so few stimuli and models
 @pytest.mark.parametrize("call", [*CALLS][:2])
 def test_a_set_of_layers_against_a_brain_as_read(tmp_path, call):

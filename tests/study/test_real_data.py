@@ -169,7 +169,6 @@ def test_rdms_against_human_it(brains):
     assert float(xc.rsa(human, behaviour)) == pytest.approx(0.392, abs=5e-4)
 
 
-@pytest.mark.slow
 def test_each_subject_against_the_others(brains):
     human = brains["images92_it/rdm"].mean("session")
     ceiling = [

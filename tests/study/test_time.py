@@ -66,6 +66,7 @@ def test_what_is_too_few_is_said_to_who_asked():
     assert told[0].filename == __file__
 
 
+@pytest.mark.slow
 def test_planted_dispersion_foretells_alignment_while_the_stage_lasts():
     study = planted_recording(n_stimuli=40, n_times=16, rng=0)
     table = course(study, null="labels", n_permutations=199)

@@ -389,6 +389,7 @@ def test_npz_keeps_the_order_of_dims(tmp_path, order):
     xr.testing.assert_identical(xc.io.read_npz(tmp_path / "m.npz"), reps)
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(
     labels=st.lists(

@@ -13,6 +13,7 @@ OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     [
         ("anndata", "anndata"),
         ("himalaya", "himalaya"),
+        ("mne", "mne"),
         ("nifti", "nibabel"),
         ("nwb", "pynwb"),
         ("pynapple", "pynapple"),

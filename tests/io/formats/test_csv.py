@@ -161,6 +161,7 @@ def test_names_of_columns_and_labels_are_cells_too(tmp_path):
         write_selection(tmp_path / "c.csv", chosen, formulas="yes")
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.text(st.sampled_from("=+-@\t\r\n'\"1.,e a")), min_size=1, max_size=6))
 def test_every_text_comes_back_from_an_escaped_file(texts):

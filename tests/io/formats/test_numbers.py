@@ -187,6 +187,7 @@ def toolbox(array):
     )
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("make", [stacked, labelled, foreign, assembly, toolbox])
 def test_numbers_with_a_name_are_taken_as_they_are(make, name):

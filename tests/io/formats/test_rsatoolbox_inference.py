@@ -96,6 +96,7 @@ BOOTSTRAPS = {
 
 
 # rsatoolbox 0.3.2 reshapes in place, which numpy 2.5 is retiring
+@pytest.mark.slow_after(1)
 @pytest.mark.filterwarnings("ignore:Setting the shape on a NumPy array:DeprecationWarning")
 @pytest.mark.parametrize(
     ("how", "kind"), [*((how, "fixed") for how in BOOTSTRAPS), ("bootstrap_rdm", "weighted")]

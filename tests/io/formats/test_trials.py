@@ -165,6 +165,7 @@ def test_a_dict_gives_the_dims_subject_and_region():
     xr.testing.assert_identical(later.compute(), reps)
 
 
+@pytest.mark.slow
 def test_the_store_holds_them(tmp_path):
     betas, ids = subjects_and_regions()
     reps = from_trials(betas, ids, model="brain", modality="fmri")

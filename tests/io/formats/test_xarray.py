@@ -207,6 +207,7 @@ def test_what_netcdf_cannot_hold_is_refused(tmp_path):
     assert xc.io.read_netcdf(path).sizes["model"] == 1
 
 
+@pytest.mark.slow
 def test_any_text_is_a_label(tmp_path):
     code_points = [c for c in range(1, 0x110000, 997) if not 0xD800 <= c < 0xE000]
     labels = [

@@ -127,6 +127,7 @@ def test_refused_appends_touch_nothing(filled: Path, reps: xr.DataArray, said: s
     assert digest(filled) == before
 
 
+@pytest.mark.slow
 def test_append_casts_what_loses_nothing(filled: Path) -> None:
     append_models(filled, stack_like(np.float16), modality="vision")
     opened = open_representations(filled, "vision")
@@ -185,6 +186,7 @@ def test_append_rewrites_no_earlier_chunk(filled: Path) -> None:
     assert chunk.stat().st_ino == before
 
 
+@pytest.mark.slow
 def test_append_without_links(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     really = os.link
 

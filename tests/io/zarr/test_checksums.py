@@ -95,6 +95,7 @@ def sums_of(path: Path) -> Checksums:
     return found
 
 
+@pytest.mark.slow
 def test_chunks_end_with_the_checksum_of_all_before(path: Path) -> None:
     more = stack_models({"c": np.ones((4, 5))}, stimuli=list("wxyz"), modality="vision")
     old = Snapshot.of(place_of(path) / "vision").dataset()

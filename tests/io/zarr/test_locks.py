@@ -97,6 +97,7 @@ def test_a_special_file_in_place_of_the_lock_is_no_lock(
     check_modality(store, "v", {"abc"})
 
 
+@pytest.mark.slow
 def test_a_folder_in_place_of_the_lock_leaves_the_other_kind(
     store: Path, victim: Path, files_alone: None
 ) -> None:
@@ -162,6 +163,7 @@ def test_a_model_that_is_a_link_is_not_begun(store: Path, victim: Path) -> None:
     check_modality(store, "v", {"abc"})
 
 
+@pytest.mark.slow
 def test_files_of_others_that_are_partial_stay(store: Path, victim: Path) -> None:
     """Behind a link, or by another name than Zarr gives."""
     name = f"zarr.{'0' * 32}.partial"

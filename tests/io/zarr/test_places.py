@@ -136,7 +136,7 @@ def test_stores_of_zarr_can_all_that_a_folder_can(kind: str, tmp_path: Path) -> 
     write_results(KINDS[kind](tmp_path / "results"))
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["a b", "größe 猫", "a?b=c", "a#b", "a%20b", "a/", "x/../y", "a&b;c'd\"e"]
 )

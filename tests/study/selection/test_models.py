@@ -207,7 +207,7 @@ def test_the_dispersion_of_a_model_does_not_come_from_it():
     assert family["rsa"].attrs["dispersion_without"] == "family"
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", ["consensus", "neighborhood", "cosine"])
 def test_other_measures_of_dispersion(measure):
     reps = make_reps(4, 60, 6)

@@ -47,7 +47,7 @@ def natural(reps):
     return reps.sortby(reps["stimulus"].str.slice(1).astype(int))
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("agreement", ["high", "low"])
 def test_a_local_search_is_that_of_plain_loops(agreement):
     sign = 1 if agreement == "high" else -1

@@ -69,6 +69,7 @@ def test_the_exact_p_value_of_few_models():
     assert (found["gain"] == 0).all()
 
 
+@pytest.mark.slow
 def test_low_dispersion_predicts_better_where_it_was_planted():
     rng = np.random.default_rng(0)
     quality = np.linspace(0.1, 0.9, 8)
