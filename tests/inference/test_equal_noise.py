@@ -77,6 +77,30 @@ def test_the_reading_of_the_larger_p_counts():
     assert p_value == max(both.values()) == both[p_value.attrs["noise"]]
 
 
+@pytest.mark.parametrize("shift", [0.0, 0.1, 3.0])
+def test_the_other_reading_is_drawn_until_it_is_seen_not_to_count(shift, few, monkeypatch):
+    a, _ = study(0, np.ones(60))
+    size = np.linalg.norm(a.values, axis=2).mean(0)
+
+    def slope(reps):
+        gap = np.linalg.norm(reps.values - reps.values.mean(1, keepdims=True), axis=2).mean(0)
+        return float(np.corrcoef(gap, size)[0, 1])
+
+    def asked(first):
+        monkeypatch.setattr("xconverge.inference.equal_noise.FIRST", first)
+        return equal_noise(a, slope, slope(a) + shift, 40, "greater", 0)
+
+    found, whole = asked(10), asked(40)
+    for name in NAMES:
+        np.testing.assert_array_equal(found[name], whole[name])
+    own, both = found["equal_noise_p_value"].attrs, whole["equal_noise_p_value"].attrs
+    counts, other = whole["excess"].attrs["noise"], {"absolute", "relative"}
+    (other,) = other - {counts}
+    assert (both["n_absolute"], both["n_relative"]) == (40, 40)
+    assert (own[f"n_{counts}"], own[f"n_{other}"]) == (40, 10)
+    assert own[f"p_{counts}"] == both[f"p_{counts}"] == found["equal_noise_p_value"]
+
+
 @pytest.mark.slow_after(1)
 @pytest.mark.parametrize("tail", ["two-sided", "greater", "less"])
 def test_p_is_the_share_of_draws_as_far_from_what_is_expected(tail, few, monkeypatch):

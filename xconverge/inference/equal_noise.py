@@ -38,6 +38,8 @@ from xconverge.labels.variables import describe
 Values = Callable[[Sequence[int]], Sequence[float]]
 """Of draws by their numbers."""
 READINGS = {"absolute": False, "relative": True}
+FIRST = 49
+"""Draws of each reading, before the one that counts is drawn to the end."""
 OUTER, INNER = 8, 4
 """Draws that are taken apart themselves, and draws of each, to see how far off a draw is."""
 MANY, ONE_BY = 500, 16
@@ -68,7 +70,8 @@ def equal_noise(
     observed : float
         The statistic of ``reps``.
     n_draws : int
-        Draws of each reading of "equal": as it is, and against the norm of the stimulus.
+        Draws of the reading of "equal" that counts: noise is equal as it is, or against the norm
+        of the stimulus. The other one is drawn until it is seen not to.
     tail : {"two-sided", "greater", "less"}
     seed : int
     quick : callable, optional
@@ -79,7 +82,8 @@ def equal_noise(
     -------
     dict of DataArray
         ``expected_correlation``, ``equal_noise_p_value``, ``excess``, ``excess_lower`` and
-        ``excess_upper``, all of the reading with the larger p; the rank of the space in attrs.
+        ``excess_upper``, all of the reading that draws reach more often, so that its p is larger;
+        the rank of the space in attrs, and each reading's p and its number of draws.
         ``expected_by_rank`` and ``equal_noise_p_by_rank`` (space_rank) of that reading, at half,
         once and twice the rank; from fewer draws where it is not the rank itself.
     """
@@ -106,7 +110,8 @@ def equal_noise(
     prepare = rows_of(of_rows) if quick is None else quick
     outer, inner = (OUTER, INNER) if n < MANY else (1, ONE_BY)
     fewer = min(n_draws, NEAR)
-    total = len(READINGS) * (n_draws + outer) + len(near) * fewer
+    first = min(n_draws, FIRST)
+    total = n_draws + first + len(READINGS) * outer + len(near) * fewer
     each = _Each(Report("equal noise"), total, parallel=quick is not None)
     at_once = max(1 if quick is None else TOGETHER, min(25, 200_000 // n**2))
 
@@ -116,7 +121,7 @@ def equal_noise(
     names = list(READINGS)
     made = on_cores(partial(noise, space_rank), names, _bytes_of(models))
     noises = dict(zip(names, made, strict=True))
-    drawn = {name: each(noises[name].values, n_draws, at_once) for name in names}
+    drawn = {name: each(noises[name].values, first, at_once) for name in names}
 
     def of_its_draws(numbers: Sequence[int]) -> list[float]:
         """Of the readings in turn: few draws of each are taken apart, and that takes long."""
@@ -124,20 +129,32 @@ def equal_noise(
         return [noises[names[name]].of_its_draws(which, inner) for which, name in each_of]
 
     nested = each(of_its_draws, len(names) * outer)
-    moved = {name: off_by(drawn[name], nested[i :: len(names)]) for i, name in enumerate(names)}
-    found = {}
-    for name in names:
-        values = drawn[name] + moved[name]
-        found[name] = (_p_value(values, observed, tail), values)
-    reading = max(found, key=lambda name: found[name][0])
-    by_rank = {space_rank: found[reading]}
+
+    def moved(name: str) -> float:
+        return off_by(drawn[name], nested[names.index(name) :: len(names)])
+
+    def counts(name: str) -> tuple[float, float]:
+        """How often draws of a reading reach what is observed; of equals, how near they come."""
+        values = drawn[name] + moved(name)
+        far = abs(observed - values.mean()) / (values.std() or 1.0)
+        return float(_reached(values, observed, tail).mean()), -float(far)
+
+    ended: set[str] = set() if first < n_draws else set(names)
+    while (reading := max(names, key=counts)) not in ended:
+        ended.add(reading)
+        more = each(partial(_behind, first, noises[reading].values), n_draws - first, at_once)
+        drawn[reading] = np.append(drawn[reading], more)
+    by_rank = {space_rank: drawn[reading] + moved(reading)}
     for rank in near:
         taken[rank] = later[rank].result()
-        values = each(noise(rank, reading).values, fewer, at_once) + moved[reading]
-        by_rank[rank] = (_p_value(values, observed, tail), values)
-    told = _told(observed, *found[reading], reading, space_rank) | _by_rank(by_rank, fewer)
-    each_p = {f"p_{name}": p_value for name, (p_value, _) in found.items()}
-    told["equal_noise_p_value"].attrs.update(each_p)
+        by_rank[rank] = each(noise(rank, reading).values, fewer, at_once) + moved(reading)
+    told = _told(observed, by_rank[space_rank], tail, reading, space_rank)
+    told |= _by_rank(observed, by_rank, tail, fewer)
+    for name in names:
+        told["equal_noise_p_value"].attrs |= {
+            f"p_{name}": _p_value(drawn[name] + moved(name), observed, tail),
+            f"n_{name}": len(drawn[name]),
+        }
     return told
 
 
@@ -184,7 +201,7 @@ class _Each:
         return np.asarray(found.transpose("block", "draw").values.reshape(-1)[1 : 1 + count])
 
     def _tell(self, done: int, total: int) -> None:
-        self.report(max(1, self.done + done), self.total)
+        self.report(min(max(1, self.done + done), self.total), self.total)
 
 
 class _Block:
@@ -209,21 +226,29 @@ class _Block:
         return uuid.uuid4().hex
 
 
-def _p_value(values: Array, observed: float, tail: str) -> float:
+def _behind(first: int, values: Values, numbers: Sequence[int]) -> Sequence[float]:
+    """Of draws that come after so many others."""
+    return values([first + number for number in numbers])
+
+
+def _reached(values: Array, observed: float, tail: str) -> Array:
     """The null of a correlation is not centred on 0: two-sided means far from what is expected."""
     middle = values.mean()
-    reached = as_extreme(values - middle, np.asarray(observed - middle), tail)
-    return float((1 + reached.sum()) / (1 + len(values)))
+    return as_extreme(values - middle, np.asarray(observed - middle), tail)
+
+
+def _p_value(values: Array, observed: float, tail: str) -> float:
+    return float((1 + _reached(values, observed, tail).sum()) / (1 + len(values)))
 
 
 def _told(
-    observed: float, p_value: float, values: Array, reading: str, space_rank: int
+    observed: float, values: Array, tail: str, reading: str, space_rank: int
 ) -> dict[str, xr.DataArray]:
     """What draws of the reading that counts say."""
     ends = observed - np.quantile(values, [0.975, 0.025])
     told = {
         "expected_correlation": values.mean(),
-        "equal_noise_p_value": p_value,
+        "equal_noise_p_value": _p_value(values, observed, tail),
         "excess": observed - values.mean(),
         "excess_lower": ends[0],
         "excess_upper": ends[1],
@@ -232,12 +257,14 @@ def _told(
     return {name: describe(xr.DataArray(value), name, **own) for name, value in told.items()}
 
 
-def _by_rank(found: dict[int, tuple[float, Array]], fewer: int) -> dict[str, xr.DataArray]:
+def _by_rank(
+    observed: float, found: dict[int, Array], tail: str, fewer: int
+) -> dict[str, xr.DataArray]:
     """Of each rank of the space, p and what is expected."""
     ranks = sorted(found)
     told = {
-        "equal_noise_p_by_rank": [found[rank][0] for rank in ranks],
-        "expected_by_rank": [found[rank][1].mean() for rank in ranks],
+        "equal_noise_p_by_rank": [_p_value(found[rank], observed, tail) for rank in ranks],
+        "expected_by_rank": [found[rank].mean() for rank in ranks],
     }
     return {
         name: describe(
