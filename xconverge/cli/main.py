@@ -72,7 +72,7 @@ def _add_demo(commands: Any) -> None:
     demo.add_argument(
         "--permutations",
         type=int,
-        default=10_000,
+        default=1000,
         help="permutations behind each p-value (default: %(default)s); of equal noise at most 199",
     )
     add_json(demo)

@@ -110,7 +110,8 @@ def leave_out_modulation(
         that equal noise over this geometry makes; ``excess``, the mean correlation less that, with
         ``excess_lower`` and ``excess_upper`` over draws of noise; ``equal_noise_p_value``. All are
         of the reading of "equal" (as it is, or against the norm of a stimulus) with the larger p,
-        in ``attrs["noise"]``; the attrs of the p-value have both. ``expected_by_rank`` and
+        in ``attrs["noise"]``; the attrs of the p-value have both, and how often each was drawn:
+        after 49 draws only the one that counts is drawn further. ``expected_by_rank`` and
         ``equal_noise_p_by_rank`` (space_rank) tell the same at half and at twice the rank of the
         space, from fewer draws (their ``attrs["n_equal_noise"]``). ``attrs["conclusion"]`` says in
         one sentence what that and the mixed models allow to say.
