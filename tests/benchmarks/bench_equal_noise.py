@@ -66,7 +66,7 @@ def pair(places: str, noise: str, rng: np.random.Generator) -> list[xr.DataArray
 def p_values(places: str, noise: str, seed: list[int], tail: str = "two-sided") -> PValues:
     """Of one study; the rank of the space is chosen anew in each."""
     a, b = pair(places, noise, np.random.default_rng(seed))
-    # of other ranks, which change no p-value that is told here, a draw alone; both readings to the end
+    # of other ranks, which change no p-value that is told here, a draw alone; all of both readings
     with mock.patch.multiple(equal_noise, NEAR=1, FIRST=DRAWS):
         table = xc.leave_out_modulation(
             a,
