@@ -276,7 +276,7 @@ def test_a_row_of_noise_correction_runs(name):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("default")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_the_benchmark_of_graphs_alone_runs_in_short():
     found = bench_atlas.rates(1, sizes=(60,))
     assert len(found) == 3
