@@ -121,9 +121,12 @@ def test_what_a_function_returns(folder: Path, tmp_path: Path, mine: ModuleType)
 
 
 def test_half_precision(folder: Path, tmp_path: Path) -> None:
+    network = Tokens()
+    # torch has no LSTM of bfloat16 for every processor
+    network.both = nn.Identity()
     found = {
         precision: extracted(
-            folder, Tokens(), tmp_path / f"{precision}.zarr", layers="block", precision=precision
+            folder, network, tmp_path / f"{precision}.zarr", layers="block", precision=precision
         ).load()
         for precision in ("float32", "bfloat16")
     }
