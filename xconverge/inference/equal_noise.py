@@ -119,43 +119,68 @@ def equal_noise(
         return Noise(taken[rank], rank, prepare, np.arange(n), seed, READINGS[name])
 
     names = list(READINGS)
-    made = on_cores(partial(noise, space_rank), names, _bytes_of(models))
-    noises = dict(zip(names, made, strict=True))
-    drawn = {name: each(noises[name].values, first, at_once) for name in names}
+    noises = on_cores(partial(noise, space_rank), names, _bytes_of(models))
+    readings = {name: _Reading(one) for name, one in zip(names, noises, strict=True)}
+    for one in readings.values():
+        one.draw(each, first, at_once)
 
     def of_its_draws(numbers: Sequence[int]) -> list[float]:
         """Of the readings in turn: few draws of each are taken apart, and that takes long."""
         each_of = [divmod(number, len(names)) for number in numbers]
-        return [noises[names[name]].of_its_draws(which, inner) for which, name in each_of]
+        return [noises[reading].of_its_draws(which, inner) for which, reading in each_of]
 
     nested = each(of_its_draws, len(names) * outer)
-
-    def moved(name: str) -> float:
-        return off_by(drawn[name], nested[names.index(name) :: len(names)])
+    for i, one in enumerate(readings.values()):
+        one.of_its_draws = nested[i :: len(names)]
 
     def counts(name: str) -> tuple[float, float]:
-        """How often draws of a reading reach what is observed; of equals, how near they come."""
-        values = drawn[name] + moved(name)
-        far = abs(observed - values.mean()) / (values.std() or 1.0)
-        return float(_reached(values, observed, tail).mean()), -float(far)
+        return readings[name].counts(observed, tail)
 
     ended: set[str] = set() if first < n_draws else set(names)
-    while (reading := max(names, key=counts)) not in ended:
-        ended.add(reading)
-        more = each(partial(_behind, first, noises[reading].values), n_draws - first, at_once)
-        drawn[reading] = np.append(drawn[reading], more)
-    by_rank = {space_rank: drawn[reading] + moved(reading)}
+    while (name := max(names, key=counts)) not in ended:
+        readings[name].draw(each, n_draws, at_once)
+        ended.add(name)
+    by_rank = {space_rank: readings[name].values()}
     for rank in near:
         taken[rank] = later[rank].result()
-        by_rank[rank] = each(noise(rank, reading).values, fewer, at_once) + moved(reading)
-    told = _told(observed, by_rank[space_rank], tail, reading, space_rank)
+        by_rank[rank] = each(noise(rank, name).values, fewer, at_once) + readings[name].off
+    told = _told(observed, by_rank[space_rank], tail, name, space_rank)
     told |= _by_rank(observed, by_rank, tail, fewer)
-    for name in names:
+    for name, one in readings.items():
         told["equal_noise_p_value"].attrs |= {
-            f"p_{name}": _p_value(drawn[name] + moved(name), observed, tail),
-            f"n_{name}": len(drawn[name]),
+            f"p_{name}": _p_value(one.values(), observed, tail),
+            f"n_{name}": len(one.drawn),
         }
     return told
+
+
+class _Reading:
+    """What "equal" may mean, with its draws so far, and draws of a few of them."""
+
+    def __init__(self, noise: Noise) -> None:
+        self.noise = noise
+        self.drawn: Array = np.empty(0)
+        self.of_its_draws: Array = np.empty(0)
+
+    def draw(self, each: _Each, count: int, size: int) -> None:
+        """Go on until there are ``count`` draws, ``size`` of them at a time."""
+        more = partial(_behind, len(self.drawn), self.noise.values)
+        self.drawn = np.append(self.drawn, each(more, count - len(self.drawn), size))
+
+    @property
+    def off(self) -> float:
+        """How far the statistic is off in draws."""
+        return off_by(self.drawn, self.of_its_draws)
+
+    def values(self) -> Array:
+        """Of all draws, moved by what they are off by."""
+        return self.drawn + self.off
+
+    def counts(self, observed: float, tail: str) -> tuple[float, float]:
+        """How often draws reach what is observed; of equals, how near they come."""
+        values = self.values()
+        far = abs(observed - values.mean()) / (values.std() or 1.0)
+        return float(_reached(values, observed, tail).mean()), -float(far)
 
 
 def _ranks(models: Sequence[Array], seed: int) -> tuple[int, list[int], list[Reduced]]:
