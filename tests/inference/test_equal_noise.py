@@ -45,6 +45,17 @@ def study(seed, noise, n=60, models=4):
     ]
 
 
+def slope_on_norms_of(a):
+    """A statistic that follows the norms of these stimuli."""
+    size = np.linalg.norm(a.values, axis=2).mean(0)
+
+    def slope(reps):
+        gap = np.linalg.norm(reps.values - reps.values.mean(1, keepdims=True), axis=2).mean(0)
+        return float(np.corrcoef(gap, size)[0, 1])
+
+    return slope
+
+
 def test_the_quick_mean_correlation_is_that_of_modulation():
     a, b = study(0, np.ones(60))
     spread = xc.dispersion(a, "neighborhood", leave_out="model", k=5)
@@ -60,12 +71,7 @@ def test_the_quick_mean_correlation_is_that_of_modulation():
 def test_the_reading_of_the_larger_p_counts():
     """A statistic that only noise relative to norms can reach, and the other way round."""
     a, _ = study(0, np.ones(60))
-    size = np.linalg.norm(a.values, axis=2).mean(0)
-
-    def slope(reps):
-        gap = np.linalg.norm(reps.values - reps.values.mean(1, keepdims=True), axis=2).mean(0)
-        return float(np.corrcoef(gap, size)[0, 1])
-
+    slope = slope_on_norms_of(a)
     found = equal_noise(a, slope, slope(a), 19, "two-sided", 0)
     assert set(found) == set(NAMES)
     assert found["excess"] == pytest.approx(slope(a) - float(found["expected_correlation"]))
@@ -80,11 +86,7 @@ def test_the_reading_of_the_larger_p_counts():
 @pytest.mark.parametrize("shift", [0.0, 0.1, 3.0])
 def test_the_other_reading_is_drawn_until_it_is_seen_not_to_count(shift, few, monkeypatch):
     a, _ = study(0, np.ones(60))
-    size = np.linalg.norm(a.values, axis=2).mean(0)
-
-    def slope(reps):
-        gap = np.linalg.norm(reps.values - reps.values.mean(1, keepdims=True), axis=2).mean(0)
-        return float(np.corrcoef(gap, size)[0, 1])
+    slope = slope_on_norms_of(a)
 
     def asked(first):
         monkeypatch.setattr("xconverge.inference.equal_noise.FIRST", first)
@@ -94,8 +96,8 @@ def test_the_other_reading_is_drawn_until_it_is_seen_not_to_count(shift, few, mo
     for name in NAMES:
         np.testing.assert_array_equal(found[name], whole[name])
     own, both = found["equal_noise_p_value"].attrs, whole["equal_noise_p_value"].attrs
-    counts, other = whole["excess"].attrs["noise"], {"absolute", "relative"}
-    (other,) = other - {counts}
+    counts = whole["excess"].attrs["noise"]
+    (other,) = {"absolute", "relative"} - {counts}
     assert (both["n_absolute"], both["n_relative"]) == (40, 40)
     assert (own[f"n_{counts}"], own[f"n_{other}"]) == (40, 10)
     assert own[f"p_{counts}"] == both[f"p_{counts}"] == found["equal_noise_p_value"]

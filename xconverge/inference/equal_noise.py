@@ -136,7 +136,7 @@ def equal_noise(
     def counts(name: str) -> tuple[float, float]:
         return readings[name].counts(observed, tail)
 
-    ended: set[str] = set() if first < n_draws else set(names)
+    ended: set[str] = set()
     while (name := max(names, key=counts)) not in ended:
         readings[name].draw(each, n_draws, at_once)
         ended.add(name)
