@@ -72,7 +72,8 @@ def _add_demo(commands: Any) -> None:
     demo.add_argument(
         "--permutations",
         type=int,
-        default=1000,
+        # enough for every correction over the thirty tests of its RSA by bin; fewer would warn
+        default=2500,
         help="permutations behind each p-value (default: %(default)s); of equal noise at most 199",
     )
     add_json(demo)
