@@ -48,12 +48,16 @@ class Field:
     """The mixed model of one map."""
 
     def __init__(
-        self, likeness: Likeness, values: np.ndarray, most: int = mixed_model.MOST, seed: int = 0
+        self,
+        likeness: Likeness,
+        values: np.ndarray,
+        most: int = mixed_model.FITTED_ON,
+        seed: int = 0,
     ) -> None:
         self.most = most
         self.ranked = standard_ranks(values)[:, None]
         where = np.arange(len(values))
-        with patch.object(mixed_model, "MOST", most):
+        with patch.object(mixed_model, "FITTED_ON", most):
             variances = fit(self.ranked[:, 0], np.ones((len(values), 1)), likeness, where, seed)
         self.factor = lower_factor(likeness.covariance(variances, where))
 

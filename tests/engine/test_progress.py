@@ -1,5 +1,6 @@
 """Long runs: in blocks, with progress where somebody watches, and not lost when interrupted."""
 
+import threading
 import time
 
 import dask.array as da
@@ -9,7 +10,7 @@ import xarray as xr
 
 import xconverge as xc
 from xconverge.engine import progress
-from xconverge.engine.progress import Report, in_blocks
+from xconverge.engine.progress import Report, in_blocks, side_by_side
 
 
 def blocks(n=10, size=3):
@@ -58,6 +59,54 @@ def test_an_interrupt_before_anything_is_done_is_one(monkeypatch):
     monkeypatch.setattr(xr.DataArray, "compute", stop)
     with pytest.raises(KeyboardInterrupt):
         in_blocks(blocks(), "block", 3, 29, lambda done, total: None)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize(("total", "size"), [(0, 4), (1, 4), (10, 4), (49, 8), (150, 1)])
+def test_numbers_are_worked_on_in_parts_of_one_size(total, size, threads):
+    tasks, told = [], []
+
+    def work(numbers):
+        tasks.append(len(numbers))
+        return [2 * number for number in numbers]
+
+    found = side_by_side(work, total, size, lambda done, total: told.append((done, total)), threads)
+    assert found == [2 * number for number in range(total)]
+    assert sum(tasks) == total
+    assert not tasks or 1 <= min(tasks) >= max(tasks) - 1
+    assert max(tasks, default=0) <= size
+    # no thread has a task less than another, where there are enough numbers
+    assert len(tasks) % threads == 0 or len(tasks) == total
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert told[-1:] == [(total, total)] * bool(total)
+
+
+def test_several_threads_work_side_by_side_and_one_here():
+    meeting = threading.Barrier(2, timeout=60)
+    names = side_by_side(
+        lambda numbers: [(meeting.wait() and threading.current_thread().name) or "first"],
+        2, 1, lambda done, total: None, 2,
+    )  # fmt: skip
+    assert len(names) == 2
+    here = side_by_side(lambda _: [threading.current_thread()], 1, 1, lambda *_: None, 1)
+    assert here == [threading.current_thread()]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_interrupt_keeps_the_numbers_that_are_done(threads):
+    def stop(done, total):
+        if done > 3:
+            raise KeyboardInterrupt
+
+    with pytest.warns(RuntimeWarning, match="rests on the 4 of 40"):
+        found = side_by_side(lambda numbers: list(numbers), 40, 2, stop, threads)
+    assert found == [0, 1, 2, 3]
+
+    def at_once(numbers):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(at_once, 4, 2, stop, 1)
 
 
 @pytest.fixture

@@ -125,6 +125,20 @@ def test_several_draws_at_a_time_are_those_of_each(make, budget, many, monkeypat
             ]
 
 
+@pytest.mark.parametrize("exponent", [-200, -80, 90, 300])
+@pytest.mark.parametrize("by_norm", [False, True])
+def test_how_large_the_numbers_are_changes_nothing_but_norms(exponent, by_norm):
+    """Also where single precision holds no squares of them."""
+    part, order = model(), RNG(6).permutation(N)
+    large = Parts(np.ldexp(part.fitted, exponent), np.ldexp(part.residual, exponent))
+    one, other = (
+        DealtModel(relative(x) if by_norm else x).neighbors(order, K, K) for x in (part, large)
+    )
+    np.testing.assert_array_equal(one.lists, other.lists)
+    np.testing.assert_array_equal(one.density, other.density)
+    np.testing.assert_array_equal(np.ldexp(one.norm, exponent), other.norm)
+
+
 def test_a_draw_after_one_of_shorter_lists():
     dealt, order = DealtModel(model()), RNG(5).permutation(N)
     dealt.neighbors(order, K, K)

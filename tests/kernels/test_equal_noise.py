@@ -37,8 +37,8 @@ def models(n=80, rank=4, count=5, width=12, noise=0.5, seed=0):
 def test_without_noise_all_of_a_model_is_fitted():
     _, made = models(noise=0.0)
     for x, part in zip(made, parts(made, 4), strict=True):
-        np.testing.assert_allclose(part.fitted, x, atol=1e-6)
-        np.testing.assert_allclose(part.residual, 0, atol=1e-6)
+        np.testing.assert_allclose(part.fitted, x, atol=4e-6)
+        np.testing.assert_allclose(part.residual, 0, atol=4e-6)
 
 
 def test_consensus_and_rest_by_the_formula():
@@ -130,9 +130,9 @@ def test_unrelated_models_predict_nothing():
 
 
 def test_of_many_stimuli_some_parts_are_held_out():
-    fold = RNG(0).permutation(1200) % 4
+    fold = RNG(0).permutation(800) % 4
     tests = held_out(fold)
-    assert [int(test.sum()) for test in tests] == [300, 300]
+    assert [int(test.sum()) for test in tests] == [200, 200]
     assert not (tests[0] & tests[1]).any()
     assert len(held_out(np.arange(80) % 4)) == 4
 
@@ -177,7 +177,7 @@ def test_draws_and_draws_of_a_draw_are_those_of_plain_loops(by_norm):
 
     for number in range(3):
         assert noise.value(number) == pytest.approx(spread_of(by_hand(taken, number)))
-        again = parts(by_hand(taken, number), 4, 1e-4)
+        again = parts(by_hand(taken, number), 4)
         inner = [spread_of(by_hand(again, number, one)) for one in (1, 2)]
         assert noise.of_its_draws(number, 2) == pytest.approx(np.mean(inner))
 

@@ -1,4 +1,4 @@
-"""Triangular factors, by LAPACK's own functions and by scipy's wrappers."""
+"""What is called of LAPACK, by its own functions and by wrappers of others."""
 
 import threading
 import time
@@ -8,13 +8,15 @@ import pytest
 
 from xconverge.kernels import lapack
 
+NAMES = ("_POTRF", "_POTRI", "_TRTRS", "_SYEVR", "_GESDD")
 
-@pytest.fixture(params=["own", "scipy's"])
+
+@pytest.fixture(params=["own", "others'"])
 def functions(request, monkeypatch):
-    if request.param == "own":
-        assert None not in (lapack._POTRF, lapack._POTRI, lapack._TRTRS)
-    else:
-        for name in ("_POTRF", "_POTRI", "_TRTRS"):
+    for name in NAMES:
+        if request.param == "own":
+            assert getattr(lapack, name) is not None
+        else:
             monkeypatch.setattr(lapack, name, None)
 
 
@@ -56,6 +58,45 @@ def test_what_lapack_cannot_write_to_is_refused():
     for matrix in (rows, positive(4).astype(np.float32)):
         with pytest.raises(ValueError, match="columns of double precision"):
             lapack.cholesky(matrix)
+
+
+@pytest.mark.parametrize(("n", "count"), [(1, 1), (5, 2), (60, 60), (60, 7), (4, 0)])
+@pytest.mark.usefixtures("functions")
+def test_last_eigenvectors(n, count):
+    matrix = positive(n)
+    before = matrix.copy()
+    values, vectors = lapack.last_eigenvectors(matrix, count)
+    assert (values.dtype, vectors.dtype) == (np.float32, np.float32)
+    right, of_right = (part[..., n - count :] for part in np.linalg.eigh(matrix))
+    np.testing.assert_allclose(values, right, rtol=1e-5, atol=1e-5 * np.trace(matrix))
+    np.testing.assert_allclose(vectors @ vectors.T, of_right @ of_right.T, atol=1e-4)
+    np.testing.assert_array_equal(matrix, before)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (6, 6), (9, 4), (4, 9), (70, 70)])
+@pytest.mark.usefixtures("functions")
+def test_singular_vectors(shape):
+    matrix = np.random.default_rng(1).standard_normal(shape)
+    before = matrix.copy()
+    left, right = lapack.singular_vectors(matrix)
+    assert (left.dtype, right.dtype) == (np.float32, np.float32)
+    u, _, vt = np.linalg.svd(matrix, full_matrices=False)
+    assert (left.shape, right.shape) == (u.shape, vt.shape)
+    # signs are free, of both together
+    np.testing.assert_allclose(left @ right, u @ vt, atol=1e-4)
+    np.testing.assert_array_equal(matrix, before)
+
+
+@pytest.mark.parametrize("of", ["_SYEVR", "_GESDD"])
+def test_where_lapack_fails_numpy_is_asked(of, monkeypatch):
+    monkeypatch.setattr(lapack, "_call", lambda *arguments: 1)
+    matrix = positive(6)
+    if of == "_SYEVR":
+        values, _ = lapack.last_eigenvectors(matrix, 3)
+        np.testing.assert_allclose(values, np.linalg.eigvalsh(matrix)[3:], rtol=1e-5)
+    else:
+        left, right = lapack.singular_vectors(matrix)
+        np.testing.assert_allclose(left @ right, np.eye(6), atol=1e-5)
 
 
 @pytest.mark.slow

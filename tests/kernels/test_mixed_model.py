@@ -174,7 +174,7 @@ def test_a_step_is_the_best_of_the_quadratic_model():
 
 
 def test_more_stimuli_than_are_fitted_on(monkeypatch):
-    monkeypatch.setattr("xconverge.kernels.mixed_model.MOST", 40)
+    monkeypatch.setattr("xconverge.kernels.mixed_model.FITTED_ON", 40)
     n = 60
     like, y, design = likeness(n), places(n, 1, 2)[:, 0], np.ones((n, 1))
     some = np.sort(RNG(7).permutation(n)[:40])

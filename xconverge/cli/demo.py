@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> None:
         store = _write_store(data, out / "demo.zarr")
         asked = argparse.Namespace(
             **EMOJI, store=store, permutations=n_permutations,
-            equal_noise=min(199, n_permutations),
+            equal_noise=min(99, n_permutations),
         )  # fmt: skip
         study = study_of(asked, progress)
         write_study(out / "results.zarr", study, inputs=[store])

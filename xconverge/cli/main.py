@@ -74,7 +74,7 @@ def _add_demo(commands: Any) -> None:
         type=int,
         # enough for every correction over the thirty tests of its RSA by bin; fewer would warn
         default=2500,
-        help="permutations behind each p-value (default: %(default)s); of equal noise at most 199",
+        help="permutations behind each p-value (default: %(default)s); of equal noise at most 99",
     )
     add_json(demo)
     demo.set_defaults(run=_demo)

@@ -75,7 +75,7 @@ def _add_run(commands: Any) -> argparse.ArgumentParser:
         ("--bins", 5, "bins of dispersion for alignment"),
         ("--rsa-bins", 3, "bins of dispersion for RSA"),
         ("--permutations", 1000, "permutations behind p-values of RSA and corrections"),
-        ("--equal-noise", 199, "draws of models with equal noise; 0 for none"),
+        ("--equal-noise", 99, "draws of models with equal noise; 0 for none"),
         ("--seed", 0, "seed of everything random"),
     ):
         parser.add_argument(

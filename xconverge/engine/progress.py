@@ -5,14 +5,17 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any, TypeVar
 
 import xarray as xr
 
-from xconverge.engine.resources import workers
+from xconverge.engine.resources import local_threads, one_thread_each, workers
 from xconverge.labels.messages import escaped
 
+Result = TypeVar("Result")
 Progress = Callable[[int, int], None]
 PATIENCE = 5.0
 """Seconds before progress is shown."""
@@ -99,10 +102,47 @@ def in_blocks(
     except KeyboardInterrupt:
         if not done:
             raise
-        finished = min(total, start * size - 1)
-        warnings.warn(
-            f"interrupted: the result rests on the {finished} of {total} draws that were done",
-            RuntimeWarning,
-            stacklevel=4,
-        )
+        _warn(min(total, start * size - 1), total)
     return xr.concat(done, dim, coords="minimal", compat="override")
+
+
+def side_by_side(
+    work: Callable[[Sequence[int]], Sequence[Result]],
+    total: int,
+    size: int,
+    told: Progress,
+    threads: int | None = None,
+) -> list[Result]:
+    """What ``work`` makes of the numbers below ``total``, in this process; an interrupt keeps some.
+
+    Up to ``size`` numbers are one task, and tasks are as equal as they can be: threads end
+    together. One thread is this one.
+    """
+    threads = threads or local_threads()
+    count = min(total, threads * -(-total // (threads * size)))
+    tasks = [range(total * i // count, total * (i + 1) // count) for i in range(count)]
+    done: list[Result] = []
+    with ExitStack() as stack:
+        parts: Iterator[Sequence[Result]] = map(work, tasks)
+        if threads > 1:
+            stack.enter_context(one_thread_each())
+            pool = stack.enter_context(ThreadPoolExecutor(threads))
+            stack.callback(pool.shutdown, cancel_futures=True)
+            parts = pool.map(work, tasks)
+        try:
+            for part in parts:
+                done += part
+                told(len(done), total)
+        except KeyboardInterrupt:
+            if not done:
+                raise
+            _warn(len(done), total)
+    return done
+
+
+def _warn(finished: int, total: int) -> None:
+    warnings.warn(
+        f"interrupted: the result rests on the {finished} of {total} draws that were done",
+        RuntimeWarning,
+        stacklevel=5,
+    )

@@ -98,15 +98,16 @@ def workers() -> tuple[int, int]:
     if found is not None:
         threads = list(found.nthreads().values())
         return max(1, sum(threads)), max([1, *threads])
-    return _local_threads(), _local_threads()
+    return local_threads(), local_threads()
 
 
 def leaves_cores_idle(n_tasks: int) -> bool:
     """Whether so few tasks on this machine leave cores to their kernels; on a cluster none do."""
-    return client() is None and n_tasks < _local_threads()
+    return client() is None and n_tasks < local_threads()
 
 
-def _local_threads() -> int:
+def local_threads() -> int:
+    """Tasks that run at the same time in this process."""
     return int(dask.config.get("num_workers", None) or CPU_COUNT)
 
 
@@ -140,7 +141,7 @@ def rooms() -> list[Room]:
     """
     found = client()
     if found is None:
-        return [Room(free_bytes(), _local_threads(), _this_machine())]
+        return [Room(free_bytes(), local_threads(), _this_machine())]
     # -1: some versions of distributed tell of five workers alone
     known = found.scheduler_info(n_workers=-1)["workers"]
     result = []

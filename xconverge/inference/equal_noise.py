@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
 
-import dask
 import numpy as np
 import xarray as xr
 
-from xconverge.engine.apply import apply, calmly
-from xconverge.engine.progress import Report, in_blocks
+from xconverge.engine.apply import calmly
+from xconverge.engine.progress import Report, side_by_side
 from xconverge.kernels.blocks import on_cores
 from xconverge.kernels.equal_noise import (
     FOLDS,
-    LOOSE,
     Noise,
     Prepare,
     chosen_rank,
@@ -103,7 +99,7 @@ def equal_noise(
     space_rank, near, components = _ranks(models, seed)
     # spaces take long on one core each: larger ones are made aside, while draws are
     aside = ThreadPoolExecutor(1)
-    each_rank = partial(calmly, parts, models, tolerance=LOOSE, components=components)
+    each_rank = partial(calmly, parts, models, components=components)
     later = {rank: aside.submit(each_rank, rank=rank) for rank in near}
     aside.shutdown(wait=False)
     taken = {space_rank: each_rank(rank=space_rank)}
@@ -112,7 +108,7 @@ def equal_noise(
     fewer = min(n_draws, NEAR)
     first = min(n_draws, FIRST)
     total = n_draws + first + len(READINGS) * outer + len(near) * fewer
-    each = _Each(Report("equal noise"), total, parallel=quick is not None)
+    each = _Each(total, parallel=quick is not None)
     at_once = max(1 if quick is None else TOGETHER, min(25, 200_000 // n**2))
 
     def noise(rank: int, name: str) -> Noise:
@@ -208,47 +204,19 @@ def by_label(array: xr.DataArray) -> xr.DataArray:
 class _Each:
     """Values of so many numbers, some at a time, with progress over all of ``total``."""
 
-    def __init__(self, report: Report, total: int, parallel: bool) -> None:
-        self.report, self.done, self.total = report, 0, total
+    def __init__(self, total: int, parallel: bool) -> None:
+        self.report, self.done, self.total = Report("equal noise"), 0, total
         # functions on labelled arrays set filters of warnings, which threads share
-        self.scheduler = "threads" if parallel else "synchronous"
+        self.threads = None if parallel else 1
 
     def __call__(self, function: Values, count: int, size: int = 1) -> Array:
         """``size`` values a task; fewer in all where interrupted."""
-        blocks = xr.DataArray(np.arange(-(-(count + 1) // size)), dims="block").chunk(block=1)
-        lazy: xr.DataArray = apply(
-            _Block(function, count, size), blocks, core=[[]], out=[["draw"]], sizes={"draw": size}
-        )
-        # models lie in this process
-        with dask.config.set(scheduler=self.scheduler):
-            found = in_blocks(lazy, "block", size, count, self._tell)
+        found = side_by_side(function, count, size, self._tell, self.threads)
         self.done += count
-        return np.asarray(found.transpose("block", "draw").values.reshape(-1)[1 : 1 + count])
+        return np.asarray(found)
 
     def _tell(self, done: int, total: int) -> None:
-        self.report(min(max(1, self.done + done), self.total), self.total)
-
-
-class _Block:
-    """Values of a block of numbers; dask need not look into the function for a name.
-
-    What is observed comes before the first, and is not made here.
-    """
-
-    def __init__(self, function: Values, count: int, size: int) -> None:
-        self.function, self.count, self.size = function, count, size
-
-    def __call__(self, block: Array) -> Array:
-        """Values (size), NaN beyond the last."""
-        values = np.full(self.size, np.nan)
-        numbers = int(block) * self.size + np.arange(self.size) - 1
-        there = (numbers >= 0) & (numbers < self.count)
-        if there.any():
-            values[there] = self.function(numbers[there].tolist())
-        return values
-
-    def __dask_tokenize__(self) -> Any:
-        return uuid.uuid4().hex
+        self.report(min(self.done + done, self.total), self.total)
 
 
 def _behind(first: int, values: Values, numbers: Sequence[int]) -> Sequence[float]:

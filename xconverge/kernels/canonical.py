@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xconverge.kernels.axes import leading, principal_axes
 from xconverge.kernels.kernel import RowKernel
-from xconverge.kernels.procrustes import leading, principal_axes
 from xconverge.kernels.rounding import exponent_of, of_columns, of_spectrum, scaled, unit_of
 from xconverge.kernels.sums import (
     Scatter,

@@ -15,12 +15,18 @@ import numpy as np
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.equal_noise import Parts
 from xconverge.kernels.neighbors import as_on_grid, by_rank_where_tied, candidates_of
+from xconverge.kernels.rounding import exponent_of, scaled
 from xconverge.kernels.vectors import Array
 
-BLOCK = 2**19
-"""Bytes of the products of a draw that are formed and searched while they are in a cache."""
+BLOCK = 2**21
+"""Bytes of the products of a draw that are formed and searched at a time.
+
+Of smaller blocks, which are in a closer cache, threads wait for each other between many calls.
+"""
 MANY = 8
 """Candidates for each neighbour from which on a closer bound pays."""
+LARGE = 30
+"""Numbers between 2^-30 and 2^30 have squares that single precision holds."""
 UNIT = 2.0**-24
 """How far a number in single precision is off, as a share of it."""
 
@@ -45,11 +51,11 @@ class Products(NamedTuple):
     residual: Array
 
 
-class _Draw(NamedTuple):
-    """Orders, norms and margins (n) of a draw; candidates: places in (n, n), and values.
+class _Draws(NamedTuple):
+    """Orders, norms and margins (B, n) of draws; candidates: places in (B, n, n), and values.
 
-    A row's own norm changes no order, and is left out of values and of ``slack`` (n), their margin.
-    ``rows`` (n, d) are there where no products are held.
+    A row's own norm changes no order, and is left out of values and of ``slack`` (B, n), their
+    margin.
     """
 
     order: Array
@@ -57,7 +63,6 @@ class _Draw(NamedTuple):
     margin: Array
     inverse: Array
     slack: Array
-    rows: Array | None
     places: list[Array]
     values: list[Array]
 
@@ -69,10 +74,13 @@ class DealtModel:
     """
 
     def __init__(self, model: Parts, n_models: int = 1) -> None:
-        self.size = np.ones(len(model.fitted)) if model.size is None else model.size
-        self.fitted = model.fitted / self.size[:, None]
-        self.residual = model.residual
-        self.lengths = [np.linalg.norm(x, axis=1) for x in (self.fitted, self.residual)]
+        own = np.ones(len(model.fitted)) if model.size is None else model.size
+        both = model.fitted / own[:, None], model.residual
+        # squares are to be numbers in single precision too
+        exponent = max(exponent_of(x, LARGE) for x in both)
+        self.fitted, self.residual = (scaled(x, -exponent) for x in both)
+        self.size = scaled(own, exponent)
+        self.lengths = [np.sqrt(np.vecdot(x, x)) for x in (self.fitted, self.residual)]
         self.products: Products | None = None
         self.likely = np.empty((len(model.fitted), 0), np.int64)
         n, width = self.fitted.shape
@@ -99,7 +107,9 @@ class DealtModel:
         if self.products is None and len(orders) > 1:
             # each has rows of its own
             return [self.neighbors(order, k, depth) for order in orders]
-        draws = [self._draw(order) for order in orders]
+        draws = self._draws(np.stack(orders))
+        # where no products are held there is one draw
+        rows = None if self.products is not None else self._rows(orders[0]).astype(np.float32)
         likely, n = self._likely(depth), len(self.size)
         step = max(1, BLOCK // (4 * n))
         room = np.empty((2, min(step, n), n), np.float32)
@@ -107,31 +117,30 @@ class DealtModel:
             part = slice(start, min(n, start + step))
             own = np.arange(part.stop - start)
             these = likely[part] + n * own[:, None]
-            for draw in draws:
-                cosines = self._block(draw, part, room)
-                cosines *= draw.inverse
+            for draw, order in enumerate(draws.order):
+                cosines = self._block(order, rows, part, room)
+                cosines *= draws.inverse[draw]
                 cosines[own, start + own] = -np.inf
                 few = cosines.reshape(-1).take(these, mode="clip")
                 few.partition(few.shape[1] - depth, axis=1)
-                lowest = few[:, few.shape[1] - depth] - draw.slack[part]
-                at = np.flatnonzero(cosines >= lowest[:, None])
+                slack = draws.slack[draw, part]
+                at = np.flatnonzero(cosines >= (few[:, few.shape[1] - depth] - slack)[:, None])
                 if len(at) > MANY * depth * len(own):
                     # residuals decide who is near
-                    close = candidates_of(cosines, depth, draw.slack[part])
-                    at = np.ravel_multi_index(close, cosines.shape)
-                draw.places.append(at + start * n)
-                draw.values.append(cosines.reshape(-1)[at])
-        return [Neighbors(*self._nearest(one, k, depth), one.norm * self.size) for one in draws]
+                    at = np.ravel_multi_index(candidates_of(cosines, depth, slack), cosines.shape)
+                draws.places.append(at + (draw * n + start) * n)
+                draws.values.append(cosines.reshape(-1)[at])
+        nearest = self._nearest(draws, k, depth)
+        return [Neighbors(*one) for one in zip(*nearest, draws.norm * self.size, strict=True)]
 
-    def _draw(self, order: Array) -> _Draw:
-        norm = self._norms(order)
+    def _draws(self, order: Array) -> _Draws:
+        norm = np.stack([self._norms(one) for one in order])
         # how far a cosine is off: the terms of a product may cancel
         error = (self.lengths[0] + self.lengths[1][order]) / norm
-        margin = 2 * self.unit * error * error.max()
-        whole = None if self.products is not None else self._rows(order).astype(np.float32)
-        return _Draw(
+        margin = 2 * self.unit * error * error.max(1, keepdims=True)
+        return _Draws(
             order, norm, margin, (1 / norm).astype(np.float32), (margin * norm).astype(np.float32),
-            whole, [], [],
+            [], [],
         )  # fmt: skip
 
     def _likely(self, depth: int) -> Array:
@@ -163,8 +172,8 @@ class DealtModel:
             self.likely = known
         return known
 
-    def _rows(self, order: Array, where: Array | slice = slice(None)) -> Array:
-        return np.asarray(self.fitted[where] + self.residual[order[where]])
+    def _rows(self, order: Array) -> Array:
+        return np.asarray(self.fitted + self.residual[order])
 
     def _norms(self, order: Array) -> Array:
         """Norms (n), from the products where their terms do not cancel."""
@@ -173,33 +182,33 @@ class DealtModel:
             square = both + 2 * self.products.mixed[np.arange(len(order)), order]
             if (square > 0.01 * both).all():
                 return np.asarray(np.sqrt(square))
-        return np.asarray(np.linalg.norm(self.fitted + self.residual[order], axis=1))
+        return np.asarray(np.linalg.norm(self._rows(order), axis=1))
 
-    def _block(self, draw: _Draw, part: slice, room: Array) -> Array:
-        """Products (b, n) of some rows with all, in one of two rooms (b, n)."""
+    def _block(self, order: Array, rows: Array | None, part: slice, room: Array) -> Array:
+        """Products (b, n) of some rows of a draw with all, in one of two rooms (b, n)."""
         one, other = room[:, : part.stop - part.start]
         if self.products is None:
-            assert draw.rows is not None
-            return np.asarray(np.matmul(draw.rows[part], draw.rows.T, out=other))
-        dealt = draw.order[part]
+            assert rows is not None
+            return np.asarray(np.matmul(rows[part], rows.T, out=other))
+        dealt = order[part]
         np.take(self.products.residual, dealt, 0, out=one, mode="clip")
         one += self.products.mixed[part]
-        np.take(one, draw.order, 1, out=other, mode="clip")
+        np.take(one, order, 1, out=other, mode="clip")
         other += self.products.fitted[part]
         other += np.take(self.products.turned, dealt, 0, out=one, mode="clip")
         return np.asarray(other)
 
-    def _nearest(self, draw: _Draw, k: int, depth: int) -> tuple[Array, Array]:
-        """The nearest (n, depth) and the mean cosine (n) to the first k of them.
+    def _nearest(self, draws: _Draws, k: int, depth: int) -> tuple[Array, Array]:
+        """The nearest (B, n, depth) and the mean cosine (B, n) to the first k of them.
 
-        From the candidates of a draw, row by row: at least ``depth`` a row.
+        From the candidates of all draws, row by row: at least ``depth`` a row.
         """
-        n, margin = len(self.size), draw.margin
-        rows, columns = np.divmod(np.concatenate(draw.places), n)
-        cosine = np.concatenate(draw.values) * draw.inverse[rows]
+        (size, n), margin = draws.order.shape, draws.margin.reshape(-1)
+        rows, columns = np.divmod(np.concatenate(draws.places), n)
+        cosine = np.concatenate(draws.values) * draws.inverse.reshape(-1)[rows]
         # cosines lie in [-1, 1], but for rounding: rows stay apart
         first = np.argsort(4.0 * rows - cosine)
-        counts = np.bincount(rows, minlength=n)
+        counts = np.bincount(rows, minlength=size * n)
         starts = np.cumsum(counts) - counts
         columns, cosine = columns[first], np.append(cosine[first].astype(np.float64), -np.inf)
         top = starts[:, None] + np.arange(depth)
@@ -215,20 +224,25 @@ class DealtModel:
             others = np.append(columns, 0)[at]
             near = there & (cosine[at] >= (value[unsure, depth - 1] - margin[unsure])[:, None])
             exact = np.full(near.shape, -np.inf)
-            exact[near] = self._exact(draw.order, unsure[np.nonzero(near)[0]], others[near])
+            draw, one = np.divmod(unsure[np.nonzero(near)[0]], n)
+            exact[near] = self._exact(draws.order, draw, one, others[near])
             then = by_rank_where_tied(exact, others)[:, :depth]
             found[unsure] = np.take_along_axis(others, then, 1)
             value[unsure] = np.take_along_axis(exact, then, 1)
-        return found, value[:, :k].mean(1)
+        return found.reshape(size, n, depth), value[:, :k].mean(1).reshape(size, n)
 
-    def _exact(self, order: Array, one: Array, other: Array) -> Array:
+    def _exact(self, order: Array, draw: Array, one: Array, other: Array) -> Array:
         """Cosines (q) of pairs of rows in double, on the grid where equal ones tie."""
         result = np.empty(len(one))
         step = max(1, BUDGETS.cache_block // (8 * self.fitted.shape[1]))
         for start in range(0, len(one), step):
-            pairs = [self._rows(order, which[start : start + step]) for which in (one, other)]
+            part = slice(start, start + step)
+            pairs = [
+                self.fitted[which[part]] + self.residual[order[draw[part], which[part]]]
+                for which in (one, other)
+            ]
             x, y = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in pairs)
-            result[start : start + step] = np.vecdot(x, y)
+            result[part] = np.vecdot(x, y)
         return as_on_grid(result)
 
 

@@ -15,15 +15,16 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from xconverge.kernels.axes import leading_in_single
 from xconverge.kernels.procrustes import Reduced, align, reduce, spectral_start
 from xconverge.kernels.vectors import Array
 
 FOLDS = 4
 """Parts of the stimuli that are predicted from the others, to choose a rank."""
-HELD_OUT = 500
+HELD_OUT = 300
 """Stimuli that are enough to choose a rank by: of many stimuli not every part is held out."""
 LOOSE = 1e-4
-"""Tolerance of the spaces that a rank is chosen by, and of those of draws."""
+"""Tolerance of spaces, which are in single precision: what they are for is random."""
 
 
 class Parts(NamedTuple):
@@ -86,7 +87,8 @@ def components_of(models: Sequence[Array], train: Array, most: int) -> list[Redu
 
 def _fitted_to(train: Array, x: Array, count: int) -> Reduced:
     """A model reduced to ``count`` components of the stimuli ``train``, from their rows alone."""
-    one = reduce(x[train], x.shape[1], np.ones(np.count_nonzero(train), bool), count, count)
+    seen = np.ones(np.count_nonzero(train), bool)
+    one = reduce(x[train], x.shape[1], seen, count, count, leading_in_single)
     if train.all():
         return one
     # as if the others were there, and missing
@@ -110,30 +112,29 @@ def _first(one: Reduced, rank: int, dim: int) -> tuple[Array, float]:
     return np.pad(rows / share, ((0, 0), (0, dim - rows.shape[1]))), one.frame.scale * float(share)
 
 
-def _space(models: Sequence[_Scored], rank: int, tolerance: float) -> _Space:
+def _space(models: Sequence[_Scored], rank: int) -> _Space:
     """Generalised Procrustes of the first ``rank`` components."""
     dim = min(rank, max(len(one.reduced.frame.basis) for one in models))
     rows, scales = zip(*(_first(one.reduced, rank, dim) for one in models), strict=True)
-    x, seen = np.stack(rows), np.stack([one.reduced.seen for one in models])
+    x, seen = np.stack(rows, dtype=np.float32), np.stack([one.reduced.seen for one in models])
     # stimuli that are held out of all models are zero rows, which cost as much as others
     fit = seen.any(0)
     alone = np.ascontiguousarray(x[:, fit])
-    solution = align(alone, seen[:, fit], spectral_start(alone), tolerance, 500)
+    start = spectral_start(alone, leading_in_single)
+    solution = align(alone, seen[:, fit], start, LOOSE, 500)
+    rotations, shifts = (x.astype(np.float64) for x in (solution.rotation, solution.shift))
     placed, back = [], []
-    for one, scale, rotation, shift in zip(
-        models, scales, solution.rotation, solution.shift, strict=True
-    ):
+    for one, scale, rotation, shift in zip(models, scales, rotations, shifts, strict=True):
         scores = one.scores[:, :rank]
         turn = rotation[: scores.shape[1]]
         placed.append(np.where(one.seen[:, None], scores @ (turn / scale) + shift, 0.0))
         back.append(scale * turn.T)
-    return _Space(np.stack(placed), back, solution.shift)
+    return _Space(np.stack(placed), back, shifts)
 
 
 def parts(
     models: Sequence[Array],
     rank: int,
-    tolerance: float = 1e-8,
     components: Sequence[Reduced] | None = None,
 ) -> list[Parts]:
     """Each model (n, d) as its consensus in a space of this rank, and what is left.
@@ -145,7 +146,7 @@ def parts(
     if components is None:
         components = components_of(models, np.ones(len(models[0]), bool), rank)
     scored = [_scored(*one) for one in zip(models, components, strict=True)]
-    space, seen = _space(scored, rank, tolerance), [one.seen for one in scored]
+    space, seen = _space(scored, rank), [one.seen for one in scored]
     count = np.sum(seen, axis=0)
     consensus = space.placed.sum(0) / np.maximum(count, 1)[:, None]
     growth = np.sqrt(count / np.maximum(count - 1, 1))[:, None]
@@ -263,7 +264,7 @@ class Noise:
     def of_its_draws(self, number: int, count: int) -> float:
         """Mean statistic of draws of a draw that is taken apart as if it were the data."""
         pairs = zip(self.models, self.orders(number), strict=True)
-        again = parts([drawn(*pair) for pair in pairs], self.space_rank, LOOSE)
+        again = parts([drawn(*pair) for pair in pairs], self.space_rank)
         noise = Noise(
             again, self.space_rank, self.prepare, self.label_rank, self.seed, self.by_norm
         )
@@ -317,7 +318,7 @@ def errors_of(models: Sequence[Array], test: Array) -> Array:
     ]
     errors: list[Array] = []
     for rank in ranks:
-        errors.append(_error(_space(scored, rank, LOOSE), scored, squares, test, sizes))
+        errors.append(_error(_space(scored, rank), scored, squares, test, sizes))
         best = min(errors, key=np.sum)
         if len(errors) > 2 and all(_worse((error - best)[test]) for error in errors[-2:]):
             break

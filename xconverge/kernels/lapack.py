@@ -1,8 +1,8 @@
-"""Triangular factors by LAPACK, while other threads go on.
+"""What numpy lacks of LAPACK: triangular factors, and decompositions in single precision.
 
-scipy's own wrappers hold the interpreter's lock: tasks side by side would wait for each other. What
-ctypes calls does not. The addresses are those that scipy offers to other compilers, in
-``scipy.linalg.cython_lapack``.
+Other threads go on meanwhile: scipy's own wrappers hold the interpreter's lock, so that tasks side
+by side would wait for each other; what ctypes calls does not. The addresses are those that scipy
+offers to other compilers, in ``scipy.linalg.cython_lapack``.
 """
 
 from __future__ import annotations
@@ -31,28 +31,30 @@ def _function(name: str) -> Callable[..., None] | None:
     signature = api.PyCapsule_GetName(capsule)
     kinds = re.fullmatch(rb"void \((.*)\)", signature)
     types = kinds[1].split(b", ") if kinds else []
-    if not types or not all(re.fullmatch(rb"(char|int|\w+_d) \*", kind) for kind in types):
+    if not types or not all(re.fullmatch(rb"(char|int|\w+_[ds]) \*", kind) for kind in types):
         return None
     address = api.PyCapsule_GetPointer(capsule, signature)
     return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * len(types))(address)
 
 
-_POTRF, _POTRI, _TRTRS = (_function(name) for name in ("dpotrf", "dpotri", "dtrtrs"))
+_POTRF, _POTRI, _TRTRS, _SYEVR, _GESDD = (
+    _function(name) for name in ("dpotrf", "dpotri", "dtrtrs", "ssyevr", "sgesdd")
+)
 
 
 def _call(function: Callable[..., None], *arguments: Any) -> int:
-    """What LAPACK says of a call: 0 if all is well. Text, integers and arrays go by address."""
+    """What LAPACK says of a call: 0 if all is well. Text, numbers and arrays go by address."""
     told = ctypes.c_int(-1)
-    kept: list[Any] = []
-    for one in arguments:
-        if isinstance(one, np.ndarray):
-            kept.append(ctypes.c_void_p(one.ctypes.data))
-        else:
-            kept.append(
-                ctypes.c_char_p(one) if isinstance(one, bytes) else ctypes.byref(ctypes.c_int(one))
-            )
-    function(*kept, ctypes.byref(told))
+    function(*map(_address, arguments), ctypes.byref(told))
     return told.value
+
+
+def _address(one: Any) -> Any:
+    if isinstance(one, np.ndarray):
+        return ctypes.c_void_p(one.ctypes.data)
+    if isinstance(one, bytes):
+        return ctypes.c_char_p(one)
+    return ctypes.byref((ctypes.c_float if isinstance(one, float) else ctypes.c_int)(one))
 
 
 def _check(matrix: Array) -> int:
@@ -96,3 +98,45 @@ def solve(factor: Array, maps: Array, transposed: bool = False) -> Array:
     elif found.size:
         _call(_TRTRS, b"L", letter, b"N", n, found.shape[1], factor, n, found, n)
     return found.reshape(maps.shape)
+
+
+def last_eigenvectors(matrix: Array, count: int) -> tuple[Array, Array]:
+    """The ``count`` largest eigenvalues, ascending, of a symmetric matrix, in single precision.
+
+    With their vectors (n, count). It takes a third of the time that all take in double.
+    """
+    used_up = np.array(matrix, np.float32, order="F")
+    n = len(used_up)
+    if _SYEVR is not None and count:
+        values, vectors = np.empty(n, np.float32), np.empty((n, count), np.float32, order="F")
+        found, support = np.empty(1, np.intc), np.empty(2 * n, np.intc)
+        # room for columns that are worked on together
+        work, numbers = np.empty(70 * n, np.float32), np.empty(10 * n, np.intc)
+        failed = _call(
+            _SYEVR, b"V", b"I", b"L", n, used_up, n, 0.0, 0.0, n - count + 1, n, 0.0, found,
+            values, vectors, n, support, work, len(work), numbers, len(numbers),
+        )  # fmt: skip
+        if not failed:
+            return values[:count], vectors
+        used_up = np.array(matrix, np.float32, order="F")
+    values, vectors = np.linalg.eigh(used_up)
+    return values[n - count :], vectors[:, n - count :]
+
+
+def singular_vectors(matrix: Array) -> tuple[Array, Array]:
+    """Left (m, r) and right (r, n) singular vectors, r = min(m, n), in single precision."""
+    used_up = np.array(matrix, np.float32, order="F")
+    (m, n), least = used_up.shape, min(used_up.shape)
+    if _GESDD is not None and least:
+        left, right = np.empty((m, least), np.float32, order="F"), np.empty((n, least), np.float32)
+        values, numbers = np.empty(least, np.float32), np.empty(8 * least, np.intc)
+        # what it asks for at least, and room for columns that are worked on together
+        work = np.empty(4 * least * (least + 7) + 70 * max(m, n), np.float32)
+        failed = _call(
+            _GESDD, b"S", m, n, used_up, m, values, left, m, right, least, work, len(work), numbers
+        )
+        if not failed:
+            return left, right.reshape(n, least).T
+        used_up = np.array(matrix, np.float32, order="F")
+    left, _, right = np.linalg.svd(used_up, full_matrices=False)
+    return left, right

@@ -24,8 +24,10 @@ from xconverge.kernels.vectors import Array
 T = TypeVar("T")
 LENGTHS = (0.15, 0.4, 1.0)
 """Lengths of the kernels, in median distances: from next neighbours to all of the set."""
-MOST = 2000
+FITTED_ON = 1000
 """Stimuli that variances are fitted on; more would cost the cube and hardly narrow them."""
+MOST = 2000
+"""Stimuli up to which all kernels are kept."""
 FEW, STEPS = 400, (4, 2, 1)
 """Many stimuli are fitted from where the fit of every fourth ended: steps there cost a sixtieth."""
 LEAST_NUGGET = 1e-3
@@ -225,11 +227,11 @@ def fit(y: Array, design: Array, likeness: Likeness, where: Array, seed: int = 0
     where : int array (m)
         Which of them.
     seed : int
-        Which MOST stimuli the variances are fitted on, where there are more. Kernels have lengths
-        of their own, so that the model of some stimuli is that of all.
+        Which FITTED_ON stimuli the variances are fitted on, where there are more. Kernels have
+        lengths of their own, so that the model of some stimuli is that of all.
     """
-    if len(y) > MOST:
-        some = np.sort(np.random.default_rng(seed).permutation(len(y))[:MOST])
+    if len(y) > FITTED_ON:
+        some = np.sort(np.random.default_rng(seed).permutation(len(y))[:FITTED_ON])
         y, design, where = y[some], design[some], where[some]
     scale = y.var()
     if scale == 0:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from xconverge.kernels.procrustes import leading, principal_axes
+from xconverge.kernels.axes import leading, principal_axes
 from xconverge.kernels.rounding import of_columns, of_spectrum, scaled
 from xconverge.kernels.sums import (
     EMPTY,

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import scipy
 
+from xconverge.kernels.axes import LEAST, Eigenvectors, leading, principal_axes
+from xconverge.kernels.lapack import singular_vectors
 from xconverge.kernels.rounding import DOUBLE, exponent_of, of_spectrum, relative, scaled
 from xconverge.kernels.sums import (
     Products,
@@ -31,8 +33,6 @@ LARGE = 200
 """Components from which on passes are in single precision first, and a loose tolerance usual."""
 SINGLE = 1e-7
 """Share of the objective that single precision can tell."""
-FEW = 8
-"""Times that eigenvectors are more than those asked for, from which on only these are made."""
 SETTLED = 3
 """Passes in single precision after which models only turn a little more: products do for an SVD."""
 STEPS = 5
@@ -76,7 +76,14 @@ class Solution(NamedTuple):
     objective: Array
 
 
-def reduce(x: Array, width: int, train: Array, n_components: int | None, dim: int) -> Reduced:
+def reduce(
+    x: Array,
+    width: int,
+    train: Array,
+    n_components: int | None,
+    dim: int,
+    eigenvectors: Eigenvectors = leading,
+) -> Reduced:
     """Centre the real features of ``x`` (n, F), reduce them, zero-pad to ``dim``, scale.
 
     Fitted to the stimuli ``train`` (n), the others count as missing. The rows end with the sum of
@@ -94,7 +101,8 @@ def reduce(x: Array, width: int, train: Array, n_components: int | None, dim: in
         basis = np.eye(width)
     else:
         least = of_spectrum(x.dtype, width)
-        basis = principal_axes(rows, n_components or max(1, int(seen.sum())), least)
+        count = n_components or max(1, int(seen.sum()))
+        basis = principal_axes(rows, count, least, eigenvectors)
         rows = rows @ basis
     counts, size = (int(seen.sum()), len(seen)), (x.shape[1], dim)
     norm, off = float(np.linalg.norm(rows)), relative(x.dtype, width)
@@ -215,33 +223,6 @@ def cross_products(of: Products, size: int) -> tuple[Array, Array]:
     return gram[:size, :size], gram[:size, size:]
 
 
-def principal_axes(rows: Array, n_components: int, least: float = 1e-13) -> Array:
-    """Orthonormal axes (f, c) of the largest variance of centred rows (n, f); c <= n_components.
-
-    From the smaller of the two Gram matrices; axes are left out whose variance is not above
-    ``least`` of the largest.
-    """
-    if rows.shape[1] <= len(rows):
-        return leading(rows.T @ rows, n_components, least)
-    axes, _ = np.linalg.qr(rows.T @ leading(rows @ rows.T, n_components, least))
-    return np.asarray(axes)
-
-
-def leading(gram: Array, count: int, least: float = 1e-13) -> Array:
-    """Eigenvectors (d, c) of the largest eigenvalues, c <= count; those without any left out.
-
-    What is not above ``least`` of the largest eigenvalue is rounding.
-    """
-    first = max(0, len(gram) - count)
-    if FEW * count < len(gram):
-        values, vectors = scipy.linalg.eigh(gram, subset_by_index=(first, len(gram) - 1))
-    else:
-        # all of them take less long than many, and other threads need not wait
-        values, vectors = (part[..., first:] for part in np.linalg.eigh(gram))
-    real = values > least * max(values[-1], 0.0)
-    return np.asarray(vectors[:, real][:, ::-1])
-
-
 def virtual_rows(gram: Array, n_models: int) -> Array:
     """Rows (M, r, d) that have these cross-products (M d, M d): as good as the rows themselves.
 
@@ -262,15 +243,15 @@ def usual_tolerance(dim: int) -> float:
     return 1e-5 if dim >= LARGE else 1e-8
 
 
-def spectral_start(x: Array) -> Array:
+def spectral_start(x: Array, eigenvectors: Eigenvectors = leading) -> Array:
     """Consensus (n, d) from the leading directions that the models (M, n, d) share."""
     models, n, dim = x.shape
     if models * dim <= n:
         joined = x.swapaxes(0, 1).reshape(n, -1)
-        start = joined @ leading(joined.T @ joined, dim)
+        start = joined @ eigenvectors(joined.T @ joined, dim, LEAST)
     else:
         gram = np.einsum("mid,mjd->ij", x, x, optimize=True)
-        vectors = leading(gram, dim)
+        vectors = eigenvectors(gram, dim, LEAST)
         start = vectors * np.sqrt(np.vecdot(vectors.T, (gram @ vectors).T))
     return np.pad(start, ((0, 0), (0, dim - start.shape[1])))
 
@@ -289,8 +270,11 @@ def align(x: Array, seen: Array, start: Array, tolerance: float, max_iterations:
     pass that raises the objective is undone and its share halved, so that the objective never
     rises. Shifts are zero unless stimuli are missing.
     Stops when a pass over the models lowers the objective by less than ``tolerance`` of itself.
-    Large models are turned in single precision first, as far as that tells, and then in double.
+    Large models are turned in single precision first, as far as that tells, and then in double;
+    models in single precision stay there.
     """
+    if x.dtype == np.float32:
+        return _alternated(x, seen, _polars(x, start), tolerance, max_iterations, SINGLE)
     first, rotation = np.empty(0), np.empty(0)
     if x.shape[2] >= LARGE and max_iterations > 1:
         single, coarse = x.astype(np.float32), max(tolerance, SINGLE)
@@ -465,8 +449,7 @@ def _small_turn(matrix: Array) -> Array | None:
 def _polar(matrix: Array) -> Array:
     """The matrix with orthonormal rows or columns that is closest to this one."""
     if matrix.dtype == np.float32:
-        # numpy's takes twice as long in single precision; scipy's keeps other threads waiting
-        u, _, vt = scipy.linalg.svd(matrix, full_matrices=False, check_finite=False)
+        u, vt = singular_vectors(matrix)
     else:
         u, _, vt = np.linalg.svd(matrix, full_matrices=False)
     return np.asarray(u @ vt)

@@ -32,7 +32,7 @@ from xconverge.measures.preprocess import stimulus_norm
 from xconverge.measures.rdm import rdm, rsa
 from xconverge.measures.shared_space import shared_space
 from xconverge.study.binned_rsa import NULL, binned_rsa
-from xconverge.study.leave_out import dispersion_of_others, leave_out_modulation
+from xconverge.study.leave_out import Maps, against_equal_noise, dispersion_of_others
 from xconverge.study.modulation import modulation
 from xconverge.study.noise_correction import CORRECTED, are_trials, trials_or_rdms
 
@@ -61,7 +61,7 @@ def analyze(
     n_bins: int = 5,
     rsa_bins: int = 3,
     groups: Groups = (),
-    n_equal_noise: int = 199,
+    n_equal_noise: int = 99,
     n_permutations: int = 1000,
     rng: np.random.Generator | int | None = None,
     progress: Callable[[str], None] = lambda step: None,
@@ -167,7 +167,7 @@ def analyze(
     if n_components is not None:
         whole("n_components", n_components, 1)
     callback("progress", progress)
-    seed, _ = seed_of(rng)
+    seed, stream = seed_of(rng)
     a, b, names = _two_sides(source, modality, other)
     refuse_repeats("analyze", a, b, target)
     a, b, _ = join_labels(a, b, "stimulus", "exact", names)
@@ -241,13 +241,10 @@ def analyze(
         parts["leave_out"] = _controlled(others.compute(), scores, own, **options).compute()
         if n_equal_noise and {*a.dims, *b.dims} == {"model", "stimulus", "feature"}:
             progress(f"equal noise, {n_equal_noise} draws")
-            told = leave_out_modulation(
-                a, b, null=null, k=k, n_bins=n_bins, n_permutations=n_permutations,
-                n_equal_noise=n_equal_noise, rng=seed,
-            )  # fmt: skip
-            parts["equal_noise"] = told[
-                [name for name, one in told.items() if not one.dims]
-            ].compute()
+            table = parts["leave_out"].sel(control="local_density", drop=True)
+            table = table.assign_attrs(n_covariates=len(CONTROLS["local_density"]))
+            told = against_equal_noise(table, a, b, Maps(k=k), n_equal_noise, "two-sided", stream)
+            parts["equal_noise"] = told[[name for name, one in told.items() if not one.dims]]
     if target is not None:
         progress("RSA by dispersion bin")
         parts["rsa"] = rsa_by_dispersion(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -184,19 +185,7 @@ def leave_out_modulation(
     kinds = [per_label(one, (a, b), "groups") for one in several("groups", groups)]
     places = [side for side in (pair.a, pair.b) if not is_graph(side)]
     _check_graphs(pair, geometry, blocks, null, nuisance, n_equal_noise)
-    options: dict[str, Any] = {"k": k} if alignment_metric == "mutual_knn" else {}
-
-    def maps(
-        reps: xr.DataArray, b: xr.DataArray
-    ) -> tuple[xr.DataArray, xr.DataArray, list[xr.DataArray]]:
-        return (
-            dispersion_of_others(
-                reps, dispersion_metric, leave_out, k=k, n_components=n_components
-            ),
-            alignment(reps, b, alignment_metric, **options),
-            [NUISANCES[one](reps, k) if isinstance(one, str) else one for one in nuisance],
-        )
-
+    maps = Maps(dispersion_metric, alignment_metric, leave_out, tuple(nuisance), k, n_components)
     spread, scores, covariates = maps(pair.a, pair.b)
     table = modulation(
         spread,
@@ -221,15 +210,83 @@ def leave_out_modulation(
             f"n_equal_noise= takes no further dims, a has {list(map(str, pair.a.dims))} and b "
             f"{list(map(str, pair.b.dims))}; choose one of each with .sel"
         )
-    a, b = by_label(pair.a), by_label(pair.b).compute()
+    return against_equal_noise(table, pair.a, pair.b, maps, n_equal_noise, tail, pair.stream)
+
+
+@dataclass(frozen=True)
+class Maps:
+    """What is related: dispersion without each model, alignment, and what is partialled out."""
+
+    dispersion_metric: str = "neighborhood"
+    alignment_metric: str = "mutual_knn"
+    leave_out: str = "model"
+    nuisance: Sequence[str | xr.DataArray] = ("local_density",)
+    k: int = 10
+    n_components: int | None = None
+
+    def __call__(
+        self, a: xr.DataArray, b: xr.DataArray
+    ) -> tuple[xr.DataArray, xr.DataArray, list[xr.DataArray]]:
+        """Of models of two modalities."""
+        options: dict[str, Any] = {"k": self.k} if self.alignment_metric == "mutual_knn" else {}
+        return (
+            dispersion_of_others(
+                a, self.dispersion_metric, self.leave_out, k=self.k, n_components=self.n_components
+            ),
+            alignment(a, b, self.alignment_metric, **options),
+            [NUISANCES[x](a, self.k) if isinstance(x, str) else x for x in self.nuisance],
+        )
+
+    def quick(self, a: xr.DataArray, b: xr.DataArray) -> Prepare | None:
+        """The mean correlation on arrays, by neighbours that are searched once a model and draw.
+
+        None where it is none of neighbours, a model of ``a`` missed a stimulus, or one of ``b``
+        many: most pairs then have neighbours of their own.
+        """
+        if (self.dispersion_metric, self.alignment_metric) != ("neighborhood", "mutual_knn"):
+            return None
+        seen = [seen_of(side).transpose("model", "stimulus").values for side in (a, b)]
+        missed = (~seen[1]).sum(1).max()
+        if not seen[0].all() or missed > self.k or self.k + missed >= a.sizes["stimulus"]:
+            return None
+        covariates = [
+            one if isinstance(one, str) else _of_each_model(one, a) for one in self.nuisance
+        ]
+        if not all(isinstance(one, str) or np.isfinite(one).all() for one in covariates):
+            return None
+        rank = xr.DataArray(natural_rank(b.indexes["stimulus"]), dims="stimulus")
+        known = prepared_models(MutualKnn(self.k), b, rank).values
+        neighbors = [model.state.order[:, : self.k] for model in known]
+        of = families(a)
+        own = self.leave_out in ("model", of.owner)
+        group = of.numbers if own else group_numbers(a, self.leave_out, "leave_out")[0]
+        return LeftOutOverlap(
+            self.k, np.stack(neighbors), seen[1], group, of.numbers, families(b).numbers, covariates
+        )
+
+
+def against_equal_noise(
+    table: xr.Dataset,
+    a: xr.DataArray,
+    b: xr.DataArray,
+    maps: Maps,
+    n_draws: int,
+    tail: Tail,
+    seed: int,
+) -> xr.Dataset:
+    """The table of `modulation` of ``maps(a, b)`` with what equal noise makes of it, and a verdict.
+
+    Models of both sides have the same stimuli.
+    """
+    a, b = by_label(a), by_label(b).compute()
     told = equal_noise(
         a,
         lambda reps: mean_correlation(*maps(reps, b)),
         float(table["mean_correlation"]),
-        n_equal_noise,
+        n_draws,
         tail,
-        pair.stream,
-        _quick(a, b, (dispersion_metric, alignment_metric), leave_out, nuisance, k),
+        seed,
+        maps.quick(a, b),
     )
     table = table.assign(told)
     # these draws have models: what no test of two maps can see, they see
@@ -264,39 +321,6 @@ def _check_graphs(
             "graph; give its values, nuisance=[xconverge.local_density(reps)] of who has them, or "
             "nuisance=()"
         )
-
-
-def _quick(
-    a: xr.DataArray,
-    b: xr.DataArray,
-    metrics: tuple[str, str],
-    leave_out: str,
-    nuisance: Sequence[str | xr.DataArray],
-    k: int,
-) -> Prepare | None:
-    """The mean correlation on arrays, by neighbours that are searched once a model and draw.
-
-    None where it is none of neighbours, a model of ``a`` missed a stimulus, or one of ``b`` many:
-    most pairs then have neighbours of their own.
-    """
-    if metrics != ("neighborhood", "mutual_knn"):
-        return None
-    seen = [seen_of(side).transpose("model", "stimulus").values for side in (a, b)]
-    missed = (~seen[1]).sum(1).max()
-    if not seen[0].all() or missed > k or k + missed >= a.sizes["stimulus"]:
-        return None
-    covariates = [one if isinstance(one, str) else _of_each_model(one, a) for one in nuisance]
-    if not all(isinstance(one, str) or np.isfinite(one).all() for one in covariates):
-        return None
-    rank = xr.DataArray(natural_rank(b.indexes["stimulus"]), dims="stimulus")
-    known = prepared_models(MutualKnn(k), b, rank).values
-    neighbors = [model.state.order[:, :k] for model in known]
-    of = families(a)
-    own = leave_out in ("model", of.owner)
-    group = of.numbers if own else group_numbers(a, leave_out, "leave_out")[0]
-    return LeftOutOverlap(
-        k, np.stack(neighbors), seen[1], group, of.numbers, families(b).numbers, covariates
-    )
 
 
 def _of_each_model(values: xr.DataArray, reps: xr.DataArray) -> np.ndarray:

@@ -151,7 +151,7 @@ def modulation(
     The mixed model regresses ranks. Its kernels are exp(-d²/(2 (l h)²)), d² the mean squared
     distance of two stimuli over the models of a geometry, of unit rows, h its median and l = 0.15,
     0.4 and 1; variances are fitted once by restricted maximum likelihood, to the mean over pairs,
-    which share their ratios. With more than 2,000 stimuli they are fitted to 2,000 of them. A task
+    which share their ratios. With more than 1,000 stimuli they are fitted to 1,000 of them. A task
     holds a stimulus × stimulus matrix of every geometry. Equal noise over an uneven geometry makes
     a correlation too (neighbours are unstable where stimuli crowd), which no null here knows:
     ``attrs["caveat"]``, and ``docs/statistics.md``.
