@@ -38,6 +38,8 @@ TOPICS = {
     "workers": "Clusters of one and of two processes of one thread each; their numbers are equal "
     "but for the rounding of single precision.",
     "selection": "Sets of stimuli by swaps; seconds are of a whole call with default arguments.",
+    "defaults": "Whole calls with default arguments, models of 64 latent dimensions with as much "
+    "noise in all features: none may let a small job run for minutes.",
     "searchlight": "In one thread, lists of random voxels, beside rsatoolbox 0.3.2 in one process; "
     "other jobs ran on the machine.",
     "peers": "Dispersion and neighbours beside scipy and platonic-rep (written out from its "

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.benchmarks import (
     bench_alignment,
+    bench_defaults,
     bench_dispersion,
     bench_graphs,
     bench_growth,
@@ -44,6 +45,7 @@ PARTS: dict[str, Callable[[bool, Path], Table]] = {
     "graphs": bench_graphs.measure,
     "growth": bench_growth.measure,
     "selection": bench_selection.measure,
+    "defaults": bench_defaults.measure,
     "searchlight": bench_searchlight.measure,
     "rsa": bench_rsa.measure,
     "ridge": bench_ridge.measure,

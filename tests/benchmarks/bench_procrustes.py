@@ -113,19 +113,6 @@ def distances(models: int, stimuli: int, features: int, repeats: int) -> Table:
     }
 
 
-def selection(models: int, stimuli: int, features: int, n: int) -> Table:
-    """Seconds of what chooses stimuli and models, with defaults."""
-    reps = noisy_models(models + 1, stimuli, features, min(LATENTS, features // 2))
-    reps, brain = reps[:-1], xc.rdm(reps[-1:]).isel(model=0, drop=True)
-    spread = xc.dispersion(reps, "rdm")
-    name = f"of {models} x {stimuli:,} x {features}, by default: seconds"
-    calls = {
-        f"select_models {name}": lambda: xc.select_models(reps, brain, spread, rng=0),
-        f"optimize_stimuli {name}": lambda: xc.optimize_stimuli(reps, n, rng=0),
-    }
-    return {row: Figure(one, at_most=15) for row, one in best_of(calls, 1).items()}
-
-
 def measure(short: bool, folder: Path) -> Table:
     """The table."""
     if short:
@@ -133,13 +120,10 @@ def measure(short: bool, folder: Path) -> Table:
             **to_the_end_of_plain(3, 60, 16, 4),
             **by_default(3, 60, 16),
             **distances(3, 60, 16, 2),
-            **selection(3, 60, 16, 10),
         }
     return {
         **to_the_end_of_plain(10, 1_000, 768, 12),
         **by_default(10, 1_000, 768),
-        **by_default(15, 600, 768),
         **by_default(15, 600, 768, 50),
         **distances(10, 1_000, 768, 2),
-        **selection(15, 600, 768, 100),
     }

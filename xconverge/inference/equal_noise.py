@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -15,6 +16,7 @@ from xconverge.kernels.blocks import on_cores
 from xconverge.kernels.equal_noise import (
     FOLDS,
     Noise,
+    Parts,
     Prepare,
     chosen_rank,
     components_of,
@@ -88,66 +90,80 @@ def equal_noise(
     models = [
         row[:, :width].astype(np.float64) for row, width in zip(ordered.values, real, strict=True)
     ]
-    n = ordered.sizes["stimulus"]
+    prepare = rows_of(partial(_of_rows, statistic, ordered)) if quick is None else quick
+    n, spaces = ordered.sizes["stimulus"], _Spaces(models, seed)
 
-    def of_rows(rows: Sequence[Array]) -> float:
-        values = np.full(ordered.shape, np.nan)
-        for into, row in zip(values, rows, strict=True):
-            into[:, : row.shape[1]] = row
-        return statistic(ordered.copy(data=values))
+    def noise(name: str, rank: int = spaces.rank) -> Noise:
+        return Noise(spaces.at(rank), rank, prepare, np.arange(n), seed, READINGS[name])
 
-    space_rank, near, components = _ranks(models, seed)
-    # spaces take long on one core each: larger ones are made aside, while draws are
-    aside = ThreadPoolExecutor(1)
-    each_rank = partial(calmly, parts, models, components=components)
-    later = {rank: aside.submit(each_rank, rank=rank) for rank in near}
-    aside.shutdown(wait=False)
-    taken = {space_rank: each_rank(rank=space_rank)}
-    prepare = rows_of(of_rows) if quick is None else quick
-    outer, inner = (OUTER, INNER) if n < MANY else (1, ONE_BY)
-    fewer = min(n_draws, NEAR)
-    first = min(n_draws, FIRST)
-    total = n_draws + first + len(READINGS) * outer + len(near) * fewer
-    each = _Each(total, parallel=quick is not None)
-    at_once = max(1 if quick is None else TOGETHER, min(25, 200_000 // n**2))
-
-    def noise(rank: int, name: str) -> Noise:
-        return Noise(taken[rank], rank, prepare, np.arange(n), seed, READINGS[name])
-
-    names = list(READINGS)
-    noises = on_cores(partial(noise, space_rank), names, _bytes_of(models))
-    readings = {name: _Reading(one) for name, one in zip(names, noises, strict=True)}
-    for one in readings.values():
-        one.draw(each, first, at_once)
-
-    def of_its_draws(numbers: Sequence[int]) -> list[float]:
-        """Of the readings in turn: few draws of each are taken apart, and that takes long."""
-        each_of = [divmod(number, len(names)) for number in numbers]
-        return [noises[reading].of_its_draws(which, inner) for which, reading in each_of]
-
-    nested = each(of_its_draws, len(names) * outer)
-    for i, one in enumerate(readings.values()):
-        one.of_its_draws = nested[i :: len(names)]
-
-    def counts(name: str) -> tuple[float, float]:
-        return readings[name].counts(observed, tail)
-
-    ended: set[str] = set()
-    while (name := max(names, key=counts)) not in ended:
-        readings[name].draw(each, n_draws, at_once)
-        ended.add(name)
-    by_rank = {space_rank: readings[name].values()}
-    for rank in near:
-        taken[rank] = later[rank].result()
-        by_rank[rank] = each(noise(rank, name).values, fewer, at_once) + readings[name].off
-    told = _told(observed, by_rank[space_rank], tail, name, space_rank)
-    told |= _by_rank(observed, by_rank, tail, fewer)
+    plan = _Plan.of(n, n_draws, len(spaces.near), quick is not None)
+    each = _Each(plan.total, parallel=quick is not None)
+    noises = on_cores(noise, list(READINGS), _bytes_of(models))
+    readings = {name: _Reading(one) for name, one in zip(READINGS, noises, strict=True)}
+    name = _drawn(readings, each, plan, partial(_Reading.counts, observed=observed, tail=tail))
+    by_rank = {spaces.rank: readings[name].values()}
+    for rank in spaces.near:
+        values = each(noise(name, rank).values, plan.fewer, plan.at_once)
+        by_rank[rank] = values + readings[name].off
+    told = _told(observed, by_rank[spaces.rank], tail, name, spaces.rank)
+    told |= _by_rank(observed, by_rank, tail, plan.fewer)
     for name, one in readings.items():
         told["equal_noise_p_value"].attrs |= {
             f"p_{name}": _p_value(one.values(), observed, tail),
             f"n_{name}": len(one.drawn),
         }
     return told
+
+
+def _of_rows(
+    statistic: Callable[[xr.DataArray], float], like: xr.DataArray, rows: Sequence[Array]
+) -> float:
+    """The statistic of models (n, d) that are labelled as others are."""
+    values = np.full(like.shape, np.nan)
+    for into, row in zip(values, rows, strict=True):
+        into[:, : row.shape[1]] = row
+    return statistic(like.copy(data=values))
+
+
+class _Spaces:
+    """Models taken apart in a space of the rank that held-out stimuli choose, and of others.
+
+    ``near`` are twice and half that rank, where there are as many and as few.
+    """
+
+    def __init__(self, models: Sequence[Array], seed: int) -> None:
+        self.rank, self.near, components = _ranks(models, seed)
+        made = partial(calmly, parts, models, components=components)
+        # spaces take long on one core each: larger ones are made aside, while draws are
+        aside = ThreadPoolExecutor(1)
+        self._later = {rank: aside.submit(made, rank=rank) for rank in self.near}
+        aside.shutdown(wait=False)
+        self._own: list[Parts] = made(rank=self.rank)
+
+    def at(self, rank: int) -> list[Parts]:
+        """In a space of one of these ranks."""
+        return self._own if rank == self.rank else self._later[rank].result()
+
+
+class _Plan(NamedTuple):
+    """How many draws: of both readings first, then of one; draws of draws; and at other ranks."""
+
+    first: int
+    last: int
+    outer: int
+    inner: int
+    fewer: int
+    at_once: int
+    total: int
+
+    @classmethod
+    def of(cls, n: int, n_draws: int, n_near: int, quick: bool) -> _Plan:
+        """For n stimuli; ``total`` is of all values that are computed one by one."""
+        first, fewer = min(n_draws, FIRST), min(n_draws, NEAR)
+        outer, inner = (OUTER, INNER) if n < MANY else (1, ONE_BY)
+        at_once = max(TOGETHER if quick else 1, min(25, 200_000 // n**2))
+        total = n_draws + first + len(READINGS) * outer + n_near * fewer
+        return cls(first, n_draws, outer, inner, fewer, at_once, total)
 
 
 class _Reading:
@@ -177,6 +193,32 @@ class _Reading:
         values = self.values()
         far = abs(observed - values.mean()) / (values.std() or 1.0)
         return float(_reached(values, observed, tail).mean()), -float(far)
+
+
+def _drawn(
+    readings: dict[str, _Reading],
+    each: _Each,
+    plan: _Plan,
+    counts: Callable[[_Reading], tuple[float, float]],
+) -> str:
+    """Draw both readings, and the one that counts to the end; its name."""
+    for one in readings.values():
+        one.draw(each, plan.first, plan.at_once)
+    several = list(readings.values())
+
+    def of_its_draws(numbers: Sequence[int]) -> list[float]:
+        """Of the readings in turn: few draws of each are taken apart, and that takes long."""
+        each_of = [divmod(number, len(several)) for number in numbers]
+        return [several[one].noise.of_its_draws(which, plan.inner) for which, one in each_of]
+
+    nested = each(of_its_draws, len(several) * plan.outer)
+    for i, one in enumerate(several):
+        one.of_its_draws = nested[i :: len(several)]
+    ended: set[str] = set()
+    while (name := max(readings, key=lambda name: counts(readings[name]))) not in ended:
+        readings[name].draw(each, plan.last, plan.at_once)
+        ended.add(name)
+    return name
 
 
 def _ranks(models: Sequence[Array], seed: int) -> tuple[int, list[int], list[Reduced]]:

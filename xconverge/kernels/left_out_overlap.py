@@ -113,10 +113,12 @@ class _Draws:
 def bits(lists: Array, size: int) -> Array:
     """Sets of positions below ``size`` (…, k) as bits (w, …)."""
     rows = lists.reshape(-1, lists.shape[-1])
-    members = np.zeros((len(rows), -(-size // 64) * 64), bool)
-    members.reshape(-1)[rows + np.arange(len(rows))[:, None] * members.shape[1]] = True
-    words = np.packbits(members, axis=1).view(np.uint64)
-    return np.ascontiguousarray(words.T).reshape(-1, *lists.shape[:-1])
+    words = np.zeros((-(-size // 64), len(rows)), np.uint64)
+    each = np.arange(len(rows))
+    for column in rows.T:
+        # a row names no position twice, so that no word is written to twice at a time
+        words[column // 64, each] |= np.uint64(1) << (column % 64).astype(np.uint64)
+    return words.reshape(-1, *lists.shape[:-1])
 
 
 def weights_without(group: Array, family: Array) -> Array:
