@@ -230,12 +230,18 @@ def adorned(*places):
     return {key: decorated(one, NAMES, places, key) for key, one in inputs().items()}
 
 
+@functools.cache
+def usual(name):
+    """What a call says without further coordinates."""
+    return CALLS[name](inputs())
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of so few stimuli and models
 @pytest.mark.parametrize("name", STUDY)
 def test_no_name_of_a_coordinate_collides_with_a_result(name):
     # every third name on models, on stimuli and subjects, and without a dim
-    assert_same(CALLS[name](adorned("", "model", "stimulus")), CALLS[name](inputs()))
+    assert_same(CALLS[name](adorned("", "model", "stimulus")), usual(name))
 
 
 @pytest.mark.slow
@@ -246,7 +252,7 @@ def test_no_name_of_a_coordinate_collides_with_a_result(name):
     [(n, p) for n in CALLS for p in PLACES if n != "analyze" or p in ("", "model")],
 )
 def test_no_name_collides_wherever_it_lies(name, place):
-    assert_same(CALLS[name](adorned(place)), CALLS[name](inputs()))
+    assert_same(CALLS[name](adorned(place)), usual(name))
 
 
 def test_coordinates_that_step_aside_ride_along():

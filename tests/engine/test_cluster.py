@@ -77,7 +77,7 @@ CALLS = {
 @pytest.mark.parametrize("name", CALLS)
 def test_a_cluster_gives_the_numbers_of_threads(client, stored, name):
     """Whatever the chunks: these mix models, and split stimuli and features."""
-    reps = stored.isel(stimulus=slice(600)).chunk(model=2, stimulus=170, feature=20)
+    reps = stored.isel(stimulus=slice(300)).chunk(model=2, stimulus=80, feature=20)
     reps.attrs["space"] = "shared"
     with dask.config.set(scheduler="threads"):
         expected = CALLS[name](reps).compute()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import xconverge as xc
@@ -178,15 +178,8 @@ def check_chunks(data):
 
 
 @pytest.mark.slow
-@settings(max_examples=5)
 @given(data=st.data())
 def test_chunks_change_no_list(data):
-    check_chunks(data)
-
-
-@pytest.mark.slow
-@given(data=st.data())
-def test_many_chunks_change_no_list(data):
     check_chunks(data)
 
 

@@ -87,28 +87,16 @@ def test_tiles_of_a_set_with_itself(size, pairwise, monkeypatch):
 BOTH = two_sides()
 
 
-def check_chunks(data, metric):
+@SLOW
+@settings(max_examples=10)
+@given(data=st.data(), metric=st.sampled_from(["rdm", "cka"]))
+def test_chunks_change_no_score(data, metric):
     options = {"kernel": "rbf"} if metric == "cka" else {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pair_blocks, "MOST_MODELS", data.draw(st.integers(2, 6)))
         lazy = [data.draw(chunked(side)) for side in BOTH]
         found = xc.alignment(*lazy, metric, **options).compute()
     xr.testing.assert_allclose(found, xc.alignment(*BOTH, metric, **options), rtol=1e-6, atol=1e-7)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("metric", ["rdm", "cka"])
-@settings(max_examples=2)
-@given(data=st.data())
-def test_chunks_change_no_score(metric, data):
-    check_chunks(data, metric)
-
-
-@SLOW
-@settings(max_examples=10)
-@given(data=st.data(), metric=st.sampled_from(["rdm", "cka"]))
-def test_many_chunks_change_no_score(data, metric):
-    check_chunks(data, metric)
 
 
 @pytest.mark.slow

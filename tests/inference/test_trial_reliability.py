@@ -249,5 +249,5 @@ def test_the_truth_lies_between_the_ceilings_of_subjects(noise, repetitions, sub
     if "grows" not in noise:  # which lifts plain distances alike in all repetitions
         calls.append(bench_ceilings.of_repetitions)
     for call in calls:
-        row = bench_ceilings.row(call, 100, 1, noise, repetitions, subjects)
+        row = bench_ceilings.row(call, 60, 1, noise, repetitions, subjects)
         assert float(row["inside"]) >= 0.9

@@ -42,19 +42,7 @@ def expected_of(metric):
 @pytest.mark.parametrize("metric", PAIRS)
 @settings(max_examples=8)
 @given(data=st.data())
-def test_many_chunkings_change_nothing_and_stay_lazy(metric, data):
-    check_chunks(metric, data)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("metric", PAIRS)
-@settings(max_examples=4)
-@given(data=st.data())
 def test_chunks_change_nothing_and_stay_lazy(metric, data):
-    check_chunks(metric, data)
-
-
-def check_chunks(metric, data):
     a, b = two_sides(missing=[(1, 3)])
     expected = expected_of(metric)
     with no_compute():

@@ -57,19 +57,8 @@ def test_differing_widths_are_lazy(metric):
 
 @pytest.mark.slow
 @given(st.data())
-@settings(max_examples=12)
-def test_any_of_many_chunkings_gives_the_same(data):
-    check_chunks(data)
-
-
-@pytest.mark.slow
-@given(st.data())
-@settings(max_examples=12)
+@settings(max_examples=16)
 def test_any_chunking_gives_the_same(data):
-    check_chunks(data)
-
-
-def check_chunks(data):
     metric = data.draw(st.sampled_from(EVERY))
     dtype = data.draw(st.sampled_from(["float32", "float64"]))
     gaps = data.draw(st.sampled_from([[], GAPS]))
@@ -88,19 +77,8 @@ def check_chunks(data):
 
 @pytest.mark.slow
 @given(st.data())
-@settings(max_examples=6)
-def test_any_of_many_chunkings_gives_the_same_pairs(data):
-    check_chunks_of_pairs(data)
-
-
-@pytest.mark.slow
-@given(st.data())
-@settings(max_examples=5)
+@settings(max_examples=8)
 def test_any_chunking_gives_the_same_pairs(data):
-    check_chunks_of_pairs(data)
-
-
-def check_chunks_of_pairs(data):
     metric = data.draw(st.sampled_from([*PAIRED, *BASIS_FREE]))
     reps = make_reps(4, 8, 6, missing=GAPS)
     result = dispersion(data.draw(chunked(reps)), metric, pairwise=True, **options(metric))
