@@ -87,8 +87,10 @@ def test_what_single_precision_cannot_tell_apart_double_does():
     check(Parts(fitted, 1e-4 * rng.standard_normal((N, 8))), rng.permutation(N))
 
 
+@pytest.mark.parametrize("block", [BUDGETS.product_block, 64 * N])
 @pytest.mark.parametrize("make", [flat, model])
-def test_equal_stimuli_tie_and_the_first_label_comes_first(make):
+def test_equal_stimuli_tie_and_the_first_label_comes_first(make, block, monkeypatch):
+    monkeypatch.setattr(BUDGETS, "product_block", block)
     part = make(residual=0.0)
     part.fitted[1::2] = part.fitted[::2]
     part.fitted[10:20] = part.fitted[10]

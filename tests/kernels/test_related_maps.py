@@ -15,7 +15,6 @@ from xconverge.kernels.related_maps import (
     field_factor,
     morans,
     related,
-    related_mean,
     standard_ranks,
     tail_of,
 )
@@ -60,7 +59,7 @@ def test_each_pair_is_two_regressions_in_the_fields_of_the_means(n_covariates):
     which = np.array([0, 0, 0, 1, 1, 1])
     y[4, :5] = np.nan
     x[0, 7] = np.nan
-    each = related(fields(x, y, covariates, like), x, y, which, covariates, "two-sided")
+    each, _ = related(fields(x, y, covariates, like), x, y, which, covariates, "two-sided")
     design = np.column_stack([np.ones(N), *map(standard_ranks, covariates.mean(0))])
     field_y, field_x = (
         fit(standard_ranks(np.nanmean(side, 0)), design, like, every) for side in (y, x)
@@ -81,7 +80,7 @@ def test_each_pair_is_two_regressions_in_the_fields_of_the_means(n_covariates):
 def test_the_mean_of_one_pair_is_that_pair():
     x, y, which = maps(1, 0), maps(1, 1), np.zeros(1, int)
     both = fields(x, y, none(), likeness(N))
-    each, mean = (one(both, x, y, which, none(), "less", 300, 4) for one in (related, related_mean))
+    each, mean = related(both, x, y, which, none(), "less", 300, 4)
     for one, other in zip(each, mean, strict=True):
         np.testing.assert_allclose(one, other)
 
@@ -92,7 +91,7 @@ def test_the_mean_of_pairs_with_one_dispersion_is_the_pair_of_their_mean(family)
     y = np.stack([standard_ranks(row) for row in maps(3, 1)])
     both = fields(x, y, none(), like)
     weights = np.ones(3) if family is None else np.array([0.5, 0.5, 1.0])
-    mean = related_mean(both, x, y, which, none(), "two-sided", family=family)
+    _, mean = related(both, x, y, which, none(), "two-sided", family=family)
     (factor_y, factor_x), _ = both.at(np.arange(N))
     design = np.ones((N, 1))
     target, score = standard_ranks(x[0])[:, None], (weights @ y)[:, None]
@@ -118,7 +117,9 @@ def test_draws_under_the_null_are_normal_and_alike_as_the_pairs_are():
     y = maps(3, 1)
     y[1] = y[0]
     y[2] = -y[0]
-    found = related(fields(x, y[:1], none(), likeness(N)), x, y, which, none(), "two-sided", 4000)
+    found, _ = related(
+        fields(x, y[:1], none(), likeness(N)), x, y, which, none(), "two-sided", 4000
+    )
     for draws, p in (
         (found.draws_alignment, found.p_alignment),
         (found.draws_dispersion, found.p_dispersion),
@@ -178,8 +179,7 @@ def test_too_little_is_nan(case):
         "few", "nothing"
     ) else contextlib.nullcontext():  # fmt: skip
         both = fields(x, y, none(), likeness(N))
-    for one in (related, related_mean):
-        found = one(both, x, y, which, none(), "less", 3)
+    for found in related(both, x, y, which, none(), "less", 3):
         assert np.isnan(found.p_value).all()
         assert np.isnan(found.draws_alignment).all()
 
@@ -192,8 +192,8 @@ def test_order_of_stimuli_changes_nothing():
         [codes[order] for codes in like.categories],
     )
     which = np.zeros(2, int)
-    for one in (related, related_mean):
-        here = one(fields(x, y, none(), like), x, y, which, none(), "two-sided")
-        moved = x[:, order], y[:, order]
-        there = one(fields(*moved, none(), turned), *moved, which, none(), "two-sided")
+    moved = x[:, order], y[:, order]
+    found = related(fields(x, y, none(), like), x, y, which, none(), "two-sided")
+    again = related(fields(*moved, none(), turned), *moved, which, none(), "two-sided")
+    for here, there in zip(found, again, strict=True):
         np.testing.assert_allclose(here.p_value, there.p_value, rtol=1e-6)

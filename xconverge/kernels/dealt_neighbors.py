@@ -216,19 +216,22 @@ class DealtModel:
         following = cosine[np.where(counts > depth, starts + depth, -1)]
         apart = value[:, k - 1 :] - np.column_stack([value[:, k:], following])
         unsure = np.flatnonzero((apart <= margin[:, None]).any(1))
-        if len(unsure):
+        # where all are alike, every row has them all: some rows at a time
+        step = max(1, BUDGETS.product_block // (64 * counts.max(initial=1)))
+        for edge in range(0, len(unsure), step):
+            some = unsure[edge : edge + step]
             # all that may be among the nearest, of these rows alone
-            wide = np.arange(counts[unsure].max())
-            there = wide < counts[unsure][:, None]
-            at = np.where(there, starts[unsure][:, None] + wide, len(columns))
+            wide = np.arange(counts[some].max())
+            there = wide < counts[some][:, None]
+            at = np.where(there, starts[some][:, None] + wide, len(columns))
             others = np.append(columns, 0)[at]
-            near = there & (cosine[at] >= (value[unsure, depth - 1] - margin[unsure])[:, None])
+            near = there & (cosine[at] >= (value[some, depth - 1] - margin[some])[:, None])
             exact = np.full(near.shape, -np.inf)
-            draw, one = np.divmod(unsure[np.nonzero(near)[0]], n)
+            draw, one = np.divmod(some[np.nonzero(near)[0]], n)
             exact[near] = self._exact(draws.order, draw, one, others[near])
             then = by_rank_where_tied(exact, others)[:, :depth]
-            found[unsure] = np.take_along_axis(others, then, 1)
-            value[unsure] = np.take_along_axis(exact, then, 1)
+            found[some] = np.take_along_axis(others, then, 1)
+            value[some] = np.take_along_axis(exact, then, 1)
         return found.reshape(size, n, depth), value[:, :k].mean(1).reshape(size, n)
 
     def _exact(self, order: Array, draw: Array, one: Array, other: Array) -> Array:

@@ -17,7 +17,6 @@ from xconverge.kernels.related_maps import (
     Related,
     morans,
     related,
-    related_mean,
     usable_of,
 )
 from xconverge.kernels.vectors import Array
@@ -88,9 +87,10 @@ class Predictors:
         if how.null == "mixed" and self.fields is not None:
             # the constant covariate is a fixed effect of its own
             fixed = self.covariates[:, 1:]
-            sides = (self.fields, self.maps, rows, which, fixed, how.tail, how.n_draws, how.seed)
-            together = related_mean(*sides, family)
-            table |= _of_mixed(related(*sides)) | {
+            each, together = related(
+                self.fields, self.maps, rows, which, fixed, how.tail, how.n_draws, how.seed, family
+            )
+            table |= _of_mixed(each) | {
                 "mean_p_value": together.p_value[0],
                 "_mean_draws": together.draws_alignment[:, 0],
                 "_mean_draws_dispersion": together.draws_dispersion[:, 0],

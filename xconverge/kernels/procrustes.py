@@ -89,6 +89,7 @@ def reduce(
     Fitted to the stimuli ``train`` (n), the others count as missing. The rows end with the sum of
     squares n_seen / n, a Frobenius norm of 1 where none is missing. More features than stimuli are
     first reduced to the directions that these stimuli span, which loses nothing of them.
+    ``eigenvectors`` says how directions are found.
     """
     rows = x[:, :width].astype(np.float64)
     seen = present(rows) & train

@@ -76,15 +76,16 @@ def related(
     tail: str,
     n_draws: int = 0,
     seed: int = 0,
-) -> Related:
-    """Mixed-model tests of every row of ``y`` (R, n) on its row of ``x`` (X, n).
+    family: Array | None = None,
+) -> tuple[Related, Related]:
+    """Mixed-model tests of every row of ``y`` (R, n) on its row of ``x`` (X, n), and of the mean.
 
     Parameters
     ----------
     fields : Fields
         Rows share the ratios of the variances, and have a scale of their own.
     x, y : array
-        Stimuli where either is not finite drop out of that row alone.
+        Stimuli where either is not finite drop out of that row alone, and of the mean.
     which : int array (R)
         The row of ``x`` that belongs to each row of ``y``.
     covariates : array (X, c, n)
@@ -92,55 +93,45 @@ def related(
     tail : {"two-sided", "greater", "less"}
     n_draws, seed : int
         Draws of all rows together under the null, for corrections.
+    family : int array (R), optional
+        Rows of one family count once in the mean.
+
+    Returns
+    -------
+    each : Related
+        Of the rows (R).
+    mean : Related
+        Of the mean (1) over the rows.
     """
     usable = usable_of(x, y, which, covariates)
+    sides_of = partial(_sides, fields, x, y, which, covariates)
+    null_of = partial(
+        _null_scores, n=x.shape[1], count=n_draws, seed=seed, likeness=fields.likeness
+    )
+    common = np.flatnonzero(usable.all(0))
+    together = sides_of(np.arange(len(y)), common)
     each = _nothing(len(y), n_draws)
     for rows in alike_rows(usable, which):
         where = np.flatnonzero(usable[rows[0]])
-        sides = _sides(fields, x, y, which, covariates, rows, where)
+        sides = together if len(rows) == len(y) else sides_of(rows, where)
         if sides is not None:
             found = _told(sides, regress, tail)
             for part, value in zip(each[:5], found, strict=True):
                 part[rows] = value
-            draws = _null_scores(
-                sides.products(), where, x.shape[1], n_draws, seed, fields.likeness
-            )
+            draws = null_of(sides.products(), where)
             for part, null, p in zip(each[5:], draws, found[2:4], strict=True):
                 part[0, rows] = _normal_scores(p, tail)
                 part[1:, rows] = null
-    return each
-
-
-def related_mean(
-    fields: Fields,
-    x: Array,
-    y: Array,
-    which: Array,
-    covariates: Array,
-    tail: str,
-    n_draws: int = 0,
-    seed: int = 0,
-    family: Array | None = None,
-) -> Related:
-    """The test (1) of the mean over the rows, from the stimuli that all of them have.
-
-    Arguments as in `related`; rows of one ``family`` (R) count once.
-    """
-    usable = usable_of(x, y, which, covariates)
-    everything = np.arange(len(y))
-    where = np.flatnonzero(usable.all(0))
-    sides = _sides(fields, x, y, which, covariates, everything, where)
-    if sides is None:
-        return _nothing(1, n_draws)
-    sides = sides.weighted(family_shares(family, len(y)))
-    told = _told(sides, regress_together, tail)
-    products = [one.sum(1, keepdims=True) for one in sides.products()]
-    drawn = _null_scores(products, where, x.shape[1], n_draws, seed, fields.likeness)
-    draws = [
+    if together is None:
+        return each, _nothing(1, n_draws)
+    together = together.weighted(family_shares(family, len(y)))
+    told = _told(together, regress_together, tail)
+    drawn = null_of([one.sum(1, keepdims=True) for one in together.products()], common)
+    mean_draws = [
         np.concatenate([_normal_scores(p, tail)[None], null])
         for null, p in zip(drawn, told[2:4], strict=True)
     ]
-    return Related(*told, *draws)
+    return each, Related(*told, *mean_draws)
 
 
 def _normal_scores(p: Array, tail: str) -> Array:
