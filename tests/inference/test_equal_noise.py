@@ -7,6 +7,7 @@ import pytest
 
 import xconverge as xc
 from xconverge.inference.equal_noise import equal_noise
+from xconverge.kernels.axes import leading
 from xconverge.kernels.equal_noise import dealt, drawn, parts, places, relative
 from xconverge.study.modulation import mean_correlation
 
@@ -101,6 +102,59 @@ def test_the_other_reading_is_drawn_until_it_is_seen_not_to_count(shift, few, mo
     assert (both["n_absolute"], both["n_relative"]) == (40, 40)
     assert (own[f"n_{counts}"], own[f"n_{other}"]) == (40, 10)
     assert own[f"p_{counts}"] == both[f"p_{counts}"] == found["equal_noise_p_value"]
+
+
+def interrupted(statistic, number):
+    """A statistic whose call of that number is interrupted."""
+    calls = []
+
+    def counted(reps):
+        calls.append(reps)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        return statistic(reps)
+
+    return counted
+
+
+def test_an_interrupt_keeps_draws_of_the_reading_that_counts(few, monkeypatch):
+    monkeypatch.setattr("xconverge.inference.equal_noise.FIRST", 5)
+    a, _ = study(0, np.ones(60))
+    slope = slope_on_norms_of(a)
+    # five of each reading, then two of one draw of each; 55 are left, in tasks of 18, 18 and 19
+    before = 2 * 5 + 2 * FEW["INNER"]
+
+    def asked(number):
+        return equal_noise(a, interrupted(slope, number), slope(a) + 3, 60, "greater", 0)
+
+    with pytest.warns(RuntimeWarning, match="rests on the 23 of 60"):
+        found = asked(before + 20)
+    assert found["equal_noise_p_value"].attrs["n_equal_noise"] == 23
+    # nothing else is computed after it
+    assert found["expected_by_rank"].sizes["space_rank"] == 1
+    with pytest.warns(RuntimeWarning, match="other ranks say is left out"):
+        found = asked(before + 55 + 2)
+    assert found["equal_noise_p_value"].attrs["n_equal_noise"] == 60
+    assert found["expected_by_rank"].sizes["space_rank"] == 1
+    with pytest.raises(KeyboardInterrupt):
+        asked(7)
+
+
+def test_a_direction_that_dwarfs_the_others_is_no_matter_of_precision(few, monkeypatch):
+    """Single precision does not tell the others, and what it makes of them are no directions."""
+    a, _ = study(1, np.ones(60))
+    large = a.copy(data=np.where(np.arange(20) == 3, 1e5, 1.0) * a.values)
+
+    def asked():
+        found = equal_noise(large, slope_on_norms_of(a), 0.5, 9, "less", 0)
+        return np.concatenate([np.ravel(found[name]) for name in NAMES])
+
+    found = asked()
+    assert np.isfinite(found).all()
+    kernel = "xconverge.kernels.equal_noise"
+    monkeypatch.setattr(f"{kernel}.leading_in_single", leading)
+    monkeypatch.setattr(f"{kernel}.told_in_single", lambda variances, size: False)
+    np.testing.assert_allclose(asked(), found, rtol=1e-6)
 
 
 @pytest.mark.slow_after(1)

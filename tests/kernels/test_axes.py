@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from xconverge.kernels.axes import FEW, leading, leading_in_single, principal_axes
+from xconverge.kernels.axes import (
+    FEW,
+    leading,
+    leading_in_single,
+    principal_axes,
+    told_in_single,
+)
 
 
 def rows(n=30, d=12, rank=5, seed=0):
@@ -40,11 +46,25 @@ def test_eigenvalues_of_rounding_have_no_vector(of):
     assert of(np.zeros((4, 4)), 2, 1e-13).shape == (4, 0)
 
 
-def test_few_of_many_eigenvectors_are_made_alone():
+def test_few_of_many_eigenvectors_are_made_alone(monkeypatch):
     x = rows(80, 40)
-    few = leading(x.T @ x, 2)
+    whole = leading(x.T @ x, 40)[:, :2]
     assert FEW * 2 < 40
-    np.testing.assert_allclose(projection(few), projection(leading(x.T @ x, 40)[:, :2]), atol=1e-12)
+    monkeypatch.setattr(np.linalg, "eigh", None)
+    few = leading(x.T @ x, 2)
+    np.testing.assert_allclose(projection(few), projection(whole), atol=1e-12)
+
+
+@pytest.mark.parametrize("largest", [1e2, 1e4, 1e9])
+def test_directions_that_single_precision_does_not_tell_are_those_of_double(largest):
+    """One direction beside which the others are rounding."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((200, 20))
+    x[:, 0] *= largest
+    found, right = (of(x.T @ x, 6, 1e-13) for of in (leading_in_single, leading))
+    np.testing.assert_allclose(projection(found), projection(right), atol=0.02)
+    assert told_in_single(np.array([1e-3, 1.0]), 200)
+    assert not told_in_single(np.array([1e-5, 1.0]), 200)
 
 
 @pytest.mark.parametrize(("of", "atol"), [(leading, 1e-10), (leading_in_single, 1e-3)])

@@ -87,6 +87,16 @@ def test_singular_vectors(shape):
     np.testing.assert_array_equal(matrix, before)
 
 
+@pytest.mark.usefixtures("functions")
+def test_nan_is_an_error():
+    matrix = positive(6)
+    matrix[2, 3] = matrix[3, 2] = np.nan
+    with pytest.raises(np.linalg.LinAlgError):
+        lapack.singular_vectors(matrix)
+    with pytest.raises(np.linalg.LinAlgError):
+        lapack.last_eigenvectors(matrix, 3)
+
+
 @pytest.mark.parametrize("of", ["_SYEVR", "_GESDD"])
 def test_where_lapack_fails_numpy_is_asked(of, monkeypatch):
     monkeypatch.setattr(lapack, "_call", lambda *arguments: 1)

@@ -9,6 +9,7 @@ import pytest
 import scipy
 
 from xconverge.kernels.mixed_model import (
+    KEPT_SUMS,
     LENGTHS,
     Likeness,
     _best_step,
@@ -73,6 +74,22 @@ def test_kernels_are_those_of_the_formula():
     np.testing.assert_allclose(
         like.covariance(variances, where), (total + 0.5 * np.eye(12))[np.ix_(where, where)]
     )
+
+
+def test_covariances_that_are_kept_are_those_of_their_variances_and_stimuli():
+    like, every = Likeness([squares(places(12, 2, 1))], []), np.arange(12)
+    kernels = kernels_of(like, 12)
+    many = RNG(0).random((KEPT_SUMS + 2, len(like) + 1))
+    for _ in range(2):
+        for variances in many:
+            total = sum(v * k for v, k in zip(variances, kernels, strict=False))
+            total = total + variances[-1] * np.eye(12)
+            for where in (every, every[1:], every[::2], every[:3]):
+                found = like.covariance(variances, where)
+                np.testing.assert_allclose(found, total[np.ix_(where, where)])
+    bare = Likeness([], [])
+    for n in (3, 5, 3):
+        assert np.array_equal(bare.covariance(np.array([2.0]), np.arange(n)), 2 * np.eye(n))
 
 
 def test_what_lies_at_one_place_has_kernels():
@@ -173,8 +190,11 @@ def test_a_step_is_the_best_of_the_quadratic_model():
     assert cost(found) == pytest.approx(best, rel=1e-6)
 
 
-def test_more_stimuli_than_are_fitted_on(monkeypatch):
+@pytest.mark.parametrize("kept", [40, 2000])
+def test_more_stimuli_than_are_fitted_on(kept, monkeypatch):
+    """Whether kernels of all are kept, or made where they are asked for."""
     monkeypatch.setattr("xconverge.kernels.mixed_model.FITTED_ON", 40)
+    monkeypatch.setattr("xconverge.kernels.mixed_model.KEPT_UP_TO", kept)
     n = 60
     like, y, design = likeness(n), places(n, 1, 2)[:, 0], np.ones((n, 1))
     some = np.sort(RNG(7).permutation(n)[:40])

@@ -102,8 +102,21 @@ def in_blocks(
     except KeyboardInterrupt:
         if not done:
             raise
-        _warn(min(total, start * size - 1), total)
+        finished = min(total, start * size - 1)
+        warnings.warn(
+            f"interrupted: the result rests on the {finished} of {total} draws that were done",
+            RuntimeWarning,
+            stacklevel=4,
+        )
     return xr.concat(done, dim, coords="minimal", compat="override")
+
+
+class Interrupted(KeyboardInterrupt):
+    """An interrupt, with what was ``done`` before it."""
+
+    def __init__(self, done: list[Any]) -> None:
+        super().__init__(f"interrupted after {len(done)}")
+        self.done = done
 
 
 def side_by_side(
@@ -113,36 +126,31 @@ def side_by_side(
     told: Progress,
     threads: int | None = None,
 ) -> list[Result]:
-    """What ``work`` makes of the numbers below ``total``, in this process; an interrupt keeps some.
+    """What ``work`` makes of the numbers below ``total``, in this process.
 
     Up to ``size`` numbers are one task, and tasks are as equal as they can be: threads end
     together. One thread is this one.
+
+    Raises
+    ------
+    Interrupted
+        A KeyboardInterrupt that holds what the first of the numbers came to.
     """
     threads = threads or local_threads()
     count = min(total, threads * -(-total // (threads * size)))
     tasks = [range(total * i // count, total * (i + 1) // count) for i in range(count)]
     done: list[Result] = []
     with ExitStack() as stack:
-        parts: Iterator[Sequence[Result]] = map(work, tasks)
+        made: Iterator[Sequence[Result]] = map(work, tasks)
         if threads > 1:
             stack.enter_context(one_thread_each())
             pool = stack.enter_context(ThreadPoolExecutor(threads))
             stack.callback(pool.shutdown, cancel_futures=True)
-            parts = pool.map(work, tasks)
+            made = pool.map(work, tasks)
         try:
-            for part in parts:
+            for part in made:
                 done += part
                 told(len(done), total)
         except KeyboardInterrupt:
-            if not done:
-                raise
-            _warn(len(done), total)
+            raise Interrupted(done) from None
     return done
-
-
-def _warn(finished: int, total: int) -> None:
-    warnings.warn(
-        f"interrupted: the result rests on the {finished} of {total} draws that were done",
-        RuntimeWarning,
-        stacklevel=5,
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -11,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import calmly
-from xconverge.engine.progress import Report, side_by_side
+from xconverge.engine.progress import Interrupted, Report, side_by_side
 from xconverge.kernels.blocks import on_cores
 from xconverge.kernels.equal_noise import (
     FOLDS,
@@ -102,9 +103,14 @@ def equal_noise(
     readings = {name: _Reading(one) for name, one in zip(READINGS, noises, strict=True)}
     name = _drawn(readings, each, plan, partial(_Reading.counts, observed=observed, tail=tail))
     by_rank = {spaces.rank: readings[name].values()}
-    for rank in spaces.near:
-        values = each(noise(name, rank).values, plan.fewer, plan.at_once)
-        by_rank[rank] = values + readings[name].off
+    try:
+        for rank in spaces.near if len(readings[name].drawn) == n_draws else []:
+            values = each(noise(name, rank).values, plan.fewer, plan.at_once)
+            by_rank[rank] = values + readings[name].off
+    except Interrupted:
+        warnings.warn(
+            "interrupted: what spaces of other ranks say is left out", RuntimeWarning, stacklevel=4
+        )
     told = _told(observed, by_rank[spaces.rank], tail, name, spaces.rank)
     told |= _by_rank(observed, by_rank, tail, plan.fewer)
     for name, one in readings.items():
@@ -149,7 +155,7 @@ class _Plan(NamedTuple):
     """How many draws: of both readings first, then of one; draws of draws; and at other ranks."""
 
     first: int
-    last: int
+    n_draws: int
     outer: int
     inner: int
     fewer: int
@@ -177,7 +183,12 @@ class _Reading:
     def draw(self, each: _Each, count: int, size: int) -> None:
         """Go on until there are ``count`` draws, ``size`` of them at a time."""
         more = partial(_behind, len(self.drawn), self.noise.values)
-        self.drawn = np.append(self.drawn, each(more, count - len(self.drawn), size))
+        try:
+            found = each(more, count - len(self.drawn), size)
+        except Interrupted as interrupt:
+            self.drawn = np.append(self.drawn, interrupt.done)
+            raise
+        self.drawn = np.append(self.drawn, found)
 
     @property
     def off(self) -> float:
@@ -201,7 +212,10 @@ def _drawn(
     plan: _Plan,
     counts: Callable[[_Reading], tuple[float, float]],
 ) -> str:
-    """Draw both readings, and the one that counts to the end; its name."""
+    """Draw both readings, and the one that counts to the end; its name.
+
+    An interrupt of the latter keeps what is drawn; before it nothing can be told.
+    """
     for one in readings.values():
         one.draw(each, plan.first, plan.at_once)
     several = list(readings.values())
@@ -216,7 +230,16 @@ def _drawn(
         one.of_its_draws = nested[i :: len(several)]
     ended: set[str] = set()
     while (name := max(readings, key=lambda name: counts(readings[name]))) not in ended:
-        readings[name].draw(each, plan.last, plan.at_once)
+        try:
+            readings[name].draw(each, plan.n_draws, plan.at_once)
+        except Interrupted:
+            warnings.warn(
+                f"interrupted: equal noise rests on the {len(readings[name].drawn)} of "
+                f"{plan.n_draws} draws that were done",
+                RuntimeWarning,
+                stacklevel=5,
+            )
+            break
         ended.add(name)
     return name
 
@@ -252,7 +275,7 @@ class _Each:
         self.threads = None if parallel else 1
 
     def __call__(self, function: Values, count: int, size: int = 1) -> Array:
-        """``size`` values a task; fewer in all where interrupted."""
+        """``size`` values a task."""
         found = side_by_side(function, count, size, self._tell, self.threads)
         self.done += count
         return np.asarray(found)

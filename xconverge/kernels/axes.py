@@ -34,13 +34,22 @@ def leading(gram: Array, count: int, least: float = LEAST) -> Array:
     return np.asarray(vectors[:, real][:, ::-1])
 
 
+def told_in_single(variances: Array, size: int) -> bool:
+    """Whether single precision tells directions of these variances, of sums over ``size`` terms.
+
+    Rounding is a share √n u of the largest variance, and turns a direction by its share of its own.
+    """
+    return bool(variances.min() > 32 * np.sqrt(size) * SINGLE * variances.max())
+
+
 def leading_in_single(gram: Array, count: int, least: float = LEAST) -> Array:
-    """`leading` in single precision, as far as that tells them: for what is only about right."""
+    """`leading` in single precision where that tells the directions, and in double where not."""
     # squares may be numbers in double alone
     largest = float(gram.diagonal().max())
     values, vectors = last_eigenvectors(gram / (largest or 1.0), min(count, len(gram)))
-    real = values > max(least, SINGLE) * max(values[-1], 0.0)
-    return np.asarray(vectors[:, real][:, ::-1].astype(np.float64))
+    if not told_in_single(values, len(gram)):
+        return leading(gram, count, least)
+    return np.asarray(vectors[:, ::-1].astype(np.float64))
 
 
 def principal_axes(

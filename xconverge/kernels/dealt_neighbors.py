@@ -8,7 +8,7 @@ does not decide between two neighbours, rows decide in double.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -52,7 +52,7 @@ class Products(NamedTuple):
 
 
 class _Draws(NamedTuple):
-    """Orders, norms and margins (B, n) of draws; candidates: places in (B, n, n), and values.
+    """Orders, norms and margins (B, n) of draws; candidates of each: places in (n, n), and values.
 
     A row's own norm changes no order, and is left out of values and of ``slack`` (B, n), their
     margin.
@@ -63,8 +63,13 @@ class _Draws(NamedTuple):
     margin: Array
     inverse: Array
     slack: Array
-    places: list[Array]
-    values: list[Array]
+    places: list[list[Array]]
+    values: list[list[Array]]
+
+    def of(self, draw: int) -> _Draws:
+        """One of them."""
+        parts: Any = (part[draw : draw + 1] for part in self)
+        return _Draws(*parts)
 
 
 class DealtModel:
@@ -128,9 +133,14 @@ class DealtModel:
                 if len(at) > MANY * depth * len(own):
                     # residuals decide who is near
                     at = np.ravel_multi_index(candidates_of(cosines, depth, slack), cosines.shape)
-                draws.places.append(at + (draw * n + start) * n)
-                draws.values.append(cosines.reshape(-1)[at])
-        nearest = self._nearest(draws, k, depth)
+                draws.places[draw].append(at + start * n)
+                draws.values[draw].append(cosines.reshape(-1)[at])
+        several = [draws]
+        if sum(len(at) for own in draws.places for at in own) > MANY * depth * draws.order.size:
+            # where many are alike, candidates of all draws together are many
+            several = [draws.of(draw) for draw in range(len(orders))]
+        found = [self._nearest(some, k, depth) for some in several]
+        nearest = (np.concatenate(part) for part in zip(*found, strict=True))
         return [Neighbors(*one) for one in zip(*nearest, draws.norm * self.size, strict=True)]
 
     def _draws(self, order: Array) -> _Draws:
@@ -140,7 +150,7 @@ class DealtModel:
         margin = 2 * self.unit * error * error.max(1, keepdims=True)
         return _Draws(
             order, norm, margin, (1 / norm).astype(np.float32), (margin * norm).astype(np.float32),
-            [], [],
+            [[] for _ in order], [[] for _ in order],
         )  # fmt: skip
 
     def _likely(self, depth: int) -> Array:
@@ -204,8 +214,10 @@ class DealtModel:
         From the candidates of all draws, row by row: at least ``depth`` a row.
         """
         (size, n), margin = draws.order.shape, draws.margin.reshape(-1)
-        rows, columns = np.divmod(np.concatenate(draws.places), n)
-        cosine = np.concatenate(draws.values) * draws.inverse.reshape(-1)[rows]
+        places = [np.concatenate(own) + n * n * draw for draw, own in enumerate(draws.places)]
+        rows, columns = np.divmod(np.concatenate(places), n)
+        values = np.concatenate([np.concatenate(own) for own in draws.values])
+        cosine = values * draws.inverse.reshape(-1)[rows]
         # cosines lie in [-1, 1], but for rounding: rows stay apart
         first = np.argsort(4.0 * rows - cosine)
         counts = np.bincount(rows, minlength=size * n)

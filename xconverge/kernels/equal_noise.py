@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from xconverge.kernels.axes import leading_in_single
+from xconverge.kernels.axes import leading_in_single, told_in_single
 from xconverge.kernels.procrustes import Reduced, align, reduce, spectral_start
 from xconverge.kernels.vectors import Array
 
@@ -24,7 +24,7 @@ FOLDS = 4
 HELD_OUT = 300
 """Stimuli that are enough to choose a rank by: of many stimuli not every part is held out."""
 LOOSE = 1e-4
-"""Tolerance of spaces, which are in single precision: what they are for is random."""
+"""Tolerance of spaces: what is left moves a statistic of draws less than their number does."""
 
 
 class Parts(NamedTuple):
@@ -116,10 +116,12 @@ def _space(models: Sequence[_Scored], rank: int) -> _Space:
     """Generalised Procrustes of the first ``rank`` components."""
     dim = min(rank, max(len(one.reduced.frame.basis) for one in models))
     rows, scales = zip(*(_first(one.reduced, rank, dim) for one in models), strict=True)
-    x, seen = np.stack(rows, dtype=np.float32), np.stack([one.reduced.seen for one in models])
+    x, seen = np.stack(rows), np.stack([one.reduced.seen for one in models])
     # stimuli that are held out of all models are zero rows, which cost as much as others
     fit = seen.any(0)
-    alone = np.ascontiguousarray(x[:, fit])
+    variances = np.einsum("mnd,mnd->md", x, x)
+    told = all(told_in_single(own[own > 0], x.shape[1]) for own in variances)
+    alone = np.ascontiguousarray(x[:, fit], np.float32 if told else np.float64)
     start = spectral_start(alone, leading_in_single)
     solution = align(alone, seen[:, fit], start, LOOSE, 500)
     rotations, shifts = (x.astype(np.float64) for x in (solution.rotation, solution.shift))

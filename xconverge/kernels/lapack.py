@@ -107,7 +107,8 @@ def last_eigenvectors(matrix: Array, count: int) -> tuple[Array, Array]:
     """
     used_up = np.array(matrix, np.float32, order="F")
     n = len(used_up)
-    if _SYEVR is not None and count:
+    # of NaN LAPACK makes any numbers, without a word; numpy raises
+    if _SYEVR is not None and count and np.isfinite(used_up).all():
         values, vectors = np.empty(n, np.float32), np.empty((n, count), np.float32, order="F")
         found, support = np.empty(1, np.intc), np.empty(2 * n, np.intc)
         # room for columns that are worked on together
@@ -116,7 +117,7 @@ def last_eigenvectors(matrix: Array, count: int) -> tuple[Array, Array]:
             _SYEVR, b"V", b"I", b"L", n, used_up, n, 0.0, 0.0, n - count + 1, n, 0.0, found,
             values, vectors, n, support, work, len(work), numbers, len(numbers),
         )  # fmt: skip
-        if not failed:
+        if not failed and found[0] == count:
             return values[:count], vectors
         used_up = np.array(matrix, np.float32, order="F")
     values, vectors = np.linalg.eigh(used_up)
@@ -127,7 +128,7 @@ def singular_vectors(matrix: Array) -> tuple[Array, Array]:
     """Left (m, r) and right (r, n) singular vectors, r = min(m, n), in single precision."""
     used_up = np.array(matrix, np.float32, order="F")
     (m, n), least = used_up.shape, min(used_up.shape)
-    if _GESDD is not None and least:
+    if _GESDD is not None and least and np.isfinite(used_up).all():
         left, right = np.empty((m, least), np.float32, order="F"), np.empty((n, least), np.float32)
         values, numbers = np.empty(least, np.float32), np.empty(8 * least, np.intc)
         # what it asks for at least, and room for columns that are worked on together
@@ -136,7 +137,7 @@ def singular_vectors(matrix: Array) -> tuple[Array, Array]:
             _GESDD, b"S", m, n, used_up, m, values, left, m, right, least, work, len(work), numbers
         )
         if not failed:
-            return left, right.reshape(n, least).T
+            return left, right.T
         used_up = np.array(matrix, np.float32, order="F")
     left, _, right = np.linalg.svd(used_up, full_matrices=False)
     return left, right

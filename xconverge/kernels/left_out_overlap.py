@@ -116,7 +116,7 @@ def bits(lists: Array, size: int) -> Array:
     words = np.zeros((-(-size // 64), len(rows)), np.uint64)
     each = np.arange(len(rows))
     for column in rows.T:
-        # a row names no position twice, so that no word is written to twice at a time
+        # one position of every row: no word is written to twice at a time
         words[column // 64, each] |= np.uint64(1) << (column % 64).astype(np.uint64)
     return words.reshape(-1, *lists.shape[:-1])
 

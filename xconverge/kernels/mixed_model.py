@@ -26,8 +26,10 @@ LENGTHS = (0.15, 0.4, 1.0)
 """Lengths of the kernels, in median distances: from next neighbours to all of the set."""
 FITTED_ON = 1000
 """Stimuli that variances are fitted on; more would cost the cube and hardly narrow them."""
-MOST = 2000
+KEPT_UP_TO = 2000
 """Stimuli up to which all kernels are kept."""
+KEPT_SUMS = 6
+"""Covariances of so few stimuli that are kept: a map's given each of some covariates, and more."""
 FEW, STEPS = 400, (4, 2, 1)
 """Many stimuli are fitted from where the fit of every fourth ended: steps there cost a sixtieth."""
 LEAST_NUGGET = 1e-3
@@ -57,6 +59,7 @@ class Likeness:
         self._some: dict[bytes, list[Array]] = {}
         self._fits: dict[bytes, Array] = {}
         self._lists: dict[bytes, Array] = {}
+        self._sums: dict[bytes, Array] = {}
         self._drawn: dict[tuple[int, int], Array] = {}
         self._lock = threading.Lock()
 
@@ -103,7 +106,7 @@ class Likeness:
     @property
     def _are_many(self) -> bool:
         parts = self.squares or self.categories
-        return bool(parts) and len(parts[0]) > MOST
+        return bool(parts) and len(parts[0]) > KEPT_UP_TO
 
     def fitted(self, make: Callable[[], Array], *arrays: Array) -> Array:
         """Variances that ``make`` fits to these arrays, once for all tests."""
@@ -156,16 +159,26 @@ class Likeness:
         return np.asarray(codes[:, None] == codes, np.float64)
 
     def covariance(self, variances: Array, where: Array) -> Array:
-        """V (m, m) of variances (q + 1), that of the nugget last."""
+        """V (m, m) of variances (q + 1), that of the nugget last; not to be written to.
+
+        Of few stimuli the last sums over all of them are kept: one map is tested against several,
+        and at parts of the same stimuli.
+        """
         some = [number for number, variance in enumerate(variances[:-1]) if variance]
         if not self._are_many:
             parts = self.squares or self.categories
             n = len(parts[0]) if parts else len(where)
+
+            def summed(at: Array) -> Array:
+                kernels = [self.kernel(number, at) for number in some]
+                return _sum(variances[some], kernels, variances[-1], len(at))
+
+            if n >= 2 * len(where):
+                return summed(where)
             # one sum is cut faster than all of its kernels
-            whole = np.arange(n) if n < 2 * len(where) else where
-            kernels = [self.kernel(number, whole) for number in some]
-            total = _sum(variances[some], kernels, variances[-1], len(whole))
-            return among(total, where) if len(where) < len(whole) else total
+            key = variances.tobytes() + bytes(str(n), "ascii")
+            total = self._last(self._sums, key, partial(summed, np.arange(n)), KEPT_SUMS)
+            return total if len(where) == n else among(total, where)
         # one kernel at a time: they are large
         total = np.zeros((len(where),) * 2)
         for number in some:

@@ -20,7 +20,7 @@ from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.correlation import ranks
 from xconverge.kernels.groups import alike_rows, family_shares
 from xconverge.kernels.mixed_model import (
-    MOST,
+    KEPT_UP_TO,
     Likeness,
     effective_size,
     fit,
@@ -110,10 +110,19 @@ def related(
     )
     common = np.flatnonzero(usable.all(0))
     together = sides_of(np.arange(len(y)), common)
-    each = _nothing(len(y), n_draws)
-    for rows in alike_rows(usable, which):
+    mean = _nothing(1, n_draws)
+    if together is not None:
+        weighted = together.weighted(family_shares(family, len(y)))
+        told = _told(weighted, regress_together, tail)
+        drawn = null_of([one.sum(1, keepdims=True) for one in weighted.products()], common)
+        scores = (_normal_scores(p, tail)[None] for p in told[2:4])
+        mean = Related(*told, *map(np.concatenate, zip(scores, drawn, strict=True)))
+    each, groups = _nothing(len(y), n_draws), alike_rows(usable, which)
+    if len(groups) > 1:
+        together = None
+    for rows in groups:
         where = np.flatnonzero(usable[rows[0]])
-        sides = together if len(rows) == len(y) else sides_of(rows, where)
+        sides = together or sides_of(rows, where)
         if sides is not None:
             found = _told(sides, regress, tail)
             for part, value in zip(each[:5], found, strict=True):
@@ -122,16 +131,7 @@ def related(
             for part, null, p in zip(each[5:], draws, found[2:4], strict=True):
                 part[0, rows] = _normal_scores(p, tail)
                 part[1:, rows] = null
-    if together is None:
-        return each, _nothing(1, n_draws)
-    together = together.weighted(family_shares(family, len(y)))
-    told = _told(together, regress_together, tail)
-    drawn = null_of([one.sum(1, keepdims=True) for one in together.products()], common)
-    mean_draws = [
-        np.concatenate([_normal_scores(p, tail)[None], null])
-        for null, p in zip(drawn, told[2:4], strict=True)
-    ]
-    return each, Related(*told, *mean_draws)
+    return each, mean
 
 
 def _normal_scores(p: Array, tail: str) -> Array:
@@ -208,7 +208,7 @@ class Fields:
         # pairs come by their stimuli: of few, what each pair and what all of them have is kept
         key = where.tobytes()
         if key not in self._known:
-            while len(self._known) > (len(where) <= MOST):
+            while len(self._known) > (len(where) <= KEPT_UP_TO):
                 del self._known[next(iter(self._known))]
             covariances = [
                 self.likeness.covariance(part, where) for part in self.variances if part is not None

@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.engine.families import family_mean
-from xconverge.engine.pair import pairing_attrs, refuse_repeats
+from xconverge.engine.pair import Pair, pairing_attrs, refuse_repeats
 from xconverge.engine.resampling import seed_of, strata_of
 from xconverge.inference.geometry import squares_of
 from xconverge.inference.nulls import Groups, null_of
@@ -167,7 +167,7 @@ def analyze(
     if n_components is not None:
         whole("n_components", n_components, 1)
     callback("progress", progress)
-    seed, stream = seed_of(rng)
+    seed, _ = seed_of(rng)
     a, b, names = _two_sides(source, modality, other)
     refuse_repeats("analyze", a, b, target)
     a, b, _ = join_labels(a, b, "stimulus", "exact", names)
@@ -243,7 +243,10 @@ def analyze(
             progress(f"equal noise, {n_equal_noise} draws")
             table = parts["leave_out"].sel(control="local_density", drop=True)
             table = table.assign_attrs(n_covariates=len(CONTROLS["local_density"]))
-            told = against_equal_noise(table, a, b, Maps(k=k), n_equal_noise, "two-sided", stream)
+            pair = Pair(a, b, seed)
+            told = against_equal_noise(
+                table, pair.a, pair.b, Maps(k=k), n_equal_noise, "two-sided", pair.stream
+            )
             parts["equal_noise"] = told[[name for name, one in told.items() if not one.dims]]
     if target is not None:
         progress("RSA by dispersion bin")

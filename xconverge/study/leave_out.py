@@ -135,7 +135,7 @@ def leave_out_modulation(
 
     Draws of equal noise are quick for ``neighborhood`` with ``mutual_knn`` where all of ``a``, and
     all but at most k stimuli of each model of ``b``, were seen: on 1,380 stimuli and 6 × 6 models a
-    tenth of a second each. Others take as long as the observed statistic.
+    twentieth of a second each. Others take as long as the observed statistic.
 
     Rows of ``b`` may be kept along ``repeat`` (``pair(repeats="keep")``), those of ``a`` not.
 
