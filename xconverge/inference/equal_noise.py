@@ -43,7 +43,7 @@ OUTER, INNER = 8, 4
 """Draws that are taken apart themselves, and draws of each, to see how far off a draw is."""
 MANY, ONE_BY = 500, 16
 """Stimuli from which on one draw, with so many of its own, says it: draws differ little then."""
-TOGETHER = 8
+TOGETHER = 16
 """Quick draws that share what they read."""
 NEAR = 19
 """Draws at half and at twice the rank, moved by what those at the rank itself are off by."""
