@@ -192,12 +192,13 @@ def analyze(
             "rdm": dispersion(a, "rdm"),
         },
     ).compute()
+    density = local_density(a, k).compute()
     # of all models in their shared space, where they are on one scale: raw features differ in it
     nuisances = {
         name: set_aside(family_mean(of_models, ["model"]).compute(), ["n_models"])
         for name, of_models in (
             ("stimulus_norm", stimulus_norm(aligned)),
-            ("local_density", local_density(a, k)),
+            ("local_density", density),
         )
     }
     progress(f"alignment with {b.sizes['model']} {names[1]} models")
@@ -236,7 +237,7 @@ def analyze(
     }
     if len(families(a).names) > 3:
         progress("modulation with each model left out of its dispersion")
-        own = {"stimulus_norm": stimulus_norm(a), "local_density": local_density(a, k)}
+        own = {"stimulus_norm": stimulus_norm(a), "local_density": density}
         others = dispersion_of_others(a, "neighborhood", "model", k=k)
         parts["leave_out"] = _controlled(others.compute(), scores, own, **options).compute()
         if n_equal_noise and {*a.dims, *b.dims} == {"model", "stimulus", "feature"}:
