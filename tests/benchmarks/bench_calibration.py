@@ -856,7 +856,7 @@ def parser_of(what: str, runs: int) -> argparse.ArgumentParser:
 def write_one(what: str, title: str, measure: Callable[[int, int], pd.DataFrame]) -> None:
     """Make the one table of a benchmark of 300 runs, as the command line asks for it."""
     arguments = parser_of(what, 300).parse_args()
-    table = measure(2 if arguments.short else arguments.runs, arguments.seed)
+    table = measure(1 if arguments.short else arguments.runs, arguments.seed)
     if arguments.write:
         DOCS.write_text(page({title: table}), "utf-8")
 
@@ -866,7 +866,7 @@ def main() -> None:
     parser = parser_of(__doc__, 1000)
     parser.add_argument("--only", nargs="+", choices=TABLES, default=list(TABLES), metavar="TITLE")
     arguments = parser.parse_args()
-    runs = 2 if arguments.short else arguments.runs
+    runs = 1 if arguments.short else arguments.runs
     tables = measure(runs, arguments.seed, arguments.only)
     for title, table in tables.items():
         print(f"\n{title}\n{table.to_string(index=False)}")
