@@ -30,8 +30,8 @@ BY_EXCHANGE = (
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_killed_at_many_states(tmp_path: Path, name: str) -> None:
-    """Four of them, from the first to the last; `few=None` goes through all."""
-    kills, faults = swept(name, tmp_path, few=4)
+    """Six of them, from the first to the last; `few=None` goes through all."""
+    kills, faults = swept(name, tmp_path, few=6)
     assert kills > 3
     assert not faults, "\n".join(faults)
 

@@ -260,10 +260,16 @@ def rejected_without_a_second_fit(n_covariates, runs):
 
 
 @pytest.mark.slow
-def test_many_covariates_hold_the_level():
-    # measured: 0.045 of 2000; 0.107 without the second fit
-    assert rejected(20, 2000) < 0.062
-    assert rejected_without_a_second_fit(20, 2000) > 0.062
+@pytest.mark.parametrize("n_covariates", [10, 20])
+def test_many_covariates_hold_the_level(n_covariates):
+    # measured: 0.048 and 0.045 of 2000; 0.072 and 0.107 without the second fit
+    assert rejected(n_covariates, 2000) < 0.062
+    assert rejected_without_a_second_fit(n_covariates, 2000) > 0.062
+
+
+@pytest.mark.slow
+def test_many_covariates_do_not_reject_often():
+    assert rejected(20, 150) < 0.08
 
 
 def test_order_and_chunks_change_nothing():

@@ -278,7 +278,7 @@ def test_on_emoji_models_that_were_not_asked_agree_too(agreement):
     rng = np.random.default_rng(1)
     random = [rng.permutation(1380)[:100] for _ in range(100)]
     beyond, better = [], []
-    for used in list(combinations(range(6), 3))[::7]:
+    for used in list(combinations(range(6), 3))[::4]:
         half = vision.isel(model=list(used))
         chosen = xc.optimize_stimuli(half, 100, agreement, rng=0)
         by_rank = xc.select_stimuli(
@@ -294,6 +294,6 @@ def test_on_emoji_models_that_were_not_asked_agree_too(agreement):
             better.append(ours > simple)
     beyond, better = (np.reshape(one, (-1, 2)).mean(0) for one in (beyond, better))
     assert beyond[0] == better[0] == 1
-    # of three halves at most one may fail
-    assert beyond[1] > 0.6
-    assert better[1] > 0.6
+    # of five halves at most one may fail
+    assert beyond[1] >= 0.8
+    assert better[1] >= 0.6
