@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import xarray as xr
 
 from xconverge.engine.resources import local_threads, one_thread_each, workers
+from xconverge.kernels.blocks import shares
 from xconverge.labels.messages import escaped
 
 Result = TypeVar("Result")
@@ -138,7 +139,7 @@ def side_by_side(
     """
     threads = threads or local_threads()
     count = min(total, threads * -(-total // (threads * size)))
-    tasks = [range(total * i // count, total * (i + 1) // count) for i in range(count)]
+    tasks = [range(total)[part] for part in shares(slice(0, total), count)]
     done: list[Result] = []
     with ExitStack() as stack:
         made: Iterator[Sequence[Result]] = map(work, tasks)

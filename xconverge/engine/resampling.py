@@ -42,6 +42,7 @@ def seed_of(rng: Rng) -> tuple[int, int]:
         told = int(rng)
     else:
         told = int(np.random.default_rng(rng).integers(2**32))
+    # draws are not those that a caller makes of the same int for data of their own
     return told, int(np.random.default_rng(told).integers(2**63))
 
 
@@ -64,7 +65,9 @@ def run(
     a few at a time, by dask's scheduler or the cluster. What a block of draws holds depends on the
     seed and its number alone. A task holds all models; an interrupt keeps what is done.
     """
+    # each block of draws would prepare them again
     a, b = dask.base.persist(*models)
+    # inside folds alone the fits of one side stay as they are
     inside = given if kernel.permuted_inside_folds else None
     more = [] if given is None else [given]
     numbers = xr.DataArray(np.arange(n_blocks(n_draws)), dims=BLOCKS).chunk({BLOCKS: 1})
@@ -211,6 +214,7 @@ def per_label(given: Any, sides: Sequence[xr.DataArray], what: str) -> xr.DataAr
         )
     if isinstance(given, str):
         found = [side.coords[given] for side in sides if given in side.coords]
+        # of the first side: a pair has renamed coordinates that differ
         found = [coord for coord in found if coord.dims == ("stimulus",)]
         if not found:
             there = {str(n) for s in sides for n, c in s.coords.items() if c.dims == ("stimulus",)}

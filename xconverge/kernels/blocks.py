@@ -39,11 +39,14 @@ def _cores() -> int:
 
 def split(whole: slice, step: int) -> list[slice]:
     """Parts of up to ``step`` (or 1), as equal as they can be."""
+    return shares(whole, -(-(whole.stop - whole.start) // max(step, 1)))
+
+
+def shares(whole: slice, count: int) -> list[slice]:
+    """So many parts, as equal as they can be."""
     size = whole.stop - whole.start
-    count = -(-size // max(step, 1))
-    return [
-        slice(*edge) for edge in pairwise(whole.start + i * size // count for i in range(count + 1))
-    ]
+    edges = (whole.start + i * size // max(count, 1) for i in range(count + 1))
+    return [slice(*edge) for edge in pairwise(edges)]
 
 
 def over_blocks(work: Callable[[Sequence[slice]], None], length: int, row_bytes: int) -> None:
