@@ -112,7 +112,6 @@ def test_where_residuals_cancel_what_is_fitted_norms_are_right(make):
 def test_several_draws_at_a_time_are_those_of_each(make, budget, many, monkeypatch):
     """Where residuals are small, and where they decide alone, with any bound of candidates."""
     monkeypatch.setattr(BUDGETS, "products", budget)
-    monkeypatch.setattr("xconverge.kernels.dealt_neighbors.MANY", many)
     monkeypatch.setattr("xconverge.kernels.dealt_neighbors.BLOCK", 16 * 4 * N)
     for size in (0.1, 30.0):
         part = make(residual=size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,8 @@ SHARE = 0.8
 """Of the memory that is free, the part that a job may plan with."""
 
 _lock = threading.Lock()
-_calm: dict[str, Any] = {"users": 0, "before": []}
+_asked = {"one each": 0, "numpy's": 0}
+_before: list[int] = []
 
 
 @cache
@@ -58,21 +59,47 @@ def calm_blas() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def one_thread_each() -> Iterator[None]:
+def one_thread_each() -> AbstractContextManager[None]:
     """One thread of BLAS, whoever asks."""
+    return _threads("one each")
+
+
+def threads_of_numpy() -> AbstractContextManager[None]:
+    """One thread for the BLAS of scipy, all others for that of numpy, where these are two.
+
+    Threads that wait for work keep their cores busy for a while: where calls of the one follow
+    those of the other, two threads each take three times as long as one each.
+    """
+    return _threads("numpy's")
+
+
+@contextmanager
+def _threads(asked: str) -> Iterator[None]:
     with _lock:
-        if not _calm["users"]:
-            _calm["before"] = [library.get_num_threads() for library in _blas()]
-            _set_threads([1] * len(_calm["before"]))
-        _calm["users"] += 1
+        if not any(_asked.values()):
+            _before[:] = [library.get_num_threads() for library in _blas()]
+        _asked[asked] += 1
+        _set_threads(_wanted())
     try:
         yield
     finally:
         with _lock:
-            _calm["users"] -= 1
-            if not _calm["users"]:
-                _set_threads(_calm["before"])
+            _asked[asked] -= 1
+            _set_threads(_wanted())
+
+
+def _wanted() -> list[int]:
+    """What all who ask now agree on, library by library."""
+    if _asked["one each"]:
+        return [1] * len(_before)
+    if _asked["numpy's"] and len(_before) > 1:
+        return [1 if _of_scipy(library) else n for library, n in zip(_blas(), _before, strict=True)]
+    return _before
+
+
+def _of_scipy(library: Any) -> bool:
+    """Whether it came with scipy: wheels hold it in a folder, both under the name of scipy."""
+    return any(part.startswith("scipy") for part in Path(library.filepath).parts[-3:-1])
 
 
 # kernels that work on all cores know nothing of BLAS

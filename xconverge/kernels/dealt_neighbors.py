@@ -7,14 +7,16 @@ does not decide between two neighbours, rows decide in double.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from xconverge.kernels.blocks import split
 from xconverge.kernels.budgets import BUDGETS
+from xconverge.kernels.compiled import loops
 from xconverge.kernels.equal_noise import Parts
-from xconverge.kernels.neighbors import as_on_grid, by_rank_where_tied, candidates_of
+from xconverge.kernels.neighbors import as_on_grid, by_rank_where_tied, largest_in_single
 from xconverge.kernels.rounding import exponent_of, scaled
 from xconverge.kernels.vectors import Array
 
@@ -23,8 +25,8 @@ BLOCK = 2**21
 
 Of smaller blocks, which are in a closer cache, threads wait for each other between many calls.
 """
-MANY = 8
-"""Candidates for each neighbour from which on a closer bound pays."""
+DRAWS = 100
+"""Roughly how many draws are made of a model."""
 LARGE = 30
 """Numbers between 2^-30 and 2^30 have squares that single precision holds."""
 UNIT = 2.0**-24
@@ -52,24 +54,12 @@ class Products(NamedTuple):
 
 
 class _Draws(NamedTuple):
-    """Orders, norms and margins (B, n) of draws; candidates of each: places in (n, n), and values.
-
-    A row's own norm changes no order, and is left out of values and of ``slack`` (B, n), their
-    margin.
-    """
+    """Orders, norms, their inverses in single precision, and margins of cosines (B, n) of draws."""
 
     order: Array
     norm: Array
-    margin: Array
     inverse: Array
-    slack: Array
-    places: list[list[Array]]
-    values: list[list[Array]]
-
-    def of(self, draw: int) -> _Draws:
-        """One of them."""
-        parts: Any = (part[draw : draw + 1] for part in self)
-        return _Draws(*parts)
+    margin: Array
 
 
 class DealtModel:
@@ -87,7 +77,6 @@ class DealtModel:
         self.size = scaled(own, exponent)
         self.lengths = [np.sqrt(np.vecdot(x, x)) for x in (self.fitted, self.residual)]
         self.products: Products | None = None
-        self.likely = np.empty((len(model.fitted), 0), np.int64)
         n, width = self.fitted.shape
         # four entries, three sums, and what each is divided by
         self.unit = 12 * UNIT
@@ -109,78 +98,71 @@ class DealtModel:
 
     def of_several(self, orders: Sequence[Array], k: int, depth: int) -> list[Neighbors]:
         """The same of several draws at a time: what they share of a block is read once."""
-        if self.products is None and len(orders) > 1:
-            # each has rows of its own
-            return [self.neighbors(order, k, depth) for order in orders]
         draws = self._draws(np.stack(orders))
-        # where no products are held there is one draw
-        rows = None if self.products is not None else self._rows(orders[0]).astype(np.float32)
-        likely, n = self._likely(depth), len(self.size)
-        step = max(1, BLOCK // (4 * n))
-        room = np.empty((2, min(step, n), n), np.float32)
-        for start in range(0, n, step):
-            part = slice(start, min(n, start + step))
-            own = np.arange(part.stop - start)
-            these = likely[part] + n * own[:, None]
-            for draw, order in enumerate(draws.order):
-                cosines = self._block(order, rows, part, room)
-                cosines *= draws.inverse[draw]
-                cosines[own, start + own] = -np.inf
-                few = cosines.reshape(-1).take(these, mode="clip")
-                few.partition(few.shape[1] - depth, axis=1)
-                slack = draws.slack[draw, part]
-                at = np.flatnonzero(cosines >= (few[:, few.shape[1] - depth] - slack)[:, None])
-                if len(at) > MANY * depth * len(own):
-                    # residuals decide who is near
-                    at = np.ravel_multi_index(candidates_of(cosines, depth, slack), cosines.shape)
-                draws.places[draw].append(at + start * n)
-                draws.values[draw].append(cosines.reshape(-1)[at])
-        several = [draws]
-        if sum(len(at) for own in draws.places for at in own) > MANY * depth * draws.order.size:
-            # where many are alike, candidates of all draws together are many
-            several = [draws.of(draw) for draw in range(len(orders))]
-        found = [self._nearest(some, k, depth) for some in several]
-        nearest = (np.concatenate(part) for part in zip(*found, strict=True))
-        return [Neighbors(*one) for one in zip(*nearest, draws.norm * self.size, strict=True)]
+        # one more, which tells whether the last is sure; of all rows the own one is the last
+        lists, cosines = self._nearest(draws, depth + 1)
+        cosines *= draws.inverse[..., None]
+        apart = cosines[..., k - 1 : -1] - cosines[..., k:]
+        unsure = np.asarray((apart <= draws.margin[..., None]).any(-1))
+        lists, cosines = lists[..., :-1], cosines[..., :-1].astype(np.float64)
+        for draw in np.unique(np.nonzero(unsure)[0]):
+            order, margin = draws.order[draw], draws.margin[draw]
+            cosines_of = self._cosines(order, draws.inverse[draw])
+            # where all are alike, every row has them all: some rows at a time
+            for rows in _parts(np.flatnonzero(unsure[draw]), len(order)):
+                near = cosines_of(rows)
+                near *= draws.inverse[draw, rows, None]
+                least = cosines[draw, rows, -1] - margin[rows]
+                found = self._in_double(order, rows, near >= least[:, None], depth)
+                lists[draw, rows], cosines[draw, rows] = found
+        density, norm = cosines[..., :k].mean(-1), draws.norm * self.size
+        return [Neighbors(*one) for one in zip(lists, density, norm, strict=True)]
 
     def _draws(self, order: Array) -> _Draws:
         norm = np.stack([self._norms(one) for one in order])
         # how far a cosine is off: the terms of a product may cancel
         error = (self.lengths[0] + self.lengths[1][order]) / norm
         margin = 2 * self.unit * error * error.max(1, keepdims=True)
-        return _Draws(
-            order, norm, margin, (1 / norm).astype(np.float32), (margin * norm).astype(np.float32),
-            [[] for _ in order], [[] for _ in order],
-        )  # fmt: skip
+        return _Draws(order, norm, (1 / norm).astype(np.float32), margin)
 
-    def _likely(self, depth: int) -> Array:
-        """Some stimuli (n, w) that are near each without its residual: most of a draw's are.
+    def _nearest(self, draws: _Draws, count: int) -> tuple[Array, Array]:
+        """The nearest (B, n, count), nearest first, and their cosines but for a row's own norm."""
+        n = len(self.size)
+        lists = np.empty((*draws.order.shape, count), np.int64)
+        cosines = np.empty(lists.shape, np.float32)
+        fast = loops(DRAWS * n * n)
+        if self.products is not None and fast is not None:
+            order = draws.order.astype(np.uint32)
+            fast.nearest_dealt(*self.products, order, draws.inverse, lists, cosines)
+            return lists, cosines
+        for draw, (order, inverse) in enumerate(zip(draws.order, draws.inverse, strict=True)):
+            cosines_of = self._cosines(order, inverse)
+            for part in split(slice(0, n), BLOCK // (4 * n)):
+                near = cosines_of(part)
+                lists[draw, part], cosines[draw, part], _ = largest_in_single(near, count, 0, fast)
+        return lists, cosines
 
-        Whoever they are, their cosines bound the ``depth`` largest of all from below.
-        """
-        n = len(self.fitted)
-        wide = min(8 * depth, n - 1)
-        known = self.likely
-        if known.shape[1] < wide:
-            known = np.empty((n, wide), np.int64)
-            less = (-1 / np.maximum(self.lengths[0], 1e-300)).astype(np.float32)
-            rows = None if self.products is not None else self.fitted.astype(np.float32)
-            step = max(1, BUDGETS.product_block // (4 * n))
-            for start in range(0, n, step):
-                part = slice(start, start + step)
-                if self.products is not None:
-                    away = self.products.fitted[part] * less
-                else:
-                    assert rows is not None
-                    away = rows[part] @ rows.T * less
-                own = np.arange(len(away))
-                away[own, start + own] = np.inf
-                near = np.argpartition(away, wide - 1, axis=1)[:, :wide]
-                # in the order that they lie in
-                known[part] = np.sort(near, axis=1)
-            # whole at once: other threads draw meanwhile
-            self.likely = known
-        return known
+    def _cosines(self, order: Array, inverse: Array) -> Callable[[Array | slice], Array]:
+        """What makes cosines (b, n) of some rows of a draw with all, but for their own norms."""
+        of_draw = self._rows(order).astype(np.float32) if self.products is None else None
+
+        def cosines(rows: Array | slice) -> Array:
+            if self.products is None:
+                assert of_draw is not None
+                result = of_draw[rows] @ of_draw.T
+            else:
+                fitted, mixed, turned, residual = self.products
+                sums = residual[order[rows]]
+                sums += mixed[rows]
+                result = sums.take(order, 1, mode="clip")
+                result += fitted[rows]
+                result += turned.take(order[rows], 0, out=sums, mode="clip")
+            result *= inverse
+            own = np.arange(len(order))[rows]
+            result[np.arange(len(own)), own] = -np.inf
+            return np.asarray(result)
+
+        return cosines
 
     def _rows(self, order: Array) -> Array:
         return np.asarray(self.fitted + self.residual[order])
@@ -194,71 +176,35 @@ class DealtModel:
                 return np.asarray(np.sqrt(square))
         return np.asarray(np.linalg.norm(self._rows(order), axis=1))
 
-    def _block(self, order: Array, rows: Array | None, part: slice, room: Array) -> Array:
-        """Products (b, n) of some rows of a draw with all, in one of two rooms (b, n)."""
-        one, other = room[:, : part.stop - part.start]
-        if self.products is None:
-            assert rows is not None
-            return np.asarray(np.matmul(rows[part], rows.T, out=other))
-        dealt = order[part]
-        np.take(self.products.residual, dealt, 0, out=one, mode="clip")
-        one += self.products.mixed[part]
-        np.take(one, order, 1, out=other, mode="clip")
-        other += self.products.fitted[part]
-        other += np.take(self.products.turned, dealt, 0, out=one, mode="clip")
-        return np.asarray(other)
+    def _in_double(self, order: Array, rows: Array, near: Array, depth: int) -> tuple[Array, Array]:
+        """The nearest (b, depth) to some rows among those that are ``near`` (b, n), and cosines."""
+        one, other = np.nonzero(near)
+        counts = np.count_nonzero(near, axis=1)
+        # candidates of every row in a table that has room for the most
+        wide = np.arange(counts.max())
+        there = wide < counts[:, None]
+        places = np.zeros(there.shape, np.int64)
+        exact = np.full(there.shape, -np.inf)
+        places[there], exact[there] = other, self._exact(order, rows[one], other)
+        first = by_rank_where_tied(exact, places)[:, :depth]
+        return np.take_along_axis(places, first, 1), np.take_along_axis(exact, first, 1)
 
-    def _nearest(self, draws: _Draws, k: int, depth: int) -> tuple[Array, Array]:
-        """The nearest (B, n, depth) and the mean cosine (B, n) to the first k of them.
-
-        From the candidates of all draws, row by row: at least ``depth`` a row.
-        """
-        (size, n), margin = draws.order.shape, draws.margin.reshape(-1)
-        places = [np.concatenate(own) + n * n * draw for draw, own in enumerate(draws.places)]
-        rows, columns = np.divmod(np.concatenate(places), n)
-        values = np.concatenate([np.concatenate(own) for own in draws.values])
-        cosine = values * draws.inverse.reshape(-1)[rows]
-        # cosines lie in [-1, 1], but for rounding: rows stay apart
-        first = np.argsort(4.0 * rows - cosine)
-        counts = np.bincount(rows, minlength=size * n)
-        starts = np.cumsum(counts) - counts
-        columns, cosine = columns[first], np.append(cosine[first].astype(np.float64), -np.inf)
-        top = starts[:, None] + np.arange(depth)
-        found, value = columns[top], cosine[top]
-        following = cosine[np.where(counts > depth, starts + depth, -1)]
-        apart = value[:, k - 1 :] - np.column_stack([value[:, k:], following])
-        unsure = np.flatnonzero((apart <= margin[:, None]).any(1))
-        # where all are alike, every row has them all: some rows at a time
-        step = max(1, BUDGETS.product_block // (64 * counts.max(initial=1)))
-        for edge in range(0, len(unsure), step):
-            some = unsure[edge : edge + step]
-            # all that may be among the nearest, of these rows alone
-            wide = np.arange(counts[some].max())
-            there = wide < counts[some][:, None]
-            at = np.where(there, starts[some][:, None] + wide, len(columns))
-            others = np.append(columns, 0)[at]
-            near = there & (cosine[at] >= (value[some, depth - 1] - margin[some])[:, None])
-            exact = np.full(near.shape, -np.inf)
-            draw, one = np.divmod(some[np.nonzero(near)[0]], n)
-            exact[near] = self._exact(draws.order, draw, one, others[near])
-            then = by_rank_where_tied(exact, others)[:, :depth]
-            found[some] = np.take_along_axis(others, then, 1)
-            value[some] = np.take_along_axis(exact, then, 1)
-        return found.reshape(size, n, depth), value[:, :k].mean(1).reshape(size, n)
-
-    def _exact(self, order: Array, draw: Array, one: Array, other: Array) -> Array:
+    def _exact(self, order: Array, one: Array, other: Array) -> Array:
         """Cosines (q) of pairs of rows in double, on the grid where equal ones tie."""
         result = np.empty(len(one))
-        step = max(1, BUDGETS.cache_block // (8 * self.fitted.shape[1]))
-        for start in range(0, len(one), step):
-            part = slice(start, start + step)
+        for part in split(slice(0, len(one)), BUDGETS.cache_block // (8 * self.fitted.shape[1])):
             pairs = [
-                self.fitted[which[part]] + self.residual[order[draw[part], which[part]]]
+                self.fitted[which[part]] + self.residual[order[which[part]]]
                 for which in (one, other)
             ]
             x, y = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in pairs)
             result[part] = np.vecdot(x, y)
         return as_on_grid(result)
+
+
+def _parts(rows: Array, columns: int) -> list[Array]:
+    step = max(1, BUDGETS.product_block // (64 * columns))
+    return [rows[start : start + step] for start in range(0, len(rows), step)]
 
 
 def _square(rows: Array) -> Array:

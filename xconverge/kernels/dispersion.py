@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xconverge.kernels.blocks import over_blocks
+from xconverge.kernels.compiled import loops
 from xconverge.kernels.groups import pair_means, table_means
 from xconverge.kernels.kernel import Kernel, Model, score
 from xconverge.kernels.rounding import (
@@ -171,16 +172,20 @@ def _deviations(
 
     def work(parts: Sequence[slice]) -> None:
         for part in parts:
-            rows = x[:, part] if isinstance(x, np.ndarray) else _gathered(x, part, kind)
+            if isinstance(x, np.ndarray):
+                block, inside = x, part
+            else:
+                block, inside = _gathered(x, part, kind), slice(0, part.stop - part.start)
+            rows, found, total = block[:, inside], None, None
             # states of other blocks are merged with this mean, and may nearly agree with it
-            found = (
-                _as_they_are(rows, metric, share) if mean is None or kind == np.float64 else None
-            )
+            if mean is None or kind == np.float64:
+                found, total = _as_they_are(block, inside, metric, share)
             if found is None:
-                rows = rows.astype(np.float64)
+                rows, total = rows.astype(np.float64), None
                 found = _rows_from(rows, part.start, metric, share)
             weights = _weights(found.norm, found.seen, metric)
-            total = np.vecmat(weights.T.astype(rows.dtype), rows.swapaxes(0, 1))
+            if total is None:
+                total = np.vecmat(weights.T.astype(rows.dtype), rows.swapaxes(0, 1))
             count[part], exponent[part] = found.seen.sum(0), found.exponent
             off[part] = np.square(found.error).sum(0)
             square[part] = np.square(found.norm * weights * count[part]).sum(0)
@@ -211,22 +216,38 @@ def _gathered(x: Sequence[Array], part: slice, kind: np.dtype[Any]) -> Array:
     return rows
 
 
-def _as_they_are(rows: Array, metric: Metric, share: float) -> _Rows | None:
-    """Norms of a block in its own precision; None unless all is there and need not be changed."""
-    if metric.centered or rows.dtype not in (np.float32, np.float64):
-        return None
-    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-        square = np.vecdot(rows, rows)
-    least = PLAIN[rows.itemsize]
+def _as_they_are(
+    x: Array, part: slice, metric: Metric, share: float
+) -> tuple[_Rows | None, Array | None]:
+    """Norms of a part of the stimuli in their own precision, and the mean where both cost one pass.
+
+    No norms unless all rows are there and need not be changed.
+    """
+    if metric.centered or x.dtype not in (np.float32, np.float64):
+        return None, None
+    square, mean = _squares(x, part, metric.unit)
+    least = PLAIN[x.itemsize]
     # written so that NaN is not between
     if not (square.min(initial=1.0) > least and square.max(initial=1.0) < 1 / least):
-        return None
+        return None, None
     norm = np.sqrt(square, dtype=np.float64)
     exponent = np.zeros(norm.shape[1], np.int64)
     if not metric.unit and exponents(norm.max(0)).any():
-        return None
+        return None, None
     found = Norms(norm, np.ones(norm.shape, bool), norm)
-    return _Rows(norm, found.seen, found.error(share, metric), exponent)
+    return _Rows(norm, found.seen, found.error(share, metric), exponent), mean
+
+
+def _squares(x: Array, part: slice, unit: bool) -> tuple[Array, Array | None]:
+    """Squared norms (model, b) of a part of the stimuli, and perhaps the mean (b, f) of models."""
+    fast = loops(x.size) if x.flags.c_contiguous else None
+    if fast is None:
+        with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+            return np.vecdot(x[:, part], x[:, part]), None
+    models, length = len(x), part.stop - part.start
+    square, mean = np.empty((models, length)), np.empty((length, x.shape[2]), x.dtype)
+    fast.squares_and_mean(x, part.start, part.stop, unit, square, mean)
+    return square, mean
 
 
 def _weights(norm: Array, seen: Array, metric: Metric) -> Array:

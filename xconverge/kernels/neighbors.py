@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from xconverge.kernels.blocks import over_blocks, split
 from xconverge.kernels.budgets import BUDGETS
+from xconverge.kernels.compiled import loops
 from xconverge.kernels.rounding import relative
 from xconverge.kernels.vectors import METRICS, Array, directed, prepare, working_dtype
 
@@ -301,7 +303,7 @@ def _search(
     for part in _parts(unsure, len(pool)):
         similarity = as_on_grid(queries[part] @ pool.T, same)
         _leave_out(similarity, own[part])
-        chosen[part], cosines[part], _ = _largest(similarity, k, STEP)
+        chosen[part], cosines[part], _ = largest(similarity, k, STEP)
     return chosen, cosines
 
 
@@ -322,23 +324,36 @@ def _search_in_single(
     n, k = len(pool), chosen.shape[1]
     less = pool.astype(np.float32)
     asked = less if queries is pool else queries.astype(np.float32)
-    unsettled = np.zeros(len(queries), bool)
+    unsettled, fast = np.zeros(len(queries), bool), loops(len(queries) * n)
 
     def work(start: int, similarity: Array) -> None:
         rows = slice(start, start + len(similarity))
         _leave_out(similarity, own[rows])
-        chosen[rows], cosines[rows], unsure = _largest(similarity, k, margin)
+        chosen[rows], cosines[rows], unsure = largest_in_single(similarity, k, margin, fast)
         again = np.flatnonzero(unsure)
-        at, column = candidates_of(similarity[again], k, margin)
-        if len(at) > MANY * k * len(again):
-            unsettled[start + again] = True
-        elif len(at):
-            exact = as_on_grid(np.vecdot(queries[start + again[at]], pool[column]), same)
-            found = _first(at, column, exact, k, len(again))
-            chosen[start + again], cosines[start + again] = found[:2]
+        in_double(start + again, similarity[again])
 
-    if asked is less and less.itemsize * n * n <= BUDGETS.whole_product:
-        # of a matrix with itself half is computed
+    def in_double(rows: Array, similarity: Array) -> None:
+        at, column = candidates_of(similarity, k, margin)
+        if len(at) > MANY * k * len(rows):
+            unsettled[rows] = True
+        elif len(at):
+            exact = as_on_grid(np.vecdot(queries[rows[at]], pool[column]), same)
+            chosen[rows], cosines[rows], _ = _first(at, column, exact, k, len(rows))
+
+    # candidates are sought while similarities are in the cache; a product wants many rows
+    step = max(LEAST_ROWS, BUDGETS.cache_block // (less.itemsize * n))
+    # of a matrix with itself half is computed
+    if asked is less and fast is not None:
+        found, value = np.zeros((n, k + 1), np.int64), np.full((n, k + 1), -np.inf, np.float32)
+        for part in split(slice(0, n), step):
+            fast.join_largest(less[part] @ less[part.start :].T, part.start, found, value)
+        chosen[:], cosines[:] = found[:, :k], value[:, :k]
+        for rows in _parts(np.flatnonzero(_near(value, margin)), n):
+            similarity = less[rows] @ less.T
+            _leave_out(similarity, own[rows])
+            in_double(rows, similarity)
+    elif asked is less and less.itemsize * n * n <= BUDGETS.whole_product:
         whole = less @ less.T
 
         def of_whole(parts: Sequence[slice]) -> None:
@@ -347,8 +362,6 @@ def _search_in_single(
 
         over_blocks(of_whole, n, less.itemsize * n)
     else:
-        # candidates are sought while similarities are in the cache; a product wants many rows
-        step = max(LEAST_ROWS, BUDGETS.cache_block // (less.itemsize * n))
         for part in split(slice(0, len(queries)), step):
             work(part.start, asked[part] @ less.T)
     return np.flatnonzero(unsettled)
@@ -393,7 +406,25 @@ def candidates_of(similarity: Array, k: int, margin: Array | float) -> tuple[Arr
     return np.divmod(found, columns)
 
 
-def _largest(similarity: Array, k: int, margin: float) -> tuple[Array, Array, Array]:
+def largest_in_single(
+    similarity: Array, k: int, margin: float, fast: ModuleType | None
+) -> tuple[Array, Array, Array]:
+    """As `largest`, of similarities in single precision; by compiled loops, where there are."""
+    if fast is None:
+        return largest(similarity, k, margin)
+    found = np.empty((len(similarity), k + 1), np.int64)
+    value = np.empty(found.shape, np.float32)
+    fast.largest(similarity, found, value)
+    return found[:, :k], value[:, :k], _near(value, margin)
+
+
+def _near(value: Array, margin: float) -> Array:
+    """In which rows (b) the order of the largest (b, k) hangs on less than ``margin``."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray((value[:, :-1] - value[:, 1:] < margin).any(1))
+
+
+def largest(similarity: Array, k: int, margin: float) -> tuple[Array, Array, Array]:
     """Columns and values (b, k) of the k largest of each row, largest first, first column on ties.
 
     What follows within ``STEP`` is a tie. And in which rows (b) the order of these k + 1 hangs on
@@ -402,9 +433,7 @@ def _largest(similarity: Array, k: int, margin: float) -> tuple[Array, Array, Ar
     rows, candidates = candidates_of(similarity, k, margin)
     values = similarity[rows, candidates].astype(np.float64)
     chosen, value, following = _first(rows, candidates, values, k, len(similarity))
-    with np.errstate(invalid="ignore"):
-        gaps = -np.diff(np.column_stack([value, following]), axis=1)
-    return chosen, value, np.asarray((gaps < margin).any(1))
+    return chosen, value, _near(np.column_stack([value, following]), margin)
 
 
 def _first(

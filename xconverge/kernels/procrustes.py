@@ -14,6 +14,7 @@ import numpy as np
 import scipy
 
 from xconverge.kernels.axes import LEAST, Eigenvectors, leading, principal_axes
+from xconverge.kernels.blocks import on_cores
 from xconverge.kernels.lapack import singular_vectors
 from xconverge.kernels.rounding import DOUBLE, exponent_of, of_spectrum, relative, scaled
 from xconverge.kernels.sums import (
@@ -299,7 +300,8 @@ def align(x: Array, seen: Array, start: Array, tolerance: float, max_iterations:
 
 def _polars(x: Array, goal: Array) -> Array:
     """Rotations (M, d, d) of models (M, n, d), each onto the goal (n, d)."""
-    return np.stack([_polar(rows.T @ goal.astype(x.dtype)) for rows in x])
+    goal = goal.astype(x.dtype)
+    return np.stack(on_cores(lambda rows: _polar(rows.T @ goal), list(x), 4 * x[0].nbytes))
 
 
 def _orthogonal(rotation: Array, steps: int = 2) -> Array:
@@ -307,7 +309,7 @@ def _orthogonal(rotation: Array, steps: int = 2) -> Array:
     for _ in range(steps):
         half = rotation.swapaxes(-1, -2) @ rotation
         half *= -0.5
-        half += 1.5 * np.eye(half.shape[-1], dtype=half.dtype)
+        np.einsum("...ii->...i", half)[...] += 1.5
         rotation = np.matmul(rotation, half)
     return rotation
 
@@ -409,8 +411,7 @@ def _small_turn(matrix: Array) -> Array | None:
     axes of the space are those of the consensus. None where H is not positive or A not small.
     """
     left = matrix - matrix.T
-    half = matrix + matrix.T
-    half *= 0.5
+    half = matrix - 0.5 * left
     size = half.diagonal()
     if size.min() <= 0:
         return None
@@ -436,15 +437,23 @@ def _small_turn(matrix: Array) -> Array | None:
         before, square = square, np.vdot(left, moved)
         step *= square / before
         step += moved
-    # exp(A) to the second order, and orthogonal again: what is off is |A|⁴ / 4
-    turn = result @ result
-    off = np.vdot(turn, turn) / 4
+    # T = exp(A) to the second order, with S = A² for which T'T = 1 + S²/4
+    square_of = result @ result
+    off = np.vdot(square_of, square_of) / 4
     if off > 0.1:
         return None
-    turn *= 0.5
+    turn = 0.5 * square_of
     turn += result
     turn.flat[:: len(turn) + 1] += 1
-    return turn if off < 1e-10 else _orthogonal(turn, 2 if off > 1e-3 else 1)
+    if off > 1e-10:
+        # times 1 / √(1 + E) = 1 - E/2 + 3 E²/8 ...
+        too_much = square_of @ square_of
+        too_much *= 0.25
+        less = too_much * -0.5
+        if off > 1e-3:
+            less += 0.375 * (too_much @ too_much)
+        turn += turn @ less
+    return np.asarray(turn)
 
 
 def _polar(matrix: Array) -> Array:

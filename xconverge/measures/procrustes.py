@@ -12,7 +12,7 @@ from dask.base import compute
 
 from xconverge.engine.apply import named_rows
 from xconverge.engine.blockwise import Reduction, reduce_models, reduce_rows
-from xconverge.engine.resources import check_memory, one_thread_each, workers
+from xconverge.engine.resources import check_memory, threads_of_numpy, workers
 from xconverge.kernels import procrustes as kernels
 from xconverge.kernels.blocks import on_cores
 from xconverge.kernels.budgets import BUDGETS
@@ -171,8 +171,8 @@ def _best(
 ) -> Solution:
     """The alignment with the lowest objective of all starts."""
     by_name = options.start != "spectral"
-    # decompositions of some hundred dimensions: threads of BLAS would wait for each other
-    with one_thread_each():
+    # products of numpy, and decompositions of scipy in turns
+    with threads_of_numpy():
         starts = [x[list(names).index(options.start)] if by_name else kernels.spectral_start(x)]
         starts += [kernels.random_start(x, rng) for _ in range(options.n_restarts)]
         solutions = on_cores(

@@ -1,0 +1,188 @@
+"""Loops over entries in machine code; only `compiled` imports this, where numba is installed.
+
+Processors take 16 entries at a time where an inner loop has no branch and one array after the other
+lies next to it in memory: arguments are in C order, and what branches, does so once a group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+GROUP = 16
+"""Entries whose maximum is taken first: one or two registers of single precision."""
+
+
+def _compiled(*flags: str) -> Callable[[Callable[..., Any]], Any]:
+    """Compiled for the arrays of its first call, and kept for later processes.
+
+    It runs without the interpreter's lock, for blocks are worked on in threads; sums are made in
+    any order. ``flags`` are what else the compiler may take for granted, as LLVM names it.
+    """
+
+    def made(function: Callable[..., Any]) -> Any:
+        options: dict[str, Any] = {
+            "nogil": True, "error_model": "numpy",
+            "fastmath": {"reassoc", "contract", "nsz", *flags},
+        }  # fmt: skip
+        try:
+            return numba.njit(cache=True, **options)(function)
+        except RuntimeError:
+            # there is no folder to keep it in
+            return numba.njit(**options)(function)
+
+    return made
+
+
+@_compiled()
+def squares_and_mean(x, start, stop, unit, square, mean):  # type: ignore[no-untyped-def]
+    """Squared norms (model, b) and the mean over models (b, f) of rows of ``x`` (model, n, f).
+
+    Of the stimuli from ``start`` to ``stop``; ``unit`` asks for the mean of unit rows.
+    """
+    models, _, width = x.shape
+    for i in range(stop - start):
+        total = mean[i]
+        total[:] = 0
+        for m in range(models):
+            row = x[m, start + i]
+            norm = x.dtype.type(0)
+            for j in range(width):
+                norm += row[j] * row[j]
+            square[m, i] = norm
+            weight = x.dtype.type(1 / (np.sqrt(square[m, i]) * models if unit else models))
+            # the row is in the closest cache now
+            for j in range(width):
+                total[j] += weight * row[j]
+
+
+@_compiled("nnan")
+def _maxima(row, maxima):  # type: ignore[no-untyped-def]
+    """The largest of every 16 entries, and of those that are left at the end."""
+    whole = len(row) // GROUP
+    for group in range(whole):
+        most = row[group * GROUP]
+        for j in range(group * GROUP, group * GROUP + GROUP):
+            most = row[j] if row[j] > most else most
+        maxima[group] = most
+    if whole < len(maxima):
+        most = row[whole * GROUP]
+        for j in range(whole * GROUP, len(row)):
+            most = row[j] if row[j] > most else most
+        maxima[whole] = most
+
+
+@_compiled()
+def _bound(maxima, room):  # type: ignore[no-untyped-def]
+    """The k-th largest of the maxima, of a ``room`` for k: as many entries are not smaller."""
+    last = len(room) - 1
+    room[:] = -np.inf
+    for value in maxima:
+        if value > room[last]:
+            place = last
+            while place > 0 and room[place - 1] < value:
+                room[place] = room[place - 1]
+                place -= 1
+            room[place] = value
+    return room[last]
+
+
+@_compiled()
+def _insert(entry, place, found, value):  # type: ignore[no-untyped-def]
+    """Put an entry that is larger than the last of them into lists (k), largest first."""
+    at = len(value) - 1
+    while at > 0 and value[at - 1] < entry:
+        value[at], found[at] = value[at - 1], found[at - 1]
+        at -= 1
+    value[at], found[at] = entry, place
+
+
+@_compiled()
+def _largest_of_row(row, found, value, maxima):  # type: ignore[no-untyped-def]
+    """The k largest entries (k) of a row and where they are, largest first, the first on ties."""
+    _maxima(row, maxima)
+    last = len(value) - 1
+    # as many entries are not smaller than the k-th of the maxima
+    lowest = _bound(maxima, value)
+    value[:] = -np.inf
+    found[:] = 0
+    for group in range(len(maxima)):
+        if maxima[group] >= lowest:
+            for j in range(group * GROUP, min(len(row), group * GROUP + GROUP)):
+                if row[j] >= lowest and row[j] > value[last]:
+                    _insert(row[j], j, found, value)
+
+
+@_compiled()
+def largest(similarity, found, value):  # type: ignore[no-untyped-def]
+    """The k largest of every row (b, n) and where they are, both (b, k), largest first."""
+    rows, columns = similarity.shape
+    maxima = np.empty(-(-columns // GROUP), similarity.dtype)
+    for i in range(rows):
+        _largest_of_row(similarity[i], found[i], value[i], maxima)
+
+
+@_compiled()
+def join_largest(block, first, found, value):  # type: ignore[no-untyped-def]
+    """Join products (b, n - first) of rows from ``first`` on with all from there on.
+
+    To the k largest of every row (n, k) and where they are, largest first, the first on ties. Each
+    product counts for both of its rows, none for a row and itself.
+    """
+    rows, columns = block.shape
+    last = value.shape[1] - 1
+    least = value[first:, last].copy()
+    for i in range(rows):
+        row = block[i]
+        start = i + 1
+        while start < columns:
+            stop = min(columns, start + GROUP)
+            low = least[i]
+            hits = 0
+            if stop - start == GROUP:
+                for j in range(start, start + GROUP):
+                    hits += int(row[j] > low) | int(row[j] > least[j])
+            else:
+                hits = 1
+            if hits:
+                for j in range(start, stop):
+                    if row[j] > least[i]:
+                        _insert(row[j], first + j, found[first + i], value[first + i])
+                        least[i] = value[first + i, last]
+                    if row[j] > least[j]:
+                        _insert(row[j], first + i, found[first + j], value[first + j])
+                        least[j] = value[first + j, last]
+            start = stop
+
+
+@_compiled()
+def _dealt_row(mixed, residual, fitted, turned, order, inverse, sums, cosines):  # type: ignore[no-untyped-def]
+    """What `nearest_dealt` searches: one row (n) of a draw, from a row of each matrix."""
+    for j in range(len(order)):
+        sums[j] = mixed[j] + residual[j]
+    for j in range(len(order)):
+        cosines[j] = (sums[order[j]] + fitted[j] + turned[j]) * inverse[j]
+
+
+@_compiled()
+def nearest_dealt(fitted, mixed, turned, residual, order, inverse, found, value):  # type: ignore[no-untyped-def]
+    """The largest cosines (B, n, k) of every row of draws, and where they are, largest first.
+
+    From products (n, n), the draws' orders (B, n) and the inverses (B, n) of their norms; a row's
+    own norm is left out. All draws read a row of ``fitted`` and ``mixed`` while it is in the cache.
+    """
+    draws, n = order.shape
+    sums, cosines = np.empty(n, fitted.dtype), np.empty(n, fitted.dtype)
+    maxima = np.empty(-(-n // GROUP), fitted.dtype)
+    for i in range(n):
+        for b in range(draws):
+            dealt = order[b, i]
+            _dealt_row(
+                mixed[i], residual[dealt], fitted[i], turned[dealt], order[b], inverse[b],
+                sums, cosines,
+            )  # fmt: skip
+            cosines[i] = -np.inf
+            _largest_of_row(cosines, found[b, i], value[b, i], maxima)
