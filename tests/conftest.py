@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.helpers import no_compute
+from xconverge.kernels import compiled
 from xconverge.kernels.budgets import BUDGETS
 
 settings.register_profile(
@@ -24,6 +25,17 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("here")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`pytest --machine-code` has compiled loops work on the smallest arrays too."""
+    parser.addoption("--machine-code", action="store_true", help="compiled loops throughout")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--machine-code"):
+        pytest.importorskip("numba")
+        compiled.WORTH = 0
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest drops what is marked slow in its own hook
@@ -66,6 +78,15 @@ def client(one_cluster: Any) -> Iterator[Any]:
 
     with distributed.Client(one_cluster) as client:
         yield client
+
+
+@pytest.fixture(params=[False, True], ids=["numpy", "machine code"])
+def machine_code(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """A test without and with compiled loops, of whatever size the arrays are."""
+    if request.param:
+        pytest.importorskip("numba")
+    monkeypatch.setattr(compiled, "WORTH", 0 if request.param else float("inf"))
+    return bool(request.param)
 
 
 @pytest.fixture

@@ -227,7 +227,9 @@ def near_ties(n, width, seed=0):
 @pytest.mark.parametrize("whole", [0, 2**27])
 @pytest.mark.parametrize("many", [0, 8, 10**6])
 @pytest.mark.parametrize(("n", "k"), [(12, 3), (150, 1), (300, 10)])
-def test_lists_of_single_precision_are_those_of_double(n, k, many, whole, monkeypatch):
+def test_lists_of_single_precision_are_those_of_double(
+    n, k, many, whole, machine_code, monkeypatch
+):
     monkeypatch.setattr(BUDGETS, "whole_product", whole)
     monkeypatch.setattr(BUDGETS, "cache_block", 2**12)
     monkeypatch.setattr(neighbors, "MANY", many)

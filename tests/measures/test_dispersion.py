@@ -43,6 +43,7 @@ def agreeing_reps(target, dtype, n_models=5, n_stimuli=6, width=32):
 # --- the numbers -----------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("machine_code")
 @pytest.mark.slow_after(4)
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("metric", EVERY)
@@ -53,6 +54,7 @@ def test_equals_the_formula(metric, dtype):
     np.testing.assert_allclose(result, truth(reps, metric), rtol=TOLERANCE[dtype])
 
 
+@pytest.mark.usefixtures("machine_code")
 @pytest.mark.slow_after(6)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("metric", EVERY)
@@ -207,6 +209,7 @@ def test_nearly_agreeing_models_in_float32(metric, target, chunks):
     np.testing.assert_allclose(result, expected, rtol=1e-6)
 
 
+@pytest.mark.usefixtures("machine_code")
 @pytest.mark.slow_after(1)
 @pytest.mark.parametrize("spread", [3.0, 1.0, 0.5, 0.3, 0.1, 0.05, 0.03, 0.01])
 @pytest.mark.parametrize("metric", ["cosine", "sqeuclidean", "consensus"])
