@@ -210,9 +210,7 @@ class Fields:
         if key not in self._known:
             while len(self._known) > (len(where) <= KEPT_UP_TO):
                 del self._known[next(iter(self._known))]
-            covariances = [
-                self.likeness.covariance(part, where) for part in self.variances if part is not None
-            ]
+            covariances = self._covariances(where)
             size = effective_size(*covariances)
             # a covariance goes as its factor comes
             factors = [lower_factor(covariances.pop(0)) for _ in (0, 1)]
@@ -224,7 +222,12 @@ class Fields:
         where = np.flatnonzero(usable)
         if any(part is None for part in self.variances) or len(where) < LEAST:
             return np.nan
-        return self.at(where)[1]
+        known = self._known.get(where.tobytes())
+        # factors take longer than all the rest, and are not asked for
+        return effective_size(*self._covariances(where)) if known is None else known[1]
+
+    def _covariances(self, where: Array) -> list[Array]:
+        return [self.likeness.covariance(part, where) for part in self.variances if part is not None]
 
 
 def field_factor(maps: Array, covariates: Array, likeness: Likeness, seed: int) -> Array | None:
