@@ -36,27 +36,35 @@ def sorted_by_hand(row, k):
 
 @pytest.mark.parametrize("unit", [False, True])
 @pytest.mark.parametrize(("dtype", "digits"), [(np.float32, 1e-6), (np.float64, 1e-14)])
-def test_squares_and_means_of_a_part_of_the_stimuli(dtype, digits, unit):
+def test_sums_of_a_part_of_the_stimuli(dtype, digits, unit):
+    """The last two stimuli are nearly alike in all models: their gaps are told."""
     x = RNG(0).standard_normal((3, 9, 21)).astype(dtype)
-    square, mean = np.full((3, 5), np.nan), np.full((5, 21), np.nan, dtype)
-    loops.squares_and_mean(x, 2, 7, unit, square, mean)
+    x[1:, 5:7] = x[0, 5:7] + dtype(0.125) * x[1:, 5:7]
+    square, gaps = np.full((3, 5), np.nan), np.full(5, np.inf)
+    mean = np.full((5, 21), np.nan, dtype)
+    loops.sums_of_rows(x, 2, 7, unit, 0.3, square, mean, gaps)
     for i in range(5):
-        total = [0.0] * 21
-        for m in range(3):
-            row = x[m, 2 + i].tolist()
-            norm = sum(value * value for value in row)
-            assert square[m, i] == pytest.approx(norm, rel=digits)
-            for j, value in enumerate(row):
-                total[j] += (value / norm**0.5 if unit else value) / 3
+        rows = x[:, 2 + i].tolist()
+        norms = [sum(value * value for value in row) for row in rows]
+        if unit:
+            rows = [[v / n**0.5 for v in row] for row, n in zip(rows, norms, strict=True)]
+        total = [sum(column) / 3 for column in zip(*rows, strict=True)]
+        np.testing.assert_allclose(square[:, i], norms, rtol=digits)
         np.testing.assert_allclose(mean[i], total, rtol=10 * digits, atol=digits)
+        apart = sum((v - t) ** 2 for row in rows for v, t in zip(row, total, strict=True))
+        if i < 3:
+            assert apart > 0.4 * sum(norms if not unit else [1, 1, 1])
+            assert np.isnan(gaps[i])
+        else:
+            assert gaps[i] == pytest.approx(apart, rel=20 * digits)
 
 
 def test_a_missing_row_has_no_norm():
     """NaN, by which the caller sees that it is to be left out."""
     x = RNG(0).standard_normal((2, 3, 40)).astype(np.float32)
     x[1, 1] = np.nan
-    square, mean = np.empty((2, 3)), np.empty((3, 40), np.float32)
-    loops.squares_and_mean(x, 0, 3, True, square, mean)
+    square, mean, gaps = np.empty((2, 3)), np.empty((3, 40), np.float32), np.empty(3)
+    loops.sums_of_rows(x, 0, 3, True, 0.3, square, mean, gaps)
     assert np.isnan(square).tolist() == [[False] * 3, [False, True, False]]
 
 

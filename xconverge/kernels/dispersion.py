@@ -176,12 +176,12 @@ def _deviations(
                 block, inside = x, part
             else:
                 block, inside = _gathered(x, part, kind), slice(0, part.stop - part.start)
-            rows, found, total = block[:, inside], None, None
+            rows, found, total, gaps = block[:, inside], None, None, None
             # states of other blocks are merged with this mean, and may nearly agree with it
             if mean is None or kind == np.float64:
-                found, total = _as_they_are(block, inside, metric, share)
+                found, total, gaps = _as_they_are(block, inside, metric, share)
             if found is None:
-                rows, total = rows.astype(np.float64), None
+                rows = rows.astype(np.float64)
                 found = _rows_from(rows, part.start, metric, share)
             weights = _weights(found.norm, found.seen, metric)
             if total is None:
@@ -194,7 +194,7 @@ def _deviations(
             near = np.flatnonzero((count[part] > 1) & (ssd[part] < few))
             if near.size and rows.dtype == np.float32:
                 scale = weights * count[part] if metric.unit else None
-                apart = _ssd_in_single(rows, total, scale, near)
+                apart = _ssd_in_single(rows, total, scale, near) if gaps is None else gaps[near]
                 ssd[part.start + near] = apart
                 near = near[apart * width < LEFT * square[part.start + near]]
             if near.size:
@@ -218,36 +218,43 @@ def _gathered(x: Sequence[Array], part: slice, kind: np.dtype[Any]) -> Array:
 
 def _as_they_are(
     x: Array, part: slice, metric: Metric, share: float
-) -> tuple[_Rows | None, Array | None]:
-    """Norms of a part of the stimuli in their own precision, and the mean where both cost one pass.
+) -> tuple[_Rows | None, Array | None, Array | None]:
+    """Norms of a part of the stimuli in their own precision; mean and gaps where one pass has all.
 
-    No norms unless all rows are there and need not be changed.
+    None unless all rows are there and need not be changed.
     """
+    nothing = None, None, None
     if metric.centered or x.dtype not in (np.float32, np.float64):
-        return None, None
-    square, mean = _squares(x, part, metric.unit)
+        return nothing
+    square, mean, gaps = _sums(x, part, metric.unit)
     least = PLAIN[x.itemsize]
     # written so that NaN is not between
     if not (square.min(initial=1.0) > least and square.max(initial=1.0) < 1 / least):
-        return None, None
+        return nothing
     norm = np.sqrt(square, dtype=np.float64)
     exponent = np.zeros(norm.shape[1], np.int64)
     if not metric.unit and exponents(norm.max(0)).any():
-        return None, None
+        return nothing
     found = Norms(norm, np.ones(norm.shape, bool), norm)
-    return _Rows(norm, found.seen, found.error(share, metric), exponent), mean
+    return _Rows(norm, found.seen, found.error(share, metric), exponent), mean, gaps
 
 
-def _squares(x: Array, part: slice, unit: bool) -> tuple[Array, Array | None]:
-    """Squared norms (model, b) of a part of the stimuli, and perhaps the mean (b, f) of models."""
+def _sums(x: Array, part: slice, unit: bool) -> tuple[Array, Array | None, Array | None]:
+    """Squared norms (model, b) of some stimuli; mean (b, f) and gaps (b) of models, or None.
+
+    Gaps are the sums of squared deviations where they are few beside the squares.
+    """
     fast = loops(x.size) if x.flags.c_contiguous else None
     if fast is None:
         with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-            return np.vecdot(x[:, part], x[:, part]), None
+            return np.vecdot(x[:, part], x[:, part]), None, None
     models, length = len(x), part.stop - part.start
     square, mean = np.empty((models, length)), np.empty((length, x.shape[2]), x.dtype)
-    fast.squares_and_mean(x, part.start, part.stop, unit, square, mean)
-    return square, mean
+    gaps = np.empty(length)
+    # a little more than are asked for: the caller's own sums are rounded otherwise
+    cancels = 1.1 * CANCELS[x.itemsize]
+    fast.sums_of_rows(x, part.start, part.stop, unit, cancels, square, mean, gaps)
+    return square, mean, gaps
 
 
 def _weights(norm: Array, seen: Array, metric: Metric) -> Array:

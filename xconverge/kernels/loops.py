@@ -38,25 +38,44 @@ def _compiled(*flags: str) -> Callable[[Callable[..., Any]], Any]:
 
 
 @_compiled()
-def squares_and_mean(x, start, stop, unit, square, mean):  # type: ignore[no-untyped-def]
-    """Squared norms (model, b) and the mean over models (b, f) of rows of ``x`` (model, n, f).
+def sums_of_rows(x, start, stop, unit, cancels, square, mean, gaps):  # type: ignore[no-untyped-def]
+    """Sums over the models of ``x`` (model, n, f), of the stimuli from ``start`` to ``stop``.
 
-    Of the stimuli from ``start`` to ``stop``; ``unit`` asks for the mean of unit rows.
+    Fills in squared norms (model, b), the mean (b, f) of rows, or of unit rows, and the sum of
+    squared gaps (b) of the models to it. The latter is NaN where it is more than a share
+    ``cancels`` of the squares: a difference of other sums then tells it.
     """
     models, _, width = x.shape
+    zero = x.dtype.type(0)
     for i in range(stop - start):
         total = mean[i]
         total[:] = 0
+        squares = 0.0
         for m in range(models):
             row = x[m, start + i]
-            norm = x.dtype.type(0)
+            norm = zero
             for j in range(width):
                 norm += row[j] * row[j]
             square[m, i] = norm
+            squares += 1.0 if unit else square[m, i]
             weight = x.dtype.type(1 / (np.sqrt(square[m, i]) * models if unit else models))
             # the row is in the closest cache now
             for j in range(width):
                 total[j] += weight * row[j]
+        of_mean = zero
+        for j in range(width):
+            of_mean += total[j] * total[j]
+        gaps[i] = np.nan
+        if squares - models * of_mean < cancels * squares:
+            apart = 0.0
+            for m in range(models):
+                row = x[m, start + i]
+                scale = x.dtype.type(1 / np.sqrt(square[m, i]) if unit else 1.0)
+                gap = zero
+                for j in range(width):
+                    gap += (scale * row[j] - total[j]) * (scale * row[j] - total[j])
+                apart += gap
+            gaps[i] = apart
 
 
 @_compiled("nnan")

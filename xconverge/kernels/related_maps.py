@@ -227,7 +227,9 @@ class Fields:
         return effective_size(*self._covariances(where)) if known is None else known[1]
 
     def _covariances(self, where: Array) -> list[Array]:
-        return [self.likeness.covariance(part, where) for part in self.variances if part is not None]
+        return [
+            self.likeness.covariance(part, where) for part in self.variances if part is not None
+        ]
 
 
 def field_factor(maps: Array, covariates: Array, likeness: Likeness, seed: int) -> Array | None:
