@@ -15,7 +15,7 @@ import psutil
 from dask.system import CPU_COUNT
 from threadpoolctl import ThreadpoolController
 
-from xconverge.kernels import blocks
+from xconverge.kernels import blocks, lapack
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.labels.coordinates import cluster
 
@@ -24,7 +24,7 @@ SHARE = 0.8
 """Of the memory that is free, the part that a job may plan with."""
 
 _lock = threading.Lock()
-_asked = {"one each": 0, "numpy's": 0}
+_asked = {"one each": 0, "of scipy": 0}
 _before: list[int] = []
 
 
@@ -64,13 +64,9 @@ def one_thread_each() -> AbstractContextManager[None]:
     return _threads("one each")
 
 
-def threads_of_numpy() -> AbstractContextManager[None]:
-    """One thread for the BLAS of scipy, all others for that of numpy, where these are two.
-
-    Threads that wait for work keep their cores busy for a while: where calls of the one follow
-    those of the other, two threads each take three times as long as one each.
-    """
-    return _threads("numpy's")
+def one_thread_of_scipy() -> AbstractContextManager[None]:
+    """One thread for the BLAS that came with scipy, where that of numpy is another."""
+    return _threads("of scipy")
 
 
 @contextmanager
@@ -92,7 +88,7 @@ def _wanted() -> list[int]:
     """What all who ask now agree on, library by library."""
     if _asked["one each"]:
         return [1] * len(_before)
-    if _asked["numpy's"] and len(_before) > 1:
+    if _asked["of scipy"] and len(_before) > 1:
         return [1 if _of_scipy(library) else n for library, n in zip(_blas(), _before, strict=True)]
     return _before
 
@@ -102,8 +98,9 @@ def _of_scipy(library: Any) -> bool:
     return any(part.startswith("scipy") for part in Path(library.filepath).parts[-3:-1])
 
 
-# kernels that work on all cores know nothing of BLAS
+# kernels know nothing of threads of BLAS
 blocks.calm = one_thread_each
+lapack.one_thread = one_thread_of_scipy
 
 
 def client() -> Any:

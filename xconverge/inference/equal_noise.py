@@ -13,7 +13,6 @@ import xarray as xr
 
 from xconverge.engine.apply import calmly
 from xconverge.engine.progress import Interrupted, Report, side_by_side
-from xconverge.engine.resources import threads_of_numpy
 from xconverge.kernels.blocks import on_cores
 from xconverge.kernels.equal_noise import (
     FOLDS,
@@ -249,8 +248,7 @@ def _ranks(models: Sequence[Array], seed: int) -> tuple[int, list[int], list[Red
     """The rank of the space, half and twice of it, and components (n, d) enough for all."""
     n = len(models[0])
     tests = held_out(np.random.default_rng(seed).permutation(n) % FOLDS)
-    with threads_of_numpy():
-        errors = on_cores(partial(errors_of, models), tests, _bytes_of(models))
+    errors = on_cores(partial(errors_of, models), tests, _bytes_of(models))
     chosen, _, _ = chosen_rank(models, tests, errors)
     near = [2 * chosen] * (2 * chosen <= n // 2) + [chosen // 2] * (chosen > 1)
     most, everything = max(chosen, *near) if near else chosen, np.ones(n, bool)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,12 @@ def _function(name: str) -> Callable[..., None] | None:
     return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * len(types))(address)
 
 
+one_thread: Callable[[], AbstractContextManager[None]] = nullcontext
+"""What leaves LAPACK one thread; the engine says how.
+
+numpy brings a library of its own, whose idle threads keep their cores busy for a while. Where calls
+of both follow each other, two threads each take three times as long as one for LAPACK.
+"""
 _POTRF, _POTRI, _TRTRS, _SYEVR, _GESDD = (
     _function(name) for name in ("dpotrf", "dpotri", "dtrtrs", "ssyevr", "sgesdd")
 )
@@ -113,10 +120,11 @@ def last_eigenvectors(matrix: Array, count: int) -> tuple[Array, Array]:
         found, support = np.empty(1, np.intc), np.empty(2 * n, np.intc)
         # room for columns that are worked on together
         work, numbers = np.empty(70 * n, np.float32), np.empty(10 * n, np.intc)
-        failed = _call(
-            _SYEVR, b"V", b"I", b"L", n, used_up, n, 0.0, 0.0, n - count + 1, n, 0.0, found,
-            values, vectors, n, support, work, len(work), numbers, len(numbers),
-        )  # fmt: skip
+        with one_thread():
+            failed = _call(
+                _SYEVR, b"V", b"I", b"L", n, used_up, n, 0.0, 0.0, n - count + 1, n, 0.0, found,
+                values, vectors, n, support, work, len(work), numbers, len(numbers),
+            )  # fmt: skip
         if not failed and found[0] == count:
             return values[:count], vectors
         used_up = np.array(matrix, np.float32, order="F")
@@ -133,9 +141,11 @@ def singular_vectors(matrix: Array) -> tuple[Array, Array]:
         values, numbers = np.empty(least, np.float32), np.empty(8 * least, np.intc)
         # what it asks for at least, and room for columns that are worked on together
         work = np.empty(4 * least * (least + 7) + 70 * max(m, n), np.float32)
-        failed = _call(
-            _GESDD, b"S", m, n, used_up, m, values, left, m, right, least, work, len(work), numbers
-        )
+        with one_thread():
+            failed = _call(
+                _GESDD, b"S", m, n, used_up, m, values, left, m, right, least, work, len(work),
+                numbers,
+            )  # fmt: skip
         if not failed:
             return left, right.T
         used_up = np.array(matrix, np.float32, order="F")

@@ -12,7 +12,7 @@ from dask.base import compute
 
 from xconverge.engine.apply import named_rows
 from xconverge.engine.blockwise import Reduction, reduce_models, reduce_rows
-from xconverge.engine.resources import check_memory, threads_of_numpy, workers
+from xconverge.engine.resources import check_memory, workers
 from xconverge.kernels import procrustes as kernels
 from xconverge.kernels.blocks import on_cores
 from xconverge.kernels.budgets import BUDGETS
@@ -171,13 +171,11 @@ def _best(
 ) -> Solution:
     """The alignment with the lowest objective of all starts."""
     by_name = options.start != "spectral"
-    # products of numpy, and decompositions of scipy in turns
-    with threads_of_numpy():
-        starts = [x[list(names).index(options.start)] if by_name else kernels.spectral_start(x)]
-        starts += [kernels.random_start(x, rng) for _ in range(options.n_restarts)]
-        solutions = on_cores(
-            lambda start: kernels.align(x, seen, start, *options[-2:]), starts, 3 * x.nbytes
-        )
+    starts = [x[list(names).index(options.start)] if by_name else kernels.spectral_start(x)]
+    starts += [kernels.random_start(x, rng) for _ in range(options.n_restarts)]
+    solutions = on_cores(
+        lambda start: kernels.align(x, seen, start, *options[-2:]), starts, 3 * x.nbytes
+    )
     return min(solutions, key=lambda solution: float(solution.objective[-1]))
 
 
