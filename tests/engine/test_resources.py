@@ -3,6 +3,7 @@
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import dask
 import dask.array as da
@@ -29,6 +30,70 @@ def test_blas_has_one_thread_inside_a_worker():
         for found in pool.map(threads, range(4)):
             assert set(found) == {1}
     assert threads(0) == before
+
+
+@pytest.fixture
+def two_threads():
+    """Every library of BLAS has two; what they are called, in their order."""
+    before = [library.get_num_threads() for library in resources._blas()]
+    resources._set_threads([2] * len(before))
+    yield [resources._of_scipy(library) for library in resources._blas()]
+    resources._set_threads(before)
+
+
+def now():
+    return [library.get_num_threads() for library in resources._blas()]
+
+
+def test_lapack_leaves_the_threads_of_numpy_alone(two_threads):
+    """Also inside a block where each has one, and after an error."""
+    two = [2] * len(two_threads)
+    alone = [1 if scipys else 2 for scipys in two_threads] if len(two) > 1 else two
+    with resources.one_thread_of_scipy():
+        assert now() == alone
+        with resources.one_thread_each():
+            assert set(now()) == {1}
+            with resources.one_thread_of_scipy():
+                assert set(now()) == {1}
+        assert now() == alone
+    assert now() == two
+    with pytest.raises(ZeroDivisionError), resources.one_thread_of_scipy():
+        1 / 0  # noqa: B018
+    assert now() == two
+
+
+def test_a_worker_that_enters_while_lapack_runs_has_one_thread(two_threads):
+    inside, left = threading.Event(), threading.Event()
+
+    def worker():
+        with resources.calm_blas():
+            inside.set()
+            left.wait(10)
+            return now()
+
+    with ThreadPoolExecutor(1) as pool:
+        with resources.one_thread_of_scipy():
+            found = pool.submit(worker)
+            assert inside.wait(10)
+        # the worker is still there
+        assert set(now()) == {1}
+        left.set()
+        assert set(found.result()) == {1}
+    assert set(now()) == {2}
+
+
+@pytest.mark.parametrize(
+    ("path", "scipys"),
+    [
+        ("env/lib/python3.11/site-packages/scipy.libs/libscipy_openblas-6c.so", True),
+        ("env/lib/python3.11/site-packages/scipy/.dylibs/libscipy_openblas.dylib", True),
+        ("env/lib/python3.11/site-packages/numpy.libs/libscipy_openblas64_-32.so", False),
+        ("env/lib/python3.11/site-packages/numpy/.dylibs/libscipy_openblas64_.dylib", False),
+        ("scipy/env/lib/libopenblas.so", False),
+    ],
+)
+def test_wheels_of_both_name_their_library_after_scipy(path, scipys):
+    assert resources._of_scipy(SimpleNamespace(filepath=path)) == scipys
 
 
 def test_any_thread_may_be_the_first_and_the_last():
