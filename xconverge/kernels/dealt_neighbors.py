@@ -164,8 +164,8 @@ class DealtModel:
 
         return cosines
 
-    def _rows(self, order: Array) -> Array:
-        return np.asarray(self.fitted + self.residual[order])
+    def _rows(self, order: Array, which: Array | slice = slice(None)) -> Array:
+        return np.asarray(self.fitted[which] + self.residual[order[which]])
 
     def _norms(self, order: Array) -> Array:
         """Norms (n), from the products where their terms do not cancel."""
@@ -193,10 +193,7 @@ class DealtModel:
         """Cosines (q) of pairs of rows in double, on the grid where equal ones tie."""
         result = np.empty(len(one))
         for part in split(slice(0, len(one)), BUDGETS.cache_block // (8 * self.fitted.shape[1])):
-            pairs = [
-                self.fitted[which[part]] + self.residual[order[which[part]]]
-                for which in (one, other)
-            ]
+            pairs = (self._rows(order, which[part]) for which in (one, other))
             x, y = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in pairs)
             result[part] = np.vecdot(x, y)
         return as_on_grid(result)
