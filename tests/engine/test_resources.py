@@ -15,7 +15,7 @@ import xconverge as xc
 from tests.helpers import make_reps
 from xconverge.engine import resources
 from xconverge.engine.resources import GIB, SHARE, check_memory, free_bytes, rooms, workers
-from xconverge.kernels import blocks
+from xconverge.kernels import blocks, lapack
 from xconverge.kernels.budgets import BUDGETS
 
 
@@ -60,6 +60,32 @@ def test_lapack_leaves_the_threads_of_numpy_alone(two_threads):
     with pytest.raises(ZeroDivisionError), resources.one_thread_of_scipy():
         1 / 0  # noqa: B018
     assert now() == two
+
+
+def test_lapack_asks_for_one_thread(two_threads):
+    assert lapack.one_thread is resources.one_thread_of_scipy
+
+
+@pytest.mark.parametrize("moment", [0, 1])
+def test_an_interrupt_while_threads_are_set_leaves_them_as_they_were(
+    two_threads, moment, monkeypatch
+):
+    """On the way in or out, in the next block at the latest."""
+    calls, plain = [], resources._set_threads
+
+    def interrupted(numbers):
+        calls.append(numbers)
+        plain(numbers)
+        if len(calls) == 1 + moment:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(resources, "_set_threads", interrupted)
+    with pytest.raises(KeyboardInterrupt), resources.one_thread_of_scipy():
+        pass
+    with resources.one_thread_each():
+        assert set(now()) == {1}
+    assert set(now()) == {2}
+    assert not any(resources._asked.values())
 
 
 def test_a_worker_that_enters_while_lapack_runs_has_one_thread(two_threads):

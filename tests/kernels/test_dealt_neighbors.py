@@ -145,3 +145,26 @@ def test_a_draw_after_one_of_shorter_lists():
     dealt.neighbors(order, K, K)
     longer = dealt.neighbors(order, K, K + 5).lists
     assert [set(row) for row in longer.tolist()] == by_hand(drawn(model(), order), K + 5)[0]
+
+
+@pytest.mark.parametrize("budget", [BUDGETS.products, 0])
+def test_a_row_that_is_dealt_its_opposite_has_no_direction(budget, monkeypatch):
+    """Its cosines are 0, and equal ones go by label; whole numbers cancel to the last digit."""
+    monkeypatch.setattr(BUDGETS, "products", budget)
+    rng = RNG(7)
+    part = Parts(*(rng.integers(-4, 5, (2, N, 6)).astype(float) + 0.5))
+    order = rng.permutation(N)
+    part.residual[order[5]] = -part.fitted[5]
+    found = DealtModel(part).neighbors(order, K, K)
+    assert found.norm[5] == 0
+    assert found.density[5] == 0
+    assert set(found.lists[5].tolist()) == {0, 1, 2, 3}
+    rows = drawn(part, order)
+    rows[5] = 0
+    unit = rows / np.maximum(np.linalg.norm(rows, axis=1), 1e-300)[:, None]
+    cosines = np.round(unit @ unit.T, 12)
+    np.fill_diagonal(cosines, -np.inf)
+    for i, row in enumerate(cosines):
+        best = sorted(range(N), key=lambda j, row=row: (-row[j], j))[:K]
+        assert set(found.lists[i].tolist()) == set(best)
+        assert found.density[i] == pytest.approx(row[best].mean(), abs=1e-6)

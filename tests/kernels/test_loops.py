@@ -14,7 +14,7 @@ from xconverge.kernels.neighbors import nearest
 
 RNG = np.random.default_rng
 numba = pytest.importorskip("numba")
-loops = compiled._loops()
+loops = loops_module = compiled._loops()
 
 
 def sorted_by_hand(row, k):
@@ -160,6 +160,22 @@ def test_without_numba_or_its_compiler_numpy_does_all(missing):
     assert told.stdout.strip() == str(nearest(x, 5, np.arange(60), 3)[0].tolist())
 
 
+@pytest.mark.parametrize("error", [OSError("disk full"), EOFError("Ran out of input")])
+def test_what_is_kept_and_cannot_be_read_is_made_anew(monkeypatch, error):
+    """A full disk, a damaged file: neither ends a computation."""
+
+    def doubled(x):
+        return 2 * x
+
+    def fails(*arguments):
+        raise error
+
+    loop = loops_module._Loop(doubled, set())
+    monkeypatch.setattr(loop, "run", fails)
+    assert loop(21) == 42
+    assert loop.run is not fails
+
+
 def test_no_folder_to_keep_machine_code_in(monkeypatch):
     """A package in a place that may not be written to, and no home: each process compiles."""
     asked, plain = [], numba.njit
@@ -172,9 +188,31 @@ def test_no_folder_to_keep_machine_code_in(monkeypatch):
 
     monkeypatch.setattr(numba, "njit", njit)
 
-    @loops._compiled()
     def doubled(x):
         return 2 * x
 
+    assert loops_module._Loop(doubled, set())(21) == 42
     assert asked == [True, False]
-    assert doubled(21) == 42
+
+
+# --- when they would not pay
+
+
+def test_long_lists_are_left_to_numpy(monkeypatch):
+    """Entries are put into lists one by one: of rows in order every entry, k steps each."""
+    monkeypatch.setattr(compiled, "WORTH", 0)
+    assert compiled.loops(10, compiled.LONGEST) is not None
+    assert compiled.loops(10, compiled.LONGEST + 1) is None
+
+
+@pytest.mark.parametrize("k", [3, 20, 21, 59])
+def test_neighbours_of_rows_in_order(monkeypatch, k):
+    """On an arc each next row is nearer than all before it."""
+    angle = np.linspace(0, 1.5, 60) ** 1.5
+    rows = np.column_stack([np.cos(angle), np.sin(angle)]).astype(np.float32)
+    found = []
+    for worth in (0, float("inf")):
+        monkeypatch.setattr(compiled, "WORTH", worth)
+        found.append(nearest(rows, 2, np.arange(60), k))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)

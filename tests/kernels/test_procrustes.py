@@ -267,6 +267,18 @@ def test_a_small_turn_is_nearly_the_closest_rotation(angle):
         np.testing.assert_allclose(found, np.eye(40), atol=1e-12)
 
 
+@pytest.mark.parametrize("angle", [0.01, 0.1, 0.3, 0.5, 0.55])
+@pytest.mark.parametrize("planes", [1, 2, 8])
+def test_a_small_turn_is_orthogonal(angle, planes):
+    """Also near where it is no longer small; at most 7 digits are lost on the way."""
+    gap = np.zeros((64, 64))
+    for plane in range(planes):
+        gap[2 * plane, 2 * plane + 1] = angle / planes**0.25
+    found = spaces._small_turn(expm(gap - gap.T) @ np.diag(np.linspace(2.0, 1.0, 64)))
+    assert found is not None
+    assert abs(found.T @ found - np.eye(64)).max() < 1e-6
+
+
 def test_there_is_no_small_turn_of_what_is_far_or_has_no_sign():
     rng = np.random.default_rng(0)
     assert spaces._small_turn(rng.standard_normal((20, 20))) is None

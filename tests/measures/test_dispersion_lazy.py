@@ -21,6 +21,7 @@ from tests.measures.spread import (
     with_rows,
 )
 from xconverge import SchemaError, dispersion
+from xconverge.kernels import compiled
 from xconverge.kernels.budgets import BUDGETS
 
 # --- lazily ----------------------------------------------------------------------------------
@@ -205,3 +206,27 @@ def test_groups_that_do_not_go_are_refused():
     alike = reps.assign_coords(family=("model", ["f"] * 3))
     with pytest.raises(xc.SchemaError, match="leaves no model"):
         xc.dispersion(alike, leave_out="family")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda reps: reps,
+        lambda reps: reps.chunk(model=1),
+        lambda reps: reps.chunk(stimulus=5),
+        lambda reps: reps.chunk(model=2, stimulus=7),
+        lambda reps: reps.transpose("feature", "stimulus", "model"),
+    ],
+    ids=["in memory", "a model", "some stimuli", "both", "another order"],
+)
+def test_compiled_loops_work_however_a_set_is_cut(made, monkeypatch):
+    pytest.importorskip("numba")
+    monkeypatch.setattr(compiled, "WORTH", 0)
+    loop, calls = compiled.loops(1).sums_of_rows, []
+    plain = loop.run
+    monkeypatch.setattr(loop, "run", lambda *given: (calls.append(1), plain(*given))[1])
+    reps = make_reps(4, 12, 6, dtype="float32").assign_attrs(space="shared")
+    expected = dispersion(reps.astype(float))
+    calls.clear()
+    np.testing.assert_allclose(dispersion(made(reps)).compute(), expected, rtol=1e-6)
+    assert calls

@@ -24,8 +24,9 @@ SHARE = 0.8
 """Of the memory that is free, the part that a job may plan with."""
 
 _lock = threading.Lock()
-_asked = {"one each": 0, "of scipy": 0}
+_asked: dict[str, set[object]] = {"one each": set(), "of scipy": set()}
 _before: list[int] = []
+_given: list[int] = []
 
 
 @cache
@@ -71,17 +72,27 @@ def one_thread_of_scipy() -> AbstractContextManager[None]:
 
 @contextmanager
 def _threads(asked: str) -> Iterator[None]:
-    with _lock:
-        if not any(_asked.values()):
-            _before[:] = [library.get_num_threads() for library in _blas()]
-        _asked[asked] += 1
-        _set_threads(_wanted())
+    """While somebody asks. An interrupt may come at any line: who has gone asks no more."""
+    me = object()
     try:
+        with _lock:
+            now = [library.get_num_threads() for library in _blas()]
+            # what an interrupt left is none of the caller's
+            if not any(_asked.values()) and now != _given:
+                _before[:] = now
+            _asked[asked].add(me)
+            _settle()
         yield
     finally:
+        _asked[asked].discard(me)
         with _lock:
-            _asked[asked] -= 1
-            _set_threads(_wanted())
+            _settle()
+
+
+def _settle() -> None:
+    wanted = _wanted()
+    _set_threads(wanted)
+    _given[:] = wanted
 
 
 def _wanted() -> list[int]:
@@ -95,7 +106,7 @@ def _wanted() -> list[int]:
 
 def _of_scipy(library: Any) -> bool:
     """Whether it came with scipy: wheels hold it in a folder, both under the name of scipy."""
-    return any(part.startswith("scipy") for part in Path(library.filepath).parts[-3:-1])
+    return not {"scipy", "scipy.libs"}.isdisjoint(Path(library.filepath).parts[-3:-1])
 
 
 # kernels know nothing of threads of BLAS

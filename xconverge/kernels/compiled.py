@@ -8,13 +8,15 @@ from __future__ import annotations
 from functools import cache
 from types import ModuleType
 
-WORTH = 2**22
+WORTH = 2**21
 """Entries from which on it pays to load numba, a quarter of a second in every process."""
+LONGEST = 20
+"""Of lists that entries are put into one by one: of rows in order, every entry goes into one."""
 
 
-def loops(entries: int) -> ModuleType | None:
-    """The module of loops, for work on so many entries; None where numpy is to do it."""
-    return _loops() if entries >= WORTH else None
+def loops(entries: int, k: int = 1) -> ModuleType | None:
+    """The module of loops, for so many entries and lists of k; None where numpy is to do it."""
+    return _loops() if entries >= WORTH and k <= LONGEST else None
 
 
 @cache
@@ -23,7 +25,8 @@ def _loops() -> ModuleType | None:
         import numba
 
         from xconverge.kernels import loops
-    except ImportError:
+    except (ImportError, OSError):
+        # it may be there and not load: a numpy or a system that it does not know
         return None
     # without the compiler a loop over entries takes a thousand times as long
     disabled = getattr(numba.config, "DISABLE_JIT", False)

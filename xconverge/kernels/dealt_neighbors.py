@@ -16,7 +16,7 @@ from xconverge.kernels.blocks import split
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.compiled import loops
 from xconverge.kernels.equal_noise import Parts
-from xconverge.kernels.neighbors import as_on_grid, by_rank_where_tied, largest_in_single
+from xconverge.kernels.neighbors import as_on_grid, by_rank_where_tied, largest_in_single, parts_of
 from xconverge.kernels.rounding import exponent_of, scaled
 from xconverge.kernels.vectors import Array
 
@@ -45,7 +45,10 @@ class Neighbors(NamedTuple):
 
 
 class Products(NamedTuple):
-    """Products (n, n) of what is fitted, of that with residuals, and of residuals."""
+    """Products (n, n) of what is fitted, of that with residuals, and turned; of residuals.
+
+    In the order that `loops.nearest_dealt` takes them.
+    """
 
     fitted: Array
     mixed: Array
@@ -109,7 +112,7 @@ class DealtModel:
             order, margin = draws.order[draw], draws.margin[draw]
             cosines_of = self._cosines(order, draws.inverse[draw])
             # where all are alike, every row has them all: some rows at a time
-            for rows in _parts(np.flatnonzero(unsure[draw]), len(order)):
+            for rows in parts_of(np.flatnonzero(unsure[draw]), 64 * len(order)):
                 near = cosines_of(rows)
                 near *= draws.inverse[draw, rows, None]
                 least = cosines[draw, rows, -1] - margin[rows]
@@ -120,17 +123,20 @@ class DealtModel:
 
     def _draws(self, order: Array) -> _Draws:
         norm = np.stack([self._norms(one) for one in order])
+        terms = self.lengths[0] + self.lengths[1][order]
+        # a row that is dealt its opposite has no direction: its cosines are 0, but for rounding
+        size = np.where(norm > 0, norm, np.where(terms > 0, terms, 1.0))
         # how far a cosine is off: the terms of a product may cancel
-        error = (self.lengths[0] + self.lengths[1][order]) / norm
+        error = terms / size
         margin = 2 * self.unit * error * error.max(1, keepdims=True)
-        return _Draws(order, norm, (1 / norm).astype(np.float32), margin)
+        return _Draws(order, norm, (1 / size).astype(np.float32), margin)
 
     def _nearest(self, draws: _Draws, count: int) -> tuple[Array, Array]:
         """The nearest (B, n, count), nearest first, and their cosines but for a row's own norm."""
         n = len(self.size)
         lists = np.empty((*draws.order.shape, count), np.int64)
         cosines = np.empty(lists.shape, np.float32)
-        fast = loops(DRAWS * n * n)
+        fast = loops(DRAWS * n * n, count)
         if self.products is not None and fast is not None:
             order = draws.order.astype(np.uint32)
             fast.nearest_dealt(*self.products, order, draws.inverse, lists, cosines)
@@ -194,14 +200,12 @@ class DealtModel:
         result = np.empty(len(one))
         for part in split(slice(0, len(one)), BUDGETS.cache_block // (8 * self.fitted.shape[1])):
             pairs = (self._rows(order, which[part]) for which in (one, other))
-            x, y = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in pairs)
+            x, y = (
+                rows / np.where(size > 0, size, 1.0)
+                for rows, size in ((x, np.linalg.norm(x, axis=1, keepdims=True)) for x in pairs)
+            )
             result[part] = np.vecdot(x, y)
         return as_on_grid(result)
-
-
-def _parts(rows: Array, columns: int) -> list[Array]:
-    step = max(1, BUDGETS.product_block // (64 * columns))
-    return [rows[start : start + step] for start in range(0, len(rows), step)]
 
 
 def _square(rows: Array) -> Array:

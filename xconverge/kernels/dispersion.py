@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -153,6 +154,8 @@ CANCELS = {4: 0.3, 8: 1e-4}
 """By the bytes of a number: below this share of squared norms, a difference of them is rounding."""
 LEFT = 0.06
 """Deviations in single precision keep six digits above this share of squared norms, over width."""
+WIDEST = 2**16
+"""Features up to which sums in single precision, in the order of a loop, keep seven digits."""
 PLAIN = {4: 1e-20, 8: TINY}
 """Squares between it and its inverse, and sums of them, keep all digits of such numbers."""
 
@@ -169,17 +172,18 @@ def _deviations(
     ssd, square, off = np.empty(n), np.empty(n), np.empty(n)
     count, exponent, share = np.empty(n, np.int64), np.zeros(n, np.int64), share_of(x, share)
     kind = np.result_type(*(rows.dtype for rows in x))
+    fast = loops(models * n * width) if width <= WIDEST else None
 
     def work(parts: Sequence[slice]) -> None:
         for part in parts:
-            if isinstance(x, np.ndarray):
+            if isinstance(x, np.ndarray) and (fast is None or x.flags.c_contiguous):
                 block, inside = x, part
             else:
                 block, inside = _gathered(x, part, kind), slice(0, part.stop - part.start)
             rows, found, total, gaps = block[:, inside], None, None, None
             # states of other blocks are merged with this mean, and may nearly agree with it
             if mean is None or kind == np.float64:
-                found, total, gaps = _as_they_are(block, inside, metric, share)
+                found, total, gaps = _as_they_are(block, inside, metric, share, fast)
             if found is None:
                 rows = rows.astype(np.float64)
                 found = _rows_from(rows, part.start, metric, share)
@@ -209,7 +213,7 @@ def _deviations(
     return Spread(count, empty if mean is None else mean, ssd, square, off, exponent)
 
 
-def _gathered(x: Sequence[Array], part: slice, kind: np.dtype[Any]) -> Array:
+def _gathered(x: Array | Sequence[Array], part: slice, kind: np.dtype[Any]) -> Array:
     rows = np.empty((len(x), part.stop - part.start, x[0].shape[1]), kind)
     for row, model in zip(rows, x, strict=True):
         row[...] = model[part]
@@ -217,7 +221,7 @@ def _gathered(x: Sequence[Array], part: slice, kind: np.dtype[Any]) -> Array:
 
 
 def _as_they_are(
-    x: Array, part: slice, metric: Metric, share: float
+    x: Array, part: slice, metric: Metric, share: float, fast: ModuleType | None
 ) -> tuple[_Rows | None, Array | None, Array | None]:
     """Norms of a part of the stimuli in their own precision; mean and gaps where one pass has all.
 
@@ -226,7 +230,7 @@ def _as_they_are(
     nothing = None, None, None
     if metric.centered or x.dtype not in (np.float32, np.float64):
         return nothing
-    square, mean, gaps = _sums(x, part, metric.unit)
+    square, mean, gaps = _sums(x, part, metric.unit, fast)
     least = PLAIN[x.itemsize]
     # written so that NaN is not between
     if not (square.min(initial=1.0) > least and square.max(initial=1.0) < 1 / least):
@@ -239,12 +243,14 @@ def _as_they_are(
     return _Rows(norm, found.seen, found.error(share, metric), exponent), mean, gaps
 
 
-def _sums(x: Array, part: slice, unit: bool) -> tuple[Array, Array | None, Array | None]:
+def _sums(
+    x: Array, part: slice, unit: bool, fast: ModuleType | None
+) -> tuple[Array, Array | None, Array | None]:
     """Squared norms (model, b) of some stimuli; mean (b, f) and gaps (b) of models, or None.
 
-    Gaps are the sums of squared deviations where they are few beside the squares.
+    Gaps are the sums of squared deviations where they are few beside the squares, of single
+    precision.
     """
-    fast = loops(x.size) if x.flags.c_contiguous else None
     if fast is None:
         with np.errstate(invalid="ignore", over="ignore", under="ignore"):
             return np.vecdot(x[:, part], x[:, part]), None, None
@@ -252,7 +258,7 @@ def _sums(x: Array, part: slice, unit: bool) -> tuple[Array, Array | None, Array
     square, mean = np.empty((models, length)), np.empty((length, x.shape[2]), x.dtype)
     gaps = np.empty(length)
     # a little more than are asked for: the caller's own sums are rounded otherwise
-    cancels = 1.1 * CANCELS[x.itemsize]
+    cancels = 1.1 * CANCELS[4] if x.dtype == np.float32 else 0.0
     fast.sums_of_rows(x, part.start, part.stop, unit, cancels, square, mean, gaps)
     return square, mean, gaps
 

@@ -12,32 +12,51 @@ from typing import Any
 import numba
 import numpy as np
 
-GROUP = 16
+LANES = 16
 """Entries whose maximum is taken first: one or two registers of single precision."""
+ANY_ORDER = {"reassoc", "contract", "nsz"}
+"""What the compiler may do with sums, as LLVM names it."""
 
 
-def _compiled(*flags: str) -> Callable[[Callable[..., Any]], Any]:
-    """Compiled for the arrays of its first call, and kept for later processes.
+def _made(function: Callable[..., Any], flags: set[str], keep: bool = False) -> Any:
+    """Machine code for every type of arrays that the function is called with.
 
-    It runs without the interpreter's lock, for blocks are worked on in threads; sums are made in
-    any order. ``flags`` are what else the compiler may take for granted, as LLVM names it.
+    It runs without the interpreter's lock, for blocks are worked on in threads.
     """
+    return numba.njit(nogil=True, error_model="numpy", fastmath=flags, cache=keep)(function)
 
-    def made(function: Callable[..., Any]) -> Any:
-        options: dict[str, Any] = {
-            "nogil": True, "error_model": "numpy",
-            "fastmath": {"reassoc", "contract", "nsz", *flags},
-        }  # fmt: skip
+
+def _part(*flags: str) -> Callable[[Callable[..., Any]], Any]:
+    """A part of loops, that goes into their machine code."""
+    return lambda function: _made(function, set(flags))
+
+
+class _Loop:
+    """A loop whose machine code is kept for later processes, where that can be."""
+
+    def __init__(self, function: Callable[..., Any], flags: set[str]) -> None:
+        self.function, self.flags = function, flags
         try:
-            return numba.njit(cache=True, **options)(function)
+            self.run = _made(function, flags, keep=True)
         except RuntimeError:
             # there is no folder to keep it in
-            return numba.njit(**options)(function)
+            self.run = _made(function, flags)
 
-    return made
+    def __call__(self, *arguments: Any) -> Any:
+        try:
+            return self.run(*arguments)
+        except Exception:
+            # loops raise nothing: what is kept cannot be read, or not be written on a full disk
+            self.run = _made(self.function, self.flags)
+            return self.run(*arguments)
 
 
-@_compiled()
+def _loop(*flags: str) -> Callable[[Callable[..., Any]], _Loop]:
+    """A loop that kernels call."""
+    return lambda function: _Loop(function, set(flags))
+
+
+@_loop(*ANY_ORDER)
 def sums_of_rows(x, start, stop, unit, cancels, square, mean, gaps):  # type: ignore[no-untyped-def]
     """Sums over the models of ``x`` (model, n, f), of the stimuli from ``start`` to ``stop``.
 
@@ -78,23 +97,23 @@ def sums_of_rows(x, start, stop, unit, cancels, square, mean, gaps):  # type: ig
             gaps[i] = apart
 
 
-@_compiled("nnan")
+@_part("nnan", "nsz")
 def _maxima(row, maxima):  # type: ignore[no-untyped-def]
     """The largest of every 16 entries, and of those that are left at the end."""
-    whole = len(row) // GROUP
+    whole = len(row) // LANES
     for group in range(whole):
-        most = row[group * GROUP]
-        for j in range(group * GROUP, group * GROUP + GROUP):
+        most = row[group * LANES]
+        for j in range(group * LANES, group * LANES + LANES):
             most = row[j] if row[j] > most else most
         maxima[group] = most
     if whole < len(maxima):
-        most = row[whole * GROUP]
-        for j in range(whole * GROUP, len(row)):
+        most = row[whole * LANES]
+        for j in range(whole * LANES, len(row)):
             most = row[j] if row[j] > most else most
         maxima[whole] = most
 
 
-@_compiled()
+@_part()
 def _bound(maxima, room):  # type: ignore[no-untyped-def]
     """The k-th largest of the maxima, of a ``room`` for k: as many entries are not smaller."""
     last = len(room) - 1
@@ -109,7 +128,7 @@ def _bound(maxima, room):  # type: ignore[no-untyped-def]
     return room[last]
 
 
-@_compiled()
+@_part()
 def _insert(entry, place, found, value):  # type: ignore[no-untyped-def]
     """Put an entry that is larger than the last of them into lists (k), largest first."""
     at = len(value) - 1
@@ -119,7 +138,7 @@ def _insert(entry, place, found, value):  # type: ignore[no-untyped-def]
     value[at], found[at] = entry, place
 
 
-@_compiled()
+@_part()
 def _largest_of_row(row, found, value, maxima):  # type: ignore[no-untyped-def]
     """The k largest entries (k) of a row and where they are, largest first, the first on ties."""
     _maxima(row, maxima)
@@ -130,21 +149,21 @@ def _largest_of_row(row, found, value, maxima):  # type: ignore[no-untyped-def]
     found[:] = 0
     for group in range(len(maxima)):
         if maxima[group] >= lowest:
-            for j in range(group * GROUP, min(len(row), group * GROUP + GROUP)):
+            for j in range(group * LANES, min(len(row), group * LANES + LANES)):
                 if row[j] >= lowest and row[j] > value[last]:
                     _insert(row[j], j, found, value)
 
 
-@_compiled()
+@_loop()
 def largest(similarity, found, value):  # type: ignore[no-untyped-def]
     """The k largest of every row (b, n) and where they are, both (b, k), largest first."""
     rows, columns = similarity.shape
-    maxima = np.empty(-(-columns // GROUP), similarity.dtype)
+    maxima = np.empty(-(-columns // LANES), similarity.dtype)
     for i in range(rows):
         _largest_of_row(similarity[i], found[i], value[i], maxima)
 
 
-@_compiled()
+@_loop()
 def join_largest(block, first, found, value):  # type: ignore[no-untyped-def]
     """Join products (b, n - first) of rows from ``first`` on with all from there on.
 
@@ -158,11 +177,11 @@ def join_largest(block, first, found, value):  # type: ignore[no-untyped-def]
         row = block[i]
         start = i + 1
         while start < columns:
-            stop = min(columns, start + GROUP)
+            stop = min(columns, start + LANES)
             low = least[i]
             hits = 0
-            if stop - start == GROUP:
-                for j in range(start, start + GROUP):
+            if stop - start == LANES:
+                for j in range(start, start + LANES):
                     hits += int(row[j] > low) | int(row[j] > least[j])
             else:
                 hits = 1
@@ -177,7 +196,7 @@ def join_largest(block, first, found, value):  # type: ignore[no-untyped-def]
             start = stop
 
 
-@_compiled()
+@_part(*ANY_ORDER)
 def _dealt_row(mixed, residual, fitted, turned, order, inverse, sums, cosines):  # type: ignore[no-untyped-def]
     """What `nearest_dealt` searches: one row (n) of a draw, from a row of each matrix."""
     for j in range(len(order)):
@@ -186,7 +205,7 @@ def _dealt_row(mixed, residual, fitted, turned, order, inverse, sums, cosines): 
         cosines[j] = (sums[order[j]] + fitted[j] + turned[j]) * inverse[j]
 
 
-@_compiled()
+@_loop()
 def nearest_dealt(fitted, mixed, turned, residual, order, inverse, found, value):  # type: ignore[no-untyped-def]
     """The largest cosines (B, n, k) of every row of draws, and where they are, largest first.
 
@@ -195,7 +214,7 @@ def nearest_dealt(fitted, mixed, turned, residual, order, inverse, found, value)
     """
     draws, n = order.shape
     sums, cosines = np.empty(n, fitted.dtype), np.empty(n, fitted.dtype)
-    maxima = np.empty(-(-n // GROUP), fitted.dtype)
+    maxima = np.empty(-(-n // LANES), fitted.dtype)
     for i in range(n):
         for b in range(draws):
             dealt = order[b, i]

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xconverge.kernels import blocks
 from xconverge.kernels.blocks import over_blocks, split
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.compiled import loops
@@ -271,7 +272,7 @@ def by_rank_where_tied(cosines: Array, rank: Array) -> Array:
 def _exact(queries: Array, pool: Array, chosen: Array, value: Array, same: float) -> Array:
     """Cosines (q, k) of the chosen rows in double, on the grid where equal ones tie."""
     result = np.empty(value.shape)
-    for part in _parts(np.arange(len(queries)), chosen.shape[1] * pool.shape[1]):
+    for part in parts_of(np.arange(len(queries)), 8 * chosen.shape[1] * pool.shape[1]):
         result[part] = np.vecdot(queries[part, None], pool[chosen[part]])
     result = np.where(np.isfinite(value), result, -np.inf)
     return as_on_grid(result, same)
@@ -300,7 +301,7 @@ def _search(
         # a rounding error grows with the root of the number of terms, seldom beyond four of these
         margin = max((4 * np.sqrt(pool.shape[1]) + 8) * 2.0**-23, 2 * same)
         unsure = _search_in_single(queries, own, pool, margin, same, chosen, cosines)
-    for part in _parts(unsure, len(pool)):
+    for part in parts_of(unsure, 8 * len(pool)):
         similarity = as_on_grid(queries[part] @ pool.T, same)
         _leave_out(similarity, own[part])
         chosen[part], cosines[part], _ = largest(similarity, k, STEP)
@@ -324,7 +325,7 @@ def _search_in_single(
     n, k = len(pool), chosen.shape[1]
     less = pool.astype(np.float32)
     asked = less if queries is pool else queries.astype(np.float32)
-    unsettled, fast = np.zeros(len(queries), bool), loops(len(queries) * n)
+    unsettled, fast = np.zeros(len(queries), bool), loops(len(queries) * n, k)
 
     def work(start: int, similarity: Array) -> None:
         rows = slice(start, start + len(similarity))
@@ -338,7 +339,11 @@ def _search_in_single(
         if len(at) > MANY * k * len(rows):
             unsettled[rows] = True
         elif len(at):
-            exact = as_on_grid(np.vecdot(queries[rows[at]], pool[column]), same)
+            exact = np.empty(len(at))
+            # gathered rows may be more than all similarities
+            for part in split(slice(0, len(at)), BUDGETS.cache_block // (8 * pool.shape[1])):
+                exact[part] = np.vecdot(queries[rows[at[part]]], pool[column[part]])
+            exact = as_on_grid(exact, same)
             chosen[rows], cosines[rows], _ = _first(at, column, exact, k, len(rows))
 
     # candidates are sought while similarities are in the cache; a product wants many rows
@@ -349,10 +354,16 @@ def _search_in_single(
         for part in split(slice(0, n), step):
             fast.join_largest(less[part] @ less[part.start :].T, part.start, found, value)
         chosen[:], cosines[:] = found[:, :k], value[:, :k]
-        for rows in _parts(np.flatnonzero(_near(value, margin)), n):
-            similarity = less[rows] @ less.T
-            _leave_out(similarity, own[rows])
-            in_double(rows, similarity)
+        again = np.flatnonzero(_near(value, margin))
+
+        def of_some(parts: Sequence[slice]) -> None:
+            for part in parts:
+                similarity = less[again[part]] @ less.T
+                _leave_out(similarity, own[again[part]])
+                in_double(again[part], similarity)
+
+        with blocks.calm():
+            over_blocks(of_some, len(again), less.itemsize * n)
     elif asked is less and less.itemsize * n * n <= BUDGETS.whole_product:
         whole = less @ less.T
 
@@ -372,8 +383,9 @@ def _leave_out(similarity: Array, own: Array) -> None:
     similarity[inside, own[inside]] = -np.inf
 
 
-def _parts(rows: Array, columns: int) -> list[Array]:
-    step = max(1, BUDGETS.product_block // (8 * columns))
+def parts_of(rows: Array, row_bytes: int) -> list[Array]:
+    """Rows, as many at a time as fit into a block of a product."""
+    step = max(1, BUDGETS.product_block // row_bytes)
     return [rows[start : start + step] for start in range(0, len(rows), step)]
 
 

@@ -437,23 +437,23 @@ def _small_turn(matrix: Array) -> Array | None:
         before, square = square, np.vdot(left, moved)
         step *= square / before
         step += moved
-    # T = exp(A) to the second order, with S = A² for which T'T = 1 + S²/4
-    square_of = result @ result
-    off = np.vdot(square_of, square_of) / 4
+    # T = exp(A) to the second order, and T'T = 1 + E with E = A⁴ / 4
+    turn = result @ result
+    off = np.vdot(turn, turn) / 4
     if off > 0.1:
         return None
-    turn = 0.5 * square_of
+    too_much = turn @ turn if off > 1e-10 else None
+    turn *= 0.5
     turn += result
     turn.flat[:: len(turn) + 1] += 1
-    if off > 1e-10:
-        # times 1 / √(1 + E) = 1 - E/2 + 3 E²/8 ...
-        too_much = square_of @ square_of
+    if too_much is not None:
+        # times 1 / √(1 + E) = 1 - E/2 + 3 E²/8 - ...
         too_much *= 0.25
         less = too_much * -0.5
         if off > 1e-3:
             less += 0.375 * (too_much @ too_much)
         turn += turn @ less
-    return np.asarray(turn)
+    return np.asarray(turn if off < 0.01 else _orthogonal(turn, 1))
 
 
 def _polar(matrix: Array) -> Array:
