@@ -180,14 +180,15 @@ def _deviations(
                 block, inside = x, part
             else:
                 block, inside = _gathered(x, part, kind), slice(0, part.stop - part.start)
-            rows, found, total, gaps = block[:, inside], None, None, None
+            rows, found = block[:, inside], None
             # states of other blocks are merged with this mean, and may nearly agree with it
             if mean is None or kind == np.float64:
-                found, total, gaps = _as_they_are(block, inside, metric, share, fast)
+                found = _as_they_are(block, inside, metric, share, fast)
             if found is None:
                 rows = rows.astype(np.float64)
                 found = _rows_from(rows, part.start, metric, share)
             weights = _weights(found.norm, found.seen, metric)
+            total = found.mean
             if total is None:
                 total = np.vecmat(weights.T.astype(rows.dtype), rows.swapaxes(0, 1))
             count[part], exponent[part] = found.seen.sum(0), found.exponent
@@ -198,7 +199,11 @@ def _deviations(
             near = np.flatnonzero((count[part] > 1) & (ssd[part] < few))
             if near.size and rows.dtype == np.float32:
                 scale = weights * count[part] if metric.unit else None
-                apart = _ssd_in_single(rows, total, scale, near) if gaps is None else gaps[near]
+                apart = (
+                    _ssd_in_single(rows, total, scale, near)
+                    if found.gaps is None
+                    else found.gaps[near]
+                )
                 ssd[part.start + near] = apart
                 near = near[apart * width < LEFT * square[part.start + near]]
             if near.size:
@@ -222,25 +227,24 @@ def _gathered(x: Array | Sequence[Array], part: slice, kind: np.dtype[Any]) -> A
 
 def _as_they_are(
     x: Array, part: slice, metric: Metric, share: float, fast: ModuleType | None
-) -> tuple[_Rows | None, Array | None, Array | None]:
-    """Norms of a part of the stimuli in their own precision; mean and gaps where one pass has all.
+) -> _Rows | None:
+    """Of a part of the stimuli in their own precision; None unless all rows are there as they are.
 
-    None unless all rows are there and need not be changed.
+    With mean and gaps where one pass has all.
     """
-    nothing = None, None, None
     if metric.centered or x.dtype not in (np.float32, np.float64):
-        return nothing
+        return None
     square, mean, gaps = _sums(x, part, metric.unit, fast)
     least = PLAIN[x.itemsize]
     # written so that NaN is not between
     if not (square.min(initial=1.0) > least and square.max(initial=1.0) < 1 / least):
-        return nothing
+        return None
     norm = np.sqrt(square, dtype=np.float64)
     exponent = np.zeros(norm.shape[1], np.int64)
     if not metric.unit and exponents(norm.max(0)).any():
-        return nothing
+        return None
     found = Norms(norm, np.ones(norm.shape, bool), norm)
-    return _Rows(norm, found.seen, found.error(share, metric), exponent), mean, gaps
+    return _Rows(norm, found.seen, found.error(share, metric), exponent, mean, gaps)
 
 
 def _sums(
@@ -296,13 +300,16 @@ def _ssd_from_deviations(rows: Array, seen: Array, metric: Metric) -> Array:
 class _Rows(NamedTuple):
     """Of rows (model, n, f): norms and which are there (model, n), how far they are off, powers.
 
-    Rows of a stimulus are divided by 2^``exponent`` (n).
+    Rows of a stimulus are divided by 2^``exponent`` (n). The mean (n, f) of models, of unit rows if
+    the metric says so, and the sum of squared gaps (n) to it, where they are known.
     """
 
     norm: Array
     seen: Array
     error: Array
     exponent: Array
+    mean: Array | None = None
+    gaps: Array | None = None
 
 
 def _rows_from(rows: Array, start: int, metric: Metric, share: float) -> _Rows:
@@ -386,7 +393,7 @@ def _pair_distances(x: Array, metric: Metric, share: float) -> tuple[Array, Arra
     def work(parts: Sequence[slice]) -> None:
         for part in parts:
             rows = x[:, part].astype(np.float64)
-            norm, seen, error, exponent[part] = _rows_from(rows, part.start, metric, share)
+            norm, seen, error, exponent[part], *_ = _rows_from(rows, part.start, metric, share)
             size[:, part] = np.square(norm)
             if metric.unit:
                 rows /= np.where(seen, norm, 1)[..., None]
