@@ -64,7 +64,8 @@ TITLES = {
 def page() -> str:
     """The whole page."""
     said = json.loads(RECORD.read_text("utf-8"))
-    versions = ", ".join(f"{name} {said[name]}" for name in ("numpy", "dask", "xarray", "zarr"))
+    named = ("numpy", "numba", "dask", "xarray", "zarr")
+    versions = ", ".join(f"{name} {said[name]}" for name in named if name in said)
     lines = [
         "# Benchmarks",
         "",

@@ -11,6 +11,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,11 +85,12 @@ def printed(table: Table) -> str:
 
 def record(parts: Mapping[str, Table]) -> dict[str, Any]:
     """Tables as JSON, with the machine and the versions they are of."""
-    packages = ("xconverge", "numpy", "dask", "xarray", "zarr")
+    packages = ("xconverge", "numpy", "numba", "dask", "xarray", "zarr")
     return {
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        **{name: version(name) for name in packages},
+        # not all of them are needed
+        **{name: version(name) for name in packages if find_spec(name)},
         "parts": {
             part: {name: figure._asdict() for name, figure in table.items()}
             for part, table in parts.items()
