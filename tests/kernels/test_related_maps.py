@@ -143,6 +143,18 @@ def test_a_field_has_a_factor_and_an_effective_number():
     assert np.isnan(both.n_effective(np.arange(N) < 4))
 
 
+def test_an_effective_number_needs_no_factors_and_is_found_once(monkeypatch):
+    """Factors take longer than the rest; with them comes the number, and then it is known."""
+    like, where = likeness(N), np.arange(N) < 20
+    both = fields(maps(1, 0), maps(2, 1), none(), like)
+    with monkeypatch.context() as patch:
+        patch.setattr("xconverge.kernels.related_maps.lower_factor", None)
+        alone = both.n_effective(where)
+    _, beside = both.at(np.flatnonzero(where))
+    monkeypatch.setattr("xconverge.kernels.related_maps.effective_size", None)
+    assert alone == beside == both.n_effective(where)
+
+
 def test_morans_over_the_nearest_of_all_geometries():
     like, y = likeness(N), maps(2, 3)
     y[1, :3] = np.nan
