@@ -199,13 +199,15 @@ class DealtModel:
         """Cosines (q) of pairs of rows in double, on the grid where equal ones tie."""
         result = np.empty(len(one))
         for part in split(slice(0, len(one)), BUDGETS.cache_block // (8 * self.fitted.shape[1])):
-            pairs = (self._rows(order, which[part]) for which in (one, other))
-            x, y = (
-                rows / np.where(size > 0, size, 1.0)
-                for rows, size in ((x, np.linalg.norm(x, axis=1, keepdims=True)) for x in pairs)
-            )
+            x, y = (_directions(self._rows(order, which[part])) for which in (one, other))
             result[part] = np.vecdot(x, y)
         return as_on_grid(result)
+
+
+def _directions(rows: Array) -> Array:
+    """Rows (q, d) of unit norm; one of zeros stays."""
+    size = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.where(size > 0, size, 1.0))
 
 
 def _square(rows: Array) -> Array:
