@@ -76,10 +76,11 @@ def _threads(asked: str) -> Iterator[None]:
     me = object()
     try:
         with _lock:
-            now = [library.get_num_threads() for library in _blas()]
-            # what an interrupt left is none of the caller's
-            if not any(_asked.values()) and now != _given:
-                _before[:] = now
+            if not any(_asked.values()):
+                now = [library.get_num_threads() for library in _blas()]
+                # what an interrupt left is none of the caller's
+                if now != _given:
+                    _before[:] = now
             _asked[asked].add(me)
             _settle()
         yield
