@@ -1,5 +1,6 @@
 """Angles after the best rotation, and the frames of a shared space, on arrays."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -249,6 +250,55 @@ def test_large_models_with_missing_stimuli_keep_shifts_in_double():
     assert found.objective[-1] == pytest.approx((gap**2).sum(), rel=1e-12)
     assert (np.diff(found.objective) <= 0).all()
     assert found.shift.dtype == np.float64
+
+
+def one_after_the_other(x, seen, start, passes):
+    """The objective of plain alternation: every model onto the mean of the others."""
+    goal, placed = start, np.zeros_like(x)
+    for number in range(passes):
+        for m, there in enumerate(seen):
+            others = [j for j in range(len(x)) if j != m]
+            if number:
+                count = seen[others].sum(0)[:, None]
+                goal = (placed * seen[:, :, None])[others].sum(0) / np.maximum(count, 1)
+            # what all others together weigh beside this one
+            weight = np.where(there, 1 - 1 / seen.sum(0), 0)[:, None]
+            center, onto = ((weight * rows).sum(0) / weight.sum() for rows in (x[m], goal))
+            turn, _ = orthogonal_procrustes(weight * (x[m] - center), goal - onto)
+            placed[m] = (x[m] - center) @ turn + onto
+    mean = (placed * seen[:, :, None]).sum(0) / seen.sum(0)[:, None]
+    return (((placed - mean) * seen[:, :, None]) ** 2).sum()
+
+
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("count", [spaces.MANY, spaces.MANY + 1])
+def test_many_models_side_by_side_end_where_one_after_the_other_does(count, missing):
+    rng = np.random.default_rng(3)
+    latent = rng.standard_normal((60, 5))
+    x = latent @ rng.standard_normal((count, 5, 6)) + 0.2 * rng.standard_normal((count, 60, 6))
+    seen = np.ones((count, 60), bool)
+    if missing:
+        seen[0, :4] = seen[3, 7:9] = seen[count - 1, 50:] = False
+    x -= x.mean(1, keepdims=True)
+    x *= seen[:, :, None]
+    start = spaces.random_start(x, rng)
+    found = spaces.align(x, seen, start, 1e-12, 2000)
+    assert (np.diff(found.objective) <= 0).all()
+    # with missing stimuli there are several ends: plain alternation stays in the one that was found
+    for begin in [found.consensus, *([] if missing else [start])]:
+        expected = one_after_the_other(x, seen, begin, 200)
+        assert found.objective[-1] == pytest.approx(expected, rel=1e-7)
+
+
+def test_models_side_by_side_are_the_same_on_one_core():
+    x = large(spaces.MANY + 1, 90, 30)
+    seen, start = np.ones(x.shape[:2], bool), spaces.spectral_start(x)
+    found = spaces.align(x, seen, start, 1e-8, 100)
+    with ThreadPoolExecutor(1) as aside:
+        # no thread but the main one takes all cores
+        other = aside.submit(spaces.align, x, seen, start, 1e-8, 100).result()
+    np.testing.assert_allclose(other.rotation, found.rotation, atol=1e-9)
+    assert len(other.objective) == len(found.objective)
 
 
 @pytest.mark.parametrize("angle", [0.0, 1e-4, 1e-3, 1e-2])

@@ -93,12 +93,13 @@ class Likeness:
     def kernels(self, where: Array) -> list[Array]:
         """All kernels (m, m) among the stimuli at ``where`` (m), not to be written to.
 
-        Of few stimuli those of the last two sets are kept: maps are fitted to parts of the same.
+        Of few stimuli those of the last sets are kept: all maps are fitted to the same ones, and
+        before to parts of them.
         """
         parts = self.squares or self.categories
         if self._are_many or not parts or len(where) == len(parts[0]):
             return self._among(where)
-        return self._last(self._some, where.tobytes(), partial(self._among, where), 2)
+        return self._last(self._some, where.tobytes(), partial(self._among, where), len(STEPS))
 
     def _among(self, where: Array) -> list[Array]:
         return [self.kernel(number, where) for number in range(len(self))]

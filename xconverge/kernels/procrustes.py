@@ -38,6 +38,8 @@ SETTLED = 3
 """Passes in single precision after which models only turn a little more: products do for an SVD."""
 STEPS = 5
 """Steps of conjugate gradients to such a turn."""
+TOGETHER, MANY = 2, 8
+"""Models that turn side by side where there are so many that two of them move the mean little."""
 
 
 class Frame(NamedTuple):
@@ -380,26 +382,35 @@ def _one_pass(
     from where they are. Returns the sum over the models as they are now.
     """
     whole = bool(here.all())
-    for m, rows in enumerate(x):
-        rest = goal - aligned[m]
-        if whole and settled and (turn := _small_turn(aligned[m].T @ rest)) is not None:
-            rotation[m] = rotation[m] @ turn
-            aligned[m] = aligned[m] @ turn
-            goal = np.add(rest, aligned[m], out=rest)
-            continue
+
+    def fit(m: int) -> Array:
+        """What the model adds to the goal, by turning to the others."""
+        rows, before = x[m], aligned[m].copy()
+        rest = goal - before
         if whole:
-            rotation[m] = _polar(rows.T @ rest)
-            goal = np.add(rest, np.matmul(rows, rotation[m], out=aligned[m]), out=rest)
-            continue
-        others = count - here[m]
-        weight = here[m] * others / count
-        target = rest / np.maximum(others, 1)
-        share = weight / max(weight.sum(), 1e-300)
-        center, target_center = (share * rows).sum(0), (share * target).sum(0)
-        rotation[m] = _polar((weight * (rows - center)).T @ (target - target_center))
-        shift[m] = target_center - center @ rotation[m]
-        aligned[m] = here[m] * (rows @ rotation[m] + shift[m])
-        goal = rest + aligned[m]
+            turn = _small_turn(before.T @ rest) if settled else None
+            if turn is not None:
+                rotation[m] = rotation[m] @ turn
+                np.matmul(before, turn, out=aligned[m])
+            else:
+                rotation[m] = _polar(rows.T @ rest)
+                np.matmul(rows, rotation[m], out=aligned[m])
+        else:
+            others = count - here[m]
+            weight = here[m] * others / count
+            target = rest / np.maximum(others, 1)
+            share = weight / max(weight.sum(), 1e-300)
+            center, target_center = (share * rows).sum(0), (share * target).sum(0)
+            rotation[m] = _polar((weight * (rows - center)).T @ (target - target_center))
+            shift[m] = target_center - center @ rotation[m]
+            aligned[m] = here[m] * (rows @ rotation[m] + shift[m])
+        moved: Array = np.subtract(aligned[m], before, out=before)
+        return moved
+
+    together = TOGETHER if len(x) >= MANY else 1
+    for start in range(0, len(x), together):
+        for moved in on_cores(fit, range(len(x))[start : start + together], 12 * x[0].nbytes):
+            goal += moved
     return np.asarray(aligned.sum(0))
 
 
