@@ -299,3 +299,14 @@ def test_rdms_of_equal_distances_have_no_score_in_any_draw():
     flat = [kernel.prepare_rdm(1.0 - np.eye(N))]
     a = states_of(kernel, some_models(N, (5,), 1))
     assert np.isnan(kernel.scores_of_counts(a, flat, some_counts(N, 4))).all()
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.float64])
+@pytest.mark.parametrize("stretch", [1, 3, 5])
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 9, 10, 14, 15])
+def test_running_sums_are_those_of_numpy(length, stretch, dtype, monkeypatch):
+    monkeypatch.setattr(rsa, "STRETCH", stretch)
+    rows = np.random.default_rng(0).integers(-9, 9, (length, 4)).astype(dtype)
+    found = rsa.running_sums(rows)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, np.cumsum(rows, 0))

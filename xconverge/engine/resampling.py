@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,7 +15,9 @@ import xarray as xr
 
 from xconverge.engine.apply import apply
 from xconverge.engine.progress import Progress, in_blocks
+from xconverge.engine.resources import leaves_cores_idle
 from xconverge.kernels.block_permutations import log_arrangements
+from xconverge.kernels.blocks import on_all_cores
 from xconverge.kernels.kernel import Kernel, permuted, resampled
 from xconverge.kernels.permutations import BLOCK, n_blocks, permutations, summary
 from xconverge.kernels.vectors import Array
@@ -71,8 +74,19 @@ def run(
     inside = given if kernel.permuted_inside_folds else None
     more = [] if given is None else [given]
     numbers = xr.DataArray(np.arange(n_blocks(n_draws)), dims=BLOCKS).chunk({BLOCKS: 1})
+    # a task for each block of draws, and each chunk of further dims
+    chunks = a.variable.chunksizes | b.variable.chunksizes
+    further = [len(sizes) for dim, sizes in chunks.items() if dim not in ("model_a", "model_b")]
+    alone = leaves_cores_idle(math.prod([len(numbers), *further]))
     scores: xr.DataArray = apply(
-        partial(_one_block, kernel=kernel, seed=seed, n_draws=n_draws, resample=resample),
+        partial(
+            _one_block,
+            kernel=kernel,
+            seed=seed,
+            n_draws=n_draws,
+            resample=resample,
+            alone=alone,
+        ),
         numbers,
         rank,
         _inside(inside, strata, rank),
@@ -104,10 +118,11 @@ def _one_block(
     seed: int,
     n_draws: int,
     resample: Callable[..., Array] | None,
+    alone: bool,
 ) -> Array:
     """Scores (BLOCK, A, B) of one block of draws; NaN beyond the last that was asked for.
 
-    ``blocks`` of stimuli are below 0 where there are none.
+    ``blocks`` of stimuli are below 0 where there are none. ``alone``: it may have all cores.
     """
     units = None if (blocks < 0).all() else blocks
     asked = min(BLOCK, n_draws + 1 - int(block) * BLOCK)
@@ -119,7 +134,8 @@ def _one_block(
 
     way = permuted if resample is None else resampled
     scores = np.full((BLOCK, len(a), len(b)), np.nan)
-    scores[:asked] = way(kernel, list(a), list(b), draw, given[0] if given else None)
+    with on_all_cores(alone):
+        scores[:asked] = way(kernel, list(a), list(b), draw, given[0] if given else None)
     return scores
 
 

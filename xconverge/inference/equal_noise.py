@@ -251,10 +251,7 @@ def _ranks(models: Sequence[Array], seed: int) -> tuple[int, list[int], list[Red
     errors = on_cores(partial(errors_of, models), tests, _bytes_of(models))
     chosen, _, _ = chosen_rank(models, tests, errors)
     near = [2 * chosen] * (2 * chosen <= n // 2) + [chosen // 2] * (chosen > 1)
-    most, everything = max(chosen, *near) if near else chosen, np.ones(n, bool)
-    size = max(x.nbytes for x in models)
-    found = on_cores(lambda x: components_of([x], everything, most), models, size)
-    return chosen, near, [one for (one,) in found]
+    return chosen, near, components_of(models, np.ones(n, bool), max([chosen, *near]))
 
 
 def _bytes_of(models: Sequence[Array]) -> int:

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import scipy
 
+from xconverge.kernels.blocks import on_cores
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.rounding import TIE, Array, are_equal, exponent_of, exponents, scaled
 
@@ -213,7 +214,8 @@ def similarities(
         return result
     if method.vector is None:
         return np.array([[tau_a(one, other) for other in v] for one in u])
-    result = inner_products(*([method.vector(one) for one in side] for side in (u, v)))
+    vectors = on_cores(method.vector, [*u, *v], 3 * u[0].nbytes)
+    result = inner_products(vectors[: len(u)], vectors[len(u) :])
     if np.isnan(result).any():
         message = f"a correlation needs {what} that differ, got equal values"
         tell(message, np.argwhere(np.isnan(result)))

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from xconverge.kernels.axes import leading_in_single, told_in_single
+from xconverge.kernels.blocks import on_cores
 from xconverge.kernels.procrustes import Reduced, align, reduce, spectral_start
 from xconverge.kernels.vectors import Array
 
@@ -82,7 +83,11 @@ def components_of(models: Sequence[Array], train: Array, most: int) -> list[Redu
 
     Those of a smaller space are the first of them.
     """
-    return [_fitted_to(train, x, min(most, x.shape[1])) for x in models]
+
+    def fitted(x: Array) -> Reduced:
+        return _fitted_to(train, x, min(most, x.shape[1]))
+
+    return on_cores(fitted, models, 3 * max(x.nbytes for x in models))
 
 
 def _fitted_to(train: Array, x: Array, count: int) -> Reduced:

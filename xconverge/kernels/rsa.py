@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from xconverge.kernels.blocks import on_cores, split
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.correlation import (
     METHODS,
@@ -226,10 +228,12 @@ class Rsa(EntryKernel[Geometry]):
         return result
 
 
-DRAWS = 32
+DRAWS = 64
 """Draws that are ranked together: fewer make more steps, more do not fit into a cache."""
 PAIRS = 2048
 """Pairs of stimuli whose ranks are multiplied before they leave the cache."""
+STRETCH = 128
+"""Rows that are added up one after the other, beside as many others."""
 
 
 def _scores_of_weighted_ranks(
@@ -245,8 +249,9 @@ def _scores_of_weighted_ranks(
     # twice the ranks, of whole numbers without rounding
     small = counts.sum(1, dtype=np.int64).max(initial=0) ** 2 < 2**31
     whole = counts.astype(np.int32 if small else np.int64)
-    for start in range(0, len(counts), step):
-        drawn = np.ascontiguousarray(whole[start : start + step].T)
+
+    def fill(part: slice) -> None:
+        drawn = np.ascontiguousarray(whole[part].T)
         weights: Array = drawn.take(i, 0) * drawn.take(j, 0)
         total = weights.sum(0, dtype=drawn.dtype)
         ranked = [[x.ranks(drawn, weights, total) for x in side] for side in sides]
@@ -254,8 +259,11 @@ def _scores_of_weighted_ranks(
         pairs = total.astype(np.float64)[:, None, None]
         size = (pairs**3 - pairs) / 3 if rho_a else np.sqrt(own_a[:, :, None] * own_b[:, None])
         some = (pairs >= 3) & (size > 0)
-        part = result[start : start + step]
-        np.divide(products, size, out=part, where=np.broadcast_to(some, part.shape))
+        into = result[part]
+        np.divide(products, size, out=into, where=np.broadcast_to(some, into.shape))
+
+    room = whole.itemsize * step * len(i) * (4 + len(u) + len(v))
+    on_cores(fill, split(slice(0, len(counts)), step), room)
     return np.asarray(np.clip(result, -1, 1))
 
 
@@ -309,16 +317,37 @@ class _Sorted:
         ``total`` (D) the mean (total + 1) / 2. ``weights`` (N, D) are how often each pair is there.
         """
         if self.pairs is None:
-            places = np.cumsum(weights, 0, dtype=weights.dtype)
+            places = running_sums(weights)
         else:
-            places = counts.take(self.pairs[0], 0) * counts.take(self.pairs[1], 0)
-            np.cumsum(places, 0, out=places)
+            places = running_sums(counts.take(self.pairs[0], 0) * counts.take(self.pairs[1], 0))
         if self.last is not None:
             places = places.take(self.last, 0)
         twice = places - total
         twice[1:] += places[:-1]
         moved = self.pairs is not None or self.last is not None
         return twice.take(self.number, 0) if moved else twice
+
+
+def running_sums(rows: Array) -> Array:
+    """Sums (N, D) over the rows (N, D) up to each of them.
+
+    numpy goes down one column after the other, each of which crosses all of the memory. Here
+    stretches of rows are added up side by side, and then what lies before each.
+    """
+    result = np.empty_like(rows)
+    stretch = min(STRETCH, len(rows)) or 1
+    whole = len(rows) // stretch * stretch
+    several, sums = (x[:whole].reshape(-1, stretch, x.shape[1]) for x in (rows, result))
+    sums[:, 0] = several[:, 0]
+    for k in range(1, stretch):
+        np.add(sums[:, k - 1], several[:, k], out=sums[:, k])
+    for before, own in pairwise(sums):
+        own += before[-1]
+    rest = result[whole:]
+    np.cumsum(rows[whole:], 0, out=rest)
+    if whole and len(rest):
+        rest += result[whole - 1]
+    return result
 
 
 def _present(rdm: Array) -> Array:
