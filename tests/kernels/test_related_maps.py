@@ -9,7 +9,8 @@ import pytest
 import scipy
 
 from tests.kernels.test_mixed_model import likeness, places
-from xconverge.kernels.mixed_model import Likeness, fit, regress, whiten
+from xconverge.kernels import related_maps
+from xconverge.kernels.mixed_model import Likeness, fit, lower_factor, regress, whiten
 from xconverge.kernels.related_maps import (
     Fields,
     field_factor,
@@ -92,7 +93,7 @@ def test_the_mean_of_pairs_with_one_dispersion_is_the_pair_of_their_mean(family)
     both = fields(x, y, none(), like)
     weights = np.ones(3) if family is None else np.array([0.5, 0.5, 1.0])
     _, mean = related(both, x, y, which, none(), "two-sided", family=family)
-    (factor_y, factor_x), _ = both.at(np.arange(N))
+    factor_y, factor_x = both.factors(np.arange(N))
     design = np.ones((N, 1))
     target, score = standard_ranks(x[0])[:, None], (weights @ y)[:, None]
     (a, b), freedom = whiten(factor_y, design, score, target)
@@ -139,20 +140,63 @@ def test_a_field_has_a_factor_and_an_effective_number():
     with pytest.warns(RuntimeWarning, match="at least 6 stimuli"):
         assert field_factor(np.full((1, N), np.nan), none(), like, 0) is None
     both = fields(y[:1], y[1:], none(), like)
-    assert 1 < both.n_effective(np.arange(N) < 20) <= 20
-    assert np.isnan(both.n_effective(np.arange(N) < 4))
+    assert 1 < both.n_effective(np.arange(20)) <= 20
+    assert np.isnan(both.n_effective(np.arange(4)))
 
 
 def test_an_effective_number_needs_no_factors_and_is_found_once(monkeypatch):
-    """Factors take longer than the rest; with them comes the number, and then it is known."""
-    like, where = likeness(N), np.arange(N) < 20
+    """Factors take longer than the rest."""
+    like, where = likeness(N), np.arange(20)
     both = fields(maps(1, 0), maps(2, 1), none(), like)
-    with monkeypatch.context() as patch:
-        patch.setattr("xconverge.kernels.related_maps.lower_factor", None)
-        alone = both.n_effective(where)
-    _, beside = both.at(np.flatnonzero(where))
+    monkeypatch.setattr("xconverge.kernels.related_maps.lower_factor", None)
+    found = both.n_effective(where)
     monkeypatch.setattr("xconverge.kernels.related_maps.effective_size", None)
-    assert alone == beside == both.n_effective(where)
+    assert found == both.n_effective(where)
+
+
+@pytest.mark.parametrize("missing", [1, 4, 5])
+def test_rows_that_miss_little_share_one_factor(missing, monkeypatch):
+    """And say what they say by factors of their own."""
+    like, x, y = likeness(N), maps(2, 0), maps(6, 1)
+    covariates = maps(2, 2)[:, None]
+    which = np.array([0, 0, 0, 1, 1, 1])
+    rng = np.random.default_rng(3)
+    for row in range(1, 6):
+        y[row, rng.permutation(N)[:missing]] = np.nan
+    both = fields(x, y, covariates, like)
+    made = []
+
+    def factor(covariance):
+        made.append(len(covariance))
+        return lower_factor(covariance)
+
+    monkeypatch.setattr(related_maps, "lower_factor", factor)
+    each, mean = related(both, x, y, which, covariates, "two-sided")
+    if missing <= N * related_maps.FEW_MISSING:
+        # what all rows have is less than that
+        common = int(np.isfinite(y).all(0).sum())
+        assert made.count(N) == 2
+        assert set(made) <= {N, common}
+    else:
+        assert {N - missing, N} <= set(made)
+    monkeypatch.setattr(related_maps, "FEW_MISSING", -1)
+    own, mean_own = related(both, x, y, which, covariates, "two-sided")
+    for one, other in zip((*each[:5], *mean[:5]), (*own[:5], *mean_own[:5]), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9)
+
+
+def test_draws_of_rows_that_miss_little_are_as_alike_as_the_rows():
+    like, x, which = likeness(N), maps(1, 0), np.zeros(3, int)
+    y = np.repeat(maps(1, 1), 3, 0)
+    y[2] = maps(1, 7)[0]
+    y[1, 5:7] = np.nan
+    found, _ = related(fields(x, y, none(), like), x, y, which, none(), "two-sided", 4000)
+    for draws in (found.draws_alignment[1:], found.draws_dispersion[1:]):
+        np.testing.assert_allclose(draws.mean(0), 0, atol=0.08)
+        np.testing.assert_allclose(draws.std(0), 1, atol=0.06)
+        # a pair without two of its stimuli is nearly the same pair
+        assert np.corrcoef(draws.T)[0, 1] > 0.8
+        assert abs(np.corrcoef(draws.T)[0, 2]) < 0.8
 
 
 def test_morans_over_the_nearest_of_all_geometries():

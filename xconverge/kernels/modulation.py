@@ -104,8 +104,8 @@ class Predictors:
     ) -> dict[str, Array]:
         """The mean correlation's error and ends, over stimuli and the models of both sides."""
         added = influence(self.maps, rows, which, self.covariates)
-        used = np.asarray(np.isfinite(added).any(0))
-        size = self.fields.n_effective(used) if self.fields is not None else float(used.sum())
+        used = np.flatnonzero(np.isfinite(added).any(0))
+        size = self.fields.n_effective(used) if self.fields is not None else float(len(used))
         shape = len(of[0]), len(of[1])
         found = crossed(
             correlation.reshape(shape),
@@ -125,7 +125,7 @@ class Predictors:
         if self.fields is not None:
             usable = usable_of(self.maps, rows, which, self.covariates)
             for alike in alike_rows(usable, np.zeros(len(rows), np.int64)):
-                result[alike] = self.fields.n_effective(usable[alike[0]])
+                result[alike] = self.fields.n_effective(np.flatnonzero(usable[alike[0]]))
         return result
 
 

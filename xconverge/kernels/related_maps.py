@@ -11,7 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import scipy
@@ -33,8 +33,11 @@ from xconverge.kernels.mixed_model import (
 from xconverge.kernels.permutations import BLOCK
 from xconverge.kernels.vectors import Array
 
+T = TypeVar("T")
 LEAST = 5
 """Stimuli beyond the fixed effects, below which no variance can be told."""
+FEW_MISSING = 0.1
+"""Share of the stimuli that a row may miss, and need no factors of a covariance of its own."""
 
 
 class Related(NamedTuple):
@@ -104,7 +107,8 @@ def related(
         Of the mean (1) over the rows.
     """
     usable = usable_of(x, y, which, covariates)
-    sides_of = partial(_sides, fields, x, y, which, covariates)
+    every = np.flatnonzero(usable.any(0))
+    sides_of = partial(_sides, fields, x, y, which, covariates, every)
     null_of = partial(
         _null_scores, n=x.shape[1], count=n_draws, seed=seed, likeness=fields.likeness
     )
@@ -114,7 +118,8 @@ def related(
     if together is not None:
         weighted = together.weighted(family_shares(family, len(y)))
         told = _told(weighted, regress_together, tail)
-        drawn = null_of([one.sum(1, keepdims=True) for one in weighted.products()], common)
+        sums = [one.sum(1, keepdims=True) for one in weighted.products()]
+        drawn = null_of(sums, weighted.among)
         scores = (_normal_scores(p, tail)[None] for p in told[2:4])
         mean = Related(*told, *map(np.concatenate, zip(scores, drawn, strict=True)))
     each, groups = _nothing(len(y), n_draws), alike_rows(usable, which)
@@ -127,7 +132,7 @@ def related(
             found = _told(sides, regress, tail)
             for part, value in zip(each[:5], found, strict=True):
                 part[rows] = value
-            draws = null_of(sides.products(), where)
+            draws = null_of(sides.products(), sides.among)
             for part, null, p in zip(each[5:], draws, found[2:4], strict=True):
                 part[0, rows] = _normal_scores(p, tail)
                 part[1:, rows] = null
@@ -201,35 +206,42 @@ class Fields:
             for maps in ([x] if alike else [mean[None], x])
         ]
         self.variances = [fitted[0], fitted[-1]]
-        self._known: dict[bytes, tuple[list[Array], float]] = {}
+        self._factors: dict[bytes, list[Array]] = {}
+        self._sizes: dict[bytes, float] = {}
 
-    def at(self, where: Array) -> tuple[list[Array], float]:
-        """Cholesky factors of both covariances, and the effective number of stimuli."""
-        # pairs come by their stimuli: of few, what each pair and what all of them have is kept
-        key = where.tobytes()
-        if key not in self._known:
-            while len(self._known) > (len(where) <= KEPT_UP_TO):
-                del self._known[next(iter(self._known))]
+    def factors(self, where: Array) -> list[Array]:
+        """Cholesky factors (m, m) of both covariances, of the stimuli at ``where`` (m)."""
+
+        def made() -> list[Array]:
             covariances = self._covariances(where)
-            size = effective_size(*covariances)
             # a covariance goes as its factor comes
-            factors = [lower_factor(covariances.pop(0)) for _ in (0, 1)]
-            self._known[key] = factors, size
-        return self._known[key]
+            return [lower_factor(covariances.pop(0)) for _ in (0, 1)]
 
-    def n_effective(self, usable: Array) -> float:
-        """Independent stimuli that the usable (n) ones are worth to both maps."""
-        where = np.flatnonzero(usable)
+        return _kept(self._factors, where, made)
+
+    def n_effective(self, where: Array) -> float:
+        """Independent stimuli that those at ``where`` (m) are worth to both maps."""
         if any(part is None for part in self.variances) or len(where) < LEAST:
             return np.nan
-        known = self._known.get(where.tobytes())
-        # factors take longer than all the rest, and are not asked for
-        return effective_size(*self._covariances(where)) if known is None else known[1]
+        return _kept(self._sizes, where, lambda: effective_size(*self._covariances(where)))
 
     def _covariances(self, where: Array) -> list[Array]:
         return [
             self.likeness.covariance(part, where) for part in self.variances if part is not None
         ]
+
+
+def _kept(known: dict[bytes, T], where: Array, make: Callable[[], T]) -> T:
+    """What is known of the stimuli at ``where``, or made: of few, of the last two sets of them.
+
+    Pairs come by their stimuli, and the mean of all pairs has its own.
+    """
+    key = where.tobytes()
+    if key not in known:
+        while len(known) > (len(where) <= KEPT_UP_TO):
+            del known[next(iter(known))]
+        known[key] = make()
+    return known[key]
 
 
 def field_factor(maps: Array, covariates: Array, likeness: Likeness, seed: int) -> Array | None:
@@ -308,11 +320,15 @@ def _searched(likeness: Likeness, where: Array, k: int) -> Array:
 
 
 class _Sides(NamedTuple):
-    """Whitened maps (m, R) of both regressions, response first; what they rest on."""
+    """Whitened maps (m, R) of both regressions, response first; what they rest on.
+
+    ``among`` (m) are the stimuli whose covariance made them independent.
+    """
 
     regressions: list[tuple[Array, Array]]
     freedom: int
     n_effective: float
+    among: Array
 
     def products(self) -> list[Array]:
         """Response times predictor (m, R) of each regression."""
@@ -329,10 +345,16 @@ def _sides(
     y: Array,
     which: Array,
     covariates: Array,
+    every: Array,
     rows: Array,
     where: Array,
 ) -> _Sides | None:
-    """Rows of y and their x at some stimuli, whitened; None where there is too little."""
+    """Rows of y and their x at some stimuli, whitened; None where there is too little.
+
+    ``every`` are the stimuli that any row has. What a row misses of them has a fixed effect of its
+    own, which fits it whatever its value: the regression is that of the others (Bartlett 1937,
+    Journal of the Royal Statistical Society Supplement 4), and all rows share the factors.
+    """
     if any(part is None for part in fields.variances):
         return None
     if len(where) < covariates.shape[1] + 1 + LEAST:
@@ -341,16 +363,27 @@ def _sides(
     targets = standard_ranks(x[np.ix_(which[rows], where)])
     if not (scores.any(1).all() and targets.any(1).all()):
         return None
-    factors, n_effective = fields.at(where)
-    white = [np.empty((2, len(where), len(rows))) for _ in factors]
+    among = every if len(every) - len(where) <= FEW_MISSING * len(every) else where
+    here = np.isin(among, where)
+    white = [np.empty((2, len(among), len(rows))) for _ in range(2)]
     freedom = len(where)
     for source in np.unique(which[rows]):
         mine = which[rows] == source
-        design = _design(covariates[source][:, where])
-        for factor, into in zip(factors, white, strict=True):
-            into[:, :, mine], left = whiten(factor, design, scores[mine].T, targets[mine].T)
+        maps = [_at(here, one[mine].T) for one in (scores, targets)]
+        design = _at(here, _design(covariates[source][:, where]))
+        design = np.column_stack([design, _at(~here, np.eye(np.count_nonzero(~here)))])
+        for factor, into in zip(fields.factors(among), white, strict=True):
+            into[:, :, mine], left = whiten(factor, design, *maps)
             freedom = min(freedom, left)
-    return _Sides([(white[0][0], white[0][1]), (white[1][1], white[1][0])], freedom, n_effective)
+    regressions = [(white[0][0], white[0][1]), (white[1][1], white[1][0])]
+    return _Sides(regressions, freedom, fields.n_effective(where), among)
+
+
+def _at(here: Array, values: Array) -> Array:
+    """Values (m, c) of the stimuli that are ``here`` (n), among zeros (n, c)."""
+    result = np.zeros((len(here), values.shape[1]))
+    result[here] = values
+    return result
 
 
 def _told(sides: _Sides, by: Callable[[Array, Array, int], Array], tail: str) -> list[Array]:
