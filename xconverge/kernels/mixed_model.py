@@ -369,10 +369,13 @@ def whiten(factor: Array, design: Array, *maps: Array) -> tuple[list[Array], int
     ``factor`` is the lower Cholesky factor of their covariance. One degree of freedom goes to the
     map that a map will be regressed on.
     """
-    q, r = np.linalg.qr(lapack.solve(factor, design))
+    ends = np.cumsum([one.shape[1] for one in (design, *maps)])[:-1]
+    # all at once: a factor is far larger than what it is read for
+    solved = lapack.solve(factor, np.column_stack([design, *maps]))
+    fixed, *white = np.split(solved, ends, axis=1)
+    q, r = np.linalg.qr(fixed)
     size = np.abs(np.diag(r))
     q = q[:, size > 1e-10 * size.max(initial=0.0)]
-    white = [lapack.solve(factor, one) for one in maps]
     return [one - q @ (q.T @ one) for one in white], len(design) - q.shape[1] - 1
 
 

@@ -371,7 +371,7 @@ def _sides(
         mine = which[rows] == source
         maps = [_at(here, one[mine].T) for one in (scores, targets)]
         design = _at(here, _design(covariates[source][:, where]))
-        design = np.column_stack([design, _at(~here, np.eye(np.count_nonzero(~here)))])
+        design = np.column_stack([design, _at(~here, np.eye(len(among) - len(where)))])
         for factor, into in zip(fields.factors(among), white, strict=True):
             into[:, :, mine], left = whiten(factor, design, *maps)
             freedom = min(freedom, left)
