@@ -99,7 +99,8 @@ def nearest(x: Array, width: int, rank: Array, k: int) -> tuple[Array, Array, Ar
         return positions, similarity, mean
     by_rank = np.argsort(rank)
     by_rank = by_rank[seen[by_rank]]
-    pool = rows[by_rank]
+    # labels mostly come in order, and rows are large
+    pool = rows if np.array_equal(by_rank, np.arange(n)) else rows[by_rank]
     del rows
     own = np.arange(len(pool))
     single, same = working_dtype(x.dtype) == np.float32, same_row(x.dtype, width)

@@ -161,9 +161,10 @@ def padded(
 def present(rows: Array) -> Array:
     """Which rows (n, f) are there; one that is neither whole nor NaN throughout is a RowError."""
     seen = np.isfinite(rows).all(1)
-    faulty = ~seen & ~np.isnan(rows).all(1)
-    if faulty.any():
-        raise RowError("NaN or infinity inside a row", np.argwhere(faulty))
+    rest = np.flatnonzero(~seen)
+    faulty = rest[~np.isnan(rows[rest]).all(1)]
+    if len(faulty):
+        raise RowError("NaN or infinity inside a row", faulty[:, None])
     return np.asarray(seen)
 
 
