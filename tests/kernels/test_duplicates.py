@@ -9,7 +9,7 @@ from xconverge.kernels.neighbors import nearest
 
 
 def lists_of(x, k=10):
-    positions, cosines, _ = nearest(x, x.shape[1], np.arange(len(x)), k)
+    positions, cosines = nearest(x, x.shape[1], np.arange(len(x)), k)
     return positions, cosines
 
 

@@ -147,13 +147,13 @@ def test_neighbours_that_are_copies_come_in_the_order_of_labels(dtype):
     base = rng().standard_normal((6, 30)).astype(dtype)
     scale = [kind(s) for s in (1, 0.7, 1.3, 0.31, 2.7, 1.9)]
     rows = np.concatenate([[base[i] * s for s in scale] for i in range(6)])
-    order, cosines, _ = nearest(rows, 30, np.arange(36), 5)
+    order, cosines = nearest(rows, 30, np.arange(36), 5)
     own = np.arange(36)
     expected = [[j for j in range(6 * (i // 6), 6 * (i // 6) + 6) if j != i] for i in own]
     np.testing.assert_array_equal(order, expected)
     np.testing.assert_allclose(cosines, 1, atol=1e-11)
     # by label, not by position
-    order, *_ = nearest(rows, 30, own[::-1], 5)
+    order, _ = nearest(rows, 30, own[::-1], 5)
     np.testing.assert_array_equal(order, [row[::-1] for row in expected])
 
 
@@ -165,7 +165,7 @@ def test_similarities_on_either_side_of_a_step_tie():
         rows[0, 0] = 1
         rows[1:, 0], rows[1:, 1] = cosine, np.sqrt(1 - cosine**2)
         for rank, first in (([0, 1, 2], 1), ([0, 2, 1], 2)):
-            order, *_ = nearest(rows, 2, np.array(rank), 1)
+            order, _ = nearest(rows, 2, np.array(rank), 1)
             assert order[0, 0] == first
 
 

@@ -92,26 +92,26 @@ def equal_noise(
         row[:, :width].astype(np.float64) for row, width in zip(ordered.values, real, strict=True)
     ]
     prepare = rows_of(partial(_of_rows, statistic, ordered)) if quick is None else quick
-    n, spaces = ordered.sizes["stimulus"], _Spaces(models, seed)
+    n, apart = ordered.sizes["stimulus"], _TakenApart(models, seed)
 
-    def noise(name: str, rank: int = spaces.rank) -> Noise:
-        return Noise(spaces.at(rank), rank, prepare, np.arange(n), seed, READINGS[name])
+    def noise(name: str, rank: int = apart.rank) -> Noise:
+        return Noise(apart.at(rank), rank, prepare, np.arange(n), seed, READINGS[name])
 
-    plan = _Plan.of(n, n_draws, len(spaces.near), quick is not None)
+    plan = _Plan.of(n, n_draws, len(apart.near), quick is not None)
     each = _Each(plan.total, parallel=quick is not None)
     noises = on_cores(noise, list(READINGS), _bytes_of(models))
     readings = {name: _Reading(one) for name, one in zip(READINGS, noises, strict=True)}
     name = _drawn(readings, each, plan, partial(_Reading.counts, observed=observed, tail=tail))
-    by_rank = {spaces.rank: readings[name].values()}
+    by_rank = {apart.rank: readings[name].values()}
     try:
-        for rank in spaces.near if len(readings[name].drawn) == n_draws else []:
+        for rank in apart.near if len(readings[name].drawn) == n_draws else []:
             values = each(noise(name, rank).values, plan.fewer, plan.at_once)
             by_rank[rank] = values + readings[name].off
     except Interrupted:
         warnings.warn(
             "interrupted: what spaces of other ranks say is left out", RuntimeWarning, stacklevel=4
         )
-    told = _told(observed, by_rank[spaces.rank], tail, name, spaces.rank)
+    told = _told(observed, by_rank[apart.rank], tail, name, apart.rank)
     told |= _by_rank(observed, by_rank, tail, plan.fewer)
     for name, one in readings.items():
         told["equal_noise_p_value"].attrs |= {
@@ -131,7 +131,7 @@ def _of_rows(
     return statistic(like.copy(data=values))
 
 
-class _Spaces:
+class _TakenApart:
     """Models taken apart in a space of the rank that held-out stimuli choose, and of others.
 
     ``near`` are twice and half that rank, where there are as many and as few.

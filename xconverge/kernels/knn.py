@@ -20,6 +20,7 @@ from xconverge.kernels.neighbors import (
     Answered,
     ShortListsError,
     filtered,
+    mean_cosines,
     nearest,
     nearest_of_rows,
     overlap_share,
@@ -37,8 +38,9 @@ Self = TypeVar("Self", bound="ListKernel")
 class Lists:
     """Neighbours of one model: positions (n, K), nearest first, -1 beyond what is known.
 
-    ``cosines`` (n, K) to them, ``mean`` (n) to all. ``rows`` (n, F), of which ``width`` features
-    are real, are what they were searched in; None for a graph that was made before.
+    ``cosines`` (n, K) to them, ``mean`` (n) to all where that is needed. ``rows`` (n, F), of which
+    ``width`` features are real, are what they were searched in; None for a graph that was made
+    before.
     """
 
     order: Array
@@ -90,7 +92,8 @@ class ListKernel(Kernel[Lists]):
             depth = max(depth, int(np.ceil((self.k + 3 * self.k**0.5) * len(seen) / size)))
         if not size:
             warn_if_few(self.k, size)
-        order, cosines, mean = nearest(rows, width, rank, min(depth, max(size - 1, self.k)))
+        order, cosines = nearest(rows, width, rank, min(depth, max(size - 1, self.k)))
+        mean = mean_cosines(rows, width, rank) if self.needs_mean else None
         return Lists(order, cosines, mean, seen, rank, rows, width)
 
     def unsearched(self, rows: Array, width: int, rank: Array) -> Lists:

@@ -65,7 +65,7 @@ def warn_if_few(k: int, size: int) -> None:
         )
 
 
-def nearest(x: Array, width: int, rank: Array, k: int) -> tuple[Array, Array, Array]:
+def nearest(x: Array, width: int, rank: Array, k: int) -> tuple[Array, Array]:
     """The k nearest neighbours of every row of ``x`` (n, F).
 
     Single precision rows are searched in single precision; where two candidates are closer than
@@ -88,28 +88,37 @@ def nearest(x: Array, width: int, rank: Array, k: int) -> tuple[Array, Array, Ar
         Nearest first, -1 where there are no more.
     similarity : array (n, k)
         Cosine to these neighbours, NaN where missing.
-    mean : array (n)
-        Mean cosine to all rows that are there, NaN where missing.
     """
-    rows, seen, *_ = prepare(x, width, METRICS["cosine"])
-    n, there = len(rows), min(k, int(seen.sum()) - 1)
-    positions = np.full((n, k), -1, np.int64)
-    similarity, mean = np.full((n, k), np.nan), np.full(n, np.nan)
+    pool, by_rank = _in_order(x, width, rank)
+    n, there = len(x), min(k, len(pool) - 1)
+    positions, similarity = np.full((n, k), -1, np.int64), np.full((n, k), np.nan)
     if there < 1:
-        return positions, similarity, mean
-    by_rank = np.argsort(rank)
-    by_rank = by_rank[seen[by_rank]]
-    # labels mostly come in order, and rows are large
-    pool = rows if np.array_equal(by_rank, np.arange(n)) else rows[by_rank]
-    del rows
+        return positions, similarity
     own = np.arange(len(pool))
     single, same = working_dtype(x.dtype) == np.float32, same_row(x.dtype, width)
     chosen, cosines = _search(pool, own, pool, there, single, same)
     positions[by_rank, :there] = by_rank[chosen]
     similarity[by_rank, :there] = cosines
-    mean[by_rank] = pool @ pool.mean(0)
     similarity[np.abs(similarity) <= 2 * relative(x.dtype, width)] = 0.0
-    return positions, similarity, mean
+    return positions, similarity
+
+
+def mean_cosines(x: Array, width: int, rank: Array) -> Array:
+    """Mean cosine (n) of every row of ``x`` (n, F) to all that are there, NaN where missing."""
+    pool, by_rank = _in_order(x, width, rank)
+    result = np.full(len(x), np.nan)
+    if len(pool) > 1:
+        result[by_rank] = pool @ pool.mean(0)
+    return result
+
+
+def _in_order(x: Array, width: int, rank: Array) -> tuple[Array, Array]:
+    """The unit rows (m, width) that are there, by rank, and where they stand (m) in ``x``."""
+    rows, seen, *_ = prepare(x, width, METRICS["cosine"])
+    by_rank = np.argsort(rank)
+    by_rank = by_rank[seen[by_rank]]
+    # labels mostly come in order, and rows are large
+    return rows if np.array_equal(by_rank, np.arange(len(x))) else rows[by_rank], by_rank
 
 
 def from_graph(graph: Array, position: Array) -> Array:
