@@ -212,8 +212,8 @@ def test_only_lists_that_run_short_are_searched_again(monkeypatch):
         asked.append(len(own))
         return real(unit, own, pool, *args, **kwargs)
 
-    real = neighbors._search
-    monkeypatch.setattr(neighbors, "_search", counting)
+    real = neighbors.search
+    monkeypatch.setattr(neighbors, "search", counting)
     xc.alignment(*two_sides(missing=False), k=K)
     assert asked == [12] * 5
     asked.clear()

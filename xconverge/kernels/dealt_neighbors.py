@@ -16,7 +16,12 @@ from xconverge.kernels.blocks import split
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.compiled import loops
 from xconverge.kernels.equal_noise import Parts
-from xconverge.kernels.neighbors import as_on_grid, by_rank_where_tied, largest_in_single, parts_of
+from xconverge.kernels.exact_search import (
+    as_on_grid,
+    by_rank_where_tied,
+    largest_in_single,
+    parts_of,
+)
 from xconverge.kernels.rounding import exponent_of, scaled
 from xconverge.kernels.vectors import Array
 

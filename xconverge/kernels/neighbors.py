@@ -7,26 +7,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from xconverge.kernels import blocks
-from xconverge.kernels.blocks import over_blocks, split
-from xconverge.kernels.budgets import BUDGETS
-from xconverge.kernels.compiled import loops
+from xconverge.kernels.exact_search import by_rank_where_tied, exact_cosines, search
 from xconverge.kernels.rounding import relative
 from xconverge.kernels.vectors import METRICS, Array, directed, prepare, working_dtype
-
-GROUP = 64
-LEAST_ROWS = 128
-MANY = 8
-"""So many times k candidates a row are not taken again one by one."""
-GRID = 1.5 * 2.0**12
-"""Added and taken away again, it rounds similarities to a grid of 2^-40: equal rows tie."""
-STEP = 1.5 * 2.0**-40
-"""Closer on the grid is a tie: equal similarities may fall on either side of a step."""
 
 
 class ShortListsError(ValueError):
@@ -96,7 +83,7 @@ def nearest(x: Array, width: int, rank: Array, k: int) -> tuple[Array, Array]:
         return positions, similarity
     own = np.arange(len(pool))
     single, same = working_dtype(x.dtype) == np.float32, same_row(x.dtype, width)
-    chosen, cosines = _search(pool, own, pool, there, single, same)
+    chosen, cosines = search(pool, own, pool, there, single, same)
     positions[by_rank, :there] = by_rank[chosen]
     similarity[by_rank, :there] = cosines
     similarity[np.abs(similarity) <= 2 * relative(x.dtype, width)] = 0.0
@@ -205,7 +192,7 @@ def nearest_of_rows(
     """
     by_rank = np.argsort(rank)
     own = np.argsort(by_rank)[asked]
-    chosen, cosines = _search(unit[asked], own, unit[by_rank], min(k, len(unit) - 1), False, same)
+    chosen, cosines = search(unit[asked], own, unit[by_rank], min(k, len(unit) - 1), False, same)
     return by_rank[chosen], cosines
 
 
@@ -237,9 +224,9 @@ def nearest_in_block(
     pool = pool[by_rank]
     own = _places(asked, by_rank + start)
     same = same_row(block.dtype, width)
-    chosen, value = _search(queries, own, pool, min(k, len(pool)), single, same)
+    chosen, value = search(queries, own, pool, min(k, len(pool)), single, same)
     if single:
-        value = _exact(queries, pool, chosen, value, same)
+        value = exact_cosines(queries, pool, chosen, value, same)
     # of all rows of a block the last may be the one that asks
     order = np.where(np.isfinite(value), by_rank[chosen] + start, -1)
     return Found(order, value, pool.sum(0), len(pool))
@@ -265,213 +252,6 @@ def _places(labels: Array, pool: Array) -> Array:
     inside = place < len(pool)
     place = order[np.where(inside, place, 0)]
     return np.where(inside & (pool[place] == labels), place, -1)
-
-
-def by_rank_where_tied(cosines: Array, rank: Array) -> Array:
-    """The order of cosines (q, K) from the largest, those that follow within a step by rank."""
-    first = np.argsort(-cosines, axis=1, kind="stable")
-    sorted_ = np.take_along_axis(cosines, first, 1)
-    with np.errstate(invalid="ignore"):
-        apart = sorted_[:, :-1] - sorted_[:, 1:] > STEP
-    # of no columns none: blocks may hold nothing that a model saw
-    group = np.pad(np.cumsum(apart, axis=1), ((0, 0), (1, 0)))[:, : cosines.shape[1]]
-    then = np.lexsort((np.take_along_axis(rank, first, 1), group))
-    return np.take_along_axis(first, then, 1)
-
-
-def _exact(queries: Array, pool: Array, chosen: Array, value: Array, same: float) -> Array:
-    """Cosines (q, k) of the chosen rows in double, on the grid where equal ones tie."""
-    result = np.empty(value.shape)
-    for part in parts_of(np.arange(len(queries)), 8 * chosen.shape[1] * pool.shape[1]):
-        result[part] = np.vecdot(queries[part, None], pool[chosen[part]])
-    result = np.where(np.isfinite(value), result, -np.inf)
-    return as_on_grid(result, same)
-
-
-def as_on_grid(similarity: Array, same: float = 0.0) -> Array:
-    """Similarities on the grid, in place, those of rows that are equal but for rounding 1."""
-    similarity += GRID
-    similarity -= GRID
-    if same > STEP:
-        similarity[similarity > 1 - same] = 1.0
-    return similarity
-
-
-def _search(
-    queries: Array, own: Array, pool: Array, k: int, single: bool, same: float
-) -> tuple[Array, Array]:
-    """Columns and cosines (q, k) of the nearest rows of ``pool`` (n, f), the first on ties.
-
-    ``own`` (q) is the row of the pool that is the query itself, or -1; ``same`` is 1 - cosine of
-    rows that are equal.
-    """
-    chosen, cosines = np.empty((len(queries), k), np.int64), np.empty((len(queries), k))
-    unsure = np.arange(len(queries))
-    if single:
-        # a rounding error grows with the root of the number of terms, seldom beyond four of these
-        margin = max((4 * np.sqrt(pool.shape[1]) + 8) * 2.0**-23, 2 * same)
-        unsure = _search_in_single(queries, own, pool, margin, same, chosen, cosines)
-    for part in parts_of(unsure, 8 * len(pool)):
-        similarity = as_on_grid(queries[part] @ pool.T, same)
-        _leave_out(similarity, own[part])
-        chosen[part], cosines[part], _ = largest(similarity, k, STEP)
-    return chosen, cosines
-
-
-def _search_in_single(
-    queries: Array,
-    own: Array,
-    pool: Array,
-    margin: float,
-    same: float,
-    chosen: Array,
-    cosines: Array,
-) -> Array:
-    """Fill ``chosen`` and ``cosines`` (q, k) from products in single precision.
-
-    Where an order hangs on less than ``margin``, the candidates are taken again in double. Returns
-    rows that have so many of these that a whole product in double is sooner done.
-    """
-    n, k = len(pool), chosen.shape[1]
-    less = pool.astype(np.float32)
-    asked = less if queries is pool else queries.astype(np.float32)
-    unsettled, fast = np.zeros(len(queries), bool), loops(len(queries) * n, k)
-
-    def work(start: int, similarity: Array) -> None:
-        rows = slice(start, start + len(similarity))
-        _leave_out(similarity, own[rows])
-        chosen[rows], cosines[rows], unsure = largest_in_single(similarity, k, margin, fast)
-        again = np.flatnonzero(unsure)
-        in_double(start + again, similarity[again])
-
-    def in_double(rows: Array, similarity: Array) -> None:
-        at, column = candidates_of(similarity, k, margin)
-        if len(at) > MANY * k * len(rows):
-            unsettled[rows] = True
-        elif len(at):
-            exact = np.empty(len(at))
-            # gathered rows may be more than all similarities
-            for part in split(slice(0, len(at)), BUDGETS.cache_block // (8 * pool.shape[1])):
-                exact[part] = np.vecdot(queries[rows[at[part]]], pool[column[part]])
-            exact = as_on_grid(exact, same)
-            chosen[rows], cosines[rows], _ = _first(at, column, exact, k, len(rows))
-
-    # candidates are sought while similarities are in the cache; a product wants many rows
-    step = max(LEAST_ROWS, BUDGETS.cache_block // (less.itemsize * n))
-    # of a matrix with itself half is computed
-    if asked is less and fast is not None:
-        found, value = np.zeros((n, k + 1), np.int64), np.full((n, k + 1), -np.inf, np.float32)
-        for part in split(slice(0, n), step):
-            fast.join_largest(less[part] @ less[part.start :].T, part.start, found, value)
-        chosen[:], cosines[:] = found[:, :k], value[:, :k]
-        again = np.flatnonzero(_near(value, margin))
-
-        def of_some(parts: Sequence[slice]) -> None:
-            for part in parts:
-                similarity = less[again[part]] @ less.T
-                _leave_out(similarity, own[again[part]])
-                in_double(again[part], similarity)
-
-        with blocks.calm():
-            over_blocks(of_some, len(again), less.itemsize * n)
-    elif asked is less and less.itemsize * n * n <= BUDGETS.whole_product:
-        whole = less @ less.T
-
-        def of_whole(parts: Sequence[slice]) -> None:
-            for part in parts:
-                work(part.start, whole[part])
-
-        over_blocks(of_whole, n, less.itemsize * n)
-    else:
-        for part in split(slice(0, len(queries)), step):
-            work(part.start, asked[part] @ less.T)
-    return np.flatnonzero(unsettled)
-
-
-def _leave_out(similarity: Array, own: Array) -> None:
-    inside = np.flatnonzero(own >= 0)
-    similarity[inside, own[inside]] = -np.inf
-
-
-def parts_of(rows: Array, row_bytes: int) -> list[Array]:
-    """Rows, as many at a time as fit into a block of a product."""
-    step = max(1, BUDGETS.product_block // row_bytes)
-    return [rows[start : start + step] for start in range(0, len(rows), step)]
-
-
-def candidates_of(similarity: Array, k: int, margin: Array | float) -> tuple[Array, Array]:
-    """Rows and columns of all entries (b, n) that may be among the k largest of their row.
-
-    Row by row, up to a ``margin`` (b) below the k-th. The maxima of k groups of columns bound the
-    k-th largest from below, which leaves few candidates to sort.
-    """
-    columns = similarity.shape[1]
-    size = 1
-    while 2 * size <= min(GROUP, columns // (4 * k)):
-        size *= 2
-    groups = columns // size
-    # folded in halves, whose long rows numpy compares fastest
-    maxima, half = similarity[:, : size * groups], size * groups // 2
-    while half >= groups:
-        maxima, half = np.maximum(maxima[:, :half], maxima[:, half:]), half // 2
-    bound = np.partition(maxima, groups - k, axis=1)[:, groups - k]
-    lowest = bound - np.asarray(margin, similarity.dtype)
-    # of most groups the largest says that none of them is a candidate
-    row, group = np.divmod(np.flatnonzero(maxima >= lowest[:, None]), groups)
-    column = group[:, None] + groups * np.arange(size)
-    place, member = np.nonzero(similarity[row[:, None], column] >= lowest[row, None])
-    found = row[place] * columns + column[place, member]
-    rest = similarity[:, size * groups :] >= lowest[:, None]
-    row, column = np.divmod(np.flatnonzero(rest), max(rest.shape[1], 1))
-    found = np.concatenate([found, row * columns + column + size * groups])
-    found.sort()
-    return np.divmod(found, columns)
-
-
-def largest_in_single(
-    similarity: Array, k: int, margin: float, fast: ModuleType | None
-) -> tuple[Array, Array, Array]:
-    """As `largest`, of similarities in single precision; by compiled loops, where there are."""
-    if fast is None:
-        return largest(similarity, k, margin)
-    found = np.empty((len(similarity), k + 1), np.int64)
-    value = np.empty(found.shape, np.float32)
-    fast.largest(similarity, found, value)
-    return found[:, :k], value[:, :k], _near(value, margin)
-
-
-def _near(value: Array, margin: float) -> Array:
-    """In which rows (b) the order of the largest (b, k) hangs on less than ``margin``."""
-    with np.errstate(invalid="ignore"):
-        return np.asarray((value[:, :-1] - value[:, 1:] < margin).any(1))
-
-
-def largest(similarity: Array, k: int, margin: float) -> tuple[Array, Array, Array]:
-    """Columns and values (b, k) of the k largest of each row, largest first, first column on ties.
-
-    What follows within ``STEP`` is a tie. And in which rows (b) the order of these k + 1 hangs on
-    less than ``margin``.
-    """
-    rows, candidates = candidates_of(similarity, k, margin)
-    values = similarity[rows, candidates].astype(np.float64)
-    chosen, value, following = _first(rows, candidates, values, k, len(similarity))
-    return chosen, value, _near(np.column_stack([value, following]), margin)
-
-
-def _first(
-    rows: Array, candidates: Array, values: Array, k: int, length: int
-) -> tuple[Array, Array, Array]:
-    """Of candidates, row by row, the k of largest value (length, k), and the value that follows."""
-    order = np.lexsort((candidates, -values, rows))
-    drop, apart = -np.diff(values[order]), np.diff(rows) > 0
-    if ((drop > 0) & (drop <= STEP) & ~apart).any():
-        group = np.concatenate([[0], np.cumsum(apart | (drop > STEP))])
-        order = order[np.lexsort((candidates[order], group))]
-    counts = np.bincount(rows, minlength=length)
-    first = np.cumsum(counts) - counts
-    top = order[first[:, None] + np.arange(k)]
-    following = order[np.minimum(first + k, len(order) - 1)]
-    return candidates[top], values[top], np.where(counts > k, values[following], -np.inf)
 
 
 # --- a model that is read block by block: some rows ask, every block answers
