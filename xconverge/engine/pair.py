@@ -27,8 +27,8 @@ from xconverge.labels.joins import (
     join_all,
     join_extra,
     join_labels,
-    natural_rank,
     on_side,
+    stimulus_rank,
 )
 from xconverge.labels.kinds import came
 from xconverge.labels.messages import SchemaError, choose, listing
@@ -205,7 +205,7 @@ class Pair:
     @cached_property
     def rank(self) -> xr.DataArray:
         """Rank (stimulus) of the labels: what draws and ties follow, and not positions."""
-        return xr.DataArray(natural_rank(self.a.indexes["stimulus"]), dims="stimulus")
+        return stimulus_rank(self.a)
 
     @cached_property
     def seen(self) -> tuple[xr.DataArray, xr.DataArray]:

@@ -32,7 +32,7 @@ from xconverge.kernels.rsa import Rsa
 from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import callback, real, whole
 from xconverge.labels.coordinates import set_aside, with_own
-from xconverge.labels.joins import natural_rank, on_side
+from xconverge.labels.joins import on_side, stimulus_rank
 from xconverge.labels.messages import choose, listing
 from xconverge.labels.variables import dataset_of, describe
 from xconverge.measures.alignment import MEASURES, plan_of
@@ -318,7 +318,7 @@ def permuted_rdms(
     draws, done = run(
         kernel,
         sides,
-        xr.DataArray(natural_rank(a.indexes["stimulus"]), dims="stimulus"),
+        stimulus_rank(a),
         n_permutations,
         seed,
         report,

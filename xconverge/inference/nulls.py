@@ -18,7 +18,7 @@ from xconverge.kernels.nulls import Stimuli
 from xconverge.kernels.related_maps import Fields, field_factor, morans
 from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import several
-from xconverge.labels.joins import natural_rank
+from xconverge.labels.joins import stimulus_rank
 from xconverge.labels.messages import SchemaError, choose
 from xconverge.labels.variables import describe
 
@@ -48,7 +48,7 @@ class Null:
     @property
     def rank(self) -> xr.DataArray:
         """Rank (stimulus) of every label."""
-        return xr.DataArray(natural_rank(self.strata.indexes["stimulus"]), dims="stimulus")
+        return stimulus_rank(self.strata)
 
     @cached_property
     def arrays(self) -> list[xr.DataArray]:

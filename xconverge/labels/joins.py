@@ -40,6 +40,11 @@ def natural_rank(labels: Sequence[Hashable] | pd.Index) -> np.ndarray[Any, np.dt
     return rank
 
 
+def stimulus_rank(array: xr.DataArray) -> xr.DataArray:
+    """Rank (stimulus) of the labels of an array: what draws and ties follow, and not positions."""
+    return xr.DataArray(natural_rank(array.indexes["stimulus"]), dims="stimulus")
+
+
 def join_labels(
     a: xr.DataArray,
     b: xr.DataArray,

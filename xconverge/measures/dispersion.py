@@ -35,7 +35,7 @@ from xconverge.labels.checks import (
 )
 from xconverge.labels.coordinates import carried, set_aside, with_own
 from xconverge.labels.families import OWNERS, Families, families
-from xconverge.labels.joins import natural_rank, on_side
+from xconverge.labels.joins import on_side, stimulus_rank
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe
 from xconverge.measures.neighbors import check_lists
@@ -388,8 +388,7 @@ class Disagreement(NamedTuple):
         return kernels.without(pieces, seen, group, family)
 
     def _models(self, reps: xr.DataArray) -> xr.DataArray:
-        rank = xr.DataArray(natural_rank(reps.indexes["stimulus"]), dims="stimulus")
-        return prepared_models(self.kernel, reps, rank)
+        return prepared_models(self.kernel, reps, stimulus_rank(reps))
 
     def _in_blocks(self, reps: xr.DataArray) -> bool:
         """Whether RDMs are too large for one task that compares all of them."""

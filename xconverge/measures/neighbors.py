@@ -25,7 +25,7 @@ from xconverge.labels.checks import (
     widths,
 )
 from xconverge.labels.coordinates import carried, with_own
-from xconverge.labels.joins import natural_rank
+from xconverge.labels.joins import stimulus_rank
 from xconverge.labels.messages import SchemaError, choose
 from xconverge.labels.pools import pool_hash
 from xconverge.labels.variables import describe, named
@@ -147,11 +147,10 @@ def nearest_lists(reps: xr.DataArray, k: int) -> tuple[xr.DataArray, xr.DataArra
     As many as a model has, -1 and NaN beyond, with a warning. Ties go to the label that sorts
     first, so that the order of stimuli changes nothing.
     """
-    rank = xr.DataArray(natural_rank(reps.indexes["stimulus"]), dims="stimulus")
     dims = ["stimulus", "neighbor"]
     lists, cosines = apply(
         _of_model,
-        prepared_models(MutualKnn(k), reps, rank),
+        prepared_models(MutualKnn(k), reps, stimulus_rank(reps)),
         core=[[]],
         out=[dims, dims],
         sizes={"stimulus": reps.sizes["stimulus"], "neighbor": k},
@@ -205,7 +204,7 @@ def _approximate(
         approximate.nearest,
         reps,
         widths(reps),
-        xr.DataArray(natural_rank(reps.indexes["stimulus"]), dims="stimulus"),
+        stimulus_rank(reps),
         core=[["stimulus", "feature"], [], ["stimulus"]],
         out=[["stimulus", "neighbor"], []],
         sizes={"neighbor": k},

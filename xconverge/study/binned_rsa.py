@@ -26,7 +26,7 @@ from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import check_seed, real, several, whole
 from xconverge.labels.checks import check_only, check_representations, check_shared
 from xconverge.labels.coordinates import set_aside
-from xconverge.labels.joins import join_all, join_extra, natural_rank, on_side
+from xconverge.labels.joins import join_all, join_extra, on_side, stimulus_rank
 from xconverge.labels.messages import choose
 from xconverge.labels.variables import dataset_of, describe, described
 from xconverge.measures.rdm import DISTANCES, METHODS, bare_rdm, prepared_rows, rdm
@@ -171,7 +171,7 @@ def binned_rsa(
         reps, target, dispersion, n_bins, average, rdm_metric, method, (noise, unit), in_bins=True
     )
     bins = sides.bins.values
-    rank = xr.DataArray(natural_rank(sides.bins.indexes["stimulus"]), dims="stimulus")
+    rank = stimulus_rank(sides.bins)
     family = family_of(over, sides.models, sides.target, more=["bin"], clusters=clusters)
     seed, stream = seed_of(rng)
     # bins move independently of each other, and alike for all pairs

@@ -28,7 +28,7 @@ from xconverge.labels.checks import (
     is_graph,
 )
 from xconverge.labels.families import families
-from xconverge.labels.joins import join_labels, natural_rank, take
+from xconverge.labels.joins import join_labels, stimulus_rank, take
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.measures.alignment import MEASURES as SCORES
 from xconverge.measures.alignment import alignment
@@ -254,8 +254,7 @@ class Maps:
         ]
         if not all(isinstance(one, str) or np.isfinite(one).all() for one in covariates):
             return None
-        rank = xr.DataArray(natural_rank(b.indexes["stimulus"]), dims="stimulus")
-        known = prepared_models(MutualKnn(self.k), b, rank).values
+        known = prepared_models(MutualKnn(self.k), b, stimulus_rank(b)).values
         neighbors = [model.state.order[:, : self.k] for model in known]
         of = families(a)
         own = self.leave_out in ("model", of.owner)

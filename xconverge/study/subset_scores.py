@@ -11,7 +11,7 @@ from xconverge.engine.progress import Report, in_blocks
 from xconverge.kernels.subsets import inside_chances, inside_scores
 from xconverge.kernels.vectors import Array
 from xconverge.labels.checks import widths
-from xconverge.labels.joins import natural_rank, on_side
+from xconverge.labels.joins import on_side, stimulus_rank
 
 SUBSETS_AT_ONCE = 50
 
@@ -39,7 +39,7 @@ def scores_inside(a: xr.DataArray, b: xr.DataArray, members: Array, k: int) -> x
     result = apply(
         inside_scores,
         chosen.chunk({"_block": 1}),
-        xr.DataArray(natural_rank(a.indexes["stimulus"]), dims="stimulus"),
+        stimulus_rank(a),
         *(part.reset_coords(drop=True) for part in parts),
         core=[["_member", "stimulus"], ["stimulus"], *core],
         out=[["_member", "model_a", "model_b"]],
