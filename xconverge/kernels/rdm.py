@@ -13,7 +13,16 @@ from xconverge.kernels import blocks
 from xconverge.kernels.blocks import over_blocks
 from xconverge.kernels.correlation import ranks, settled
 from xconverge.kernels.rounding import exponent_of, held, of_distances, scaled, without_rounding
-from xconverge.kernels.vectors import METRICS, Array, Metric, norms, padded, prepare, working_dtype
+from xconverge.kernels.vectors import (
+    METRICS,
+    Array,
+    Metric,
+    norms,
+    padded,
+    prepare,
+    unchanged,
+    working_dtype,
+)
 
 SMALL = 2**27
 """Multiplications that one thread does in a millisecond or two."""
@@ -113,7 +122,7 @@ def _settle(half: Array, where: Array, error: Array, width: int) -> None:
 
     def parted(values: Array) -> bool:
         high = 2.0 * values.max().astype(np.float64)
-        off = of_distances(_same, high, 2 * error[where].max(), width)
+        off = of_distances(unchanged, high, 2 * error[where].max(), width)
         return bool(high - 2.0 * values.min() > off)
 
     # nearly always the first row says that they are
@@ -124,10 +133,6 @@ def _settle(half: Array, where: Array, error: Array, width: int) -> None:
     apart = ~np.eye(len(where), dtype=bool)
     if not parted(values[apart]):
         half[both] = np.where(apart, values[apart].max(), 0.0)
-
-
-def _same(square: Array) -> Array:
-    return square
 
 
 def _finish(half_square: Array, metric: Metric, exponent: int) -> None:

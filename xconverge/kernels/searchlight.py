@@ -20,7 +20,7 @@ from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.correlation import Method, Tell, ranks, settled, similarities
 from xconverge.kernels.kernel import alike
 from xconverge.kernels.rounding import are_equal, exponents, of_distances, scaled, without_rounding
-from xconverge.kernels.vectors import Array, Metric, RowError, norms, present
+from xconverge.kernels.vectors import Array, Metric, RowError, norms, present, unchanged
 
 Distances = Callable[[Array, float], Array]
 """Makes RDMs (B, pairs) of the rows (B, n, k) of B neighbourhoods, that are off by a share.
@@ -269,12 +269,8 @@ def distances(rows: Array, share: float, metric: Metric) -> Array:
         high = np.fmax.reduce(half, axis=1)
         gap = 2.0 * (high - np.fmin.reduce(half, axis=1))
         # the same bound as of a whole model
-        bound = of_distances(_same, 2.0 * high, 2 * error.max(1), width)
+        bound = of_distances(unchanged, 2.0 * high, 2 * error.max(1), width)
         same = gap <= bound
         if same.any():
             half[same] = np.where(np.isnan(half[same]), np.nan, high[same][:, None])
     return half if metric.unit else np.asarray(metric.of_square(2 * half))
-
-
-def _same(square: Array) -> Array:
-    return square

@@ -59,15 +59,16 @@ def _half(square: Array) -> Array:
     return 0.5 * square
 
 
-def _same(square: Array) -> Array:
-    return square
+def unchanged(values: Any) -> Any:
+    """What is given, where a function is asked for."""
+    return values
 
 
 METRICS: dict[str, Metric] = {
     "cosine": Metric(centered=False, unit=True, of_square=_half, linear=True),
     "correlation": Metric(centered=True, unit=True, of_square=_half, linear=True),
     "euclidean": Metric(centered=False, unit=False, of_square=np.sqrt, linear=False),
-    "sqeuclidean": Metric(centered=False, unit=False, of_square=_same, linear=True),
+    "sqeuclidean": Metric(centered=False, unit=False, of_square=unchanged, linear=True),
 }
 
 
