@@ -14,9 +14,11 @@ import xarray as xr
 
 from xconverge.engine.apply import CURE, apply
 from xconverge.engine.blockwise import are_large, is_long
+from xconverge.engine.long_entries import by_entries
+from xconverge.engine.long_lists import lists_by_blocks
+from xconverge.engine.long_rows import by_rows, has_sums
 from xconverge.engine.measure import Plan
 from xconverge.engine.pair import Pair
-from xconverge.engine.pair_blocks import by_entries, by_rows, has_sums, lists_by_blocks
 from xconverge.kernels.kernel import (
     EntryKernel,
     Kernel,

@@ -14,9 +14,9 @@ import xarray as xr
 
 from xconverge.engine.apply import Merging, apply, entrywise, over_models
 from xconverge.engine.blockwise import are_large
+from xconverge.engine.long_entries import by_entries
 from xconverge.engine.measure import Measure
 from xconverge.engine.pair import pairing_attrs, seen_of
-from xconverge.engine.pair_blocks import by_entries
 from xconverge.engine.scores import of_models, of_stimuli, prepared_models
 from xconverge.kernels import dispersion as kernels
 from xconverge.kernels.kernel import EntryKernel, Kernel

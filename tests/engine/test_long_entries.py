@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import xconverge as xc
 from tests.helpers import Counting, chunked, make_reps, no_compute
-from xconverge.engine import pair_blocks
+from xconverge.engine import long_entries
 from xconverge.kernels import entries
 from xconverge.kernels.budgets import BUDGETS
 
@@ -53,7 +53,7 @@ SLOW = pytest.mark.slow
 )
 @pytest.mark.parametrize(("metric", "options"), CASES, ids=str)
 def test_tiles_of_any_size_give_alignment_in_memory(metric, options, missing, size, monkeypatch):
-    monkeypatch.setattr(pair_blocks, "MOST_MODELS", size)
+    monkeypatch.setattr(long_entries, "MOST_MODELS", size)
     a, b = two_sides(missing)
     expected = xc.alignment(a, b, metric, **options)
     with no_compute():
@@ -74,7 +74,7 @@ def test_tiles_of_any_size_give_alignment_in_memory(metric, options, missing, si
     ],
 )
 def test_tiles_of_a_set_with_itself(size, pairwise, monkeypatch):
-    monkeypatch.setattr(pair_blocks, "MOST_MODELS", size)
+    monkeypatch.setattr(long_entries, "MOST_MODELS", size)
     a, _ = two_sides()
     expected = xc.dispersion(a, "rdm", pairwise=pairwise)
     with no_compute():
@@ -93,7 +93,7 @@ BOTH = two_sides()
 def test_chunks_change_no_score(data, metric):
     options = {"kernel": "rbf"} if metric == "cka" else {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pair_blocks, "MOST_MODELS", data.draw(st.integers(2, 6)))
+        patch.setattr(long_entries, "MOST_MODELS", data.draw(st.integers(2, 6)))
         lazy = [data.draw(chunked(side)) for side in BOTH]
         found = xc.alignment(*lazy, metric, **options).compute()
     xr.testing.assert_allclose(found, xc.alignment(*BOTH, metric, **options), rtol=1e-6, atol=1e-7)
@@ -112,7 +112,7 @@ def test_memory_changes_no_score(exponent, monkeypatch):
 
 @pytest.mark.slow
 def test_extra_dims_are_mapped_over(monkeypatch):
-    monkeypatch.setattr(pair_blocks, "MOST_MODELS", 2)
+    monkeypatch.setattr(long_entries, "MOST_MODELS", 2)
     a = make_reps(3, 30, [5, 4, 5], extra={"layer": 2}, shared=False, missing=0.1)
     b = make_reps(3, 30, 5, extra={"layer": 2}, shared=False, noise=1.0).isel(layer=0, drop=True)
     for metric, options in [("rdm", {}), ("cka", {"kernel": "rbf"}), ("rsa", {"method": "cosine"})]:
@@ -155,7 +155,7 @@ def formed(monkeypatch):
     ],
 )
 def test_an_rdm_is_formed_once_a_tile(name, size, formed, monkeypatch):
-    monkeypatch.setattr(pair_blocks, "MOST_MODELS", size)
+    monkeypatch.setattr(long_entries, "MOST_MODELS", size)
     a, b = two_sides()
     CALLS[name](a.chunk(stimulus=7), b.chunk(stimulus=9)).compute(scheduler="synchronous")
     tiles_a, tiles_b = -(-5 // size), -(-3 // size)
@@ -166,7 +166,7 @@ def test_an_rdm_is_formed_once_a_tile(name, size, formed, monkeypatch):
 @pytest.mark.slow_after(1)
 @pytest.mark.parametrize(("size", "n_tiles"), [(2, 3), (8, 1)])
 def test_a_task_reads_every_block_once(size, n_tiles, monkeypatch):
-    monkeypatch.setattr(pair_blocks, "MOST_MODELS", size)
+    monkeypatch.setattr(long_entries, "MOST_MODELS", size)
     a, _ = two_sides(missing=0.0)
     source = Counting(a.values)
     lazy = a.copy(data=da.from_array(source, chunks=(1, 8, 6), asarray=False, lock=True))
@@ -182,10 +182,10 @@ def test_a_task_reads_every_block_once(size, n_tiles, monkeypatch):
 
 
 def test_wide_models_come_in_smaller_tiles():
-    sizes = [pair_blocks._tile_models(width) for width in (1, 1024, 4096, 8192, 10**6)]
+    sizes = [long_entries._tile_models(width) for width in (1, 1024, 4096, 8192, 10**6)]
     assert sizes == [8, 8, 8, 4, 1]
     for width in (64, 1024, 4096):
-        rows = pair_blocks._asking_rows(width, 8)
-        assert rows > pair_blocks.LEAST_ROWS // 2
+        rows = long_entries._asking_rows(width, 8)
+        assert rows > long_entries.LEAST_ROWS // 2
         assert rows * 16 * width * 8 <= 3 * BUDGETS.tile // 8
-    assert pair_blocks._asking_rows(10**9, 1) == 1
+    assert long_entries._asking_rows(10**9, 1) == 1
