@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xconverge.engine.apply import Merging, apply, entrywise, over_models
+from xconverge.engine.apply import apply, entrywise
 from xconverge.engine.blockwise import are_large
 from xconverge.engine.long_entries import by_entries
 from xconverge.engine.measure import Measure
+from xconverge.engine.over_models import Merging, over_models
 from xconverge.engine.pair import pairing_attrs, seen_of
 from xconverge.engine.scores import of_models, of_stimuli, prepared_models
 from xconverge.kernels import dispersion as kernels
