@@ -41,13 +41,13 @@ from .measures.dispersion import dispersion as dispersion
 from .measures.duplicates import find_duplicates as find_duplicates
 from .measures.neighbors import local_density as local_density
 from .measures.neighbors import neighbor_graph as neighbor_graph
+from .measures.noise_ceiling import noise_ceiling as noise_ceiling
 from .measures.preprocess import center as center
 from .measures.preprocess import clamp as clamp
 from .measures.preprocess import pca as pca
 from .measures.preprocess import stimulus_norm as stimulus_norm
 from .measures.preprocess import unit_rows as unit_rows
 from .measures.preprocess import zscore as zscore
-from .measures.rdm import noise_ceiling as noise_ceiling
 from .measures.rdm import rdm as rdm
 from .measures.rdm import rsa as rsa
 from .measures.searchlight import searchlight as searchlight
