@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from xconverge.engine.apply import apply, entrywise
-from xconverge.engine.blockwise import are_large
-from xconverge.engine.long_entries import by_entries
 from xconverge.engine.measure import Measure
-from xconverge.engine.over_models import Merging, over_models
 from xconverge.engine.pair import pairing_attrs, seen_of
-from xconverge.engine.scores import of_models, of_stimuli, prepared_models
-from xconverge.kernels import dispersion as kernels
-from xconverge.kernels.kernel import EntryKernel, Kernel
 from xconverge.kernels.knn import MutualKnn
 from xconverge.kernels.rdm_rows import RdmRows
-from xconverge.kernels.vectors import METRICS, Array, Metric
+from xconverge.kernels.vectors import METRICS, Array
 from xconverge.labels.arguments import flags, text, whole
 from xconverge.labels.checks import (
     check_features,
@@ -31,14 +24,18 @@ from xconverge.labels.checks import (
     check_shared,
     group_numbers,
     model_groups,
-    rounding_of,
     widths,
 )
-from xconverge.labels.coordinates import carried, set_aside, with_own
+from xconverge.labels.coordinates import set_aside, with_own
 from xconverge.labels.families import OWNERS, Families, families
-from xconverge.labels.joins import on_side, stimulus_rank
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe
+from xconverge.measures.dispersion_metrics import (
+    Consensus,
+    Coordinates,
+    Disagreement,
+    DispersionMetric,
+)
 from xconverge.measures.neighbors import check_lists
 
 
@@ -153,7 +150,7 @@ def dispersion(
     row = MEASURES[choose("metric", metric, MEASURES)]
     own = _own(row, k=k, rdm_metric=rdm_metric)
     choose("rdm_metric", rdm_metric, METRICS)
-    how: Spread = row.make(**own)
+    how: DispersionMetric = row.make(**own)
     reps = set_aside(check_representations(reps), ("model_a", "model_b", "model_2"))
     if "k" in own:
         check_lists(reps, k)
@@ -220,198 +217,6 @@ def _own(row: Measure, **shared: Any) -> dict[str, Any]:
     return {name: value for name, value in shared.items() if name in known}
 
 
-class Spread(Protocol):
-    """A measure of dispersion: over all models, and of every pair of them."""
-
-    def mean(
-        self, reps: xr.DataArray, normalize: bool, family: Array
-    ) -> tuple[xr.DataArray, xr.DataArray]:
-        """Over all pairs of families (…, stimulus), and how many of these saw the stimulus."""
-        ...
-
-    def pairs(self, reps: xr.DataArray) -> xr.DataArray:
-        """Of every pair (…, model, model_2, stimulus); an error where there are no pairs."""
-        ...
-
-    def pieces(self, reps: xr.DataArray) -> xr.DataArray:
-        """What dispersion without some of the models is made of (…, model, model_2, stimulus)."""
-        ...
-
-    def of_pieces(
-        self, pieces: Array, seen: Array, group: Array, family: Array
-    ) -> tuple[Array, Array]:
-        """Dispersion (M, n) without group and family of each model, and how many are left.
-
-        ``seen`` (M, n) says which model saw what.
-        """
-        ...
-
-
-class Coordinates(NamedTuple):
-    """Mean distance over pairs of models of their vectors, position by position."""
-
-    metric: Metric
-
-    def mean(
-        self, reps: xr.DataArray, normalize: bool, family: Array
-    ) -> tuple[xr.DataArray, xr.DataArray]:
-        """In one pass without pairs, where the distance is linear in squared distances."""
-        finish = partial(kernels.of_pairs, metric=self.metric)
-        return self._reduced(reps, normalize, family, finish, self.metric.degree)
-
-    def _reduced(
-        self,
-        reps: xr.DataArray,
-        normalize: bool,
-        family: Array,
-        finish: Callable[..., Array],
-        degree: int,
-    ) -> tuple[xr.DataArray, xr.DataArray]:
-        rows: dict[str, Any] = {"metric": self.metric, "share": rounding_of(reps)}
-        last: dict[str, Any] = {"finish": finish, "degree": degree, "normalize": normalize}
-        whole: Callable[[Array], Array]
-        whole = partial(kernels.mean_pair_distance, family=family, normalize=normalize, **rows)
-        merging = None
-        if self.metric.linear and len(set(family)) < len(family):
-            whole = partial(kernels.of_families, family=family, **rows, **last)
-        elif self.metric.linear:
-            whole = partial(kernels.dispersion, **rows, **last)
-            merging = Merging(
-                partial(kernels.leaf, **rows),
-                partial(kernels.merge, **rows),
-                partial(kernels.dispersion_of, **last),
-            )
-        outputs = over_models(reps, whole, merging, {"_output": 2})
-        return outputs.isel(_output=0), outputs.isel(_output=1)
-
-    def pairs(self, reps: xr.DataArray) -> xr.DataArray:
-        """All models of a block of stimuli are in memory."""
-        size = reps.sizes["model"]
-        kernel = partial(kernels.pair_distances, metric=self.metric, share=rounding_of(reps))
-        pairs = over_models(reps, kernel, None, {"model": size, "model_2": size})
-        return _labelled(pairs, reps)
-
-    def pieces(self, reps: xr.DataArray) -> xr.DataArray:
-        """The pairs."""
-        return self.pairs(reps)
-
-    def of_pieces(
-        self, pieces: Array, seen: Array, group: Array, family: Array
-    ) -> tuple[Array, Array]:
-        """Means over the pairs that are left."""
-        return kernels.without(pieces, seen, group, family)
-
-
-class Consensus(NamedTuple):
-    """Root of the summed squared distances to the mean over models, over M - 1."""
-
-    squared: Coordinates = Coordinates(METRICS["sqeuclidean"])
-
-    def mean(
-        self, reps: xr.DataArray, normalize: bool, family: Array
-    ) -> tuple[xr.DataArray, xr.DataArray]:
-        """In one pass."""
-        return self.squared._reduced(reps, normalize, family, kernels.of_consensus, 1)
-
-    def pairs(self, reps: xr.DataArray) -> xr.DataArray:
-        """There are none."""
-        raise ValueError(
-            "metric='consensus' measures models against their mean, it has no pairs; "
-            "use 'euclidean' for pairs"
-        )
-
-    def pieces(self, reps: xr.DataArray) -> xr.DataArray:
-        """Distances of pairs: Σ_m |x_m - z|² = Σ_{m<l} |x_m - x_l|² / M."""
-        return Coordinates(METRICS["euclidean"]).pairs(reps)
-
-    def of_pieces(
-        self, pieces: Array, seen: Array, group: Array, family: Array
-    ) -> tuple[Array, Array]:
-        """Around the consensus of those that are left."""
-        return kernels.without_consensus(pieces, seen, group, family)
-
-
-class Disagreement(NamedTuple):
-    """1 - mean over pairs of models of an alignment of theirs, each pair in its own pool."""
-
-    kernel: Kernel[Any]
-
-    def mean(
-        self, reps: xr.DataArray, normalize: bool, family: Array
-    ) -> tuple[xr.DataArray, xr.DataArray]:
-        """From models that are prepared once."""
-        of = xr.DataArray(family, dims="model")
-        if self._in_blocks(reps):
-            value, count = apply(
-                kernels.mean_and_seen,
-                self.pairs(reps),
-                seen_of(reps),
-                of,
-                core=[["model", "model_2", "stimulus"], ["model", "stimulus"], ["model"]],
-                out=[["stimulus"]] * 2,
-                dtypes=[np.float64, np.int64],
-            )
-        else:
-            value, count = apply(
-                partial(kernels.mean_disagreement, kernel=self.kernel),
-                self._models(reps),
-                of,
-                core=[["model"], ["model"]],
-                out=[["stimulus"]] * 2,
-                sizes={"stimulus": reps.sizes["stimulus"]},
-                dtypes=[np.float64, np.int64],
-            )
-        return carried(value, of_stimuli(reps)), count
-
-    def pairs(self, reps: xr.DataArray) -> xr.DataArray:
-        """Of all pairs; a model with itself has none."""
-        if isinstance(self.kernel, EntryKernel) and self._in_blocks(reps):
-            alike = by_entries(self.kernel, reps)
-        else:
-            models = self._models(reps)
-            bare = models.drop_vars([n for n, c in models.coords.items() if "model" in c.dims])
-            one, other = (on_side(bare, "model", f"_{w}") for w in "ab")
-            alike = of_models(self.kernel, one, other, reps.sizes["stimulus"])
-        alike = alike.drop_vars(
-            [n for n, c in alike.coords.items() if c.ndim and n not in reps.dims]
-        )
-        pairs = (1 - alike).rename(model_a="model", model_b="model_2")
-        return carried(_labelled(pairs, reps), of_stimuli(reps))
-
-    def pieces(self, reps: xr.DataArray) -> xr.DataArray:
-        """The pairs."""
-        return self.pairs(reps)
-
-    def of_pieces(
-        self, pieces: Array, seen: Array, group: Array, family: Array
-    ) -> tuple[Array, Array]:
-        """Means over the pairs that are left."""
-        return kernels.without(pieces, seen, group, family)
-
-    def _models(self, reps: xr.DataArray) -> xr.DataArray:
-        return prepared_models(self.kernel, reps, stimulus_rank(reps))
-
-    def _in_blocks(self, reps: xr.DataArray) -> bool:
-        """Whether RDMs are too large for one task that compares all of them."""
-        return isinstance(self.kernel, EntryKernel) and are_large(reps)
-
-
-def _neighborhood(k: int) -> Disagreement:
-    return Disagreement(MutualKnn(k))
-
-
-def _rows(rdm_metric: str) -> Disagreement:
-    return Disagreement(RdmRows(rdm_metric))
-
-
-def _labelled(pairs: xr.DataArray, reps: xr.DataArray) -> xr.DataArray:
-    """Pairs with the coordinates of their models on both dims."""
-    models = reps["model"].drop_vars("n_features", errors="ignore")
-    pairs = pairs.transpose(..., "model", "model_2", "stimulus")
-    both = {**models.coords, **on_side(models, "model", "_2").coords}
-    return carried(pairs, both)
-
-
 def _by_group(reps: xr.DataArray, by: str, **options: Any) -> xr.DataArray:
     groups = model_groups(reps, by, "by")
     few = [group for group, members in groups.items() if len(members) < 2]
@@ -438,7 +243,7 @@ def _by_group(reps: xr.DataArray, by: str, **options: Any) -> xr.DataArray:
 
 
 def _without(
-    how: Spread, reps: xr.DataArray, leave_out: str, of: Families
+    how: DispersionMetric, reps: xr.DataArray, leave_out: str, of: Families
 ) -> tuple[xr.DataArray, xr.DataArray]:
     own = leave_out == of.owner
     numbers = of.numbers if own else group_numbers(reps, leave_out, "leave_out")[0]
@@ -484,6 +289,14 @@ def _of_enough(value: xr.DataArray, count: xr.DataArray, least: int) -> xr.DataA
 
 def _masked(value: Array, count: Array, least: int) -> tuple[Array, Array]:
     return np.where(count >= least, value, np.nan), count.astype(np.int64)
+
+
+def _neighborhood(k: int) -> Disagreement:
+    return Disagreement(MutualKnn(k))
+
+
+def _rows(rdm_metric: str) -> Disagreement:
+    return Disagreement(RdmRows(rdm_metric))
 
 
 _ONE_PASS = "M n d, one pass, no pairs"
