@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import apply
 from xconverge.engine.pair import pairing_attrs
-from xconverge.engine.rdms import names_along, place
 from xconverge.engine.resampling import seed_of
 from xconverge.kernels import trial_reliability as kernels
 from xconverge.kernels.noise_correction import LEAST_REPETITIONS, LEAST_STIMULI
@@ -19,10 +19,10 @@ from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import check_seed, real, whole
 from xconverge.labels.checks import check_dims, check_labels, check_only
 from xconverge.labels.joins import join_labels
-from xconverge.labels.messages import SchemaError, choose, listing, shown
+from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import dataset_of, describe
 from xconverge.measures.rdm import TOO_MANY_PAIRS
-from xconverge.measures.trials import checked_trials, trial_inputs
+from xconverge.measures.trials import ModelTrials, trial_inputs
 
 OF = ("rdm", "stimulus", "feature")
 """What a reliability may be of."""
@@ -261,43 +261,24 @@ def _of_trials(
     check_labels(reps, "stimulus", what="reps")
     if "model" in reps.dims:
         check_labels(reps, "model", what="reps")
-    found = trial_inputs(reps, noise, unit, "reps", "unit")
-    numbers, n_bins = (None, 0) if bins is None else _bins(bins, reps)
+    inputs = trial_inputs(reps, noise, unit, "reps", "unit")
+    numbers, n_bins = ([], 0) if bins is None else _bins(bins, reps)
     told, seed = seed_of(rng)
+    asked = _Asked(call, of, unit, n_bins, n_splits, level, seed)
     of_bin = [] if bins is None else ["bin"]
     of_each = [of] if of == "feature" or (of == "stimulus" and bins is None) else []
-    parts = apply(
-        _reliability,
-        *found.arrays,
-        *([] if numbers is None else [numbers]),
-        names_along(reps, "stimulus"),
-        *(names_along(reps, dim) for dim in found.lead),
-        core=[
-            *found.core,
-            *([] if numbers is None else [["stimulus"]]),
-            ["stimulus"],
-            *([] for _ in found.lead),
-        ],
+    parts = inputs.on_each_model(
+        partial(_reliability, asked=asked, n_features=reps.sizes["feature"]),
+        *numbers,
+        core=[["stimulus"] for _ in numbers],
         out=[[*of_bin, *of_each]] * 4,
         sizes={"bin": n_bins},
         dtypes=[np.float64] * 4,
-        labels=("model", "stimulus"),
-        what="reps",
         cure=TOO_MANY_PAIRS,
-        call=call,
-        of=of,
-        unit=unit,
-        noise=found.noise,
-        binned=bins is not None,
-        n_bins=n_bins,
-        lead=found.lead,
-        seed=seed,
-        n_splits=n_splits,
-        level=level,
     )
     return parts, {
         "rdm_metric": "crossnobis" if of == "rdm" else None,
-        "noise": found.noise if of == "rdm" else None,
+        "noise": inputs.noise if of == "rdm" else None,
         "unit": unit,
         "modality": reps.attrs.get("modality"),
         "n_repetitions": reps.sizes["repetition"],
@@ -308,7 +289,7 @@ def _of_trials(
     }
 
 
-def _bins(bins: xr.DataArray, reps: xr.DataArray) -> tuple[xr.DataArray, int]:
+def _bins(bins: xr.DataArray, reps: xr.DataArray) -> tuple[list[xr.DataArray], int]:
     """Numbers of bins of the stimuli of ``reps``, in their order, and how many bins there are."""
     bins = check_only(bins, "stimulus", what="bins")
     if bins.dtype.kind not in "iu":
@@ -321,85 +302,88 @@ def _bins(bins: xr.DataArray, reps: xr.DataArray) -> tuple[xr.DataArray, int]:
     bins = bins.compute().reset_coords(drop=True)
     if not (bins >= 0).any():
         raise SchemaError("bins puts no stimulus into a bin: all numbers are below 0")
-    return bins, int(bins.max()) + 1
+    return [bins], int(bins.max()) + 1
+
+
+class _Asked(NamedTuple):
+    """What is asked of every model; ``n_bins`` is 0 where stimuli are in no bins."""
+
+    call: str
+    of: str
+    unit: str
+    n_bins: int
+    n_splits: int
+    level: float
+    seed: int
+
+    def shape(self, one: ModelTrials) -> tuple[int, ...]:
+        """Of each of the four numbers, without features that are padding."""
+        of_bin = (self.n_bins,) if self.n_bins else ()
+        if self.of == "feature":
+            return (*of_bin, one.trials.rows.shape[2])
+        if self.of == "stimulus":
+            return of_bin or (len(one.stimuli),)
+        return of_bin
 
 
 def _reliability(
-    x: Array,
-    width: int,
-    units: Array,
-    *more: Any,
-    call: str,
-    of: str,
-    unit: str,
-    noise: str,
-    binned: bool,
-    n_bins: int,
-    lead: Sequence[str],
-    seed: int,
-    n_splits: int,
-    level: float,
+    one: ModelTrials, *bins: Array, asked: _Asked, n_features: int
 ) -> tuple[Array, ...]:
-    """The four numbers of the trials (R, n, F) of one model, whose troubles are told by name."""
-    given = list(more[: len(more) - 1 - len(lead)])
-    stimuli, *places = more[len(given) :]
-    bins = given.pop() if binned else None
-    where = place(lead, places)
-    which = [f"{dim} {shown(one)}" for dim, one in zip(lead, places, strict=True)]
-    found = checked_trials(x, width, units, stimuli, which, unit, "reps", "unit")
-    per_bin = (n_bins,) if binned else ()
-    if of == "rdm":
-        shape = per_bin
-    elif of == "feature":
-        shape = (*per_bin, int(width))
-    else:
-        shape = per_bin or (len(stimuli),)
-    count = kernels.n_units(found, units)
+    """The four numbers of the trials of one model, whose troubles are told by name."""
+    shape = asked.shape(one)
+    count = kernels.n_units(one.trials, one.units)
     options: dict[str, Any] = {
-        "bins": bins, "n_bins": n_bins, "seed": seed, "n_splits": n_splits, "level": level,
+        "bins": bins[0] if bins else None, "n_bins": asked.n_bins, "seed": asked.seed,
+        "n_splits": asked.n_splits, "level": asked.level,
     }  # fmt: skip
     if count < kernels.LEAST_UNITS:
         _warn(
-            f"{call}{where} needs at least 2 independent measurements (by {unit!r}), there "
-            f"{'is' if count == 1 else 'are'} {count}: NaN"
+            f"{asked.call}{one.where} needs at least 2 independent measurements (by "
+            f"{asked.unit!r}), there {'is' if count == 1 else 'are'} {count}: NaN"
         )
         result = kernels.Reliability.nothing(shape)
-    elif of == "rdm":
+    elif asked.of == "rdm":
         if count < LEAST_REPETITIONS:
-            r = "half_correlation is NaN, and " if call == "trial_reliability" else ""
-            _warn(
-                f"{call}{where}: halves of {count} independent measurements (by {unit!r}) have no "
-                f"unbiased RDM, {LEAST_REPETITIONS} are needed; {r}noise is told from what these "
-                "differ by, which holds for normal noise of one size in all of them"
-            )
-        how: Any = given[0][:width, :width] if noise == "given" else noise
-        folds = given[0] if noise == "shrinkage" else None
-        result = kernels.rdms(found, units, None if noise == "none" else how, folds, **options)
-        _tell(call, where, result.reliability, "RDM", binned, np.ones(shape, bool))
+            _warn_few(asked, one, count)
+        result = kernels.rdms(one.trials, one.units, one.noise, one.folds, **options)
+        _tell(asked, one, result.reliability, np.ones(shape, bool))
     else:
-        result = kernels.patterns(found, units, of, **options)
-        measured = found.seen.any(1) if shape == (len(stimuli),) and of == "stimulus" else True
-        _tell(call, where, result.reliability, of, binned, np.broadcast_to(measured, shape))
-    if of == "feature":
-        padding = [(0, 0)] * len(per_bin) + [(0, x.shape[2] - int(width))]
+        result = kernels.patterns(one.trials, one.units, asked.of, **options)
+        # of a stimulus that was not measured there is nothing to tell
+        alone = asked.of == "stimulus" and shape == (len(one.stimuli),)
+        measured = one.trials.seen.any(1) if alone else True
+        _tell(asked, one, result.reliability, np.broadcast_to(measured, shape))
+    if asked.of == "feature":
+        # models of other widths are as long: what is not there is NaN
+        padding = [(0, 0)] * (len(shape) - 1) + [(0, n_features - shape[-1])]
         return tuple(np.pad(part, padding, constant_values=np.nan) for part in result)
     return tuple(result)
 
 
-def _tell(call: str, where: str, value: Array, what: str, binned: bool, there: Array) -> None:
+def _warn_few(asked: _Asked, one: ModelTrials, count: int) -> None:
+    """Warn of the RDMs of so few units that halves have none."""
+    r = "half_correlation is NaN, and " if asked.call == "trial_reliability" else ""
+    _warn(
+        f"{asked.call}{one.where}: halves of {count} independent measurements (by "
+        f"{asked.unit!r}) have no unbiased RDM, {LEAST_REPETITIONS} are needed; {r}noise is told "
+        "from what these differ by, which holds for normal noise of one size in all of them"
+    )
+
+
+def _tell(asked: _Asked, one: ModelTrials, value: Array, there: Array) -> None:
     """Warn of what has no reliability, though there are trials of it."""
     gone = np.isnan(value) & there
     if not gone.any():
         return
-    over = "features" if what == "stimulus" else "stimuli"
-    inside = f" in bin {listing(np.unique(np.nonzero(gone)[0]))}" if binned else ""
+    over = "features" if asked.of == "stimulus" else "stimuli"
+    inside = f" in bin {listing(np.unique(np.nonzero(gone)[0]))}" if asked.n_bins else ""
     some = "it has"
-    if gone.ndim and not binned:
-        many = "stimuli" if what == "stimulus" else f"{what}s"
+    if gone.ndim and not asked.n_bins:
+        many = "stimuli" if asked.of == "stimulus" else f"{asked.of}s"
         some = f"{gone.sum():,} of {there.sum():,} {many} have"
     _warn(
-        f"{call}{where}{inside}: {some} fewer than {LEAST_STIMULI} {over} in both halves of every "
-        "split, or values that do not vary there: NaN"
+        f"{asked.call}{one.where}{inside}: {some} fewer than {LEAST_STIMULI} {over} in both "
+        "halves of every split, or values that do not vary there: NaN"
     )
 
 

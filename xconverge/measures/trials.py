@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ import xarray as xr
 from xconverge.engine.apply import CURES, apply
 from xconverge.engine.folds import fold_numbers
 from xconverge.engine.measure import Measure
-from xconverge.engine.rdms import names_along, place
+from xconverge.engine.rdms import names_along
 from xconverge.kernels import crossnobis as kernels
 from xconverge.kernels.noise_covariance import NoiseError
 from xconverge.kernels.vectors import Array, RowError, working_dtype
@@ -69,44 +70,95 @@ def trial_rdm(
     Errors call ``over`` by ``over_name``. Without ``tell`` there are no warnings, of parts of
     trials whose whole was told of.
     """
-    second = "stimulus_2"
-    found = trial_inputs(reps, noise, over, what, over_name, tell)
-    stimuli = names_along(reps, "stimulus")
-    result = apply(
-        _distances,
-        *found.arrays,
-        stimuli,
-        *(names_along(reps, dim) for dim in found.lead),
-        core=[*found.core, ["stimulus"], *([] for _ in found.lead)],
-        out=[["stimulus", second]],
-        sizes={second: reps.sizes["stimulus"]},
+    inputs = trial_inputs(reps, noise, over, what, over_name, tell)
+    result = inputs.on_each_model(
+        partial(_distances, metric=metric, over=over, what=what, tell=tell),
+        out=[["stimulus", "stimulus_2"]],
+        sizes={"stimulus_2": reps.sizes["stimulus"]},
         dtypes=[working_dtype(reps.dtype)],
-        labels=("model", "stimulus"),
-        what=what,
         cure=cure,
-        metric=metric,
-        noise=found.noise,
-        over=over,
-        over_name=over_name,
-        tell=tell,
-        lead=found.lead,
-        name=what,
     )
-    told = {"noise": found.noise} if metric == "crossnobis" else {}
+    told = {"noise": inputs.noise} if metric == "crossnobis" else {}
     return result, {**told, "over": over, "n_repetitions": reps.sizes["repetition"]}
+
+
+class ModelTrials(NamedTuple):
+    """The trials of one model in a task, and how messages name it: ``region 'V1'``.
+
+    ``noise`` and ``folds`` are as ``kernels.distances`` takes them.
+    """
+
+    trials: kernels.Trials
+    units: Array
+    stimuli: Array
+    noise: Array | str | None
+    folds: Array | None
+    which: list[str]
+
+    @property
+    def where(self) -> str:
+        """Which model it is, as a warning says it."""
+        return _where(self.which)
 
 
 class TrialInputs(NamedTuple):
     """What a kernel of trials takes: the trials, widths, units, and what noise asks for.
 
     ``core`` are the core dims of ``arrays``, ``lead`` the dims that are mapped over, ``noise`` what
-    the noise is called.
+    the noise is called. Errors call the trials ``what``, and ``over`` by ``word``.
     """
 
     arrays: list[xr.DataArray]
     core: list[list[str]]
     lead: list[str]
     noise: str
+    over: str
+    what: str
+    word: str
+
+    def on_each_model(
+        self,
+        kernel: Callable[..., Any],
+        *more: xr.DataArray,
+        core: Sequence[Sequence[str]] = (),
+        **options: Any,
+    ) -> Any:
+        """A kernel of ``ModelTrials``, and of ``more`` with these core dims, on every model."""
+        names = [names_along(self.arrays[0], dim) for dim in ("stimulus", *self.lead)]
+        return apply(
+            # without the arrays, which would travel with every task
+            partial(_on_trials, kernel=kernel, inputs=self._replace(arrays=[])),
+            *self.arrays,
+            *names,
+            *more,
+            core=[*self.core, ["stimulus"], *([] for _ in self.lead), *core],
+            labels=("model", "stimulus"),
+            what=self.what,
+            **options,
+        )
+
+
+def _on_trials(
+    x: Array,
+    width: int,
+    units: Array,
+    *rest: Any,
+    kernel: Callable[..., Any],
+    inputs: TrialInputs,
+) -> Any:
+    """The kernel on trials (R, n, F) of one model, which are checked and named."""
+    first = len(inputs.core) - 3
+    last = first + 1 + len(inputs.lead)
+    # what noise asks for, names, and what the kernel takes more
+    given, (stimuli, *places), more = rest[:first], rest[first:last], rest[last:]
+    which = [f"{dim} {shown(one)}" for dim, one in zip(inputs.lead, places, strict=True)]
+    trials = _checked_trials(x, width, units, stimuli, which, inputs)
+    noise, folds = None if inputs.noise == "none" else inputs.noise, None
+    if inputs.noise == "given":
+        noise = given[0][:width, :width]
+    elif inputs.noise == "shrinkage":
+        folds = given[0]
+    return kernel(ModelTrials(trials, units, stimuli, noise, folds, which), *more)
 
 
 def trial_inputs(
@@ -149,87 +201,66 @@ def trial_inputs(
         ],
         [str(d) for d in reps.dims if d not in ("repetition", "stimulus", "feature")],
         kind,
+        over,
+        what,
+        word,
     )
 
 
-def checked_trials(
-    x: Array,
-    width: int,
-    units: Array,
-    stimuli: Array,
-    which: Sequence[str],
-    over: str,
-    name: str,
-    word: str = "over",
+def _checked_trials(
+    x: Array, width: int, units: Array, stimuli: Array, which: list[str], inputs: TrialInputs
 ) -> kernels.Trials:
     """Trials of one model, each of which has a unit; errors name it by ``which``."""
+    what, over = inputs.what, inputs.over
     try:
         found = kernels.trials(x, width)
     except RowError as error:
         who = ", ".join([*which, f"stimulus {listing(stimuli[error.where[:, 0]])}"])
-        raise SchemaError(f"{name} has {error.reason}: {who}. {CURES[error.reason]}") from error
+        raise SchemaError(f"{what} has {error.reason}: {who}. {CURES[error.reason]}") from error
     lacking = np.flatnonzero(((units < 0) & found.seen).any(1))
     if len(lacking):
-        where = f" ({', '.join(which)})" if which else ""
         raise SchemaError(
-            f"{name}{where}: {word}={over!r} has no value for trials that were measured, of "
-            f"stimulus {listing(stimuli[lacking])}; every trial needs its {over}: fill it in, or "
-            "set these trials to NaN"
+            f"{what}{_where(which)}: {inputs.word}={over!r} has no value for trials that were "
+            f"measured, of stimulus {listing(stimuli[lacking])}; every trial needs its {over}: "
+            "fill it in, or set these trials to NaN"
         )
     return found
 
 
-def _distances(
-    x: Array,
-    width: int,
-    units: Array,
-    *more: Any,
-    metric: str,
-    noise: str,
-    over: str,
-    over_name: str,
-    tell: bool,
-    lead: Sequence[str],
-    name: str,
-) -> Array:
-    """The RDM (n, n) of the trials (R, n, F) of one model, whose troubles are told by name."""
-    given = more[: len(more) - 1 - len(lead)]
-    stimuli, *places = more[len(given) :]
-    where = place(lead, places)
-    which = [f"{dim} {shown(one)}" for dim, one in zip(lead, places, strict=True)]
-    found = checked_trials(x, width, units, stimuli, which, over, name, over_name)
-    how: Any = given[0][:width, :width] if noise == "given" else noise
+def _where(which: Sequence[str]) -> str:
+    return f" ({', '.join(which)})" if which else ""
+
+
+def _distances(one: ModelTrials, *, metric: str, over: str, what: str, tell: bool) -> Array:
+    """The RDM (n, n) of one model, whose troubles are told by name."""
     try:
-        result = kernels.distances(
-            found,
-            units,
-            metric,
-            None if noise == "none" else how,
-            given[0] if noise == "shrinkage" else None,
-        )
+        found = kernels.distances(one.trials, one.units, metric, one.noise, one.folds)
     except NoiseError as error:
-        who = f"{name}, {', '.join(which)}" if which else name
-        raise SchemaError(f"{who}: {error}") from error
-    if not tell:
-        return result.rdm
-    if len(result.lone):
-        one = "one repetition" if over == "repetition" else f"one value of {over!r}"
+        raise SchemaError(f"{', '.join([what, *one.which])}: {error}") from error
+    if tell:
+        _tell_missing(found, one, metric, over)
+    return found.rdm
+
+
+def _tell_missing(found: kernels.Found, one: ModelTrials, metric: str, over: str) -> None:
+    """Warn of stimuli without unbiased distances."""
+    if len(found.lone):
+        lone = "one repetition" if over == "repetition" else f"one value of {over!r}"
         warnings.warn(
-            f"rdm{where} by {metric!r} needs at least 2 independent measurements of a stimulus; "
-            f"{listing(stimuli[result.lone])} has {one} alone: NaN",
+            f"rdm{one.where} by {metric!r} needs at least 2 independent measurements of a "
+            f"stimulus; {listing(one.stimuli[found.lone])} has {lone} alone: NaN",
             RuntimeWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    if len(result.undirected):
+    if len(found.undirected):
         warnings.warn(
-            f"rdm{where} by {metric!r}: the unbiased squared norm of {len(result.undirected)} of "
-            f"{len(stimuli)} stimuli is not positive, {listing(stimuli[result.undirected])}; they "
-            "have no direction beyond noise: NaN. More repetitions, or metric='crossnobis', which "
-            "needs none",
+            f"rdm{one.where} by {metric!r}: the unbiased squared norm of {len(found.undirected)} "
+            f"of {len(one.stimuli)} stimuli is not positive, "
+            f"{listing(one.stimuli[found.undirected])}; they have no direction beyond noise: NaN. "
+            "More repetitions, or metric='crossnobis', which needs none",
             RuntimeWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    return result.rdm
 
 
 def _widths(reps: xr.DataArray, what: str) -> xr.DataArray:
