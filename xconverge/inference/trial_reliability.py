@@ -350,8 +350,7 @@ def _reliability(
     else:
         result = kernels.patterns(one.trials, one.units, asked.of, **options)
         # of a stimulus that was not measured there is nothing to tell
-        alone = asked.of == "stimulus" and shape == (len(one.stimuli),)
-        measured = one.trials.seen.any(1) if alone else True
+        measured = one.trials.seen.any(1) if asked.of == "stimulus" and not bins else True
         _tell(asked, one, result.reliability, np.broadcast_to(measured, shape))
     if asked.of == "feature":
         # models of other widths are as long: what is not there is NaN
