@@ -3,45 +3,30 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import apply
-from xconverge.engine.families import family_mean, family_numbers
-from xconverge.engine.pair import pairing_attrs
-from xconverge.engine.rdms import names_along, side_names, tell_pairs, told_missing
-from xconverge.engine.rdms import place as place_of
+from xconverge.engine.families import family_numbers
 from xconverge.engine.resampling import DRAW, seed_of, summarized
 from xconverge.inference.multiplicity import Over, adjusted, family_of
 from xconverge.inference.nulls import Geometry, Groups, null_of
 from xconverge.kernels.bin_contrast import contrast_test, mean_ends
 from xconverge.kernels.noise_correction import bin_contrasts, contrast_ends
-from xconverge.kernels.ranks import bin_means
 from xconverge.kernels.rsa import mantel
-from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import check_seed, real, several, whole
-from xconverge.labels.checks import check_only, check_representations, check_shared
 from xconverge.labels.coordinates import set_aside
-from xconverge.labels.joins import join_all, join_extra, on_side, stimulus_rank
+from xconverge.labels.joins import stimulus_rank
 from xconverge.labels.messages import choose
 from xconverge.labels.variables import dataset_of, describe, described
-from xconverge.measures.rdm import DISTANCES, METHODS, bare_rdm, prepared_rows, rdm
-from xconverge.study.bins import dispersion_bins
+from xconverge.measures.rdm import METHODS
+from xconverge.study.binned_rdms import Average, BinnedRdms, binned_rdms, told_by_name
+from xconverge.study.bins import of_bins
 from xconverge.study.modulation import Tail
-from xconverge.study.noise_correction import (
-    Trials,
-    corrected_bins,
-    trials_of,
-    trials_or_rdms,
-    untold,
-)
-
-Average = Literal["rdm", "representation"]
-
+from xconverge.study.noise_correction import corrected_bins, untold
 
 NULL = ("chance", "threshold")
 """What permutations reach: their mean, and what a share ALPHA of them exceeds."""
@@ -167,7 +152,7 @@ def binned_rsa(
     whole("n_splits", n_splits, 1)
     real("level", level, above=0, below=1)
     check_seed(rng)
-    sides = _binned(
+    sides = binned_rdms(
         reps, target, dispersion, n_bins, average, rdm_metric, method, (noise, unit), in_bins=True
     )
     bins = sides.bins.values
@@ -182,7 +167,7 @@ def binned_rsa(
         inside = np.flatnonzero(bins == number)
         block = {"stimulus": inside, "stimulus_2": inside}
         draws = apply(
-            partial(_told, kernel=mantel, extra=sides.extra, place=f" in bin {number}"),
+            partial(told_by_name, kernel=mantel, extra=sides.extra, place=f" in bin {number}"),
             sides.models.isel(block) if sides.inside is None else sides.inside(inside),
             sides.target.isel(block),
             rank.isel({"stimulus": inside}),
@@ -211,11 +196,7 @@ def binned_rsa(
     elif "repetition" in sides.target.dims:
         parts |= untold(sides.models, sides.target, n_bins)
     table = {name: describe(part, name, **parameters) for name, part in parts.items()}
-    members = bins == np.arange(n_bins)[:, None]
-    counts = xr.DataArray(members.sum(1), dims="bin")
-    means = xr.DataArray(bin_means(sides.spread.values, bins, n_bins), dims="bin")
-    table["n_stimuli"] = describe(counts, "n_stimuli")
-    table["dispersion_by_bin"] = describe(means, "dispersion_by_bin")
+    table |= of_bins(sides.spread, sides.bins, n_bins)
     result = dataset_of(table, **parameters).assign_attrs(edges=sides.bins.attrs["edges"])
     return result.assign_coords(bin=np.arange(n_bins))
 
@@ -330,7 +311,9 @@ def binned_rsa_contrast(
     real("level", level, above=0, below=1)
     check_seed(rng)
     whole("n_splits", n_splits, 1)
-    sides = _binned(reps, target, dispersion, n_bins, average, rdm_metric, method, (noise, unit))
+    sides = binned_rdms(
+        reps, target, dispersion, n_bins, average, rdm_metric, method, (noise, unit)
+    )
     if sides.trials is not None:
         if not (null is blocks is strata is None):
             raise TypeError(
@@ -347,7 +330,7 @@ def binned_rsa_contrast(
     seed, stream = seed_of(rng)
     arrays, core = chosen.dealing(sides.spread)
     value, p_value, draws, added = apply(
-        partial(_told, kernel=contrast_test, extra=sides.extra),
+        partial(told_by_name, kernel=contrast_test, extra=sides.extra),
         sides.models,
         sides.target,
         *(
@@ -424,102 +407,8 @@ def _mean(
     return {f"mean_{name}{end}": part for end, part in zip(names, found, strict=True)}
 
 
-class _Binned(NamedTuple):
-    """Model and target RDMs, dispersion and its bins over the same stimuli.
-
-    Where ``inside`` makes the model RDM of some stimuli, ``models`` is one of two, for its labels.
-    """
-
-    models: xr.DataArray
-    target: xr.DataArray
-    spread: xr.DataArray
-    bins: xr.DataArray
-    geometry: tuple[xr.DataArray, xr.DataArray]
-    attrs: dict[str, Any]
-    trials: Trials | None
-    inside: Callable[[Array], xr.DataArray] | None
-
-    @property
-    def extra(self) -> list[str]:
-        """Dims that are neither models nor stimuli."""
-        known = ("model_a", "model_b", "stimulus", "stimulus_2")
-        dims = dict.fromkeys((*self.models.dims, *self.target.dims))
-        return [str(dim) for dim in dims if dim not in known]
-
-    @property
-    def names(self) -> list[xr.DataArray]:
-        """Of both models and along the extra dims, to travel with the blocks."""
-        sides = ((self.models, "model_a"), (self.target, "model_b"))
-        where = [self.models if dim in self.models.dims else self.target for dim in self.extra]
-        return [
-            *(side_names(side, dim) for side, dim in sides),
-            *(names_along(side, dim) for side, dim in zip(where, self.extra, strict=True)),
-        ]
-
-
-def _told(*args: Any, kernel: Any, extra: list[str], place: str = "", **options: Any) -> Any:
-    """A kernel on all but the names, which it tells what has no RSA by."""
-    *arrays, a, b = args[: len(args) - len(extra)]
-    where = place + place_of(extra, args[len(args) - len(extra) :])
-    return kernel(*arrays, **options, tell=partial(tell_pairs, [a], [b], where))
-
-
-def _binned(
-    reps: xr.DataArray,
-    target: xr.DataArray,
-    dispersion: xr.DataArray,
-    n_bins: int,
-    average: Average | None,
-    rdm_metric: str,
-    method: str,
-    trials: tuple[Any, str],
-    in_bins: bool = False,
-) -> _Binned:
-    choose("method", method, METHODS)
-    choose("rdm_metric", rdm_metric, DISTANCES)
-    whole("n_bins", n_bins, 2)
-    if average is not None:
-        choose("average", average, ["rdm", "representation"])
-    reps = check_representations(reps)
-    spread = check_only(dispersion, "stimulus", what="dispersion")
-    target = trials_or_rdms(target, rdm_metric)
-    attrs = {
-        "metric": method, "rdm_metric": rdm_metric, "average": average or "none",
-        "dispersion_metric": dispersion.attrs.get("metric"),
-        **pairing_attrs(reps, target, dispersion),
-    }  # fmt: skip
-    if average == "representation":
-        check_shared(reps, "average='representation'")
-    (reps, spread, target), _ = join_all("exact", reps=reps, dispersion=spread, target=target)
-    target = join_extra(reps, target, ("reps", "target"))
-    measured = trials_of(target, *trials)
-    if measured is not None:
-        target = measured.rdm()
-        attrs |= measured.attrs(target)
-    spread = spread.compute()
-    bins = dispersion_bins(spread, n_bins)
-    attrs |= {"n_bins": n_bins, "merged_bins": bins.attrs.get("merged_bins")}
-    inside: Callable[[Array], xr.DataArray] | None = None
-    if in_bins and measured is None and reps.chunks is None:
-        # of ten bins a tenth of the RDM is looked at
-        _check_rows(reps, average, rdm_metric)
-        inside = partial(_model_rdm_of, reps, average, rdm_metric)
-    return _Binned(
-        on_side(_model_rdm(reps, average, rdm_metric), "model", "_a")
-        if inside is None
-        else inside(np.arange(min(2, reps.sizes["stimulus"]))),
-        on_side(target, "model", "_b"),
-        spread,
-        bins,
-        (reps, target),
-        attrs,
-        measured,
-        inside,
-    )
-
-
 def _corrected_bins(
-    sides: _Binned, method: str, n_bins: int, n_splits: int, seed: int, level: float
+    sides: BinnedRdms, method: str, n_bins: int, n_splits: int, seed: int, level: float
 ) -> tuple[dict[str, xr.DataArray], xr.DataArray]:
     """What trials tell of the bins, but for what no correction is known for."""
     assert sides.trials is not None
@@ -539,7 +428,7 @@ def _corrected_bins(
 
 
 def _contrasts_of_trials(
-    sides: _Binned, without: xr.DataArray, corrected: xr.DataArray, level: float
+    sides: BinnedRdms, without: xr.DataArray, corrected: xr.DataArray, level: float
 ) -> dict[str, xr.DataArray]:
     """Contrasts of the corrected RSA of these bins, their errors, ends and p-values."""
     bins = sides.bins.reset_coords(drop=True)
@@ -563,37 +452,3 @@ def _contrasts_of_trials(
         parts |= {name: value.isel(one)} | {f"{name}_{end}": part.isel(one) for end, part in ends}
         parts |= _mean(name, value.isel(one), added.isel(one), size, level)
     return parts
-
-
-def _model_rdm(reps: xr.DataArray, average: Average | None, rdm_metric: str) -> xr.DataArray:
-    if average == "representation":
-        reps = family_mean(reps, ["model"])
-    models = rdm(reps, rdm_metric)
-    if average != "rdm":
-        return models
-    # the mean of fewer models than were given is said to be one
-    return family_mean(told_missing(models, "the mean RDM of reps"), ["model"])
-
-
-def _model_rdm_of(
-    reps: xr.DataArray, average: Average | None, rdm_metric: str, where: Array
-) -> xr.DataArray:
-    """The model RDM of these stimuli, as a side."""
-    some = reps.isel(stimulus=where)
-    if average == "representation":
-        some = family_mean(some, ["model"])
-    models = bare_rdm(some, DISTANCES[rdm_metric].make)
-    if average == "rdm":
-        models = family_mean(models, ["model"])
-    return on_side(models, "model", "_a")
-
-
-def _check_rows(reps: xr.DataArray, average: Average | None, rdm_metric: str) -> None:
-    """What making the RDM of all stimuli would say of their rows."""
-    rows = family_mean(reps, ["model"]) if average == "representation" else reps
-    prepared_rows(rows, rdm_metric)
-    if average == "rdm":
-        saw = reps.notnull().any(["stimulus", "feature"])
-        saw = saw.drop_vars([name for name in saw.coords if name != "model"])
-        gone = saw.astype(np.float64).where(saw).expand_dims(stimulus=1, stimulus_2=1)
-        told_missing(gone, "the mean RDM of reps")

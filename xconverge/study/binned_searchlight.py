@@ -10,7 +10,6 @@ import xarray as xr
 
 from xconverge.engine.neighborhoods import neighborhoods_of
 from xconverge.engine.searchlight import BIN, How, searched
-from xconverge.kernels.ranks import bin_means
 from xconverge.kernels.vectors import METRICS
 from xconverge.labels.arguments import whole
 from xconverge.labels.checks import check_only
@@ -18,7 +17,7 @@ from xconverge.labels.coordinates import set_aside
 from xconverge.labels.variables import dataset_of, describe
 from xconverge.measures.rdm import METHODS
 from xconverge.measures.searchlight import Lists, joined, within
-from xconverge.study.bins import dispersion_bins
+from xconverge.study.bins import dispersion_bins, of_bins
 
 
 def binned_searchlight(
@@ -102,15 +101,10 @@ def binned_searchlight(
         "merged_bins": bins.attrs.get("merged_bins"),
         "dispersion_metric": dispersion.attrs.get("metric"),
     }  # fmt: skip
-    members = bins.values == np.arange(n_bins)[:, None]
     parts = {
         "rsa": describe(set_aside(rsa, ["bin"]).rename({BIN: "bin"}), "rsa", **attrs),
         "n_features": describe(counts, "n_features", **attrs),
-        "n_stimuli": describe(xr.DataArray(members.sum(1), dims="bin"), "n_stimuli"),
-        "dispersion_by_bin": describe(
-            xr.DataArray(bin_means(spread.values, bins.values, n_bins), dims="bin"),
-            "dispersion_by_bin",
-        ),
+        **of_bins(spread, bins, n_bins),
     }
     result = dataset_of(parts, **attrs).assign_attrs(edges=bins.attrs["edges"])
     return result.assign_coords(bin=np.arange(n_bins))

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import xarray as xr
 
-from xconverge.kernels.ranks import empty_bins, quantile_bins, rows_in_bins
+from xconverge.kernels.ranks import bin_means, empty_bins, quantile_bins, rows_in_bins
 from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import whole
 from xconverge.labels.checks import check_only
@@ -109,3 +109,13 @@ SUBSET = "subset"
 def subset_labels(n_bins: int) -> list[str]:
     """Labels of ``subset``: all stimuli, then the bins."""
     return ["all", *bin_labels(n_bins)]
+
+
+def of_bins(spread: xr.DataArray, bins: xr.DataArray, n_bins: int) -> dict[str, xr.DataArray]:
+    """How many stimuli (bin) are in every bin, and their mean dispersion (bin)."""
+    members = bins.values == np.arange(n_bins)[:, None]
+    means = bin_means(spread.values, bins.values, n_bins)
+    return {
+        "n_stimuli": describe(xr.DataArray(members.sum(1), dims="bin"), "n_stimuli"),
+        "dispersion_by_bin": describe(xr.DataArray(means, dims="bin"), "dispersion_by_bin"),
+    }
