@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import xarray as xr
@@ -17,7 +17,7 @@ from xconverge.engine.measure import Plan
 from xconverge.engine.pair import Pair
 from xconverge.engine.progress import Progress, Report
 from xconverge.engine.resampling import DRAW, blocks_of, run, strata_name
-from xconverge.engine.scores import models, scores
+from xconverge.engine.scores import PAIRS, models, scores
 from xconverge.kernels import intervals as kernels
 from xconverge.kernels.groups import table_means
 from xconverge.kernels.knn import MutualKnn
@@ -32,7 +32,7 @@ from xconverge.labels.variables import dataset_of, describe
 from xconverge.measures.alignment import MEASURES, plan_of
 
 LEAST_STIMULI = 10
-PAIRS = ("model_a", "model_b")
+TEXTS = {end: {"long_name": f"{end} end of the confidence interval"} for end in ("lower", "upper")}
 
 
 def confidence_interval(
@@ -155,32 +155,19 @@ def confidence_interval(
             f"{listing(pair.b.indexes['model'])}; use over='stimulus'"
         )
     enough = _enough(counts, over, sizes)
-    pairs = ["model_a", "model_b"]
     share = fraction if how == "subsample" else None
     done = None
     if how == "local":
-        estimate, variance, of_mean = _local_variances(plan, pair, sides, units)
-        freedom = counts.min(pairs) - 1
+        found = _local(plan, pair, sides, units, counts)
     else:
         draws, done = _draws(plan, pair, metric, share, n_resamples, progress, units)
-        found = scores(plan, pair).compute()
-        estimate = found.mean("stimulus") if "stimulus" in found.dims else found
+        found = _of_draws(draws, plan, pair, sides, counts, share, over)
         if over != "model":
-            enough &= _always_scored(draws, estimate, plan, how)
-        variance = apply(
-            partial(kernels.pair_variance, fraction=share),
-            draws, counts, core=[[DRAW, *pairs], pairs], out=[pairs],
-        )  # fmt: skip
-        of_mean, freedom = apply(
-            partial(_mean_variance, fraction=share, seed=pair.stream, over=over),
-            draws, counts, *_numbers(sides),
-            core=[[DRAW, *pairs], pairs, *([side] for side in pairs)],
-            out=[[]] * 2, dtypes=[np.float64] * 2,
-        )  # fmt: skip
-    mean = family_mean(estimate, pairs, dict(zip(pairs, sides, strict=True)))
-    tables = {"_of_mean": (mean, of_mean.where(enough.all(pairs)), freedom)}
+            enough &= _always_scored(draws, found.score, plan, how)
+    mean = family_mean(found.score, PAIRS, dict(zip(PAIRS, sides, strict=True)))
+    tables = {"_of_mean": (mean, found.of_mean.where(enough.all(PAIRS)), found.freedom)}
     if over == "stimulus":
-        tables[""] = (estimate, variance.where(enough), counts - 1)
+        tables[""] = (found.score, found.variance.where(enough), counts - 1)
     parameters = {
         **plan.options(), "metric": metric, "over": over, "resample": how, "fraction": share,
         "blocks": strata_name(blocks), "level": level, "n_resamples": done,
@@ -194,13 +181,24 @@ def confidence_interval(
         },
         **parameters,
     )
-    if pair is given or over != "stimulus":
-        return result
-    whole = [on_side(side["model"], "model", f"_{what}") for side, what in given.sides]
-    wanted = {str(one.dims[0]): one for one in whole}
-    return carried(
-        result.reindex(wanted), {name: coord for one in whole for name, coord in one.coords.items()}
-    )
+    return result if pair is given or over != "stimulus" else _of_all(result, given)
+
+
+def _of_all(result: xr.Dataset, given: Pair) -> xr.Dataset:
+    """The result with NaN for the models that were left out, in the order that was given."""
+    sides = [on_side(side["model"], "model", f"_{what}") for side, what in given.sides]
+    wanted = {str(side.dims[0]): side for side in sides}
+    coords = {name: coord for side in sides for name, coord in side.coords.items()}
+    return carried(result.reindex(wanted), coords)
+
+
+class _Found(NamedTuple):
+    """Scores of pairs, their variance, that of their mean, and its degrees of freedom."""
+
+    score: xr.DataArray
+    variance: xr.DataArray
+    of_mean: xr.DataArray
+    freedom: xr.DataArray
 
 
 def _of_scored(pair: Pair) -> Pair:
@@ -228,6 +226,7 @@ def _checked(
 ) -> str:
     """How the variance comes about: as asked, or as is best for the metric."""
     choose("over", over, ["stimulus", "model", "both"])
+    # draws overstate the variance of neighbours, which react to every change of the pool
     usual = "local" if metric == "mutual_knn" and over == "stimulus" else "subsample"
     how = ("bootstrap" if over == "both" else usual) if resample is None else resample
     choose("resample", how, ["local", "subsample", "bootstrap"])
@@ -280,23 +279,54 @@ def _numbers(sides: Sequence[Families]) -> list[xr.DataArray]:
     return [xr.DataArray(of.numbers, dims=f"model_{w}") for of, w in zip(sides, "ab", strict=True)]
 
 
-def _local_variances(
-    plan: Plan, pair: Pair, sides: Sequence[Families], blocks: xr.DataArray | None
-) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
-    """Mean overlap (model_a, model_b), its variance, and that of the mean over pairs ()."""
-    pairs = ["model_a", "model_b"]
-    return tuple(
+def _local(
+    plan: Plan,
+    pair: Pair,
+    sides: Sequence[Families],
+    blocks: xr.DataArray | None,
+    counts: xr.DataArray,
+) -> _Found:
+    """From the lists alone, without draws."""
+    more = [] if blocks is None else [blocks.drop_vars("stimulus")]
+    score, variance, of_mean = (
         part.compute()
         for part in apply(
             partial(kernels.local_variances, kernel=cast(MutualKnn, plan.kernel)),
             *models(plan, pair),
             *_numbers(sides),
-            *([] if blocks is None else [blocks.drop_vars("stimulus")]),
-            core=[*([[side] for side in pairs] * 2), *([] if blocks is None else [["stimulus"]])],
-            out=[pairs, pairs, []],
+            *more,
+            core=[*([side] for side in PAIRS * 2), *(["stimulus"] for _ in more)],
+            out=[PAIRS, PAIRS, []],
             dtypes=[np.float64] * 3,
         )
     )
+    # cautious where pairs share different numbers of stimuli
+    return _Found(score, variance, of_mean, counts.min(PAIRS) - 1)
+
+
+def _of_draws(
+    draws: xr.DataArray,
+    plan: Plan,
+    pair: Pair,
+    sides: Sequence[Families],
+    counts: xr.DataArray,
+    fraction: float | None,
+    over: str,
+) -> _Found:
+    """From scores of stimuli drawn again."""
+    score = scores(plan, pair).compute()
+    score = score.mean("stimulus") if "stimulus" in score.dims else score
+    variance = apply(
+        partial(kernels.pair_variance, fraction=fraction),
+        draws, counts, core=[[DRAW, *PAIRS], PAIRS], out=[PAIRS],
+    )  # fmt: skip
+    of_mean, freedom = apply(
+        partial(_mean_variance, fraction=fraction, seed=pair.stream, over=over),
+        draws, counts, *_numbers(sides),
+        core=[[DRAW, *PAIRS], PAIRS, *([side] for side in PAIRS)],
+        out=[[]] * 2, dtypes=[np.float64] * 2,
+    )  # fmt: skip
+    return _Found(score, variance, of_mean, freedom)
 
 
 def _ends(
@@ -314,15 +344,9 @@ def _ends(
     )  # fmt: skip
     names = ("estimate", "standard_error", "lower", "upper")
     return {
-        name: describe(value, name, **{**parameters, **_WORDS.get(name, {})}).rename(name + suffix)
+        name: describe(value, name, **{**parameters, **TEXTS.get(name, {})}).rename(name + suffix)
         for name, value in zip(names, (score, *ends), strict=True)
     }
-
-
-_WORDS = {
-    "lower": {"long_name": "lower end of the confidence interval"},
-    "upper": {"long_name": "upper end of the confidence interval"},
-}
 
 
 def _always_scored(
