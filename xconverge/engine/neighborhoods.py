@@ -13,6 +13,7 @@ import pandas as pd
 import scipy
 import xarray as xr
 
+from xconverge.engine.rdms import names_along
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.rounding import TIE
 from xconverge.kernels.searchlight import Block
@@ -97,25 +98,7 @@ def neighborhoods_of(
         around = np.arange(len(points)) if around is None else around
         lists = _within(points, around, real("radius", radius, above=0))
         return _made(reps, lists, around, None)
-    names: Sequence[Any] | None = None
-    if isinstance(neighborhoods, xr.DataArray):
-        lists, names = _of_array(reps, neighborhoods)
-    elif scipy.sparse.issparse(neighborhoods):
-        lists = _of_matrix(neighborhoods, reps.sizes["feature"])
-    elif getattr(neighborhoods, "ndim", 0) == 2 and neighborhoods.dtype.kind == "b":
-        lists = _of_matrix(scipy.sparse.csr_array(neighborhoods), reps.sizes["feature"])
-    elif isinstance(neighborhoods, Mapping):
-        names, lists = list(neighborhoods), _of_lists(reps, neighborhoods)
-    elif isinstance(neighborhoods, Iterable) and not isinstance(
-        neighborhoods, str | bytes | xr.Dataset | xr.DataTree | pd.DataFrame | pd.Series
-    ):
-        lists = _of_lists(reps, dict(enumerate(neighborhoods)))
-    else:
-        raise TypeError(
-            "neighborhoods must be a list of lists of features, one for each centre, a dict of "
-            "them, or a Boolean or sparse matrix (center, feature), got "
-            f"neighborhoods={came(neighborhoods)}"
-        )
+    lists, names = _listed(reps, neighborhoods)
     if not lists:
         raise ValueError("neighborhoods is empty: give at least one list of features")
     if around is not None and len(around) != len(lists):
@@ -124,6 +107,29 @@ def neighborhoods_of(
             f"{len(lists)} neighborhoods"
         )
     return _made(reps, lists, around, names)
+
+
+def _listed(reps: xr.DataArray, neighborhoods: Any) -> tuple[list[Array], Sequence[Any] | None]:
+    """Lists of features, in whatever form they came, and what their centres are called."""
+    width = reps.sizes["feature"]
+    if isinstance(neighborhoods, xr.DataArray):
+        return _of_array(reps, neighborhoods)
+    if scipy.sparse.issparse(neighborhoods):
+        return _of_matrix(neighborhoods, width), None
+    if getattr(neighborhoods, "ndim", 0) == 2 and neighborhoods.dtype.kind == "b":
+        return _of_matrix(scipy.sparse.csr_array(neighborhoods), width), None
+    if isinstance(neighborhoods, Mapping):
+        return _of_lists(reps, neighborhoods), list(neighborhoods)
+    # a table or a text can be gone through as well, column by column and letter by letter
+    if isinstance(neighborhoods, Iterable) and not isinstance(
+        neighborhoods, str | bytes | xr.Dataset | xr.DataTree | pd.DataFrame | pd.Series
+    ):
+        return _of_lists(reps, dict(enumerate(neighborhoods))), None
+    raise TypeError(
+        "neighborhoods must be a list of lists of features, one for each centre, a dict of "
+        "them, or a Boolean or sparse matrix (center, feature), got "
+        f"neighborhoods={came(neighborhoods)}"
+    )
 
 
 def _made(
@@ -170,6 +176,7 @@ def _position(reps: xr.DataArray, value: Any, what: str) -> int:
             ) from None
     wanted = f"{what} must hold positions of features, whole numbers from 0 to {size - 1}"
     if isinstance(value, bool | np.bool_):
+        # Python takes True for 1, and a mask would be the features 0 and 1
         raise TypeError(
             f"{wanted}, got {came(value)}; a mask of all features is one row of a matrix"
         )
@@ -196,14 +203,13 @@ def _positions(reps: xr.DataArray, values: Any, what: str) -> Array:
     ordered = np.sort(found)
     if (ordered[1:] == ordered[:-1]).any():
         one, count = np.unique(found, return_counts=True)
-        names = (
-            reps.indexes["feature"] if "feature" in reps.indexes else np.arange(len(reps.feature))
-        )
-        raise ValueError(f"{what} has features twice: {listing(names[one[count > 1]])}")
+        twice = names_along(reps, "feature").values[one[count > 1]]
+        raise ValueError(f"{what} has features twice: {listing(twice)}")
     return found
 
 
 def _looked_up(reps: xr.DataArray, values: list[Any], what: str) -> Array:
+    """Where features are, texts all at once: brains have a hundred thousand of them."""
     if "feature" in reps.indexes and set(map(type, values)) == {str}:
         found = reps.indexes["feature"].get_indexer(pd.Index(values, dtype=object))
         if (found >= 0).all():
@@ -215,6 +221,7 @@ def _are_whole(values: Iterable[Any]) -> bool:
     """Whether these are whole numbers of one kind, which need no look at each."""
     if isinstance(values, np.ndarray):
         return values.dtype.kind in "iu"
+    # others may be gone through only once
     kinds = set(map(type, values)) if isinstance(values, list | tuple | range) else {bool}
     return all(issubclass(kind, int | np.integer) and kind is not bool for kind in kinds)
 
@@ -239,6 +246,7 @@ def _of_matrix(matrix: Any, width: int) -> list[Array]:
             f"neighborhoods must be a matrix (center, feature) with {width} columns, one for each "
             f"feature of reps, got the shape {tuple(matrix.shape)}"
         )
+    # scipy keeps zeros that were written and entries that are there twice: each would be a feature
     rows = scipy.sparse.csr_array(matrix, copy=True)
     rows.sum_duplicates()
     rows.eliminate_zeros()
@@ -304,7 +312,7 @@ def _points(reps: xr.DataArray, coordinates: Any) -> Array:
     points = np.stack(columns, axis=1)
     nowhere = ~np.isfinite(points).all(1)
     if nowhere.any():
-        who = reps.indexes["feature"] if "feature" in reps.indexes else np.arange(len(points))
+        who = names_along(reps, "feature").values
         raise SchemaError(
             f"coordinates: {nowhere.sum()} features lie nowhere (NaN or infinity): "
             f"{listing(who[nowhere])}; leave them out with .isel(feature=…)"
