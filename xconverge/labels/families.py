@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from xconverge.labels.checks import group_numbers
 from xconverge.labels.coordinates import read
 from xconverge.labels.messages import SchemaError, listing
 
@@ -65,6 +66,31 @@ def families(array: xr.DataArray, dim: str = "model") -> Families:
             numbers, names = pd.factorize(np.where(unknown, labels, values))
             return Families(numbers, np.asarray(names, dtype=object), owner)
     return Families(np.arange(len(labels)), labels, "model")
+
+
+def left_out_groups(reps: xr.DataArray, leave_out: str) -> Array:
+    """Number (model) of the group that is left out with each model.
+
+    ``leave_out`` is ``"model"``, then they are families, or a coordinate of the models.
+    """
+    of = families(reps)
+    own = leave_out in ("model", of.owner)
+    return of.numbers if own else group_numbers(reps, leave_out, "leave_out")[0]
+
+
+def left_out_with(reps: xr.DataArray, leave_out: str) -> Array:
+    """Which models (model, model) are left out with which: of its group, and of its family."""
+    same = [
+        numbers[:, None] == numbers
+        for numbers in (left_out_groups(reps, leave_out), families(reps).numbers)
+    ]
+    return np.asarray(same[0] | same[1], dtype=bool)
+
+
+def families_left(reps: xr.DataArray, leave_out: str) -> Array:
+    """How many families (model) are left without each model and what is left out with it."""
+    numbers = families(reps).numbers
+    return np.array([len(set(numbers[~own])) for own in left_out_with(reps, leave_out)])
 
 
 def _objects(values: Any) -> Array:

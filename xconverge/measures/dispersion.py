@@ -22,12 +22,11 @@ from xconverge.labels.checks import (
     check_features,
     check_representations,
     check_shared,
-    group_numbers,
     model_groups,
     widths,
 )
 from xconverge.labels.coordinates import set_aside, with_own
-from xconverge.labels.families import OWNERS, Families, families
+from xconverge.labels.families import OWNERS, Families, families, families_left, left_out_groups
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe
 from xconverge.measures.dispersion_metrics import (
@@ -245,16 +244,12 @@ def _by_group(reps: xr.DataArray, by: str, **options: Any) -> xr.DataArray:
 def _without(
     how: DispersionMetric, reps: xr.DataArray, leave_out: str, of: Families
 ) -> tuple[xr.DataArray, xr.DataArray]:
-    own = leave_out == of.owner
-    numbers = of.numbers if own else group_numbers(reps, leave_out, "leave_out")[0]
+    """Dispersion (…, model, stimulus) without each model, and how many are left."""
+    numbers = left_out_groups(reps, leave_out)
     if len(set(numbers)) < 2:
         raise SchemaError(f"leave_out={leave_out!r} leaves no model: all are of one group")
-    few = [
-        name
-        for name, own, mine in zip(reps.indexes["model"], numbers, of.numbers, strict=True)
-        if len(set(of.numbers[(numbers != own) & (of.numbers != mine)])) < 2
-    ]
-    if few:
+    few = reps.indexes["model"][families_left(reps, leave_out) < 2]
+    if len(few):
         warnings.warn(
             f"no dispersion without {listing(few)}: it needs at least 2 other {of.what}: NaN",
             RuntimeWarning,

@@ -21,13 +21,8 @@ from xconverge.kernels.equal_noise import Prepare
 from xconverge.kernels.knn import MutualKnn
 from xconverge.kernels.left_out_overlap import LeftOutOverlap
 from xconverge.labels.arguments import check_neighbors, several, text, whole
-from xconverge.labels.checks import (
-    check_per_model,
-    check_representations,
-    group_numbers,
-    is_graph,
-)
-from xconverge.labels.families import families
+from xconverge.labels.checks import check_per_model, check_representations, is_graph
+from xconverge.labels.families import families, families_left, left_out_groups, left_out_with
 from xconverge.labels.joins import join_labels, stimulus_rank, take
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.measures.alignment import MEASURES as SCORES
@@ -256,12 +251,9 @@ class Maps:
             return None
         known = prepared_models(MutualKnn(self.k), b, stimulus_rank(b)).values
         neighbors = [model.state.order[:, : self.k] for model in known]
-        of = families(a)
-        own = self.leave_out in ("model", of.owner)
-        group = of.numbers if own else group_numbers(a, self.leave_out, "leave_out")[0]
-        return LeftOutOverlap(
-            self.k, np.stack(neighbors), seen[1], group, of.numbers, families(b).numbers, covariates
-        )
+        group = left_out_groups(a, self.leave_out)
+        of_a, of_b = (families(side).numbers for side in (a, b))
+        return LeftOutOverlap(self.k, np.stack(neighbors), seen[1], group, of_a, of_b, covariates)
 
 
 def against_equal_noise(
@@ -369,24 +361,8 @@ def dispersion_of_others(
         spread = dispersion(reps, metric, leave_out=leave_out, k=k)
     else:
         components = n_components or max(1, min(64, reps.sizes["stimulus"] // 4))
-        spread = _in_own_spaces(reps, metric, together(reps, leave_out), components)
+        spread = _in_own_spaces(reps, metric, left_out_with(reps, leave_out), components)
     return spread.assign_attrs(metric=metric, leave_out=leave_out, **pairing_attrs(reps))
-
-
-def together(reps: xr.DataArray, leave_out: str) -> np.ndarray:
-    """Which models (model, model) are left out with which: of its group, and of its family."""
-    of = families(reps)
-    own = leave_out in ("model", of.owner)
-    numbers = of.numbers if own else group_numbers(reps, leave_out, "leave_out")[0]
-    return np.asarray(
-        (numbers[:, None] == numbers) | (of.numbers[:, None] == of.numbers), dtype=bool
-    )
-
-
-def families_left(reps: xr.DataArray, leave_out: str) -> np.ndarray:
-    """How many families (model) are left without each model and what is left out with it."""
-    numbers = families(reps).numbers
-    return np.array([len(set(numbers[~own])) for own in together(reps, leave_out)])
 
 
 def _in_own_spaces(
