@@ -13,7 +13,7 @@ import pandas as pd
 import scipy
 import xarray as xr
 
-from xconverge.engine.rdms import names_along
+from xconverge.engine.names import names_along
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.rounding import TIE
 from xconverge.kernels.searchlight import Block

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -11,10 +10,11 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
+from xconverge.engine.names import named_at, names_along
 from xconverge.kernels.rdm import RdmError, check_finite, check_symmetric, off_diagonal
 from xconverge.kernels.vectors import Array
 from xconverge.labels.joins import square_rdm
-from xconverge.labels.messages import SchemaError, listing, shown
+from xconverge.labels.messages import SchemaError, shown
 
 SQUARE = ("stimulus", "stimulus_2")
 WHOLE, BLOCK = 1e-6, 1e-3
@@ -83,58 +83,6 @@ def _lazily(data: da.Array, check: Any, names: list[Array]) -> da.Array:
     return result
 
 
-def names_along(array: xr.DataArray, dim: str) -> xr.DataArray:
-    """Labels of a dim, or positions where it has none, as data that travels with the blocks."""
-    found = array.indexes[dim] if dim in array.indexes else np.arange(array.sizes[dim])
-    return xr.DataArray(np.asarray(found, dtype=object), dims=dim)
-
-
-def side_names(side: xr.DataArray, dim: str) -> xr.DataArray:
-    """Names of the models of a side; of one without the dim what a coordinate says, or nothing."""
-    if dim in side.dims:
-        return names_along(side, dim)
-    single = [n for n in (dim, "model") if n in side.coords and not side.coords[n].dims]
-    one = [side.coords[name].item() for name in single]
-    return xr.DataArray(np.array(str(one[0]) if one else "", dtype=object))
-
-
-def place(dims: Sequence[str], names: Sequence[Any]) -> str:
-    """Where along further dims, as a message says it: `` (region 'V1')``."""
-    named = [f"{dim} {shown(name)}" for dim, name in zip(dims, names, strict=True)]
-    return f" ({', '.join(named)})" if named else ""
-
-
-def tell_pairs(
-    a: Sequence[Any], b: Sequence[Any], elsewhere: str, message: str, where: Array
-) -> None:
-    """Warn that pairs (k, 2) of the models named ``a`` and ``b`` have no score.
-
-    A model that has none with any other is named alone.
-    """
-    missing = np.zeros((len(a), len(b)), bool)
-    missing[where[:, 0], where[:, 1]] = True
-    rows, columns = missing.all(1, keepdims=True), missing.all(0, keepdims=True)
-    if missing.size == 1:
-        who = [" and ".join(shown(name) for name in (a[0], b[0]) if name)]
-    elif missing.all():
-        who = ["all pairs"]
-    else:
-        pairs = [
-            f"{shown(a[i])} × {shown(b[j])}" for i, j in np.argwhere(missing & ~rows & ~columns)
-        ]
-        who = [
-            listing(name for name, gone in zip(names, whole.ravel(), strict=True) if gone)
-            for names, whole in ((a, rows), (b, columns))
-        ]
-        who += [*pairs[:5], *([f"… ({len(pairs)} pairs)"] if len(pairs) > 5 else [])]
-    named = "; ".join(filter(None, who))
-    warnings.warn(
-        f"{message}{elsewhere}: NaN{f' for {named}' if named else ''}",
-        RuntimeWarning,
-        stacklevel=2,
-    )
-
-
 def _alone(array: xr.DataArray) -> str:
     """Whose RDM a single one is, where a coordinate says so."""
     one = [d for d in ("model", "subject") if d in array.coords and not array.coords[d].dims]
@@ -150,7 +98,7 @@ def _checked(
     diagonal = len(rows) == len(columns) and bool((rows == columns).all())
     uneven: dict[str, float] = {}
     for position in np.ndindex(block.shape[:-2]):
-        who = _who(lead, lead_names, position) or alone
+        who = named_at(lead, lead_names, position) or alone
         matrix = block[position]
         try:
             check_finite(matrix)
@@ -176,19 +124,13 @@ def _checked(
     return block
 
 
-def _who(lead: Sequence[str], names: Sequence[Array], position: Any) -> str:
-    """The RDM at this position of its block."""
-    own = zip(lead, names, position, strict=False)
-    return ", ".join(f"{dim} {shown(labels[at])}" for dim, labels, at in own)
-
-
 def _missing(
     block: Array, across: Array, *names: Array, what: str, lead: list[str], alone: str
 ) -> Array:
     """The block (…, r, c) as it is."""
     empty = np.argwhere(np.isnan(block).all((-1, -2)))
     if len(empty):
-        who = [_who(lead, names, at) or alone for at in empty[:5]]
+        who = [named_at(lead, names, at) or alone for at in empty[:5]]
         warnings.warn(
             f"{what} is that of the others: {'; '.join(who)} saw no stimulus",
             RuntimeWarning,

@@ -14,11 +14,11 @@ import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import apply
+from xconverge.engine.names import names_along, side_names, tell_pairs
+from xconverge.engine.names import place as place_of
 from xconverge.engine.neighborhoods import CENTER, Neighborhoods, counted
 from xconverge.engine.pair import seen_of
 from xconverge.engine.progress import Report
-from xconverge.engine.rdms import names_along, side_names, tell_pairs
-from xconverge.engine.rdms import place as place_of
 from xconverge.engine.resources import check_memory, client, workers
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.correlation import Method

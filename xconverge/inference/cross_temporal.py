@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xconverge.engine.names import names_along
 from xconverge.engine.pair import pairing_attrs
 from xconverge.engine.progress import Progress, Report
-from xconverge.engine.rdms import names_along
 from xconverge.engine.resampling import seed_of, strata_name
 from xconverge.inference.calibration import (
     Rng,

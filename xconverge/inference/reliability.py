@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import apply
+from xconverge.engine.names import names_along
 from xconverge.engine.pair import Pair
-from xconverge.engine.rdms import names_along
 from xconverge.engine.resampling import seed_of
 from xconverge.engine.scores import scores
 from xconverge.kernels import split_half as kernels

@@ -10,8 +10,9 @@ import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import apply
+from xconverge.engine.names import named_at, names_along, place
 from xconverge.engine.pair import pairing_attrs
-from xconverge.engine.rdms import checked_rdms, names_along, place
+from xconverge.engine.rdms import checked_rdms
 from xconverge.kernels import correlation
 from xconverge.kernels import rsa as kernels
 from xconverge.kernels.vectors import Array
@@ -150,7 +151,7 @@ def _ceiling(
         who = (
             f"{dims[0]} {listing(labels[0][gone[:, 0]])}"
             if len(dims) == 1
-            else "; ".join(place(dims, (labels[0][i], labels[1][j]))[2:-1] for i, j in gone[:5])
+            else "; ".join(named_at(dims, labels, position) for position in gone[:5])
         )
         why = "without distances or with equal ones alone"
         if len(dims) > 1:

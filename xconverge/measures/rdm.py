@@ -11,8 +11,9 @@ import xarray as xr
 
 from xconverge.engine.apply import apply
 from xconverge.engine.measure import Measure
+from xconverge.engine.names import names_along, place, side_names, tell_pairs
 from xconverge.engine.pair import pairing_attrs
-from xconverge.engine.rdms import checked_rdms, names_along, place, side_names, tell_pairs
+from xconverge.engine.rdms import checked_rdms
 from xconverge.kernels import correlation
 from xconverge.kernels import rdm as distances
 from xconverge.kernels import rsa as kernels

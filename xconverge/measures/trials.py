@@ -14,7 +14,7 @@ import xarray as xr
 from xconverge.engine.apply import CURES, apply
 from xconverge.engine.folds import fold_numbers
 from xconverge.engine.measure import Measure
-from xconverge.engine.rdms import names_along
+from xconverge.engine.names import names_along
 from xconverge.kernels import crossnobis as kernels
 from xconverge.kernels.noise_covariance import NoiseError
 from xconverge.kernels.vectors import Array, RowError, working_dtype

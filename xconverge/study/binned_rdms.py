@@ -10,9 +10,10 @@ import numpy as np
 import xarray as xr
 
 from xconverge.engine.families import family_mean
+from xconverge.engine.names import names_along, side_names, tell_pairs
+from xconverge.engine.names import place as place_of
 from xconverge.engine.pair import pairing_attrs
-from xconverge.engine.rdms import names_along, side_names, tell_pairs, told_missing
-from xconverge.engine.rdms import place as place_of
+from xconverge.engine.rdms import told_missing
 from xconverge.kernels.vectors import Array
 from xconverge.labels.arguments import whole
 from xconverge.labels.checks import check_only, check_representations, check_shared

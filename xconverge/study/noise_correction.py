@@ -12,8 +12,8 @@ import scipy
 import xarray as xr
 
 from xconverge.engine.apply import apply
-from xconverge.engine.rdms import names_along
-from xconverge.engine.rdms import place as place_of
+from xconverge.engine.names import names_along
+from xconverge.engine.names import place as place_of
 from xconverge.inference.trial_reliability import trial_ceiling
 from xconverge.kernels import noise_correction as kernels
 from xconverge.kernels.split_half import halves as split_halves

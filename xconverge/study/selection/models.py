@@ -12,8 +12,8 @@ import pandas as pd
 import xarray as xr
 
 from xconverge.engine.apply import apply
+from xconverge.engine.names import marked
 from xconverge.engine.pair import pairing_attrs, refuse_repeats
-from xconverge.engine.rdms import names_along
 from xconverge.engine.resampling import DRAW, seed_of
 from xconverge.inference.multiplicity import Over, family_of, tell_short
 from xconverge.kernels import model_comparison as kernels
@@ -27,7 +27,7 @@ from xconverge.labels.checks import check_per_model, check_representations
 from xconverge.labels.coordinates import carried, set_aside
 from xconverge.labels.families import Families, as_subjects, families
 from xconverge.labels.joins import join_all, join_extra, natural_rank
-from xconverge.labels.messages import SchemaError, choose, listing, shown
+from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe, described
 from xconverge.measures.layers import networks
 from xconverge.measures.rdm import DISTANCES, METHODS, make_rdm
@@ -405,12 +405,7 @@ def _warn_unusable(
 
     ``missing`` (…, network, subset) is where there are stimuli enough.
     """
-    dims = [*(str(dim) for dim in usable.dims if dim != "subject"), "subject"]
-    labels = [names_along(usable, dim).values for dim in dims]
-    gone = [
-        ", ".join(f"{d} {shown(own[i])}" for d, own, i in zip(dims, labels, where, strict=True))
-        for where in np.argwhere(~usable.transpose(*dims).values)
-    ]
+    gone = marked(~usable.transpose(..., "subject"))
     empty = models.indexes["model"][models.isnull().all(("stimulus", "stimulus_2")).values]
     alone = names[missing.any([dim for dim in missing.dims if dim != "_network"]).values]
     messages = {
@@ -428,13 +423,7 @@ def _trial_ceiling(ceiling: xr.DataArray, usable: xr.DataArray) -> xr.DataArray:
     lacking = ceiling.isnull() & usable
     # of no repetitions that could be halved at all, their warning has told
     if lacking.any() and not ceiling.isnull().all():
-        dims = [str(dim) for dim in lacking.dims if dim != "model"]
-        labels = [names_along(lacking, dim).values for dim in dims]
-        some = lacking.any("model") if "model" in lacking.dims else lacking
-        where = [
-            ", ".join(f"{d} {shown(own[i])}" for d, own, i in zip(dims, labels, one, strict=True))
-            for one in np.argwhere(some.transpose(*dims).values)
-        ]
+        where = marked(lacking.any("model") if "model" in lacking.dims else lacking)
         few = "; ".join(where[:5]) + (f"; … ({len(where)} in all)" if len(where) > 5 else "")
         warnings.warn(
             f"the halves of the repetitions agree too little for a trial_ceiling in {few}: NaN; "
