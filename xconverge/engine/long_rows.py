@@ -111,14 +111,15 @@ def by_rows(kernel: RowKernel[Any], pair: Pair, given: xr.DataArray | None) -> x
     first, second = pair_positions(one, other)
     keys = []
     for i, j in zip(first.values.ravel(), second.values.ravel(), strict=True):
+        widths = one.widths[i], other.widths[j]
         found = [
             graph.call(
-                partial(_cross, kernel, part, one.widths[i], other.widths[j], _inside(given, part)),
-                graph.block(one.rows[i], part), graph.block(other.rows[j], part),
-                *a.keys[i], *b.keys[j],
+                partial(_cross, kernel, part, widths, _inside(given, part)),
+                [graph.block(one.rows[i], part), *a.keys[i]],
+                [graph.block(other.rows[j], part), *b.keys[j]],
             )
             for part in parts
-        ]  # fmt: skip
+        ]
         merged = graph.merged(partial(_combined, kernel), found)
         seen = a.keys[i][1], b.keys[j][1]
         keys.append(graph.call(partial(_finished, kernel), merged, own_a[i], own_b[j], *seen))
@@ -173,24 +174,21 @@ def _own_part(
 def _cross(
     kernel: RowKernel[Any],
     part: slice,
-    wide: int,
-    width: int,
+    widths: tuple[int, int],
     given: Array | None,
-    x: Array,
-    y: Array,
-    fit_x: Any,
-    seen_x: Array,
-    fit_y: Any,
-    seen_y: Array,
+    one: Sequence[Any],
+    other: Sequence[Any],
 ) -> list[Any]:
     """What a block adds to the sums of a pair; and of a side with itself that has a smaller pool.
 
-    Over all that it saw, a model's own term is known.
+    Over all that it saw, a model's own term is known. Of ``one`` and ``other`` come their rows,
+    what they were measured to be, and which stimuli (n) they saw.
     """
+    (x, fit_x, seen_x), (y, fit_y, seen_y) = one, other
     common = seen_x[part] & seen_y[part]
     inside = None if given is None else given[common]
-    rows_x = kernel.place(chosen(x, common), wide, _open(fit_x))
-    rows_y = kernel.place(chosen(y, common), width, _open(fit_y))
+    rows_x = kernel.place(chosen(x, common), widths[0], _open(fit_x))
+    rows_y = kernel.place(chosen(y, common), widths[1], _open(fit_y))
     smaller_x, smaller_y = (seen_x & ~seen_y).any(), (seen_y & ~seen_x).any()
     return [
         kernel.cross(rows_x, rows_y, inside),
