@@ -49,7 +49,7 @@ from .measures.preprocess import stimulus_norm as stimulus_norm
 from .measures.preprocess import unit_rows as unit_rows
 from .measures.preprocess import zscore as zscore
 from .measures.rdm import rdm as rdm
-from .measures.rdm import rsa as rsa
+from .measures.rsa import rsa as rsa
 from .measures.searchlight import searchlight as searchlight
 from .measures.shared_space import residual_component as residual_component
 from .measures.shared_space import shared_space as shared_space

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from xconverge.engine.measure import INVARIANCES, Measure
-from xconverge.measures import alignment, dispersion, rdm, trials
+from xconverge.measures import alignment, dispersion, rdm, rsa, trials
 
 PAGE = Path(__file__).parents[1] / "measures.md"
 
@@ -28,7 +28,7 @@ TOPICS = {
     ),
     "Comparison of RDMs": (
         "`rsa(rdm_a, rdm_b, method=…)`; the invariances are those of the distances.",
-        rdm.METHODS,
+        rsa.METHODS,
     ),
 }
 

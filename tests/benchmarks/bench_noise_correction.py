@@ -18,7 +18,7 @@ import xconverge as xc
 from tests.benchmarks import bench_calibration
 from tests.benchmarks.bench_calibration import ALPHA
 from xconverge.kernels.bin_contrast import contrast_test
-from xconverge.measures.rdm import METHODS
+from xconverge.measures.rsa import METHODS
 
 TITLE = "RSA without noise"
 VOXELS, LATENTS, BINS = 50, 6, 3

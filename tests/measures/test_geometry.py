@@ -6,7 +6,8 @@ import pytest
 import xconverge as xc
 from tests.helpers import make_reps
 from tests.measures.sides import MAPS, two_sides
-from xconverge.measures.rdm import DISTANCES, METHODS
+from xconverge.measures.rdm import DISTANCES
+from xconverge.measures.rsa import METHODS
 
 
 @pytest.mark.parametrize("method", ["spearman", "pearson", "kendall", "cosine", "rho-a"])

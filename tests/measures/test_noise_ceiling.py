@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 import xconverge as xc
 from tests.helpers import no_compute
 from tests.measures.rdms import THEIRS, flat, subjects, theirs
-from xconverge.measures.rdm import METHODS
+from xconverge.measures.rsa import METHODS
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

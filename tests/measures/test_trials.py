@@ -13,7 +13,7 @@ import xconverge as xc
 from tests.benchmarks.bench_trials import means
 from tests.helpers import chunked, make_reps, no_compute, read_only, shuffled
 from tests.oracles import crossnobis
-from xconverge.measures.rdm import METHODS
+from xconverge.measures.rsa import METHODS
 from xconverge.measures.trials import SAME_TRIALS
 
 with warnings.catch_warnings():

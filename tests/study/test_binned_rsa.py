@@ -11,7 +11,7 @@ import xconverge as xc
 from tests.helpers import make_reps, no_compute, read_only, shuffled
 from xconverge.kernels.permutations import permutations
 from xconverge.labels.joins import natural_rank
-from xconverge.measures.rdm import METHODS
+from xconverge.measures.rsa import METHODS
 from xconverge.testing import planted_study
 
 NAMES = ["trend", "low_minus_high"]

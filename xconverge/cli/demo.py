@@ -22,7 +22,7 @@ from xconverge.io.store import (
 )
 from xconverge.labels.messages import escaped
 from xconverge.measures.dispersion import dispersion
-from xconverge.measures.rdm import rsa
+from xconverge.measures.rsa import rsa
 from xconverge.report import write
 from xconverge.report.tables import Table, needed, of_rsa
 from xconverge.study.analysis import rsa_by_dispersion

@@ -37,7 +37,7 @@ from xconverge.labels.messages import choose, listing
 from xconverge.labels.variables import dataset_of, describe
 from xconverge.measures.alignment import MEASURES, plan_of
 from xconverge.measures.layers import maximum, networks
-from xconverge.measures.rdm import METHODS, join_controls, rdm_models
+from xconverge.measures.rsa import METHODS, join_controls, rdm_models
 
 Rng = np.random.Generator | int | None
 

@@ -29,7 +29,7 @@ from xconverge.labels.coordinates import carried
 from xconverge.labels.joins import on_side
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import described
-from xconverge.measures.rdm import METHODS, join_controls, rsa
+from xconverge.measures.rsa import METHODS, join_controls, rsa
 
 PAIRS = ("model_a", "model_b")
 HELD = {"stimulus", "stimulus_2", *PAIRS, *TIMES}

@@ -12,7 +12,8 @@ from xconverge.kernels.rsa import Rsa
 from xconverge.kernels.vectors import METRICS
 from xconverge.labels.checks import check_shared, widths
 from xconverge.labels.messages import SchemaError, choose
-from xconverge.measures.rdm import DISTANCES, METHODS
+from xconverge.measures.rdm import DISTANCES
+from xconverge.measures.rsa import METHODS
 
 
 def rdm(pair: Pair, *, rdm_metric: str = "correlation") -> Plan:

@@ -20,7 +20,7 @@ from xconverge.labels.checks import check_dims
 from xconverge.labels.families import as_subjects
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import described
-from xconverge.measures.rdm import METHODS
+from xconverge.measures.rsa import METHODS
 
 MEASUREMENTS = ("subject", "repetition")
 """What a noise ceiling may be over."""

@@ -16,7 +16,8 @@ from xconverge.labels.checks import check_dims, check_labels
 from xconverge.labels.joins import join_all
 from xconverge.labels.messages import choose
 from xconverge.labels.variables import described
-from xconverge.measures.rdm import METHODS, rdms_of
+from xconverge.measures.rdm import rdms_of
+from xconverge.measures.rsa import METHODS
 
 Lists = Sequence[Iterable[Any]] | Mapping[Any, Iterable[Any]] | xr.DataArray | Any
 """Features of each neighbourhood: lists, a dict of them, or a matrix (center, feature)."""

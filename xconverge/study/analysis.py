@@ -29,7 +29,8 @@ from xconverge.measures.dispersion import dispersion
 from xconverge.measures.layers import networks
 from xconverge.measures.neighbors import local_density, shared_neighbors
 from xconverge.measures.preprocess import stimulus_norm
-from xconverge.measures.rdm import rdm, rsa
+from xconverge.measures.rdm import rdm
+from xconverge.measures.rsa import rsa
 from xconverge.measures.shared_space import shared_space
 from xconverge.study.binned_rsa import NULL, binned_rsa
 from xconverge.study.leave_out import Maps, against_equal_noise, dispersion_of_others

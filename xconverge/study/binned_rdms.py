@@ -19,7 +19,8 @@ from xconverge.labels.arguments import whole
 from xconverge.labels.checks import check_only, check_representations, check_shared
 from xconverge.labels.joins import join_all, join_extra, on_side
 from xconverge.labels.messages import choose
-from xconverge.measures.rdm import DISTANCES, METHODS, bare_rdm, prepared_rows, rdm
+from xconverge.measures.rdm import DISTANCES, bare_rdm, prepared_rows, rdm
+from xconverge.measures.rsa import METHODS
 from xconverge.study.bins import dispersion_bins
 from xconverge.study.noise_correction import Trials, trials_of, trials_or_rdms
 

@@ -22,7 +22,7 @@ from xconverge.labels.coordinates import set_aside
 from xconverge.labels.joins import stimulus_rank
 from xconverge.labels.messages import choose
 from xconverge.labels.variables import dataset_of, describe, described
-from xconverge.measures.rdm import METHODS
+from xconverge.measures.rsa import METHODS
 from xconverge.study.binned_rdms import Average, BinnedRdms, binned_rdms, told_by_name
 from xconverge.study.bins import of_bins
 from xconverge.study.modulation import Tail

@@ -15,7 +15,7 @@ from xconverge.labels.arguments import whole
 from xconverge.labels.checks import check_only
 from xconverge.labels.coordinates import set_aside
 from xconverge.labels.variables import dataset_of, describe
-from xconverge.measures.rdm import METHODS
+from xconverge.measures.rsa import METHODS
 from xconverge.measures.searchlight import Lists, joined, within
 from xconverge.study.bins import dispersion_bins, of_bins
 

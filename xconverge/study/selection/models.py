@@ -30,7 +30,8 @@ from xconverge.labels.joins import join_all, join_extra, natural_rank
 from xconverge.labels.messages import SchemaError, choose, listing
 from xconverge.labels.variables import describe, described
 from xconverge.measures.layers import networks
-from xconverge.measures.rdm import DISTANCES, METHODS, make_rdm
+from xconverge.measures.rdm import DISTANCES, make_rdm
+from xconverge.measures.rsa import METHODS
 from xconverge.study.bins import SUBSET, subset_labels, tell_merged
 from xconverge.study.leave_out import dispersion_of_others
 from xconverge.study.noise_correction import ceilings, trials_of, trials_or_rdms
