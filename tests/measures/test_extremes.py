@@ -49,11 +49,13 @@ FREE = {
         for m in ("cosine", "euclidean", "sqeuclidean", "consensus")
     },
     **{
-        f"{m} {r}": aligned(m, rdm_metric=r)
+        f"alignment {m} {r}": aligned(m, rdm_metric=r)
         for m in ("rdm", "rsa")
         for r in ("correlation", "euclidean", "sqeuclidean")
     },
-    **{f"rsa {m}": aligned("rsa", rdm_metric="euclidean", method=m) for m in ("pearson", "cosine")},
+    "rsa cosine": aligned("rsa", rdm_metric="euclidean", method="cosine"),
+    "rsa pearson euclidean": aligned("rsa", rdm_metric="euclidean", method="pearson"),
+    "rsa pearson sqeuclidean": aligned("rsa", rdm_metric="sqeuclidean", method="pearson"),
     "cosine": aligned("cosine"),
     "mutual_knn": aligned("mutual_knn", k=4),
     "cknna": aligned("cknna", k=4),
@@ -91,9 +93,20 @@ GROWING = {
     "clamp": xc.clamp,
     "pca": lambda reps: xc.pca(reps, 2),
 }
+ALL = {**FREE, **GROWING}
+assert len(ALL) == len(FREE) + len(GROWING)
 
 
-def same(measure, scale, dtype, power, change=lambda reps: reps):
+def as_given(reps):
+    return reps
+
+
+def in_blocks(reps):
+    return reps.chunk(model=1, stimulus=5)
+
+
+def assert_scales(measure, scale, dtype, power, change=as_given):
+    """What the measure gives of scaled rows is what it gives of the rows, times scale^power."""
     with warnings.catch_warnings():
         # too few stimuli for a score to mean something, not for it to be the same
         warnings.filterwarnings("ignore", "score|.*features|.*components", RuntimeWarning)
@@ -107,61 +120,55 @@ def same(measure, scale, dtype, power, change=lambda reps: reps):
 
 @pytest.mark.slow_after(17)
 @pytest.mark.parametrize(("dtype", "scale"), SCALES)
-@pytest.mark.parametrize("name", [*FREE, *GROWING])
+@pytest.mark.parametrize("name", ALL)
 def test_the_scale_changes_nothing_else(name, dtype, scale):
-    same({**FREE, **GROWING}[name], scale, dtype, int(name in GROWING))
+    assert_scales(ALL[name], scale, dtype, power=int(name in GROWING))
 
 
 @pytest.mark.slow_after(1)
-@pytest.mark.parametrize("name", ["dispersion consensus", "cka", "rsa euclidean", "zscore"])
-def test_nor_in_single_precision(name):
-    same({**FREE, **GROWING}[name], 1e-25, "f4", int(name in GROWING))
-
-
-@pytest.mark.slow
-def test_nor_where_models_come_in_blocks(monkeypatch):
-    in_blocks(monkeypatch, "f8", 1e160, ["dispersion consensus", "cka", "svcca"], [])
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("dtype", "scale"), [("f8", 1e160), ("f8", 1e-160), ("f4", 1e25), ("f4", 1e-25)]
+    "name", ["dispersion consensus", "cka", "alignment rsa euclidean", "zscore"]
 )
-def test_nor_for_any_measure(dtype, scale, monkeypatch):
-    names = [
-        "dispersion consensus", "dispersion euclidean", "dispersion sqeuclidean normalized",
-        "cka", "procrustes", "svcca", "linear_predictivity", "distance_correlation", "mutual_knn",
-        "rdm euclidean", "zscore", "center", "pca", "cka rbf",
-    ]  # fmt: skip
-    in_blocks(monkeypatch, dtype, scale, names, ["euclidean", "sqeuclidean"])
+def test_nor_in_single_precision(name):
+    assert_scales(ALL[name], 1e-25, "f4", power=int(name in GROWING))
 
 
-def in_blocks(monkeypatch, dtype, scale, names, metrics):
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Models are read in blocks, even so small ones."""
     monkeypatch.setattr(BUDGETS, "whole_model", 0)
     monkeypatch.setattr(BUDGETS, "many_models", 0)
     monkeypatch.setattr(BUDGETS, "read_block", 8 * 5 * 6)
     monkeypatch.setattr(BUDGETS, "query_block", 8 * 5 * 6)
-    for name in names:
-        measure = {**FREE, **GROWING}[name]
-        same(
-            measure,
-            scale,
-            dtype,
-            int(name in GROWING),
-            lambda reps: reps.chunk(model=1, stimulus=5),
-        )
-    for how in metrics:
-        for measure in (
-            aligned("rdm", rdm_metric=how),
-            aligned("rsa", rdm_metric=how, method="pearson"),
-        ):
-            same(measure, scale, dtype, 0, lambda reps: reps.chunk(model=1, stimulus=5))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("name", ["dispersion consensus", "cka", "svcca"])
+def test_nor_where_models_come_in_blocks(name):
+    assert_scales(ALL[name], 1e160, "f8", power=int(name in GROWING), change=in_blocks)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize(
+    ("dtype", "scale"), [("f8", 1e160), ("f8", 1e-160), ("f4", 1e25), ("f4", 1e-25)]
+)
+def test_nor_for_any_measure_in_blocks(dtype, scale):
+    for name in (
+        "dispersion consensus", "dispersion euclidean", "dispersion sqeuclidean normalized",
+        "cka", "procrustes", "svcca", "linear_predictivity", "distance_correlation", "mutual_knn",
+        "rdm euclidean", "zscore", "center", "pca", "cka rbf",
+        "alignment rdm euclidean", "alignment rdm sqeuclidean", "rsa pearson euclidean",
+        "rsa pearson sqeuclidean",
+    ):  # fmt: skip
+        assert_scales(ALL[name], scale, dtype, power=int(name in GROWING), change=in_blocks)
 
 
 @pytest.mark.slow_after(2)
 @pytest.mark.parametrize("scale", [1e-100, 1e-150, 1e-165, 1e100, 1e150])
 def test_svcca_at_every_scale(scale):
-    same(FREE["svcca"], scale, "f8", 0)
+    assert_scales(FREE["svcca"], scale, "f8", power=0)
 
 
 def test_models_and_stimuli_of_different_scales():
