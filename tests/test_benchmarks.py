@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import xconverge as xc
 from tests.benchmarks import (
     __main__,
     bench_atlas,
@@ -133,10 +132,14 @@ def test_a_store_is_read_in_every_way(tmp_path):
 
 @pytest.mark.slow_after(1)
 @pytest.mark.parametrize("name", probe.CALLS)
-def test_what_is_timed_in_a_process_of_its_own_runs(name, tmp_path):
+def test_what_is_timed_in_a_process_of_its_own_runs(name, tmp_path, monkeypatch, capsys):
     path = stores.stored(tmp_path, 3, 120, 8)
-    reps = xc.open_representations(path, "bench").assign_attrs(space="shared")
-    probe.CALLS[name](reps.load() if name in probe.LIMITS else reps)
+    monkeypatch.setattr(sys, "argv", ["probe", str(path), name])
+    probe.main()
+    figures = json.loads(capsys.readouterr().out)
+    assert set(figures) - {"recall"} == {"seconds", "peak", "before"}
+    assert ("recall" in figures) == (name == "approximate")
+    assert all(value > 0 for value in figures.values())
 
 
 @pytest.mark.slow

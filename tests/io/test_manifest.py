@@ -264,8 +264,9 @@ def test_a_real_study_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "results.zarr"
     attrs = {"xconverge_version": xc.__version__}
     xc.write_study(path, xr.DataTree(xr.Dataset({"rsa": 0.5}, attrs=attrs)))
-    # attrs that begin like those of a store were taken for damaged ones
+    # no error: attrs that begin like those of a store were taken for damaged ones
     xc.validate_store(path, deep=True)
+    assert xc.open_store(path).attrs["xconverge_version"] == xc.__version__
 
 
 @pytest.mark.slow

@@ -172,6 +172,7 @@ def test_the_tree_of_everything():
 
 @pytest.mark.slow
 def test_every_checksum_holds():
+    # raises where one does not, as `test_damage_is_still_found` shows
     xc.validate_store(STORE, deep=True)
 
 
