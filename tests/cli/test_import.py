@@ -116,7 +116,7 @@ def test_spikes_of_a_recording_become_a_modality(run):
     np.testing.assert_array_equal(found.transpose(*expected.dims), expected)
 
 
-def same_features(found, expected):
+def assert_same_features(found, expected):
     """The same but for coordinates that repeat the ids, and ``n_features`` where none differ."""
     more = [name for name in found.coords if name not in found.dims]
     for name in more:
@@ -133,7 +133,7 @@ def test_every_kind_becomes_a_modality(run, kind, make, source, options):
     assert code == 0, said
     assert "vision has 1 model, 2 stimulus, 3 feature" in said
     expected = xc.stack_models({"m": X}, stimuli=IDS, modality="vision")
-    same_features(opened(), expected)
+    assert_same_features(opened(), expected)
     code, said = run(kind, source, "s.zarr", "--modality", "vision", *options)
     assert code == 1
     assert "has the modality 'vision' already; --append adds models" in said
@@ -144,7 +144,7 @@ def test_every_kind_becomes_a_modality(run, kind, make, source, options):
     assert opened().indexes["model"].tolist() == ["m", "n"]
     code, said = run(kind, source, "s.zarr", "--modality", "vision", "--overwrite", *options)
     assert code == 0, said
-    same_features(opened(), expected)
+    assert_same_features(opened(), expected)
 
 
 def test_what_write_npz_wrote(run):

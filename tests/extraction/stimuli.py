@@ -54,7 +54,9 @@ def pixels_of(folder: Path) -> np.ndarray:
     return np.stack([found[label] for label in LABELS])
 
 
-def check(reps: Any, expected: dict[str, np.ndarray], network: str, labels: Any = LABELS) -> None:
+def check_layers(
+    reps: Any, expected: dict[str, np.ndarray], network: str, labels: Any = LABELS
+) -> None:
     """These layers, in this order, with every label at its own row."""
     assert reps.model.values.tolist() == [f"{network} {layer}" for layer in expected]
     assert reps.layer.values.tolist() == list(expected)
@@ -66,7 +68,7 @@ def check(reps: Any, expected: dict[str, np.ndarray], network: str, labels: Any 
         assert reps.n_features.sel(model=f"{network} {layer}") == rows.shape[1]
 
 
-def identical(one: Any, other: Any, modality: str = "vision") -> None:
+def check_same_models(one: Any, other: Any, modality: str = "vision") -> None:
     """Two stores hold the same models, to the bit, whatever the order they were completed in."""
     a, b = (xc.open_representations(path, modality, incomplete="error") for path in (one, other))
     assert a.attrs == b.attrs

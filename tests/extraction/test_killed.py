@@ -14,7 +14,7 @@ import pytest
 
 import xconverge as xc
 from tests.extraction.networks import small
-from tests.extraction.stimuli import identical
+from tests.extraction.stimuli import check_same_models
 from xconverge.io.demo import shipped
 
 pytest.importorskip("torch")
@@ -100,7 +100,7 @@ def test_killed_at_random_moments_and_equal_to_one_run(command, tmp_path, librar
         killed += process.returncode == -signal.SIGKILL
     assert killed
     finished(started(command(library, other)))
-    identical(one, other)
+    check_same_models(one, other)
     reps = xc.open_representations(other, "vision")
     assert reps.sizes["stimulus"] == 1380
     assert set(reps.attrs["provenance"]) == set(reps.network.values.tolist())
@@ -114,7 +114,7 @@ def test_two_processes_for_two_models_at_once(command, tmp_path):
         finished(process)
     for library in pair:
         finished(started(command(library, each)))
-    identical(each, both)
+    check_same_models(each, both)
     reps = xc.open_representations(both, "vision", incomplete="error")
     assert len(set(reps.network.values.tolist())) == 2
     # what is complete runs nothing

@@ -6,7 +6,14 @@ import pytest
 import xarray as xr
 
 import xconverge as xc
-from tests.extraction.stimuli import LABELS, SQUARE, TEXTS, check, identical, pixels_of
+from tests.extraction.stimuli import (
+    LABELS,
+    SQUARE,
+    TEXTS,
+    check_layers,
+    check_same_models,
+    pixels_of,
+)
 from xconverge.extraction.stimuli import Stimuli, stimuli_of
 from xconverge.io.writer import ModelWriter
 
@@ -63,7 +70,7 @@ def dies(monkeypatch):
 
 def test_what_is_stored(folder, network, tmp_path):
     reps = extracted(folder, network, tmp_path / "s.zarr")
-    check(reps, means(folder), "conv")
+    check_layers(reps, means(folder), "conv")
     assert reps.pooling.values.tolist() == ["mean", "mean"]
     assert reps.dtype == np.float32
     by_xarray = xr.open_zarr(tmp_path / "s.zarr" / "vision")["representation"]
@@ -81,7 +88,7 @@ def test_texts_and_their_coordinates(tmp_path):
     table = pd.DataFrame({"id": list(TEXTS), "text": list(TEXTS.values()), "n": range(5)})
     table.to_csv(tmp_path / "t.csv", index=False)
     reps = xc.extract(f"{tmp_path}/t.csv:text", lengths, tmp_path / "s.zarr", modality="language")
-    check(reps, {"output": lengths(TEXTS.values()).astype(np.float32)}, "lengths", TEXTS)
+    check_layers(reps, {"output": lengths(TEXTS.values()).astype(np.float32)}, "lengths", TEXTS)
     found = xc.open_representations(tmp_path / "s.zarr", "language")
     assert found.sel(stimulus="dog").n == 1
     assert found.sel(stimulus="dog").text == TEXTS["dog"]
@@ -97,7 +104,7 @@ def test_interrupted_and_started_again(folder, network, tmp_path, dies, monkeypa
         extracted(folder, network, other)
     monkeypatch.undo()
     extracted(folder, network, other)
-    identical(one, other)
+    check_same_models(one, other)
 
 
 def test_only_what_is_pending_is_read(folder, network, tmp_path, dies, monkeypatch):
@@ -127,7 +134,8 @@ def test_what_another_cut_into_batches_left_is_finished(
     with pytest.raises(Killed):
         extracted(folder, network, tmp_path / "s.zarr", batch_size=5)
     monkeypatch.undo()
-    check(extracted(folder, network, tmp_path / "s.zarr", batch_size=3), means(folder), "conv")
+    reps = extracted(folder, network, tmp_path / "s.zarr", batch_size=3)
+    check_layers(reps, means(folder), "conv")
 
 
 CHANGES = {
@@ -181,7 +189,7 @@ def test_arrays(tmp_path):
     given = {f"s{i}": rng.standard_normal((3, 4, 4)).astype(np.float32) for i in range(5)}
     reps = xc.extract(given, convolved, tmp_path / "s.zarr", modality="v", layers="head")
     expected = convolved(np.stack(list(given.values())))["head"]
-    check(reps, {"head": expected}, "convolved", given)
+    check_layers(reps, {"head": expected}, "convolved", given)
     with pytest.raises(xc.SchemaError, match=r"have the shapes \(3, 3\), \(3, 4\); give preproc"):
         xc.extract(
             {"a": np.zeros((3, 3)), "b": np.zeros((3, 4))}, lambda batch: batch.mean(2),

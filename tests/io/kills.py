@@ -32,7 +32,7 @@ import zarr
 import zarr.codecs
 import zarr.storage
 
-from tests.io.operations import OPERATIONS, Seen, check, check_end, graph, prepare, rdms, rest
+from tests.io.operations import OPERATIONS, Seen, check_end, check_state, graph, prepare, rdms, rest
 from xconverge.io.zarr import exchange
 
 FORKS = multiprocessing.get_context("forkserver")
@@ -200,7 +200,7 @@ class Sweep:
         """Old or new is there; and new, once it is done again."""
         written = list(self.told.read_bytes())
         seen = Seen(self.work, False, written, self.renameat2)
-        self._forked("after the kill", partial(check, self.operation, seen, self.before))
+        self._forked("after the kill", partial(check_state, self.operation, seen, self.before))
         self._forked("when done again", partial(self._do, None))
         seen = Seen(self.work, True, written)
         self._forked("at the end", partial(check_end, self.operation, seen, self.before))

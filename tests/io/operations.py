@@ -324,7 +324,7 @@ def rest(folder: Path, operation: Operation) -> dict[str, str]:
     }
 
 
-def check(operation: Operation, seen: Seen, before: dict[str, str]) -> None:
+def check_state(operation: Operation, seen: Seen, before: dict[str, str]) -> None:
     """Old or new is there, to all readers, and nothing else was touched."""
     operation.see(seen)
     assert rest(seen.folder, operation) == before
@@ -332,7 +332,7 @@ def check(operation: Operation, seen: Seen, before: dict[str, str]) -> None:
 
 def check_end(operation: Operation, seen: Seen, before: dict[str, str]) -> None:
     """The new state is there, whole, and nothing beside it."""
-    check(operation, seen, before)
+    check_state(operation, seen, before)
     for path in {concerned.split("/")[0] for concerned in operation.concerns}:
         xc.validate_store(seen.folder / path, deep=True)
     paths = [str(path.relative_to(seen.folder)) for path in seen.folder.rglob("*")]

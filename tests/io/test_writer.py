@@ -75,7 +75,7 @@ def fill(w: ModelWriter, order: Any, size: int = 8) -> None:
         w.write([STIMULI[i] for i in part], VALUES[part])
 
 
-def check(path: Any, models: list[str], **options: Any) -> xr.DataArray:
+def check_models(path: Any, models: list[str], **options: Any) -> xr.DataArray:
     reps = open_representations(path, "vision", **options)
     assert reps.indexes["model"].tolist() == models
     assert reps.indexes["stimulus"].tolist() == STIMULI
@@ -96,7 +96,7 @@ def test_any_batches_in_any_order(anywhere: str, size: int, shuffled: bool) -> N
         assert w.pending == STIMULI
         fill(w, order, size)
         assert w.pending == []
-    reps = check(anywhere, ["vit"])
+    reps = check_models(anywhere, ["vit"])
     assert reps.dtype == np.float32
     assert reps.chunks[1] == (7,) * 7 + (1,)
     assert reps.n_features.values.tolist() == [WIDTH]
@@ -167,11 +167,11 @@ def test_models_join_a_modality_in_the_order_in_which_they_are_complete(anywhere
     fill(a, range(25))
     fill(b, range(50))
     b.close()
-    check(anywhere, ["b"])
+    check_models(anywhere, ["b"])
     fill(a, range(25, 50))
-    check(anywhere, ["b"])
+    check_models(anywhere, ["b"])
     a.close()
-    check(anywhere, ["b", "a"])
+    check_models(anywhere, ["b", "a"])
 
 
 @pytest.mark.slow
@@ -206,7 +206,7 @@ def test_coordinates_and_labels(path: Path) -> None:
         coords = {"family": "ViT", "layer": layer}
         with ModelWriter(path, "vision", model, stimuli, WIDTH, coords=coords) as w:
             fill(w, range(50))
-    reps = check(path, ["a", "b"])
+    reps = check_models(path, ["a", "b"])
     assert reps.layer.values.tolist() == [1, 2]
     assert reps.family.values.tolist() == ["ViT", "ViT"]
     assert reps.caption.values.tolist() == stimuli.caption.values.tolist()
@@ -239,7 +239,7 @@ def test_a_modality_of_others_is_filled_too(path: Path) -> None:
     reps.to_dataset(name="representation").to_zarr(path, group="vision", consolidated=False)
     with writer(path, "b") as w:
         fill(w, range(50)[::-1])
-    check(path, ["a", "b"])
+    check_models(path, ["a", "b"])
 
 
 # batches
@@ -301,7 +301,7 @@ def test_bad_batches_are_refused_and_leave_nothing(
             w.write(ids, batch)
         assert len(w.pending) == 49
         fill(w, [i for i in range(50) if i != 9])
-    check(path, ["vit"])
+    check_models(path, ["vit"])
 
 
 @pytest.mark.slow
@@ -362,7 +362,7 @@ def test_a_writer_is_for_one_model_of_known_stimuli(path: Path) -> None:
     with pytest.raises(SchemaError, match="written already"):
         fill(again, [0])
     again.close()
-    check(path, ["vit"])
+    check_models(path, ["vit"])
     with pytest.raises(ValueError, match="closed"):
         w.write(STIMULI[:1], VALUES[:1])
 
@@ -385,7 +385,7 @@ def test_a_second_start_goes_on_where_the_first_ended(anywhere: str) -> None:
         assert len(w.pending) == 33
         assert repr(w).endswith("17 of 50 stimuli written>")
         fill(w, [STIMULI.index(s) for s in w.pending])
-    check(anywhere, ["vit"])
+    check_models(anywhere, ["vit"])
 
 
 @pytest.mark.slow
@@ -406,7 +406,7 @@ def test_incomplete_models_are_skipped_included_or_an_error(anywhere: str) -> No
     np.testing.assert_array_equal(both.sel(model="begun").values[there], VALUES[there])
     fill(begun, [i for i in range(50) if not there[i]])
     begun.close()
-    check(anywhere, ["done", "begun"], incomplete="error")
+    check_models(anywhere, ["done", "begun"], incomplete="error")
 
 
 @pytest.mark.slow_after(1)
@@ -432,7 +432,7 @@ def test_two_writers_of_one_model_are_refused(path: Path) -> None:
     fill(first, range(50))
     first.close()
     writer(path).close()
-    check(path, ["vit"])
+    check_models(path, ["vit"])
 
 
 @pytest.mark.slow_after(1)
@@ -456,7 +456,7 @@ def test_without_file_locks_a_key_locks(
     left = {"host": socket.gethostname(), "pid": gone.pid, "thread": 0, "since": "then"}
     (path / ".locked-by").write_text(json.dumps(left))
     first.close()
-    check(path, ["vit"])
+    check_models(path, ["vit"])
     assert not list(path.rglob(".lock*"))
 
 

@@ -49,7 +49,8 @@ def alone(reps, subject, region):
     return xc.stack_models(models, modality="brain")
 
 
-def compare(call, reps):
+def assert_each_place_as_alone(call, reps):
+    """In memory and lazily, each subject and region has what a call gives for it alone."""
     for source in (reps, reps.chunk(subject=1, region=1, model=1, stimulus=4)):
         whole = call(source).compute()
         for subject, region in itertools.product("pq", ["V1", "IT"]):
@@ -97,7 +98,7 @@ def test_each_place_gives_what_it_gives_alone(reps, name):
     with warnings.catch_warnings():
         # a lone place whose models are narrow, and pca of fewer components than asked
         warnings.simplefilter("ignore", RuntimeWarning)
-        compare(SIMPLE[name], reps)
+        assert_each_place_as_alone(SIMPLE[name], reps)
 
 
 def test_reliability_takes_widths_of_places(reps):

@@ -15,7 +15,7 @@ import pytest
 
 import xconverge as xc
 from tests.extraction.networks import small
-from tests.extraction.stimuli import LABELS, TEXTS, check
+from tests.extraction.stimuli import LABELS, TEXTS, check_layers
 from xconverge.extraction.stimuli import stimuli_of
 
 torch = pytest.importorskip("torch")
@@ -69,7 +69,7 @@ def test_timm(made: Any, folder: Path, tmp_path: Path) -> None:
         )
         expected = {f"blocks.{i}": numpy(both[1][:, 0]) for i, both in enumerate(inner)}
         expected["output"] = numpy(plain(pixels))
-    check(reps, expected, "timm")
+    check_layers(reps, expected, "timm")
     known = reps.attrs["provenance"]["timm"]
     assert known["revision"] == "small"
     assert "CenterCrop(size=(32, 32))" in known["preprocessing"]
@@ -96,7 +96,7 @@ def test_torchvision(folder: Path, tmp_path: Path) -> None:
         x = inner.maxpool(inner.conv1(pixels))
         x = inner.conv5(inner.stage4(inner.stage3(inner.stage2(x))))
         expected = {"conv5": numpy(x.mean((2, 3))), "output": numpy(plain(pixels))}
-    check(reps, expected, "shufflenet_v2_x0_5", few)
+    check_layers(reps, expected, "shufflenet_v2_x0_5", few)
     with pytest.raises(ValueError, match="cannot be loaded: ValueError: Unknown model resnet1"):
         xc.load_network("torchvision:resnet1")
     with pytest.raises(ValueError, match="cannot be loaded: .*IMAGENET"):
@@ -114,7 +114,7 @@ def test_a_vision_model_of_transformers(made: Any, folder: Path, tmp_path: Path)
         pixels = processor(images=images(folder), return_tensors="pt")["pixel_values"]
         found = plain(pixels, output_hidden_states=True)
     expected = {"embeddings": found.hidden_states[0], "output": found.last_hidden_state}
-    check(reps, {name: numpy(x[:, 0]) for name, x in expected.items()}, "vit")
+    check_layers(reps, {name: numpy(x[:, 0]) for name, x in expected.items()}, "vit")
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt"])
@@ -135,7 +135,7 @@ def test_a_text_model_of_transformers(made: Any, tmp_path: Path, name: str, pool
             found = plain(**tokenizer(text, return_tensors="pt"), output_hidden_states=True)
             expected[layers].append(numpy(of(found.hidden_states[1])))
             expected["output"].append(numpy(of(found.last_hidden_state)))
-    check(reps, {layer: np.concatenate(x) for layer, x in expected.items()}, name, TEXTS)
+    check_layers(reps, {layer: np.concatenate(x) for layer, x in expected.items()}, name, TEXTS)
 
 
 @pytest.mark.parametrize("library", ["transformers:bert", "sentence-transformers:sentence"])
@@ -170,7 +170,7 @@ def test_both_towers_of_transformers(made: Any, folder: Path, tmp_path: Path) ->
     with torch.no_grad():
         seen = plain.vision_model(**processor(images=images(folder), return_tensors="pt"))
         expected = {"output": numpy(plain.visual_projection(seen.pooler_output))}
-        check(run(folder, network, tmp_path / "a.zarr"), expected, "clip")
+        check_layers(run(folder, network, tmp_path / "a.zarr"), expected, "clip")
         read = [
             plain.text_projection(
                 plain.text_model(**tokenizer(t, return_tensors="pt")).pooler_output
@@ -178,7 +178,7 @@ def test_both_towers_of_transformers(made: Any, folder: Path, tmp_path: Path) ->
             for t in TEXTS.values()
         ]
     expected = {"output": numpy(torch.cat(read))}
-    check(run(TEXTS, network, tmp_path / "b.zarr"), expected, "clip", TEXTS)
+    check_layers(run(TEXTS, network, tmp_path / "b.zarr"), expected, "clip", TEXTS)
 
 
 def test_sentence_transformers(made: Any, tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_sentence_transformers(made: Any, tmp_path: Path) -> None:
     plain = sentences.SentenceTransformer(str(made("sentence")), device="cpu")
     encoded = plain.encode(list(TEXTS.values()))
     # mean pooling of the last layer is what the model itself does
-    check(reps, {"output": encoded, inner: encoded, "0": encoded}, "small", TEXTS)
+    check_layers(reps, {"output": encoded, inner: encoded, "0": encoded}, "small", TEXTS)
     with pytest.raises(xc.SchemaError, match="has no random weights"):
         xc.load_network("sentence-transformers:x", weights="random")
 
@@ -203,7 +203,7 @@ def test_open_clip(made: Any, folder: Path, tmp_path: Path) -> None:
     with torch.no_grad():
         pixels = torch.stack([transform(image) for image in images(folder)])
         expected = {"output": numpy(plain.encode_image(pixels))}
-        check(run(folder, network, tmp_path / "a.zarr"), expected, "open_clip")
+        check_layers(run(folder, network, tmp_path / "a.zarr"), expected, "open_clip")
         tokens = tokenizer(list(TEXTS.values()))
         whole = plain.encode_text(tokens)
         lone = plain.ln_final(plain.transformer(plain.token_embedding(tokens)
@@ -211,7 +211,7 @@ def test_open_clip(made: Any, folder: Path, tmp_path: Path) -> None:
     ends = tokens.argmax(1).tolist()
     mean = torch.stack([row[: end + 1].mean(0) for row, end in zip(lone, ends, strict=True)])
     reps = run(TEXTS, network, tmp_path / "b.zarr", layers=["output", "ln_final"])
-    check(reps, {"output": numpy(whole), "ln_final": numpy(mean)}, "open_clip", TEXTS)
+    check_layers(reps, {"output": numpy(whole), "ln_final": numpy(mean)}, "open_clip", TEXTS)
     with pytest.raises(xc.SchemaError, match="several weights for 'ViT-B-32': 'openai'"):
         xc.load_network("open_clip:ViT-B-32")
 

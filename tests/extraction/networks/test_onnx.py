@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import xconverge as xc
-from tests.extraction.stimuli import LABELS, SQUARE, check, pixels_of
+from tests.extraction.stimuli import LABELS, SQUARE, check_layers, pixels_of
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -74,7 +74,7 @@ def test_values_are_those_of_the_reference(folder: Path, tmp_path: Path, file: P
         batch_size=4,
     )  # fmt: skip
     maps = forward(folder, list(WIDTHS))
-    check(reps, {n: x.mean((2, 3)) if x.ndim == 4 else x for n, x in maps.items()}, "small")
+    check_layers(reps, {n: x.mean((2, 3)) if x.ndim == 4 else x for n, x in maps.items()}, "small")
     assert reps.n_features.values.tolist() == list(WIDTHS.values())
     known = reps.attrs["provenance"]["small"]
     assert known["model"] == "small.onnx"
@@ -94,7 +94,7 @@ def test_every_position(folder: Path, tmp_path: Path, file: Path) -> None:
         folder, network, tmp_path / "s.zarr", modality="v", layers="relu2", pool="flatten"
     )
     expected = forward(folder, ["relu2"])["relu2"].reshape(len(LABELS), -1)
-    check(reps, {"relu2": expected}, "mine")
+    check_layers(reps, {"relu2": expected}, "mine")
 
 
 def test_the_output_is_that_of_the_file(tmp_path: Path, file: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import xconverge as xc
-from tests.extraction.stimuli import LABELS, SQUARE, TEXTS, check, pixels_of
+from tests.extraction.stimuli import LABELS, SQUARE, TEXTS, check_layers, pixels_of
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -98,7 +98,7 @@ def test_tokens_before_they_are_changed_in_place(folder: Path, tmp_path: Path, p
     with torch.no_grad():
         expected["output"] = plain(pixels).numpy()
     assert expected["block"].min() < 0
-    check(reps, expected, "Tokens")
+    check_layers(reps, expected, "Tokens")
     assert [module.training for module in network.modules()] == modes
     assert not any(module._forward_hooks for module in network.modules())
 
@@ -211,4 +211,4 @@ def test_texts_by_a_function_of_ones_own(tmp_path: Path, pool: str) -> None:
     )  # fmt: skip
     of = {"mean": np.mean, "cls": lambda own: own[0], "last": lambda own: own[-1]}[pool]
     rows = np.array([[of([len(word) for word in text.split()])] * 2 for text in TEXTS.values()])
-    check(reps, {"inner": rows, "output": rows}, "Words", TEXTS)
+    check_layers(reps, {"inner": rows, "output": rows}, "Words", TEXTS)

@@ -338,7 +338,7 @@ def check(kind: str, good: Good) -> str:
         warnings.simplefilter("always")
         try:
             array = KINDS[kind].load()(good.source, **good.keywords)
-            VALID[KINDS[kind].gives](array)
+            CHECKS[KINDS[kind].gives](array)
             array.compute()
         except DOCUMENTED as documented:
             said = str(documented)
@@ -351,7 +351,7 @@ def check(kind: str, good: Good) -> str:
     return said
 
 
-def valid(reps: Any) -> None:
+def check_set(reps: Any) -> None:
     """A representation set as far as labels say; what its values say, `validate` does."""
     assert isinstance(reps, xr.DataArray)
     assert reps.dtype.kind == "f"
@@ -362,7 +362,7 @@ def valid(reps: Any) -> None:
     xc.validate(reps)
 
 
-def valid_rdms(rdms: Any) -> None:
+def check_rdms(rdms: Any) -> None:
     """RDMs with a label for each model and stimulus, in one order, and symmetric."""
     assert rdms.dims == ("model", "stimulus", "stimulus_2")
     for dim in ("model", "stimulus"):
@@ -372,7 +372,7 @@ def valid_rdms(rdms: Any) -> None:
     np.testing.assert_array_equal(rdms, rdms.values.swapaxes(1, 2))
 
 
-VALID = {"representations": valid, "rdms": valid_rdms}
+CHECKS = {"representations": check_set, "rdms": check_rdms}
 
 
 def good_files() -> dict[str, bytes]:

@@ -15,7 +15,8 @@ X = np.arange(12.0).reshape(4, 3) / 7
 IDS = ["007", "NA", "größe/ü.jpg", "日本"]
 
 
-def same(reps, values, ids, model="m"):
+def assert_model(reps, values, ids, model="m"):
+    """A valid set of one model, with these rows under these ids."""
     assert reps.name == "representation"
     assert reps.dims == ("model", "stimulus", "feature")
     assert reps.indexes["model"].tolist() == [model]

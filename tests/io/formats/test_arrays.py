@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import xconverge as xc
 from tests.helpers import make_reps, no_compute
-from tests.io.formats.sets import IDS, X, folder_of, same, write_whole
+from tests.io.formats.sets import IDS, X, assert_model, folder_of, write_whole
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.labels.messages import SchemaError
 
@@ -33,8 +33,8 @@ def test_ids_of_a_text_file(tmp_path, end, bom, last):
     text = bom + end.join(ids) + end * last
     (tmp_path / "ids.txt").write_bytes(text.encode())
     np.save(tmp_path / "m.npy", X)
-    same(xc.io.read_npy(tmp_path / "m.npy", tmp_path / "ids.txt"), X, ids)
-    same(xc.io.read_npy(str(tmp_path / "m.npy"), str(tmp_path / "ids.txt")), X, ids)
+    assert_model(xc.io.read_npy(tmp_path / "m.npy", tmp_path / "ids.txt"), X, ids)
+    assert_model(xc.io.read_npy(str(tmp_path / "m.npy"), str(tmp_path / "ids.txt")), X, ids)
 
 
 @pytest.mark.parametrize(
@@ -68,13 +68,15 @@ def test_ids_of_a_column(tmp_path, monkeypatch, name, sep):
     values = np.arange(3.0 * len(ODD)).reshape(-1, 3)
     np.save(tmp_path / "m.npy", values)
     np.savez(tmp_path / "m.npz", m=values)
-    same(xc.io.read_npy(tmp_path / "m.npy", f"{tmp_path}/{name}:nsd_id"), values, ODD)
-    same(xc.io.read_npz(tmp_path / "m.npz", tmp_path / f"{name}:nsd_id"), values, ODD)
+    assert_model(xc.io.read_npy(tmp_path / "m.npy", f"{tmp_path}/{name}:nsd_id"), values, ODD)
+    assert_model(xc.io.read_npz(tmp_path / "m.npz", tmp_path / f"{name}:nsd_id"), values, ODD)
     pd.DataFrame(values, columns=list("abc")).to_csv(tmp_path / "m.csv", index=False)
-    same(xc.io.read_csv(tmp_path / "m.csv", f"{tmp_path}/{name}:nsd_id"), values, ODD)
+    assert_model(xc.io.read_csv(tmp_path / "m.csv", f"{tmp_path}/{name}:nsd_id"), values, ODD)
     monkeypatch.setenv("HOME", str(tmp_path))
-    same(xc.io.read_npy("~/m.npy", f"~/{name}:nsd_id"), values, ODD)
-    same(xc.io.read_npy("~/m.npy", f"~/{name}:row"), values, [str(i) for i in range(len(ODD))])
+    assert_model(xc.io.read_npy("~/m.npy", f"~/{name}:nsd_id"), values, ODD)
+    assert_model(
+        xc.io.read_npy("~/m.npy", f"~/{name}:row"), values, [str(i) for i in range(len(ODD))]
+    )
 
 
 def test_bad_columns_of_ids(tmp_path):
@@ -95,7 +97,7 @@ def test_bad_columns_of_ids(tmp_path):
         xc.io.read_npy(tmp_path / "m.npy", tmp_path / "none.csv:id")
     # a file of that very name is one
     (tmp_path / "ids.csv:id").write_text("a\nb\nc\nd\n")
-    same(xc.io.read_npy(tmp_path / "m.npy", tmp_path / "ids.csv:id"), X, list("abcd"))
+    assert_model(xc.io.read_npy(tmp_path / "m.npy", tmp_path / "ids.csv:id"), X, list("abcd"))
 
 
 def test_rows_are_never_named_by_position(tmp_path):
@@ -132,7 +134,7 @@ def test_numbers_of_every_kind(tmp_path, dtype, order):
         xc.io.read_npy(tmp_path / "m.npy", IDS, modality="vision"),
         xc.io.read_npz(tmp_path / "m.npz", IDS, modality="vision"),
     ):
-        same(reps, values.astype(float), IDS)
+        assert_model(reps, values.astype(float), IDS)
         expected = np.dtype(dtype).newbyteorder("=") if "f" in dtype else np.dtype(float)
         assert reps.dtype == reps.compute().dtype == expected
         assert reps.attrs["modality"] == "vision"
@@ -198,7 +200,7 @@ def test_lazy_files_travel_to_other_processes(tmp_path, kind):
     write_whole(folder, kind, X)
     reps = pickle.loads(pickle.dumps(xc.io.read_thingsvision(folder)))
     assert len(pickle.dumps(reps)) < 10_000
-    same(reps, X, IDS, "alexnet")
+    assert_model(reps, X, IDS, "alexnet")
 
 
 def test_large_npy_is_read_in_blocks(tmp_path, monkeypatch):
@@ -207,9 +209,9 @@ def test_large_npy_is_read_in_blocks(tmp_path, monkeypatch):
     np.save(tmp_path / "m.npy", X)
     reps = xc.io.read_npy(tmp_path / "m.npy", IDS)
     assert reps.chunksizes["stimulus"] == (2, 2)
-    same(reps, X, IDS)
+    assert_model(reps, X, IDS)
     xc.write_representations(tmp_path / "s.zarr", reps, modality="vision")
-    same(xc.open_representations(tmp_path / "s.zarr", "vision"), X, IDS)
+    assert_model(xc.open_representations(tmp_path / "s.zarr", "vision"), X, IDS)
 
 
 def header(text, version=1):
@@ -252,7 +254,7 @@ def test_damaged_headers(tmp_path, content, match):
 def test_npy_of_python_2(tmp_path):
     text = "{'descr':'<f8','fortran_order':False,'shape':(4L,3L),}".ljust(117) + "\n"
     (tmp_path / "m.npy").write_bytes(header(text) + X.tobytes())
-    same(xc.io.read_npy(tmp_path / "m.npy", IDS), X, IDS)
+    assert_model(xc.io.read_npy(tmp_path / "m.npy", IDS), X, IDS)
 
 
 def test_a_file_that_is_not_there_or_a_folder(tmp_path):
@@ -282,7 +284,7 @@ def test_npz_of_several_models(tmp_path):
 
 def test_npz_with_its_own_ids(tmp_path):
     np.savez(tmp_path / "m.npz", a=X, stimulus=np.array(IDS))
-    same(xc.io.read_npz(tmp_path / "m.npz", model="m"), X, IDS)
+    assert_model(xc.io.read_npz(tmp_path / "m.npz", model="m"), X, IDS)
     with pytest.raises(SchemaError, match="has its own ids"):
         xc.io.read_npz(tmp_path / "m.npz", IDS)
     np.savez(tmp_path / "n.npz", stimulus=np.array(IDS))

@@ -9,7 +9,7 @@ import xarray as xr
 from scipy.io import savemat
 
 import xconverge as xc
-from tests.io.formats.sets import IDS, X, assembly, folder_of, same, save_hdf5
+from tests.io.formats.sets import IDS, X, assembly, assert_model, folder_of, save_hdf5
 from xconverge.io.formats._labels import carried, decoded
 from xconverge.io.formats.platonic import _chosen
 from xconverge.labels.messages import SchemaError
@@ -149,7 +149,7 @@ def table(values):
 def test_a_column_that_nobody_needs(read, kind):
     with pytest.warns(RuntimeWarning, match="'odd' left out: 'odd' "):
         reps, needing = read(ODD[kind])
-    same(reps, X, IDS)
+    assert_model(reps, X, IDS)
     assert "odd" not in reps.coords
     with pytest.raises(SchemaError, match="'odd'"):
         needing()
@@ -219,11 +219,11 @@ def test_variables_beside_the_features(tmp_path):
     }
     savemat(folder / "features.mat", {"features": X, **other})
     with pytest.warns(RuntimeWarning, match="'names', 'padded', 'one', 'z' left out"):
-        same(xc.io.read_thingsvision(folder), X, IDS, "alexnet")
+        assert_model(xc.io.read_thingsvision(folder), X, IDS, "alexnet")
     (folder / "features.mat").unlink()
     save_hdf5(folder / "features.h5", features=X, names=np.array([b"a", b"b"]))
     with pytest.warns(RuntimeWarning, match="'names' left out"):
-        same(xc.io.read_thingsvision(folder), X, IDS, "alexnet")
+        assert_model(xc.io.read_thingsvision(folder), X, IDS, "alexnet")
 
 
 def test_variables_that_are_all_needed_are_numbers(tmp_path):
@@ -297,10 +297,10 @@ def test_layers_are_numbers_or_their_text(tmp_path):
 
 def test_features_may_be_numbers(tmp_path):
     pd.DataFrame(X).assign(id=IDS).to_csv(tmp_path / "m.csv", index=False)
-    same(xc.io.read_csv(tmp_path / "m.csv", "id", features=[2, 0]), X[:, [2, 0]], IDS)
+    assert_model(xc.io.read_csv(tmp_path / "m.csv", "id", features=[2, 0]), X[:, [2, 0]], IDS)
     pytest.importorskip("pyarrow")
     pd.DataFrame(X, index=IDS).rename(columns=str).to_parquet(tmp_path / "m.parquet")
-    same(xc.io.read_parquet(tmp_path / "m.parquet", features=range(2)), X[:, :2], IDS)
+    assert_model(xc.io.read_parquet(tmp_path / "m.parquet", features=range(2)), X[:, :2], IDS)
     with pytest.raises(SchemaError, match="has no column '7'"):
         xc.io.read_parquet(tmp_path / "m.parquet", features=[7])
 

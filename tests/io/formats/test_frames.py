@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import xconverge as xc
-from tests.io.formats.sets import IDS, X, same
+from tests.io.formats.sets import IDS, X, assert_model
 from xconverge.labels.messages import SchemaError
 
 # CSV
@@ -22,12 +22,12 @@ def test_csv_keeps_text_and_digits(tmp_path):
     table = pd.DataFrame(values, columns=["b", "ä", "c" * 500])
     table.insert(1, "id", ids)
     table.to_csv(tmp_path / "m.csv", index=False)
-    same(xc.io.read_csv(tmp_path / "m.csv", "id"), values, ids)
+    assert_model(xc.io.read_csv(tmp_path / "m.csv", "id"), values, ids)
     assert xc.io.read_csv(tmp_path / "m.csv", "id").dtype == np.float64
     chosen = xc.io.read_csv(tmp_path / "m.csv", "id", features=["ä", "b"], model="vit")
-    same(chosen, values[:, [1, 0]], ids, "vit")
+    assert_model(chosen, values[:, [1, 0]], ids, "vit")
     other = [f"s{i}" for i in range(8)]
-    same(xc.io.read_csv(tmp_path / "m.csv", other, features=["b"]), values[:, :1], other)
+    assert_model(xc.io.read_csv(tmp_path / "m.csv", other, features=["b"]), values[:, :1], other)
 
 
 def test_csv_of_a_windows_spreadsheet(tmp_path):
@@ -36,7 +36,7 @@ def test_csv_of_a_windows_spreadsheet(tmp_path):
         xc.io.read_csv(tmp_path / "m.csv", "id", delimiter=";")
     (tmp_path / "m.csv").write_bytes("\ufeffid;a;b\r\ncät;1;2\r\ndog;;NA\r\n".encode())
     reps = xc.io.read_csv(tmp_path / "m.csv", "id", delimiter=";")
-    same(reps, [[1, 2], [np.nan, np.nan]], ["cät", "dog"])
+    assert_model(reps, [[1, 2], [np.nan, np.nan]], ["cät", "dog"])
 
 
 def test_ids_that_pandas_would_read_as_something_else(tmp_path):
@@ -45,9 +45,9 @@ def test_ids_that_pandas_would_read_as_something_else(tmp_path):
     values = np.arange(len(ids))[:, None] / 8
     table = pd.DataFrame({"a": values[:, 0], "id": ids})
     table.to_csv(tmp_path / "m.csv", index=False)
-    same(xc.io.read_csv(tmp_path / "m.csv", "id"), values, ids)
+    assert_model(xc.io.read_csv(tmp_path / "m.csv", "id"), values, ids)
     table.to_csv(tmp_path / "m.csv", index=False, sep=";", encoding="utf-8-sig")
-    same(xc.io.read_csv(tmp_path / "m.csv", "id", delimiter=";"), values, ids)
+    assert_model(xc.io.read_csv(tmp_path / "m.csv", "id", delimiter=";"), values, ids)
 
 
 @given(
@@ -150,7 +150,7 @@ def test_csv_arguments(tmp_path, monkeypatch):
     (tmp_path / "id").write_text("y\n")
     with pytest.raises(SchemaError, match="names a column of .* and a file is called so too"):
         xc.io.read_csv(path, "id")
-    same(xc.io.read_csv(path, "./id", features=["b", "a"]), [[2, 1]], ["y"])
+    assert_model(xc.io.read_csv(path, "./id", features=["b", "a"]), [[2, 1]], ["y"])
 
 
 def test_csv_in_blocks_is_what_pandas_wrote(tmp_path):
@@ -159,7 +159,7 @@ def test_csv_in_blocks_is_what_pandas_wrote(tmp_path):
     table.iloc[1500] = np.nan
     table.to_csv(tmp_path / "m.csv", index_label="id")
     reps = xc.io.read_csv(tmp_path / "m.csv", "id")
-    same(reps, table.to_numpy(), table.index.tolist())
+    assert_model(reps, table.to_numpy(), table.index.tolist())
     assert np.isnan(reps.values[0, 1500]).all()
 
 
@@ -170,19 +170,19 @@ def test_parquet_of_pandas(tmp_path):
     path = tmp_path / "m.parquet"
     table = pd.DataFrame(X.astype(np.float32), columns=["b", "ä", "c.d"])
     table.assign(id=IDS).to_parquet(path)
-    same(xc.io.read_parquet(path, "id"), X.astype(np.float32), IDS)
+    assert_model(xc.io.read_parquet(path, "id"), X.astype(np.float32), IDS)
     assert xc.io.read_parquet(path, "id").dtype == np.float32
     with pytest.raises(SchemaError, match="or the name of a column: 'b'"):
         xc.io.read_parquet(path)
     table.set_axis(IDS).to_parquet(path)
-    same(xc.io.read_parquet(path), X.astype(np.float32), IDS)
-    same(xc.io.read_parquet(path, list("wxyz")), X.astype(np.float32), list("wxyz"))
+    assert_model(xc.io.read_parquet(path), X.astype(np.float32), IDS)
+    assert_model(xc.io.read_parquet(path, list("wxyz")), X.astype(np.float32), list("wxyz"))
     table.set_axis(pd.Index(IDS, name="id")).to_parquet(path)
-    same(xc.io.read_parquet(path, features=["c.d"]), X[:, 2:].astype(np.float32), IDS)
+    assert_model(xc.io.read_parquet(path, features=["c.d"]), X[:, 2:].astype(np.float32), IDS)
     table.set_axis([5, 3, 1, 2]).to_parquet(path)
     with pytest.raises(SchemaError, match="never named by their position"):
         xc.io.read_parquet(path)
-    same(xc.io.read_parquet(path, "__index_level_0__"), X.astype(np.float32), list("5312"))
+    assert_model(xc.io.read_parquet(path, "__index_level_0__"), X.astype(np.float32), list("5312"))
 
 
 def test_parquet_of_many_kinds(tmp_path):
@@ -199,7 +199,7 @@ def test_parquet_of_many_kinds(tmp_path):
     )
     pq.write_table(table, tmp_path / "m.parquet", row_group_size=3)
     expected = [[1, 1, 1], [np.nan] * 3, [3, 1, 2], [2**53, 0, 3]]
-    same(xc.io.read_parquet(tmp_path / "m.parquet", "id"), expected, IDS)
+    assert_model(xc.io.read_parquet(tmp_path / "m.parquet", "id"), expected, IDS)
 
 
 def test_parquet_is_refused(tmp_path, monkeypatch):
@@ -235,7 +235,9 @@ def test_parquet_is_refused(tmp_path, monkeypatch):
 def test_integer_ids_of_parquet(tmp_path):
     table = pd.DataFrame({"id": [7, 2**62, -1], "a": [1.0, 2.0, 3.0]})
     table.to_parquet(tmp_path / "m.parquet")
-    same(xc.io.read_parquet(tmp_path / "m.parquet", "id"), [[1], [2], [3]], ["7", str(2**62), "-1"])
+    assert_model(
+        xc.io.read_parquet(tmp_path / "m.parquet", "id"), [[1], [2], [3]], ["7", str(2**62), "-1"]
+    )
 
 
 @pytest.mark.parametrize("missing", ["pyarrow", "h5py", "torch"])

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 import xconverge as xc
 from tests.helpers import no_compute
-from tests.io.formats.sets import X, folder_of, same, save_hdf5
+from tests.io.formats.sets import X, assert_model, folder_of, save_hdf5
 from xconverge.labels.messages import SchemaError
 
 ml_dtypes = pytest.importorskip("ml_dtypes")
@@ -125,7 +125,7 @@ def test_bfloat16_in_files_of_numpy_is_read_bit_by_bit(tmp_path, read, order, bi
     with TemporaryDirectory(dir=tmp_path) as folder:
         reps = read(Path(folder), array)
         assert reps.dtype == np.float32
-        same(reps.compute(), expected, IDS)
+        assert_model(reps.compute(), expected, IDS)
 
 
 def test_bfloat16_stays_on_disk(tmp_path):
@@ -134,7 +134,7 @@ def test_bfloat16_stays_on_disk(tmp_path):
         reps = xc.io.read_npy(tmp_path / "m.npy", IDS)
     assert reps.chunks is not None
     xc.write_representations(tmp_path / "s.zarr", reps, modality="v")
-    same(xc.open_representations(tmp_path / "s.zarr", "v").compute(), VALUES, IDS)
+    assert_model(xc.open_representations(tmp_path / "s.zarr", "v").compute(), VALUES, IDS)
 
 
 def test_numpy_cannot_read_its_own_float8(tmp_path):
@@ -194,7 +194,7 @@ def test_numbers_with_a_name_are_taken_as_they_are(make, name):
     array, values = small(name)
     reps = make(array).compute()
     assert reps.dtype in (np.float32, np.float64)
-    same(reps, values, IDS)
+    assert_model(reps, values, IDS)
 
 
 @pytest.mark.slow_after(1)
@@ -203,7 +203,7 @@ def test_a_writer_takes_them_too(tmp_path, name):
     array, values = small(name)
     with xc.ModelWriter(tmp_path / "s.zarr", "v", "m", IDS, 3) as writer:
         writer.write(IDS, array)
-    same(xc.open_representations(tmp_path / "s.zarr", "v").compute(), values, IDS)
+    assert_model(xc.open_representations(tmp_path / "s.zarr", "v").compute(), values, IDS)
 
 
 def test_a_set_of_them_says_how_to_go_on():

@@ -49,7 +49,7 @@ def by_loops(array):
     return found
 
 
-def check(reps, array):
+def check_places(reps, array):
     for (s, r), here in by_loops(array).items():
         mine = reps.sel(model="brain", subject=s, region=r)
         width = int(mine.n_features) if "n_features" in mine.coords else mine.sizes["feature"]
@@ -69,7 +69,7 @@ def test_each_place_has_its_own_voxels_in_their_order(data):
     array = recording(data.draw(st.integers(0, 999)), lost=data.draw(st.integers(0, 7)))
     array = array.transpose(*data.draw(st.permutations(DIMS)))
     reps = xc.from_xarray(array, model="brain", feature="voxel")
-    check(reps, array)
+    check_places(reps, array)
     xc.validate(reps)
     chunks = data.draw(chunkings(dict(array.sizes)))
     lazy = xc.from_xarray(array.chunk(chunks), model="brain", feature="voxel", gaps="error")
@@ -181,7 +181,7 @@ def test_a_lazy_array_is_read_only_where_gaps_are_asked_for():
     assert "n_features" not in reps.coords
     blocks = da.map_blocks(lambda x: x, lazy.data)
     whole = xc.from_xarray(array.copy(data=blocks), model="brain", feature="voxel", gaps="drop")
-    check(whole.compute(), array)
+    check_places(whole.compute(), array)
 
 
 def test_gaps_is_one_of_its_choices():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import xconverge as xc
-from tests.io.formats.sets import IDS, X, same
+from tests.io.formats.sets import IDS, X, assert_model
 
 SECONDS = 3
 
@@ -153,4 +153,4 @@ def test_a_link_to_a_regular_file_is_one(here):
     (here / "m.npy").symlink_to(here / "real.npy")
     (here / "real.txt").write_text("".join(f"{name}\n" for name in IDS), "utf-8")
     (here / "ids.txt").symlink_to(here / "real.txt")
-    same(xc.io.read_npy(here / "m.npy", here / "ids.txt"), X, IDS)
+    assert_model(xc.io.read_npy(here / "m.npy", here / "ids.txt"), X, IDS)

@@ -12,7 +12,7 @@ from scipy.io import savemat
 
 import xconverge as xc
 from tests.helpers import no_compute
-from tests.io.formats.sets import IDS, X, folder_of, same, save_hdf5, write_whole
+from tests.io.formats.sets import IDS, X, assert_model, folder_of, save_hdf5, write_whole
 from xconverge.labels.messages import SchemaError
 
 
@@ -37,8 +37,8 @@ def write_parts(folder, kind, values):
 def test_thingsvision_formats(tmp_path, kind, write):
     folder = folder_of(tmp_path)
     write(folder, kind, X)
-    same(xc.io.read_thingsvision(folder), X, IDS, "alexnet")
-    same(xc.io.read_thingsvision(folder, list("abcd"), model="m"), X, list("abcd"))
+    assert_model(xc.io.read_thingsvision(folder), X, IDS, "alexnet")
+    assert_model(xc.io.read_thingsvision(folder, list("abcd"), model="m"), X, list("abcd"))
     with pytest.raises(SchemaError, match="4 rows, and there are 3 ids"):
         xc.io.read_thingsvision(folder, list("abc"))
     (folder / "file_names.txt").unlink()
@@ -56,8 +56,8 @@ def test_thingsvision_mat_is_joined_on_names(tmp_path, parts):
         here = keys[i * 4 // parts : (i + 1) * 4 // parts][::-1]
         name = "features.mat" if parts == 1 else f"features_{i + 1:02d}.mat"
         savemat(folder / name, {key: rows[key] for key in here})
-    same(xc.io.read_thingsvision(folder), X, names, "alexnet")
-    same(xc.io.read_thingsvision(folder, list("wxyz")), X, list("wxyz"), "alexnet")
+    assert_model(xc.io.read_thingsvision(folder), X, names, "alexnet")
+    assert_model(xc.io.read_thingsvision(folder, list("wxyz")), X, list("wxyz"), "alexnet")
 
 
 @given(
@@ -74,7 +74,7 @@ def test_mat_of_every_kind_of_number(tmp_path, dtype, packed, width):
         savemat(folder / "features.mat", {"ü": "text", "features": values}, do_compression=packed)
         with pytest.warns(RuntimeWarning, match="'ü' left out"):
             reps = xc.io.read_thingsvision(folder)
-        same(reps, values.astype(float), IDS, "alexnet")
+        assert_model(reps, values.astype(float), IDS, "alexnet")
         assert reps.dtype == (dtype if dtype == "f4" else "f8")
 
 
@@ -138,7 +138,7 @@ def test_thingsvision_mat_of_version_73(tmp_path, order):
         file.create_dataset("features", data=np.asarray(X.T, order=order))
     with (folder / "features.mat").open("r+b") as raw:
         raw.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
-    same(xc.io.read_thingsvision(folder), X, IDS, "alexnet")
+    assert_model(xc.io.read_thingsvision(folder), X, IDS, "alexnet")
 
 
 @pytest.mark.parametrize("kind", ["npy", "hdf5", "mat"])
@@ -148,7 +148,7 @@ def test_thingsvision_maps_are_flattened_on_request(tmp_path, kind):
     write_whole(folder, kind, maps)
     with pytest.raises(SchemaError, match=r"shape \(2, 3, 5\); flatten=True makes one vector"):
         xc.io.read_thingsvision(folder)
-    same(xc.io.read_thingsvision(folder, flatten=True), maps.reshape(4, -1), IDS, "alexnet")
+    assert_model(xc.io.read_thingsvision(folder, flatten=True), maps.reshape(4, -1), IDS, "alexnet")
 
 
 def test_thingsvision_modules(tmp_path):

@@ -27,7 +27,7 @@ def by_loops(values, ids):
     return found
 
 
-def check(reps, rows, **place):
+def check_repetitions(reps, rows, **place):
     """A set (stimulus, repetition, feature) is the rows of each stimulus, all else NaN."""
     mine = reps.sel(model="brain", **place)
     width = int(mine.n_features) if "n_features" in mine.coords else mine.sizes["feature"]
@@ -62,7 +62,7 @@ def test_trials_become_repetitions_in_their_order(seed, kind):
     assert reps.attrs["modality"] == "fmri"
     assert reps.stimulus.values.tolist() == list(dict.fromkeys(ids))
     rows = by_loops(values, ids)
-    check(reps.compute(), rows)
+    check_repetitions(reps.compute(), rows)
     assert reps.n_repetitions.values.tolist() == [len(rows[s]) for s in reps.stimulus.values]
     xc.validate(reps.compute())
     if "list" in kind:
@@ -144,7 +144,7 @@ def test_a_dict_gives_the_dims_subject_and_region():
     assert reps.n_features.isel(model=0).values.tolist() == [[3, 5], [4, 5]]
     for (subject, region), sessions in betas.items():
         rows = by_loops(np.concatenate(sessions), [*ids[subject][0], *ids[subject][1]])
-        check(reps, rows, subject=subject, region=region)
+        check_repetitions(reps, rows, subject=subject, region=region)
         alone = from_trials(sessions, ids[subject], model="brain")
         mine = reps.sel(subject=subject, region=region)
         distances = xc.rdm(mine, "euclidean")
@@ -185,7 +185,7 @@ def test_subjects_of_other_stimuli_are_joined_as_asked():
     outer = from_trials(betas, ids, model="brain", join="outer")
     assert outer.stimulus.values.tolist() == ["a", "b", "c", "d"]
     for subject in betas:
-        check(outer, by_loops(betas[subject], ids[subject]), subject=subject)
+        check_repetitions(outer, by_loops(betas[subject], ids[subject]), subject=subject)
     assert outer.n_repetitions.sel(subject="s2").values.tolist() == [0, 1, 1, 1]
 
 
@@ -205,7 +205,7 @@ def test_one_table_of_all_subjects(tmp_path):
     assert reps.feature_label.values.tolist() == ["v1", "v2"]
     for subject, part in table.groupby("subject"):
         rows = by_loops(part[["v1", "v2"]].to_numpy(), part["stimulus_id"])
-        check(reps, rows, subject=subject)
+        check_repetitions(reps, rows, subject=subject)
     table.to_csv(tmp_path / "brain.csv", index=False)
     read = xc.io.read_trials(tmp_path / "brain.csv", features=["v1", "v2"])
     xr.testing.assert_allclose(read, reps)
@@ -306,7 +306,7 @@ def test_hdf5_stays_on_disk(tmp_path):
         data = file.create_dataset("betas", data=values)
         reps = from_trials(data, ["a", "b", "a", "b"], model="brain")
         assert reps.chunks is not None
-        check(reps.compute(), by_loops(values, ["a", "b", "a", "b"]))
+        check_repetitions(reps.compute(), by_loops(values, ["a", "b", "a", "b"]))
 
 
 WRONG = {

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import xconverge as xc
-from tests.io.formats.sets import IDS, X, same
+from tests.io.formats.sets import IDS, X, assert_model
 from xconverge.labels.messages import SchemaError
 
 pa = pytest.importorskip("pyarrow")
@@ -40,7 +40,7 @@ def table(path, **columns):
 @pytest.mark.parametrize("options", [{}, {"features": ["emb"]}])
 def test_a_column_of_lists_is_the_vectors(tmp_path, kind, options):
     path = table(tmp_path / "m.parquet", id=IDS, emb=KINDS[kind]())
-    same(xc.io.read_parquet(path, "id", **options), X, IDS)
+    assert_model(xc.io.read_parquet(path, "id", **options), X, IDS)
 
 
 @pytest.mark.parametrize(
@@ -53,19 +53,19 @@ def test_vectors_of_every_kind_of_number(tmp_path, numbers, dtype):
         pa.list_(numbers)))  # fmt: skip
     reps = xc.io.read_parquet(path, "id")
     assert reps.dtype == dtype
-    same(reps, values, IDS)
+    assert_model(reps, values, IDS)
 
 
 def test_what_pandas_wrote(tmp_path):
     frame = pd.DataFrame({"emb": list(X.astype("f4"))}, index=IDS)
     frame.to_parquet(tmp_path / "m.parquet")
-    same(xc.io.read_parquet(tmp_path / "m.parquet"), X.astype("f4"), IDS)
+    assert_model(xc.io.read_parquet(tmp_path / "m.parquet"), X.astype("f4"), IDS)
 
 
 def test_a_row_of_nan_was_never_seen(tmp_path):
     values = [ROWS[0], [np.nan] * 3, *ROWS[2:]]
     path = table(tmp_path / "m.parquet", id=IDS, emb=values)
-    same(xc.io.read_parquet(path, "id"), values, IDS)
+    assert_model(xc.io.read_parquet(path, "id"), values, IDS)
 
 
 def test_lists_and_numbers_side_by_side(tmp_path):
@@ -74,14 +74,14 @@ def test_lists_and_numbers_side_by_side(tmp_path):
     )
     with pytest.warns(RuntimeWarning, match="'emb' are the features, and 'a', 'text', 'b' left"):
         reps = xc.io.read_parquet(path, "id")
-    same(reps, X, IDS)
+    assert_model(reps, X, IDS)
     reps = xc.io.read_parquet(path, "id", features=["b", "emb", "a"])
     expected = np.column_stack([[0.5] * 4, X, [1, 2, 3, 4]])
-    same(reps, expected, IDS)
+    assert_model(reps, expected, IDS)
     path = table(tmp_path / "m.parquet", id=IDS, image=ROWS, text=ROWS)
     with pytest.raises(SchemaError, match="several columns of vectors: 'image', 'text'"):
         xc.io.read_parquet(path, "id")
-    same(xc.io.read_parquet(path, "id", features=["text"]), X, IDS)
+    assert_model(xc.io.read_parquet(path, "id", features=["text"]), X, IDS)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_frame_of_vectors(cell):
     frame = pd.DataFrame({"model": "m", "stimulus": IDS, "emb": [cell(row) for row in ROWS]})
     frame["kind"] = list("xyxy")
     reps = xc.io.from_long(frame, value="emb")
-    same(reps, X, IDS)
+    assert_model(reps, X, IDS)
     assert reps.kind.dims == ("stimulus",)
     both = pd.concat([frame, frame.assign(model="n", emb=[[1.0, 2.0]] * 4)])
     reps = xc.io.from_long(both, value="emb")
@@ -166,7 +166,7 @@ def test_numbers_of_pandas_own_types(dtype):
     frame["representation"] = pd.array([1, None, 3, 4], dtype=dtype)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        same(xc.io.from_long(frame), [[1], [np.nan], [3], [4]], IDS)
+        assert_model(xc.io.from_long(frame), [[1], [np.nan], [3], [4]], IDS)
     frame["representation"] = pd.Categorical([1, 2, 3, 4])
     with pytest.raises(SchemaError, match="must hold numbers, got category"):
         xc.io.from_long(frame)

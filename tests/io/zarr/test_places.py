@@ -61,7 +61,7 @@ def wider(name: str = "c") -> xr.DataArray:
     return reps.assign_coords(caption=("stimulus", ["ü", "b", "a"]))
 
 
-def do_everything(store: Any, options: Options = None, models: bool = True) -> None:
+def check_everything(store: Any, options: Options = None, models: bool = True) -> None:
     """What a store can do, in one place."""
     given: dict[str, Any] = {"storage_options": options}
 
@@ -98,7 +98,7 @@ def do_everything(store: Any, options: Options = None, models: bool = True) -> N
     assert set(open_store(store, **given).children) >= {"vision", "rdms", "neighbor_graphs"}
 
 
-def write_results(store: Any, options: Options = None) -> None:
+def check_results(store: Any, options: Options = None) -> None:
     write_study(store, RESULTS, storage_options=options)
     twice = RESULTS.map_over_datasets(lambda d: 2 * d)
     write_study(store, twice, overwrite=True, storage_options=options)
@@ -131,9 +131,9 @@ KINDS: dict[str, Callable[[Path], Any]] = {
     "kind", [k if k == "memory" else pytest.param(k, marks=SLOW) for k in KINDS]
 )
 def test_stores_of_zarr_can_all_that_a_folder_can(kind: str, tmp_path: Path) -> None:
-    do_everything(KINDS[kind](tmp_path))
+    check_everything(KINDS[kind](tmp_path))
     (tmp_path / "results").mkdir()
-    write_results(KINDS[kind](tmp_path / "results"))
+    check_results(KINDS[kind](tmp_path / "results"))
 
 
 @pytest.mark.slow
@@ -161,7 +161,7 @@ def test_relative_paths_homes_and_links(tmp_path: Path, monkeypatch: pytest.Monk
     for path in ("~/study.zarr", "./study.zarr/", "link", Path("link")):
         assert modalities(path) == ["vision"]
         write_representations(path, make(), overwrite=True)
-    write_results("results.zarr")
+    check_results("results.zarr")
     Path("other").symlink_to("results.zarr")
     write_study("other", RESULTS, overwrite=True)
     assert Path("link").is_symlink()
@@ -186,7 +186,7 @@ def mount_point(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.slow
 def test_a_mount_point_can_be_a_store(mount_point: Path) -> None:
-    do_everything(mount_point)
+    check_everything(mount_point)
     with pytest.raises(FileExistsError, match="mount point, and a store there cannot be replaced"):
         write_study(mount_point, RESULTS, overwrite=True)
     assert modalities(mount_point) == ["vision"]
@@ -276,11 +276,11 @@ def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Options
 @pytest.mark.slow
 def test_everything_that_a_folder_can(bucket: tuple[str, Options]) -> None:
     url, options = bucket
-    do_everything(url, options)
+    check_everything(url, options)
     reps = open_representations(url, "vision", storage_options=options).compute()
     plain = xr.open_zarr(url, group="vision", consolidated=False, storage_options=options)
     xr.testing.assert_equal(plain["representation"].compute(), reps)
-    write_results(f"{url}-results", options)
+    check_results(f"{url}-results", options)
 
 
 def contents(place: Place) -> dict[str, bytes | None]:
@@ -533,16 +533,16 @@ def test_icechunk_transactions(repository: Any) -> None:
 @pytest.mark.slow
 def test_icechunk_can_all_that_a_folder_can(repository: Any) -> None:
     session = repository.writable_session("main")
-    do_everything(session.store, models=False)
+    check_everything(session.store, models=False)
     session.commit("all of it")
     now = repository.readonly_session("main").store
     validate_store(now, deep=True)
     assert open_representations(now, "vision").compute().sizes["model"] == 3
     assert open_neighbors(now, "vision").compute().sizes["model"] == 3
-    write_study_in(repository)
+    check_study_in(repository)
 
 
-def write_study_in(repository: Any) -> None:
+def check_study_in(repository: Any) -> None:
     session = repository.writable_session("main")
     write_study(session.store, RESULTS, overwrite=True)
     session.commit("a study in its place")
