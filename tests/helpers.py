@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -95,6 +95,20 @@ def images_and_captions(
         image_id=("stimulus", ids),
     )
     return planted["vision"], captions + rng.standard_normal(captions.shape) * 0.3
+
+
+def objects(values: Iterable[Any]) -> np.ndarray:
+    """An array that holds each of these as it is, also what numpy would take apart."""
+    values = list(values)
+    array = np.empty(len(values), object)
+    for i, value in enumerate(values):
+        array[i] = value
+    return array
+
+
+def stream_of(rng: int) -> int:
+    """The whole number that a call draws from its ``rng``, as the seed of all that follows."""
+    return int(np.random.default_rng(rng).integers(2**63))
 
 
 def read_only(array: xr.DataArray) -> xr.DataArray:

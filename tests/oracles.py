@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from scipy.spatial import distance
-from scipy.stats import rankdata
+from scipy.stats import rankdata, spearmanr
 
 DISTANCES = {
     "cosine": distance.cosine,
@@ -80,6 +80,12 @@ def agreeing(x: Any, metric: str) -> Any:
     x = x / np.sqrt((x**2).sum(-1, keepdims=True))
     pairs = [((x[a] - x[b]) ** 2).sum(-1) / 2 for a, b in combinations(range(len(x)), 2)]
     return np.asarray(sum(pairs) / len(pairs), np.float64)
+
+
+def mean(values: Any) -> float:
+    """Of what is there; NaN where nothing is."""
+    there = values[~np.isnan(values)]
+    return float(there.mean()) if len(there) else np.nan
 
 
 def natural(label: str) -> list[Any]:
@@ -378,6 +384,18 @@ def rsa_of_pair(x: Any, y: Any, metric: str, method: str) -> float:
     if any(np.ptp(one) <= 1e-9 * np.max(one) for one in (u, v)):
         return np.nan
     return float(np.corrcoef(u, v)[0, 1])
+
+
+def similarity(u: Any, v: Any, method: str) -> float:
+    """Similarity of two lists of distances, by SciPy where it has it."""
+    if method == "spearman":
+        return float(spearmanr(u, v).statistic)
+    if method == "pearson":
+        return float(np.corrcoef(u, v)[0, 1])
+    if method == "cosine":
+        return float(u @ v / np.linalg.norm(u) / np.linalg.norm(v))
+    ranks = [rankdata(x) - (len(x) + 1) / 2 for x in (u, v)]
+    return float(12 * (ranks[0] @ ranks[1]) / (len(u) ** 3 - len(u)))
 
 
 def cka_of_pair(x: Any, y: Any, kernel: str, debiased: bool) -> float:

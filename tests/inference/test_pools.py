@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 
 import xconverge as xc
 from tests import oracles
-from tests.helpers import make_reps
+from tests.helpers import make_reps, stream_of
 from xconverge.kernels.intervals import subsample_factor
 from xconverge.kernels.permutations import permutations, resamples
 from xconverge.kernels.split_half import halves
@@ -20,10 +20,6 @@ from xconverge.labels.joins import natural_rank
 
 K = 2
 METRICS = ["mutual_knn", "cycle_knn", "lcs_knn", "edit_distance_knn"]
-
-
-def stream_of(rng):
-    return int(np.random.default_rng(rng).integers(2**63))
 
 
 def sides(n, gone, kept=K + 1):
@@ -41,11 +37,6 @@ def models(side):
     return [side.values[m, :, : int(side["n_features"][m])] for m in range(2)]
 
 
-def mean(values):
-    there = values[~np.isnan(values)]
-    return there.mean() if len(there) else np.nan
-
-
 def score_of(metric, labels, **options):
     if metric == "cknna":
         return lambda x, y: oracles.cknna_of_pair(x, y, labels, K, **options)
@@ -54,7 +45,7 @@ def score_of(metric, labels, **options):
     if metric == "rsa":
         return lambda x, y: oracles.rsa_of_pair(x, y, "euclidean", options["method"])
     if metric == "rdm":
-        return lambda x, y: mean(oracles.rdm_rows_of_pair(x, y, "correlation"))
+        return lambda x, y: oracles.mean(oracles.rdm_rows_of_pair(x, y, "correlation"))
     if metric == "distance_correlation":
         return lambda x, y: oracles.distance_correlation_of_pair(x, y, True)
     return lambda x, y: oracles.list_measure(metric, x, y, labels, K)
@@ -210,7 +201,7 @@ def half_means_of(pool, a, b, labels, first, k):
             size = int((~np.isnan(shares)).sum())
             chance = k / (size - 1) if size > k + 1 else np.nan
             values.append(
-                (mean(shares if pool == "half" else shares[half]) - chance) / (1 - chance)
+                (oracles.mean(shares if pool == "half" else shares[half]) - chance) / (1 - chance)
             )
         halves.append(np.array(values))
     return halves

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.io.operations import models
 from tests.io.sets import make
-from xconverge.io.store import (
-    write_representations,
-)
+from xconverge.io.store import write_representations
 
 
 @pytest.fixture
@@ -22,6 +21,13 @@ def path(tmp_path: Path) -> Path:
 def filled(path: Path) -> Path:
     write_representations(path, make(), modality="vision")
     return path
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Models a and b of ``operations.py``, which operations and readers meet at."""
+    write_representations(tmp_path / "s.zarr", models("ab"))
+    return tmp_path / "s.zarr"
 
 
 @pytest.fixture

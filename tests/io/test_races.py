@@ -35,12 +35,6 @@ from tests.io.operations import (
 WAIT = 60.0
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    xc.write_representations(tmp_path / "s.zarr", models("ab"))
-    return tmp_path / "s.zarr"
-
-
 # Processes: many writes, and readers that look at each moment
 
 

@@ -12,6 +12,18 @@ from xconverge.kernels.kernel import Kernel, RowKernel, prepared, score
 from xconverge.kernels.vectors import Array
 
 
+def models(count: int, width: int, seed: int = 0, n: int = 40, noise: float = 1.0) -> list[Array]:
+    """Models that share something, each of another width and an offset."""
+    rng = np.random.default_rng(seed)
+    common = np.random.default_rng(99).standard_normal((n, 6))
+    return [
+        common @ rng.standard_normal((6, width + m))
+        + noise * rng.standard_normal((n, width + m))
+        + 10 * rng.standard_normal(width + m)
+        for m in range(count)
+    ]
+
+
 def cut(n: int, seed: int) -> list[slice]:
     """Random blocks that cover n rows."""
     edges = np.random.default_rng(seed).choice(np.arange(1, n), 4, replace=False)

@@ -3,24 +3,12 @@
 import numpy as np
 import pytest
 
-from tests.kernels.rows import assert_law_of_take, assert_pools, cut, in_blocks
+from tests.kernels.rows import assert_law_of_take, assert_pools, cut, in_blocks, models
 from xconverge.kernels.canonical import Svcca, leading_scores
 from xconverge.kernels.kernel import Kernel
 from xconverge.kernels.permutations import permutations
 
 N, C = 40, 3
-
-
-def models(count, width, seed=0, n=N, noise=1.0):
-    """Models that share something, each of another width and an offset."""
-    rng = np.random.default_rng(seed)
-    common = np.random.default_rng(99).standard_normal((n, 6))
-    return [
-        common @ rng.standard_normal((6, width + m))
-        + noise * rng.standard_normal((n, width + m))
-        + 10 * rng.standard_normal(width + m)
-        for m in range(count)
-    ]
 
 
 def states(kernel, rows, fold):

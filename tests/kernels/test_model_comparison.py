@@ -5,21 +5,11 @@ import pytest
 import scipy.spatial
 import scipy.stats
 
+from tests import oracles
 from xconverge.kernels import model_comparison as kernels
 from xconverge.kernels.correlation import METHODS
 
 UPPER = np.triu_indices
-
-
-def plain_similarity(u, v, method):
-    if method == "spearman":
-        return scipy.stats.spearmanr(u, v).statistic
-    if method == "pearson":
-        return np.corrcoef(u, v)[0, 1]
-    if method == "cosine":
-        return u @ v / np.linalg.norm(u) / np.linalg.norm(v)
-    ranks = [scipy.stats.rankdata(x) - (len(x) + 1) / 2 for x in (u, v)]
-    return 12 * (ranks[0] @ ranks[1]) / (len(u) ** 3 - len(u))
 
 
 @pytest.mark.parametrize("method", ["spearman", "pearson", "cosine", "rho-a"])
@@ -33,14 +23,14 @@ def test_the_jackknife_is_that_of_plain_loops(method):
     square = [kernels.square(kernels.vector(side, how), 9) for side in (x, y)]
     value, without = kernels.jackknifed(*square, how)
     values = [side[UPPER(9, 1)] for side in (x, y)]
-    assert value == pytest.approx(plain_similarity(*values, method))
+    assert value == pytest.approx(oracles.similarity(*values, method))
     ranked = [scipy.stats.rankdata(v) if how.ranked else v for v in values]
     i, j = UPPER(9, 1)
     ties = np.prod([np.std(r) for r in ranked]) * 12 / (36**2 - 1) if method == "rho-a" else 1
     for left in range(9):
         kept = (i != left) & (j != left)
         scale = "cosine" if method == "cosine" else "pearson"
-        expected = ties * plain_similarity(*(r[kept] for r in ranked), scale)
+        expected = ties * oracles.similarity(*(r[kept] for r in ranked), scale)
         assert without[left] == pytest.approx(expected, abs=1e-12)
 
 

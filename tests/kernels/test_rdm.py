@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.spatial.distance import pdist, squareform
+from scipy.spatial.distance import cityblock, pdist, squareform
 from scipy.stats import rankdata
 
 from xconverge.kernels.budgets import BUDGETS
@@ -19,10 +19,6 @@ def test_distances_are_scipys(metric, dtype):
     np.testing.assert_allclose(found, expected, rtol=1e-4 if dtype == np.float32 else 1e-10)
     np.testing.assert_array_equal(found, found.T)
     assert found.dtype == (np.float32 if dtype == np.float32 else np.float64)
-
-
-def cityblock(u, v):
-    return np.abs(u - v).sum()
 
 
 @pytest.mark.parametrize("metric", [METRICS["cosine"], METRICS["euclidean"], cityblock])

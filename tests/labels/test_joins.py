@@ -9,22 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers import make_reps, shuffled
+from tests.labels.rows import some
 from xconverge import SchemaError
 from xconverge.labels.joins import join_extra, join_labels, natural_rank
 from xconverge.labels.messages import listing
-
-
-def labelled(values, labels, **coords):
-    return xr.DataArray(
-        values,
-        dims=("stimulus", "feature"),
-        coords={"stimulus": list(labels), **coords},
-    )
-
-
-def some(n, width, labels=None, seed=0, **coords):
-    values = np.random.default_rng(seed).standard_normal((n, width))
-    return labelled(values, labels or [f"s{i}" for i in range(n)], **coords)
 
 
 def test_equal_labels_pass_through_untouched():

@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 import xconverge as xc
-from tests.helpers import make_reps, no_compute
+from tests.helpers import make_reps, no_compute, objects
 from xconverge import SchemaError
 from xconverge.engine.resampling import strata_of
 from xconverge.labels.plain import plain
@@ -22,12 +22,6 @@ NUMBERS = [3, 1, 2, 3, 1, 3]
 DAYS = [datetime.date(2020, 1, day) for day in NUMBERS]
 BIG = 2**62 + 1
 STRING: Any = "string[pyarrow]" if pd.__version__ >= "3" else "string"
-
-
-def objects(values):
-    array = np.empty(len(values), object)
-    array[:] = values
-    return array
 
 
 # what each becomes: its kind and values

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers import chunked, make_reps, no_compute, read_only, shuffled
+from tests.labels.rows import some
 from xconverge import (
     ModelWriter,
     SchemaError,
@@ -22,19 +23,6 @@ from xconverge import (
     stack_models,
     validate,
 )
-
-
-def labelled(values, labels, **coords):
-    return xr.DataArray(
-        values,
-        dims=("stimulus", "feature"),
-        coords={"stimulus": list(labels), **coords},
-    )
-
-
-def some(n, width, labels=None, seed=0, **coords):
-    values = np.random.default_rng(seed).standard_normal((n, width))
-    return labelled(values, labels or [f"s{i}" for i in range(n)], **coords)
 
 
 def test_plain_arrays_with_stimuli():

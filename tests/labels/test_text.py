@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 import xconverge as xc
-from tests.helpers import make_reps, no_compute
+from tests.helpers import make_reps, no_compute, objects
 from xconverge import SchemaError
 from xconverge.io.writer_checks import Asked
 from xconverge.labels.text import label_text
@@ -21,12 +21,6 @@ NAMES = ["s10", "s2", "é"]
 N = len(NAMES)
 X = np.random.default_rng(0).standard_normal((N, 4))
 BIG = [2**53 + 1, 2**63 - 1, 7]
-
-
-def objects(values: list[Any]) -> Any:
-    array = np.empty(len(values), object)
-    array[:] = values
-    return array
 
 
 def days(*dates: str) -> pd.DatetimeIndex:

@@ -1,6 +1,7 @@
 """What the tests of alignment share: two sides, options of metrics, maps of features."""
 
 import numpy as np
+from scipy.spatial.distance import pdist, squareform
 
 import xconverge as xc
 from tests.helpers import make_reps, shuffled
@@ -27,11 +28,30 @@ def one_pair(n=24, dtype=np.float64):
     return a, b, a.values[0].astype(np.float64), b.values[0, :, :6].astype(np.float64)
 
 
+def ragged_sides(dtype=np.float64, missing=True, **options):
+    """Models of several widths, some of which miss stimuli."""
+    gaps = ([(0, 2), (1, 2), (1, 5)], [(0, 7)]) if missing else ([], [])
+    a = make_reps(3, 12, [6, 4, 5], seed=1, missing=gaps[0], dtype=dtype, **options)
+    b = make_reps(2, 12, [7, 5], seed=2, missing=gaps[1], dtype=dtype, **options)
+    return a, b.assign_coords(model=["bert", "gpt"]).assign_attrs(modality="language")
+
+
+def one_model(reps, name):
+    """Its rows without the padding, in double."""
+    array = reps.sel(model=name)
+    return array.values[:, : int(array["n_features"])].astype(np.float64)
+
+
+def plain_rdm(x, metric):
+    """SciPy's distances, NaN where a stimulus was not seen."""
+    n = len(x)
+    result = np.full((n, n), np.nan)
+    seen = [i for i in range(n) if not np.isnan(x[i]).any()]
+    result[np.ix_(seen, seen)] = squareform(pdist(x[seen], metric))
+    return result
+
+
 TOLERANCE = {np.float64: 1e-10, np.float32: 2e-5}
-
-
-def stream_of(rng):
-    return int(np.random.default_rng(rng).integers(2**63))
 
 
 def options(metric):

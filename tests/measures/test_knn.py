@@ -5,29 +5,15 @@ import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.spatial.distance import pdist, squareform
 from scipy.stats import pearsonr
 
 import xconverge as xc
 from tests import oracles
 from tests.helpers import chunked, make_reps, no_compute, read_only, shuffled
+from tests.measures.sides import one_model, plain_rdm, ragged_sides
 
 TOLERANCE = {np.float32: 1e-6, np.float64: 1e-10}
 K = 3
-
-
-def two_sides(dtype=np.float64, missing=True, **options):
-    gaps = ([(0, 2), (1, 2), (1, 5)], [(0, 7)]) if missing else ([], [])
-    a = make_reps(3, 12, [6, 4, 5], seed=1, missing=gaps[0], dtype=dtype, **options)
-    b = make_reps(2, 12, [7, 5], seed=2, missing=gaps[1], dtype=dtype, **options)
-    b = b.assign_coords(model=["bert", "gpt"])
-    b.attrs["modality"] = "language"
-    return a, b
-
-
-def one_model(reps, name):
-    array = reps.sel(model=name)
-    return array.values[:, : int(array["n_features"])].astype(np.float64)
 
 
 def plain_overlap(a, b, k):
@@ -50,14 +36,6 @@ def plain_overlap(a, b, k):
                 row.append(len(shared) / k if both[i] else np.nan)
             scores[p, q] = row
     return scores
-
-
-def plain_rdm(x, metric):
-    n = len(x)
-    result = np.full((n, n), np.nan)
-    seen = [i for i in range(n) if not np.isnan(x[i]).any()]
-    result[np.ix_(seen, seen)] = squareform(pdist(x[seen], metric))
-    return result
 
 
 def plain_rdm_rows(a, b, metric):
@@ -86,7 +64,7 @@ def assert_scores(found, expected, rtol):
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_mutual_knn_is_the_shared_neighbors(dtype):
-    a, b = two_sides(dtype)
+    a, b = ragged_sides(dtype)
     found = xc.alignment(a, b, k=K)
     assert found.dims == ("model_a", "model_b", "stimulus")
     assert_scores(found, plain_overlap(a, b, K), 1e-12)
@@ -101,7 +79,7 @@ def test_mutual_knn_is_the_shared_neighbors(dtype):
 @pytest.mark.parametrize("metric", ["correlation", "cosine", "euclidean", "sqeuclidean"])
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_rdm_rows_correlate(dtype, metric):
-    a, b = two_sides(dtype)
+    a, b = ragged_sides(dtype)
     found = xc.alignment(a, b, "rdm", rdm_metric=metric)
     assert_scores(found, plain_rdm_rows(a, b, metric), TOLERANCE[dtype])
 
@@ -131,7 +109,7 @@ def test_cosine_of_unrelated_features_warns_and_of_other_widths_raises():
 @pytest.mark.parametrize("metric", ["mutual_knn", "rdm"])
 @given(data=st.data())
 def test_chunks_change_nothing_and_stay_lazy(metric, data):
-    a, b = two_sides()
+    a, b = ragged_sides()
     expected = xc.alignment(a, b, metric, k=K)
     lazy = data.draw(chunked(a)), data.draw(chunked(b))
     with no_compute():
@@ -155,7 +133,7 @@ def test_order_changes_no_number_even_with_ties(metric):
 
 
 def test_identical_sets_align_perfectly_at_any_scale():
-    a, _ = two_sides(missing=False)
+    a, _ = ragged_sides(missing=False)
     for metric in ("mutual_knn", "rdm"):
         score = xc.alignment(a, 1e3 * shuffled(a), metric, k=K)
         own = [score.sel(model_a=name, model_b=name) for name in a["model"].values]
@@ -198,7 +176,7 @@ def test_lists_are_made_once_a_model(missing, monkeypatch):
 
     real = knn.nearest
     monkeypatch.setattr(knn, "nearest", counting)
-    a, b = two_sides(missing=missing)
+    a, b = ragged_sides(missing=missing)
     xc.alignment(a, b, k=K)
     assert len(calls) == 5
 
@@ -214,10 +192,10 @@ def test_only_lists_that_run_short_are_searched_again(monkeypatch):
 
     real = neighbors.search
     monkeypatch.setattr(neighbors, "search", counting)
-    xc.alignment(*two_sides(missing=False), k=K)
+    xc.alignment(*ragged_sides(missing=False), k=K)
     assert asked == [12] * 5
     asked.clear()
-    xc.alignment(*two_sides(), k=K)
+    xc.alignment(*ragged_sides(), k=K)
     assert sum(asked) < 2 * 5 * 12
 
 
@@ -228,7 +206,7 @@ def test_many_lazy_models_do_not_warn():
 
 
 def test_coordinates_take_their_side():
-    a, b = two_sides()
+    a, b = ragged_sides()
     b = b.assign_coords(caption=("stimulus", [f"text {i}" for i in range(12)]))
     found = xc.alignment(a, b, k=K)
     assert {"family_a", "family_b", "n_features_a", "caption_a", "caption_b"} <= set(found.coords)
@@ -237,7 +215,7 @@ def test_coordinates_take_their_side():
 
 
 def test_labels_that_differ():
-    a, b = two_sides()
+    a, b = ragged_sides()
     with pytest.raises(xc.SchemaError, match=r"a has 12, b has 9, 9 are in both.*'s"):
         xc.alignment(a, b[:, :9], k=K)
     inner = xc.alignment(*xc.pair(a, b[:, :9], join="inner"), k=K)
@@ -254,7 +232,7 @@ def test_labels_that_differ():
 )
 @pytest.mark.parametrize("lazy", [False, True])
 def test_faulty_rows_are_named_with_their_side(value, word, lazy):
-    a, b = two_sides()
+    a, b = ragged_sides()
     b = b.copy()
     where = {"model": "gpt", "stimulus": "s4", "feature": slice(0, 5 if value == 0 else 1)}
     b.loc[{"model": "gpt", "stimulus": "s4"}][where["feature"]] = value
@@ -265,14 +243,14 @@ def test_faulty_rows_are_named_with_their_side(value, word, lazy):
 
 @pytest.mark.parametrize("k", [0, 12, 100])
 def test_k_out_of_range(k):
-    a, b = two_sides()
+    a, b = ragged_sides()
     with pytest.raises(ValueError, match=f"12 stimuli.*k={k}|k={k}.* 12"):
         xc.alignment(a, b, k=k)
 
 
 @pytest.mark.parametrize("saw", [1, 3])
 def test_a_model_that_saw_too_few_has_no_score_and_harms_no_other(saw):
-    a, b = two_sides(missing=False)
+    a, b = ragged_sides(missing=False)
     expected = xc.alignment(a, b, k=K)
     a = a.copy()
     a[1, saw:] = np.nan
@@ -286,7 +264,7 @@ def test_a_model_that_saw_too_few_has_no_score_and_harms_no_other(saw):
 def test_all_equal_rows_have_the_first_labels_as_neighbors():
     ids = [f"s{i}" for i in range(12)]
     a = xc.stack_models({"flat": np.ones((12, 3))}, stimuli=ids)
-    _, b = two_sides(missing=False)
+    _, b = ragged_sides(missing=False)
     assert_scores(xc.alignment(a, b, k=K), plain_overlap(a, b, K), 1e-12)
     with pytest.warns(RuntimeWarning, match="12 stimuli"):
         score = xc.alignment(a, b, "rdm", rdm_metric="euclidean")
@@ -295,7 +273,7 @@ def test_all_equal_rows_have_the_first_labels_as_neighbors():
 
 @pytest.mark.slow
 def test_models_that_share_no_stimulus_are_nan():
-    a, b = two_sides(missing=False)
+    a, b = ragged_sides(missing=False)
     a, b = a.copy(), b.copy()
     first, second = a["stimulus"].values[:6], a["stimulus"].values[6:]
     a.loc[{"model": "net0", "stimulus": first}] = np.nan
@@ -308,7 +286,7 @@ def test_models_that_share_no_stimulus_are_nan():
 
 @pytest.mark.slow
 def test_inputs_are_not_touched():
-    before = two_sides()
+    before = ragged_sides()
     a, b = (read_only(side) for side in before)
     for metric in ("mutual_knn", "rdm"):
         xc.alignment(a, b, metric, k=K)

@@ -8,8 +8,8 @@ from sklearn.cross_decomposition import CCA
 from sklearn.linear_model import Ridge
 
 import xconverge as xc
-from tests.helpers import shuffled
-from tests.measures.sides import TOLERANCE, gaussian, one_pair, stream_of, two_sides
+from tests.helpers import shuffled, stream_of
+from tests.measures.sides import TOLERANCE, gaussian, one_pair, two_sides
 from xconverge.engine.folds import fold_numbers
 from xconverge.kernels.ridge import PENALTIES
 

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.spatial.distance import pdist, squareform
+from scipy.spatial.distance import cityblock, pdist, squareform
 
 import xconverge as xc
 from tests.helpers import chunked, make_reps, no_compute
-from tests.measures.rdms import a_pair, one_model, plain_rdm, rsatoolbox
+from tests.measures.rdms import rsatoolbox
+from tests.measures.sides import one_model, plain_rdm, ragged_sides
 
 TOLERANCE = {np.float32: 1e-6, np.float64: 1e-10}
 
@@ -25,10 +26,6 @@ def test_rdms_are_rsatoolboxs(dtype):
     for mine, name, factor in (("correlation", "correlation", 1), ("sqeuclidean", "euclidean", 6)):
         expected = rsatoolbox.rdm.calc_rdm(dataset(x), method=name).get_matrices()[0] * factor
         np.testing.assert_allclose(xc.rdm(reps, mine)[0], expected, atol=tolerance * factor)
-
-
-def cityblock(u, v):
-    return np.abs(u - v).sum()
 
 
 @given(data=st.data())
@@ -71,7 +68,7 @@ def test_an_anisotropic_model_falls_back_to_double():
 @pytest.mark.parametrize("metric", ["correlation", "cosine", "euclidean", "sqeuclidean"])
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_rdm_is_scipys(metric, dtype):
-    a, _ = a_pair(dtype)
+    a, _ = ragged_sides(dtype)
     found = xc.rdm(a, metric)
     assert found.dims == ("model", "stimulus", "stimulus_2")
     assert found.dtype == dtype
@@ -98,7 +95,7 @@ def test_near_duplicates_keep_their_digits(metric):
 
 
 def test_rdm_without_a_model_dim():
-    a, _ = a_pair()
+    a, _ = ragged_sides()
     one = xc.rdm(a.sel(model="net1"))
     assert one.dims == ("stimulus", "stimulus_2")
     np.testing.assert_array_equal(one, xc.rdm(a).sel(model="net1"))

@@ -12,14 +12,12 @@ import xconverge as xc
 from tests.helpers import chunked, make_reps, no_compute, shuffled
 from tests.measures.rdms import (
     THEIRS,
-    a_pair,
     flat,
-    one_model,
-    plain_rdm,
     rsatoolbox,
     subjects,
     theirs,
 )
+from tests.measures.sides import one_model, plain_rdm, ragged_sides
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.measures.rsa import METHODS
 
@@ -197,7 +195,7 @@ def test_missing_and_single_pairs_are_left_out_of_their_pairs_of_models(method):
 
 @pytest.mark.parametrize(("method", "plain"), [("spearman", spearmanr), ("pearson", pearsonr)])
 def test_rsa_compares_upper_triangles(method, plain):
-    a, b = a_pair()
+    a, b = ragged_sides()
     found = xc.rsa(xc.rdm(a), xc.rdm(shuffled(b)), method)
     assert found.dims == ("model_a", "model_b")
     for p in a["model"].values:
@@ -215,7 +213,7 @@ def test_rsa_compares_upper_triangles(method, plain):
 
 
 def test_rsa_with_a_brain_without_models():
-    a, b = a_pair()
+    a, b = ragged_sides()
     brain = xr.concat([xc.rdm(b).sel(model=m, drop=True) for m in ("bert", "gpt")], "subject")
     found = xc.rsa(xc.rdm(a), brain.assign_coords(subject=["x", "y"]))
     assert found.dims == ("model_a", "subject")
@@ -225,7 +223,7 @@ def test_rsa_with_a_brain_without_models():
 
 
 def test_rsa_refuses_or_says_nan():
-    a, b = a_pair(missing=False)
+    a, b = ragged_sides(missing=False)
     lopsided = xc.rdm(b)
     lopsided[0, 0, 1] += 1
     with pytest.raises(ValueError, match="symmetric"):

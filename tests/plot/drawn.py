@@ -52,6 +52,11 @@ def assert_legible(figure, monkeypatch, least=8.0, overlap=True):
     return found
 
 
+def points_of(ax):
+    """Where the points of a scatter lie."""
+    return np.asarray(ax.collections[0].get_offsets())
+
+
 def values(n, labels=None, rng=0, name="dispersion"):
     """A value of each stimulus."""
     labels = [f"s{i}" for i in range(n)] if labels is None else labels

@@ -7,7 +7,7 @@ import xarray as xr
 from scipy.stats import spearmanr, t
 
 import xconverge as xc
-from tests.plot.drawn import ODD, assert_legible, scores, values
+from tests.plot.drawn import ODD, assert_legible, points_of, scores, values
 from xconverge.testing import planted_study
 
 plot = pytest.importorskip("xconverge.plot")
@@ -64,15 +64,11 @@ def test_a_study_of_analyze_is_drawn(monkeypatch):
         assert_legible(figure, monkeypatch)
 
 
-def cloud(ax):
-    return np.asarray(ax.collections[0].get_offsets())
-
-
 def test_points_are_joined_by_label_and_told_by_rank():
     spread, agreement = values(40), scores(40, rng=1)
     ax = plot.dispersion_alignment(spread, agreement[..., ::-1])
     mean = agreement.mean(["model_a", "model_b"])
-    np.testing.assert_allclose(cloud(ax), np.column_stack([spread, mean]))
+    np.testing.assert_allclose(points_of(ax), np.column_stack([spread, mean]))
     rho = spearmanr(spread, mean).statistic
     assert ax.get_title() == f"Spearman’s ρ = {rho:+.2f}, 40 stimuli".replace("-", "−")
     assert ax.get_ylabel() == "mean alignment (mutual kNN)"
@@ -84,7 +80,7 @@ def test_missing_values_are_no_points():
     agreement[0, 0, 4] = np.nan  # the other pair has it
     agreement[:, :, 5] = np.nan
     ax = plot.dispersion_alignment(spread, agreement)
-    assert len(cloud(ax)) == 7
+    assert len(points_of(ax)) == 7
     assert ax.get_title().endswith("7 stimuli")
 
 
@@ -94,7 +90,7 @@ def test_layers_of_one_network_count_once():
     ax = plot.dispersion_alignment(values(9), agreement)
     layers = agreement.mean("model_b")
     expected = (layers[:2].mean("model_a") + layers[2]) / 2
-    np.testing.assert_allclose(cloud(ax)[:, 1], expected)
+    np.testing.assert_allclose(points_of(ax)[:, 1], expected)
 
 
 @pytest.mark.slow
@@ -138,7 +134,7 @@ def test_groups_of_a_study_are_taken_as_they_are(study, tmp_path):
             plot.dispersion_alignment(given["dispersion"].to_dataset(), given["alignment"]),
         ):
             np.testing.assert_allclose(
-                cloud(one)[:, 0], study["dispersion/dispersion"].sel(measure="neighborhood")
+                points_of(one)[:, 0], study["dispersion/dispersion"].sel(measure="neighborhood")
             )
         assert len(plot.alignment_by_bin(given["modulation"]).containers) == 4
         assert len(plot.dispersion_histogram(given).axes) == 4

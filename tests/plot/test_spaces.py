@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 import xconverge as xc
-from tests.plot.drawn import ODD, assert_legible, values
+from tests.plot.drawn import ODD, assert_legible, points_of, values
 from xconverge.testing import planted_study
 
 plot = pytest.importorskip("xconverge.plot")
@@ -26,10 +26,6 @@ def space(n, components=3, labels=None, rng=0):
     )
 
 
-def points(ax):
-    return np.asarray(ax.collections[0].get_offsets())
-
-
 def test_the_map_is_the_first_two_principal_components():
     table, spread = space(50), values(50)
     ax = plot.consensus_map(table, spread[::-1])  # joined by label
@@ -38,7 +34,7 @@ def test_the_map_is_the_first_two_principal_components():
     sizes, axes = np.linalg.eigh(rows.T @ rows)
     for number in (0, 1):
         expected = rows @ axes[:, -1 - number]
-        np.testing.assert_allclose(abs(points(ax)[:, number]), abs(expected), atol=1e-9)
+        np.testing.assert_allclose(abs(points_of(ax)[:, number]), abs(expected), atol=1e-9)
         share = 100 * sizes[-1 - number] / sizes.sum()
         label = (ax.get_xlabel(), ax.get_ylabel())[number]
         assert f"({share:.0f} % of variance)" in label
@@ -75,7 +71,7 @@ def test_names_are_far_from_each_other(monkeypatch):
 def test_maps_of_few_and_many_stimuli(n, components, monkeypatch):
     labels = ODD[:n] if n < 10 else None
     ax = plot.consensus_map(space(n, components, labels), values(n, labels), n_named=5)
-    assert len(points(ax)) == n
+    assert len(points_of(ax)) == n
     assert_legible(ax.get_figure(), monkeypatch)
 
 
@@ -84,7 +80,7 @@ def test_equal_and_missing_values(monkeypatch):
     spread = values(20)
     spread[:5] = np.nan
     ax = plot.consensus_map(space(20), spread)
-    assert len(points(ax)) == 15
+    assert len(points_of(ax)) == 15
     assert len(ax.lines[0].get_xdata()) == 5
     for given in (spread * np.nan, spread * 0):
         assert_legible(plot.consensus_map(space(20), given).get_figure(), monkeypatch)
@@ -93,7 +89,7 @@ def test_equal_and_missing_values(monkeypatch):
     assert "(0 % of variance)" in plot.consensus_map(flat, spread).get_xlabel()
     unseen = space(20)
     unseen["consensus"][4] = np.nan
-    assert len(points(plot.consensus_map(unseen, values(20)))) == 19
+    assert len(points_of(plot.consensus_map(unseen, values(20)))) == 19
 
 
 def test_convergence_is_the_objective(monkeypatch):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import pearsonr, rankdata, spearmanr
 
 import xconverge as xc
-from tests.helpers import chunked, make_reps, no_compute, read_only, shuffled
+from tests.helpers import chunked, make_reps, no_compute, read_only, shuffled, stream_of
 from xconverge.kernels.permutations import permutations
 from xconverge.labels.joins import natural_rank
 from xconverge.labels.messages import SchemaError
@@ -58,10 +58,6 @@ def brute(x, y, seed, count, tail="two-sided", strata=None):
     return (1 + sum(far(v) >= far(null[0]) - 1e-9 for v in null[1:])) / (1 + count)
 
 
-def seed_of(rng):
-    return int(np.random.default_rng(rng).integers(2**63))
-
-
 @pytest.mark.parametrize("tail", ["two-sided", "greater", "less"])
 @pytest.mark.parametrize("restricted", [False, True])
 def test_p_values_from_plain_loops(tail, restricted):
@@ -80,7 +76,7 @@ def test_p_values_from_plain_loops(tail, restricted):
     )
     for i, j in np.ndindex(2, 3):
         expected = brute(
-            x.values, y.values[i, j], seed_of(3), 99, tail, groups if restricted else None
+            x.values, y.values[i, j], stream_of(3), 99, tail, groups if restricted else None
         )
         assert float(found["p_value"][i, j]) == expected
         rho = spearmanr(x, y[i, j]).statistic
@@ -93,7 +89,7 @@ def test_p_values_from_plain_loops(tail, restricted):
 def test_the_mean_over_pairs_has_its_own_null():
     x, y = spread(), scores()
     found = xc.modulation(x, y, n_permutations=99, n_bins=2, rng=3, null="labels")
-    moves = permutations(natural_rank(STIMULI), seed_of(3), 0)[:100]
+    moves = permutations(natural_rank(STIMULI), stream_of(3), 0)[:100]
     null = [
         np.mean([spearmanr(x.values[p], y.values[i, j]).statistic for i, j in np.ndindex(2, 3)])
         for p in moves
@@ -191,7 +187,7 @@ def test_permuted_residuals_are_made_residuals_again(tail, restricted):
      null="labels")  # fmt: skip
     groups = groups if restricted else None
     draws = {
-        (i, j): freedman_lane(x.values, y.values[i, j], given, STIMULI, seed_of(3), 199, groups)
+        (i, j): freedman_lane(x.values, y.values[i, j], given, STIMULI, stream_of(3), 199, groups)
         for i, j in np.ndindex(2, 3)
     }
     for where, values in draws.items():
@@ -216,7 +212,7 @@ def test_permuted_residuals_of_each_model_and_its_stimuli():
         parts = [own.sel(model=model), y[i, j], *(one.sel(model=model) for one in density)]
         usable = np.isfinite([part.values for part in parts]).all(0)
         # permutations of some follow those of all: cut, the labels that are left keep their order
-        moves = permutations(natural_rank(STIMULI), seed_of(3), 0, None, usable)[:100, usable]
+        moves = permutations(natural_rank(STIMULI), stream_of(3), 0, None, usable)[:100, usable]
         place = np.cumsum(usable) - 1
         left, right, *given = (rankdata(part.values[usable]) for part in parts)
         design = np.stack([np.ones(usable.sum()), *given], 1)
@@ -305,7 +301,7 @@ def test_a_pair_that_nothing_can_be_permuted_of_leaves_the_mean_its_p_value():
         )
     assert np.isnan(found["p_value"][0, 0])
     assert int(found["p_value"].isnull().sum()) == 1
-    moves = permutations(natural_rank(STIMULI), seed_of(3), 0, strata.values)[:100]
+    moves = permutations(natural_rank(STIMULI), stream_of(3), 0, strata.values)[:100]
     groups, null = strata.values, 0
     for i, j in np.ndindex(2, 3):
         design = np.stack([groups == g for g in range(10)], 1).astype(float)

@@ -28,16 +28,11 @@ def side(names, seed, missing=0.3):
     return xc.stack_models(models, stimuli=LABELS)
 
 
-def mean(values):
-    there = values[~np.isnan(values)]
-    return there.mean() if len(there) else np.nan
-
-
 def inside(x, y, members, k):
     """Mean overlap among the members alone, and its chance; NaN where too few."""
     shares = oracles.mutual_knn(x[members], y[members], np.array(LABELS)[members], k)
     size = (~np.isnan(shares)).sum()
-    return (mean(shares), k / (size - 1)) if size > k else (np.nan, np.nan)
+    return (oracles.mean(shares), k / (size - 1)) if size > k else (np.nan, np.nan)
 
 
 @pytest.mark.slow
@@ -57,7 +52,7 @@ def test_pools_of_growing_size():
             assert int(one["k"]) == k
             found = np.array([[inside(x, y, pool, k) for pool in pools] for x, y in pairs])
             score, chance = (
-                np.array([mean(one) for one in found[..., i]]).reshape(2, 2) for i in (0, 1)
+                np.array([oracles.mean(one) for one in found[..., i]]).reshape(2, 2) for i in (0, 1)
             )
             np.testing.assert_allclose(one["alignment"], score)
             np.testing.assert_allclose(one["chance"], chance)

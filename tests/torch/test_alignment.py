@@ -11,11 +11,6 @@ torch = pytest.importorskip("torch")
 xt = pytest.importorskip("xconverge.torch")
 
 
-@pytest.fixture
-def x():
-    return torch.tensor(make_reps(3, 12, 6).values)
-
-
 @pytest.mark.parametrize("debiased", [True, False])
 @pytest.mark.parametrize("widths", [[6, 4], [3, 50], [40, 50]])
 @pytest.mark.filterwarnings("ignore:.*as many features as stimuli:RuntimeWarning")

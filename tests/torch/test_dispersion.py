@@ -16,11 +16,6 @@ WIDTHS = [6, 3, 8]
 PRECISION = {torch.float64: 1e-12, torch.float32: 2e-5, torch.bfloat16: 2e-5}
 
 
-@pytest.fixture
-def x():
-    return torch.tensor(make_reps(3, 12, 6).values)
-
-
 @pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("metric", ["cosine", "correlation", "sqeuclidean"])
 def test_metrics_that_compare_features(metric, normalize):

@@ -2,15 +2,8 @@
 
 import pytest
 
-from tests.helpers import make_reps
-
 torch = pytest.importorskip("torch")
 xt = pytest.importorskip("xconverge.torch")
-
-
-@pytest.fixture
-def x():
-    return torch.tensor(make_reps(3, 12, 6).values)
 
 
 def test_it_is_a_weighted_mean(x):

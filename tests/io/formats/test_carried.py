@@ -9,6 +9,7 @@ import xarray as xr
 from scipy.io import savemat
 
 import xconverge as xc
+from tests.helpers import objects
 from tests.io.formats.sets import IDS, X, assembly, assert_model, folder_of, save_hdf5
 from xconverge.io.formats._labels import carried, decoded
 from xconverge.io.formats.platonic import _chosen
@@ -18,21 +19,14 @@ MIXED = np.array(["null", "45", 90.0, 45.0], object)
 """Two values of these would be one as text."""
 
 
-def objects(*values):
-    array = np.empty(len(values), object)
-    for i, value in enumerate(values):
-        array[i] = value
-    return array
-
-
 ODD = {
     "mixed": MIXED,
-    "lists": objects([1], [2, 3], [], [4]),
-    "arrays": objects(*np.eye(4)),
-    "dicts": objects({}, {}, {}, {}),
-    "sets": objects({1}, {2}, {3}, {4}),
-    "periods": objects(*pd.period_range("2020", periods=4, freq="D")),
-    "bytes of no text": objects(b"\xff", b"a", b"b", b"c"),
+    "lists": objects([[1], [2, 3], [], [4]]),
+    "arrays": objects(np.eye(4)),
+    "dicts": objects([{}, {}, {}, {}]),
+    "sets": objects([{1}, {2}, {3}, {4}]),
+    "periods": objects(pd.period_range("2020", periods=4, freq="D")),
+    "bytes of no text": objects([b"\xff", b"a", b"b", b"c"]),
     "raw": np.zeros(4, "V2"),
     "records": np.zeros(4, [("a", "f4"), ("b", "i4")]),
 }
@@ -68,7 +62,7 @@ ODD = {
     ],
 )
 def test_decoded(values, expected):
-    given = values if isinstance(values, np.ndarray) else objects(*values)
+    given = values if isinstance(values, np.ndarray) else objects(values)
     found = decoded(given, "'x'")
     if isinstance(expected, np.ndarray):
         # the unit of times that come as objects is up to pandas
@@ -81,7 +75,8 @@ def test_decoded(values, expected):
 
 
 @pytest.mark.parametrize(
-    "values", [*ODD.values(), objects(2**53 + 1, None), objects(2**60, 0.5), objects(True, None)]
+    "values",
+    [*ODD.values(), objects([2**53 + 1, None]), objects([2**60, 0.5]), objects([True, None])],
 )
 def test_what_no_coordinate_can_hold_is_refused_by_name(values):
     with pytest.raises(SchemaError, match=r"^'x' "):

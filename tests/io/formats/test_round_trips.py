@@ -8,17 +8,10 @@ import pandas as pd
 import pytest
 
 import xconverge as xc
-from tests.helpers import make_reps
+from tests.helpers import make_reps, objects
 from xconverge.labels.messages import SchemaError
 
 N = 4
-
-
-def objects(*values):
-    array = np.empty(len(values), object)
-    for i, value in enumerate(values):
-        array[i] = value
-    return array
 
 
 def text(value):
@@ -50,16 +43,16 @@ KINDS = {
     "durations": np.arange(N).astype("m8[s]"),
     "short durations": np.arange(N).astype("m8[ns]"),
     "durations with gaps": np.array([1, "NaT", 2, 3], "m8[s]"),
-    "dates": objects(*[dt.date(2020, 1, d + 1) for d in range(N)]),
-    "zones": objects(*ZONE),
+    "dates": objects(dt.date(2020, 1, d + 1) for d in range(N)),
+    "zones": objects(ZONE),
     "zones of pandas": ZONE,
-    "text": objects("a", "ü", "", "\u65e5"),
+    "text": objects(["a", "ü", "", "\u65e5"]),
     "text of NumPy": np.array(["a", "b", "c", "ü"]),
     "text of Zarr": np.array(["a", "b", "c", "ü"], np.dtypes.StringDType()),
     "text of Arrow": pd.Series(["a", "b", "c", "ü"], dtype="str").array,
     "bytes": np.array([b"a", b"b", b"c", b"d"]),
-    "text with None": objects("a", None, "b", "c"),
-    "text with NaN": objects("a", np.nan, "b", "c"),
+    "text with None": objects(["a", None, "b", "c"]),
+    "text with NaN": objects(["a", np.nan, "b", "c"]),
     "text with NA": pd.array(["a", None, "b", "c"], dtype="string"),
     "categories": pd.Categorical(["b", "a", "b", "c"], categories=["c", "b", "a"]),
     "whole categories": pd.Categorical([3, 1, 3, 2]),
@@ -67,10 +60,10 @@ KINDS = {
     "large with NA": pd.array([2**53 + 1, None, 3, 4], dtype="Int64"),
     "boolean with NA": pd.array([True, None, False, True], dtype="boolean"),
     "intervals": pd.interval_range(0, N),
-    "periods": objects(*pd.period_range("2020", periods=N, freq="D")),
-    "mixed": objects(1, "a", 2.5, "b"),
-    "tuples": objects(*[(1, 2)] * N),
-    "lists": objects([1], [2], [3], []),
+    "periods": objects(pd.period_range("2020", periods=N, freq="D")),
+    "mixed": objects([1, "a", 2.5, "b"]),
+    "tuples": objects([(1, 2)] * N),
+    "lists": objects([[1], [2], [3], []]),
 }
 
 

@@ -16,12 +16,6 @@ from xconverge.io.zarr.exchange import REPLACED, STAGE
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Path:
-    xc.write_representations(tmp_path / "s.zarr", models("ab"))
-    return tmp_path / "s.zarr"
-
-
-@pytest.fixture
 def no_renameat2(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(one: Path, other: Path) -> None:
         raise OSError(errno.EINVAL, "no such call")

@@ -20,12 +20,6 @@ from xconverge.io.zarr.places import place_of
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Path:
-    xc.write_representations(tmp_path / "s.zarr", models("ab"))
-    return tmp_path / "s.zarr"
-
-
-@pytest.fixture
 def victim(tmp_path: Path) -> Path:
     """A folder outside the store, with a file in it and in a folder of it."""
     folder = tmp_path / "outside"

@@ -6,6 +6,7 @@ import scipy.stats
 import xarray as xr
 
 import xconverge as xc
+from tests import oracles
 from tests.helpers import make_reps, shuffled
 from xconverge.cli.demo import shipped
 from xconverge.study.leave_out import dispersion_of_others
@@ -34,17 +35,6 @@ def select(reps, brain, dispersion=None, **options):
     return xc.select_models(reps, brain, dispersion, **{**quick, **options})
 
 
-def plain_similarity(u, v, method):
-    if method == "spearman":
-        return scipy.stats.spearmanr(u, v).statistic
-    if method == "pearson":
-        return np.corrcoef(u, v)[0, 1]
-    if method == "cosine":
-        return u @ v / np.linalg.norm(u) / np.linalg.norm(v)
-    ranks = [scipy.stats.rankdata(x) - (len(x) + 1) / 2 for x in (u, v)]
-    return 12 * (ranks[0] @ ranks[1]) / (len(u) ** 3 - len(u))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["spearman", "pearson", "cosine", "rho-a"])
 def test_scores_are_means_over_subjects_inside_bins_of_the_others(method):
@@ -64,7 +54,7 @@ def test_scores_are_means_over_subjects_inside_bins_of_the_others(method):
                     :, [list(brains["stimulus_2"].values).index(s) for s in rdms[m].stimulus.values]
                 ]
                 expected.append(
-                    plain_similarity(u, v[np.ix_(inside, inside)][UPPER(inside.sum(), 1)], method)
+                    oracles.similarity(u, v[np.ix_(inside, inside)][UPPER(inside.sum(), 1)], method)
                 )
             one = table.sel(model=m, subset=subset)
             assert float(one["rsa"]) == pytest.approx(np.mean(expected), abs=1e-9)
