@@ -1,8 +1,10 @@
 """Figures of results: what measures and studies return goes in, and is drawn on ``ax``."""
 
 from xconverge.plot.alignment import alignment_matrix, pool_curve, subset_contrast
+from xconverge.plot.models import models_by_subset
 from xconverge.plot.modulation import alignment_by_bin, dispersion_alignment, dispersion_histogram
-from xconverge.plot.rsa import binned_rsa, models_by_subset, rdm, rsa_by_bin
+from xconverge.plot.rdms import rdm
+from xconverge.plot.rsa import binned_rsa, rsa_by_bin
 from xconverge.plot.selection import selection
 from xconverge.plot.spaces import consensus_map, convergence
 from xconverge.plot.stimuli import stimuli
