@@ -14,6 +14,8 @@ from xconverge.plot.axes import (
     SMALL,
     axes_of,
     bare,
+    color_bar,
+    color_map,
     inches_of,
     legend,
     makes_room,
@@ -87,12 +89,7 @@ def alignment_matrix(
     low = min(0.0, float(known.min(initial=0.0)))
     high = float(known.max(initial=low))
     high = high if high > low else low + 1.0
-    from matplotlib import colormaps
-
-    image = ax.imshow(
-        values, cmap=colormaps["Blues"].with_extremes(bad="#c9c9c9"), vmin=low, vmax=high,
-        aspect="auto",
-    )  # fmt: skip
+    image = ax.imshow(values, cmap=color_map("Blues"), vmin=low, vmax=high, aspect="auto")
     if columns <= FULL and rows <= NAMED:
         for (i, j), value in np.ndenumerate(values):
             dark = np.isfinite(value) and (value - low) / (high - low) > 0.6
@@ -109,9 +106,7 @@ def alignment_matrix(
         place = np.arange(0, scores.sizes[dim], step)
         names = [readable(name, 28) for name in scores[dim].values[place]]
         axis.set_ticks(place, names, fontsize=SMALL + 0.5, **options)
-    bar = ax.get_figure().colorbar(image, ax=ax)  # type: ignore[union-attr]
-    bar.set_label(f"mean {metric_name(scores)}", fontsize=9)
-    bar.ax.tick_params(labelsize=SMALL)
+    bar = color_bar(ax, image, f"mean {metric_name(scores)}")
     if low <= chance <= high:
         bar.ax.axhline(chance, color="white", lw=2.4)
         bar.ax.axhline(chance, color="black", lw=1.2)

@@ -28,6 +28,8 @@ FAINT = "#b8b8b8"
 BAND = "#e3e3e3"
 SMALL = 8.0
 """The smallest text, in points: what is legible in print."""
+MISSING = "#c9c9c9"
+"""What has no value, where colours are values."""
 SEQUENTIAL = "cividis"
 LONGEST = 40
 """Characters of a label that a figure has room for."""
@@ -136,6 +138,21 @@ def bare(ax: Axes) -> Axes:
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(colors=INK, labelsize=9)
     return ax
+
+
+def color_map(name: str) -> Any:
+    """A colour map of matplotlib, in which what has no value is grey."""
+    from matplotlib import colormaps
+
+    return colormaps[name].with_extremes(bad=MISSING)
+
+
+def color_bar(ax: Axes, image: Any, label: str, **place: Any) -> Any:
+    """The bar of an image's colours, beside its axes if no other place is given."""
+    bar = ax.get_figure().colorbar(image, **(place or {"ax": ax}))  # type: ignore[union-attr]
+    bar.set_label(label, fontsize=9)
+    bar.ax.tick_params(labelsize=SMALL)
+    return bar
 
 
 def there(place: Any, values: Any) -> tuple[Any, Any]:

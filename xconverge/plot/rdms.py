@@ -15,6 +15,8 @@ from xconverge.plot.axes import (
     SEQUENTIAL,
     SMALL,
     axes_of,
+    color_bar,
+    color_map,
     count,
     limits,
     readable,
@@ -90,22 +92,16 @@ def rdm(
     # the layout makes room beside the box that axes of a fixed aspect could fill
     ax.set_anchor("W")
     shown = _fewer(np.asarray(read(square), dtype=float)[np.ix_(order, order)])
-    from matplotlib import colormaps
-
     n = len(labels)
     # distances of a stimulus from itself are 0, and would take half of the colours
     off = shown[~np.eye(len(shown), dtype=bool)] if len(shown) == n else shown
     low, high = limits(off)
     image = ax.imshow(
-        shown, cmap=colormaps[SEQUENTIAL].with_extremes(bad="#c9c9c9"), vmin=low,
-        vmax=high,
+        shown, cmap=color_map(SEQUENTIAL), vmin=low, vmax=high,
         extent=(-0.5, n - 0.5, n - 0.5, -0.5), interpolation="nearest",
     )  # fmt: skip
     # as high as the matrix, whatever room there is
-    beside = ax.inset_axes((1.04, 0.0, 0.045, 1.0))
-    bar = ax.get_figure().colorbar(image, cax=beside)  # type: ignore[union-attr]
-    bar.set_label(_distance(square), fontsize=9)
-    bar.ax.tick_params(labelsize=SMALL)
+    color_bar(ax, image, _distance(square), cax=ax.inset_axes((1.04, 0.0, 0.045, 1.0)))
     ax.tick_params(labelsize=SMALL, colors=INK)
     name = "" if order_by is None else _name_of(order_by)
     ax.set_xlabel(count(n) + (f", ordered by {readable(name)}" if name else ""), fontsize=9)

@@ -12,9 +12,9 @@ from xconverge.labels.joins import join_labels
 from xconverge.measures.dispersion import dispersion as dispersion_measure
 from xconverge.plot.axes import (
     SEQUENTIAL,
-    SMALL,
     axes_of,
     bare,
+    color_bar,
     legend,
     limits,
     readable,
@@ -102,9 +102,7 @@ def consensus_map(
         cmap=SEQUENTIAL, lw=0.3, edgecolor="#555555", vmin=low,
         vmax=high, rasterized=n > 2000,
     )  # fmt: skip
-    bar = ax.get_figure().colorbar(image, ax=ax)  # type: ignore[union-attr]
-    bar.set_label(measure_name(spread), fontsize=9)
-    bar.ax.tick_params(labelsize=SMALL)
+    color_bar(ax, image, measure_name(spread))
     for name, axis, share in zip(("first", "second"), (ax.xaxis, ax.yaxis), shares, strict=True):
         axis.set_label_text(f"{name} component ({100 * share:.0f} % of variance)", fontsize=9)
     ax.set_xticks([])

@@ -16,6 +16,8 @@ from xconverge.plot.axes import (
     SMALL,
     axes_of,
     bare,
+    color_bar,
+    color_map,
     readable,
     style,
 )
@@ -172,16 +174,13 @@ def cross_temporal(
     plane = ["time", "time_2"]
     values = _plane(values)
     alone(values, plane, "rsa of result")
-    from matplotlib import colormaps
     from matplotlib.collections import LineCollection
 
     y, x = (_edges(times_of(values, dim)) for dim in plane)
     numbers = values.transpose(*plane).values
     most = max(float(np.nanmax(np.abs(numbers), initial=0.0)), 1e-12)
     ax = axes_of(ax, (5.4, 4.4))
-    image = ax.pcolormesh(
-        x, y, numbers, cmap=colormaps["PuOr_r"].with_extremes(bad="#c9c9c9"), vmin=-most, vmax=most
-    )
+    image = ax.pcolormesh(x, y, numbers, cmap=color_map("PuOr_r"), vmin=-most, vmax=most)
     if p_value is not None:
         inside = (_plane(p_value) <= alpha).transpose(*plane).values
         ax.add_collection(LineCollection(_borders(inside, x, y), colors="black", linewidths=1.4))
@@ -195,9 +194,7 @@ def cross_temporal(
         xlim=(x[0], x[-1]),
         ylim=(y[0], y[-1]),
     )
-    bar = ax.get_figure().colorbar(image, ax=ax)  # type: ignore[union-attr]
-    bar.set_label(_score_name(values, "rsa"), fontsize=9)
-    bar.ax.tick_params(labelsize=SMALL)
+    color_bar(ax, image, _score_name(values, "rsa"))
     return bare(ax)
 
 
