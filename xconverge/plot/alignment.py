@@ -91,21 +91,10 @@ def alignment_matrix(
     high = high if high > low else low + 1.0
     image = ax.imshow(values, cmap=color_map("Blues"), vmin=low, vmax=high, aspect="auto")
     if columns <= FULL and rows <= NAMED:
-        for (i, j), value in np.ndenumerate(values):
-            dark = np.isfinite(value) and (value - low) / (high - low) > 0.6
-            ax.text(
-                j, i, f"{value:.2f}".replace("nan", "–"), ha="center", va="center",
-                color="white" if dark else "black", fontsize=SMALL,
-            )  # fmt: skip
-    slanted: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
-    for dim, axis, options in (
-        ("model_b", ax.xaxis, slanted),
-        ("model_a", ax.yaxis, {}),
-    ):
-        step = -(-scores.sizes[dim] // NAMED)
-        place = np.arange(0, scores.sizes[dim], step)
-        names = [readable(name, 28) for name in scores[dim].values[place]]
-        axis.set_ticks(place, names, fontsize=SMALL + 0.5, **options)
+        _write_numbers(ax, values, low, high)
+    slanted = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+    _name_models(ax.xaxis, scores["model_b"].values, **slanted)
+    _name_models(ax.yaxis, scores["model_a"].values)
     bar = color_bar(ax, image, f"mean {metric_name(scores)}")
     if low <= chance <= high:
         bar.ax.axhline(chance, color="white", lw=2.4)
@@ -118,6 +107,23 @@ def alignment_matrix(
         )  # fmt: skip
     ax.spines[:].set_visible(False)
     return ax
+
+
+def _write_numbers(ax: Axes, values: Any, low: float, high: float) -> None:
+    """A number in each cell, white where the cell is dark."""
+    for (i, j), value in np.ndenumerate(values):
+        dark = np.isfinite(value) and (value - low) / (high - low) > 0.6
+        ax.text(
+            j, i, f"{value:.2f}".replace("nan", "–"), ha="center", va="center",
+            color="white" if dark else "black", fontsize=SMALL,
+        )  # fmt: skip
+
+
+def _name_models(axis: Any, models: Any, **options: Any) -> None:
+    """Names beside a table, of some models where they are many."""
+    place = np.arange(0, len(models), -(-len(models) // NAMED))
+    names = [readable(name, 28) for name in models[place]]
+    axis.set_ticks(place, names, fontsize=SMALL + 0.5, **options)
 
 
 def _clustered(scores: xr.DataArray) -> xr.DataArray:
@@ -209,6 +215,13 @@ CONTROLS = {
     "blocks": "whole blocks dealt anew",
 }
 """What subsets are compared with, in words."""
+LOOKS: tuple[dict[str, Any], ...] = (
+    {"color": "#777777", "marker": "o", "ls": "-"},
+    {"color": COLORS[2], "marker": "s", "ls": "--"},
+    {"color": COLORS[3], "marker": "^", "ls": "-."},
+    {"color": COLORS[4], "marker": "v", "ls": ":"},
+)
+"""How controls are drawn, in their order; the first of `COLORS` is that of scores."""
 
 
 def subset_contrast(
@@ -253,62 +266,15 @@ def subset_contrast(
     one = table.sel(pool=choose("pool", pool, pools)).compute()
     ax = axes_of(ax, (6.2, 4.0))
     subsets = [str(name) for name in one["subset"].values]
-    controls = [str(name) for name in one["control"].values]
-    step = min(0.27, 0.54 / max(len(controls) - 1, 1))
-    looks: list[dict[str, Any]] = [
-        {"color": color, "marker": marker, "ls": ls}
-        for color, marker, ls in zip(
-            ("#777777", COLORS[2], COLORS[3], COLORS[4]),
-            "os^v",
-            ("-", "--", "-.", ":"),
-            strict=True,
-        )
-    ]
     for place, subset in enumerate(subsets):
-        score, chance = (float(one[name].sel(subset=subset)) for name in ("score", "chance"))
-        first = place == 0
-        ax.hlines(
-            chance, place - 0.42, place + 0.44, color=INK, lw=1, ls="--",
-            label="chance" if first else "",
-        )  # fmt: skip
-        ax.plot(
-            place - 0.36, score, "D", color=COLORS[0], ms=9, zorder=5,
-            label=f"subset of {table.attrs.get('size', '')}" if first else None,
-        )  # fmt: skip
-        ax.hlines(score, place - 0.36, place + 0.44, color=COLORS[0], lw=0.8, alpha=0.6)
-        for number, control in enumerate(controls):
-            mean, lower, upper, p = (
-                float(one[name].sel(subset=subset, control=control))
-                for name in ("random_mean", "random_lower", "random_upper", "p_value")
-            )
-            look = looks[number % len(looks)]
-            x = place - 0.16 + step * number
-            _, _, (bar,) = ax.errorbar(
-                x, mean, [[mean - lower], [upper - mean]], capsize=5, elinewidth=1.8, ms=6,
-                label=CONTROLS.get(control, readable(control)) if first else None, **look,
-            )  # fmt: skip
-            bar.set_linestyle(look["ls"])
-            # the text is on the side of the bar that is away from the score
-            below = score >= mean
-            ax.annotate(
-                p_text(p, table.attrs.get("n_random")), (x, lower if below else upper),
-                xytext=(0, -5 if below else 5), textcoords="offset points", ha="center",
-                va="top" if below else "bottom", fontsize=SMALL, color=INK,
-                bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.5},
-            )  # fmt: skip
+        _draw_subset(ax, place, one.sel(subset=subset))
     ax.set_xticks(range(len(subsets)), [f"{readable(name, 24)} dispersion" for name in subsets])
     ax.set_xlim(-0.5, len(subsets) - 0.45)
     where = {"full": "among all stimuli", "inside": "inside the subset"}.get(pool, pool)
     ax.set_ylabel(f"mean {metric_name(table)},\n{where}")
     ax.margins(y=0.14)
     ax.set_ylim(bottom=min(0.0, float(one["score"].min())))
-    gap = float(one["low_minus_high"])
-    told = f"low − high = {gap:+.3f}".replace("-", "−") if np.isfinite(gap) else ""
-    ends = [one.get(f"low_minus_high_{end}") for end in ("lower", "upper")]
-    if told and all(end is not None and np.isfinite(end) for end in ends):
-        low, high = (f"{float(end):.3f}".replace("-", "−") for end in ends)  # type: ignore[arg-type]
-        told += f" ({float(table.attrs.get('level', 0.95)):.0%} interval {low} to {high})"
-    titled(ax, told)
+    titled(ax, _difference(one))
     # texts stand all over the axes
     if makes_room(ax):
         columns = 3 if inches_of(ax) > 4 else 2
@@ -316,3 +282,53 @@ def subset_contrast(
     else:
         legend(ax)
     return bare(ax)
+
+
+def _draw_subset(ax: Axes, place: int, one: xr.Dataset) -> None:
+    """The score of a subset, its chance, and a bar for each control; named at the first place."""
+    score, chance = (float(one[name]) for name in ("score", "chance"))
+    first = place == 0
+    ax.hlines(
+        chance, place - 0.42, place + 0.44, color=INK, lw=1, ls="--",
+        label="chance" if first else "",
+    )  # fmt: skip
+    ax.plot(
+        place - 0.36, score, "D", color=COLORS[0], ms=9, zorder=5,
+        label=f"subset of {one.attrs.get('size', '')}" if first else None,
+    )  # fmt: skip
+    ax.hlines(score, place - 0.36, place + 0.44, color=COLORS[0], lw=0.8, alpha=0.6)
+    controls = [str(name) for name in one["control"].values]
+    step = min(0.27, 0.54 / max(len(controls) - 1, 1))
+    for number, control in enumerate(controls):
+        mean, lower, upper, p = (
+            float(one[name].sel(control=control))
+            for name in ("random_mean", "random_lower", "random_upper", "p_value")
+        )
+        look = LOOKS[number % len(LOOKS)]
+        x = place - 0.16 + step * number
+        _, _, (bar,) = ax.errorbar(
+            x, mean, [[mean - lower], [upper - mean]], capsize=5, elinewidth=1.8, ms=6,
+            label=CONTROLS.get(control, readable(control)) if first else None, **look,
+        )  # fmt: skip
+        bar.set_linestyle(look["ls"])
+        # the text is on the side of the bar that is away from the score
+        below = score >= mean
+        ax.annotate(
+            p_text(p, one.attrs.get("n_random")), (x, lower if below else upper),
+            xytext=(0, -5 if below else 5), textcoords="offset points", ha="center",
+            va="top" if below else "bottom", fontsize=SMALL, color=INK,
+            bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.5},
+        )  # fmt: skip
+
+
+def _difference(one: xr.Dataset) -> str:
+    """Low less high in words, with its interval where there is one."""
+    gap = float(one["low_minus_high"])
+    if not np.isfinite(gap):
+        return ""
+    told = f"low − high = {gap:+.3f}".replace("-", "−")
+    ends = [float(one.get(f"low_minus_high_{end}", np.nan)) for end in ("lower", "upper")]
+    if np.isfinite(ends).all():
+        low, high = (f"{end:.3f}".replace("-", "−") for end in ends)
+        told += f" ({float(one.attrs.get('level', 0.95)):.0%} interval {low} to {high})"
+    return told
