@@ -68,14 +68,7 @@ def models_by_subset(table: xr.Dataset | xr.DataTree, ax: Axes | None = None) ->
         shift = number * (right - left)
         column = shift + np.column_stack([part[order, number] for part in (score, *ends)])
         band = shift + np.column_stack([lowest[order, number], highest[order, number]])
-        if not np.isnan(band).all():
-            reach = np.pad(band, ((1, 1), (0, 0)), mode="edge")
-            edges = np.array([-0.5, *place, len(order) - 0.5])
-            ax.fill_betweenx(edges, *reach.T, color=BAND, lw=0, zorder=0)
-        ax.hlines(place, column[:, 1], column[:, 2], color=color, lw=1.8)
-        filled = among[order, number]
-        ax.plot(column[filled, 0], place[filled], "o", color=color, ms=5)
-        ax.plot(column[~filled, 0], place[~filled], "o", color=color, mfc="white", ms=5)
+        _draw_models(ax, column, band, among[order, number], color)
         ax.axvline(shift, color=INK, lw=0.8, ls=":")
         ax.annotate(
             name, (shift + (left + right) / 2, len(order) - 0.4), ha="center", color=INK,
@@ -94,6 +87,24 @@ def models_by_subset(table: xr.Dataset | xr.DataTree, ax: Axes | None = None) ->
         xlim=(left, left + len(names) * (right - left)),
         ylim=(-0.6, len(order) + 0.1),
     )
+    _explain(ax, with_ceiling=bool(np.isfinite(highest).any()))
+    return bare(ax)
+
+
+def _draw_models(ax: Axes, column: Any, band: Any, best: Any, color: str) -> None:
+    """Scores with their intervals (model, 3), filled where best, before the ceilings (model, 2)."""
+    place = np.arange(len(column))
+    if not np.isnan(band).all():
+        reach = np.pad(band, ((1, 1), (0, 0)), mode="edge")
+        edges = np.array([-0.5, *place, len(column) - 0.5])
+        ax.fill_betweenx(edges, *reach.T, color=BAND, lw=0, zorder=0)
+    ax.hlines(place, column[:, 1], column[:, 2], color=color, lw=1.8)
+    ax.plot(column[best, 0], place[best], "o", color=color, ms=5)
+    ax.plot(column[~best, 0], place[~best], "o", color=color, mfc="white", ms=5)
+
+
+def _explain(ax: Axes, with_ceiling: bool) -> None:
+    """A legend above the axes."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -101,10 +112,9 @@ def models_by_subset(table: xr.Dataset | xr.DataTree, ax: Axes | None = None) ->
         Line2D([], [], marker="o", ls="", color=INK, ms=5, label="none is significantly better"),
         Line2D([], [], marker="o", ls="", color=INK, mfc="white", ms=5, label="some model is"),
     ]
-    if np.isfinite(highest).any():
+    if with_ceiling:
         keys.append(Patch(color=BAND, label="noise ceiling"))
     ax.legend(
         handles=keys, frameon=False, fontsize=SMALL, ncols=3, loc="lower center",
         bbox_to_anchor=(0.5, 1.0), handletextpad=0.3, columnspacing=1.2,
     )  # fmt: skip
-    return bare(ax)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -365,18 +365,8 @@ def alignment_by_bin(
         )  # fmt: skip
         levels.append(float(table["_chance"]) if chance is None else chance)
         lowest = min(lowest, *means.values[known], 0.0) if known.any() else lowest
-    for value in np.unique(np.round([one for one in levels if np.isfinite(one)], 6)):
-        ax.axhline(value, color=INK, lw=1, ls="--")
-        ax.annotate(
-            f"chance {value:.2g}", (0, value), xycoords=("axes fraction", "data"), xytext=(2, 3),
-            textcoords="offset points", color=INK, fontsize=SMALL, ha="left",
-        )  # fmt: skip
-    names = bin_labels(n_bins)
-    if counts:
-        # equal values make bins that differ a little between measures
-        ends = zip(names, np.min(counts, 0), np.max(counts, 0), strict=True)
-        names = [f"{name}\nn {'≥' if high > low else '='} {low:,}" for name, low, high in ends]
-    ax.set_xticks(range(n_bins), names)
+    _mark_chance(ax, levels)
+    ax.set_xticks(range(n_bins), _bin_names(n_bins, counts))
     ax.set(
         xlabel=f"dispersion bin (low to high){_n_told(tables)}",
         ylabel="mean alignment" + (f", {level:.0%} intervals" if dispersion is not None else ""),
@@ -388,6 +378,26 @@ def alignment_by_bin(
     else:
         titled(ax, *ax.get_legend_handles_labels()[1])
     return bare(ax)
+
+
+def _mark_chance(ax: Axes, levels: Sequence[float]) -> None:
+    """A line at each level that is known, of equal ones one."""
+    for value in np.unique(np.round([one for one in levels if np.isfinite(one)], 6)):
+        ax.axhline(value, color=INK, lw=1, ls="--")
+        ax.annotate(
+            f"chance {value:.2g}", (0, value), xycoords=("axes fraction", "data"), xytext=(2, 3),
+            textcoords="offset points", color=INK, fontsize=SMALL, ha="left",
+        )  # fmt: skip
+
+
+def _bin_names(n_bins: int, counts: Sequence[Any]) -> list[str]:
+    """What bins are called, with the number of their stimuli where a line or more know it."""
+    names = bin_labels(n_bins)
+    if not counts:
+        return names
+    # equal values make bins that differ a little between measures
+    ends = zip(names, np.min(counts, 0), np.max(counts, 0), strict=True)
+    return [f"{name}\nn {'≥' if high > low else '='} {low:,}" for name, low, high in ends]
 
 
 def _n_told(tables: Mapping[str, xr.Dataset]) -> str:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 SHADED = ("of permutations", "interval")
 """What legends call areas behind lines."""
+BELOW = 0.035
+"""How far apart bars lie below the axes, as a share of their height."""
 
 
 def time_course(
@@ -106,26 +108,29 @@ def time_course(
         if inside.any():
             peak = int(np.where(inside, far[number], -np.inf).argmax())
             ax.plot(seconds[peak], line[peak], look["marker"], color=color, ms=7, mec="white")
-        height = -0.035 * (number + 1)
         for first, last in _runs(inside):
             ax.plot(
-                [edges[first], edges[last + 1]], [height, height], color=color, lw=3.5,
+                [edges[first], edges[last + 1]], [-BELOW * (number + 1)] * 2, color=color, lw=3.5,
                 transform=ax.get_xaxis_transform(), ls=look["ls"], solid_capstyle="butt",
                 dash_capstyle="butt", clip_on=False,
             )  # fmt: skip
     # the axis lies below the bars
-    ax.spines["bottom"].set_position(("axes", -0.035 * (len(lines) + 1)))
+    ax.spines["bottom"].set_position(("axes", -BELOW * (len(lines) + 1)))
     ax.set(xlabel="time", ylabel=_score_name(values, score))
     ax.set_xlim(edges[0], edges[-1])
+    _lines_first(ax)
+    return bare(ax)
+
+
+def _lines_first(ax: Axes) -> None:
+    """A legend beside the axes: lines, then what is shaded."""
     handles, labels = ax.get_legend_handles_labels()
     if len(labels) > 1:
-        # lines first, then what is shaded
         order = sorted(range(len(labels)), key=lambda i: labels[i].endswith(SHADED))
         ax.legend(
             [handles[i] for i in order], [labels[i] for i in order],
             frameon=False, fontsize=SMALL + 0.5, loc="center left", bbox_to_anchor=(1.0, 0.5),
         )  # fmt: skip
-    return bare(ax)
 
 
 def cross_temporal(
