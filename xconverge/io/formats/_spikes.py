@@ -17,7 +17,7 @@ from xconverge.io.formats._presentations import Repetitions
 from xconverge.io.formats._reading import check_memory
 from xconverge.io.formats._stacked import models_of
 from xconverge.io.formats._tables import check_names
-from xconverge.io.formats.trials import by_subject, of_trials
+from xconverge.io.formats._trials import by_subject, of_trials
 from xconverge.kernels.vectors import Array
 from xconverge.labels.messages import SchemaError, listing
 

@@ -14,7 +14,7 @@ from xconverge.io.formats._needs import needs
 from xconverge.io.formats._places import Join, by_place
 from xconverge.io.formats._presentations import Repetitions
 from xconverge.io.formats._stacked import model_name, representations
-from xconverge.io.formats.trials import by_subject, of_trials
+from xconverge.io.formats._trials import by_subject, of_trials
 from xconverge.labels.checks import widths
 from xconverge.labels.kinds import came
 from xconverge.labels.messages import SchemaError, listing

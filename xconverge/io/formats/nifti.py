@@ -21,7 +21,7 @@ from xconverge.io.formats._presentations import Repetitions
 from xconverge.io.formats._reading import reading
 from xconverge.io.formats._rows import lazy_rows
 from xconverge.io.formats._stacked import representations
-from xconverge.io.formats.trials import designs_of, of_trials, trials_of
+from xconverge.io.formats._trials import designs_of, of_trials, trials_of
 from xconverge.io.paths import local_path
 from xconverge.kernels.vectors import Array
 from xconverge.labels.coordinates import read

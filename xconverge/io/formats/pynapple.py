@@ -16,7 +16,7 @@ from xconverge.io.formats._places import Join, Place, by_place
 from xconverge.io.formats._presentations import Repetitions
 from xconverge.io.formats._spikes import How, Spikes, Window, sets_of
 from xconverge.io.formats._stacked import representations
-from xconverge.io.formats.trials import designs_of
+from xconverge.io.formats._trials import designs_of
 from xconverge.labels.checks import widths
 from xconverge.labels.coordinates import read
 from xconverge.labels.kinds import came
