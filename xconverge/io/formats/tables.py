@@ -184,18 +184,7 @@ def from_long(
     if feature not in frame.columns and value in frame.columns and are_vectors(frame[value]):
         frame = _one_row_a_number(frame, (model, stimulus, *extra), feature, value)
     names = [model, stimulus, feature, *extra]
-    check_names(frame.columns, "frame")
-    lacking = [name for name in (*names, value) if name not in frame.columns]
-    if lacking or len({*names, value}) < len(names) + 1:
-        raise SchemaError(
-            f"frame needs one column for each of model={model!r}, stimulus={stimulus!r}, "
-            f"feature={feature!r}, value={value!r}; it has {listing(frame.columns, 30)}"
-        )
-    if not len(frame):
-        raise SchemaError("frame has no rows")
-    gone = [name for name in names if frame[name].isna().any()]
-    if gone:
-        raise SchemaError(f"column {listing(gone)} has missing labels; every row needs one")
+    _check_columns(frame, names, value)
     numbers = _numbers(frame[value])
     codes, labels = {}, {}
     for name in names:
@@ -205,21 +194,14 @@ def from_long(
     sizes = {name: len(labels[name]) for name in names if name != feature}
     sizes[feature] = int(widths_.max())
     shape = tuple(sizes[name] for name in names)
-    place = np.ravel_multi_index([codes[name] for name in names], shape)
     # one number for each combination of labels: rows of one combination have the same
-    first, twice = np.unique(place, return_index=True)
-    if len(first) < len(place):
-        again = frame.iloc[np.setdiff1d(np.arange(len(place)), twice)[:5]]
-        raise SchemaError(
-            f"frame has {len(place) - len(first)} rows too many: one combination several times, "
-            f"as {listing([tuple(map(str, r)) for r in again[names].to_numpy()])}; average them "
-            "first, or make what tells them apart a dim with extra=[…]"
-        )
-    filled = np.full(int(np.prod(shape)), np.nan, numbers.dtype)
-    filled[place] = numbers
+    place = np.ravel_multi_index([codes[name] for name in names], shape)
+    _check_once(frame, names, place)
+    values = np.full(int(np.prod(shape)), np.nan, numbers.dtype)
+    values[place] = numbers
     ours = {model: "model", stimulus: "stimulus", feature: "feature"}
     dims = [ours.get(name, name) for name in names]
-    array = xr.DataArray(filled.reshape(shape), dims=dims, name=NAME)
+    array = xr.DataArray(values.reshape(shape), dims=dims, name=NAME)
     array = array.assign_coords(
         {ours.get(n, n): v for n, v in labels.items() if n not in extra or v is not None}
     )
@@ -229,15 +211,44 @@ def from_long(
         array = array.assign_coords(n_features=("model", widths_))
     known = {str(k): [ours.get(d, d) for d in v] for k, v in note.get("columns", {}).items()}
     others = [c for c in frame.columns if c not in (*names, value) and str(c) not in array.coords]
-    carried_ = carried({str(c): column_values(frame[c]) for c in others}, what="column ")
-    for column, values in carried_.items():
-        found = _coordinate(values, codes, shape, names, known.get(column), ours)
+    columns = carried({str(c): column_values(frame[c]) for c in others}, what="column ")
+    for column, cells in columns.items():
+        found = _coordinate(cells, codes, shape, names, known.get(column), ours)
         if found is not None:
             array = array.assign_coords({column: found})
     if set(order) == set(names):
         array = array.transpose(*(ours.get(name, name) for name in order))
     array.attrs = dict(note.get("attrs", {}))
     return checked(array, "frame", modality)
+
+
+def _check_columns(frame: pd.DataFrame, names: Sequence[str], value: str) -> None:
+    """There are rows, a column for each name, and a label in each cell."""
+    check_names(frame.columns, "frame")
+    lacking = [name for name in (*names, value) if name not in frame.columns]
+    if lacking or len({*names, value}) < len(names) + 1:
+        model, stimulus, feature, *_ = names
+        raise SchemaError(
+            f"frame needs one column for each of model={model!r}, stimulus={stimulus!r}, "
+            f"feature={feature!r}, value={value!r}; it has {listing(frame.columns, 30)}"
+        )
+    if not len(frame):
+        raise SchemaError("frame has no rows")
+    gone = [name for name in names if frame[name].isna().any()]
+    if gone:
+        raise SchemaError(f"column {listing(gone)} has missing labels; every row needs one")
+
+
+def _check_once(frame: pd.DataFrame, names: list[str], place: Any) -> None:
+    """No combination of labels has two rows."""
+    first, rows = np.unique(place, return_index=True)
+    if len(first) < len(place):
+        again = frame.iloc[np.setdiff1d(np.arange(len(place)), rows)[:5]]
+        raise SchemaError(
+            f"frame has {len(place) - len(first)} rows too many: one combination several times, "
+            f"as {listing([tuple(map(str, r)) for r in again[names].to_numpy()])}; average them "
+            "first, or make what tells them apart a dim with extra=[…]"
+        )
 
 
 def _numbers(column: pd.Series) -> Any:
