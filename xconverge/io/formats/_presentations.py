@@ -120,6 +120,8 @@ def _averaged(array: xr.DataArray, dim: str, codes: Any, n_stimuli: int) -> xr.D
     """Mean over the presentations of each stimulus in which the value is there."""
     # a mean over trials of one stimulus needs them all: they lie anywhere among the presentations
     array = one_chunk(array, [dim])
+    # not by the engine's `apply`, which calls a kernel once for each entry of the other dims: here
+    # these are features and times, thousands of them, which one call does together
     dtype = np.result_type(array.dtype, np.float32)
     result: xr.DataArray = xr.apply_ufunc(
         trial_means,

@@ -77,6 +77,7 @@ def read_csv(
         raise SchemaError(f"delimiter must be one character, got {delimiter!r}")
     with reading(source, "a CSV table, UTF-8") as path:
         labels, parts = [], []
+        # block by block: as text, a table takes many times the memory of its numbers
         for block in text_blocks(path, delimiter):
             names = list(map(str, block))
             column = _id_column(ids, names, path)
@@ -155,12 +156,13 @@ def read_parquet(
         if features is None:
             chosen = _default_features(schema, chosen, path)
         dtype = np.result_type(*(_dtype(schema.field(name), path) for name in chosen))
+        # before anything is read: a damaged file may claim any number of rows
         check_memory(_n_values(file.metadata, chosen) * dtype.itemsize, str(path))
         table = file.read([*chosen, *([] if column is None else [column])])
         here = [f"row {row}" for row in range(1, len(table) + 1)]
         here = here if column is None else _ids(table[column], path, column)
-        values, features = _values(table, chosen, here, path)
-        _check_missing(values, features, here, path)
+        values, names = _values(table, chosen, here, path)
+        _check_missing(values, names, here, path)
         labels = here if column is not None else ids_of(ids, path)
         return _set(values.astype(dtype, copy=False), labels, path, model, modality)
 
@@ -169,6 +171,7 @@ def _n_values(metadata: Any, names: Sequence[str]) -> int:
     """How many numbers a file claims to hold in these columns, the parts of vectors one by one."""
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     columns = [group.column(i) for group in groups for i in range(group.num_columns)]
+    # the numbers of a list are a column of the file below it: ``emb.list.element``
     inside = tuple(f"{name}." for name in names)
     return sum(c.num_values for c in columns if f"{c.path_in_schema}.".startswith(inside))
 
@@ -188,6 +191,7 @@ def _id_column(ids: Ids | None, names: Sequence[str], path: Path) -> str | None:
     if not isinstance(ids, str):
         return None
     if ids in names:
+        # a text names a column, a file of ids, or ``FILE:COLUMN``: there is no guess
         if local_path(ids).is_file():
             raise SchemaError(
                 f"ids={ids!r} names a column of {path}, and a file is called so too; give the file "
@@ -254,6 +258,7 @@ def _pandas_index(schema: Any) -> list[str]:
 def _is_text(kind: Any) -> bool:
     import pyarrow as pa
 
+    # text that repeats is kept as numbers of a dictionary, as a categorical of pandas is
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return bool(
