@@ -33,6 +33,8 @@ VERSION = "https://w3id.org/ro/crate/1.1"
 ROOT = "./"
 MADE = "#made"
 """How identifiers begin of what made a study."""
+OF_THIS = "#citation-of-this"
+"""The citation that is made of authors, year and title."""
 OWN = (
     "@id", "@type", "name", "description", "datePublished", "author", "license", "citation",
     "hasPart", "additionalProperty",
@@ -297,17 +299,14 @@ def _given(
         )
     root["description"] = root["description"] or root["name"]
     assert terms is not None
-    year = datetime.now(UTC).year
-    names = ", ".join(person["name"] for person in people)
     known = before.get(_id(old.get("citation")))
-    # what was made of authors and title is made again
-    own = known is None or known["@id"] == "#citation-of-this"
-    cited = known if not own and citation is None else None
     if citation is not None:
         cited = _cited(citation)
-    if cited is None:
-        cited = {"@id": "#citation-of-this", "@type": "CreativeWork"}
-        cited["name"] = f"{names} ({year}). {root['name']}."
+    elif known is not None and known["@id"] != OF_THIS:
+        cited = known
+    else:
+        # what was made of authors and title is made again, of those of now
+        cited = _citation_of(people, root["name"])
     root |= {
         "datePublished": _now(),
         "author": _ids(people),
@@ -359,6 +358,12 @@ def _cited(citation: str) -> Entity:
     if doi.startswith("10.") and " " not in doi:
         return {"@id": f"https://doi.org/{doi}", "@type": "ScholarlyArticle", "name": doi}
     return {"@id": "#citation", "@type": "ScholarlyArticle", "name": citation}
+
+
+def _citation_of(people: Sequence[Entity], title: str) -> Entity:
+    names = ", ".join(person["name"] for person in people)
+    told = f"{names} ({datetime.now(UTC).year}). {title}."
+    return {"@id": OF_THIS, "@type": "CreativeWork", "name": told}
 
 
 def _crate(
