@@ -260,7 +260,7 @@ def test_pods_are_larger_than_their_workers(manifest):
 
 
 @pytest.mark.slow
-def test_whatever_has_get_client_will_do(monkeypatch):
+def test_whatever_has_get_client_will_do():
     from distributed import Client, LocalCluster
 
     class Cluster:

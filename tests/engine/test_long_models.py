@@ -15,7 +15,7 @@ from xconverge.kernels.budgets import BUDGETS
 pytestmark = pytest.mark.usefixtures("everything_is_long")
 
 
-def two_sides(missing=0.1, dtype=np.float64, n=40, extra=None, dims_of_b=None):
+def two_sides(missing=0.1, dtype=np.float64, n=40, extra=None):
     a = make_reps(
         3, n, [4, 6, 5], seed=1, missing=missing, dtype=dtype, shared=False, offset=1.0, extra=extra
     )

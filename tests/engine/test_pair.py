@@ -89,7 +89,7 @@ def test_other_dims_are_named_at_the_door():
 # --- what is refused ---------------------------------------------------------------------------
 
 
-def with_ids(values, n=4):
+def with_ids(values):
     reps = make_reps(2, len(values), 3)
     return reps.assign_coords(image_id=("stimulus", np.array(values, dtype=object)))
 

@@ -29,7 +29,7 @@ def test_images_of_a_folder_an_archive_and_a_url(folder, tmp_path):
         np.testing.assert_array_equal(one.read(LABELS[0]), found[0].read(LABELS[0]))
 
 
-def test_a_tilde_is_the_home_folder(folder, tmp_path, monkeypatch):
+def test_a_tilde_is_the_home_folder(folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder.parent))
     assert sorted(stimuli_of(f"~/{folder.name}").names) == LABELS
 

@@ -32,9 +32,9 @@ def trials_of(repetitions=4, subjects=("S1", "S2"), seed=0, noise=1.0):
     )
 
 
-def bins_of(trials, n_bins=2):
+def two_bins():
     by = xr.DataArray(np.arange(float(N)), dims="stimulus", coords={"stimulus": LABELS})
-    return xc.dispersion_bins(by, n_bins)
+    return xc.dispersion_bins(by, 2)
 
 
 DIMS = {
@@ -51,7 +51,7 @@ DIMS = {
 @pytest.mark.parametrize(("of", "binned"), DIMS)
 def test_each_subject_is_as_alone_and_any_order_and_chunks_give_the_same(of, binned):
     trials = trials_of(7)
-    bins = bins_of(trials) if binned else None
+    bins = two_bins() if binned else None
     options = {"n_splits": 6, "rng": 0}  # of 35
     table = xc.trial_reliability(trials, of, bins=bins, **options)
     assert list(table) == NAMES
@@ -92,7 +92,7 @@ def test_a_ceiling_is_the_root_of_the_reliability_and_that_of_bins(repetitions):
         warnings.simplefilter("ignore")
         share = xc.trial_reliability(trials, rng=0)
         found = xc.trial_ceiling(trials, rng=0)
-        binned = xc.trial_ceiling(trials, bins=bins_of(trials), rng=0)
+        binned = xc.trial_ceiling(trials, bins=two_bins(), rng=0)
     assert list(found) == ["ceiling", "lower", "upper"]
     for name, of in (("ceiling", "reliability"), ("lower", "lower"), ("upper", "upper")):
         root = np.sign(share[of]) * np.sqrt(abs(share[of]))
@@ -176,7 +176,7 @@ def test_missing_trials_and_narrow_models():
 
 def test_bins_are_joined_by_label():
     trials = trials_of(4)
-    bins = bins_of(trials)
+    bins = two_bins()
     found = xc.trial_ceiling(trials, bins=bins)
     again = xc.trial_ceiling(trials, bins=bins[::-1])
     np.testing.assert_array_equal(found["ceiling"], again["ceiling"])

@@ -214,7 +214,7 @@ def test_a_store_that_xarray_wrote_is_found(home):
 
 
 @pytest.mark.slow
-def test_on_the_command_line(home, capsys):
+def test_on_the_command_line(home):
     (home / "ids.txt").write_text("a\nb\nc\nd\n")
     np.save(home / "m.npy", X)
     flags = ["--modality", "v", "--ids", "~/ids.txt"]

@@ -108,7 +108,7 @@ def test_round_trip(path: Path) -> None:
 
 
 def test_opened_is_lazy_in_the_chunks_of_the_store_with_coordinates_in_memory(
-    filled: Path, monkeypatch: pytest.MonkeyPatch
+    filled: Path,
 ) -> None:
     opened = open_representations(filled, "vision")
     assert opened.chunks is not None

@@ -686,7 +686,7 @@ def append_one(path: Path) -> None:
     append_models(path, stack_models({"x": np.ones((10, 4))}, stimuli=STIMULI, modality="vision"))
 
 
-def n_writes(path: Path, do: Callable[[], None]) -> int:
+def n_writes(do: Callable[[], None]) -> int:
     with pytest.MonkeyPatch.context() as patch:
         disk = FullDisk(patch, None)
         do()
@@ -698,7 +698,7 @@ def n_writes(path: Path, do: Callable[[], None]) -> int:
 def test_no_space_at_any_write_of_a_model_loses_nothing(tmp_path: Path, step: int) -> None:
     """The same without the right to mount: the disk is full in the middle of the n-th write."""
     values = np.arange(30, dtype="f4").reshape(10, 3)
-    n = n_writes(tmp_path, lambda: write_model(tmp_path / "whole.zarr", values))
+    n = n_writes(lambda: write_model(tmp_path / "whole.zarr", values))
     assert n > 20
     for fails_at in range(0, n, step):
         path = tmp_path / f"{fails_at}.zarr"
@@ -721,7 +721,7 @@ def test_no_space_at_any_write_leaves_what_was(
     reps = stack_models({"a": np.eye(10)[:, :3]}, stimuli=STIMULI, modality="vision")
     write_representations(start, reps)
     before = open_representations(start, "vision").compute()
-    n = n_writes(start, lambda: change(Path(shutil.copytree(start, tmp_path / "whole.zarr"))))
+    n = n_writes(lambda: change(Path(shutil.copytree(start, tmp_path / "whole.zarr"))))
     after = open_representations(tmp_path / "whole.zarr", "vision").compute()
     for fails_at in range(0, n, step):
         path = Path(shutil.copytree(start, tmp_path / f"{fails_at}.zarr"))

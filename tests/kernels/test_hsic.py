@@ -19,7 +19,7 @@ def kernels(rows, debiased):
     return [k - np.diag(np.diag(k)) if debiased else k for k in both]
 
 
-def test_sums_are_those_of_plain_loops(rows):
+def test_sums_are_those_of_plain_loops():
     rng = np.random.default_rng(1)
     k, m = rng.standard_normal((2, 5, 5))
     n = range(5)

@@ -57,7 +57,7 @@ def test_it_is_rsa_of_the_rdm_of_each_neighbourhood(rdm_metric, method):
     assert found["center"].values.tolist() == [0, 1, 2]
 
 
-def masks(reps):
+def masks():
     rows = np.zeros((3, 27), bool)
     for row, members in zip(rows, LISTS, strict=True):
         row[members] = True
@@ -71,13 +71,13 @@ def test_every_form_of_neighbourhoods_is_the_same(labelled):
     right = xc.searchlight(reps, target, neighborhoods=LISTS)["rsa"].values
     names = np.array([f"v{i}" for i in range(27)], dtype=object)
     lists = LISTS
-    mask = xr.DataArray(masks(reps), dims=("center", "feature"))
+    mask = xr.DataArray(masks(), dims=("center", "feature"))
     if labelled:
         reps = reps.assign_coords(feature=names)
         lists = [[names[i] for i in members] for members in LISTS]
         mask = mask.assign_coords(feature=names)[:, ::-1]
-    sparse = scipy.sparse.csc_matrix(masks(reps) * 2.5)
-    wide = masks(reps) * 2.5
+    sparse = scipy.sparse.csc_matrix(masks() * 2.5)
+    wide = masks() * 2.5
     wide[0, 20] = 1.0
     sparse = scipy.sparse.csr_matrix(wide)
     sparse.data[sparse.data == 1.0] = 0.0  # an explicit zero is no neighbour
@@ -87,9 +87,9 @@ def test_every_form_of_neighbourhoods_is_the_same(labelled):
         (iter(one) for one in lists),
         mask,
         mask.transpose(),
-        masks(reps),
+        masks(),
         sparse,
-        scipy.sparse.coo_array(masks(reps)),
+        scipy.sparse.coo_array(masks()),
         [np.array(one) for one in lists],
         [list(np.array(one)) for one in lists],
         mask.chunk(),
@@ -363,7 +363,7 @@ def test_labels_of_features_are_asked_for():
     twice = named.assign_coords(feature=["v0", *[f"v{i}" for i in range(26)]])
     with pytest.raises(xc.SchemaError, match="duplicate labels on 'feature': 'v0'"):
         xc.searchlight(twice, target, neighborhoods=[["v0", "v1"]])
-    mask = xr.DataArray(masks(reps), dims=("center", "feature"))
+    mask = xr.DataArray(masks(), dims=("center", "feature"))
     with pytest.raises(xc.SchemaError, match="neighborhoods has no labels on 'feature'"):
         xc.searchlight(named, target, neighborhoods=mask)
     wrong = mask.assign_coords(feature=[f"v{i + 1}" for i in range(27)])

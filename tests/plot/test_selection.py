@@ -39,7 +39,7 @@ def test_groups_are_counted(monkeypatch):
         assert_legible(ax.get_figure(), monkeypatch)
 
 
-def test_optimized_sets_are_drawn_too(monkeypatch):
+def test_optimized_sets_are_drawn_too():
     study = planted_study(n_models=2, n_stimuli=30, rng=0)
     chosen = xc.optimize_stimuli(study["vision"], 5, n_restarts=0, n_perturbations=0, rng=0)
     ax = plot.selection(chosen, xc.dispersion(study["vision"], "neighborhood"))

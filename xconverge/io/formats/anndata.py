@@ -245,7 +245,7 @@ def _array(
         what, values, table = "adata.X", _x(adata), _frame(adata.var)
         if values is None:
             raise SchemaError("adata has no X; name entries of obsm with obsm='…', or a layer")
-    values = _dense(values, adata, what)
+    values = _dense(values, what)
     if values.ndim != 2:
         raise SchemaError(f"{what} must be (observation, feature), got the shape {values.shape}")
     array = xr.DataArray(values, dims=(OBS, VAR))
@@ -257,10 +257,10 @@ def _array(
     return array.assign_coords(coords)
 
 
-def _dense(values: Any, adata: Any, what: str) -> Any:
+def _dense(values: Any, what: str) -> Any:
     """Numbers of an array of AnnData, as NumPy or dask have them."""
     if type(values).__module__.startswith("h5py"):
-        return _backed(values, adata, what)
+        return _backed(values, what)
     if hasattr(values, "to_memory"):  # sparse, in a file
         values = values.to_memory()
     if _is_sparse(getattr(values, "_meta", None)):
@@ -285,7 +285,7 @@ def _toarray(block: Any) -> Any:
     return block.toarray()
 
 
-def _backed(dataset: Any, adata: Any, what: str) -> da.Array:
+def _backed(dataset: Any, what: str) -> da.Array:
     """An array of a file, which every task opens anew, wherever it runs."""
     if dataset.file.mode != "r":
         raise SchemaError(
