@@ -101,6 +101,18 @@ def test_scalar_and_lazy_text_in_a_study(path: Path) -> None:
     assert opened["p"].dtype == np.float32
 
 
+@pytest.mark.parametrize("name", ["correlation", "c", "cc"])
+def test_names_that_begin_as_chunks_do(path: Path, name: str) -> None:
+    numbers = xr.Dataset({name: 0.5, "c": ("x", [1.0, 2.0])})
+    tree = xr.DataTree.from_dict({"of": numbers if name != "c" else numbers[["c"]]})
+    tree[f"of/{name}s"] = xr.DataTree(numbers)
+    write_study(path, tree)
+    again = open_store(path).load()
+    for group in tree.groups:
+        for key, value in tree[group].data_vars.items():
+            xr.testing.assert_equal(again[group][key].variable, value.variable)
+
+
 def test_a_handle_on_rdms_says_that_they_were_overwritten(path: Path) -> None:
     rdms = rdm(make().astype(float), "euclidean")
     write_rdms(path, rdms, modality="vision")

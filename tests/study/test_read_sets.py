@@ -143,15 +143,23 @@ CALLS = {
 }  # fmt: skip
 
 
+def assert_store_keeps(result, path):
+    """A result is written, and every one of its values is there when the store is opened."""
+    whole = result.compute()
+    study = whole if isinstance(whole, xr.DataTree) else xr.DataTree.from_dict({"result": whole})
+    xc.write_study(path, study)
+    again = xc.open_store(path)
+    for group in study.groups:
+        for name, value in study[group].data_vars.items():
+            xr.testing.assert_equal(again[group][name].variable, value.variable)
+
+
 @pytest.mark.slow_after(1)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of so few stimuli and models
 @pytest.mark.parametrize("call", [*CALLS][:2])
 def test_a_set_of_layers_against_a_brain_as_read(tmp_path, call):
     result = CALLS[call](networks(tmp_path), brainio("subject"))
-    xc.write_study(tmp_path / "study.zarr", xr.DataTree.from_dict({"result": result.compute()}))
-    again = xc.open_store(tmp_path / "study.zarr")["result"].to_dataset().load()
-    for name, value in result.data_vars.items():
-        xr.testing.assert_equal(again[name].variable, value.variable)
+    assert_store_keeps(result, tmp_path / "study.zarr")
 
 
 @pytest.mark.slow
@@ -180,11 +188,7 @@ def test_layers_and_networks_of_a_selection_are_told_apart(tmp_path):
 )
 def test_every_study_takes_what_readers_make(tmp_path, name, brain, call):
     result = CALLS[call](SETS[name](tmp_path / "a"), SETS[brain](tmp_path / "b"))
-    xc.write_study(
-        tmp_path / "study.zarr",
-        result.compute() if isinstance(result, xr.DataTree)
-        else xr.DataTree.from_dict({"result": result.compute()}),
-    )  # fmt: skip
+    assert_store_keeps(result, tmp_path / "study.zarr")
 
 
 ODD = ["same", "with space", "../a/b", "λ é ß", "x" * 300, "$\\alpha_1$"]

@@ -110,8 +110,11 @@ class CheckedStore(_Wrapper):
     def _check_chunk(self, key: str, found: Any) -> None:
         """The chunk is the one that was written here."""
         assert self.checksums is not None
-        name, _, rest = key.removeprefix(self._below("")).partition("/c/" if "/c/" in key else "/c")
-        expected = self.checksums.of_chunk(name, tuple(map(int, rest.split("/"))) if rest else ())
+        # names may have a ``/c`` of their own: only documents tell where an array ends
+        array = self._array_of(key)
+        name = array.removeprefix(self._below(""))
+        index = key.removeprefix(f"{array}/c").strip("/")
+        expected = self.checksums.of_chunk(name, tuple(map(int, index.split("/"))) if index else ())
         # the end alone: a chunk is not copied to be looked at
         end = of_end(None if found is None else found[-SIZE // 2 :].to_bytes())
         if expected in (UNKNOWN, end):
