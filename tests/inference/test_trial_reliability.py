@@ -191,7 +191,7 @@ def test_bins_are_joined_by_label():
 def test_a_bin_without_a_value_is_named_however_many_bins_there_are():
     trials = trials_of(4, ("S1",))
     trials[:, :, 0] = np.nan
-    numbers = bins_of(trials).copy(data=np.arange(N))
+    numbers = two_bins().copy(data=np.arange(N))
     for bins in (numbers, numbers.clip(max=N - 2)):
         with pytest.warns(RuntimeWarning, match="in bin '0': it has fewer"):
             found = xc.trial_reliability(trials, "stimulus", bins=bins, n_splits=2)
