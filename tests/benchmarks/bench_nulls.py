@@ -59,7 +59,7 @@ class Field:
         where = np.arange(len(values))
         with patch.object(mixed_model, "FITTED_ON", most):
             variances = fit(self.ranked[:, 0], np.ones((len(values), 1)), likeness, where, seed)
-        self.factor = lower_factor(likeness.covariance(variances, where))
+        self.factor, _ = lower_factor(likeness.covariance(variances, where))
 
     def t(self, predictor: np.ndarray) -> tuple[float, int]:
         """Of the regression of the map on another, and its degrees of freedom."""
@@ -143,7 +143,7 @@ def smooth_factor(step: int, side: int, length: float, rough: bool) -> np.ndarra
     square = square / np.median(square[np.triu_indices(len(square), 1)])
     n = len(square)
     values = np.exp(-np.sqrt(square) / length) if rough else np.exp(-square / (2 * length**2))
-    return lower_factor(values + 1e-6 * np.eye(n))
+    return lower_factor(values + 1e-6 * np.eye(n))[0]
 
 
 @cache
@@ -296,7 +296,7 @@ def power(run: int, seed: int) -> Found:
         rng = np.random.default_rng([seed, run, 2])
         like, maps, factor = synthetic(name, n, rng, 3)
         smooth = np.exp(-like.squares[0] / (2 * length**2))
-        field = lower_factor(smooth + 1e-9 * np.eye(n))
+        field, _ = lower_factor(smooth + 1e-9 * np.eye(n))
         for kind, common, own in (
             ("", maps[0], factor @ factor.T),
             (
@@ -307,7 +307,7 @@ def power(run: int, seed: int) -> Found:
         ):
             x, y = (common + maps[1]) / np.sqrt(2), (common + maps[2]) / np.sqrt(2)
             (response, other), freedom = whiten(
-                lower_factor(own), np.ones((n, 1)), y[:, None], x[:, None]
+                lower_factor(own)[0], np.ones((n, 1)), y[:, None], x[:, None]
             )
             oracle = tail_of(regress(response, other, freedom), freedom, "two-sided")[0]
             yield f"{name}{kind}", {"oracle": float(oracle), **every_test(like, x, y, rng)}
@@ -330,7 +330,7 @@ def picture_bins(run: int, seed: int) -> Found:
     rng = np.random.default_rng([seed, run, 3])
     square = squares_of(models).values
     unit = np.median(square[np.triu_indices(92, 1)])
-    factor = lower_factor(np.exp(-square / (2 * 0.4**2 * unit)) + 1e-6 * np.eye(92))
+    factor, _ = lower_factor(np.exp(-square / (2 * 0.4**2 * unit)) + 1e-6 * np.eye(92))
     effects = rng.standard_normal(codes.max() + 1)[codes]
     smooth = factor @ rng.standard_normal(92)
     for name, values in (

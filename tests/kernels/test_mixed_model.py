@@ -281,10 +281,13 @@ def test_an_effective_size_is_never_above_the_stimuli():
 def test_a_factor_of_what_no_space_holds():
     """A covariance with a negative eigenvalue takes the least nugget that helps."""
     v = likeness(6).covariance(np.array([0.2, 0.3, 0.3, 0.4, 0.5]), np.arange(6))
-    np.testing.assert_allclose(lower_factor(v), np.linalg.cholesky(v))
+    factor, added = lower_factor(v)
+    np.testing.assert_allclose(factor, np.linalg.cholesky(v))
+    assert added == 0
     bent = np.array([[1.0, 0.9, 0.0], [0.9, 1.0, 0.9], [0.0, 0.9, 1.0]])
     assert np.linalg.eigvalsh(bent)[0] < 0
-    factor = lower_factor(bent)
+    factor, added = lower_factor(bent)
+    assert added > 0
     more = factor @ factor.T - bent
     np.testing.assert_allclose(more, more[0, 0] * np.eye(3), atol=1e-12)
     assert -np.linalg.eigvalsh(bent)[0] < more[0, 0] <= 10
@@ -369,3 +372,17 @@ def test_what_a_likeness_keeps_changes_no_digit(monkeypatch):
     for _ in range(2):
         kept.drawn((0, 1), lambda: made.append(1) or np.zeros(3))
     assert len(made) == 3
+
+
+@pytest.mark.parametrize("squares_of_one_place", [False, True])
+def test_a_kernel_that_the_constant_explains_changes_nothing(squares_of_one_place):
+    """All stimuli at one place, or of one category: nothing tells its variance."""
+    n = 30
+    y = np.random.default_rng(0).standard_normal(n)
+    near = [squares(places(n, 3, 0))]
+    more = [np.zeros((n, n))] if squares_of_one_place else []
+    like = Likeness([*near, *more], [] if more else [np.zeros(n, int)])
+    found = fit(y, np.ones((n, 1)) / np.sqrt(n), like, np.arange(n))
+    alone = fit(y, np.ones((n, 1)) / np.sqrt(n), Likeness(near, []), np.arange(n))
+    np.testing.assert_array_equal(found[len(LENGTHS) : -1], 0)
+    np.testing.assert_allclose(np.delete(found, slice(len(LENGTHS), -1)), alone)

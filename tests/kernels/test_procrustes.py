@@ -1,5 +1,6 @@
 """Angles after the best rotation, and the frames of a shared space, on arrays."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -270,27 +271,70 @@ def one_after_the_other(x, seen, start, passes):
     return (((placed - mean) * seen[:, :, None]) ** 2).sum()
 
 
-@pytest.mark.parametrize("missing", [False, True])
-@pytest.mark.parametrize("count", [spaces.MANY, spaces.MANY + 1])
-def test_many_models_side_by_side_end_where_one_after_the_other_does(count, missing):
-    rng = np.random.default_rng(3)
+@pytest.fixture
+def turned(monkeypatch):
+    """How many models turned at a time, pass by pass; spaces of any size count as large."""
+    monkeypatch.setattr(spaces, "LARGE", 1)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    passes, real = [], spaces._one_pass
+
+    def counted(*args):
+        passes.append(args[-1])
+        return real(*args)
+
+    monkeypatch.setattr(spaces, "_one_pass", counted)
+    return passes
+
+
+def many(count, families, seed=3):
+    """Models that share five dims; every two of a family are more alike than others."""
+    rng = np.random.default_rng(seed)
     latent = rng.standard_normal((60, 5))
     x = latent @ rng.standard_normal((count, 5, 6)) + 0.2 * rng.standard_normal((count, 60, 6))
-    seen = np.ones((count, 60), bool)
+    if families:
+        own = rng.standard_normal(((count + 1) // 2, 60, 6))
+        turns = np.linalg.qr(rng.standard_normal((count, 6, 6)))[0]
+        x = np.stack([(0.5 * x[0] + own[m // 2] + 0.2 * x[m]) @ turns[m] for m in range(count)])
+    return x - x.mean(1, keepdims=True)
+
+
+@pytest.mark.parametrize("families", [False, True])
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("count", [spaces.MANY, spaces.MANY + 1, 12])
+def test_models_side_by_side_end_where_one_after_the_other_does(count, missing, families, turned):
+    x, seen = many(count, families), np.ones((count, 60), bool)
     if missing:
         seen[0, :4] = seen[3, 7:9] = seen[count - 1, 50:] = False
-    x -= x.mean(1, keepdims=True)
     x *= seen[:, :, None]
-    start = spaces.random_start(x, rng)
+    start = spaces.random_start(x, np.random.default_rng(4))
     found = spaces.align(x, seen, start, 1e-12, 2000)
     assert (np.diff(found.objective) <= 0).all()
-    # with missing stimuli there are several ends: plain alternation stays in the one that was found
-    for begin in [found.consensus, *([] if missing else [start])]:
-        expected = one_after_the_other(x, seen, begin, 200)
-        assert found.objective[-1] == pytest.approx(expected, rel=1e-7)
+    assert turned[0] == 2
+    # that it has ended, one after the other says
+    assert turned[-1] == 1
+    assert found.objective[-1] == pytest.approx(
+        one_after_the_other(x, seen, found.consensus, 200), rel=1e-7
+    )
 
 
-def test_models_side_by_side_are_the_same_on_one_core():
+def test_a_pass_that_rises_is_undone_and_goes_on_one_after_the_other(turned):
+    """Twins that turn at once each turn to where the other was."""
+    undone = 0
+    for seed in range(4):
+        x = many(12, True, seed).astype(np.float32)
+        seen, start = np.ones((12, 60), bool), spaces.spectral_start(x)
+        turned.clear()
+        found = spaces.align(x, seen, start, 1e-7, 2000)
+        passes = len(found.objective)
+        undone += len(turned) > passes and turned.index(1) < passes
+        assert (np.diff(found.objective) <= 0).all()
+        # there are several ends: from this one plain alternation finds no way down
+        lower = one_after_the_other(x.astype(float), seen, found.consensus, 50)
+        assert found.objective[-1] == pytest.approx(lower, rel=1e-4)
+    assert undone
+
+
+def test_models_side_by_side_are_the_same_on_one_core(turned):
     x = large(spaces.MANY + 1, 90, 30)
     seen, start = np.ones(x.shape[:2], bool), spaces.spectral_start(x)
     found = spaces.align(x, seen, start, 1e-8, 100)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import tracemalloc
 
 import numpy as np
 import pytest
 import scipy
 
 from tests.kernels.test_mixed_model import likeness, places
-from xconverge.kernels import related_maps
+from xconverge.kernels import mixed_model, related_maps
 from xconverge.kernels.mixed_model import Likeness, fit, lower_factor, regress, whiten
 from xconverge.kernels.related_maps import (
     Fields,
@@ -93,7 +94,7 @@ def test_the_mean_of_pairs_with_one_dispersion_is_the_pair_of_their_mean(family)
     both = fields(x, y, none(), like)
     weights = np.ones(3) if family is None else np.array([0.5, 0.5, 1.0])
     _, mean = related(both, x, y, which, none(), "two-sided", family=family)
-    factor_y, factor_x = both.factors(np.arange(N))
+    factor_y, factor_x = both.factors(np.arange(N)).lower
     design = np.ones((N, 1))
     target, score = standard_ranks(x[0])[:, None], (weights @ y)[:, None]
     (a, b), freedom = whiten(factor_y, design, score, target)
@@ -145,7 +146,7 @@ def test_a_field_has_a_factor_and_an_effective_number():
 
 
 def test_an_effective_number_needs_no_factors_and_is_found_once(monkeypatch):
-    """Factors take longer than the rest."""
+    """Factors of the covariances would take longer than all the rest."""
     like, where = likeness(N), np.arange(20)
     both = fields(maps(1, 0), maps(2, 1), none(), like)
     monkeypatch.setattr("xconverge.kernels.related_maps.lower_factor", None)
@@ -183,6 +184,61 @@ def test_rows_that_miss_little_share_one_factor(missing, monkeypatch):
     own, mean_own = related(both, x, y, which, covariates, "two-sided")
     for one, other in zip((*each[:5], *mean[:5]), (*own[:5], *mean_own[:5]), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9)
+
+
+def test_the_mean_where_a_row_misses_little_is_that_of_the_others():
+    """Two rows alike, of which one misses stimuli: the mean is that one, and so are its draws."""
+    x, which = maps(1, 0), np.zeros(2, int)
+    y = np.repeat(maps(1, 1), 2, 0)
+    y[1, [3, 30]] = np.nan
+    each, mean = related(fields(x, y, none(), likeness(N)), x, y, which, none(), "less", 300, 4)
+    for one, other in zip(each[:5], mean[:5], strict=True):
+        np.testing.assert_allclose(one[1], other[0])
+    for one, other in zip(each[5:], mean[5:], strict=True):
+        np.testing.assert_allclose(one[:, 1], other[:, 0])
+
+
+def test_a_larger_nugget_is_for_the_stimuli_of_a_row_alone():
+    """What a row says does not hang on which others there are, whatever space the distances are of.
+
+    A stimulus without a covariate is not among those that the field is fitted to.
+    """
+    for seed in (5, 17):
+        rng = np.random.default_rng(seed)
+        n = 20
+        distances = rng.random((n, n))
+        distances = (distances + distances.T) ** 2
+        np.fill_diagonal(distances, 0)
+        x, y, covariates = (rng.standard_normal(shape) for shape in ((2, n), (2, n), (2, 1, n)))
+        covariates[0, 0, 2] = np.nan
+
+        def found(rows, x=x, y=y, covariates=covariates, distances=distances):
+            both = Fields(x, y.mean(0), covariates, Likeness([distances], []), 0)
+            return related(both, x, y[rows], np.array(rows), covariates, "two-sided")[0]
+
+        beside, alone = found([0, 1]), found([0])
+        assert beside.t_dispersion[0] == pytest.approx(alone.t_dispersion[0])
+        assert beside.t_alignment[0] == pytest.approx(alone.t_alignment[0])
+
+
+@pytest.mark.parametrize("missing", [0, 10])
+def test_many_stimuli_take_no_more_than_three_of_their_squares(missing, monkeypatch):
+    for module in (related_maps, mixed_model):
+        monkeypatch.setattr(module, "KEPT_UP_TO", 100)
+    n = 700
+    like, which = likeness(n), np.zeros(3, int)
+    x, y = places(n, 1, 0).T, places(n, 3, 1).T
+    for row in range(1, 3):
+        y[row, row : row + missing] = np.nan
+    covariates = np.empty((1, 0, n))
+    both = Fields(x, np.nanmean(y, 0), covariates, like, 0)
+    tracemalloc.start()
+    try:
+        related(both, x, y, which, covariates, "two-sided")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3.6 * 8 * n * n
 
 
 def test_draws_of_rows_that_miss_little_are_as_alike_as_the_rows():

@@ -12,8 +12,8 @@ import numpy as np
 import xarray as xr
 
 from xconverge.engine.apply import CURE, label_array, named_rows, one_chunk
-from xconverge.engine.resources import check_memory, client, leaves_cores_idle, room_of_a_task
-from xconverge.kernels.blocks import on_all_cores
+from xconverge.engine.resources import check_memory, client, cores_of_a_task, room_of_a_task
+from xconverge.kernels.blocks import on_own_cores
 from xconverge.kernels.budgets import BUDGETS
 from xconverge.kernels.vectors import Array
 from xconverge.labels.coordinates import set_aside
@@ -63,15 +63,15 @@ def over_models(
     array = one_chunk(set_aside(array, out), ["feature"] if merging else ["model", "feature"])
     array = array.transpose(..., "model", "stimulus", "feature")
     sizes = tuple(out.values())
-    held, alone = True, False
+    held, cores = True, 1
     if array.chunks is not None:
         held = _can_be_held(array)
-        alone = leaves_cores_idle(len(array.variable.chunksizes["stimulus"]))
+        cores = cores_of_a_task(len(array.variable.chunksizes["stimulus"]))
         if merging is None or not held:
             _check_task(array, math.prod(sizes))
     if merging is None or held or len(array.variable.chunksizes["model"]) == 1:
         # states of rows are twice as large as these: none are made where all rows can be held
-        outputs = partial(_of_all, kernel=kernel, what=what, alone=alone)
+        outputs = partial(_of_all, kernel=kernel, what=what, cores=cores)
         steps = _Steps(_with_labels, _only, outputs)
     else:
         merge = partial(_merged, merge=merging.merge)
@@ -137,17 +137,17 @@ def _with_labels(x: Array, models: Array, stimuli: Array) -> Array:
     return states
 
 
-def _of_all(blocks: Any, *, kernel: Callable[[Any], Array], what: str, alone: bool) -> Array:
+def _of_all(blocks: Any, *, kernel: Callable[[Any], Array], what: str, cores: int) -> Array:
     """Results (…, output, stimulus) of blocks that hold all models together.
 
-    ``alone``: tasks are fewer than the cores of this machine, and each may have all of them.
+    ``cores``: those of this machine that the kernel may have.
     """
     blocks = _flat(blocks)
     results = []
     for parts in zip(*(block.ravel() for block in blocks), strict=True):
         models = np.concatenate([np.atleast_1d(part.models) for part in parts])
         rows = parts[0].rows if len(parts) == 1 else [row for part in parts for row in part.rows]
-        with on_all_cores(alone):
+        with on_own_cores(cores):
             results.append(named_rows(kernel, rows, models, parts[0].stimuli, what=what))
     stacked = np.stack(results)
     return np.asarray(stacked.reshape(*blocks[0].shape, -1, stacked.shape[-1]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,9 +15,9 @@ import xarray as xr
 
 from xconverge.engine.apply import apply
 from xconverge.engine.progress import Progress, in_blocks
-from xconverge.engine.resources import leaves_cores_idle
+from xconverge.engine.resources import cores_of_a_task
 from xconverge.kernels.block_permutations import log_arrangements
-from xconverge.kernels.blocks import on_all_cores
+from xconverge.kernels.blocks import on_own_cores
 from xconverge.kernels.kernel import Kernel, permuted, resampled
 from xconverge.kernels.permutations import BLOCK, n_blocks, permutations, summary
 from xconverge.kernels.vectors import Array
@@ -74,10 +74,6 @@ def run(
     inside = given if kernel.permuted_inside_folds else None
     more = [] if given is None else [given]
     numbers = xr.DataArray(np.arange(n_blocks(n_draws)), dims=BLOCKS).chunk({BLOCKS: 1})
-    # a task for each block of draws, and each chunk of further dims
-    chunks = a.variable.chunksizes | b.variable.chunksizes
-    further = [len(sizes) for dim, sizes in chunks.items() if dim not in ("model_a", "model_b")]
-    alone = leaves_cores_idle(math.prod([len(numbers), *further]))
     scores: xr.DataArray = apply(
         partial(
             _one_block,
@@ -85,7 +81,7 @@ def run(
             seed=seed,
             n_draws=n_draws,
             resample=resample,
-            alone=alone,
+            cores=cores_of_a_task(_n_tasks(numbers, a, b)),
         ),
         numbers,
         rank,
@@ -106,6 +102,15 @@ def run(
     return _joined(done, finished), finished
 
 
+def _n_tasks(*arrays: xr.DataArray) -> int:
+    """One for each block of draws and chunk of further dims; chunks of one dim are made alike."""
+    counts: dict[Hashable, int] = {}
+    for array in arrays:
+        for dim, sizes in array.variable.chunksizes.items():
+            counts[dim] = max(len(sizes), counts.get(dim, 1))
+    return math.prod(n for dim, n in counts.items() if dim not in ("model_a", "model_b"))
+
+
 def _one_block(
     block: Array,
     rank: Array,
@@ -118,11 +123,11 @@ def _one_block(
     seed: int,
     n_draws: int,
     resample: Callable[..., Array] | None,
-    alone: bool,
+    cores: int,
 ) -> Array:
     """Scores (BLOCK, A, B) of one block of draws; NaN beyond the last that was asked for.
 
-    ``blocks`` of stimuli are below 0 where there are none. ``alone``: it may have all cores.
+    ``blocks`` of stimuli are below 0 where there are none. ``cores`` are its own.
     """
     units = None if (blocks < 0).all() else blocks
     asked = min(BLOCK, n_draws + 1 - int(block) * BLOCK)
@@ -134,7 +139,7 @@ def _one_block(
 
     way = permuted if resample is None else resampled
     scores = np.full((BLOCK, len(a), len(b)), np.nan)
-    with on_all_cores(alone):
+    with on_own_cores(cores):
         scores[:asked] = way(kernel, list(a), list(b), draw, given[0] if given else None)
     return scores
 

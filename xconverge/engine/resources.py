@@ -137,9 +137,9 @@ def workers() -> tuple[int, int]:
     return local_threads(), local_threads()
 
 
-def leaves_cores_idle(n_tasks: int) -> bool:
-    """Whether so few tasks on this machine leave cores to their kernels; on a cluster none do."""
-    return client() is None and n_tasks < local_threads()
+def cores_of_a_task(n_tasks: int) -> int:
+    """Cores of this machine that so few tasks leave to the kernel of each; on a cluster its own."""
+    return max(1, local_threads() // max(n_tasks, 1)) if client() is None else 1
 
 
 def local_threads() -> int:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import copy_context
 from itertools import pairwise
 from typing import TypeVar
 
@@ -21,20 +22,27 @@ _OURS = threading.local()
 
 
 @contextmanager
-def on_all_cores(allowed: bool) -> Iterator[None]:
-    """Whether blocks may use all cores though this is not the main thread: nobody else does."""
-    before = getattr(_OURS, "all", False)
-    _OURS.all = allowed
+def on_own_cores(count: int) -> Iterator[None]:
+    """So many cores are for blocks of this thread, though it is not the main one."""
+    before = getattr(_OURS, "cores", 1)
+    _OURS.cores = count
     try:
         yield
     finally:
-        _OURS.all = before
+        _OURS.cores = before
 
 
 def _cores() -> int:
     """How many threads may work: any but the main one is a worker of dask, one of several."""
     main = threading.current_thread() is threading.main_thread()
-    return (os.cpu_count() or 1) if main or getattr(_OURS, "all", False) else 1
+    return (os.cpu_count() or 1) if main else getattr(_OURS, "cores", 1)
+
+
+def _work_on(cores: int, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """In threads that heed ``numpy.errstate`` and other settings of this one."""
+    contexts = [copy_context() for _ in items]
+    with ThreadPoolExecutor(cores) as pool:
+        return list(pool.map(lambda context, item: context.run(work, item), contexts, items))
 
 
 def split(whole: slice, step: int) -> list[slice]:
@@ -61,9 +69,7 @@ def over_blocks(work: Callable[[Sequence[slice]], None], length: int, row_bytes:
     if cores < 2 or len(slices) < 2 * cores:
         work(slices)
         return
-    with ThreadPoolExecutor(cores) as pool:
-        for _ in pool.map(work, [slices[core::cores] for core in range(cores)]):
-            pass
+    _work_on(cores, work, [slices[core::cores] for core in range(cores)])
 
 
 def on_cores(
@@ -77,5 +83,5 @@ def on_cores(
     count = min(_cores(), len(items), fit)
     if count < 2:
         return [work(item) for item in items]
-    with calm(), ThreadPoolExecutor(count) as pool:
-        return list(pool.map(work, items))
+    with calm():
+        return _work_on(count, work, items)

@@ -157,6 +157,8 @@ def standard_rows(u: Array) -> Array:
     return np.asarray(gap / np.where(norm > least, norm, np.nan))
 
 
+LARGE = 2**18
+"""Numbers of vectors from which on these are made on all cores."""
 ALONE = 2**13
 """Numbers of a vector that BLAS multiplies by itself: for more it wakes, and awaits, threads."""
 
@@ -214,8 +216,12 @@ def similarities(
         return result
     if method.vector is None:
         return np.array([[tau_a(one, other) for other in v] for one in u])
-    vectors = on_cores(method.vector, [*u, *v], 3 * u[0].nbytes)
-    result = inner_products(vectors[: len(u)], vectors[len(u) :])
+    sides = [*u, *v]
+    # of few numbers vectors are sooner made than threads
+    large = size >= LARGE
+    vectors = on_cores(method.vector, sides, 24 * size) if large else map(method.vector, sides)
+    made = list(vectors)
+    result = inner_products(made[: len(u)], made[len(u) :])
     if np.isnan(result).any():
         message = f"a correlation needs {what} that differ, got equal values"
         tell(message, np.argwhere(np.isnan(result)))

@@ -270,12 +270,21 @@ def restricted_maximum(
 
     Newton's steps with the average information (Gilmour, Thompson & Cullis 1995, Biometrics 51),
     which takes q products instead of q² traces. A step goes to the best variances of the quadratic
-    model that are not negative, and is halved until it pays.
+    model that are not negative, and is halved until it pays. A kernel that the fixed effects
+    explain, of one category say, has no variance that could be told: 0.
     """
+    fixed, _ = np.linalg.qr(design)
+    told = np.array([*(not _explained(kernel, fixed) for kernel in kernels), True])
+    if not told.all():
+        variances: Array = np.zeros(len(told))
+        some = [kernel for kernel, one in zip(kernels, told, strict=False) if one]
+        before = None if start is None else start[told]
+        variances[told] = restricted_maximum(y, design, some, before)
+        return variances
     least = np.append(np.zeros(len(kernels)), LEAST_NUGGET * y.var())
     even: Array = np.full(len(kernels) + 1, y.var() / (len(kernels) + 1))
     # a kernel that a start leaves out may come back: its slope says so
-    variances: Array = even if start is None else np.maximum(start, least)
+    variances = even if start is None else np.maximum(start, least)
     now = _Point(y, design, kernels, variances)
     for _ in range(20):
         if now.likelihood > -np.inf:
@@ -297,6 +306,12 @@ def restricted_maximum(
         if gain < ENOUGH:
             return variances
     return variances
+
+
+def _explained(kernel: Array, fixed: Array) -> bool:
+    """Whether nothing is left of a kernel (m, m) without orthonormal fixed effects (m, c)."""
+    total = float(np.trace(kernel))
+    return total - float((fixed * (kernel @ fixed)).sum()) <= 1e-10 * total
 
 
 def _best_step(gradient: Array, information: Array, above: Array) -> Array:
@@ -401,10 +416,10 @@ def regress_together(response: Array, predictor: Array, freedom: int) -> Array:
         return np.asarray(cross.sum() / np.sqrt(variance))
 
 
-def lower_factor(covariance: Array) -> Array:
-    """Cholesky factor of a covariance; of distances that no space holds, with a larger nugget.
+def lower_factor(covariance: Array) -> tuple[Array, float]:
+    """Cholesky factor of a covariance, and what was added to its nugget.
 
-    Kernels of such distances may have negative eigenvalues.
+    Of distances that no space holds: their kernels may have negative eigenvalues.
     """
     if not np.isfinite(covariance).all():
         # LAPACK may give a factor of NaN without a word
@@ -417,7 +432,7 @@ def lower_factor(covariance: Array) -> Array:
         # LAPACK reads columns; those of a symmetric matrix are its rows
         factor = total.T
         if lapack.cholesky(factor):
-            return factor
+            return factor, added
     raise ValueError("the distances of a geometry are those of no space: no covariance follows")
 
 

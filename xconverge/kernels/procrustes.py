@@ -39,7 +39,7 @@ SETTLED = 3
 STEPS = 5
 """Steps of conjugate gradients to such a turn."""
 TOGETHER, MANY = 2, 8
-"""Models that turn side by side where there are so many that two of them move the mean little."""
+"""Large models that turn side by side, each on its own core, where there are so many."""
 
 
 class Frame(NamedTuple):
@@ -272,7 +272,9 @@ def align(x: Array, seen: Array, start: Array, tolerance: float, max_iterations:
     One model after the other is fitted exactly to the mean of the *others*, so that no model holds
     itself in place, and to where that mean is moving: extrapolated by a share of its last step. A
     pass that raises the objective is undone and its share halved, so that the objective never
-    rises. Shifts are zero unless stimuli are missing.
+    rises. Shifts are zero unless stimuli are missing. Of many large models two turn at a time, each
+    to where the other was; where that raises the objective, or is at its end, one after the other
+    does from there on.
     Stops when a pass over the models lowers the objective by less than ``tolerance`` of itself.
     Large models are turned in single precision first, as far as that tells, and then in double;
     models in single precision stay there.
@@ -339,24 +341,30 @@ def _alternated(
     best = rotation.copy(), shift.copy()
     goal = previous = aligned.sum(0)
     single = x.dtype == np.float32
+    together = TOGETHER if len(x) >= MANY and x.shape[2] >= LARGE else 1
     for _ in range(max_iterations):
         settled = single and len(history) > SETTLED
-        total = _one_pass(x, here, count, rotation, shift, aligned, goal.copy(), settled)
-        objective = _objective(aligned, here, total / count)
+        passed = _one_pass(x, here, count, rotation, shift, aligned, goal.copy(), settled, together)
+        objective = _objective(aligned, here, passed / count)
         if objective > history[-1]:
             rotation[...], shift[...] = best
             aligned = here * (x @ rotation + shift[:, None])
             goal = previous = aligned.sum(0)
+            if together > 1:
+                together = 1
+                continue
             if objective - history[-1] <= tolerance * history[-1] or share < 0.01 * MOMENTUM:
                 break
             share /= 2
             continue
         drop = history[-1] - objective
         history.append(objective)
-        if drop <= tolerance * objective or objective <= least * len(x):
+        if objective <= least * len(x) or (drop <= tolerance * objective and together == 1):
             break
-        goal = total + x.dtype.type(share) * (total - previous)
-        previous, best = total, (rotation.copy(), shift.copy())
+        if drop <= tolerance * objective:
+            together = 1
+        goal = passed + x.dtype.type(share) * (passed - previous)
+        previous, best = passed, (rotation.copy(), shift.copy())
     return Solution(rotation, shift, aligned.sum(0) / count, np.asarray(history[1:] or history))
 
 
@@ -375,11 +383,12 @@ def _one_pass(
     aligned: Array,
     goal: Array,
     settled: bool,
+    together: int,
 ) -> Array:
     """Fit every model to the others, in place; ``goal`` (n, d) is the sum over models to aim at.
 
     Without missing stimuli all means are zero, and so are the shifts; ``settled`` models then turn
-    from where they are. Returns the sum over the models as they are now.
+    from where they are. So many turn ``together``. Returns the sum over the models as they are now.
     """
     whole = bool(here.all())
 
@@ -407,7 +416,6 @@ def _one_pass(
         moved: Array = np.subtract(aligned[m], before, out=before)
         return moved
 
-    together = TOGETHER if len(x) >= MANY else 1
     for start in range(0, len(x), together):
         for moved in on_cores(fit, range(len(x))[start : start + together], 12 * x[0].nbytes):
             goal += moved

@@ -11,7 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import scipy
@@ -33,11 +33,10 @@ from xconverge.kernels.mixed_model import (
 from xconverge.kernels.permutations import BLOCK
 from xconverge.kernels.vectors import Array
 
-T = TypeVar("T")
 LEAST = 5
 """Stimuli beyond the fixed effects, below which no variance can be told."""
 FEW_MISSING = 0.1
-"""Share of the stimuli that a row may miss, and need no factors of a covariance of its own."""
+"""Share of the stimuli of all rows that a row may miss without factors of its own."""
 
 
 class Related(NamedTuple):
@@ -107,12 +106,17 @@ def related(
         Of the mean (1) over the rows.
     """
     usable = usable_of(x, y, which, covariates)
-    every = np.flatnonzero(usable.any(0))
+    every, common = np.flatnonzero(usable.any(0)), np.flatnonzero(usable.all(0))
+    groups = alike_rows(usable, which)
+    places = [np.flatnonzero(usable[rows[0]]) for rows in groups]
+    for where in (common, *places):
+        if _shares(where, every):
+            # now, for of many stimuli there is no room for covariances beside the factors of all
+            fields.n_effective(where)
     sides_of = partial(_sides, fields, x, y, which, covariates, every)
     null_of = partial(
         _null_scores, n=x.shape[1], count=n_draws, seed=seed, likeness=fields.likeness
     )
-    common = np.flatnonzero(usable.all(0))
     together = sides_of(np.arange(len(y)), common)
     mean = _nothing(1, n_draws)
     if together is not None:
@@ -122,11 +126,10 @@ def related(
         drawn = null_of(sums, weighted.among)
         scores = (_normal_scores(p, tail)[None] for p in told[2:4])
         mean = Related(*told, *map(np.concatenate, zip(scores, drawn, strict=True)))
-    each, groups = _nothing(len(y), n_draws), alike_rows(usable, which)
+    each = _nothing(len(y), n_draws)
     if len(groups) > 1:
         together = None
-    for rows in groups:
-        where = np.flatnonzero(usable[rows[0]])
+    for rows, where in zip(groups, places, strict=True):
         sides = together or sides_of(rows, where)
         if sides is not None:
             found = _told(sides, regress, tail)
@@ -186,6 +189,16 @@ def standard_ranks(values: Array) -> Array:
     return np.asarray(gap / np.where(size > 0, size, 1.0))
 
 
+class Factors(NamedTuple):
+    """Lower Cholesky factors (m, m) of both covariances, and whether these are positive definite.
+
+    Else they have a larger nugget.
+    """
+
+    lower: tuple[Array, ...]
+    definite: bool
+
+
 class Fields:
     """The fields of alignment and of dispersion, fitted once; their factors for any stimuli."""
 
@@ -206,42 +219,42 @@ class Fields:
             for maps in ([x] if alike else [mean[None], x])
         ]
         self.variances = [fitted[0], fitted[-1]]
-        self._factors: dict[bytes, list[Array]] = {}
+        self._factors: dict[bytes, Factors] = {}
         self._sizes: dict[bytes, float] = {}
 
-    def factors(self, where: Array) -> list[Array]:
-        """Cholesky factors (m, m) of both covariances, of the stimuli at ``where`` (m)."""
+    def factors(self, where: Array) -> Factors:
+        """Of the stimuli at ``where`` (m).
 
-        def made() -> list[Array]:
+        Pairs come by their stimuli, and the mean of all pairs has its own: of few stimuli the last
+        two sets are kept, of many one.
+        """
+        key = where.tobytes()
+        if key not in self._factors:
+            while len(self._factors) > (len(where) <= KEPT_UP_TO):
+                del self._factors[next(iter(self._factors))]
             covariances = self._covariances(where)
+            self._sizes[key] = effective_size(*covariances)
             # a covariance goes as its factor comes
-            return [lower_factor(covariances.pop(0)) for _ in (0, 1)]
-
-        return _kept(self._factors, where, made)
+            found = [lower_factor(covariances.pop(0)) for _ in (0, 1)]
+            lower, added = zip(*found, strict=True)
+            self._factors[key] = Factors(lower, not any(added))
+        # the one that was asked for last goes last
+        self._factors[key] = self._factors.pop(key)
+        return self._factors[key]
 
     def n_effective(self, where: Array) -> float:
         """Independent stimuli that those at ``where`` (m) are worth to both maps."""
         if any(part is None for part in self.variances) or len(where) < LEAST:
             return np.nan
-        return _kept(self._sizes, where, lambda: effective_size(*self._covariances(where)))
+        key = where.tobytes()
+        if key not in self._sizes:
+            self._sizes[key] = effective_size(*self._covariances(where))
+        return self._sizes[key]
 
     def _covariances(self, where: Array) -> list[Array]:
         return [
             self.likeness.covariance(part, where) for part in self.variances if part is not None
         ]
-
-
-def _kept(known: dict[bytes, T], where: Array, make: Callable[[], T]) -> T:
-    """What is known of the stimuli at ``where``, or made: of few, of the last two sets of them.
-
-    Pairs come by their stimuli, and the mean of all pairs has its own.
-    """
-    key = where.tobytes()
-    if key not in known:
-        while len(known) > (len(where) <= KEPT_UP_TO):
-            del known[next(iter(known))]
-        known[key] = make()
-    return known[key]
 
 
 def field_factor(maps: Array, covariates: Array, likeness: Likeness, seed: int) -> Array | None:
@@ -253,7 +266,7 @@ def field_factor(maps: Array, covariates: Array, likeness: Likeness, seed: int) 
     variances = _field(maps, covariates.mean(0), usable, likeness, seed)
     if variances is None:
         return None
-    return lower_factor(likeness.covariance(variances, np.arange(maps.shape[1])))
+    return lower_factor(likeness.covariance(variances, np.arange(maps.shape[1])))[0]
 
 
 def _field(
@@ -351,9 +364,10 @@ def _sides(
 ) -> _Sides | None:
     """Rows of y and their x at some stimuli, whitened; None where there is too little.
 
-    ``every`` are the stimuli that any row has. What a row misses of them has a fixed effect of its
-    own, which fits it whatever its value: the regression is that of the others (Bartlett 1937,
-    Journal of the Royal Statistical Society Supplement 4), and all rows share the factors.
+    ``every`` are the stimuli that any row has. Each of them that a row misses has a fixed effect of
+    its own, which fits it whatever its value: the regression is that of the stimuli that the row
+    has (Bartlett 1937, Journal of the Royal Statistical Society Supplement 4), and rows share the
+    factors.
     """
     if any(part is None for part in fields.variances):
         return None
@@ -363,7 +377,12 @@ def _sides(
     targets = standard_ranks(x[np.ix_(which[rows], where)])
     if not (scores.any(1).all() and targets.any(1).all()):
         return None
-    among = every if len(every) - len(where) <= FEW_MISSING * len(every) else where
+    among = every if _shares(where, every) else where
+    factors = fields.factors(among)
+    if not factors.definite:
+        # a larger nugget is for the stimuli of a row to need, and not for others
+        among = where
+        factors = fields.factors(among)
     here = np.isin(among, where)
     white = [np.empty((2, len(among), len(rows))) for _ in range(2)]
     freedom = len(where)
@@ -372,11 +391,16 @@ def _sides(
         maps = [_at(here, one[mine].T) for one in (scores, targets)]
         design = _at(here, _design(covariates[source][:, where]))
         design = np.column_stack([design, _at(~here, np.eye(len(among) - len(where)))])
-        for factor, into in zip(fields.factors(among), white, strict=True):
+        for factor, into in zip(factors.lower, white, strict=True):
             into[:, :, mine], left = whiten(factor, design, *maps)
             freedom = min(freedom, left)
     regressions = [(white[0][0], white[0][1]), (white[1][1], white[1][0])]
     return _Sides(regressions, freedom, fields.n_effective(where), among)
+
+
+def _shares(where: Array, every: Array) -> bool:
+    """Whether stimuli at ``where`` are nearly every one, and not all."""
+    return 0 < len(every) - len(where) <= FEW_MISSING * len(every)
 
 
 def _at(here: Array, values: Array) -> Array:

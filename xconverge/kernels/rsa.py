@@ -233,7 +233,7 @@ DRAWS = 64
 PAIRS = 2048
 """Pairs of stimuli whose ranks are multiplied before they leave the cache."""
 STRETCH = 128
-"""Rows that are added up one after the other, beside as many others."""
+"""Rows that are added up one after the other, in all stretches of so many side by side."""
 
 
 def _scores_of_weighted_ranks(
