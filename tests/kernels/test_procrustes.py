@@ -274,7 +274,8 @@ def one_after_the_other(x, seen, start, passes):
 @pytest.fixture
 def turned(monkeypatch):
     """How many models turned at a time, pass by pass; spaces of any size count as large."""
-    monkeypatch.setattr(spaces, "LARGE", 1)
+    for name in ("LARGE", "WIDE"):
+        monkeypatch.setattr(spaces, name, 1)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     passes, real = [], spaces._one_pass
 

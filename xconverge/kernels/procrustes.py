@@ -38,8 +38,11 @@ SETTLED = 3
 """Passes in single precision after which models only turn a little more: products do for an SVD."""
 STEPS = 5
 """Steps of conjugate gradients to such a turn."""
-TOGETHER, MANY = 2, 8
-"""Large models that turn side by side, each on its own core, where there are so many."""
+TOGETHER, MANY, WIDE = 2, 8, 500
+"""Models that turn side by side, where these are so many and have so many components.
+
+A turn of fewer takes not much longer than what a second core needs to start.
+"""
 
 
 class Frame(NamedTuple):
@@ -341,7 +344,7 @@ def _alternated(
     best = rotation.copy(), shift.copy()
     goal = previous = aligned.sum(0)
     single = x.dtype == np.float32
-    together = TOGETHER if len(x) >= MANY and x.shape[2] >= LARGE else 1
+    together = TOGETHER if len(x) >= MANY and x.shape[2] >= WIDE else 1
     for _ in range(max_iterations):
         settled = single and len(history) > SETTLED
         passed = _one_pass(x, here, count, rotation, shift, aligned, goal.copy(), settled, together)
