@@ -81,6 +81,7 @@ def noise_ceiling(
     Examples
     --------
     >>> import numpy as np, xarray as xr
+    >>> from xconverge import rdm
     >>> x = np.random.default_rng(0).standard_normal((6, 3))
     >>> brain = xr.DataArray([x, 2 * x], dims=("subject", "stimulus", "feature"),
     ...     coords={"subject": ["s1", "s2"], "stimulus": list("abcdef")})

@@ -77,7 +77,7 @@ def rsa(
     Examples
     --------
     >>> import numpy as np
-    >>> from xconverge import stack_models
+    >>> from xconverge import rdm, stack_models
     >>> x = np.random.default_rng(0).standard_normal((5, 8))
     >>> reps = stack_models({"a": x, "b": 2 * x}, stimuli=list("vwxyz"))
     >>> rsa(rdm(reps), rdm(reps)).values.round(6).tolist()
