@@ -217,10 +217,11 @@ def similarities(
     if method.vector is None:
         return np.array([[tau_a(one, other) for other in v] for one in u])
     sides = [*u, *v]
-    # of few numbers vectors are sooner made than threads
-    large = size >= LARGE
-    vectors = on_cores(method.vector, sides, 24 * size) if large else map(method.vector, sides)
-    made = list(vectors)
+    # threads take longer to start than vectors of few numbers to make
+    if size >= LARGE:
+        made = on_cores(method.vector, sides, 24 * size)
+    else:
+        made = [method.vector(one) for one in sides]
     result = inner_products(made[: len(u)], made[len(u) :])
     if np.isnan(result).any():
         message = f"a correlation needs {what} that differ, got equal values"

@@ -360,11 +360,11 @@ def _alternated(
                 break
             share /= 2
             continue
-        drop = history[-1] - objective
+        ended = history[-1] - objective <= tolerance * objective
         history.append(objective)
-        if objective <= least * len(x) or (drop <= tolerance * objective and together == 1):
+        if objective <= least * len(x) or (ended and together == 1):
             break
-        if drop <= tolerance * objective:
+        if ended:
             together = 1
         goal = passed + x.dtype.type(share) * (passed - previous)
         previous, best = passed, (rotation.copy(), shift.copy())

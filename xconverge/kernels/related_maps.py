@@ -233,7 +233,8 @@ class Fields:
             while len(self._factors) > (len(where) <= KEPT_UP_TO):
                 del self._factors[next(iter(self._factors))]
             covariances = self._covariances(where)
-            self._sizes[key] = effective_size(*covariances)
+            if key not in self._sizes:
+                self._sizes[key] = effective_size(*covariances)
             # a covariance goes as its factor comes
             found = [lower_factor(covariances.pop(0)) for _ in (0, 1)]
             lower, added = zip(*found, strict=True)
